@@ -1,0 +1,52 @@
+"""Look inside Google's Gemma 4 from a notebook.
+
+The public names are resolved on first use, so ``import gemma_lab`` loads neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: public name -> module that defines it
+_HOMES = {
+    "load": "gemma_lab.models.load",
+    "Lab": "gemma_lab.models.lab",
+    "Reply": "gemma_lab.models.reply",
+    "Sampling": "gemma_lab.models.sampling",
+    "catalog": "gemma_lab.family.catalog",
+    "Checkpoint": "gemma_lab.family.catalog",
+    "published": "gemma_lab.family.published",
+    "doctor": "gemma_lab.environment",
+    "Chat": "gemma_lab.widgets.chat",
+    "LabError": "gemma_lab.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from .environment import doctor
+    from .errors import LabError
+    from .family.catalog import Checkpoint, catalog
+    from .family.published import published
+    from .models.lab import Lab
+    from .models.load import load
+    from .models.reply import Reply
+    from .models.sampling import Sampling
+    from .widgets.chat import Chat
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

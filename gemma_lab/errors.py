@@ -1,0 +1,64 @@
+"""What can go wrong, in words for the person who meets it.
+
+Every message says what happened, with the numbers, and what to do next. There is one base class, so
+``except LabError`` catches whatever this package raises on purpose.
+"""
+
+from __future__ import annotations
+
+
+class LabError(RuntimeError):
+    """Base of every error that `gemma_lab` raises on purpose.
+
+    Parameters
+    ----------
+    what
+        What happened, with the numbers that matter.
+    hint
+        What to do next. Printed on its own line below `what`.
+    """
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(f"{what}\n→ {hint}" if hint else what)
+        self.what = what
+        self.hint = hint
+
+
+class UnknownModel(LabError):
+    """A name that is neither an alias, a hub id, a mini nor a folder."""
+
+
+class NotGemma4(LabError):
+    """A checkpoint of some other architecture."""
+
+
+class BadCheckpoint(LabError):
+    """Files that are corrupt, incomplete, unsafe, or do not fill the model's weights."""
+
+
+class DoesNotFit(LabError):
+    """Too little memory, said before anything is loaded."""
+
+
+class NotAvailable(LabError):
+    """Weights that would have to be downloaded while the hub cannot be reached or must not be."""
+
+
+class TooOld(LabError):
+    """An installed library that is older than the checkpoint needs."""
+
+
+class MissingExtra(LabError):
+    """A feature whose optional dependency is not installed."""
+
+
+class ContextFull(LabError):
+    """A prompt, or a prompt and its answer, longer than the model's context."""
+
+
+class BadMedia(LabError):
+    """A picture (or sound, or video) that cannot be read, or that this model has no tower for."""
+
+
+class BadPrompt(LabError):
+    """Messages that the chat format cannot hold."""
