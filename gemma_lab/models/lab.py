@@ -1,0 +1,249 @@
+"""The object a notebook holds: one loaded Gemma 4 with its processor, and the verbs on it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..family.catalog import Checkpoint
+    from .chat import Stream
+    from .reply import Reply
+    from .sampling import Sampling
+
+
+class Lab:
+    """A loaded Gemma 4: the model, its processor, and what can be done with them.
+
+    `gemma_lab.load` makes one; the constructor is for a model that you built or changed yourself.
+
+    Parameters
+    ----------
+    model
+        A ``Gemma4ForConditionalGeneration``, ``Gemma4UnifiedForConditionalGeneration``,
+        ``Gemma4ForCausalLM`` or ``Gemma4UnifiedForCausalLM`` of transformers.
+    processor
+        Its processor; a text-only checkpoint may come with a bare tokenizer.
+    name
+        What to call it, e.g. ``"mini-moe"``.
+    checkpoint
+        Its row of the catalog, when it has one.
+
+    Attributes
+    ----------
+    model, processor, tokenizer, config
+        The transformers objects themselves, unwrapped. `config` is the model's own.
+    name : str
+    checkpoint : Checkpoint or None
+    context : int
+        The longest prompt and answer together, in tokens (``max_position_embeddings``).
+    modalities : frozenset of str
+        Of ``"text"``, ``"image"``, ``"video"``, ``"audio"``: what has both a tower (or an embedder) in the
+        model and a processor.
+    vocabulary : int
+        Size of the embedding table, in tokens.
+    last_reply : Reply or None
+        The answer given last, also when it was interrupted.
+    lock : threading.Lock
+        Held while the model generates: one generation at a time.
+    """
+
+    def __init__(
+        self, *, model: Any, processor: Any, name: str, checkpoint: Checkpoint | None = None
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", None) or processor
+        self.config = model.config
+        self.name = name
+        self.checkpoint = checkpoint
+        self.text_config = self.config.get_text_config()
+        self.context = int(self.text_config.max_position_embeddings)
+        self.vocabulary = int(self.text_config.vocab_size)
+        self.modalities = _modalities(self.config, processor)
+        self.last_reply: Reply | None = None
+        self.lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the first weight that is in memory (offloaded ones are not)."""
+        for parameter in self.model.parameters():
+            if parameter.device.type != "meta":
+                return torch.device(parameter.device)
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.model.dtype  # type: ignore[no-any-return]
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the loaded model has; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def chat(
+        self,
+        prompt: str | list[dict[str, Any]],
+        *,
+        images: Iterable[Any] = (),
+        system: str | None = None,
+        after: Reply | None = None,
+        thinking: bool = False,
+        sampling: Sampling | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        max_new_tokens: int = 512,
+        alternatives: int = 5,
+        stop: threading.Event | None = None,
+    ) -> Reply:
+        """Ask, wait for the whole answer and return it.
+
+        Parameters
+        ----------
+        prompt
+            What the user says, or a whole conversation in the messages format of transformers.
+        images
+            Pictures for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or
+            open files. They go before the text, as the model card recommends.
+        system
+            The system prompt; only for the first turn.
+        after
+            Continue the conversation of this reply. Replies do not change, so one can be continued twice.
+        thinking
+            Let the model think before it answers.
+        sampling
+            Temperature, top-p and top-k together; the family's recommendation when left out.
+        temperature, top_p, top_k
+            Single values to replace in `sampling`. A temperature of 0 is greedy.
+        seed
+            Makes the sampling repeatable; the global random state is never touched.
+        max_new_tokens
+            Where to cut the answer, in tokens.
+        alternatives
+            How many of the likeliest tokens to keep at each position.
+        stop
+            Set it from another thread to stop; the partial answer is returned.
+
+        Returns
+        -------
+        Reply
+
+        Raises
+        ------
+        ContextFull
+            If the prompt and `max_new_tokens` do not fit the context.
+        BadMedia
+            If a picture cannot be read, or the model has no tower for it.
+        BadPrompt
+            If the messages are not in the chat format.
+        """
+        from .chat import chat
+
+        return chat(
+            self, prompt, images=images, system=system, after=after, thinking=thinking, sampling=sampling,
+            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_new_tokens=max_new_tokens,
+            alternatives=alternatives, stop=stop,
+        )  # fmt: skip
+
+    def stream(
+        self,
+        prompt: str | list[dict[str, Any]],
+        *,
+        images: Iterable[Any] = (),
+        system: str | None = None,
+        after: Reply | None = None,
+        thinking: bool = False,
+        sampling: Sampling | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        max_new_tokens: int = 512,
+        alternatives: int = 5,
+        stop: threading.Event | None = None,
+    ) -> Stream:
+        """Ask and get the answer piece by piece.
+
+        The parameters are those of `chat`. Leaving the loop, closing the stream or interrupting the cell
+        stops the model; what it had said by then stays in `last_reply`.
+
+        Returns
+        -------
+        Stream
+            Iterate over it for chunks with ``.text`` and ``.kind``; afterwards ``.reply`` is the `Reply`.
+
+        Raises
+        ------
+        ContextFull, BadMedia, BadPrompt
+            As `chat` does.
+        """
+        from .chat import stream
+
+        return stream(
+            self, prompt, images=images, system=system, after=after, thinking=thinking, sampling=sampling,
+            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_new_tokens=max_new_tokens,
+            alternatives=alternatives, stop=stop,
+        )  # fmt: skip
+
+    def facts(self) -> dict[str, str]:
+        """Return what the repr says, one entry a fact, in order."""
+        facts = {
+            "parameters": _count(self.parameters),
+            "layers": f"{self.text_config.num_hidden_layers}",
+        }
+        if getattr(self.text_config, "enable_moe_block", False):
+            facts["experts"] = f"{self.text_config.num_experts} experts top-{self.text_config.top_k_experts}"
+        order = ("text", "image", "video", "audio")
+        facts["modalities"] = "+".join(kind for kind in order if kind in self.modalities)
+        facts["context"] = f"{self.context:,} tokens"
+        facts["placement"] = f"{str(self.dtype).removeprefix('torch.')} on {self._where()}"
+        return facts
+
+    def __repr__(self) -> str:
+        facts = self.facts()
+        parts = [f"{facts['parameters']} parameters", f"{facts['layers']} layers"]
+        parts += [facts["experts"]] if "experts" in facts else []
+        parts += [facts["modalities"], f"context {facts['context']}", facts["placement"]]
+        return f"Lab({self.name}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from ..view.html import definitions
+
+        return definitions(self.facts().items(), caption=f"Lab: {self.name}")
+
+    def _where(self) -> str:
+        devices = getattr(self.model, "hf_device_map", None) or {}
+        names = sorted({_device_name(device) for device in devices.values()})
+        return "+".join(names) if len(names) > 1 else str(self.device)
+
+
+def _device_name(device: Any) -> str:
+    # accelerate names a GPU by its bare index
+    return f"cuda:{device}" if isinstance(device, int) else str(device)
+
+
+def _modalities(config: Any, processor: Any) -> frozenset[str]:
+    sees = getattr(config, "vision_config", None) is not None
+    hears = getattr(config, "audio_config", None) is not None
+    found = {"text"}
+    if sees and getattr(processor, "image_processor", None) is not None:
+        found.add("image")
+    if sees and getattr(processor, "video_processor", None) is not None:
+        found.add("video")
+    if hears and getattr(processor, "feature_extractor", None) is not None:
+        found.add("audio")
+    return frozenset(found)
+
+
+def _count(number: int) -> str:
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(number)
