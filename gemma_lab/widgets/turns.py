@@ -1,0 +1,106 @@
+"""The turns of a conversation as plain JSON values: what the chat widget syncs and the static twin draws."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+from .base import sendable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from PIL.Image import Image
+
+    from ..errors import LabError
+    from ..models.reply import Reply, Token
+
+#: Longest side of the thumbnail that stands for a picture in the transcript, in pixels.
+THUMBNAIL = 240
+
+
+def thumbnail(image: Image) -> str:
+    """Return a small copy of `image` as a PNG data URL; tiny pictures are enlarged without smoothing."""
+    from PIL.Image import Resampling
+
+    small = image.copy()
+    longest = max(small.size)
+    if longest > THUMBNAIL:
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+    elif longest <= THUMBNAIL // 2:
+        factor = THUMBNAIL // longest
+        small = small.resize((small.width * factor, small.height * factor), Resampling.NEAREST)
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def picture_entry(image: Image, name: str) -> dict[str, Any]:
+    """Return what a view needs to show one picture: name, size in pixels, thumbnail."""
+    return {"name": sendable(name), "width": image.width, "height": image.height, "src": thumbnail(image)}
+
+
+def packed(tokens: Iterable[Token]) -> list[list[Any]]:
+    """Return tokens as lists: text, log-probability, kind, entropy (nats), ``[text, logprob]`` of others."""
+    return [
+        [
+            sendable(token.text),
+            _short(token.logprob),
+            token.kind,
+            _short(token.entropy),
+            [[sendable(other.text), _short(other.logprob)] for other in token.alternatives],
+        ]
+        for token in tokens
+    ]
+
+
+def _short(value: float) -> float | None:
+    """Return `value` with five decimals; JSON has no infinity, so what is not finite becomes None."""
+    return round(float(value), 5) if math.isfinite(value) else None
+
+
+def user_turn(key: int, text: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the turn that asks."""
+    return {"key": key, "role": "user", "text": sendable(text), "pictures": pictures}
+
+
+def live_turn(key: int) -> dict[str, Any]:
+    """Return the turn of an answer that is still being written; its tokens arrive as messages."""
+    return {"key": key, "role": "model", "state": "live", "tokens": []}
+
+
+def done_turn(key: int, reply: Reply) -> dict[str, Any]:
+    """Return the turn of a finished (or stopped) answer."""
+    return {
+        "key": key,
+        "role": "model",
+        "state": "done",
+        "text": sendable(reply.text),
+        "thinking": sendable(reply.thinking or ""),
+        "tokens": packed(reply.tokens),
+        "finish": reply.finish,
+        "seed": reply.seed,
+        "context": reply.prompt_tokens + len(reply.tokens),
+        "speed": _speed(reply),
+    }
+
+
+def failed_turn(key: int, error: LabError, tokens: list[list[Any]]) -> dict[str, Any]:
+    """Return the turn of an answer that failed, with whatever had been written before."""
+    return {
+        "key": key,
+        "role": "model",
+        "state": "failed",
+        "text": "".join(token[0] for token in tokens if token[2] == "text"),
+        "tokens": tokens,
+        "error": {"what": sendable(error.what), "hint": sendable(error.hint)},
+    }
+
+
+def _speed(reply: Reply) -> float | None:
+    """Return tokens a second of the answer, one decimal, or None when it is too short to tell."""
+    if len(reply.tokens) < 2 or reply.timings.decode_s <= 0:
+        return None
+    return round(float(reply.timings.tokens_per_s), 1)
