@@ -1,0 +1,63 @@
+"""Fixtures for every test: tiny checkpoints of the five shapes, a clean environment, no network."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that any test can say `import shapes`
+
+import shapes
+
+_SETTINGS = ("GEMMA_LAB_MODEL", "GEMMA_LAB_OFFLINE", "GEMMA_LAB_STATIC", "HF_HUB_OFFLINE", "HF_TOKEN")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the defaults, whatever the shell that runs them has set."""
+    for name in _SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting to another machine fails at once; this machine's own servers stay reachable."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if host not in ("127.0.0.1", "::1", "localhost", "0.0.0.0"):
+            msg = f"tests do not use the network: {host}"
+            raise OSError(msg)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from a size (of `shapes.SIZES`) to the folder of its tiny checkpoint; do not write there."""
+
+    @cache
+    def folder(size: str) -> Path:
+        return shapes.tiny_checkpoint(size, tmp_path_factory.mktemp("tiny") / f"tiny-{size}")
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lab(tiny_folder: Callable[[str], Path]) -> Callable[[str], Any]:
+    """Return a function from a size to a `Lab` of its tiny checkpoint, shared by the tests of a session."""
+    import gemma_lab
+
+    @cache
+    def lab(size: str) -> Any:
+        return gemma_lab.load(tiny_folder(size), device="cpu", dtype="float32")
+
+    return lab
