@@ -25,9 +25,13 @@ class Pieces:
         self._bytes: dict[int, bytes] = {}
         self._names: dict[int, str] = {}
         added = getattr(tokenizer, "added_tokens_decoder", {})
-        self.special = frozenset(tokenizer.all_special_ids) | {
+        self._special = frozenset(tokenizer.all_special_ids) | {
             index for index, token in added.items() if token.special
         }
+
+    def is_special(self, index: int) -> bool:
+        """Return whether the token is for control and adds nothing to the text."""
+        return index in self._special or self._piece(index) is None
 
     def find(self, name: str) -> int | None:
         """Return the id of a control token such as ``<|channel>``, or None if this vocabulary has none."""
@@ -39,17 +43,19 @@ class Pieces:
         known = self._bytes.get(index)
         if known is None:
             piece = self._piece(index)
-            byte = _BYTE.fullmatch(piece)
-            known = bytes([int(byte[1], 16)]) if byte else self._text(piece).encode()
+            byte = _BYTE.fullmatch(piece or "")
+            known = bytes([int(byte[1], 16)]) if byte else self._text(piece or "").encode()
             self._bytes[index] = known
         return known
 
     def name(self, index: int) -> str:
-        """Return how to show the token alone: its text, ``<0xNN>`` for a byte, a control token as written."""
+        """Return how to show the token alone: its text, a byte as ``<0xNN>``, a control token as written."""
         known = self._names.get(index)
         if known is None:
             piece = self._piece(index)
-            known = piece if index in self.special else self._text(piece)
+            known = (
+                f"<id {index}>" if piece is None else piece if index in self._special else self._text(piece)
+            )
             self._names[index] = known
         return known
 
@@ -57,7 +63,7 @@ class Pieces:
         # A vocabulary may hold U+FFFD itself or half a surrogate pair: neither is to reach a screen.
         return piece.replace("▁", " ").replace("\ufffd", "\\ufffd").encode(errors="backslashreplace").decode()
 
-    def _piece(self, index: int) -> str:
-        # The embedding table can be longer than the vocabulary (padding rows).
+    def _piece(self, index: int) -> str | None:
+        # The embedding table can be longer than the vocabulary: padding rows have no piece.
         piece: str | None = self._tokenizer.convert_ids_to_tokens(int(index))
-        return f"<id {int(index)}>" if piece is None else piece
+        return piece

@@ -126,16 +126,9 @@ def _rendered(lab: Lab, messages: list[Message], thinking: bool) -> str:
 def _encoded(lab: Lab, text: str, images: Sequence[Image]) -> Any:
     begins = bool(lab.tokenizer.bos_token) and text.startswith(lab.tokenizer.bos_token)
     options: dict[str, Any] = {"add_special_tokens": not begins, "return_tensors": "pt"}
-    if not images:
-        return lab.processor(text=[text], **options)
-    try:
-        return lab.processor(text=[text], images=list(images), **options)
-    except ValueError as error:
-        sizes = ", ".join(f"{image.width} × {image.height}" for image in images)
-        raise BadMedia(
-            f"The processor of {lab.name} cannot take the picture ({sizes} pixels): {error}",
-            hint="Very long or narrow pictures do not fit its grid: crop it, or pad it nearer to a square.",
-        ) from error
+    if images:
+        options["images"] = list(images)
+    return lab.processor(text=[text], **options)
 
 
 def _refuse_placeholders(messages: list[Message]) -> None:

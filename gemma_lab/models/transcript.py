@@ -135,7 +135,7 @@ class Transcript:
             return settled + self._turn(self._outer)
         if self._header is not None:
             return self._heading(index, record)
-        if index not in self._pieces.special:
+        if not self._pieces.is_special(index):
             return self._plain(index, self._kind, record, self._pieces.bytes(index))
         if self._kind == "tool":  # <|"|> delimits strings there
             return self._plain(index, "tool", record, self._pieces.name(index).encode())
@@ -166,7 +166,7 @@ class Transcript:
         return self._run.settle()
 
     def _heading(self, index: int, record: Record) -> list[Token]:
-        special = index in self._pieces.special
+        special = self._pieces.is_special(index)
         self._header = (self._header or b"") + (b"" if special else self._pieces.bytes(index))
         expected = _HEADER.encode()
         if self._header == expected:

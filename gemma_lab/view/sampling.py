@@ -1,0 +1,127 @@
+"""What temperature, top-k and top-p do to a distribution: a table and a figure."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .html import Markup, bdi, table
+from .reply import percent, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+
+    from ..models.distribution import Distribution
+    from ..models.sampling import Sampling
+
+_BLUE, _GREY = "#0072B2", "#808080"  # Okabe–Ito blue; a grey that is legible on light and dark
+
+
+def sampling_html(
+    distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
+) -> Markup:
+    """Return the likeliest tokens and their probabilities, the model's own and under each sampling.
+
+    Parameters
+    ----------
+    distribution
+        From `gemma_lab.models.distribution.next_token`.
+    samplings
+        Name to sampling, one column each.
+    count
+        How many tokens to list.
+    """
+    columns, rows = _cells(distribution, samplings or {}, count)
+    return table(
+        [(bdi(label), *(_share(value) for value in values)) for _, label, values in rows],
+        columns=("next token", *columns),
+        align="l" + "r" * len(columns),
+        caption=f"What {distribution.model} would say next",
+        notes=[f"Entropy {distribution.entropy:.2f} nats. – : cannot be drawn."],
+    )
+
+
+def sampling_text(
+    distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
+) -> str:
+    """Return the same table as text."""
+    columns, rows = _cells(distribution, samplings or {}, count)
+    lines = [("next token", *columns)] + [(label, *map(_share, values)) for _, label, values in rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns) + 1)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    )
+
+
+def sampling_figure(
+    distribution: Distribution, samplings: Mapping[str, Sampling], *, count: int = 10
+) -> Figure:
+    """Return a figure with one panel a sampling: bars over the likeliest tokens, beside the model's own.
+
+    A filled bar is the probability to be drawn, the outline the model's own; a cross marks a token that
+    cannot be drawn. Tokens in a script that matplotlib's font lacks are labelled by id (``#1234``);
+    `sampling_html` has them in full.
+    """
+    from matplotlib.figure import Figure
+
+    columns, rows = _cells(distribution, samplings, count)
+    labels = [label if _drawable(label) else f"#{index}" for index, label, _ in rows]
+    figure = Figure(figsize=(2.6 * len(samplings) + 1.2, 0.3 * len(rows) + 1.1), layout="constrained")
+    figure.patch.set_alpha(0)
+    panels = figure.subplots(1, len(samplings), sharey=True, squeeze=False)[0]
+    places = range(len(rows))
+    own = [values[0] for *_, values in rows]
+    for number, (panel, name) in enumerate(zip(panels, columns[1:], strict=True), start=1):
+        drawn = [values[number] for *_, values in rows]
+        panel.barh(places, drawn, color=_BLUE, height=0.7)
+        panel.barh(places, own, facecolor="none", edgecolor=_GREY, height=0.7)
+        cut = [place for place in places if drawn[place] == 0]
+        panel.plot([0.0] * len(cut), cut, "x", color=_GREY, clip_on=False)
+        _dress(panel, name, labels)
+    return figure
+
+
+def _dress(panel: Any, name: str, labels: list[str]) -> None:
+    panel.patch.set_alpha(0)
+    panel.set_title(name, fontsize=10, color=_GREY)
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.set_xlim(0, 1)
+    panel.set_xlabel("probability", color=_GREY)
+    panel.tick_params(colors=_GREY)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_GREY)
+
+
+def _cells(
+    distribution: Distribution, samplings: Mapping[str, Sampling], count: int
+) -> tuple[list[str], list[tuple[int, str, list[float]]]]:
+    """Return column names, and per token its id, label and probabilities (the model's own first)."""
+    shares = [distribution.probabilities()] + [distribution.probabilities(s) for s in samplings.values()]
+    rows = [
+        (other.id, visible(other.text), [float(share[other.id]) for share in shares])
+        for other in distribution.top(count)
+    ]
+    return ["model's own", *samplings], rows
+
+
+def _share(probability: float) -> str:
+    return percent(probability) if probability > 0 else "–"
+
+
+@cache
+def _characters() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def _drawable(label: str) -> bool:
+    # matplotlib has no bidirectional layout either: letters of right-to-left scripts are left to the table
+    return all(ord(c) in _characters() and not 0x590 <= ord(c) < 0x900 for c in label)

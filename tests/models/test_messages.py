@@ -1,0 +1,81 @@
+"""Conversations: one form from every input, and refusals that name the message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gemma_lab.errors import BadMedia, BadPrompt
+from gemma_lab.models.messages import answered, conversation, for_template, pictures, texts
+
+RED = Image.new("RGB", (4, 4), "red")
+
+
+def test_a_string_is_a_user_message_and_pictures_go_before_it():
+    assert conversation("Hi") == [{"role": "user", "content": "Hi"}]
+    (message,) = conversation("What?", images=[RED, np.zeros((4, 4))])
+    assert [part["type"] for part in message["content"]] == ["image", "image", "text"]
+    assert len(pictures([message])) == 2
+
+
+def test_a_single_picture_need_not_be_in_a_list():
+    for one in (RED, np.zeros((4, 4)), np.zeros((4, 4, 3))):
+        assert len(pictures(conversation("What?", images=one))) == 1
+
+
+def test_system_prompt_and_role_aliases():
+    said = conversation("Hi", system="Be brief")
+    assert [message["role"] for message in said] == ["system", "user"]
+    said = conversation([{"role": "developer", "content": "x"}, {"role": "model", "content": "y"},
+                         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])  # fmt: skip
+    assert [message["role"] for message in said] == ["system", "assistant", "user"]
+    assert texts(said) == ["x", "y", "ab"]
+
+
+def test_nothing_that_was_passed_is_changed():
+    mine = [{"role": "user", "content": [{"type": "image", "image": RED}, {"type": "text", "text": "a"}]}]
+    conversation(mine, images=[RED], system="x")
+    assert len(mine) == 1
+    assert len(mine[0]["content"]) == 2
+
+
+def test_thoughts_of_earlier_turns_are_kept_but_not_shown_to_the_template():
+    said = answered(conversation("Hi"), "Hello", "Hm")
+    assert said[-1] == {"role": "assistant", "content": "Hello", "reasoning": "Hm"}
+    assert for_template([*said, {"role": "user", "content": "?"}])[1] == {
+        "role": "assistant",
+        "content": "Hello",
+    }
+    call = {"role": "assistant", "content": "", "reasoning": "Hm", "tool_calls": [{}]}
+    assert for_template([*conversation("Hi"), call])[-1] == call
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ([], "empty"),
+        (7, "not a int"),
+        (["Hi"], "Message 0 has no role"),
+        ([{"role": "wizard", "content": "Hi"}], "wizard"),
+        ([{"role": ["user"], "content": "Hi"}], "role"),
+        ([{"role": "user"}], "content of message 0 is None"),
+        ([{"role": "user", "content": [{"type": "smell"}]}], "smell"),
+        ([{"role": "user", "content": ["Hi"]}], "part of message 0"),
+        ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}], "last message"),
+        ([{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}], "only the first"),
+        ("half \ud83d", "surrogate"),
+    ],
+)
+def test_what_is_no_conversation_says_where(prompt, says):
+    with pytest.raises(BadPrompt, match=says):
+        conversation(prompt)
+
+
+def test_two_system_prompts_and_homeless_pictures_are_refused():
+    with pytest.raises(BadPrompt, match="already has a system"):
+        conversation([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], system="z")
+    with pytest.raises(BadPrompt, match="no user message"):
+        conversation([{"role": "tool", "content": "x"}], images=[RED])
+    with pytest.raises(BadMedia):
+        conversation([{"role": "user", "content": [{"type": "image", "path": "no/such.png"}]}])
