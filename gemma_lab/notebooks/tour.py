@@ -1,0 +1,63 @@
+"""One HTML page a notebook, with the widgets alive and nothing fetched from anywhere.
+
+nbconvert's own way to show widgets loads a widget manager from a CDN. Ours are plain ES modules with a
+``render``, so a page can host them itself: module, style and state are in it, and ``static/host.js`` is the manager.
+There is no kernel behind a page, so what a widget asks of Python stays unanswered.
+"""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .form import WIDGET_VIEW
+
+if TYPE_CHECKING:
+    import nbformat
+
+_STATE = "application/vnd.jupyter.widget-state+json"
+_HOST = Path(__file__).parent / "static" / "host.js"
+
+
+def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
+    """Return an executed notebook as one HTML page.
+
+    Parameters
+    ----------
+    notebook
+        Executed with live widgets (``execute(path, static=False)``), its widget state kept.
+    title
+        Of the page.
+    """
+    from nbconvert import HTMLExporter
+
+    notebook = copy.deepcopy(notebook)
+    models = notebook.metadata.get("widgets", {}).get(_STATE, {}).get("state", {})
+    shown: dict[str, dict[str, Any]] = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).pop(WIDGET_VIEW, None)
+            state = models.get(view["model_id"], {}).get("state", {}) if view else {}
+            if "_esm" in state:  # anything else (a plain slider) shows its text
+                shown[view["model_id"]] = state
+                twin = output.data.get("text/html", "")
+                output.data = {"text/html": _mount(view["model_id"], twin)}
+    notebook.metadata.pop("widgets", None)
+    body, _ = HTMLExporter().from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    return str(body).replace("</body>", _script(shown) + "</body>") if shown else str(body)
+
+
+def _mount(model: str, twin: str) -> str:
+    """The widget's place; it holds the static twin until the host has drawn the widget."""
+    return f'<div class="gemma-lab-live" data-model="{html.escape(model, quote=True)}">{twin}</div>'
+
+
+def _script(models: dict[str, dict[str, Any]]) -> str:
+    state = json.dumps(models).replace("<", "\\u003c")  # no text in it can end the script element
+    return (
+        f'<script type="application/json" id="gemma-lab-models">{state}</script>\n'
+        f'<script type="module">{_HOST.read_text(encoding="utf-8")}</script>\n'
+    )
