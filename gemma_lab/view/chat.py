@@ -101,7 +101,7 @@ def _answer(turn: Turn, name: str) -> str:
 
 def _token(token: Sequence[Any]) -> str:
     """Return one token with its probability and alternatives as a hover title."""
-    text, logprob, _, _, others = token
+    text, logprob, _, _, others, _ = token
     if not text:
         return ""
     listed = ", ".join(f"{visible(other)!r} {percent(value)}" for other, value in others)

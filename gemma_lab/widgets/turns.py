@@ -43,7 +43,10 @@ def picture_entry(image: Image, name: str) -> dict[str, Any]:
 
 
 def packed(tokens: Iterable[Token]) -> list[list[Any]]:
-    """Return tokens as lists: text, log-probability, kind, entropy (nats), ``[text, logprob]`` of others."""
+    """Return tokens as lists: text, log-probability, kind, entropy (nats), alternatives, own place.
+
+    The alternatives are ``[text, logprob]``, best first; the place is -1 when the token is not among them.
+    """
     return [
         [
             sendable(token.text),
@@ -51,6 +54,7 @@ def packed(tokens: Iterable[Token]) -> list[list[Any]]:
             token.kind,
             _short(token.entropy),
             [[sendable(other.text), _short(other.logprob)] for other in token.alternatives],
+            next((at for at, other in enumerate(token.alternatives) if other.id == token.id), -1),
         ]
         for token in tokens
     ]

@@ -2,7 +2,7 @@
 import { appendText, h, percent } from "./base.js";
 
 let cards = 0; // a number for the id of each card on the page
-const [TEXT, LOGPROB, KIND, ENTROPY, OTHERS] = [0, 1, 2, 3, 4];
+const [TEXT, LOGPROB, KIND, ENTROPY, OTHERS, PLACE] = [0, 1, 2, 3, 4, 5];
 
 /** Where a token stands on the scale: 0 is certain, 1 is a chance of one in a hundred or less. */
 export function doubt(logprob) {
@@ -13,6 +13,11 @@ export function doubt(logprob) {
 function alone(text) {
   if (text === "") return "∅";
   return text.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+}
+
+/** A control token has no text; its name stands among the alternatives. */
+function ownName(token) {
+  return token[OTHERS][token[PLACE]]?.[0] ?? (token[TEXT] || "control token");
 }
 
 function bits(nats) {
@@ -56,28 +61,18 @@ export class Readout {
   }
 
   fill(pieces) {
-    const last = pieces[pieces.length - 1];
+    const [first, last] = [pieces[0], pieces[pieces.length - 1]];
     const joint = pieces.some((piece) => piece[LOGPROB] === null) ? null : pieces.reduce((sum, piece) => sum + piece[LOGPROB], 0);
-    const what = last[KIND] === "special" ? "end of turn" : alone(last[TEXT]);
-    const head = h(
-      "div",
-      { class: "gl-card-head" },
-      appendText(h("bdi", { class: "gl-card-token", dir: "auto" }), what),
-      h("span", { class: "gl-card-share" }, percent(joint)),
-    );
-    this.card.replaceChildren(head);
-    const first = pieces[0];
-    if (pieces.length > 1) this.card.append(h("div", { class: "gl-card-note" }, `${pieces.length} tokens make this up; the first was one of`));
+    const token = appendText(h("bdi", { class: "gl-card-token", dir: "auto" }), last[KIND] === "special" ? ownName(last) : alone(last[TEXT]));
+    this.card.replaceChildren(h("div", { class: "gl-card-head" }, token, h("span", { class: "gl-card-share" }, percent(joint))));
+    if (pieces.length > 1) this.card.append(h("div", { class: "gl-card-note" }, `Made of ${pieces.length} tokens. For the first:`));
     if (first[OTHERS].length) {
-      const rows = first[OTHERS].map(([text, logprob]) => ({ text, logprob }));
-      // The chosen token is one of the alternatives unless it was an unlikely draw; then it gets its own line.
-      let chosen = rows.findIndex((other) => other.logprob === first[LOGPROB] && (other.text === first[TEXT] || first[TEXT] === ""));
-      if (chosen < 0) chosen = rows.findIndex((other) => other.logprob === first[LOGPROB]);
-      if (chosen < 0) rows.push({ text: first[KIND] === "special" ? "end of turn" : first[TEXT], logprob: first[LOGPROB] });
-      if (chosen < 0) chosen = rows.length - 1;
-      this.card.append(h("div", { class: "gl-rows" }, ...rows.map((other, at) => row(other.text, other.logprob, at === chosen))));
+      const rows = first[OTHERS].map(([text, logprob], at) => row(text, logprob, at === first[PLACE]));
+      // An unlikely draw is not among the likeliest: it gets a line of its own below them.
+      if (first[PLACE] < 0) rows.push(row(ownName(first), first[LOGPROB], true));
+      this.card.append(h("div", { class: "gl-rows" }, ...rows));
     }
-    if (first[ENTROPY] !== null) this.card.append(h("div", { class: "gl-card-note" }, `Entropy here ${bits(first[ENTROPY])}`));
+    if (first[ENTROPY] !== null) this.card.append(h("div", { class: "gl-card-note" }, `Entropy ${bits(first[ENTROPY])}`));
   }
 
   /** Above the token, or below it where there is no room; never outside the window. */
@@ -120,8 +115,9 @@ export class TokenText {
   add(token) {
     this.waiting.push(token);
     if (token[TEXT] === "" && token[KIND] !== "special") return;
-    const span = h("span", { class: token[KIND] === "special" ? "gl-token gl-end" : "gl-token", tabindex: this.pieces.size ? -1 : 0 });
-    if (token[KIND] === "special") span.setAttribute("aria-label", "end of turn");
+    const look = { special: "gl-token gl-end", tool: "gl-token gl-tool" }[token[KIND]] ?? "gl-token";
+    const span = h("span", { class: look, tabindex: this.pieces.size ? -1 : 0 });
+    if (token[KIND] === "special") span.setAttribute("aria-label", ownName(token));
     else appendText(span, token[TEXT]);
     const worst = this.waiting.reduce((most, piece) => Math.max(most, doubt(piece[LOGPROB])), 0);
     span.style.setProperty("--doubt", worst.toFixed(3));
