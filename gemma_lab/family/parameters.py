@@ -133,6 +133,23 @@ def matrix_parameters(shape: Architecture) -> int:
     return parameters.attention + parameters.mlp + parameters.experts + parameters.ple
 
 
+def stored(shape: Architecture) -> int:
+    """Count every number that a checkpoint's files hold: the parameters and the saved buffers.
+
+    The buffers: a scalar a decoder layer, the towers' clipping bounds (four a clipped matrix), and the bias and scale that
+    standardise the vision tower's output.
+    """
+    numbers = count(shape).total + len(shape.layers)
+    if shape.unified:
+        return numbers
+    if shape.vision is not None:
+        numbers += 2 * shape.vision["hidden_size"] if shape.vision["standardize"] else 0
+        numbers += 4 * 7 * shape.vision["num_hidden_layers"] if shape.vision["use_clipped_linears"] else 0
+    if shape.audio is not None and shape.audio["use_clipped_linears"]:
+        numbers += 4 * 10 * shape.audio["num_hidden_layers"]
+    return numbers
+
+
 def _layer(shape: Architecture, layer: Layer) -> dict[str, int]:
     """Count one decoder layer (``Gemma4TextDecoderLayer``)."""
     hidden = shape.hidden

@@ -11,7 +11,7 @@ import torch
 from gemma_lab.errors import NotGemma4
 from gemma_lab.family.architecture import SIZES, architecture, from_config
 from gemma_lab.family.defaults import AUDIO, TEXT, VISION
-from gemma_lab.family.parameters import PARTS, count
+from gemma_lab.family.parameters import PARTS, count, stored
 from gemma_lab.models.skeleton import skeleton
 
 RULES = (
@@ -59,6 +59,11 @@ def test_every_part_is_counted_exactly(model: torch.nn.Module, size: str) -> Non
     assert {part: found[part] for part in PARTS if found[part]} == counted.parts
     assert counted.total == sum(p.numel() for p in model.parameters())
     assert counted.text == sum(p.numel() for p in model.model.language_model.parameters())
+
+
+def test_what_a_checkpoint_stores_is_the_parameters_and_the_saved_buffers(model: torch.nn.Module, size: str) -> None:
+    saved = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied
+    assert stored(architecture(size)) == sum(tensor.numel() for tensor in saved.values())
 
 
 def test_layers_are_what_the_model_says(model: torch.nn.Module, size: str) -> None:

@@ -1,0 +1,130 @@
+"""The benchmark figures that Google published for Gemma 4, with their sources and footnotes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, overload
+
+from .sources import Source, read_data, source
+
+MODELS = ("E2B", "E4B", "12B", "26B-A4B", "31B", "Gemma 3 27B")
+"""The columns: the five sizes, instruction-tuned and thinking, and the model before them."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes
+    ----------
+    name
+        As the model card calls it.
+    group
+        What it is about.
+    unit
+        ``"%"``, ``"Elo"``, …; ``""`` where the card names none.
+    better
+        ``"higher"`` or ``"lower"``.
+    scores
+        Model → published figure; None where none was published.
+    marks
+        Model → footnote mark beside its figure, e.g. ``"*"``.
+    """
+
+    name: str
+    group: str
+    unit: str
+    better: Literal["higher", "lower"]
+    scores: Mapping[str, float | None] = field(hash=False)
+    marks: Mapping[str, str] = field(hash=False)
+
+    @property
+    def best(self) -> str:
+        """The model with the best published figure."""
+        known = {model: score for model, score in self.scores.items() if score is not None}
+        choose = max if self.better == "higher" else min
+        return choose(known, key=lambda model: known[model])
+
+    def shown(self, model: str) -> str:
+        """The figure of one model with its footnote mark, or “–”."""
+        score = self.scores[model]
+        return "–" if score is None else f"{score:g}{self.marks.get(model, '')}"
+
+    def __repr__(self) -> str:
+        arrow = "↑" if self.better == "higher" else "↓"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"Benchmark({self.name} {arrow}{unit}: " + ", ".join(f"{m} {self.shown(m)}" for m in MODELS) + ")"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        plain = {"name": self.name, "group": self.group, "unit": self.unit, "better": self.better}
+        return {**plain, "scores": dict(self.scores), "marks": dict(self.marks)}
+
+
+@dataclass(frozen=True)
+class Published(Sequence[Benchmark]):
+    """The table of `published`.
+
+    Attributes
+    ----------
+    rows
+        The benchmarks, in the card's order.
+    sources
+        Where the figures come from, with what was taken from each.
+    notes
+        Footnotes.
+    """
+
+    rows: tuple[Benchmark, ...]
+    sources: tuple[tuple[str, Source], ...]
+    notes: tuple[str, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Benchmark: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Benchmark]: ...
+    def __getitem__(self, index: int | slice) -> Benchmark | Sequence[Benchmark]:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Benchmark]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        figures = sum(score is not None for row in self for score in row.scores.values())
+        return f"Published({len(self)} benchmarks, {len(MODELS)} models, {figures} figures)"
+
+    def _repr_html_(self) -> str:
+        from ..view.published import published_html
+
+        return published_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain data."""
+        return {
+            "benchmarks": [row.to_dict() for row in self],
+            "sources": [{"of": of, "title": where.title, "url": where.url} for of, where in self.sources],
+            "notes": list(self.notes),
+        }
+
+
+def published() -> Published:
+    """Return the published benchmarks of all five sizes (instruction-tuned, thinking) beside Gemma 3 27B."""
+    data = read_data("benchmarks.json")
+    rows = tuple(
+        Benchmark(
+            name=row["name"],
+            group=row["group"],
+            unit=row["unit"],
+            better=row["better"],
+            scores=MappingProxyType(dict(zip(MODELS, row["scores"], strict=True))),
+            marks=MappingProxyType(row.get("marks", {})),
+        )
+        for row in data["benchmarks"]
+    )
+    sources = tuple((entry["of"], source(entry["source"])) for entry in data["sources"])
+    return Published(rows=rows, sources=sources, notes=tuple(data["notes"]))

@@ -1,0 +1,28 @@
+"""Numbers with their units, short enough for a table or a label."""
+
+from __future__ import annotations
+
+_STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+
+
+def parameters(count: int) -> str:
+    """Return a count in three figures: ``"25.8 B"``, ``"6.03 M"``, ``"812"``."""
+    for step, letter in _STEPS:
+        if count >= step * 0.9995:
+            scaled = count / step
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:.{digits}f} {letter}"
+    return str(count)
+
+
+def gib(size: int) -> str:
+    """Return bytes in GiB (2³⁰), or MiB (2²⁰) when that is below a tenth: ``"48.1 GiB"``, ``"30.0 MiB"``."""
+    scaled = size / 2**30
+    if scaled < 0.1:
+        return f"{size / 2**20:.1f} MiB"
+    return f"{scaled:.2f} GiB" if scaled < 9.995 else f"{scaled:.1f} GiB"
+
+
+def tokens(count: int) -> str:
+    """Return a token count: in K (1,024) when it is a multiple of 1,024, else in full: ``"256K"``, ``"1,000"``."""
+    return f"{count // 1024}K" if count >= 1024 and count % 1024 == 0 else f"{count:,}"
