@@ -27,8 +27,8 @@ class Benchmark:
         ``"%"``, ``"Elo"``, …; ``""`` where the card names none.
     better
         ``"higher"`` or ``"lower"``.
-    scores
-        Model → published figure; None where none was published.
+    figures
+        Model → figure, written as it was published; None where none was.
     marks
         Model → footnote mark beside its figure, e.g. ``"*"``.
     """
@@ -37,20 +37,25 @@ class Benchmark:
     group: str
     unit: str
     better: Literal["higher", "lower"]
-    scores: Mapping[str, float | None] = field(hash=False)
+    figures: Mapping[str, str | None] = field(hash=False)
     marks: Mapping[str, str] = field(hash=False)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Model → figure as a number, for the models that have one."""
+        return {model: float(figure) for model, figure in self.figures.items() if figure is not None}
 
     @property
     def best(self) -> str:
         """The model with the best published figure."""
-        known = {model: score for model, score in self.scores.items() if score is not None}
+        scores = self.scores
         choose = max if self.better == "higher" else min
-        return choose(known, key=lambda model: known[model])
+        return choose(scores, key=lambda model: scores[model])
 
     def shown(self, model: str) -> str:
         """The figure of one model with its footnote mark, or “–”."""
-        score = self.scores[model]
-        return "–" if score is None else f"{score:g}{self.marks.get(model, '')}"
+        figure = self.figures[model]
+        return "–" if figure is None else f"{figure}{self.marks.get(model, '')}"
 
     def __repr__(self) -> str:
         arrow = "↑" if self.better == "higher" else "↓"
@@ -60,7 +65,7 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         plain = {"name": self.name, "group": self.group, "unit": self.unit, "better": self.better}
-        return {**plain, "scores": dict(self.scores), "marks": dict(self.marks)}
+        return {**plain, "figures": dict(self.figures), "marks": dict(self.marks)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Published(Sequence[Benchmark]):
         return iter(self.rows)
 
     def __repr__(self) -> str:
-        figures = sum(score is not None for row in self for score in row.scores.values())
+        figures = sum(len(row.scores) for row in self)
         return f"Published({len(self)} benchmarks, {len(MODELS)} models, {figures} figures)"
 
     def _repr_html_(self) -> str:
@@ -121,7 +126,7 @@ def published() -> Published:
             group=row["group"],
             unit=row["unit"],
             better=row["better"],
-            scores=MappingProxyType(dict(zip(MODELS, row["scores"], strict=True))),
+            figures=MappingProxyType(dict(zip(MODELS, row["figures"], strict=True))),
             marks=MappingProxyType(row.get("marks", {})),
         )
         for row in data["benchmarks"]

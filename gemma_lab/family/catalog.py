@@ -1,0 +1,286 @@
+"""What can be loaded: every checkpoint of the family and the minis that ship here, with sources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, overload
+
+from ..data import data_root
+from ..errors import LabError
+from .architecture import Architecture, architecture, from_config
+from .memory import all_weight_bytes
+from .parameters import count
+from .sources import Source, read_data, source
+
+_PREFIX = "google/gemma-4-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint: where it is and what it is.
+
+    Attributes
+    ----------
+    alias
+        Short name, lower case: ``"26b-a4b-it"``, ``"mini-moe"``.
+    hub_id
+        Repository on the Hugging Face hub, its case exact; None for a mini.
+    path
+        Folder below the shipped data; None for a hub checkpoint.
+    size
+        ``"E2B"``, ``"E4B"``, ``"12B"``, ``"26B-A4B"``, ``"31B"``, or the mini's name.
+    variant
+        ``"pt"`` (pre-trained), ``"it"`` (instruction-tuned), ``"assistant"`` (drafter), ``"qat-…"`` or ``"mini"``.
+    format
+        ``"safetensors"``, ``"compressed-tensors"`` or ``"gguf"``.
+    model_type
+        As in its configuration.
+    modalities
+        What it takes in, of ``text``, ``image``, ``video`` and ``audio``.
+    context
+        Longest context in tokens.
+    layers, layer_types
+        Decoder layers, and how many are ``"local"`` and ``"global"``.
+    experts, top_k
+        Experts a layer and how many a token visits; None without experts.
+    min_transformers
+        First release of transformers found to run it correctly.
+    parameters
+        Parameters in all; None where no exact figure is known.
+    weight_bytes
+        Format → bytes of the weights. Computed for plain checkpoints, published (and then rounded) for packed ones.
+    released
+        Date of release, ISO.
+    sources
+        Where the entry comes from.
+    notes
+        What one has to know besides.
+    """
+
+    alias: str
+    hub_id: str | None
+    path: str | None
+    size: str
+    variant: str
+    format: str
+    model_type: str
+    modalities: tuple[str, ...]
+    context: int
+    layers: int
+    layer_types: Mapping[str, int] = field(hash=False)
+    experts: int | None
+    top_k: int | None
+    min_transformers: str
+    parameters: int | None
+    weight_bytes: Mapping[str, int] = field(hash=False)
+    released: str
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        from ..view.catalog import checkpoint_line
+
+        return f"Checkpoint({checkpoint_line(self)})"
+
+    def _repr_html_(self) -> str:
+        from ..view.catalog import checkpoint_html
+
+        return checkpoint_html(self)
+
+    @property
+    def standalone(self) -> bool:
+        """True if it answers on its own and transformers reads its files unpacked: not a drafter, not packed or GGUF."""
+        return self.variant != "assistant" and self.format == "safetensors"
+
+    @property
+    def third_party(self) -> bool:
+        """True if neither Google nor published code says that it exists."""
+        return all(where.kind == "third-party" for where in self.sources)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as plain data."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            **plain,
+            "modalities": list(self.modalities),
+            "layer_types": dict(self.layer_types),
+            "weight_bytes": dict(self.weight_bytes),
+            "sources": [{"title": where.title, "url": where.url, "kind": where.kind} for where in self.sources],
+            "notes": list(self.notes),
+        }
+
+
+class Catalog(Sequence[Checkpoint]):
+    """Checkpoints in a row, minis first, then by size."""
+
+    def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
+        self._checkpoints = tuple(checkpoints)
+
+    @overload
+    def __getitem__(self, index: int) -> Checkpoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> Catalog: ...
+    def __getitem__(self, index: int | slice) -> Checkpoint | Catalog:
+        found = self._checkpoints[index]
+        return found if isinstance(found, Checkpoint) else Catalog(found)
+
+    def __len__(self) -> int:
+        return len(self._checkpoints)
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return iter(self._checkpoints)
+
+    def __repr__(self) -> str:
+        kinds = {"mini": 0, "pt": 0, "it": 0, "assistant": 0, "qat": 0}
+        for checkpoint in self:
+            kinds[checkpoint.variant.split("-")[0]] += 1
+        words = {"mini": "mini", "pt": "pre-trained", "it": "instruction-tuned", "assistant": "drafters", "qat": "QAT"}
+        parts = ", ".join(f"{number} {words[kind]}" for kind, number in kinds.items() if number)
+        return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
+
+    def __str__(self) -> str:
+        from ..view.catalog import catalog_text
+
+        return catalog_text(self)
+
+    def _repr_html_(self) -> str:
+        from ..view.catalog import catalog_html
+
+        return catalog_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries as plain data."""
+        return {"checkpoints": [checkpoint.to_dict() for checkpoint in self]}
+
+
+def catalog(
+    *,
+    size: str | None = None,
+    variant: str | None = None,
+    modality: str | None = None,
+    format: str | None = None,
+    standalone: bool | None = None,
+) -> Catalog:
+    """Return the checkpoints of the family, or those that match every filter given.
+
+    Parameters
+    ----------
+    size
+        E.g. ``"12B"``; the case does not matter.
+    variant
+        ``"pt"``, ``"it"``, ``"assistant"``, ``"mini"``, or ``"qat"`` for all kinds of it.
+    modality
+        ``"text"``, ``"image"``, ``"video"`` or ``"audio"``: takes this in.
+    format
+        ``"safetensors"``, ``"compressed-tensors"`` or ``"gguf"``.
+    standalone
+        True for those that answer on their own and need no unpacking (see `Checkpoint.standalone`), False for the others.
+    """
+
+    def fits(checkpoint: Checkpoint) -> bool:
+        return (
+            (size is None or checkpoint.size.lower() == size.lower())
+            and (variant is None or variant in (checkpoint.variant, checkpoint.variant.split("-")[0]))
+            and (modality is None or modality in checkpoint.modalities)
+            and (format is None or checkpoint.format == format)
+            and (standalone is None or checkpoint.standalone == standalone)
+        )
+
+    return Catalog(checkpoint for checkpoint in (*_minis(), *_published()) if fits(checkpoint))
+
+
+def find(name: str) -> Checkpoint | None:
+    """Return the checkpoint of this alias, hub id or mini name, or None. The case does not matter."""
+    wanted = name.strip().lower()
+    for checkpoint in catalog():
+        if wanted in (checkpoint.alias, (checkpoint.hub_id or "").lower()):
+            return checkpoint
+    return None
+
+
+def suggest(name: str, *, count: int = 3) -> list[str]:
+    """Return up to `count` known names close to one that is not known, best first: aliases, or hub ids for a name with “/”."""
+    known = catalog()
+    names = [c.hub_id for c in known if c.hub_id] if "/" in name else [c.alias for c in known]
+    lowered = {known_name.lower(): known_name for known_name in names}
+    wanted = name.strip().lower()
+    shortened = wanted.removeprefix("gemma-4-").removeprefix("gemma4-")
+    tries = [wanted] if "/" in name else [shortened, f"{shortened}-it"]
+    found = [match for attempt in tries for match in get_close_matches(attempt, lowered, n=count, cutoff=0.55)]
+    return [lowered[match] for match in dict.fromkeys(found)][:count]
+
+
+@cache
+def _published() -> tuple[Checkpoint, ...]:
+    data = read_data("checkpoints.json")
+    return tuple(_checkpoint(row, data["sizes"][row["size"]]) for row in data["checkpoints"])
+
+
+def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
+    """Join one row of ``checkpoints.json`` with its size's entry and architecture."""
+    shape = architecture(row["size"])
+    drafter = row["variant"] == "assistant"
+    kinds = row["layer_types"] if drafter else shape.kinds
+    plain = not drafter and row.get("format", "safetensors") == "safetensors"
+    return Checkpoint(
+        alias=row["hub_id"].removeprefix(_PREFIX).lower(),
+        hub_id=row["hub_id"],
+        path=None,
+        size=row["size"],
+        variant=row["variant"],
+        format=row.get("format", "safetensors"),
+        model_type=row.get("model_type", shape.model_type),
+        modalities=("text",) if drafter else shape.modalities,
+        context=shape.context,
+        layers=sum(kinds.values()),
+        layer_types=MappingProxyType(dict(kinds)),
+        experts=None if drafter else shape.experts or None,
+        top_k=None if drafter else shape.top_k or None,
+        min_transformers=row.get("min_transformers", size["min_transformers"]),
+        parameters=row.get("parameters") if drafter else count(shape).total,
+        weight_bytes=MappingProxyType(all_weight_bytes(shape) if plain else row.get("weight_bytes", {})),
+        released=row.get("released", size["released"]),
+        sources=tuple(source(key) for key in (*row["sources"], *size["sources"])),
+        notes=(*size.get("notes", ()), *row.get("notes", ())),
+    )
+
+
+def _minis() -> tuple[Checkpoint, ...]:
+    """Read the minis that are really there. Without shipped data there are none, and `load` says what is missing."""
+    try:
+        root = data_root()
+    except LabError:
+        return ()
+    folders = sorted(path.parent for path in (root / "minis").glob("*/config.json"))
+    return tuple(_mini(folder) for folder in folders)
+
+
+def _mini(folder: Path) -> Checkpoint:
+    shape: Architecture = from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")), name=folder.name)
+    return Checkpoint(
+        alias=folder.name,
+        hub_id=None,
+        path=f"minis/{folder.name}",
+        size=folder.name,
+        variant="mini",
+        format="safetensors",
+        model_type=shape.model_type,
+        modalities=shape.modalities,
+        context=shape.context,
+        layers=len(shape.layers),
+        layer_types=MappingProxyType(shape.kinds),
+        experts=shape.experts or None,
+        top_k=shape.top_k or None,
+        # its configuration is saved with per_layer_config, which 5.15 introduced
+        min_transformers="5.15.0",
+        parameters=count(shape).total,
+        weight_bytes=MappingProxyType(all_weight_bytes(shape)),
+        released="",
+        sources=(source("mini-card"),),
+    )
