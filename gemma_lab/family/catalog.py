@@ -205,14 +205,18 @@ def find(name: str) -> Checkpoint | None:
 
 
 def suggest(name: str, *, count: int = 3) -> list[str]:
-    """Return up to `count` known names close to one that is not known, best first: aliases, or hub ids for a name with “/”."""
+    """Return up to `count` known names close to one that is not known, best first.
+
+    Aliases; hub ids for a name with “/”.
+    """
     known = catalog()
     names = [c.hub_id for c in known if c.hub_id] if "/" in name else [c.alias for c in known]
     lowered = {known_name.lower(): known_name for known_name in names}
     wanted = name.strip().lower()
     shortened = wanted.removeprefix("gemma-4-").removeprefix("gemma4-")
-    tries = [wanted] if "/" in name else [shortened, f"{shortened}-it"]
-    found = [match for attempt in tries for match in get_close_matches(attempt, lowered, n=count, cutoff=0.55)]
+    wanted = wanted if "/" in name else shortened
+    found = [known_name for known_name in lowered if wanted and known_name.startswith(wanted)]
+    found += get_close_matches(wanted, lowered, n=count, cutoff=0.55)
     return [lowered[match] for match in dict.fromkeys(found)][:count]
 
 

@@ -50,7 +50,8 @@ def catalog_html(catalog: Catalog) -> Markup:
         align="lllrllrll",
         notes=[
             "Layers: local + global. Weights: computed from the configuration at 16 and at 4.5 bits "
-            "(matrices of the decoder only), or published. Context: 1K = 1,024 tokens.",
+            "(matrices of the decoder only), or published (≈). Context: 1K = 1,024 tokens. transformers: the first release "
+            "found to run it; gemma_lab itself needs 5.15.",
             *notes,
             "Sources: " + "; ".join(titles) + ".",
         ],
@@ -109,5 +110,7 @@ def _parameters(checkpoint: Checkpoint) -> str:
 
 
 def _weights(checkpoint: Checkpoint) -> str:
+    if checkpoint.format != "safetensors":  # published, rounded
+        return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in checkpoint.weight_bytes.items()) or "–"
     wanted = [dtype for dtype in checkpoint.weight_bytes if dtype not in ("fp32", "int8")]
     return ", ".join(f"{dtype} {gib(checkpoint.weight_bytes[dtype])}" for dtype in wanted) or "–"

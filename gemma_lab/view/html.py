@@ -10,8 +10,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-_RULE = "1px solid rgba(127,127,127,.35)"
-_CELL = f"padding:.25em .75em;border-bottom:{_RULE};vertical-align:top;font-variant-numeric:tabular-nums"
+_ROW = "border-bottom:1px solid rgba(127,127,127,.35);vertical-align:top"
+_TABLE = "border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums"
 _SIDES = {"l": "left", "r": "right", "c": "center"}
 
 
@@ -79,12 +79,13 @@ def table(
             raise ValueError(msg)
         cells = [_cell("th", "row", sides[0], row[0])]
         cells += [_cell("td", "", side, text) for side, text in zip(sides[1:], row[1:], strict=True)]
-        body.append(f"<tr>{''.join(cells)}</tr>")
+        body.append(f'<tr style="{_ROW}">{"".join(cells)}</tr>')
     title = f'<caption style="text-align:left;padding:.25em 0;font-weight:600">{escape(caption)}</caption>'
     return Markup(
         '<div style="overflow-x:auto">'
-        f'<table style="border-collapse:collapse;margin:.5em 0">{title if caption else ""}'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{footnotes(notes)}"
+        f'<table style="{_TABLE}">{title if caption else ""}'
+        f'<thead><tr style="{_ROW}">{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+        f"{footnotes(notes)}"
     )
 
 
@@ -108,4 +109,4 @@ def footnotes(notes: Sequence[object]) -> Markup:
 def _cell(tag: str, scope: str, side: str, text: object) -> str:
     weight = "" if tag == "td" or scope == "col" else ";font-weight:500"
     reach = f' scope="{scope}"' if scope else ""
-    return f'<{tag}{reach} style="{_CELL};text-align:{_SIDES[side]}{weight}">{escape(text)}</{tag}>'
+    return f'<{tag}{reach} style="padding:.25em .75em;text-align:{_SIDES[side]}{weight}">{escape(text)}</{tag}>'

@@ -6,12 +6,11 @@ _STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def parameters(count: int) -> str:
-    """Return a count in three figures: ``"25.8 B"``, ``"6.03 M"``, ``"812"``."""
+    """Return a count with two decimals, or one from a hundred on: ``"25.81 B"``, ``"6.03 M"``, ``"412.8 M"``, ``"812"``."""
     for step, letter in _STEPS:
-        if count >= step * 0.9995:
+        if count >= step:
             scaled = count / step
-            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-            return f"{scaled:.{digits}f} {letter}"
+            return f"{scaled:.{2 if scaled < 99.995 else 1}f} {letter}"
     return str(count)
 
 
