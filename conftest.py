@@ -1,4 +1,4 @@
-"""What every pytest run of this repository shares: the notebooks' environment, and the outputs that are not compared."""
+"""What every pytest run shares: the notebooks' environment, and the outputs that are not compared."""
 
 from __future__ import annotations
 

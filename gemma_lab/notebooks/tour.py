@@ -1,8 +1,8 @@
 """One HTML page a notebook, with the widgets alive and nothing fetched from anywhere.
 
 nbconvert's own way to show widgets loads a widget manager from a CDN. Ours are plain ES modules with a
-``render``, so a page can host them itself: module, style and state are in it, and ``static/host.js`` is the manager.
-There is no kernel behind a page, so what a widget asks of Python stays unanswered.
+``render``, so a page can host them itself: module, style and state are in it, and ``static/host.js`` is the
+manager. There is no kernel behind a page, so what a widget asks of Python stays unanswered.
 """
 
 from __future__ import annotations
