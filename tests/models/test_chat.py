@@ -1,4 +1,4 @@
-"""Chat on tiny checkpoints of all five shapes: the model's own tokens, its own log-probabilities, its limits."""
+"""Chat on tiny checkpoints of all five shapes: its own tokens and log-probabilities, its limits."""
 
 from __future__ import annotations
 
@@ -186,8 +186,14 @@ def test_an_interrupt_goes_through_and_leaves_the_partial_reply(tiny_lab, monkey
     assert not any(layer._forward_pre_hooks for layer in lab.model.get_decoder().layers)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), MemoryError()])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
 def test_memory_that_runs_out_is_said_with_the_next_step(tiny_lab, monkeypatch, error):
     lab = tiny_lab("31B")
 

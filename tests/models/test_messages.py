@@ -27,8 +27,9 @@ def test_a_single_picture_need_not_be_in_a_list():
 def test_system_prompt_and_role_aliases():
     said = conversation("Hi", system="Be brief")
     assert [message["role"] for message in said] == ["system", "user"]
-    said = conversation([{"role": "developer", "content": "x"}, {"role": "model", "content": "y"},
-                         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])  # fmt: skip
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    earlier = [{"role": "developer", "content": "x"}, {"role": "model", "content": "y"}]
+    said = conversation([*earlier, {"role": "user", "content": parts}])
     assert [message["role"] for message in said] == ["system", "assistant", "user"]
     assert texts(said) == ["x", "y", "ab"]
 

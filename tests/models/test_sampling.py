@@ -29,8 +29,9 @@ def test_values_can_be_replaced_one_by_one():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"temperature": "hot"},
-        {"top_p": 0.0}, {"top_p": 1.01}, {"top_p": None}, {"top_k": -1}, {"top_k": 1.5}, {"top_k": True},
+        {"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")},
+        {"temperature": "hot"}, {"top_p": 0.0}, {"top_p": 1.01}, {"top_p": None},
+        {"top_k": -1}, {"top_k": 1.5}, {"top_k": True},
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(wrong):

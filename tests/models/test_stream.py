@@ -83,9 +83,14 @@ def test_leaving_the_loop_stops_the_model(slow):
 
 
 def test_an_exception_in_the_loop_stops_the_model(slow):
-    with pytest.raises(ZeroDivisionError), slow.stream("Hi", max_new_tokens=2000) as stream:
-        for _ in stream:
-            1 / 0  # noqa: B018
+
+    def fail():
+        with slow.stream("Hi", max_new_tokens=2000) as stream:
+            for _ in stream:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not answering()
     assert slow.last_reply.finish == "stopped"
 
@@ -154,10 +159,9 @@ def test_an_error_of_the_model_is_raised_where_the_stream_is_read(lab, monkeypat
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(type(lab.model), "forward", broken)
-    chunks = []
+    stream = lab.stream("Hi", seed=8, max_new_tokens=40)
+    assert next(stream).tokens
     with pytest.raises(RuntimeError, match="multiplied"):
-        for chunk in lab.stream("Hi", seed=8, max_new_tokens=40):
-            chunks.append(chunk)  # noqa: PERF402
-    assert chunks
+        list(stream)
     assert len(lab.last_reply.tokens) == 3
     assert not lab.lock.locked()
