@@ -138,7 +138,7 @@ class Lab:
         Raises
         ------
         ContextFull
-            If the prompt and `max_new_tokens` do not fit the context.
+            If the prompt fills the context by itself. An answer that reaches its end is cut (``"length"``).
         BadMedia
             If a picture cannot be read, or the model has no tower for it.
         BadPrompt

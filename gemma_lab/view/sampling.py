@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .html import Markup, bdi, table
 from .reply import percent, visible
+from .style import INK, OKABE_ITO, Picture, bare, card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
     from ..models.distribution import Distribution
     from ..models.sampling import Sampling
-
-_BLUE, _GREY = "#0072B2", "#808080"  # Okabe–Ito blue; a grey that is legible on light and dark
 
 
 def sampling_html(
@@ -60,43 +59,40 @@ def sampling_text(
 
 def sampling_figure(
     distribution: Distribution, samplings: Mapping[str, Sampling], *, count: int = 10
-) -> Figure:
-    """Return a figure with one panel a sampling: bars over the likeliest tokens, beside the model's own.
+) -> Picture:
+    """Draw the likeliest tokens as bars, one panel a sampling, beside the model's own probabilities.
 
     A filled bar is the probability to be drawn, the outline the model's own; a cross marks a token that
     cannot be drawn. Tokens in a script that matplotlib's font lacks are labelled by id (``#1234``);
     `sampling_html` has them in full.
     """
-    from matplotlib.figure import Figure
-
     columns, rows = _cells(distribution, samplings, count)
     labels = [label if _drawable(label) else f"#{index}" for index, label, _ in rows]
-    figure = Figure(figsize=(2.6 * len(samplings) + 1.2, 0.3 * len(rows) + 1.1), layout="constrained")
-    figure.patch.set_alpha(0)
-    panels = figure.subplots(1, len(samplings), sharey=True, squeeze=False)[0]
-    places = range(len(rows))
     own = [values[0] for *_, values in rows]
-    for number, (panel, name) in enumerate(zip(panels, columns[1:], strict=True), start=1):
-        drawn = [values[number] for *_, values in rows]
-        panel.barh(places, drawn, color=_BLUE, height=0.7)
-        panel.barh(places, own, facecolor="none", edgecolor=_GREY, height=0.7)
-        cut = [place for place in places if drawn[place] == 0]
-        panel.plot([0.0] * len(cut), cut, "x", color=_GREY, clip_on=False)
-        _dress(panel, name, labels)
-    return figure
+    size = (2.0 * len(samplings) + 0.8, 0.3 * len(rows) + 1.1)
+    with card(*size, ncols=len(samplings), sharey=True, squeeze=False) as (figure, panels):
+        for number, (panel, name) in enumerate(zip(panels[0], columns[1:], strict=True), start=1):
+            _panel(panel, own, [values[number] for *_, values in rows])
+            panel.set_title(name)
+            panel.set_yticks(range(len(labels)), labels)
+        panels[0][0].set_ylim(len(labels) - 0.5, -0.5)
+    return Picture(
+        figure,
+        text=f"Next-token probabilities of {distribution.model}: the likeliest {len(rows)} tokens, "
+        f"{len(samplings)} samplings; numbers in sampling_text",
+    )
 
 
-def _dress(panel: Any, name: str, labels: list[str]) -> None:
-    panel.patch.set_alpha(0)
-    panel.set_title(name, fontsize=10, color=_GREY)
-    panel.set_yticks(range(len(labels)), labels)
-    panel.set_ylim(len(labels) - 0.5, -0.5)
+def _panel(panel: Axes, own: list[float], drawn: list[float]) -> None:
+    places = range(len(own))
+    panel.barh(places, drawn, color=OKABE_ITO["sky"], height=0.7)
+    panel.barh(places, own, facecolor="none", edgecolor=INK, height=0.7)
+    cut = [place for place in places if drawn[place] == 0]
+    panel.plot([0.0] * len(cut), cut, "x", color=OKABE_ITO["vermillion"], clip_on=False)
     panel.set_xlim(0, 1)
-    panel.set_xlabel("probability", color=_GREY)
-    panel.tick_params(colors=_GREY)
-    for side, spine in panel.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_GREY)
+    panel.set_xlabel("probability")
+    panel.tick_params(length=0)
+    bare(panel, keep="leftbottom")
 
 
 def _cells(

@@ -1,8 +1,8 @@
 """How much of plain ``model.generate``'s speed chat keeps, measured side by side in one run.
 
 Both write the same number of tokens from the same prompt with the same settings; rounds alternate, so that
-whatever else the machine does falls on both. The ratio is tokens/s of chat ÷ tokens/s of generate, of whole calls
-(template, tokenising and recording included for chat; generation alone for its rival).
+whatever else the machine does falls on both. The ratio is tokens/s of chat ÷ tokens/s of generate, of whole
+calls: template, tokenising and recording count for chat, the generation alone for its rival.
 """
 
 from __future__ import annotations

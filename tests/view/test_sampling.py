@@ -46,12 +46,13 @@ def test_html_is_escaped():
 
 
 def test_figure_shows_what_is_drawn_and_what_is_cut(recwarn):
-    figure = sampling_figure(Fake(), CHOICES, count=7)
-    assert [panel.get_title() for panel in figure.axes] == ["cold", "top-k 2"]
-    drawn = [bar.get_width() for bar in figure.axes[1].patches[:7]]
-    assert drawn == pytest.approx([5 / 7, 2 / 7, 0, 0, 0, 0, 0])
-    assert list(figure.axes[1].lines[0].get_ydata()) == [2, 3, 4, 5, 6]
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    picture = sampling_figure(Fake(), CHOICES, count=7)
+    cold, cut = picture.figure.axes
+    assert [cold.get_title(loc="left"), cut.get_title(loc="left")] == ["cold", "top-k 2"]
+    assert [bar.get_width() for bar in cut.patches[:7]] == pytest.approx([5 / 7, 2 / 7, 0, 0, 0, 0, 0])
+    assert list(cut.lines[0].get_ydata()) == [2, 3, 4, 5, 6]
+    labels = [label.get_text() for label in cold.get_yticklabels()]
     assert labels == ["sieben", "␣vier", "<b>", "#3", "#4", "↵", "x"]
-    figure.canvas.draw()
+    assert picture.png().startswith(b"\x89PNG")
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
+    assert "7 tokens, 2 samplings" in repr(picture)
