@@ -1,7 +1,8 @@
 """What a Gemma 4 is made of, layer by layer, read from a ``config.json``. No torch, no transformers.
 
-The rules are those of transformers 5.23, ``models/gemma4/{configuration,modeling}_gemma4.py`` (and ``gemma4_unified``):
-which layers are local, where keys and values share one projection, and which layers read another layer's cache.
+The rules are those of transformers 5.23, ``models/gemma4/{configuration,modeling}_gemma4.py`` (and
+``gemma4_unified``): which layers are local, where keys and values share one projection, and which layers read
+another layer's cache.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Layer:
     head_dim
         Width of a head.
     tied_kv
-        True if one projection makes both keys and values (K=V). They still differ after their norms, and both are cached.
+        True if one projection makes both keys and values (K=V). They still differ after their norms, and both
+        are cached.
     donor
         Index of the layer whose keys and values this one reads; None if it has its own.
     mlp_width
@@ -104,8 +106,8 @@ class Architecture:
         kinds = self.kinds
         experts = f", {self.experts} experts top-{self.top_k}" if self.experts else ""
         return (
-            f"Architecture({self.name}: {len(self.layers)} layers, {kinds['local']} local (window {self.window}) + "
-            f"{kinds['global']} global, hidden {self.hidden:,}{experts}, context {self.context:,} tokens)"
+            f"Architecture({self.name}: {len(self.layers)} layers, "
+            f"{kinds['local']} local (window {self.window}) + {kinds['global']} global, hidden {self.hidden:,}{experts}, context {self.context:,} tokens)"
         )
 
     @property
@@ -136,7 +138,7 @@ class Architecture:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model takes in, of ``text``, ``image``, ``video`` and ``audio``. Video is a series of images."""
+        """What the model takes in: text, and perhaps ``image``, ``video`` (a series of them), ``audio``."""
         seen = ("image", "video") if self.vision is not None else ()
         return ("text", *seen, *(("audio",) if self.audio is not None else ()))
 
@@ -159,7 +161,7 @@ def architecture(size: str) -> Architecture:
 
 
 def configuration(size: str) -> dict[str, Any]:
-    """Return the configuration of one of `SIZES`, as the hub's ``config.json`` has it. A fresh copy each time.
+    """Return the configuration of one of `SIZES` in the hub's form, a fresh copy each time.
 
     Raises
     ------
@@ -260,8 +262,9 @@ def _heads(text: Mapping[str, Any], index: int, kind: str) -> tuple[int, int]:
     """Return the key/value heads and the head width of one layer."""
     per_layer = text.get("per_layer_config")
     if per_layer is not None:  # the form that transformers 5.15 and later save; keys "05" or 5
-        own = next((value for key, value in per_layer.items() if str(key).isdigit() and int(key) == index), {})
-        return own.get("num_key_value_heads", text["num_key_value_heads"]), own.get("head_dim", text["head_dim"])
+        numbered = {int(key): value for key, value in per_layer.items() if str(key).isdigit()}
+        own = {**text, **numbered.get(index, {})}
+        return own["num_key_value_heads"], own["head_dim"]
     if kind == "local":
         return text["num_key_value_heads"], text["head_dim"]
     kv_heads = text.get("num_global_key_value_heads") if text["attention_k_eq_v"] else None

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 from ..data import data_root
 from ..errors import LabError
-from .architecture import Architecture, architecture, from_config
+from .architecture import architecture, from_config
 from .memory import all_weight_bytes
 from .parameters import count
 from .sources import Source, read_data, source
@@ -36,7 +36,8 @@ class Checkpoint:
     size
         ``"E2B"``, ``"E4B"``, ``"12B"``, ``"26B-A4B"``, ``"31B"``, or the mini's name.
     variant
-        ``"pt"`` (pre-trained), ``"it"`` (instruction-tuned), ``"assistant"`` (drafter), ``"qat-…"`` or ``"mini"``.
+        ``"pt"`` (pre-trained), ``"it"`` (instruction-tuned), ``"assistant"`` (drafter), ``"qat-…"`` or
+        ``"mini"``.
     format
         ``"safetensors"``, ``"compressed-tensors"`` or ``"gguf"``.
     model_type
@@ -54,7 +55,8 @@ class Checkpoint:
     parameters
         Parameters in all; None where no exact figure is known.
     weight_bytes
-        Format → bytes of the weights. Computed for plain checkpoints, published (and then rounded) for packed ones.
+        Format → bytes of the weights. Computed for plain checkpoints, published (and then rounded) for packed
+        ones.
     released
         Date of release, ISO.
     sources
@@ -95,7 +97,7 @@ class Checkpoint:
 
     @property
     def standalone(self) -> bool:
-        """True if it answers on its own and transformers reads its files unpacked: not a drafter, not packed or GGUF."""
+        """True if it answers on its own and its files are plain: not a drafter, not packed, not GGUF."""
         return self.variant != "assistant" and self.format == "safetensors"
 
     @property
@@ -111,7 +113,9 @@ class Checkpoint:
             "modalities": list(self.modalities),
             "layer_types": dict(self.layer_types),
             "weight_bytes": dict(self.weight_bytes),
-            "sources": [{"title": where.title, "url": where.url, "kind": where.kind} for where in self.sources],
+            "sources": [
+                {"title": where.title, "url": where.url, "kind": where.kind} for where in self.sources
+            ],
             "notes": list(self.notes),
         }
 
@@ -140,8 +144,8 @@ class Catalog(Sequence[Checkpoint]):
         kinds = {"mini": 0, "pt": 0, "it": 0, "assistant": 0, "qat": 0}
         for checkpoint in self:
             kinds[checkpoint.variant.split("-")[0]] += 1
-        words = {"mini": "mini", "pt": "pre-trained", "it": "instruction-tuned", "assistant": "drafters", "qat": "QAT"}
-        parts = ", ".join(f"{number} {words[kind]}" for kind, number in kinds.items() if number)
+        words = {"pt": "pre-trained", "it": "instruction-tuned", "assistant": "drafters", "qat": "QAT"}
+        parts = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in kinds.items() if number)
         return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
 
     def __str__(self) -> str:
@@ -164,7 +168,7 @@ def catalog(
     size: str | None = None,
     variant: str | None = None,
     modality: str | None = None,
-    format: str | None = None,
+    file_format: str | None = None,
     standalone: bool | None = None,
 ) -> Catalog:
     """Return the checkpoints of the family, or those that match every filter given.
@@ -177,10 +181,11 @@ def catalog(
         ``"pt"``, ``"it"``, ``"assistant"``, ``"mini"``, or ``"qat"`` for all kinds of it.
     modality
         ``"text"``, ``"image"``, ``"video"`` or ``"audio"``: takes this in.
-    format
+    file_format
         ``"safetensors"``, ``"compressed-tensors"`` or ``"gguf"``.
     standalone
-        True for those that answer on their own and need no unpacking (see `Checkpoint.standalone`), False for the others.
+        True for those that answer on their own and need no unpacking (see `Checkpoint.standalone`), False for
+        the others.
     """
 
     def fits(checkpoint: Checkpoint) -> bool:
@@ -188,7 +193,7 @@ def catalog(
             (size is None or checkpoint.size.lower() == size.lower())
             and (variant is None or variant in (checkpoint.variant, checkpoint.variant.split("-")[0]))
             and (modality is None or modality in checkpoint.modalities)
-            and (format is None or checkpoint.format == format)
+            and (file_format is None or checkpoint.format == file_format)
             and (standalone is None or checkpoint.standalone == standalone)
         )
 
@@ -256,7 +261,7 @@ def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
 
 
 def _minis() -> tuple[Checkpoint, ...]:
-    """Read the minis that are really there. Without shipped data there are none, and `load` says what is missing."""
+    """Read the minis that are really there. Without the data there are none, and `load` says so."""
     try:
         root = data_root()
     except LabError:
@@ -266,7 +271,8 @@ def _minis() -> tuple[Checkpoint, ...]:
 
 
 def _mini(folder: Path) -> Checkpoint:
-    shape: Architecture = from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")), name=folder.name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shape = from_config(config, name=folder.name)
     return Checkpoint(
         alias=folder.name,
         hub_id=None,

@@ -1,6 +1,7 @@
 """Bytes that a Gemma 4 needs: its weights in a dtype, and its key-value cache at a context. No torch.
 
-All figures are exact arithmetic on the shape; what a runtime adds (activations, workspace, fragmentation) is not in them.
+All figures are exact arithmetic on the shape; what a runtime adds (activations, workspace, fragmentation) is
+not in them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ GIB = 2**30
 """Bytes in a GiB."""
 
 BITS = {"fp32": 32.0, "bf16": 16.0, "int8": 8.5, "int4": 4.5}
-"""Bits a packed weight takes. The quantised kinds store blocks of 32 weights with one 16-bit scale, as GGUF's Q8_0 and
-Q4_0 do: (32 × 8 + 16) / 32 and (32 × 4 + 16) / 32."""
+"""Bits a packed weight takes. The quantised kinds store blocks of 32 weights with one 16-bit scale, as GGUF's
+Q8_0 and Q4_0 do: (32 × 8 + 16) / 32 and (32 × 4 + 16) / 32."""
 
 
 def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
@@ -25,8 +26,9 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
     shape
         The model.
     dtype
-        ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack the matrices of the decoder layers, experts
-        included (see `BITS`), and leave the rest in 16 bits: embeddings, router, norms and towers.
+        ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack the matrices of the decoder
+        layers, experts included (see `BITS`), and leave the rest in 16 bits: embeddings, router, norms and
+        towers.
 
     Raises
     ------
@@ -50,9 +52,9 @@ def all_weight_bytes(shape: Architecture) -> dict[str, int]:
 def kv_cache_bytes(shape: Architecture, tokens: int, *, batch: int = 1, value_bytes: int = 2) -> int:
     """Return the bytes of the key-value cache after `tokens` tokens.
 
-    Only layers with keys and values of their own have a cache. A global layer keeps every token, a local one as many as its
-    window (transformers keeps one fewer between steps). Keys and values are both cached, also where one projection makes
-    both.
+    Only layers with keys and values of their own have a cache. A global layer keeps every token, a local one
+    as many as its window (transformers keeps one fewer between steps). Keys and values are both cached, also
+    where one projection makes both.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """How many parameters a Gemma 4 has, part by part, counted from its shape. No torch.
 
-A test compares every part with the same part of transformers' own model, built on torch's meta device. Buffers (the layer
-scalars, the clipping bounds and the standardisation of the towers) are not parameters and are not counted.
+A test compares every part with the same part of transformers' own model, built on torch's meta device.
+Buffers (the layer scalars, the clipping bounds and the standardisation of the towers) are not parameters and
+are not counted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ PARTS = {
     "audio_projector": "audio projector",
 }
 """The parts, in the order in which views list them, and what they are called."""
-
-_TOWERS = ("vision", "vision_projector", "audio", "audio_projector")
 
 
 @dataclass(frozen=True)
@@ -75,21 +74,21 @@ class Parameters:
     @property
     def total(self) -> int:
         """Everything: decoder, towers, projectors."""
-        return sum(getattr(self, part) for part in PARTS)
+        return sum(self.parts.values())
 
     @property
     def text(self) -> int:
         """The decoder with its embeddings, without towers and projectors."""
-        return self.total - sum(getattr(self, part) for part in _TOWERS)
+        return self.total - self.vision - self.vision_projector - self.audio - self.audio_projector
 
     @property
     def effective(self) -> int:
-        """The decoder without the per-layer embedding table, which is only looked up: the “E” of E2B and E4B."""
+        """The decoder without the per-layer embedding table, which is only looked up: the “E” of E2B."""
         return self.text - self.ple_table
 
     @property
     def active(self) -> int:
-        """The decoder parameters one token uses: `effective`, with only its `top_k` experts a layer. Embedding included."""
+        """What one token uses: `effective`, with only `top_k` experts a layer. Embedding included."""
         if not self.experts:
             return self.effective
         return self.effective - self.experts * (self.experts_per_layer - self.top_k) // self.experts_per_layer
@@ -106,7 +105,8 @@ def count(shape: Architecture) -> Parameters:
     sums = {part: sum(layer[part] for layer in per_layer) for part in per_layer[0]} if per_layer else {}
     ple_rows = len(shape.layers) * shape.ple_width
     sums["ple"] += shape.hidden * ple_rows
-    sums["norms"] += shape.hidden + shape.ple_width  # the final norm, and the norm of the per-layer projection
+    # the final norm, and the norm of the per-layer projection
+    sums["norms"] += shape.hidden + shape.ple_width
     vision, vision_projector = _vision(shape)
     audio, audio_projector = _audio(shape)
     return Parameters(
@@ -136,8 +136,8 @@ def matrix_parameters(shape: Architecture) -> int:
 def stored(shape: Architecture) -> int:
     """Count every number that a checkpoint's files hold: the parameters and the saved buffers.
 
-    The buffers: a scalar a decoder layer, the towers' clipping bounds (four a clipped matrix), and the bias and scale that
-    standardise the vision tower's output.
+    The buffers: a scalar a decoder layer, the towers' clipping bounds (four a clipped matrix), and the bias
+    and scale that standardise the vision tower's output.
     """
     numbers = count(shape).total + len(shape.layers)
     if shape.unified:
@@ -156,7 +156,8 @@ def _layer(shape: Architecture, layer: Layer) -> dict[str, int]:
     queries, keys = layer.heads * layer.head_dim, layer.kv_heads * layer.head_dim
     own = layer.donor is None
     projections = 2 * queries + (keys * (1 if layer.tied_kv else 2) if own else 0)  # q and o, k, v
-    norms = 4 * hidden + layer.head_dim * (2 if own else 1)  # around attention and feed-forward; of queries and keys
+    # before and after attention and feed-forward; of queries and keys
+    norms = 4 * hidden + layer.head_dim * (2 if own else 1)
     if layer.experts:
         norms += 3 * hidden  # one after each branch, one before the experts
     if shape.ple_width:
@@ -178,8 +179,10 @@ def _vision(shape: Architecture) -> tuple[int, int]:
     if config is None:
         return 0, 0
     if shape.unified:
-        pixels, width = 3 * (config["patch_size"] * config["pooling_kernel_size"]) ** 2, config["mm_embed_dim"]
-        norms = 2 * pixels + 2 * width + 2 * width  # two before and after the projection, one of the positions
+        pixels = 3 * (config["patch_size"] * config["pooling_kernel_size"]) ** 2
+        width = config["mm_embed_dim"]
+        # before and after the projection, and after the positions: weight and bias each
+        norms = 2 * pixels + 2 * width + 2 * width
         embedder = norms + pixels * width + width + 2 * config["mm_posemb_size"] * width
         return embedder, config["output_proj_dims"] * shape.hidden
     width, head_dim = config["hidden_size"], config["head_dim"]
@@ -198,16 +201,20 @@ def _audio(shape: Architecture) -> tuple[int, int]:
     if shape.unified:
         return 0, config["audio_embed_dim"] * shape.hidden
     width, out = config["hidden_size"], config["output_proj_dims"]
-    tower = config["num_hidden_layers"] * sum(_conformer(config)) + sum(_subsampling(config)) + width * out + out
-    return tower, out * shape.hidden
+    tower = config["num_hidden_layers"] * sum(_conformer(config)) + sum(_subsampling(config))
+    return tower + width * out + out, out * shape.hidden
 
 
 def _conformer(config: Mapping[str, Any]) -> Iterator[int]:
     width, head_dim = config["hidden_size"], config["hidden_size"] // config["num_attention_heads"]
-    yield 2 * (8 * width * width + 2 * width)  # two feed-forwards of four times the width, with two norms each
-    yield 5 * width * width + head_dim  # q, k, v, o, relative keys; a scale a dimension
-    yield 3 * width * width + width * config["conv_kernel_size"] + 2 * width  # gated depthwise convolution, two norms
-    yield 3 * width  # norms before and after attention, and at the end
+    # two feed-forwards of four times the width, with two norms each
+    yield 2 * (8 * width * width + 2 * width)
+    # queries, keys, values, output, relative keys; a scale a dimension
+    yield 5 * width * width + head_dim
+    # gated depthwise convolution with two norms
+    yield 3 * width * width + width * config["conv_kernel_size"] + 2 * width
+    # norms before and after attention, and at the end
+    yield 3 * width
 
 
 def _subsampling(config: Mapping[str, Any]) -> Iterator[int]:
@@ -215,5 +222,3 @@ def _subsampling(config: Mapping[str, Any]) -> Iterator[int]:
     yield 9 * first + first
     yield 9 * first * second + second
     yield first // 4 * second * config["hidden_size"]
-
-

@@ -60,7 +60,9 @@ class Benchmark:
     def __repr__(self) -> str:
         arrow = "↑" if self.better == "higher" else "↓"
         unit = f" {self.unit}" if self.unit else ""
-        return f"Benchmark({self.name} {arrow}{unit}: " + ", ".join(f"{m} {self.shown(m)}" for m in MODELS) + ")"
+        return (
+            f"Benchmark({self.name} {arrow}{unit}: " + ", ".join(f"{m} {self.shown(m)}" for m in MODELS) + ")"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""

@@ -26,8 +26,8 @@ class Source:
     url
         Where it can be read, or ``""`` for what was computed here.
     kind
-        ``"official"`` (written by Google), ``"code"`` (read in a published implementation), ``"third-party"``, or
-        ``"computed"`` (follows from the configuration).
+        ``"official"`` (written by Google), ``"code"`` (read in a published implementation),
+        ``"third-party"``, or ``"computed"`` (follows from the configuration).
     """
 
     key: str

@@ -1,8 +1,8 @@
-"""The true models without their weights: transformers' own classes on torch's meta device, for counting and reading."""
+"""The true models without their weights: transformers' own classes on torch's meta device."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,8 +24,8 @@ def skeleton(size: str) -> PreTrainedModel:
     Returns
     -------
     PreTrainedModel
-        ``Gemma4ForConditionalGeneration`` (12B: ``Gemma4UnifiedForConditionalGeneration``) whose parameters have shapes
-        and dtypes but no storage, in bfloat16. About a second, a few MB; nothing is downloaded.
+        ``Gemma4ForConditionalGeneration`` (12B: ``Gemma4UnifiedForConditionalGeneration``) whose parameters
+        have shapes and dtypes but no storage, in bfloat16. About a second, a few MB; nothing is downloaded.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def skeleton(size: str) -> PreTrainedModel:
         )
     model_class = getattr(transformers, name)
     with torch.device("meta"):
-        model: PreTrainedModel = model_class(model_class.config_class.from_dict(config))
+        model: Any = model_class(model_class.config_class.from_dict(config))
     model = model.to(torch.bfloat16)
     model.tie_weights()
-    return model.eval()
+    whole: PreTrainedModel = model.eval()
+    return whole

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..family.catalog import Catalog, Checkpoint
 
 _HUB = "https://huggingface.co/"
+_COLUMNS = ["name", "takes in", "context", "layers", "experts", "parameters", "weights", "transformers"]
 
 
 def checkpoint_line(checkpoint: Checkpoint) -> str:
@@ -24,10 +25,9 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
 
 def catalog_text(catalog: Catalog) -> str:
     """Return the catalog as aligned columns of plain text."""
-    rows = [["name", "takes in", "context", "layers", "experts", "parameters", "weights", "transformers"]]
-    rows += [_cells(checkpoint) for checkpoint in catalog]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    rows = [_COLUMNS, *(_cells(checkpoint) for checkpoint in catalog)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
 
 
@@ -40,7 +40,7 @@ def catalog_html(catalog: Catalog) -> Markup:
         alias, *cells = _cells(checkpoint)
         marked = "".join(f" [{mark}]" for mark in marks)
         rows.append([Markup(f"{bdi(alias)}{marked}"), _where(checkpoint), *cells])
-    columns = ["Name", "Where", "Takes in", "Context", "Layers", "Experts", "Parameters", "Weights", "transformers"]
+    columns = ["Name", "Where", *(title.capitalize() for title in _COLUMNS[1:-1]), "transformers"]
     titles = dict.fromkeys(where.label for checkpoint in catalog for where in checkpoint.sources)
     notes = [f"[{number}] {note}" for note, number in numbered.items()]
     return table(
@@ -50,8 +50,8 @@ def catalog_html(catalog: Catalog) -> Markup:
         align="lllrllrll",
         notes=[
             "Layers: local + global. Weights: computed from the configuration at 16 and at 4.5 bits "
-            "(matrices of the decoder only), or published (≈). Context: 1K = 1,024 tokens. transformers: the first release "
-            "found to run it; gemma_lab itself needs 5.15.",
+            "(matrices of the decoder only), or published (≈). Context: 1K = 1,024 tokens. "
+            "transformers: the first release found to run it; gemma_lab itself needs 5.15.",
             *notes,
             "Sources: " + "; ".join(titles) + ".",
         ],
@@ -60,7 +60,9 @@ def catalog_html(catalog: Catalog) -> Markup:
 
 def checkpoint_html(checkpoint: Checkpoint) -> Markup:
     """Return everything known about one checkpoint."""
-    sizes = ", ".join(f"{dtype} {gib(size)}" for dtype, size in checkpoint.weight_bytes.items()) or "not known"
+    sizes = (
+        ", ".join(f"{dtype} {gib(size)}" for dtype, size in checkpoint.weight_bytes.items()) or "not known"
+    )
     experts = f"{checkpoint.experts} a layer, {checkpoint.top_k} a token" if checkpoint.experts else "none"
     cited = Markup("; ".join(link(where.url, where.label) for where in checkpoint.sources))
     return definitions(
@@ -71,7 +73,10 @@ def checkpoint_html(checkpoint: Checkpoint) -> Markup:
             ("Context", f"{checkpoint.context:,} tokens"),
             ("Layers", _layers(checkpoint)),
             ("Experts", experts),
-            ("Parameters", f"{checkpoint.parameters:,}" if checkpoint.parameters else "no exact figure known"),
+            (
+                "Parameters",
+                f"{checkpoint.parameters:,}" if checkpoint.parameters else "no exact figure known",
+            ),
             ("Weights", sizes),
             ("transformers", f"≥ {checkpoint.min_transformers} ({checkpoint.model_type})"),
             *(("Note", note) for note in checkpoint.notes),
@@ -110,7 +115,8 @@ def _parameters(checkpoint: Checkpoint) -> str:
 
 
 def _weights(checkpoint: Checkpoint) -> str:
-    if checkpoint.format != "safetensors":  # published, rounded
-        return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in checkpoint.weight_bytes.items()) or "–"
-    wanted = [dtype for dtype in checkpoint.weight_bytes if dtype not in ("fp32", "int8")]
-    return ", ".join(f"{dtype} {gib(checkpoint.weight_bytes[dtype])}" for dtype in wanted) or "–"
+    sizes = {dtype: size for dtype, size in checkpoint.weight_bytes.items() if dtype not in ("fp32", "int8")}
+    if checkpoint.format == "safetensors":
+        return ", ".join(f"{dtype} {gib(size)}" for dtype, size in sizes.items()) or "–"
+    # published, and rounded when it was
+    return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in sizes.items()) or "–"

@@ -78,7 +78,7 @@ def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Picture:
             _bar(axes, counted, row, longest)
         axes.set_yticks(range(len(counts)), [counted.name for counted in counts], fontweight="bold")
         axes.invert_yaxis()
-        axes.set(xlim=(0, longest * 1.22), xlabel="parameters, billions (10⁹)")
+        axes.set(xlim=(0, longest * 1.18), xlabel="parameters, billions (10⁹)")
         axes.tick_params(axis="y", length=0)
         bare(axes, keep="bottom")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=9)
@@ -100,7 +100,7 @@ def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 2
     ends: list[tuple[Architecture, int]] = []
     with card(9.0, 5.0) as (figure, axes):
         for shape in shapes:
-            lengths = [length for length in _powers(start, shape.context)]
+            lengths = _powers(start, shape.context)
             sizes = [kv_cache_bytes(shape, length) for length in lengths]
             colour, marker = _style(shape.name)
             axes.plot(lengths, [size / 2**30 for size in sizes], color=colour, marker=marker, ms=5, lw=1.8)
@@ -127,18 +127,28 @@ def _strip(axes: Axes, shape: Architecture, y: float) -> None:
         colour = LOCAL if layer.kind == "local" else GLOBAL
         shared = layer.donor is not None
         height = 0.42 if layer.kind == "local" else 0.62
-        face = "white" if shared else colour
-        corner = (layer.index - 0.42, y - height / 2)
-        axes.add_patch(Rectangle(corner, 0.84, height, facecolor=face, edgecolor=colour, lw=1.3))
+        inset = 0.05 if shared else 0.0  # an outline is drawn half outside: the same size for both
+        box = Rectangle(
+            (layer.index - 0.4 + inset, y - height / 2 + inset / 2),
+            0.8 - 2 * inset,
+            height - inset,
+            facecolor="white" if shared else colour,
+            edgecolor=colour,
+            lw=1.3 if shared else 0.0,
+            snap=False,
+        )
+        axes.add_patch(box)
         if layer.tied_kv:
-            axes.text(layer.index, y, "=", ha="center", va="center", color="white", fontsize=10, fontweight="bold")
+            axes.text(
+                layer.index, y, "=", ha="center", va="center", color="white", fontsize=10, fontweight="bold"
+            )
     donors = sorted({layer.donor for layer in shape.layers if layer.donor is not None})
     for donor in donors:
         axes.plot(donor, y + 0.40, marker="v", color=INK, ms=5, clip_on=False)
     if donors:
         first = next(layer.index for layer in shape.layers if layer.donor is not None)
         note = f"{first}–{len(shape.layers) - 1} read the caches of {' and '.join(map(str, donors))}"
-        axes.text(len(shape.layers) + 0.3, y, note, va="center", fontsize=9)
+        axes.text(len(shape.layers), y, note, va="center", fontsize=9)
 
 
 def _strip_label(shape: Architecture) -> str:
@@ -156,11 +166,13 @@ def _strip_legend(figure: Any, shapes: Sequence[Architecture]) -> None:
     ]
     layers = [layer for shape in shapes for layer in shape.layers]
     if any(layer.tied_kv for layer in layers):
-        handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="one projection for K and V"))
+        handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="K = V projection"))
     if any(layer.donor is not None for layer in layers):
-        handles.append(Patch(facecolor="white", edgecolor=INK, label="hollow: no cache of its own"))
-        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="its cache is read by them"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9, handletextpad=0.5)
+        handles.append(Patch(facecolor="white", edgecolor=INK, label="no cache of its own"))
+        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="lends its cache"))
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9, handletextpad=0.5
+    )
 
 
 def _bar(axes: Axes, counted: Parameters, row: int, longest: float) -> None:
@@ -180,7 +192,9 @@ def _bar(axes: Axes, counted: Parameters, row: int, longest: float) -> None:
         )
         if width > longest * 0.045:
             ink = INK if colour in ("yellow", "sky") else "white"
-            axes.text(left + width / 2, row, f"{width:.2f}", ha="center", va="center", color=ink, fontsize=8.5)
+            axes.text(
+                left + width / 2, row, f"{width:.2f}", ha="center", va="center", color=ink, fontsize=8.5
+            )
         left += width
     axes.text(left + longest * 0.008, row, _bar_label(counted), va="center", fontsize=9)
 
@@ -211,7 +225,7 @@ def _end_labels(axes: Axes, ends: Sequence[tuple[Architecture, int]]) -> None:
     lowest = 0.0
     for shape, size in sorted(ends, key=lambda end: (end[0].context, end[1])):
         height = size / 2**30
-        lowest = max(height, lowest * 1.28) if lowest else height
+        lowest = max(height, lowest * 1.42) if lowest else height
         text = f" {shape.name}: {gib(size)}"
         x = max(other.context for other, _ in ends) if shape.context > 131072 else shape.context
         axes.annotate(text, (x, height), (x * 1.06, lowest), va="center", fontsize=9, fontweight="bold")

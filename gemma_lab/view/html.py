@@ -1,8 +1,8 @@
 """The few HTML primitives that every view is made of.
 
-Script-free, and legible on a light and on a dark page: nothing sets a background or a text colour of its own, borders
-are translucent, and whatever is not `Markup` is escaped. Text that came from a person or a model is wrapped
-in ``<bdi>``, so that its writing direction cannot rearrange what stands beside it.
+Script-free, and legible on a light and on a dark page: nothing sets a background or a text colour of its own,
+borders are translucent, and whatever is not `Markup` is escaped. Text that came from a person or a model is
+wrapped in ``<bdi>``, so that its writing direction cannot rearrange what stands beside it.
 """
 
 from __future__ import annotations
@@ -109,4 +109,6 @@ def footnotes(notes: Sequence[object]) -> Markup:
 def _cell(tag: str, scope: str, side: str, text: object) -> str:
     weight = "" if tag == "td" or scope == "col" else ";font-weight:500"
     reach = f' scope="{scope}"' if scope else ""
-    return f'<{tag}{reach} style="padding:.25em .75em;text-align:{_SIDES[side]}{weight}">{escape(text)}</{tag}>'
+    return (
+        f'<{tag}{reach} style="padding:.25em .75em;text-align:{_SIDES[side]}{weight}">{escape(text)}</{tag}>'
+    )

@@ -8,6 +8,7 @@ from ..family.published import MODELS
 from .html import Markup, escape, link, table
 
 if TYPE_CHECKING:
+    from ..family.changes import Changes
     from ..family.claims import Claim, Claims
     from ..family.published import Benchmark, Published
     from ..family.sources import Source
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def published_html(data: Published) -> Markup:
     """Return the benchmarks as a table; the best published figure of a row is bold."""
-    rows = [[f"{row.name} {_arrow(row)}", row.unit, *(_score(row, model) for model in MODELS)] for row in data]
+    rows = [
+        [f"{row.name} {_arrow(row)}", row.unit, *(_score(row, model) for model in MODELS)] for row in data
+    ]
     sources = [Markup(f"Source of {escape(of)}: {_cited(where)}") for of, where in data.sources]
     return table(
         rows,
@@ -29,11 +32,29 @@ def published_html(data: Published) -> Markup:
 def claims_html(claims: Claims) -> Markup:
     """Return published and counted sizes with their differences."""
     rows = [
-        [claim.size, claim.quantity, _published(claim), _counted(claim), _verdict(claim), claim.how, _cited(claim.source)]
+        [
+            claim.size,
+            claim.quantity,
+            _published(claim),
+            _counted(claim),
+            _verdict(claim),
+            claim.how,
+            _cited(claim.source),
+        ]
         for claim in claims
     ]
     columns = ["Size", "Published as", "Published", "Counted", "Difference", "Counted how", "Source"]
     return table(rows, columns=columns, caption=claims.caption, align="llrrrll")
+
+
+def changes_html(changes: Changes) -> Markup:
+    """Return what changed from Gemma 3 as a table with the source of each side."""
+    rows = [
+        [row.what, row.before, row.after, Markup(f"{_cited(row.before_source)}; {_cited(row.after_source)}")]
+        for row in changes.rows
+    ]
+    columns = ["What", "Gemma 3 27B", "Gemma 4 31B", "Sources"]
+    return table(rows, columns=columns, caption="From Gemma 3 to Gemma 4")
 
 
 def _arrow(row: Benchmark) -> str:

@@ -6,7 +6,7 @@ _STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def parameters(count: int) -> str:
-    """Return a count with two decimals, or one from a hundred on: ``"25.81 B"``, ``"6.03 M"``, ``"412.8 M"``, ``"812"``."""
+    """Return a count in B, M or k, two decimals below a hundred: ``"25.81 B"``, ``"412.8 M"``, ``"812"``."""
     for step, letter in _STEPS:
         if count >= step:
             scaled = count / step
@@ -23,5 +23,5 @@ def gib(size: int) -> str:
 
 
 def tokens(count: int) -> str:
-    """Return a token count: in K (1,024) when it is a multiple of 1,024, else in full: ``"256K"``, ``"1,000"``."""
+    """Return a token count, multiples of 1,024 in K: ``"256K"``, ``"1,000"``."""
     return f"{count // 1024}K" if count >= 1024 and count % 1024 == 0 else f"{count:,}"

@@ -1,4 +1,4 @@
-"""One look for every figure: Okabe–Ito colours on a white card, so that it is legible on light and dark pages alike.
+"""One look for every figure: Okabe–Ito colours on a white card, legible on light and dark pages alike.
 
 Figures are made without pyplot: nothing global is set, and a figure is shown once, where its value is shown.
 """
@@ -6,7 +6,7 @@ Figures are made without pyplot: nothing global is set, and a figure is shown on
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,13 @@ OKABE_ITO = {
     "purple": "#CC79A7",
     "grey": "#6E6E6E",
 }
-"""Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008), and a neutral grey."""
+"""Colours that any kind of colour vision can tell apart (Okabe and Ito 2008), and a neutral grey."""
 
 INK, FAINT = "#222222", "#D9D9D9"
 DPI = 150
 _SHOWN_DPI = 96  # an inch of figure on screen; the PNG has more pixels, for sharp screens
 
-_RC: Mapping[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
     "font.size": 9.5,
     "axes.titlesize": 11,

@@ -1,4 +1,4 @@
-"""The skeletons are transformers' own models, and the counts of `family.parameters` are theirs, part by part."""
+"""The skeletons are transformers' own models, and the counts of `family.parameters` are theirs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def test_every_part_is_counted_exactly(model: torch.nn.Module, size: str) -> Non
     assert counted.text == sum(p.numel() for p in model.model.language_model.parameters())
 
 
-def test_what_a_checkpoint_stores_is_the_parameters_and_the_saved_buffers(model: torch.nn.Module, size: str) -> None:
+def test_what_a_checkpoint_stores_is_the_parameters_and_the_saved_buffers(
+    model: torch.nn.Module, size: str
+) -> None:
     saved = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied
     assert stored(architecture(size)) == sum(tensor.numel() for tensor in saved.values())
 
@@ -82,7 +84,9 @@ def test_layers_are_what_the_model_says(model: torch.nn.Module, size: str) -> No
             assert module.experts.num_experts == layer.experts
 
 
-def test_a_configuration_saved_by_transformers_gives_the_same_architecture(model: torch.nn.Module, size: str) -> None:
+def test_a_configuration_saved_by_transformers_gives_the_same_architecture(
+    model: torch.nn.Module, size: str
+) -> None:
     saved = model.config.to_dict()
     assert "per_layer_config" in saved["text_config"]
     again = from_config(saved, name=size)
@@ -95,8 +99,17 @@ def test_no_field_of_a_configuration_is_unknown_to_transformers(model: torch.nn.
     """A misspelt field would be kept silently as an extra attribute, and the default used instead."""
     from gemma_lab.family.architecture import configuration
 
-    known_aliases = {"global_head_dim", "num_global_key_value_heads", "vision_soft_tokens_per_image", "eos_token_id"}
-    size = next(s for s in SIZES if configuration(s)["text_config"]["hidden_size"] == model.config.text_config.hidden_size)
+    known_aliases = {
+        "global_head_dim",
+        "num_global_key_value_heads",
+        "vision_soft_tokens_per_image",
+        "eos_token_id",
+    }
+    size = next(
+        s
+        for s in SIZES
+        if configuration(s)["text_config"]["hidden_size"] == model.config.text_config.hidden_size
+    )
     config = configuration(size)
     for part in (None, "text_config", "vision_config", "audio_config"):
         given = config if part is None else config[part]

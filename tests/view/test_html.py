@@ -66,7 +66,9 @@ def test_a_link_escapes_its_address() -> None:
 
 
 def test_a_table_has_a_caption_and_scopes() -> None:
-    text = table([["E2B", 1], [HOSTILE, 2]], columns=["size", "n"], caption="two", align="lr", notes=["a < b"])
+    text = table(
+        [["E2B", 1], [HOSTILE, 2]], columns=["size", "n"], caption="two", align="lr", notes=["a < b"]
+    )
     parsed = Tags(text)
     assert parsed.open == []
     assert parsed.names() <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "td"}
@@ -77,7 +79,11 @@ def test_a_table_has_a_caption_and_scopes() -> None:
 
 
 def test_nothing_fixes_a_colour_or_a_background() -> None:
-    text = table([["a", "b"]], columns=["x", "y"], caption="c") + definitions([("a", "b")], caption="c") + footnotes(["n"])
+    text = (
+        table([["a", "b"]], columns=["x", "y"], caption="c")
+        + definitions([("a", "b")], caption="c")
+        + footnotes(["n"])
+    )
     for declaration in ("background", ";color:", '"color:', "<style", "<script"):
         assert declaration not in text
 

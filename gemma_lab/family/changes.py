@@ -1,0 +1,67 @@
+"""What changed from Gemma 3 27B to Gemma 4 31B, the model nearest to it, as far as a source says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .sources import Source, read_data, source
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: what it is about, how Gemma 3 27B does it, how Gemma 4 31B does it, and who says so."""
+
+    what: str
+    before: str
+    after: str
+    before_source: Source
+    after_source: Source
+
+    def __repr__(self) -> str:
+        return f"Change({self.what}: {self.before} → {self.after})"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The table of `changes`."""
+
+    rows: tuple[Change, ...]
+
+    def __repr__(self) -> str:
+        return f"Changes({len(self.rows)} from Gemma 3 27B to Gemma 4 31B)"
+
+    def _repr_html_(self) -> str:
+        from ..view.published import changes_html
+
+        return changes_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain data."""
+        return {
+            "changes": [
+                {
+                    "what": row.what,
+                    "before": row.before,
+                    "after": row.after,
+                    "sources": [row.before_source.title, row.after_source.title],
+                }
+                for row in self.rows
+            ]
+        }
+
+
+def changes() -> Changes:
+    """Return what changed from Gemma 3 27B to Gemma 4 31B."""
+    return Changes(
+        tuple(
+            Change(
+                what=row["what"],
+                before=row["before"],
+                after=row["after"],
+                before_source=source(row["before_source"]),
+                after_source=source(row["after_source"]),
+            )
+            for row in read_data("changes.json")
+        )
+    )
