@@ -107,7 +107,8 @@ class Architecture:
         experts = f", {self.experts} experts top-{self.top_k}" if self.experts else ""
         return (
             f"Architecture({self.name}: {len(self.layers)} layers, "
-            f"{kinds['local']} local (window {self.window}) + {kinds['global']} global, hidden {self.hidden:,}{experts}, context {self.context:,} tokens)"
+            f"{kinds['local']} local (window {self.window}) + {kinds['global']} global, "
+            f"hidden {self.hidden:,}{experts}, context {self.context:,} tokens)"
         )
 
     @property

@@ -36,7 +36,7 @@ def test_the_card_is_white_and_has_no_date(tmp_path: Path) -> None:
 
     path = small().save(tmp_path / "line.png")
     picture = Image.open(path)
-    assert picture.size == (300, 150)
+    assert picture.size == (288, 144)
     assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
     assert "Software" not in picture.info
 
