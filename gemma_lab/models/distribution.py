@@ -81,7 +81,7 @@ def next_token(
     import torch
 
     ready = prepare(lab, conversation(prompt, images=images, system=system, after=after), thinking=thinking)
-    with lab.lock, torch.inference_mode():
+    with lab.lock, torch.no_grad():
         logits = lab.model(**ready.inputs, logits_to_keep=1, use_cache=False).logits[0, -1]
     logprobs = torch.log_softmax(logits.float(), dim=-1).double().cpu().numpy()
     return Distribution(logprobs, lab.name, Pieces(lab.tokenizer))

@@ -122,7 +122,7 @@ class Generation:
         draw = Draw(self._sampling, self._seed, suppressed)
         self._started = time.perf_counter()
         try:
-            with leaving_early(model, self._stop), torch.inference_mode():
+            with leaving_early(model, self._stop):
                 model.generate(
                     **self._prompt.inputs,
                     generation_config=config,

@@ -75,6 +75,7 @@ def sampling_figure(
             _panel(panel, own, [values[number] for *_, values in rows])
             panel.set_title(name)
             panel.set_yticks(range(len(labels)), labels)
+            panel.set_xlim(0, min(1.0, 1.1 * max(max(values) for *_, values in rows)))
         panels[0][0].set_ylim(len(labels) - 0.5, -0.5)
     return Picture(
         figure,
@@ -88,8 +89,9 @@ def _panel(panel: Axes, own: list[float], drawn: list[float]) -> None:
     panel.barh(places, drawn, color=OKABE_ITO["sky"], height=0.7)
     panel.barh(places, own, facecolor="none", edgecolor=INK, height=0.7)
     cut = [place for place in places if drawn[place] == 0]
-    panel.plot([0.0] * len(cut), cut, "x", color=OKABE_ITO["vermillion"], clip_on=False)
-    panel.set_xlim(0, 1)
+    if cut:
+        panel.plot([0.0] * len(cut), cut, "x", color=OKABE_ITO["vermillion"], clip_on=False)
+    panel.locator_params(axis="x", nbins=3)
     panel.set_xlabel("probability")
     panel.tick_params(length=0)
     bare(panel, keep="leftbottom")

@@ -11,7 +11,6 @@ import statistics
 import time
 
 import pytest
-import torch
 
 import gemma_lab as gl
 from gemma_lab.models.messages import conversation
@@ -31,10 +30,9 @@ def test_chat_keeps_the_speed_of_generate(sampling, monkeypatch, capsys):
     settings = sampling.to_dict() if sampling.do_sample else {}
 
     def generate() -> None:
-        with torch.inference_mode():
-            ids = lab.model.generate(
-                **inputs, do_sample=sampling.do_sample, max_new_tokens=NEW_TOKENS, **settings
-            )
+        ids = lab.model.generate(
+            **inputs, do_sample=sampling.do_sample, max_new_tokens=NEW_TOKENS, **settings
+        )
         assert ids.shape[1] - inputs["input_ids"].shape[1] == NEW_TOKENS
 
     def chat() -> None:

@@ -54,5 +54,5 @@ def test_figure_shows_what_is_drawn_and_what_is_cut(recwarn):
     labels = [label.get_text() for label in cold.get_yticklabels()]
     assert labels == ["sieben", "␣vier", "<b>", "#3", "#4", "↵", "x"]
     assert picture.png().startswith(b"\x89PNG")
-    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+    assert not list(recwarn)  # no missing glyph, no layout that collapsed
     assert "7 tokens, 2 samplings" in repr(picture)
