@@ -23,7 +23,7 @@ PARTS = {
     "router": "router",
     "norms": "norms",
     "head": "output head, if it is not the embedding",
-    "vision": "vision tower",
+    "vision": "vision tower (12B: patch embedder)",
     "vision_projector": "vision projector",
     "audio": "audio tower",
     "audio_projector": "audio projector",

@@ -75,7 +75,7 @@ class Picture:
     def png(self) -> bytes:
         """Return the picture as PNG, the same bytes every time.
 
-        It has a palette of `COLOURS`: a third of the bytes in a notebook, and no difference that the eye sees.
+        It has a palette of `COLOURS` colours: a third of the bytes, and no difference that the eye sees.
         """
         import matplotlib as mpl
         from PIL import Image
