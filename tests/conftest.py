@@ -42,7 +42,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a function from a size (of `shapes.SIZES`) to the folder of its tiny checkpoint; do not write there."""
+    """Return a function from a size to the folder of its tiny checkpoint; do not write there."""
 
     @cache
     def folder(size: str) -> Path:

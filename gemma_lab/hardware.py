@@ -1,0 +1,129 @@
+"""Memory and processors of this machine, as numbers. torch is imported only when a GPU is asked about."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One place where a model can run.
+
+    Attributes
+    ----------
+    name
+        As torch spells it: ``"cpu"``, ``"cuda:0"``, ``"mps"``.
+    label
+        What it is called, e.g. ``"Tesla T4"``.
+    bfloat16
+        Whether it computes in bfloat16 natively rather than by emulation.
+    total, free
+        Its memory, in bytes.
+    """
+
+    name: str
+    label: str
+    bfloat16: bool
+    total: int
+    free: int
+
+    @property
+    def kind(self) -> str:
+        """Return ``"cpu"``, ``"cuda"`` or ``"mps"``."""
+        return self.name.split(":")[0]
+
+
+def devices() -> tuple[Device, ...]:
+    """Return what a model could run on here, GPUs first, the CPU last.
+
+    Without an importable torch that is the CPU alone.
+    """
+    return (*_gpus(), Device("cpu", "CPU", bfloat16=False, total=total_ram(), free=free_ram()))
+
+
+def free_ram() -> int:
+    """Return the memory that can be used now, in bytes, within the limit of a container (Binder, Docker)."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    limit = _container_limit()
+    if limit is None:
+        return available
+    return max(0, min(available, limit - _container_usage()))
+
+
+def total_ram() -> int:
+    """Return the memory of this machine, or the limit of the container around us, in bytes."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    limit = _container_limit()
+    return total if limit is None else min(total, limit)
+
+
+def _gpus() -> list[Device]:
+    try:
+        import torch
+    except (ImportError, OSError):  # OSError: a broken install whose shared libraries do not load
+        return []
+    found = []
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(number)
+            major, _ = torch.cuda.get_device_capability(number)
+            # Native from compute capability 8.0 (Ampere); torch emulates it on older GPUs, slowly.
+            # ROCm's numbering starts at 9, and those GPUs have it.
+            label = torch.cuda.get_device_name(number)
+            found.append(Device(f"cuda:{number}", label, bfloat16=major >= 8, total=total, free=free))
+    elif torch.backends.mps.is_available():
+        total = int(torch.mps.recommended_max_memory())
+        free = min(total - int(torch.mps.driver_allocated_memory()), free_ram())
+        found.append(Device("mps", "Apple GPU", bfloat16=_mps_bfloat16(), total=total, free=free))
+    return found
+
+
+def _mps_bfloat16() -> bool:
+    import platform
+
+    # Metal has bfloat16 from macOS 14 on.
+    release = platform.mac_ver()[0] or "0"
+    return sys.platform == "darwin" and int(release.split(".")[0]) >= 14
+
+
+def _container_limit() -> int | None:
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2, v1
+        limit = _number(_CGROUP / file)
+        if limit is not None and limit < 1 << 60:  # v1 says "no limit" with a huge number, v2 with "max"
+            return limit
+    return None
+
+
+def _container_usage() -> int:
+    """Bytes in use that cannot be reclaimed: file cache does not count, it is given up under pressure."""
+    for usage, statistics, key in (
+        ("memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        used = _number(_CGROUP / usage)
+        if used is not None:
+            return max(0, used - _statistic(_CGROUP / statistics, key))
+    return 0
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # not in a container, or the word "max"
+        return None
+
+
+def _statistic(file: Path, key: str) -> int:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [key]), 0)
