@@ -35,6 +35,12 @@ FLAGS = [
 #: What JupyterLab itself says on a machine without a network, and nothing of ours.
 FOREIGN_ERRORS = ("api/kernels", "jupyterlab-news", "/lsp/", "favicon")
 
+KERNEL_READY = """() => {
+  const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+  const kernel = session?.session?.kernel;
+  return session?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+
 
 def chromium() -> str:
     """Return the browser's path, or fail saying how to get one: a test that is skipped proves nothing."""
@@ -84,7 +90,7 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={work}"]
-    command += ["--ServerApp.disable_check_xsrf=True", "--LabApp.extension_manager=readonly"]
+    command += ["--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True"]
     with (home / "jupyter.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
@@ -119,16 +125,14 @@ def browser() -> Iterator[Browser]:
 
 
 class Notebook:
-    """An open notebook, run by keys as a person would."""
+    """An open notebook, with what it logged."""
 
     def __init__(self, page: Page, errors: list[str], dialogs: list[str]) -> None:
         self.page, self.errors, self.dialogs = page, errors, dialogs
 
     def run_all(self) -> None:
-        """Run every cell and wait until the kernel has."""
-        self.page.locator(".jp-Notebook .jp-InputArea-editor").first.click()
-        for _ in range(self.page.locator(".jp-CodeCell").count()):
-            self.page.keyboard.press("Shift+Enter")
+        """Run every cell; what they show is waited for by whoever expects it."""
+        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def shot(self, name: str, what: Any = None) -> Path:
         """Keep a picture of the page, or of one element, under build/screenshots."""
@@ -175,9 +179,9 @@ def open_notebook(lab_server: tuple[str, Path], browser: Browser) -> Iterator[Ca
 
         page.on("console", hear)
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(f"{address}/lab/tree/{name}?reset")
+        page.goto(f"{address}/lab/tree/{name}")
         expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=60_000)
-        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_attached(timeout=60_000)
+        page.wait_for_function(KERNEL_READY, timeout=60_000)
         return Notebook(page, errors, dialogs)
 
     yield opened
