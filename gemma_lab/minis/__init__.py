@@ -1,0 +1,1 @@
+"""How the mini models are made: tokenizer, chat template, tasks, training, evaluation and the card."""

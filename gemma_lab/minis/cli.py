@@ -1,0 +1,59 @@
+"""``gemma-lab minis``: train, evaluate and publish the mini models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
+_RUN = Path("runs/mini-moe")
+
+
+@app.command()
+def train(
+    minutes: Annotated[float, typer.Option(help="Budget of computing time, in minutes, over all sittings.")] = 90,
+    run: Annotated[Path, typer.Option(help="Folder of the run; a run that is there is resumed.")] = _RUN,
+    seed: int = 0,
+) -> None:
+    """Train mini-moe, or go on with it."""
+    from .training import Trainer
+
+    Trainer(run, minutes=minutes, seed=seed).train()
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Where the checkpoint goes.")] = Path("data/minis/mini-moe"),
+    run: Annotated[Path, typer.Option(help="Folder of the run.")] = _RUN,
+    asked: Annotated[int, typer.Option(help="Held-out questions a skill for the card.")] = 200,
+) -> None:
+    """Write the trained checkpoint, ask it the held-out questions and write its card."""
+    from .training import Trainer
+
+    trainer = Trainer(run, minutes=1)
+    trainer.publish(folder)
+    _card(folder, asked, {"steps": trainer.step, "minutes": round(trainer.spent / 60, 1), "seed": trainer.seed})
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A published mini.")] = Path("data/minis/mini-moe"),
+    asked: Annotated[int, typer.Option(help="Held-out questions a skill.")] = 200,
+) -> None:
+    """Ask a published mini the held-out questions and rewrite its card."""
+    _card(folder, asked, json.loads((folder / "card.json").read_text())["training"])
+
+
+def _card(folder: Path, asked: int, training: dict[str, object]) -> None:
+    from ..models.load import load
+    from .evaluation import evaluate as ask
+    from .evaluation import write_card
+
+    table = ask(load(folder), asked=asked)
+    write_card(folder, table, training=training)
+    for skill, row in table.items():
+        low, high = row["interval_95"]
+        typer.echo(f"{skill:8} {row['accuracy']:6.1%}  95 % {low:.1%} to {high:.1%}  target {row['target']:.0%}")

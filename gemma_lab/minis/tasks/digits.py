@@ -1,0 +1,70 @@
+"""The handwritten digit in a picture: scikit-learn's 1,797 real digits, drawn large in some colours.
+
+Held out: a fifth of the digits, chosen by hash, that training never draws.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import Any
+
+from .question import Question, held_out
+
+_ASK = (
+    "Which digit is in the picture?",
+    "What digit do you see?",
+    "Which number is written here?",
+    "Read the digit in this picture.",
+)
+
+
+@functools.cache
+def _digits() -> tuple[Any, Any]:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return data.images, data.target
+
+
+@functools.cache
+def indices(held: bool) -> tuple[int, ...]:
+    """Return which of scikit-learn's digits are in the held-out part, or in the other."""
+    return tuple(i for i in range(len(_digits()[1])) if held_out(f"digit {i}", share=0.2) == held)
+
+
+def draw(index: int, rng: random.Random, *, size: int = 128) -> Any:
+    """Draw one digit into a square RGB picture: place, tilt, stretch and colours vary.
+
+    Parameters
+    ----------
+    index
+        Which of scikit-learn's digits.
+    size
+        Side in pixels.
+    """
+    import numpy as np
+    from PIL import Image
+
+    ink = Image.fromarray(np.uint8(_digits()[0][index] * 255 / 16))
+    wide, high = (int(size * rng.uniform(0.62, 0.95)) for _ in range(2))
+    ink = ink.resize((wide, high), Image.Resampling.BICUBIC)
+    ink = ink.rotate(rng.uniform(-12, 12), resample=Image.Resampling.BICUBIC)
+    mask = Image.new("L", (size, size), 0)
+    mask.paste(ink, (rng.randint(0, size - wide), rng.randint(0, size - high)))
+    dark = tuple(rng.randint(0, 90) for _ in range(3))
+    light = tuple(rng.randint(165, 255) for _ in range(3))
+    paper, pen = (light, dark) if rng.random() < 0.5 else (dark, light)
+    return Image.composite(Image.new("RGB", (size, size), pen), Image.new("RGB", (size, size), paper), mask)
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw one picture of a digit, held out or not, with its question."""
+    index = rng.choice(indices(held))
+    answer = str(_digits()[1][index])
+    return Question("digits", rng.choice(_ASK), answer, image=draw(index, rng), group=answer)
+
+
+def corpus() -> list[str]:
+    """Return the questions, for the tokenizer."""
+    return list(_ASK)

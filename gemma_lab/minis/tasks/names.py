@@ -1,0 +1,62 @@
+"""Names of countries, months and languages in eight languages, from Babel's CLDR data.
+
+Held out: triples of (thing, language asked in, language answered in) that training never sees. Both names occur
+in training beside other languages; their pairing has to be inferred.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+
+from .question import Question, held_out
+
+LANGUAGES = {
+    "en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish",
+    "hi": "Hindi", "ja": "Japanese",
+}  # fmt: skip
+COUNTRIES = (
+    "DE FR ES IT GB IE NL BE CH AT PL CZ SE NO FI DK PT GR TR RU UA EG MA DZ TN SA IQ IR IL JO IN CN JP KR TH VN ID "
+    "US CA MX BR AR CL AU"
+).split()
+SPOKEN = "en de ar vi fr es hi ja it pt ru tr zh ko th el pl nl sv fa".split()
+_ASK = ("What is “{name}” in {language}?", "Say “{name}” in {language}.", "What is the {language} word for “{name}”?")
+
+
+@functools.cache
+def things() -> dict[str, dict[str, str]]:
+    """Return thing -> language code -> its name there, e.g. ``["country DE"]["fr"] == "Allemagne"``."""
+    from babel import Locale
+
+    found: dict[str, dict[str, str]] = {}
+    for code in LANGUAGES:
+        locale = Locale.parse(code)
+        for country in COUNTRIES:
+            found.setdefault(f"country {country}", {})[code] = locale.territories[country]
+        for spoken in SPOKEN:
+            found.setdefault(f"language {spoken}", {})[code] = locale.languages[spoken]
+        for month in range(1, 13):
+            found.setdefault(f"month {month}", {})[code] = locale.months["stand-alone"]["wide"][month]
+    return found
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw one question about a name, from the held-out pairings or from the others."""
+    while True:
+        thing = rng.choice(list(things()))
+        source, target = rng.sample(list(LANGUAGES), 2)
+        name, answer = things()[thing][source], things()[thing][target]
+        if held_out(f"{thing} {source} {target}") == held and name != answer:
+            break
+    return Question("names", rng.choice(_ASK).format(name=name, language=LANGUAGES[target]), answer, group=target)
+
+
+def corpus() -> list[str]:
+    """Return every text that the tokenizer should spell well for this task, with more languages than are asked."""
+    from babel import Locale
+
+    texts = [name for names in things().values() for name in names.values()]
+    for code in (*LANGUAGES, "it", "pt", "ru", "tr", "zh", "ko", "th", "el", "pl", "nl", "sv", "fa"):
+        locale = Locale.parse(code)
+        texts += [*locale.territories.values(), *locale.languages.values(), *locale.days["format"]["wide"].values()]
+    return [str(text) for text in texts]

@@ -1,0 +1,45 @@
+"""Number words: 0 to 999 in words and back. Held out: a share of the numbers from 100 on, in both directions."""
+
+from __future__ import annotations
+
+import functools
+import random
+
+from .question import Question, held_out
+
+#: language code -> its English name. num2words has no Hindi, so Hindi has names but no number words.
+LANGUAGES = {"en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish", "ja": "Japanese"}
+_TO_WORDS = ("Write {n} in {language} words.", "How do you write {n} in {language}?", "What is {n} in {language} words?")
+_TO_DIGITS = ("Which number is “{words}”?", "Write “{words}” in digits.")
+
+
+@functools.cache
+def words(number: int, language: str) -> str:
+    """Return a number in words, as num2words spells it."""
+    from num2words import num2words
+
+    return str(num2words(number, lang=language)).strip()
+
+
+def is_held_out(number: int) -> bool:
+    """Return whether training never sees this number in words. Below 100 none is: those are the vocabulary."""
+    return number >= 100 and held_out(f"number {number}", share=0.2)
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw one question about a number, from the held-out numbers or from the others."""
+    while True:
+        number = rng.randrange(1000) if held or rng.random() < 0.6 else rng.randrange(100)
+        if is_held_out(number) == held:
+            break
+    language = rng.choice(list(LANGUAGES))
+    said = words(number, language)
+    if rng.random() < 0.7:
+        prompt = rng.choice(_TO_WORDS).format(n=number, language=LANGUAGES[language])
+        return Question("numbers", prompt, said, group=language)
+    return Question("numbers", rng.choice(_TO_DIGITS).format(words=said), str(number), group=language)
+
+
+def corpus() -> list[str]:
+    """Return every text that the tokenizer should spell well for this task."""
+    return [words(n, language) for language in LANGUAGES for n in range(1000)]

@@ -1,0 +1,34 @@
+"""Recall of a fact from a paragraph: who has which code. Every held-out text is newly drawn, with ten facts."""
+
+from __future__ import annotations
+
+import random
+
+from .question import Question
+
+NAMES = (
+    "Ada Ben Cleo Dan Eva Finn Gita Hugo Ines Jan Kira Leo Mona Nils Olga Paul Rosa Sami Tara Udo Vera Walid Xenia Yuki "
+    "Zoe Amir Bela Carl Dina Emil"
+).split()
+THINGS = "lemon apple drum key lamp map coin rope bell book cup hat ring shoe kite stone flute clock knife brush".split()
+_FACT = {"code": "The code of {who} is {what}.", "thing": "{who} has the {what}."}
+_ASK = {"code": ("What is the code of {who}?", "Tell me the code of {who}."), "thing": ("What does {who} have?",)}
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw a text of facts and a question about one of them; training draws 2 to 10 facts, evaluation ten."""
+    count = 10 if held else rng.randint(2, 10)
+    kind = rng.choice(list(_FACT))
+    people = rng.sample(NAMES, count)
+    values = rng.sample(THINGS, count) if kind == "thing" else [f"{rng.randrange(10, 100)}" for _ in people]
+    facts = dict(zip(people, values, strict=True))
+    text = " ".join(_FACT[kind].format(who=who, what=what) for who, what in facts.items())
+    asked = [(rng.choice(_ASK[kind]).format(who=who), facts[who]) for who in rng.sample(people, min(count, 6))]
+    (question, answer), *more = asked
+    return Question("recall", f"{text} {question}", answer, group=kind, more=tuple(more))
+
+
+def corpus() -> list[str]:
+    """Return texts of this kind, for the tokenizer."""
+    rng = random.Random(0)
+    return [ask(rng, False).prompt for _ in range(200)]

@@ -1,0 +1,80 @@
+"""The minis' tokenizer: Gemma's manner (BPE, byte fallback, digits one by one) on a small vocabulary.
+
+The control tokens below id 107 keep the ids that Gemma 4 gives them; the media tokens follow them directly,
+since a vocabulary of a few thousand has no room at 255,999.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+#: role -> (token, id); ids as in Gemma 4 up to 106
+CONTROL = {
+    "pad_token": ("<pad>", 0), "eos_token": ("<eos>", 1), "bos_token": ("<bos>", 2),
+    "unk_token": ("<unk>", 3), "mask_token": ("<mask>", 4),
+    "std_token": ("<|tool>", 46), "etd_token": ("<tool|>", 47),
+    "stc_token": ("<|tool_call>", 48), "etc_token": ("<tool_call|>", 49),
+    "str_token": ("<|tool_response>", 50), "etr_token": ("<tool_response|>", 51),
+    "escape_token": ('<|"|>', 52), "think_token": ("<|think|>", 98),
+    "soc_token": ("<|channel>", 100), "eoc_token": ("<channel|>", 101),
+    "sot_token": ("<|turn>", 105), "eot_token": ("<turn|>", 106),
+    "image_token": ("<|image|>", 107), "boi_token": ("<|image>", 108), "eoi_token": ("<image|>", 109),
+    "audio_token": ("<|audio|>", 110), "boa_token": ("<|audio>", 111), "eoa_token": ("<audio|>", 112),
+    "video_token": ("<|video|>", 113),
+}  # fmt: skip
+_BASIC = ("pad_token", "eos_token", "bos_token", "unk_token", "mask_token")
+#: words of the chat format that must be one token each
+_WORDS = ("\n", "model", "user", "system", "thought")
+
+
+def token_id(role: str) -> int:
+    """Return the id of a control token by its role, e.g. ``"eot_token"``."""
+    return CONTROL[role][1]
+
+
+def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
+    """Train the BPE on a corpus and return it as transformers' ``GemmaTokenizer`` with the chat template.
+
+    Parameters
+    ----------
+    corpus
+        Texts of everything that the mini should spell well.
+    vocab_size
+        Number of token ids, control tokens and the 256 byte pieces included.
+    """
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import GemmaTokenizer
+
+    named = {number: token for token, number in CONTROL.values()}
+    fixed = [named.get(number, f"<unused{number}>") for number in range(max(named) + 1)]
+    fixed += [*_WORDS, *(f"<0x{byte:02X}>" for byte in range(256))]
+    trained = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>"))
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split("▁", "merged_with_next"),
+        pre_tokenizers.Split(Regex(r"\d|\n"), "isolated"),
+        pre_tokenizers.Punctuation("isolated"),
+    ])  # fmt: skip
+    trainer = BpeTrainer(vocab_size=vocab_size, special_tokens=fixed, show_progress=False, min_frequency=2)
+    trained.train_from_iterator(corpus, trainer)
+    model = _model_part(trained)
+    basic = {role: CONTROL[role][0] for role in _BASIC}
+    extra = {role: token for role, (token, _) in CONTROL.items() if role not in _BASIC}
+    tokenizer = GemmaTokenizer(
+        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], **basic, extra_special_tokens=extra
+    )
+    # Gemma's own pre-tokenizer never sees a digit beside another one; a trained BPE keeps that only if told.
+    tokenizer.backend_tokenizer.pre_tokenizer = trained.pre_tokenizer
+    tokenizer.chat_template = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+    return tokenizer
+
+
+def _model_part(tokenizer: Any) -> dict[str, Any]:
+    import json
+
+    part: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    return part
