@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .lab import Lab
     from .prompt import Prompt
+    from .recorder import Step
     from .reply import Finish
     from .sampling import Sampling
 
@@ -71,6 +72,7 @@ class Generation:
         self._recorder = Recorder(pieces, alternatives)
         self._transcript = Transcript(pieces, prompt.ids)
         self._tokens: list[Token] = []
+        self._unread: list[tuple[int, Step]] = []  # tokens whose numbers are still on the device
         self._count, self._last = 0, -1  # tokens generated, and the id of the latest
         self._started = self._first = self._latest = 0.0
 
@@ -90,6 +92,7 @@ class Generation:
                 if ours:
                     self._generate()
             finally:
+                self._read()
                 self._settle(self._transcript.end())
                 self._lab.last_reply = self.reply()
 
@@ -118,7 +121,9 @@ class Generation:
     def _generate(self) -> None:
         model = self._lab.model
         config = _config(model, self._limit)
-        suppressed, config.suppress_tokens = model.generation_config.suppress_tokens or [], []
+        suppressed = config.suppress_tokens or []
+        if suppressed:  # done in `Draw`, after the recorder; a None would be filled from the checkpoint again
+            config.suppress_tokens = []
         draw = Draw(self._sampling, self._seed, suppressed)
         self._started = time.perf_counter()
         try:
@@ -142,7 +147,16 @@ class Generation:
         if not self._count:
             self._first = self._latest
         self._count, self._last = self._count + 1, index
-        self._settle(self._transcript.add(index, self._recorder.take(index)))
+        self._unread.append((index, self._recorder.take(index)))
+        if self._heard is not None:
+            self._read()
+
+    def _read(self) -> None:
+        """Turn what is recorded into tokens: at once if somebody listens, else once at the end."""
+        unread, self._unread = self._unread, []
+        records = self._recorder.read([step for _, step in unread])
+        for (index, _), record in zip(unread, records, strict=True):
+            self._settle(self._transcript.add(index, record))
 
     def _settle(self, tokens: list[Token]) -> None:
         if tokens:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from .sampling import Sampling
 
 
+#: A recorded step on the device: log-probability, entropy and best log-probabilities; the best ids.
+Step = tuple[torch.Tensor, torch.Tensor]
+
+
 class Halted(Exception):
     """Raised inside the model to leave it when somebody asked to stop."""
 
@@ -62,15 +66,24 @@ class Recorder(LogitsProcessor):
         self._rows.append((logprobs, torch.cat([entropy[None], best.values]), best.indices))
         return scores
 
-    def take(self, index: int) -> Record:
-        """Return what was recorded for the oldest step, now that its token is known."""
+    def take(self, index: int) -> Step:
+        """Return what was recorded for the oldest step, now that its token is known, without waiting."""
         logprobs, numbers, ids = self._rows.popleft()
-        # one transfer for all numbers: each one waits for the device
-        logprob, entropy, *values = torch.cat([logprobs[index, None], numbers]).tolist()
-        best = zip(ids.tolist(), values, strict=True)
-        return Record(
-            logprob, entropy, tuple(Alternative(i, self._pieces.name(i), value) for i, value in best)
-        )
+        return torch.cat([logprobs[index, None], numbers]), ids
+
+    def read(self, steps: Sequence[Step]) -> list[Record]:
+        """Return steps as plain values: one transfer for all, since each one waits for the device."""
+        if not steps:
+            return []
+        numbers = torch.stack([step[0] for step in steps]).tolist()
+        ids = torch.stack([step[1] for step in steps]).tolist()
+        return [
+            Record(logprob, entropy, tuple(map(self._alternative, best, values)))
+            for (logprob, entropy, *values), best in zip(numbers, ids, strict=True)
+        ]
+
+    def _alternative(self, index: int, logprob: float) -> Alternative:
+        return Alternative(index, self._pieces.name(index), logprob)
 
 
 class Draw(LogitsProcessor):
