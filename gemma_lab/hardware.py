@@ -37,6 +37,11 @@ class Device:
         return self.name.split(":")[0]
 
 
+def amount(size: float) -> str:
+    """Return bytes in GiB (2³⁰), or in MiB (2²⁰) below a tenth of one: ``"15.8 GiB"``, ``"64.0 MiB"``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 0.1 * 2**30 else f"{size / 2**20:.1f} MiB"
+
+
 def devices() -> tuple[Device, ...]:
     """Return what a model could run on here, GPUs first, the CPU last.
 

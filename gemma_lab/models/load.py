@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..environment import offline as forbidden
 from ..errors import BadCheckpoint, DoesNotFit, LabError
+from ..hardware import amount
 from .checkpoint_files import CheckpointFiles, inspect, read_config
 from .lab import Lab
-from .placement import Placement, gigabytes, parse_dtype, place
-from .recognise import require_gemma4
+from .placement import Placement, parse_dtype, place
+from .recognise import require_gemma4, require_loadable
 from .resolve import Location, config_of, download, hub_bytes, locate
-from .resolve import offline as is_offline
 from .verify import require_whole
 
 _SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
@@ -53,7 +54,8 @@ def load(
     attn_implementation
         ``"sdpa"`` (transformers' choice), ``"eager"`` or ``"flex_attention"``.
     offline
-        Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set.
+        Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
+        that is complete in the cache is used as it is, and the hub is not asked, online too.
     progress
         Show progress bars for downloads and for weights of more than 200 MB.
 
@@ -83,7 +85,7 @@ def load(
         )
     parse_dtype(dtype)  # a wrong dtype should not cost a download
     location = locate(name)
-    closed = is_offline(offline)
+    closed = forbidden() if offline is None else offline
     with _progress(progress):
         files, placement = _prepare(
             location, closed, device=device, dtype=dtype, device_map=device_map, offload_folder=offload_folder
@@ -98,23 +100,37 @@ def load(
 
 def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[CheckpointFiles, Placement]:
     """Recognise, size and place a model in that order, so that what cannot work fails early."""
-    folder = config_of(location, offline=closed)
-    require_gemma4(read_config(folder), name=location.name, checkpoint=location.checkpoint)
-    if location.hub_id is not None and not _cached(location):
-        size = hub_bytes(location, offline=closed)
-        if size is not None:
-            place(size, name=location.name, **wishes)
-            _require_disk(location, size(2))
-    files = inspect(download(location, offline=closed))
-    return files, place(files.weight_bytes, name=location.name, **wishes)
+    name, checkpoint = location.name, location.checkpoint
+    if checkpoint is not None:
+        require_loadable(checkpoint)
+        if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
+            place(_by_item(checkpoint.weight_bytes), name=name, **wishes)
+    files = _on_disk(location, closed)
+    if files is None:
+        require_gemma4(read_config(config_of(location)), name=name, checkpoint=checkpoint)
+        size = hub_bytes(location)
+        place(size, name=name, **wishes)
+        _require_disk(location, size(2))
+        files = inspect(download(location, offline=False))
+    require_gemma4(files.config, name=name, checkpoint=checkpoint)
+    return files, place(files.weight_bytes, name=name, **wishes)
 
 
-def _cached(location: Location) -> bool:
+def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:
+    return lambda item: sizes["bf16"] * item // 2
+
+
+def _on_disk(location: Location, closed: bool) -> CheckpointFiles | None:
+    """Return what is on disk already, None if it has to be fetched. A complete cached copy is enough."""
+    if location.folder is not None:
+        require_gemma4(read_config(location.folder), name=location.name, checkpoint=location.checkpoint)
+        return inspect(location.folder)
     try:
-        inspect(download(location, offline=True))
-    except LabError:  # not there, or only in part: then it is fetched, and inspected for good afterwards
-        return False
-    return True
+        return inspect(download(location, offline=True))
+    except LabError:  # not in the cache, or only in part
+        if closed:
+            raise
+        return None
 
 
 def _require_disk(location: Location, needed: int) -> None:
@@ -125,8 +141,8 @@ def _require_disk(location: Location, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise DoesNotFit(
-            f"{location.hub_id} is a download of {gigabytes(needed)}; "
-            f"{gigabytes(free)} of disk are free at {cache}.",
+            f"{location.hub_id} is a download of {amount(needed)}; "
+            f"{amount(free)} of disk are free at {cache}.",
             hint="Make room, or point HF_HOME at a larger disk.",
         )
 

@@ -10,7 +10,7 @@ import torch
 
 from .. import hardware
 from ..errors import DoesNotFit, LabError
-from ..hardware import Device
+from ..hardware import Device, amount
 
 _BYTES = {torch.float32: 4, torch.bfloat16: 2, torch.float64: 8}
 #: A CPU, or a GPU without bfloat16, is fastest in float32, and gets it while that takes at most this share.
@@ -37,11 +37,11 @@ class Placement:
 
 
 def working_bytes(weights: int) -> int:
-    """Return what a model needs beside its weights for short chats, in bytes: a tenth, at least 64 MB.
+    """Return what a model needs beside its weights for short chats, in bytes: a tenth, at least 64 MiB.
 
     A rule of thumb for activations and the cache of some thousand tokens, not a measurement.
     """
-    return max(64_000_000, weights // 10)
+    return max(64 * 2**20, weights // 10)
 
 
 def parse_dtype(dtype: Any) -> torch.dtype | None:
@@ -173,9 +173,9 @@ def _spread(
     needed, free = weights + working_bytes(weights), sum(device.free for device in used)
     to_disk = offload is not None or (named is not None and "disk" in named)
     if needed > free and not to_disk:
-        places = ", ".join(f"{device.name} {gigabytes(device.free)}" for device in used) or "nowhere"
+        places = ", ".join(f"{device.name} {amount(device.free)}" for device in used) or "nowhere"
         raise DoesNotFit(
-            f"{name} needs {gigabytes(needed)} in {_short(dtype)}; free are {gigabytes(free)} ({places}).",
+            f"{name} needs {amount(needed)} in {_short(dtype)}; free are {amount(free)} ({places}).",
             hint="offload_folder=… puts the rest on disk (slow); gl.catalog() lists smaller models.",
         )
     return Placement((gpus or list(here))[0].name, dtype, device_map)
@@ -195,25 +195,20 @@ def _does_not_fit(
     weights = weight_bytes(_BYTES[dtype])
     needed = weights + working_bytes(weights)
     what = (
-        f"{name} does not fit on {device.name} ({device.label}): {gigabytes(weights)} of weights in "
-        f"{_short(dtype)} and {gigabytes(working_bytes(weights))} to work in make {gigabytes(needed)}; "
-        f"{gigabytes(device.free)} of {gigabytes(device.total)} are free."
+        f"{name} does not fit on {device.name} ({device.label}): {amount(weights)} of weights in "
+        f"{_short(dtype)} and {amount(working_bytes(weights))} to work in make {amount(needed)}; "
+        f"{amount(device.free)} of {amount(device.total)} are free."
     )
     half = weight_bytes(2)
     ways = []
     if dtype is not torch.bfloat16 and half + working_bytes(half) <= device.free:
-        ways.append(f'dtype="bfloat16" needs {gigabytes(half + working_bytes(half))}')
+        ways.append(f'dtype="bfloat16" needs {amount(half + working_bytes(half))}')
     if device.kind != "cpu" and half + working_bytes(half) <= here[-1].free:
         ways.append('device="cpu" has the room (slow)')
     if half + working_bytes(half) <= sum(each.free for each in here) and device.kind != "cpu":
         ways.append('device_map="auto" spreads it over GPU and RAM')
     ways.append("gemma-lab doctor lists which models fit here")
     return DoesNotFit(what, hint="; ".join(ways) + ".")
-
-
-def gigabytes(number: float) -> str:
-    """Return bytes as GB (10⁹) with one decimal, or MB below one GB."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def _short(dtype: torch.dtype) -> str:

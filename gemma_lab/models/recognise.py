@@ -37,6 +37,26 @@ _OTHERS = {
 _SINCE = {"gemma4": "5.15", "gemma4_text": "5.15", "gemma4_unified": "5.15", "gemma4_unified_text": "5.15"}
 
 
+def require_loadable(checkpoint: Checkpoint) -> None:
+    """Refuse a row of the catalog that cannot be loaded here, before anything is fetched.
+
+    Raises
+    ------
+    NotGemma4
+        For a drafter.
+    BadCheckpoint
+        For packed weights.
+    """
+    if checkpoint.model_type in _OTHERS:
+        what, hint = _OTHERS[checkpoint.model_type]
+        raise NotGemma4(f"{checkpoint.alias} is {what}.", hint=hint)
+    if checkpoint.format != "safetensors":
+        raise BadCheckpoint(
+            f"{checkpoint.alias} has packed weights ({checkpoint.format}), which this version does not load.",
+            hint="Load the bfloat16 checkpoint of the same size, or an '-unquantized' one.",
+        )
+
+
 def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint | None = None) -> str:
     """Return the name of the transformers class for a configuration.
 

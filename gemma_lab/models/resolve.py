@@ -85,54 +85,37 @@ def _folder(path: Path) -> Location:
     return Location(path.resolve().name, folder=path)
 
 
-def offline(asked: bool | None = None) -> bool:
-    """Return whether downloads are forbidden: by the caller, ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE``."""
-    if asked is not None:
-        return asked
-    names = ("GEMMA_LAB_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in names)
-
-
-def config_of(location: Location, *, offline: bool) -> Path:
-    """Return the folder in which at least ``config.json`` is, fetching that one small file if need be.
+def config_of(location: Location) -> Path:
+    """Return the folder in which ``config.json`` of a hub model is, fetching that one small file if need be.
 
     Raises
     ------
     NotAvailable, UnknownModel
         As `download` does.
     """
-    if location.folder is not None:
-        return location.folder
     from huggingface_hub import hf_hub_download
 
-    file = _asking(
-        location,
-        offline,
-        lambda: hf_hub_download(str(location.hub_id), "config.json", local_files_only=offline),
-    )
-    return Path(file).parent
+    return Path(_asking(location, False, lambda: hf_hub_download(str(location.hub_id), "config.json"))).parent
 
 
-def hub_bytes(location: Location, *, offline: bool) -> Callable[[int], int] | None:
-    """Return the size of a hub model's weights before they are downloaded, None when offline.
+def hub_bytes(location: Location) -> Callable[[int], int]:
+    """Return the size of a hub model's weights, read from the headers on the hub before any download.
 
     Returns
     -------
-    callable or None
-        From bytes an element to the bytes of all weights, from the headers on the hub.
+    callable
+        From bytes an element to the bytes of all weights.
 
     Raises
     ------
     NotAvailable, UnknownModel, BadCheckpoint
         If the hub does not answer, or has no safetensors there.
     """
-    if offline or location.hub_id is None:
-        return None
     from huggingface_hub import get_safetensors_metadata
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
-        metadata = _asking(location, offline, lambda: get_safetensors_metadata(str(location.hub_id)))
+        metadata = _asking(location, False, lambda: get_safetensors_metadata(str(location.hub_id)))
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise BadCheckpoint(
             f"{location.hub_id} has no readable safetensors weights on the hub: {error}.",
