@@ -123,7 +123,9 @@ def chat(
 
 @app.command()
 def tour(
-    notebooks: Annotated[list[Path] | None, typer.Argument(help="Default: all of the checkout's.")] = None,
+    notebooks: Annotated[
+        list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Default: all of the checkout's.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where to.")] = Path("build/tour"),
 ) -> None:
     """Execute the notebooks with live widgets and write one HTML page each."""

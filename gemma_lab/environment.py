@@ -119,7 +119,8 @@ class Report:
         ]
         stable = {
             "python": self.python, "system": self.system, "versions": dict(self.versions),
-            "where": self.where, "devices": devices, "dtype": self.dtype, "offline": self.offline, "token": self.token,
+            "where": self.where, "devices": devices, "dtype": self.dtype,
+            "offline": self.offline, "token": self.token,
         }  # fmt: skip
         fits = [{"name": f.name, "needs": dict(f.needs), "context": dict(f.context)} for f in self.fits]
         return {"stable": stable, "now": {"free": dict(self.free), "fits": fits, "advice": list(self.advice)}}

@@ -66,16 +66,16 @@ class Conversation:
 
     def say(self, text: str) -> Reply:
         """Send a message and write the answer; an interrupt keeps what was said by then."""
-        images, self.images = self.images, []
         stream = self.lab.stream(
             text,
-            images=images,
+            images=self.images,
             system=self.system if self.reply is None else None,
             after=self.reply,
             thinking=self.thinking,
             alternatives=0,
             **self.settings,
         )
+        self.images = []  # only now: a message that was refused can be said again
         kind = "text"
         try:
             with stream:
