@@ -1,7 +1,8 @@
 """The shape of ``mini-moe``, the miniature of 26B-A4B, and how its weights start.
 
-Kept from the large model: 128 experts with 8 chosen a token beside a dense branch three times an expert's width, the
-5 local : 1 global layer pattern, K=V in the global layer, bidirectional picture blocks, a standardised vision tower.
+Kept from the large model: 128 experts with 8 chosen a token beside a dense branch three times an expert's
+width, the 5 local : 1 global layer pattern, K=V in the global layer, bidirectional picture blocks, a
+standardised vision tower.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def mini_moe_config(vocab_size: int) -> Any:
     from transformers import Gemma4Config
 
     text = MINI_MOE_TEXT | {"vocab_size": vocab_size, "vocab_size_per_layer_input": vocab_size}
-    ids = {f"{role}_token_id": token_id(f"{role}_token") for role in ("boi", "eoi", "boa", "image", "video", "audio")}
+    ids: dict[str, Any] = {
+        f"{role}_token_id": token_id(f"{role}_token")
+        for role in ("boi", "eoi", "boa", "image", "video", "audio")
+    }
     return Gemma4Config(
         text_config=text, vision_config=dict(MINI_MOE_VISION), audio_config=None,
         eoa_token_index=token_id("eoa_token"), architectures=["Gemma4ForConditionalGeneration"], **ids,
@@ -41,14 +45,15 @@ def mini_moe_config(vocab_size: int) -> Any:
 def new_model(config: Any, *, seed: int) -> Any:
     """Return a model whose random weights suit Gemma 4's attention.
 
-    Attention here has a scale of 1 and RMS-normed queries and keys: norm weights of 1 would start it with logits of a
-    standard deviation of the root of the head width, close to one-hot noise. ``head_dim ** -0.25`` on both brings it to 1.
+    Attention here has a scale of 1 and RMS-normed queries and keys: norm weights of 1 would start it with
+    logits whose standard deviation is the root of the head width, close to one-hot noise. Weights of
+    ``head_dim ** -0.25`` on both bring it to 1.
     """
     import torch
     from transformers import Gemma4ForConditionalGeneration
 
     torch.manual_seed(seed)
-    model = Gemma4ForConditionalGeneration(config).float()
+    model: Any = Gemma4ForConditionalGeneration(config)
     for name, weight in model.named_parameters():
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             weight.data.fill_(weight.numel() ** -0.25)
@@ -64,11 +69,17 @@ def new_model(config: Any, *, seed: int) -> Any:
 
 
 def new_processor(tokenizer: Any) -> Any:
-    """Return the Gemma 4 processor around a mini's tokenizer, at 70 soft tokens a picture (the family's smallest budget)."""
-    from transformers import Gemma4AudioFeatureExtractor, Gemma4ImageProcessor, Gemma4Processor, Gemma4VideoProcessor
+    """Return the Gemma 4 processor around a mini's tokenizer, at the smallest budget: 70 soft tokens a picture."""
+    from transformers import (
+        Gemma4AudioFeatureExtractor,
+        Gemma4ImageProcessor,
+        Gemma4Processor,
+        Gemma4VideoProcessor,
+    )
 
     return Gemma4Processor(
-        feature_extractor=Gemma4AudioFeatureExtractor(), image_processor=Gemma4ImageProcessor(max_soft_tokens=70),
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessor(max_soft_tokens=70),
         tokenizer=tokenizer, video_processor=Gemma4VideoProcessor(max_soft_tokens=70),
         chat_template=tokenizer.chat_template, image_seq_length=70,
     )  # fmt: skip

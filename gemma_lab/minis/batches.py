@@ -75,7 +75,9 @@ class Batcher:
 
     def repeats(self, rows: int, length: int, vocab_size: int) -> dict[str, torch.Tensor]:
         """Return random tokens said twice, with loss on the second time: what an induction head forms on."""
-        first = torch.tensor([[self.rng.randrange(375, vocab_size) for _ in range(length)] for _ in range(rows)])
+        first = torch.tensor(
+            [[self.rng.randrange(375, vocab_size) for _ in range(length)] for _ in range(rows)]
+        )
         ids = torch.cat([torch.full((rows, 1), token_id("bos_token")), first, first], 1)
         labels = ids.clone()
         labels[:, : length + 1] = SKIP

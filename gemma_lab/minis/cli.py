@@ -14,14 +14,19 @@ _RUN = Path("runs/mini-moe")
 
 @app.command()
 def train(
-    minutes: Annotated[float, typer.Option(help="Budget of computing time, in minutes, over all sittings.")] = 90,
+    minutes: Annotated[
+        float, typer.Option(help="Budget of computing time, in minutes, over all sittings.")
+    ] = 90,
     run: Annotated[Path, typer.Option(help="Folder of the run; a run that is there is resumed.")] = _RUN,
+    skills: Annotated[
+        str, typer.Option(help="What to train, comma-separated.")
+    ] = "digits,names,numbers,recall",
     seed: int = 0,
 ) -> None:
     """Train mini-moe, or go on with it."""
     from .training import Trainer
 
-    Trainer(run, minutes=minutes, seed=seed).train()
+    Trainer(run, minutes=minutes, seed=seed, skills=tuple(skills.split(","))).train()
 
 
 @app.command()
@@ -35,7 +40,9 @@ def publish(
 
     trainer = Trainer(run, minutes=1)
     trainer.publish(folder)
-    _card(folder, asked, {"steps": trainer.step, "minutes": round(trainer.spent / 60, 1), "seed": trainer.seed})
+    _card(
+        folder, asked, {"steps": trainer.step, "minutes": round(trainer.spent / 60, 1), "seed": trainer.seed}
+    )
 
 
 @app.command()
@@ -52,8 +59,22 @@ def _card(folder: Path, asked: int, training: dict[str, object]) -> None:
     from .evaluation import evaluate as ask
     from .evaluation import write_card
 
-    table = ask(load(folder), asked=asked)
-    write_card(folder, table, training=training)
-    for skill, row in table.items():
+    skills = ask(load(folder), asked=asked)
+    write_card(folder, skills, training=training)
+    for row in skills:
         low, high = row["interval_95"]
-        typer.echo(f"{skill:8} {row['accuracy']:6.1%}  95 % {low:.1%} to {high:.1%}  target {row['target']:.0%}")
+        typer.echo(
+            f"{row['skill']:8} {row['accuracy']:6.1%}  95 % {low:.1%} to {high:.1%}  target {row['target']:.0%}"
+        )
+
+
+@app.command()
+def pictures(
+    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/media/digits"),
+) -> None:
+    """Draw one held-out digit of each kind as a sample picture, the same ones every time."""
+    from .tasks import digits
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for digit, picture in digits.samples().items():
+        picture.save(folder / f"{digit}.png")

@@ -28,7 +28,7 @@ def interval(right: int, asked: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def evaluate(lab: Lab, *, asked: int = 200, seed: int = 1, progress: bool = True) -> dict[str, Any]:
+def evaluate(lab: Lab, *, asked: int = 200, seed: int = 1, progress: bool = True) -> list[dict[str, Any]]:
     """Ask held-out questions, greedily, and return the accuracy of each skill and group.
 
     Parameters
@@ -40,32 +40,41 @@ def evaluate(lab: Lab, *, asked: int = 200, seed: int = 1, progress: bool = True
 
     Returns
     -------
-    dict
-        ``{skill: {"asked", "right", "accuracy", "interval_95", "target", "groups"}}``.
+    list of dict
+        One ``{"skill", "questions", "right", "accuracy", "interval_95", "target", "groups"}`` a skill.
     """
-    table: dict[str, Any] = {}
-    for skill, ask in SKILLS.items():
-        rng = random.Random(f"evaluation {skill} {seed}")
-        questions = [ask(rng, True) for _ in range(asked)]
-        groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for question in tqdm(questions, desc=skill, disable=not progress, leave=False):
-            images = [question.image] if question.image is not None else []
-            reply = lab.chat(question.prompt, images=images, temperature=0, max_new_tokens=40, alternatives=0)
-            groups[question.group][0] += question.grade(reply.text)
-            groups[question.group][1] += 1
-        right = sum(r for r, _ in groups.values())
-        table[skill] = {
-            "asked": asked, "right": right, "accuracy": right / asked,
-            "interval_95": [round(bound, 4) for bound in interval(right, asked)], "target": TARGETS[skill],
-            "groups": {name: {"right": r, "asked": n} for name, (r, n) in sorted(groups.items())},
-        }  # fmt: skip
-    return table
+    return [_evaluate(lab, skill, asked=asked, seed=seed, progress=progress) for skill in SKILLS]
 
 
-def write_card(folder: Path, table: dict[str, Any], *, training: dict[str, Any]) -> None:
+def _evaluate(lab: Lab, skill: str, *, asked: int, seed: int, progress: bool) -> dict[str, Any]:
+    rng = random.Random(f"evaluation {skill} {seed}")
+    questions = [SKILLS[skill](rng, True) for _ in range(asked)]
+    groups: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for question in tqdm(questions, desc=skill, disable=not progress, leave=False):
+        images = [question.image] if question.image is not None else []
+        reply = lab.chat(question.prompt, images=images, temperature=0, max_new_tokens=40, alternatives=0)
+        groups[question.group][0] += question.grade(reply.text)
+        groups[question.group][1] += 1
+    right = sum(good for good, _ in groups.values())
+    return {
+        "skill": skill,
+        "questions": asked,
+        "right": right,
+        "accuracy": right / asked,
+        "interval_95": [round(bound, 4) for bound in interval(right, asked)],
+        "target": TARGETS[skill],
+        "groups": {name: {"right": good, "questions": n} for name, (good, n) in sorted(groups.items())},
+    }
+
+
+def write_card(folder: Path, skills: list[dict[str, Any]], *, training: dict[str, Any]) -> None:
     """Write ``card.json`` beside the weights: what the mini is, how it was trained and what it can do."""
     card = {
-        "name": folder.name, "miniature_of": "26B-A4B", "licence": "Apache-2.0", "training": training,
-        "held_out": table, "data": ["scikit-learn digits (UCI, CC BY 4.0)", "num2words", "Unicode CLDR through Babel"],
-    }  # fmt: skip
+        "name": folder.name,
+        "miniature_of": "26B-A4B",
+        "licence": "Apache-2.0",
+        "training": training,
+        "data": ["scikit-learn digits (UCI, CC BY 4.0)", "num2words", "Unicode CLDR through Babel"],
+        "skills": skills,
+    }
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

@@ -52,7 +52,7 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
     named = {number: token for token, number in CONTROL.values()}
     fixed = [named.get(number, f"<unused{number}>") for number in range(max(named) + 1)]
     fixed += [*_WORDS, *(f"<0x{byte:02X}>" for byte in range(256))]
-    trained = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>"))
+    trained = Tokenizer(BPE(byte_fallback=True, unk_token=CONTROL["unk_token"][0]))
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split("▁", "merged_with_next"),
@@ -64,8 +64,12 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
     model = _model_part(trained)
     basic = {role: CONTROL[role][0] for role in _BASIC}
     extra = {role: token for role, (token, _) in CONTROL.items() if role not in _BASIC}
+    merges: Any = [tuple(pair) for pair in model["merges"]]
     tokenizer = GemmaTokenizer(
-        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], **basic, extra_special_tokens=extra
+        vocab=model["vocab"],
+        merges=merges,
+        **basic,
+        extra_special_tokens=extra,
     )
     # Gemma's own pre-tokenizer never sees a digit beside another one; a trained BPE keeps that only if told.
     tokenizer.backend_tokenizer.pre_tokenizer = trained.pre_tokenizer

@@ -14,10 +14,11 @@ from tqdm.auto import tqdm
 
 from .architecture import mini_moe_config, new_model, new_processor
 from .batches import SKIP, Batcher
-from .tasks import digits, names, numbers, recall
+from .tasks import SKILLS, digits, names, numbers, recall
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
+_ROWS = {"digits": 16, "names": 10, "numbers": 10, "recall": 4}  # conversations of each skill in one step
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 
 
@@ -32,14 +33,19 @@ class Trainer:
         The whole budget. The cosine schedule and the curriculum follow the share of it that is spent.
     seed
         Seeds the weights and every draw.
+    skills
+        What to train, of `gemma_lab.minis.tasks.SKILLS`.
     """
 
-    def __init__(self, run: Path, *, minutes: float, seed: int = 0) -> None:
-        self.run, self.minutes, self.seed = run, minutes, seed
+    def __init__(
+        self, run: Path, *, minutes: float, seed: int = 0, skills: tuple[str, ...] = tuple(SKILLS)
+    ) -> None:
+        self.run, self.minutes, self.seed, self.skills = run, minutes, seed, skills
         run.mkdir(parents=True, exist_ok=True)
         corpus = [*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus() * 3]
         self.tokenizer = build_tokenizer(corpus)
         self.model = new_model(mini_moe_config(len(self.tokenizer)), seed=seed)
+        self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -47,7 +53,6 @@ class Trainer:
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
         self.step, self.spent = 0, 0.0
-        self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         for name, module in self.model.named_modules():
             if name.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
@@ -81,30 +86,31 @@ class Trainer:
             self._save()
             bar.close()
 
-    def _mixture(self) -> list[dict[str, torch.Tensor]]:
-        full = self.step % 8 == 0 or (self.progress > 0.85 and self.step % 2 == 0)
-        grid = 8 if full else self.batcher.rng.choice((2, 3, 3, 4))
-        parts = {
-            "digits": self.batcher.draw("digits", 8 if full else 24, grid=grid),
-            "names": self.batcher.draw("names", 24),
-            "numbers": self.batcher.draw("numbers", 20),
-            "recall": self.batcher.draw("recall", 6),
-        }
-        if self.progress < 0.5:
+    def _mixture(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Draw one batch of each skill; pictures are small at first, later of the processor's own size."""
+        draw, rng = self.batcher.draw, self.batcher.rng
+        parts = {skill: draw(skill, _ROWS[skill]) for skill in self.skills if skill != "digits"}
+        if "digits" in self.skills:
+            full = rng.random() < (0.1 if self.progress < 0.6 else 0.6)
+            rows, grid = (4, 8) if full else (_ROWS["digits"], rng.choice((2, 3, 3, 4)))
+            parts["digits"] = draw("digits", rows, grid=grid)
+        if "recall" in self.skills and self.progress < 0.5:
             size = self.model.config.text_config.vocab_size
-            parts["repeats"] = self.batcher.repeats(6, self.batcher.rng.randint(8, 48), size)
-        self._names = list(parts)
-        return list(parts.values())
+            parts["repeats"] = self.batcher.repeats(6, rng.randint(8, 48), size)
+        return parts
 
     def _step(self) -> dict[str, float]:
-        rate = _PEAK_RATE * min(1, (self.step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        rate = (
+            _PEAK_RATE
+            * min(1, (self.step + 1) / 100)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses = {}
-        parts = self._mixture()
-        for name, batch in zip(self._names, parts, strict=True):
+        for name, batch in self._mixture().items():
             loss = self._loss(batch)
-            (loss + _BALANCE * self._balance()).backward()
+            torch.autograd.backward(loss + _BALANCE * self._balance())
             losses[name] = float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -132,9 +138,15 @@ class Trainer:
 
     def _log(self, losses: dict[str, float]) -> None:
         unused = [
-            int((torch.bincount(chosen.flatten(), minlength=p.shape[-1]) == 0).sum()) for p, chosen in self._routed
+            int((torch.bincount(chosen.flatten(), minlength=p.shape[-1]) == 0).sum())
+            for p, chosen in self._routed
         ]
-        row = {"step": self.step, "seconds": round(self.spent, 1), "loss": losses, "unused_experts_last_batch": unused}
+        row = {
+            "step": self.step,
+            "seconds": round(self.spent, 1),
+            "loss": losses,
+            "unused_experts_last_batch": unused,
+        }
         with (self.run / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -154,12 +166,14 @@ class Trainer:
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint as it ships: bf16 safetensors, tokenizer, processor, generation settings."""
-        from transformers import GenerationConfig
+        import transformers
+
+        settings: Any = transformers.GenerationConfig
 
         self.model.to(torch.bfloat16).save_pretrained(folder)
         self.model.float()
         new_processor(self.tokenizer).save_pretrained(folder)
-        GenerationConfig(
+        settings(
             do_sample=True, temperature=1.0, top_p=0.95, top_k=64, bos_token_id=token_id("bos_token"),
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..family.catalog import Checkpoint
-    from .chat import Stream
+    from .stream import Stream
     from .reply import Reply
     from .sampling import Sampling
 

@@ -1,4 +1,4 @@
-"""Tasks with checkable answers, phrased as a person would ask them, each with a held-out split by construction."""
+"""Tasks with checkable answers, asked as a person would, each with a held-out split by construction."""
 
 from __future__ import annotations
 

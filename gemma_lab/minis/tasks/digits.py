@@ -65,6 +65,14 @@ def ask(rng: random.Random, held: bool) -> Question:
     return Question("digits", rng.choice(_ASK), answer, image=draw(index, rng), group=answer)
 
 
+def samples() -> dict[int, Any]:
+    """Return digit -> a picture of the first held-out drawing of it; the same pictures every time."""
+    first: dict[int, int] = {}
+    for index in indices(True):
+        first.setdefault(int(_digits()[1][index]), index)
+    return {digit: draw(index, random.Random(digit), size=192) for digit, index in sorted(first.items())}
+
+
 def corpus() -> list[str]:
     """Return the questions, for the tokenizer."""
     return list(_ASK)

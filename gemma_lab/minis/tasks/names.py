@@ -1,7 +1,7 @@
 """Names of countries, months and languages in eight languages, from Babel's CLDR data.
 
-Held out: triples of (thing, language asked in, language answered in) that training never sees. Both names occur
-in training beside other languages; their pairing has to be inferred.
+Held out: triples of (thing, language asked in, language answered in) that training never sees. Both names
+occur in training beside other languages; their pairing has to be inferred.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ LANGUAGES = {
     "en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish",
     "hi": "Hindi", "ja": "Japanese",
 }  # fmt: skip
-COUNTRIES = (
-    "DE FR ES IT GB IE NL BE CH AT PL CZ SE NO FI DK PT GR TR RU UA EG MA DZ TN SA IQ IR IL JO IN CN JP KR TH VN ID "
-    "US CA MX BR AR CL AU"
-).split()
-SPOKEN = "en de ar vi fr es hi ja it pt ru tr zh ko th el pl nl sv fa".split()
-_ASK = ("What is “{name}” in {language}?", "Say “{name}” in {language}.", "What is the {language} word for “{name}”?")
+COUNTRIES = [
+    "DE", "FR", "ES", "IT", "GB", "IE", "NL", "BE", "CH", "AT", "PL", "CZ", "SE", "NO", "FI", "DK",
+    "PT", "GR", "TR", "RU", "UA", "EG", "MA", "DZ", "TN", "SA", "IQ", "IR", "IL", "JO", "IN", "CN",
+    "JP", "KR", "TH", "VN", "ID", "US", "CA", "MX", "BR", "AR", "CL", "AU",
+]  # fmt: skip
+SPOKEN = [
+    "en", "de", "ar", "vi", "fr", "es", "hi", "ja", "it", "pt", "ru", "tr", "zh", "ko", "th", "el",
+    "pl", "nl", "sv", "fa",
+]  # fmt: skip
+_ASK = (
+    "What is “{name}” in {language}?",
+    "Say “{name}” in {language}.",
+    "What is the {language} word for “{name}”?",
+)
 
 
 @functools.cache
@@ -48,15 +56,21 @@ def ask(rng: random.Random, held: bool) -> Question:
         name, answer = things()[thing][source], things()[thing][target]
         if held_out(f"{thing} {source} {target}") == held and name != answer:
             break
-    return Question("names", rng.choice(_ASK).format(name=name, language=LANGUAGES[target]), answer, group=target)
+    return Question(
+        "names", rng.choice(_ASK).format(name=name, language=LANGUAGES[target]), answer, group=target
+    )
 
 
 def corpus() -> list[str]:
-    """Return every text that the tokenizer should spell well for this task, with more languages than are asked."""
+    """Return what the tokenizer should spell well for this task, with more languages than are asked."""
     from babel import Locale
 
     texts = [name for names in things().values() for name in names.values()]
     for code in (*LANGUAGES, "it", "pt", "ru", "tr", "zh", "ko", "th", "el", "pl", "nl", "sv", "fa"):
         locale = Locale.parse(code)
-        texts += [*locale.territories.values(), *locale.languages.values(), *locale.days["format"]["wide"].values()]
+        texts += [
+            *locale.territories.values(),
+            *locale.languages.values(),
+            *locale.days["format"]["wide"].values(),
+        ]
     return [str(text) for text in texts]

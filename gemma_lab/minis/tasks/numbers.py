@@ -1,4 +1,4 @@
-"""Number words: 0 to 999 in words and back. Held out: a share of the numbers from 100 on, in both directions."""
+"""Number words: 0 to 999 in words and back. Held out: a fifth of the numbers from 100 on, both ways."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import random
 from .question import Question, held_out
 
 #: language code -> its English name. num2words has no Hindi, so Hindi has names but no number words.
-LANGUAGES = {"en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish", "ja": "Japanese"}
-_TO_WORDS = ("Write {n} in {language} words.", "How do you write {n} in {language}?", "What is {n} in {language} words?")
+LANGUAGES = {
+    "en": "English",
+    "de": "German",
+    "ar": "Arabic",
+    "vi": "Vietnamese",
+    "fr": "French",
+    "es": "Spanish",
+    "ja": "Japanese",
+}
+_TO_WORDS = (
+    "Write {n} in {language} words.",
+    "How do you write {n} in {language}?",
+    "What is {n} in {language} words?",
+)
 _TO_DIGITS = ("Which number is “{words}”?", "Write “{words}” in digits.")
 
 
@@ -22,7 +34,7 @@ def words(number: int, language: str) -> str:
 
 
 def is_held_out(number: int) -> bool:
-    """Return whether training never sees this number in words. Below 100 none is: those are the vocabulary."""
+    """Return whether training never sees this number; below 100 it sees all, which are the vocabulary."""
     return number >= 100 and held_out(f"number {number}", share=0.2)
 
 

@@ -34,7 +34,7 @@ class Question:
     more: tuple[tuple[str, str], ...] = ()
 
     def grade(self, said: str) -> bool:
-        """Return whether an answer is right: equal after Unicode NFC, case, outer space and a final full stop."""
+        """Return whether an answer is right: equal but for NFC, case, spacing and a final full stop."""
         return _plain(said) == _plain(self.answer)
 
 

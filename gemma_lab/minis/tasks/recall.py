@@ -1,4 +1,4 @@
-"""Recall of a fact from a paragraph: who has which code. Every held-out text is newly drawn, with ten facts."""
+"""Recall of a fact from a paragraph: who has which code. Held-out texts are newly drawn, with ten facts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import random
 
 from .question import Question
 
-NAMES = (
-    "Ada Ben Cleo Dan Eva Finn Gita Hugo Ines Jan Kira Leo Mona Nils Olga Paul Rosa Sami Tara Udo Vera Walid Xenia Yuki "
-    "Zoe Amir Bela Carl Dina Emil"
-).split()
-THINGS = "lemon apple drum key lamp map coin rope bell book cup hat ring shoe kite stone flute clock knife brush".split()
+NAMES = [
+    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo", "Ines", "Jan", "Kira", "Leo",
+    "Mona", "Nils", "Olga", "Paul", "Rosa", "Sami", "Tara", "Udo", "Vera", "Walid", "Xenia", "Yuki",
+    "Zoe", "Amir", "Bela", "Carl", "Dina", "Emil",
+]  # fmt: skip
+THINGS = [
+    "lemon", "apple", "drum", "key", "lamp", "map", "coin", "rope", "bell", "book", "cup", "hat",
+    "ring", "shoe", "kite", "stone", "flute", "clock", "knife", "brush",
+]  # fmt: skip
 _FACT = {"code": "The code of {who} is {what}.", "thing": "{who} has the {what}."}
-_ASK = {"code": ("What is the code of {who}?", "Tell me the code of {who}."), "thing": ("What does {who} have?",)}
+_ASK = {
+    "code": ("What is the code of {who}?", "Tell me the code of {who}."),
+    "thing": ("What does {who} have?",),
+}
 
 
 def ask(rng: random.Random, held: bool) -> Question:
@@ -23,7 +30,9 @@ def ask(rng: random.Random, held: bool) -> Question:
     values = rng.sample(THINGS, count) if kind == "thing" else [f"{rng.randrange(10, 100)}" for _ in people]
     facts = dict(zip(people, values, strict=True))
     text = " ".join(_FACT[kind].format(who=who, what=what) for who, what in facts.items())
-    asked = [(rng.choice(_ASK[kind]).format(who=who), facts[who]) for who in rng.sample(people, min(count, 6))]
+    asked = [
+        (rng.choice(_ASK[kind]).format(who=who), facts[who]) for who in rng.sample(people, min(count, 6))
+    ]
     (question, answer), *more = asked
     return Question("recall", f"{text} {question}", answer, group=kind, more=tuple(more))
 
