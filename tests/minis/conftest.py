@@ -1,0 +1,13 @@
+"""The tokenizer, built once."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemma_lab.minis.tasks import digits, names, numbers, recall
+from gemma_lab.minis.tokenizer import build_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return build_tokenizer([*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus()])

@@ -1,0 +1,48 @@
+"""A run of seconds: it learns, saves, resumes and publishes a checkpoint that loads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import gemma_lab as gl
+from gemma_lab.minis.evaluation import evaluate, interval, write_card
+from gemma_lab.minis.training import Trainer
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    trainer = Trainer(folder, minutes=0.1, skills=("names", "recall"))
+    before = trainer.model.lm_head.weight.detach().clone()
+    trainer.train()
+    return folder, trainer, before
+
+
+def test_it_trains_and_remembers_where_it_was(run):
+    folder, trainer, before = run
+    assert trainer.step >= 1
+    assert not torch.equal(before, trainer.model.lm_head.weight)
+    again = Trainer(folder, minutes=0.1)
+    assert (again.step, again.spent) == (trainer.step, trainer.spent)
+    assert torch.equal(again.model.lm_head.weight, trainer.model.lm_head.weight)
+    assert again.progress == 1
+
+
+def test_what_it_publishes_loads_and_is_graded(run, tmp_path):
+    _, trainer, _ = run
+    trainer.publish(tmp_path / "mini-moe")
+    lab = gl.load(tmp_path / "mini-moe", progress=False)
+    skills = evaluate(lab, asked=2, progress=False)
+    write_card(tmp_path / "mini-moe", skills, training={"steps": trainer.step})
+    card = json.loads((tmp_path / "mini-moe" / "card.json").read_text())
+    assert {row["skill"] for row in card["skills"]} == {"digits", "names", "numbers", "recall"}
+    assert all(row["questions"] == 2 and 0 <= row["accuracy"] <= 1 for row in card["skills"])
+
+
+def test_the_interval_is_wilsons():
+    low, high = interval(8, 10)
+    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
+    assert interval(0, 20)[0] == 0
