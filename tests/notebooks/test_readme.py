@@ -1,0 +1,34 @@
+"""The README's tables are written by a command, and are in step."""
+
+from __future__ import annotations
+
+import pytest
+
+from gemma_lab.errors import LabError
+from gemma_lab.notebooks.checkout import checkout
+from gemma_lab.notebooks.readme import card_table, replaced, written
+
+
+def test_a_region_is_replaced_and_the_rest_is_kept():
+    text = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n<!-- y -->\n<!-- /y -->\n"
+    assert replaced(text, "x", r"new \1") == text.replace("old", r"new \1")
+    assert replaced(replaced(text, "y", "1"), "y", "2").endswith("<!-- y -->\n2\n<!-- /y -->\n")
+
+
+def test_a_missing_or_doubled_region_is_an_error():
+    with pytest.raises(LabError, match="0 regions named 'x'"):
+        replaced("no marks", "x", "")
+    with pytest.raises(LabError, match="2 regions named 'x'"):
+        replaced("<!-- x -->\n<!-- /x -->\n" * 2, "x", "")
+
+
+def test_a_card_becomes_a_table():
+    card = {"skills": [{"skill": "a | b", "questions": 1797, "accuracy": 0.9123}]}
+    assert card_table(card).splitlines()[-1] == r"| a \| b | 1,797 | 91.2% |"
+
+
+def test_the_readme_is_in_step():
+    place = checkout()
+    text = (place.folder / "README.md").read_text(encoding="utf-8")
+    assert written(place) == text, "run `python -m gemma_lab.notebooks links`"
+    assert all(f"](notebooks/{path.name})" in text for path in place.notebooks)
