@@ -51,13 +51,20 @@ def card_table(card: dict[str, Any]) -> str:
     ----------
     card
         As the evaluation command writes it: ``skills`` is a list of
-        ``{"skill", "questions", "accuracy", …}``.
+        ``{"skill", "questions", "accuracy", "interval_95", "target", …}``; shares, not percent.
     """
-    head = ["| skill | held-out questions | right |", "|---|---:|---:|"]
-    rows = [
-        f"| {_cell(skill['skill'])} | {skill['questions']:,} | {skill['accuracy']:.1%} |"
-        for skill in card["skills"]
-    ]
+    head = ["| skill | held-out questions | right | 95 % interval | target |", "|---|---:|---:|---|---:|"]
+    rows = []
+    for skill in card["skills"]:
+        low, high = skill["interval_95"]
+        cells = [
+            _cell(skill["skill"]),
+            f"{skill['questions']:,}",
+            f"{skill['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{skill['target']:.0%}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([*head, *rows])
 
 

@@ -19,7 +19,7 @@ def write(path, text):
     "text",
     [
         "# A title\n\n**Shows** this\nand that.\n\n**Needs** nothing.\n\n**Takes** 3 minutes.\n\nX.",
-        "# A title\n\n- **Shows:** this and that.\n- **Needs:** nothing.\n- **Takes:** 3 minutes.\n\n**Mind**",
+        "# A title\n\n- **Shows:** this and\n  that.\n- **Needs:** nothing.\n- **Takes:** 3 minutes.",
         "# A title\n**Shows**: this and that.\n**Needs**: nothing.\n**Takes**: 3 minutes.",
     ],
 )

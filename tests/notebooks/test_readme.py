@@ -23,8 +23,15 @@ def test_a_missing_or_doubled_region_is_an_error():
 
 
 def test_a_card_becomes_a_table():
-    card = {"skills": [{"skill": "a | b", "questions": 1797, "accuracy": 0.9123}]}
-    assert card_table(card).splitlines()[-1] == r"| a \| b | 1,797 | 91.2% |"
+    skill = {
+        "skill": "a | b",
+        "questions": 1797,
+        "accuracy": 0.9123,
+        "interval_95": [0.9, 0.93],
+        "target": 0.9,
+    }
+    row = r"| a \| b | 1,797 | 91.2% | 90.0% to 93.0% | 90% |"
+    assert card_table({"skills": [skill]}).splitlines()[2:] == [row]
 
 
 def test_the_readme_is_in_step():
