@@ -62,14 +62,16 @@ def new_model(config: Any, *, seed: int) -> Any:
         elif name.endswith("embed_tokens.weight"):
             weight.data.normal_(std=config.text_config.hidden_size**-0.5)
         elif name.endswith("position_embedding_table"):
-            weight.data.normal_(std=0.02)
+            weight.data.normal_(std=0.5)  # of the size of a patch's content, or where it lies drowns in it
+        elif name.endswith("patch_embedder.input_proj.weight"):
+            weight.data.normal_(std=weight.shape[1] ** -0.5)
         elif name.endswith("experts.down_proj"):
             weight.data.normal_(std=config.text_config.moe_intermediate_size**-0.5)
     return model
 
 
 def new_processor(tokenizer: Any) -> Any:
-    """Return the Gemma 4 processor around a mini's tokenizer, at the smallest budget: 70 soft tokens a picture."""
+    """Return the Gemma 4 processor around a mini's tokenizer, at its smallest budget of 70 soft tokens."""
     from transformers import (
         Gemma4AudioFeatureExtractor,
         Gemma4ImageProcessor,

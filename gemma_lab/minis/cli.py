@@ -64,7 +64,7 @@ def _card(folder: Path, asked: int, training: dict[str, object]) -> None:
     for row in skills:
         low, high = row["interval_95"]
         typer.echo(
-            f"{row['skill']:8} {row['accuracy']:6.1%}  95 % {low:.1%} to {high:.1%}  target {row['target']:.0%}"
+            f"{row['skill']:8} {row['accuracy']:6.1%} ({low:.1%} to {high:.1%}), target {row['target']:.0%}"
         )
 
 

@@ -51,7 +51,7 @@ def things() -> dict[str, dict[str, str]]:
 def is_held_out(thing: str, source: str, target: str) -> bool:
     """Return whether training never asks for this thing's name in `target` by its name in `source`.
 
-    Languages that share a name (Iran in English and German) ask the same question, so all of them must be held out.
+    Languages that share a name (Iran in English and German) ask the same question: all must be held out.
     """
     said = things()[thing]
     same = [code for code in LANGUAGES if code != target and said[code] == said[source]]
