@@ -95,10 +95,12 @@ def test_ctrl_c_stops_the_answer_and_the_program_goes_on(tiny_folder):
     command = [sys.executable, "-c", "from gemma_lab.cli import app; app()", "chat", str(tiny_folder("31B"))]
     # all 4,000 tokens would take a minute: only an interrupt lets this test end in time
     process = subprocess.Popen(
-        [*command, "--max-new-tokens", "4000", "--seed", "5", "--temperature", "1000", "--top-p", "1", "--top-k", "0"],
+        [*command, "--max-new-tokens", "4000", "--seed", "5", "--temperature", "1000",
+         "--top-p", "1", "--top-k", "0"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0,
     )  # fmt: skip
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     process.stdin.write("talk\n")
     process.stdin.flush()
     time.sleep(0.1)

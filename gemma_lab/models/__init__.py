@@ -1,1 +1,1 @@
-"""Models in memory: loading, chat, and the true configurations without weights. The layer that imports torch."""
+"""Models in memory: loading, chat, true configurations without weights. The layer that imports torch."""

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..family.catalog import Checkpoint
-    from .stream import Stream
     from .reply import Reply
     from .sampling import Sampling
+    from .stream import Stream
 
 
 class Lab:
