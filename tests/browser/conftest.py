@@ -71,7 +71,9 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     work.mkdir()
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (settings / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )
     environment = {
         **os.environ,
         "HOME": str(home),
@@ -144,7 +146,9 @@ class Notebook:
     def theme(self, name: str) -> None:
         """Set JupyterLab's theme and wait for it."""
         light = str(name == "JupyterLab Light").lower()
-        self.page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
         expect(self.page.locator(f"body[data-jp-theme-light={light}]")).to_be_attached()
 
     def check_quiet(self) -> None:
@@ -179,7 +183,8 @@ def open_notebook(lab_server: tuple[str, Path], browser: Browser) -> Iterator[Ca
 
         page.on("console", hear)
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(f"{address}/lab/tree/{name}")
+        # A workspace of its own, or JupyterLab would open the notebooks of earlier tests too.
+        page.goto(f"{address}/lab/workspaces/{name.removesuffix('.ipynb')}/tree/{name}")
         expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=60_000)
         page.wait_for_function(KERNEL_READY, timeout=60_000)
         return Notebook(page, errors, dialogs)

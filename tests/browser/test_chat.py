@@ -5,82 +5,239 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
+
+from gemma_lab.data import data_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Notebook
+    from playwright.sync_api import Locator
 
-SCRIPTED = """
-import threading
-from scripted import ScriptedLab, token
-from gemma_lab import Chat, LabError
+SCRIPTED = """\
+from scripted import ScriptedLab, demo_lab, token, words
+from gemma_lab import Chat
 """
-DEMO = SCRIPTED + """
-from gemma_lab.models.reply import Alternative, Token
-def draw(text, *choices, entropy=0.8, kind="text"):
-    others = tuple(Alternative(i, t, p) for i, (t, p) in enumerate(choices))
-    at = next(i for i, o in enumerate(others) if o.text == text)
-    return Token(id=at, text=text, logprob=others[at].logprob, entropy=entropy, alternatives=others, kind=kind)
-def words(*pieces):
-    return [token(p, -0.05 * (3 * i * i % 41) / 2) for i, p in enumerate(pieces)]
-script = [
-    [token("The ", -.1, "thought"), token("picture ", -.3, "thought"), token("has a hook.", -.5, "thought"),
-     *words("The", " digit", " in", " the", " picture", " is", " "),
-     draw("7", ("7", -.061), ("1", -3.4), ("9", -4.1), ("2", -5.2), ("4", -6.0)), token(".", -.01),
-     Token(0, "", -.02, .1, (Alternative(0, "<turn|>", -.02), Alternative(2, ",", -4.2)), "special")],
-    words("العدد", " سبعة", " يأتي", " بعد", " ستة", " وقبل", " ثمانية", "."),
-    [LabError("The prompt and the answer need 4,310 tokens; the context holds 4,096: 214 too many.",
-              hint="Begin a new conversation, or lower the longest answer.")],
-    words("सात", " अंक", " है", "।", "\\n", "七", "は", "数字", "です", "。", "\\n", "Sieben", " ist", " eine", " Ziffer", "."),
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "<style>.gl{display:none}</style>",
+    "\u202eevil\u2066 still reversed",
+    "nul\x00 bell\x07 escape\x1b[31m",
+    "x" * 10_000,
 ]
-lab = ScriptedLab(script, name="mini-moe", pause=.02)
-chat = Chat(lab)
-chat
-"""
 
 
-def ask(chat, text: str) -> None:
-    chat.get_by_label("Your question").fill(text)
-    chat.get_by_label("Your question").press("Enter")
+def ask(chat: Locator, text: str) -> None:
+    field = chat.get_by_label("Your question")
+    field.fill(text)
+    field.press("Enter")
 
 
-def test_look(open_notebook: Callable[..., Notebook]) -> None:
-    book = open_notebook(DEMO)
+def settled(chat: Locator, answers: int) -> None:
+    """Wait until so many answers stand there and none is being written."""
+    expect(chat.locator(".gl-model")).to_have_count(answers)
+    expect(chat.locator(".gl-live")).to_have_count(0)
+    expect(chat.get_by_test_id("send")).to_be_visible()
+
+
+def test_a_newcomer_asks_the_mini_model_about_a_picture(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(
+        "import gemma_lab as gl\n\nlab = gl.load()\ngl.Chat(lab, sampling=gl.Sampling.greedy())"
+    )
     book.run_all()
     chat = book.page.locator(".gl-chat")
     expect(chat).to_be_visible(timeout=60_000)
-    book.shot("look-empty")
-    chat.get_by_test_id("file").set_input_files("/tmp/seven.png")
+    chat.get_by_test_id("file").set_input_files(str(data_path("media/digits/7.png")))
+    expect(chat.locator(".gl-thumb img")).to_be_visible()
+    ask(chat, "What digit is in the picture?")
+    settled(chat, 1)
+    answer = chat.locator(".gl-model > .gl-tokens")
+    expect(answer).to_contain_text("7")
+    expect(chat.locator(".gl-user img")).to_be_visible()
+    expect(chat.locator(".gl-foot")).to_contain_text("token")
+    chat.get_by_test_id("tint").click()
+    answer.locator(".gl-token", has_text="7").hover()
+    expect(chat.get_by_role("tooltip")).to_contain_text("%")
+    expect(chat.locator(".gl-row").first).to_be_visible()
+    book.shot("chat-digit")
+    book.theme("JupyterLab Dark")
+    answer.locator(".gl-token", has_text="7").hover()
+    book.shot("chat-digit-dark")
+    ask(chat, "What is seven in German?")
+    settled(chat, 2)
+    book.check_quiet()
+
+
+def test_scripts_errors_themes_and_widths(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(SCRIPTED + "\nchat = Chat(demo_lab())\nchat")
+    book.run_all()
+    chat = book.page.locator(".gl-chat")
+    expect(chat).to_be_visible(timeout=60_000)
+    book.shot("scripted-empty")
+    chat.get_by_test_id("file").set_input_files(str(data_path("media/digits/7.png")))
     expect(chat.locator(".gl-thumb img")).to_be_visible()
     chat.get_by_label("Your question").fill("What digit is in the picture?")
-    book.shot("look-draft", chat)
+    book.shot("scripted-draft", chat)
     chat.get_by_label("Your question").press("Enter")
-    expect(chat.locator(".gl-foot").first).to_contain_text("tokens/s")
+    settled(chat, 1)
+    expect(chat.locator("details.gl-thought")).not_to_have_attribute("open", re.compile(".*"))
     chat.get_by_test_id("tint").click()
+    expect(chat.locator(".gl-legend")).to_be_visible()
     chat.locator(".gl-token", has_text="7").hover()
-    expect(chat.get_by_role("tooltip")).to_be_visible()
-    book.shot("look-hover")
+    expect(chat.locator(".gl-chosen")).to_contain_text("65.7 %")
+    book.shot("scripted-hover")
+
     ask(chat, "اكتب جملة عن العدد سبعة")
-    expect(chat.locator(".gl-foot")).to_have_count(2)
-    expect(chat.locator(".gl-live")).to_have_count(0)
-    ask(chat, "And now something far too long")
-    expect(chat.locator(".gl-failed")).to_be_visible()
-    book.shot("look-failed", chat)
+    settled(chat, 2)
+    arabic = chat.locator(".gl-model > .gl-tokens").nth(1)
+    assert arabic.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    first, last = (
+        arabic.locator(".gl-token").first.bounding_box(),
+        arabic.locator(".gl-token").nth(6).bounding_box(),
+    )
+    assert first["x"] > last["x"]  # the first word stands on the right
+
+    ask(chat, "Something far too long")
+    settled(chat, 3)
+    expect(chat.locator(".gl-failed")).to_contain_text("214 too many")
+    expect(chat.get_by_label("Your question")).to_have_value("Something far too long")  # the draft came back
     ask(chat, "Seven in other scripts?")
-    expect(chat.locator(".gl-live")).to_have_count(0)
+    settled(chat, 4)
+    book.shot("scripted-failed", chat)
     chat.get_by_test_id("settings").click()
-    book.shot("look-settings", chat)
+    book.page.set_viewport_size({"width": 1280, "height": 1150})
+    book.shot("scripted-settings", chat)
     book.theme("JupyterLab Dark")
-    book.shot("look-dark-settings", chat)
+    book.shot("scripted-settings-dark", chat)
     chat.get_by_test_id("settings").click()
     chat.locator(".gl-log").evaluate("e => e.scrollTop = 0")
     chat.locator(".gl-token", has_text="7").hover()
-    book.shot("look-dark", chat)
+    book.shot("scripted-dark", chat)
     chat.evaluate("e => e.style.width = '400px'")
-    book.shot("look-narrow-dark", chat)
+    book.shot("scripted-narrow-dark", chat)
     book.theme("JupyterLab Light")
     chat.get_by_test_id("settings").click()
-    book.shot("look-narrow", chat)
+    book.shot("scripted-narrow", chat)
+    assert chat.evaluate("e => e.scrollWidth <= e.clientWidth")
+    book.check_quiet()
+
+
+def test_hostile_text_stays_text(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(
+        SCRIPTED
+        + f"hostile = {HOSTILE!r}\n"
+        + "lab = ScriptedLab([[token(t, -1.0) for t in hostile], [ValueError(hostile[0])]], name=hostile[0])\n"
+        + "chat = Chat(lab)\ndisplay(chat, chat)"
+    )
+    book.run_all()
+    chat = book.page.locator(".gl-chat").first
+    expect(chat).to_be_visible(timeout=60_000)
+    expect(book.page.locator(".gl-chat")).to_have_count(2)
+    ask(chat, HOSTILE[0])
+    settled(chat, 1)
+    for view in book.page.locator(".gl-chat").all():
+        assert view.locator(".gl-model img, .gl-user img, script, style").count() == 0
+        assert view.locator(".gl-bubble").text_content() == HOSTILE[0]
+        assert view.locator(".gl-model > .gl-tokens").text_content() == "".join(HOSTILE)
+        assert view.locator(".gl-name").text_content() == HOSTILE[0]
+        assert view.locator(".gl-control").count() == 5
+        assert view.evaluate("e => e.scrollWidth <= e.clientWidth")
+    # An override ends with itself: what follows it is still laid out from left to right.
+    letters = chat.locator(".gl-token", has_text="evil").evaluate(
+        """e => [...e.childNodes].filter(n => n.data?.startsWith("evil")).map(n => [0, 3].map(i => {
+             const r = document.createRange(); r.setStart(n, i); r.setEnd(n, i + 1); return r.getBoundingClientRect().x }))[0]"""
+    )
+    assert letters[0] < letters[1]
+    chat.locator(".gl-token", has_text="evil").hover()
+    expect(chat.get_by_role("tooltip")).to_contain_text("<b>other</b>")
+    assert chat.get_by_role("tooltip").locator("b").count() == 0
+    book.shot("hostile", chat)
+    ask(chat, "fail")
+    settled(chat, 2)
+    expect(chat.locator(".gl-failed")).to_contain_text("ValueError: <img src=x onerror=alert(1)>")
+    assert chat.locator(".gl-failed img").count() == 0
+    book.check_quiet()
+
+
+def test_keyboard_stop_settings_and_new_conversation(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(
+        SCRIPTED
+        + "chat = Chat(ScriptedLab([words(*['go '] * 2000), words('one ', 'two ', 'three'), words('x')], pause=.01))\nchat",
+        "import time\nwhile len(chat.replies) < 1: time.sleep(.05)\n"
+        "print(chat.replies[0].finish, chat.settings['temperature'], chat.settings['top_k'])",
+    )
+    book.run_all()
+    chat = book.page.locator(".gl-chat")
+    expect(chat).to_be_visible(timeout=60_000)
+    field = chat.get_by_label("Your question")
+    field.click()
+    field.press_sequentially("first line")
+    field.press("Shift+Enter")
+    field.press_sequentially("second line")
+    assert field.input_value() == "first line\nsecond line"
+    chat.get_by_test_id("settings").click()
+    chat.get_by_label("Temperature").fill("0.5")
+    chat.get_by_label("Top-k").fill("10")
+    chat.get_by_test_id("settings").click()
+    field.press("Enter")
+    expect(
+        chat.locator(".gl-live .gl-token").nth(20)
+    ).to_be_attached()  # text arrives while it is being written
+    expect(chat.get_by_test_id("stop")).to_be_visible()
+    field.press("Escape")
+    settled(chat, 1)
+    expect(chat.locator(".gl-foot")).to_contain_text("stopped")
+    assert 20 < chat.locator(".gl-token").count() < 2000
+    expect(book.page.locator(".jp-OutputArea-output pre").last).to_have_text("stopped 0.5 10")
+
+    chat.get_by_test_id("again").click()
+    expect(chat.locator(".gl-model > .gl-tokens")).to_have_text("one two three")
+    settled(chat, 1)
+    chat.locator(".gl-token").first.focus()
+    book.page.keyboard.press("ArrowRight")
+    expect(chat.locator(".gl-token").nth(1)).to_be_focused()
+    expect(chat.get_by_role("tooltip")).to_contain_text("two")
+    book.page.keyboard.press("End")
+    expect(chat.get_by_role("tooltip")).to_contain_text("three")
+    book.page.keyboard.press("Escape")
+    expect(chat.get_by_role("tooltip")).to_be_hidden()
+    chat.get_by_test_id("clear").click()
+    expect(chat.locator(".gl-turn")).to_have_count(0)
+    expect(chat.locator(".gl-empty")).to_be_visible()
+    book.check_quiet()
+
+
+@pytest.mark.parametrize("name", ["broken.png"])
+def test_a_bad_picture_is_refused_calmly(open_notebook: Callable[..., Notebook], name: str) -> None:
+    book = open_notebook(SCRIPTED + "chat = Chat(ScriptedLab([words('fine')]))\nchat")
+    book.run_all()
+    chat = book.page.locator(".gl-chat")
+    expect(chat).to_be_visible(timeout=60_000)
+    chat.get_by_test_id("file").set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": b"not a picture"}
+    )
+    expect(chat.get_by_role("alert")).to_contain_text(name)
+    expect(chat.locator(".gl-thumb")).to_have_count(0)
+    book.shot("bad-picture", chat)
+    # Four megabytes travel in parts and arrive whole; a drop works as the chooser does.
+    book.page.evaluate(
+        """() => {
+          const canvas = document.createElement("canvas");
+          canvas.width = canvas.height = 1200;
+          const paint = canvas.getContext("2d"), noise = paint.createImageData(1200, 1200);
+          for (let i = 0; i < noise.data.length; i++) noise.data[i] = i % 4 == 3 ? 255 : Math.random() * 256;
+          paint.putImageData(noise, 0, 0);
+          canvas.toBlob(blob => {
+            const data = new DataTransfer();
+            data.items.add(new File([blob], "noise.png", {type: "image/png"}));
+            document.querySelector(".gl-chat").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
+          });
+        }"""
+    )
+    expect(chat.locator(".gl-thumb")).to_contain_text("1200 × 1200")
+    chat.get_by_label("Remove noise.png").click()
+    expect(chat.locator(".gl-thumb")).to_have_count(0)
     book.check_quiet()

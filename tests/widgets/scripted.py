@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from gemma_lab.errors import ContextFull
 from gemma_lab.models.reply import Alternative, Reply, Timings, Token
 from gemma_lab.models.sampling import Sampling
 
@@ -96,3 +97,53 @@ class ScriptedLab:
         call["prompt"] = prompt
         self.calls.append(call)
         return ScriptedStream(self, call, self.scripts.pop(0))
+
+
+def draw(text: str, *choices: tuple[str, float], entropy: float = 0.5) -> Token:
+    """One token with the alternatives it was chosen from, as (text, log-probability)."""
+    others = tuple(Alternative(at, other, logprob) for at, (other, logprob) in enumerate(choices))
+    chosen = next(other for other in others if other.text == text)
+    return Token(chosen.id, text, chosen.logprob, entropy, others, "text")
+
+
+def words(*pieces: str) -> list[Step]:
+    """Tokens whose probabilities wander between 1 and 0.01."""
+    return [token(piece, -0.05 * (7 * at * at % 61)) for at, piece in enumerate(pieces)]
+
+
+def demo_lab() -> ScriptedLab:
+    """A lab that thinks, writes several scripts, meets a full context, and ends its turns."""
+    end = Token(0, "", -0.02, 0.1, (Alternative(0, "<turn|>", -0.02), Alternative(2, ",", -4.2)), "special")
+    seven = draw("7", ("7", -0.42), ("1", -1.35), ("9", -2.6), ("2", -4.4), ("4", -6.0))
+    thought = [token(piece, -0.3, "thought") for piece in ("A bar", " and a", " slanted", " stroke.")]
+    scripts: list[Sequence[Step]] = [
+        [*thought, *words("The", " digit", " in", " the", " picture", " is", " "), seven, token("."), end],
+        [*words("العدد", " سبعة", " يأتي", " بعد", " ستة", " وقبل", " ثمانية", "."), end],
+        [
+            ContextFull(
+                "The prompt and the answer need 4,310 tokens; the context holds 4,096: 214 too many.",
+                hint="Begin a new conversation, or lower the longest answer.",
+            )
+        ],
+        [
+            *words(
+                "सात",
+                " अंक",
+                " है",
+                "।",
+                "\n",
+                "七",
+                "は",
+                "数字",
+                "です",
+                "。",
+                "\n",
+                "Bảy",
+                " là",
+                " số",
+                ".",
+            ),
+            end,
+        ],
+    ]
+    return ScriptedLab(scripts, name="scripted", pause=0.02)

@@ -111,6 +111,12 @@ export function followTheme(root) {
   };
 }
 
+/** A text field whose keys stay its own: JupyterLab neither runs shortcuts on them nor cancels a line break. */
+export function textField(props) {
+  const stop = (event) => event.stopPropagation();
+  return h("textarea", { dir: "auto", "data-lm-suppress-shortcuts": "true", onbeforeinput: stop, ...props });
+}
+
 /** Listen to a model and return a function that stops listening. */
 export function listen(model, handlers) {
   for (const [event, handler] of Object.entries(handlers)) model.on(event, handler);

@@ -88,14 +88,14 @@ class Conversation {
     this.log = h("div", { class: "gl-log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: 0 });
     this.settings = new Settings(model);
     this.composer = new Composer(model, this.root, (what) => this.note({ what }));
-    this.again = button({ name: "Answer again", "data-testid": "again", onclick: () => model.send({ type: "again" }) }, "again");
+    this.again = button({ name: "Answer again", "data-testid": "again", onclick: () => model.send({ type: "again" }) }, "again", "Again");
     this.fresh = button({ name: "New conversation", "data-testid": "clear", onclick: () => model.send({ type: "clear" }) }, "fresh", "New");
     this.tint = button({ name: "Colour tokens by probability", "data-testid": "tint", "aria-pressed": "false", onclick: () => this.toggleTint() }, "tint", "Probability");
     this.legend = legend();
     this.gauge = h("span", { class: "gl-gauge" });
     this.drain = everyFrame(() => this.drawTokens());
     this.root.append(this.header(), this.settings.node, this.log, this.legend, this.notice, this.composer.node, this.status);
-    this.log.addEventListener("scroll", () => this.readout.hide());
+    this.log.addEventListener("scroll", () => this.readout.follow(this.log));
     el.append(this.root);
     this.showTurns();
     this.showSettings();

@@ -1,5 +1,5 @@
 // Where a question is written: text, pictures, send and stop.
-import { button, h } from "./base.js";
+import { button, h, textField } from "./base.js";
 
 const PART = 2_000_000; // bytes a message; the server closes a connection whose message is longer than 10 MB
 const TYPES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff";
@@ -10,12 +10,10 @@ export class Composer {
     this.say = say;
     this.reading = new Set(); // pictures sent to Python that have not come back yet
     this.sees = model.get("facts").modalities.includes("image");
-    this.field = h("textarea", {
+    this.field = textField({
       rows: 1,
       placeholder: `Ask ${model.get("facts").name}`,
       "aria-label": "Your question",
-      dir: "auto",
-      "data-lm-suppress-shortcuts": "true",
       oninput: () => this.grow(),
       onkeydown: (event) => this.key(event),
       onpaste: (event) => this.take(event, event.clipboardData),

@@ -1,5 +1,5 @@
 // Sampling controls: what they show is what Python holds; a change is asked for, never assumed.
-import { button, h } from "./base.js";
+import { button, h, textField } from "./base.js";
 
 let fields = 0; // a number for the id of each field on the page
 
@@ -67,7 +67,7 @@ export class Settings {
   }
 
   area(name, label) {
-    const control = h("textarea", { rows: 2, dir: "auto", placeholder: "None", "data-lm-suppress-shortcuts": "true", onchange: () => this.ask(name, control.value) });
+    const control = textField({ rows: 2, placeholder: "None", onchange: () => this.ask(name, control.value) });
     control.addEventListener("keydown", (event) => event.key === "Enter" && event.stopPropagation());
     control.reveal = (held) => (control.value = held);
     return this.field(name, label, control, this.lock, "gl-field gl-wide");

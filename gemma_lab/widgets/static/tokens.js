@@ -87,6 +87,14 @@ export class Readout {
     this.card.style.top = `${top - origin.top}px`;
   }
 
+  /** After `scroller` moved: stay with the token, or go when it went out of sight. */
+  follow(scroller) {
+    if (!this.anchor) return;
+    const [token, seen] = [this.anchor.getBoundingClientRect(), scroller.getBoundingClientRect()];
+    if (token.bottom < seen.top || token.top > seen.bottom) this.hide();
+    else this.place(this.anchor);
+  }
+
   hide() {
     if (!this.anchor) return false;
     this.anchor.classList.remove("gl-read");
@@ -153,7 +161,7 @@ export class TokenText {
 
 /** The key to the colours. */
 export function legend() {
-  const ticks = [["100 %", 0], ["50 %", 0.15], ["10 %", 0.5], ["≤ 1 %", 1]];
+  const ticks = [["100 %", 0], ["10 %", 0.5], ["≤ 1 %", 1]];
   return h(
     "div",
     { class: "gl-legend", role: "img", "aria-label": "Colour shows the probability of a token: plain is certain, deep orange is one per cent or less" },
