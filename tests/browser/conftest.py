@@ -136,6 +136,16 @@ class Notebook:
         """Run every cell; what they show is waited for by whoever expects it."""
         self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
+    def run(self, cell: int) -> None:
+        """Run one cell."""
+        self.page.evaluate(
+            """cell => {
+              window.jupyterapp.shell.currentWidget.content.activeCellIndex = cell;
+              void window.jupyterapp.commands.execute("notebook:run-cell");
+            }""",
+            cell,
+        )
+
     def shot(self, name: str, what: Any = None) -> Path:
         """Keep a picture of the page, or of one element, under build/screenshots."""
         SHOTS.mkdir(parents=True, exist_ok=True)

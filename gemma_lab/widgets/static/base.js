@@ -113,7 +113,8 @@ export function followTheme(root) {
 
 /** A text field whose keys stay its own: JupyterLab neither runs shortcuts on them nor cancels a line break. */
 export function textField(props) {
-  const stop = (event) => event.stopPropagation();
+  // JupyterLab adds a listener to the field at each key, which would cancel a line break inside a cell.
+  const stop = (event) => event.stopImmediatePropagation();
   return h("textarea", { dir: "auto", "data-lm-suppress-shortcuts": "true", onbeforeinput: stop, ...props });
 }
 
