@@ -204,7 +204,7 @@ def find(name: str) -> Checkpoint | None:
     """Return the checkpoint of this alias, hub id or mini name, or None. The case does not matter."""
     wanted = name.strip().lower()
     for checkpoint in catalog():
-        if wanted in (checkpoint.alias, (checkpoint.hub_id or "").lower()):
+        if wanted and wanted in (checkpoint.alias, (checkpoint.hub_id or "").lower()):
             return checkpoint
     return None
 

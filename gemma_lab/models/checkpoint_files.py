@@ -205,7 +205,7 @@ def _check_entries(file: Path, entries: dict[str, Any], room: int) -> dict[str, 
             whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
         except (TypeError, KeyError, ValueError) as error:
             raise _corrupt(file, f"the entry of {name!r} is malformed") from error
-        if not whole or dtype not in ITEM_BYTES:
+        if not whole or not isinstance(dtype, str) or dtype not in ITEM_BYTES:
             raise _corrupt(file, f"{name!r} has dtype {dtype!r}, shape {list(shape)}")
         if end - begin != prod(shape) * ITEM_BYTES[dtype]:
             raise _corrupt(file, f"{name!r} of shape {list(shape)} in {dtype} is not {end - begin:,} bytes")

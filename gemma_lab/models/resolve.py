@@ -61,7 +61,11 @@ def locate(name: str | Path | None) -> Location:
         if known.hub_id is None:
             return Location(known.alias, folder=data_path(str(known.path)), checkpoint=known)
         return Location(known.alias, hub_id=known.hub_id, checkpoint=known)
-    if Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or "\\" in name:
+    if (
+        (name.strip() and Path(name).expanduser().exists())
+        or name.startswith((".", "/", "~"))
+        or "\\" in name
+    ):
         return _folder(Path(name))
     if _HUB_ID.fullmatch(name):
         return Location(name, hub_id=name)

@@ -91,6 +91,7 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
         timeout=timeout,
         store_widget_state=not static,
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
         config=config,
     )

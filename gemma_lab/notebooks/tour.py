@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 _STATE = "application/vnd.jupyter.widget-state+json"
 _HOST = Path(__file__).parent / "static" / "host.js"
+# JupyterLab's own look, without what nbconvert would load from a CDN. Mathematics stays as its source.
+_TEMPLATE = """
+{%- extends "lab/index.html.j2" -%}
+{%- block html_head_js_requirejs -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
 
 
 def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
@@ -46,7 +53,9 @@ def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
                 twin = output.data.get("text/html", "")
                 output.data = {"text/html": _mount(view["model_id"], twin)}
     notebook.metadata.pop("widgets", None)
-    body, _ = HTMLExporter().from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    body, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(
+        notebook, resources={"metadata": {"name": title}}
+    )
     return str(body).replace("</body>", _script(shown) + "</body>") if shown else str(body)
 
 

@@ -122,10 +122,10 @@ class Chat(LabWidget):
 
     def __repr__(self) -> str:
         count = len(self.replies)
-        return f"Chat({self._lab.name}: {count} {'answer' if count == 1 else 'answers'})"
+        return f"Chat({self.facts['name']}: {count} {'answer' if count == 1 else 'answers'})"
 
     def _twin(self) -> tuple[str, str]:
-        return chat_html(self.turns, name=self._lab.name), f"{self!r}\n{chat_text(self.turns)}".rstrip()
+        return chat_html(self.turns, name=self.facts["name"]), f"{self!r}\n{chat_text(self.turns)}".rstrip()
 
     @property
     def replies(self) -> list[Reply]:
@@ -275,6 +275,8 @@ class Chat(LabWidget):
         chosen = self.settings
         before = [each.reply for each in self._exchanges if each is not exchange and each.reply is not None]
         seed = chosen["seed"]
+        if seed is None and chosen["temperature"] > 0:
+            seed = random.getrandbits(31)  # drawn here, so that the answer says how to get it again
         with self._lab.stream(
             exchange.text,
             images=exchange.images,
@@ -284,7 +286,7 @@ class Chat(LabWidget):
             temperature=chosen["temperature"],
             top_p=chosen["top_p"],
             top_k=chosen["top_k"],
-            seed=random.getrandbits(31) if seed is None else seed,
+            seed=seed,
             max_new_tokens=chosen["max_new_tokens"],
             stop=self._halt,
         ) as stream:

@@ -13,8 +13,9 @@ from gemma_lab.data import data_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Notebook
     from playwright.sync_api import Locator
+
+    from conftest import Notebook
 
 SCRIPTED = """\
 from scripted import ScriptedLab, demo_lab, token, words

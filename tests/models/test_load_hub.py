@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import huggingface_hub.errors
 import pytest
 from huggingface_hub import constants
 
@@ -160,6 +161,7 @@ def _answer(kind, status):
     ],
 )
 def test_what_the_hub_answers(cache, monkeypatch, kind, status, raised, says):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", _fails(_answer(kind, status)))
     with pytest.raises(raised, match=says):
         gl.load("somebody/tiny")
@@ -168,6 +170,7 @@ def test_what_the_hub_answers(cache, monkeypatch, kind, status, raised, says):
 def test_no_connection(cache, monkeypatch):
     import httpx
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", _fails(httpx.ConnectError("Name or service not known"))
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import pytest
 import transformers
@@ -39,19 +40,19 @@ def test_quantised_weights():
 
 
 def test_transformers_too_old(monkeypatch):
-    monkeypatch.setattr(transformers, "__version__", "5.14.1")
+    monkeypatch.setattr(sys.modules["transformers"], "__version__", "5.14.1")
     with pytest.raises(TooOld, match=r"needs transformers 5\.15 or newer; 5\.14\.1 is installed"):
         require_gemma4({"model_type": "gemma4"}, name="x")
 
 
 @pytest.mark.parametrize("version", ["5.15.0", "5.15.0.dev0", "6.0"])
 def test_transformers_new_enough(monkeypatch, version):
-    monkeypatch.setattr(transformers, "__version__", version)
+    monkeypatch.setattr(sys.modules["transformers"], "__version__", version)
     assert require_gemma4({"model_type": "gemma4"}, name="x")
 
 
 def test_the_catalogs_minimum_counts(monkeypatch):
-    monkeypatch.setattr(transformers, "__version__", "5.9.0")
+    monkeypatch.setattr(sys.modules["transformers"], "__version__", "5.9.0")
     with pytest.raises(TooOld, match=find("12b-it").min_transformers):
         require_gemma4({"model_type": "gemma4_unified"}, name="12b-it", checkpoint=find("12b-it"))
 

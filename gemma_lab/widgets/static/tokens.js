@@ -75,12 +75,14 @@ export class Readout {
     if (first[ENTROPY] !== null) this.card.append(h("div", { class: "gl-card-note" }, `Entropy ${bits(first[ENTROPY])}`));
   }
 
-  /** Above the token, or below it where there is no room; never outside the window. */
+  /** Above the token, or below it where there is no room; never outside the widget's width. */
   place(anchor) {
     const box = anchor.getClientRects()[0] ?? anchor.getBoundingClientRect();
     const card = this.card.getBoundingClientRect();
     const origin = this.card.showPopover ? { left: 0, top: 0 } : this.root.getBoundingClientRect();
-    const left = Math.max(8, Math.min(box.left + box.width / 2 - card.width / 2, innerWidth - card.width - 8));
+    const room = this.root.getBoundingClientRect();
+    const [first, last] = [Math.max(8, room.left + 8), Math.min(innerWidth, room.right) - card.width - 8];
+    const left = Math.max(first, Math.min(box.left + box.width / 2 - card.width / 2, last));
     const above = box.top - card.height - 8;
     const top = above > 8 ? above : box.bottom + 8;
     this.card.style.left = `${left - origin.left}px`;
