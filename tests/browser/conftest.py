@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real Chromium: what a person would open, without their configuration or their network."""
+"""A real JupyterLab and a real Chromium: what a person would open, without their configuration or network."""
 
 from __future__ import annotations
 

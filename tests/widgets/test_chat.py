@@ -236,14 +236,20 @@ def test_settings_are_checked_in_python(messages) -> None:
 
 
 def test_a_view_opened_in_the_middle_gets_the_whole_answer(messages) -> None:
-    gate = threading.Event()
-    chat = Chat(ScriptedLab([words("a", "b", "c")], gate=gate))
+    chat = Chat(ScriptedLab([words(*"abcdefgh")], pause=0.05))
     post(chat, "ask", text="?")
-    gate.set()
+    while not any(message.get("at", 0) > 0 for message in messages):
+        time.sleep(0.005)
+    before = len(messages)
+    post(chat, "resume")
+    whole = messages[before:]
+    again = next(message for message in whole if message["at"] == 0)
+    assert len(again["tokens"]) >= 2
     wait(chat)
+    count = len(messages)
     post(chat, "resume")  # nothing is live any more: the trait has it all
-    sent = [m for m in messages if m["type"] == "tokens"]
-    assert [t[0] for m in sent for t in m["tokens"]] == ["a", "b", "c"]
+    assert len(messages) == count
+    assert "".join(each[0] for each in chat.turns[-1]["tokens"]) == "abcdefgh"
 
 
 @pytest.mark.parametrize(
