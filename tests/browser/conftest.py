@@ -197,7 +197,9 @@ def open_notebook(lab_server: tuple[str, Path], browser: Browser) -> Iterator[Ca
         page.goto(f"{address}/lab/workspaces/{name.removesuffix('.ipynb')}/tree/{name}")
         expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=60_000)
         page.wait_for_function(KERNEL_READY, timeout=60_000)
-        return Notebook(page, errors, dialogs)
+        book = Notebook(page, errors, dialogs)
+        book.theme("JupyterLab Light")  # the server remembers what the test before chose
+        return book
 
     yield opened
     for context in contexts:

@@ -30,7 +30,7 @@ def test_the_chat_widget_is_alive_in_the_saved_page(browser, tmp_path):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(saved.as_uri())
-    page.wait_for_selector(".gemma-lab-live textarea")
+    page.wait_for_selector(".gemma-lab-live textarea:visible")
     assert "Write 7 in English words" in page.inner_text(".gemma-lab-live")
     assert page.evaluate("window.stolen") is None
     assert errors == []
