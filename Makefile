@@ -15,6 +15,8 @@ PYTEST_ARGS ?=
 NOTEBOOKS ?=
 
 BIN := .venv/bin
+# Jupyter refuses to serve for root unless told; in a container there is nobody else.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -32,7 +34,7 @@ install: .venv/installed
 	touch $@
 
 lab: install
-	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
 # ---- to trust ---------------------------------------------------------------------------------------------------------
 
