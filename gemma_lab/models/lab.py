@@ -221,7 +221,7 @@ class Lab:
     def _where(self) -> str:
         devices = getattr(self.model, "hf_device_map", None) or {}
         names = sorted({_device_name(device) for device in devices.values()})
-        return "+".join(names) if len(names) > 1 else str(self.device)
+        return "+".join(names) or str(self.device)
 
 
 def _device_name(device: Any) -> str:

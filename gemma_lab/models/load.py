@@ -195,6 +195,8 @@ def _model(
     wanted: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
     if offload_folder is not None:
         wanted["offload_folder"] = str(offload_folder)
+    if placement.max_memory is not None:
+        wanted["max_memory"] = placement.max_memory
     class_name = require_gemma4(files.config, name=location.name, checkpoint=location.checkpoint)
     kind = getattr(transformers, class_name)
     try:
@@ -212,6 +214,14 @@ def _model(
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(
             f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
+        ) from error
+    except (
+        ValueError,
+        ImportError,
+    ) as error:  # an attention that is not installed, a map that does not work out
+        raise LabError(
+            f"transformers cannot load {location.name} this way: {error}",
+            hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
         ) from error
     require_whole(model, info, files)
     return model

@@ -29,11 +29,14 @@ class Placement:
         Of the weights.
     device_map
         For accelerate, or None to load on the CPU the plain way.
+    max_memory
+        Device, as accelerate spells it → bytes of weights it may be given; None without a map to work out.
     """
 
     device: str
     dtype: torch.dtype
     device_map: Any
+    max_memory: dict[int | str, int] | None = None
 
 
 def working_bytes(weights: int) -> int:
@@ -116,7 +119,8 @@ def place(
     gpus = [gpu for gpu in here if gpu.kind == "cuda"]
     together = sum(gpu.free for gpu in gpus)
     if chosen.free < needed <= together and str(device) == "auto" and len(gpus) > 1:
-        return Placement(chosen.name, wanted, "auto")  # accelerate spreads the layers over the GPUs
+        # accelerate spreads the layers over the GPUs
+        return Placement(chosen.name, wanted, "auto", _shares(tuple(gpus)))
     if needed > chosen.free:
         raise _does_not_fit(name, chosen, wanted, weight_bytes, here)
     return Placement(chosen.name, wanted, None if chosen.kind == "cpu" else {"": chosen.name})
@@ -178,7 +182,16 @@ def _spread(
             f"{name} needs {amount(needed)} in {_short(dtype)}; free are {amount(free)} ({places}).",
             hint="offload_folder=… puts the rest on disk (slow); gl.catalog() lists smaller models.",
         )
-    return Placement((gpus or list(here))[0].name, dtype, device_map)
+    shares = None if named is not None else _shares(here)
+    return Placement((gpus or list(here))[0].name, dtype, device_map, shares)
+
+
+def _shares(devices: tuple[Device, ...]) -> dict[int | str, int]:
+    """Return what accelerate may fill with weights: a tenth stays free, and a container's limit counts."""
+    return {
+        int(device.name.partition(":")[2]) if device.kind == "cuda" else device.name: int(0.9 * device.free)
+        for device in devices
+    }
 
 
 def _spell(target: Any) -> str:
