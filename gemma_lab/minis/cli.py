@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import LabError
+
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
 _RUN = Path("runs/mini-moe")
 
@@ -38,11 +40,13 @@ def publish(
     """Write the trained checkpoint, ask it the held-out questions and write its card."""
     from .training import Trainer
 
-    trainer = Trainer(run, minutes=1)
+    if not (run / "state.pt").exists():
+        raise LabError(f"There is no training run in {run}.", hint="gemma-lab minis train makes one.")
+    trainer = Trainer(run, minutes=1, skills=())
     trainer.publish(folder)
-    _card(
-        folder, asked, {"steps": trainer.step, "minutes": round(trainer.spent / 60, 1), "seed": trainer.seed}
-    )
+    minutes = round(trainer.spent / 60, 1)
+    trained = sorted(trainer.trained)
+    _card(folder, asked, {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained})
 
 
 @app.command()

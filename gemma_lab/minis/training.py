@@ -32,7 +32,7 @@ class Trainer:
     minutes
         The whole budget. The cosine schedule and the curriculum follow the share of it that is spent.
     seed
-        Seeds the weights and every draw.
+        Seeds the weights and every draw; a run that is resumed keeps its own.
     skills
         What to train, of `gemma_lab.minis.tasks.SKILLS`.
     """
@@ -52,13 +52,13 @@ class Trainer:
             [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
-        self.step, self.spent = 0, 0.0
+        self.step, self.spent, self.trained = 0, 0.0, set(skills)
         for name, module in self.model.named_modules():
             if name.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
             self._resume()
-        self.batcher = Batcher(self.tokenizer, random.Random(f"{seed} {self.step}"))
+        self.batcher = Batcher(self.tokenizer, random.Random(f"{self.seed} {self.step}"))
 
     @property
     def progress(self) -> float:
@@ -131,16 +131,12 @@ class Trainer:
     def _balance(self) -> torch.Tensor:
         terms = []
         for probabilities, chosen in self._routed:
-            experts = probabilities.shape[-1]
-            load = torch.bincount(chosen.flatten(), minlength=experts).float() / chosen.numel()
-            terms.append(experts * (load * probabilities.mean(0)).sum())
+            share = _counts(probabilities, chosen).float() / chosen.numel()
+            terms.append(probabilities.shape[-1] * (share * probabilities.mean(0)).sum())
         return torch.stack(terms).mean()
 
     def _log(self, losses: dict[str, float]) -> None:
-        unused = [
-            int((torch.bincount(chosen.flatten(), minlength=p.shape[-1]) == 0).sum())
-            for p, chosen in self._routed
-        ]
+        unused = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
         row = {
             "step": self.step,
             "seconds": round(self.spent, 1),
@@ -153,7 +149,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-            "spent": self.spent,
+            "spent": self.spent, "seed": self.seed, "trained": sorted(self.trained),
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -162,7 +158,8 @@ class Trainer:
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.spent = state["step"], state["spent"]
+        self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
+        self.trained |= set(state["trained"])
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint as it ships: bf16 safetensors, tokenizer, processor, generation settings."""
@@ -178,3 +175,8 @@ class Trainer:
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
         ).save_pretrained(folder)  # fmt: skip
+
+
+def _counts(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return how many tokens went to each expert, shape ``(experts,)``."""
+    return torch.bincount(chosen.flatten(), minlength=probabilities.shape[-1])

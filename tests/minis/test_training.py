@@ -25,7 +25,8 @@ def test_it_trains_and_remembers_where_it_was(run):
     folder, trainer, before = run
     assert trainer.step >= 1
     assert not torch.equal(before, trainer.model.lm_head.weight)
-    again = Trainer(folder, minutes=0.1)
+    again = Trainer(folder, minutes=0.1, seed=9, skills=("digits",))
+    assert (again.seed, again.trained) == (trainer.seed, {"names", "recall", "digits"})
     assert (again.step, again.spent) == (trainer.step, trainer.spent)
     assert torch.equal(again.model.lm_head.weight, trainer.model.lm_head.weight)
     assert again.progress == 1
@@ -46,3 +47,14 @@ def test_the_interval_is_wilsons():
     low, high = interval(8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
     assert interval(0, 20)[0] == 0
+
+
+def test_nothing_is_published_without_a_run(tmp_path):
+    from typer.testing import CliRunner
+
+    from gemma_lab.cli import app
+
+    done = CliRunner().invoke(app, ["minis", "publish", str(tmp_path / "x"), "--run", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert "There is no training run" in done.output
+    assert not (tmp_path / "x").exists()
