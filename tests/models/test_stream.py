@@ -95,6 +95,15 @@ def test_an_exception_in_the_loop_stops_the_model(slow):
     assert slow.last_reply.finish == "stopped"
 
 
+@pytest.fixture
+def interruptible():
+    """A run started in the background ignores SIGINT, and so would Python; a notebook's kernel does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_waiting_stops_the_model(slow):
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
