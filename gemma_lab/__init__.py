@@ -20,6 +20,11 @@ _HOMES = {
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
     "doctor": "gemma_lab.environment",
+    "Trace": "gemma_lab.trace.trace",
+    "open_trace": "gemma_lab.trace.file",
+    "Edit": "gemma_lab.trace.edits",
+    "compare": "gemma_lab.analysis.compare",
+    "RoutingExplorer": "gemma_lab.widgets.routing",
     "Chat": "gemma_lab.widgets.chat",
     "LabError": "gemma_lab.errors",
 }
@@ -27,6 +32,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from .analysis.compare import compare
     from .environment import doctor
     from .errors import LabError
     from .family.catalog import Checkpoint, catalog
@@ -35,7 +41,11 @@ if TYPE_CHECKING:
     from .models.load import load
     from .models.reply import Reply
     from .models.sampling import Sampling
+    from .trace.edits import Edit
+    from .trace.file import open_trace
+    from .trace.trace import Trace
     from .widgets.chat import Chat
+    from .widgets.routing import RoutingExplorer
 
 
 def __getattr__(name: str) -> Any:

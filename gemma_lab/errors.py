@@ -62,3 +62,11 @@ class BadMedia(LabError):
 
 class BadPrompt(LabError):
     """Messages that the chat format cannot hold."""
+
+
+class BadTrace(LabError):
+    """A trace file that is truncated, altered or hostile, or a captured quantity that contradicts itself."""
+
+
+class BadEdit(LabError):
+    """An edit of experts or heads that this model does not have."""

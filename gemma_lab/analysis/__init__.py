@@ -1,0 +1,1 @@
+"""Numbers from traces, with numpy alone."""
