@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .tasks import SKILLS, Question
 from .tokenizer import token_id
 
 SKIP = -100  # the label that the loss leaves out
+_FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
 
 
 def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,8 +48,30 @@ def conversation(questions: list[Question]) -> list[dict[str, Any]]:
     return messages
 
 
+@dataclass
+class Row:
+    """One packed row: token ids, the labels that carry loss, and the pictures that stand in it."""
+
+    skill: str
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as tensors: what the model takes, labels of shape ``(rows, length)``, and each row's skill."""
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+    skills: list[str]
+
+
 class Batcher:
-    """Draws training batches of one skill.
+    """Draws packed rows of one skill and joins them into batches.
+
+    A row holds whole conversations one after the other, each from its own ``<bos>``, until the next would
+    not fit: short questions would otherwise leave more padding than text.
 
     Parameters
     ----------
@@ -63,29 +87,57 @@ class Batcher:
         self._open = tokenizer.encode("<|turn>model\n", add_special_tokens=False)
         self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
 
-    def draw(self, skill: str, rows: int, *, grid: int = 4) -> dict[str, torch.Tensor]:
-        """Return one batch: ``input_ids``, ``labels``, masks and, with pictures, their patches."""
-        drawn = [self._row(skill) for _ in range(rows)]
-        batch = self._pad([self._encode(row, grid) for row in drawn])
-        images = [question.image for row in drawn for question in row if question.image is not None]
-        if images:
-            pixels, positions = zip(*(patches(image, grid) for image in images), strict=True)
-            batch |= {"pixel_values": torch.stack(pixels), "image_position_ids": torch.stack(positions)}
-        return batch
+    def row(self, skill: str, *, length: int = 192, grid: int = 4, held_out: bool = False) -> Row:
+        """Return one row of at most `length` tokens, or of one conversation that is longer.
 
-    def repeats(self, rows: int, length: int, vocab_size: int) -> dict[str, torch.Tensor]:
+        Parameters
+        ----------
+        grid
+            Soft tokens a side of each picture.
+        held_out
+            Draw from the part that training never sees.
+        """
+        row = Row(skill)
+        while True:
+            questions = self._conversation(skill, held_out)
+            ids, labels = self._encode(questions, grid)
+            if row.ids and len(row.ids) + len(ids) > length:
+                return row
+            row.ids += ids
+            row.labels += labels
+            row.images += [question.image for question in questions if question.image is not None]
+
+    def repeats(self, *, length: int = 192) -> Row:
         """Return random tokens said twice, with loss on the second time: what an induction head forms on."""
-        first = torch.tensor(
-            [[self.rng.randrange(375, vocab_size) for _ in range(length)] for _ in range(rows)]
-        )
-        ids = torch.cat([torch.full((rows, 1), token_id("bos_token")), first, first], 1)
-        labels = ids.clone()
-        labels[:, : length + 1] = SKIP
-        return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
+        row, size = Row("repeats"), len(self.tokenizer)
+        said = self.rng.randint(8, (length - 1) // 2)
+        while len(row.ids) + 2 * said + 1 <= length:
+            first = [self.rng.randrange(_FIRST_WORD, size) for _ in range(said)]
+            row.ids += [token_id("bos_token"), *first, *first]
+            row.labels += [SKIP] * (said + 2) + first[1:]  # the first repeated token could not be foreseen
+        return row
 
-    def _row(self, skill: str) -> list[Question]:
+    def batch(self, rows: list[Row], *, grid: int = 4) -> Batch:
+        """Return rows as one batch, padded on the right to the longest."""
+        longest = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), longest), token_id("pad_token"))
+        labels = torch.full((len(rows), longest), SKIP)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            labels[number, : len(row.ids)] = torch.tensor(row.labels)
+        inputs = {
+            "input_ids": ids, "attention_mask": (ids != token_id("pad_token")).long(),
+            "mm_token_type_ids": (ids == token_id("image_token")).long(),
+        }  # fmt: skip
+        cut = [patches(image, grid) for row in rows for image in row.images]
+        if cut:
+            inputs["pixel_values"] = torch.stack([pixels for pixels, _ in cut])
+            inputs["image_position_ids"] = torch.stack([positions for _, positions in cut])
+        return Batch(inputs, labels, [row.skill for row in rows])
+
+    def _conversation(self, skill: str, held_out: bool) -> list[Question]:
         many = self.rng.choice((1, 1, 2, 4)) if skill in ("names", "numbers") else 1
-        return [SKILLS[skill](self.rng, False) for _ in range(many)]
+        return [SKILLS[skill](self.rng, held_out) for _ in range(many)]
 
     def _encode(self, row: list[Question], grid: int) -> tuple[list[int], list[int]]:
         messages = conversation(row)
@@ -110,15 +162,3 @@ class Batcher:
                 inside = ids[i] != token_id("eot_token")
             i += 1
         return labels
-
-    def _pad(self, rows: list[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
-        longest = max(len(ids) for ids, _ in rows)
-        ids = torch.full((len(rows), longest), token_id("pad_token"))
-        labels = torch.full((len(rows), longest), SKIP)
-        for number, (row, wanted) in enumerate(rows):
-            ids[number, : len(row)] = torch.tensor(row)
-            labels[number, : len(row)] = torch.tensor(wanted)
-        return {
-            "input_ids": ids, "labels": labels, "attention_mask": (ids != token_id("pad_token")).long(),
-            "mm_token_type_ids": (ids == token_id("image_token")).long(),
-        }  # fmt: skip

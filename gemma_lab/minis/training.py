@@ -13,13 +13,18 @@ import torch
 from tqdm.auto import tqdm
 
 from .architecture import mini_moe_config, new_model, new_processor
-from .batches import SKIP, Batcher
+from .batches import SKIP, Batch, Batcher, Row
+from .mixture import Mixture
+from .sight import Sight
 from .tasks import SKILLS, digits, names, numbers, recall
 from .tokenizer import build_tokenizer, token_id
 
-_PEAK_RATE = 2e-3
-_ROWS = {"digits": 16, "names": 10, "numbers": 10, "recall": 4}  # conversations of each skill in one step
+_PEAK_RATE = 2.5e-3
+_ROWS = 22  # packed rows of one step
+_REPEATS = 6  # rows of repeated random tokens beside them, for the first half
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
+_SIGHT = 0.06  # share of the budget in which the vision tower learns alone
+_FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
 
 
 class Trainer:
@@ -28,7 +33,8 @@ class Trainer:
     Parameters
     ----------
     run
-        Folder of the run: ``state.pt`` (to resume), ``log.jsonl`` (losses), never the shipped weights.
+        Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the
+        shipped weights.
     minutes
         The whole budget. The cosine schedule and the curriculum follow the share of it that is spent.
     seed
@@ -42,17 +48,18 @@ class Trainer:
     ) -> None:
         self.run, self.minutes, self.seed, self.skills = run, minutes, seed, skills
         run.mkdir(parents=True, exist_ok=True)
-        corpus = [*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus() * 3]
-        self.tokenizer = build_tokenizer(corpus)
+        self.tokenizer = _tokenizer(run)
         self.model = new_model(mini_moe_config(len(self.tokenizer)), seed=seed)
+        self.sight = Sight(self.model)
+        self.mixture = Mixture(skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        decay = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        weights = [*self.model.parameters(), *self.sight.probe.parameters()]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+            [{"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.01},
+             {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
-        self.step, self.spent, self.trained = 0, 0.0, set(skills)
+        self.step, self.spent, self.trained, self._joint = 0, 0.0, set(skills), 0
         for name, module in self.model.named_modules():
             if name.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
@@ -86,47 +93,78 @@ class Trainer:
             self._save()
             bar.close()
 
-    def _mixture(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Draw one batch of each skill; pictures are small at first, later of the processor's own size."""
-        draw, rng = self.batcher.draw, self.batcher.rng
-        parts = {skill: draw(skill, _ROWS[skill]) for skill in self.skills if skill != "digits"}
-        if "digits" in self.skills:
-            full = rng.random() < (0.1 if self.progress < 0.6 else 0.6)
-            rows, grid = (4, 8) if full else (_ROWS["digits"], rng.choice((2, 3, 3, 4)))
-            parts["digits"] = draw("digits", rows, grid=grid)
-        if "recall" in self.skills and self.progress < 0.5:
-            size = self.model.config.text_config.vocab_size
-            parts["repeats"] = self.batcher.repeats(6, rng.randint(8, 48), size)
-        return parts
-
     def _step(self) -> dict[str, float]:
-        rate = (
-            _PEAK_RATE
-            * min(1, (self.step + 1) / 100)
-            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
-        )
+        looking = "digits" in self.skills and self.progress < _SIGHT
+        self._joint += not looking
+        warm = min(1, ((self.step if looking else self._joint) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses = {}
-        for name, batch in self._mixture().items():
-            loss = self._loss(batch)
-            torch.autograd.backward(loss + _BALANCE * self._balance())
-            losses[name] = float(loss.detach())
+            group["lr"] = _PEAK_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        losses = self._look() if looking else self._practise()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return losses
 
-    def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        labels = batch.pop("labels")[:, 1:]
+    def _look(self) -> dict[str, float]:
+        rng = self.batcher.rng
+        full = self.progress > 0.7 * _SIGHT and rng.random() < 0.2
+        pictures, grid = (6, _FULL_GRID) if full else (32, rng.choice((2, 3, 3, 4)))
+        loss = self.sight.loss(rng, pictures=pictures, grid=grid)
+        torch.autograd.backward(loss)
+        return {"sight": float(loss.detach())}
+
+    def _practise(self) -> dict[str, float]:
+        grid, rows = self._draw()
+        batch = self.batcher.batch(rows, grid=grid)
+        loss, losses = self._loss(batch)
+        torch.autograd.backward(loss + _BALANCE * self._balance())
+        self.mixture.saw(losses)
+        return losses
+
+    def _draw(self) -> tuple[int, list[Row]]:
+        """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
+        rng, shares = self.batcher.rng, self.mixture.shares()
+        full = rng.random() < (0.15 if self.progress < 0.6 else 0.5)
+        grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
+        if full and "digits" in shares:
+            shares["digits"] = min(3, shares["digits"])
+        rows = [self.batcher.row(skill, grid=grid) for skill, count in shares.items() for _ in range(count)]
+        if "recall" in self.skills and self.progress < 0.5:
+            rows += [self.batcher.repeats() for _ in range(_REPEATS)]
+        return grid, rows
+
+    def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return logits of the wanted tokens, the tokens, and the row of each."""
         self._routed.clear()
-        hidden = self.model.model(**batch, use_cache=False).last_hidden_state[:, :-1]
+        hidden = self.model.model(**batch.inputs, use_cache=False).last_hidden_state[:, :-1]
+        labels = batch.labels[:, 1:]
         wanted = labels != SKIP  # the head is the widest layer: only answers go through it
         logits = self.model.lm_head(hidden[wanted])
         cap = self.model.config.text_config.final_logit_softcapping
-        logits = torch.tanh(logits / cap) * cap
-        return torch.nn.functional.cross_entropy(logits.float(), labels[wanted])
+        return (torch.tanh(logits / cap) * cap).float(), labels[wanted], wanted.nonzero()[:, 0]
+
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the sum of the skills' mean losses, and each of them in nats a token."""
+        logits, truth, row = self._answers(batch)
+        each = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
+        names = list(dict.fromkeys(batch.skills))
+        skill = torch.tensor([names.index(name) for name in batch.skills])[row]
+        means = [each[skill == number].mean() for number in range(len(names))]
+        return torch.stack(means).sum(), {
+            name: float(mean.detach()) for name, mean in zip(names, means, strict=True)
+        }
+
+    @torch.no_grad()
+    def _held_out(self) -> dict[str, float]:
+        """Return skill -> share of held-out answer tokens that are right, given the answer before them."""
+        batcher = Batcher(self.tokenizer, random.Random(self.step))
+        shares = {}
+        for skill in self.skills:
+            batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
+            logits, truth, _ = self._answers(batch)
+            shares[skill] = round(float((logits.argmax(-1) == truth).float().mean()), 3)
+        return shares
 
     def _balance(self) -> torch.Tensor:
         terms = []
@@ -136,20 +174,19 @@ class Trainer:
         return torch.stack(terms).mean()
 
     def _log(self, losses: dict[str, float]) -> None:
-        unused = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
-        row = {
-            "step": self.step,
-            "seconds": round(self.spent, 1),
-            "loss": losses,
-            "unused_experts_last_batch": unused,
-        }
+        row: dict[str, Any] = {"step": self.step, "seconds": round(self.spent, 1), "loss": losses}
+        if self._routed:
+            row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
+        if self.step % 200 == 0:
+            row["held_out_tokens_right"] = self._held_out()
         with (self.run / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def _save(self) -> None:
         state = {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-            "spent": self.spent, "seed": self.seed, "trained": sorted(self.trained),
+            "spent": self.spent, "seed": self.seed, "trained": sorted(self.trained), "joint": self._joint,
+            "probe": self.sight.probe.state_dict(), "losses": self.mixture.losses,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -158,7 +195,10 @@ class Trainer:
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.sight.probe.load_state_dict(state["probe"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
+        self._joint = state["joint"]
+        self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
 
     def publish(self, folder: Path) -> None:
@@ -175,6 +215,17 @@ class Trainer:
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
         ).save_pretrained(folder)  # fmt: skip
+
+
+def _tokenizer(run: Path) -> Any:
+    """Return the run's tokenizer; later sittings keep the first one's, whatever release of the data they see."""
+    from transformers import GemmaTokenizer
+
+    folder = run / "tokenizer"
+    if not folder.exists():
+        corpus = [*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus() * 3]
+        build_tokenizer(corpus).save_pretrained(folder)
+    return GemmaTokenizer.from_pretrained(folder)
 
 
 def _counts(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

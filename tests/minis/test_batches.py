@@ -41,13 +41,44 @@ def test_patches_lie_as_the_processor_lays_them(tokenizer):
 
 
 def test_a_batch_of_pictures_has_as_many_placeholders_as_soft_tokens(tokenizer):
-    batch = Batcher(tokenizer, random.Random(0)).draw("digits", 3, grid=2)
-    assert (batch["input_ids"] == token_id("image_token")).sum() == 3 * 4
-    assert batch["pixel_values"].shape == (3, 36, 768)
+    batcher = Batcher(tokenizer, random.Random(0))
+    rows = [batcher.row("digits", grid=2) for _ in range(3)]
+    batch = batcher.batch(rows, grid=2)
+    pictures = sum(len(row.images) for row in rows)
+    assert pictures > 3
+    assert (batch.inputs["input_ids"] == token_id("image_token")).sum() == pictures * 4
+    assert batch.inputs["pixel_values"].shape == (pictures, 36, 768)
 
 
-def test_repeats_ask_only_for_the_second_time(tokenizer):
-    batch = Batcher(tokenizer, random.Random(0)).repeats(2, 5, len(tokenizer))
-    assert batch["input_ids"].shape == (2, 11)
-    assert torch.equal(batch["labels"][:, 6:], batch["input_ids"][:, 1:6])
-    assert (batch["labels"][:, :6] == SKIP).all()
+def test_a_row_is_filled_with_whole_conversations(tokenizer):
+    batcher = Batcher(tokenizer, random.Random(0))
+    for skill in ("names", "numbers"):
+        row = batcher.row(skill, length=192)
+        assert 90 < len(row.ids) <= 192
+        assert row.ids[0] == token_id("bos_token")
+        assert row.ids[-2] == token_id("eot_token")
+        assert row.ids.count(token_id("bos_token")) > 1
+        assert len(row.labels) == len(row.ids)
+
+
+def test_a_batch_pads_on_the_right_without_loss(tokenizer):
+    batcher = Batcher(tokenizer, random.Random(0))
+    rows = [batcher.row("names", length=60), batcher.row("recall")]
+    batch = batcher.batch(rows)
+    assert batch.skills == ["names", "recall"]
+    short = len(rows[0].ids)
+    assert batch.labels.shape[1] > short
+    assert (batch.labels[0, short:] == SKIP).all()
+    assert not batch.inputs["attention_mask"][0, short:].any()
+
+
+def test_repeats_ask_only_for_what_was_said_before(tokenizer):
+    row = Batcher(tokenizer, random.Random(0)).repeats(length=60)
+    assert len(row.ids) == len(row.labels) <= 60
+    starts = [i for i, token in enumerate(row.ids) if token == token_id("bos_token")]
+    for start, end in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+        said = (end - start - 1) // 2
+        first, second = row.ids[start + 1 : start + 1 + said], row.ids[start + 1 + said : end]
+        assert first == second
+        kept = row.labels[start:end]
+        assert kept == [SKIP] * (said + 2) + second[1:]

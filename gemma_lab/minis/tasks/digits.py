@@ -75,4 +75,4 @@ def samples() -> dict[int, Any]:
 
 def corpus() -> list[str]:
     """Return the questions, for the tokenizer."""
-    return list(_ASK)
+    return list(_ASK) * 20

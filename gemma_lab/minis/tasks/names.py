@@ -87,4 +87,6 @@ def corpus() -> list[str]:
             *locale.languages.values(),
             *locale.days["format"]["wide"].values(),
         ]
-    return [str(text) for text in texts]
+    asked = [ask.format(name="", language=name) for ask in _ASK for name in LANGUAGES.values()]
+    known = [name for names in things().values() for name in names.values()]
+    return [str(text) for text in texts] + [f"“{name}”" for name in known] * 3 + asked * 10

@@ -53,5 +53,15 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def corpus() -> list[str]:
-    """Return every text that the tokenizer should spell well for this task."""
-    return [words(n, language) for language in LANGUAGES for n in range(1000)]
+    """Return the parts that number words are made of, alone and after a space, and the questions.
+
+    Whole words beyond a hundred stay out: a number that training never sees must be spelt from parts that
+    it does see, or its word would be a token without a past.
+    """
+    parts = set()
+    for language in LANGUAGES:
+        for number in (*range(100), *range(100, 1000, 100), 101, 201):
+            parts |= {words(number, language), *words(number, language).replace("-", " ").split()}
+    asked = [ask.format(n="", words="", language=name) for ask in (*_TO_WORDS, *_TO_DIGITS)
+             for name in LANGUAGES.values()]  # fmt: skip
+    return [text for part in sorted(parts) for text in (part, f" {part}")] * 4 + asked * 10
