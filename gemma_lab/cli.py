@@ -1,4 +1,4 @@
-"""The command line: ``gemma-lab doctor | models | chat | tour | minis``.
+"""The command line: ``gemma-lab doctor | models | chat | checkup | tour | minis``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -119,6 +119,37 @@ def chat(
         return
     typer.echo(f"{lab!r}\n/help for help", err=True)
     talk.loop(input)
+
+
+@app.command()
+def checkup(
+    name: Annotated[
+        str | None, typer.Argument(help="Alias, hub id, mini or folder. [GEMMA_LAB_MODEL, else mini-moe]")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="200 questions a skill instead of 20.")] = False,
+    skill: Annotated[list[str] | None, typer.Option(help="Only this skill; repeatable.")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of right answers in every skill asked.")
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+) -> None:
+    """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold."""
+    import json
+
+    from .models.load import load
+
+    lab = load(name, device=device, dtype=dtype, offline=offline or None)
+    found = lab.checkup(full=full, skills=skill or None)
+    typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else str(found))
+    if low := found.below(threshold):
+        names = ", ".join(f"{score.name} {score.accuracy:.1%}" for score in low)
+        raise LabError(
+            f"Below the threshold of {threshold:.0%}: {names}.",
+            hint="lab.checkup().failures holds the questions, the right answers and what was said.",
+        )
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .tasks import SKILLS, Question
+from .tasks import SKILLS, Question, recall
 from .tokenizer import token_id
 
 SKIP = -100  # the label that the loss leaves out
@@ -86,6 +86,8 @@ class Batcher:
         self.rng = rng
         self._open = tokenizer.encode("<|turn>model\n", add_special_tokens=False)
         self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
+        asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
+        self._recalled = sorted({token for ids in asked for token in ids})
 
     def row(self, skill: str, *, length: int = 192, grid: int = 4, held_out: bool = False) -> Row:
         """Return one row of at most `length` tokens, or of one conversation that is longer.
@@ -108,11 +110,15 @@ class Batcher:
             row.images += [question.image for question in questions if question.image is not None]
 
     def repeats(self, *, length: int = 192) -> Row:
-        """Return random tokens said twice, with loss on the second time: what an induction head forms on."""
-        row, size = Row("repeats"), len(self.tokenizer)
-        said = self.rng.randint(8, (length - 1) // 2)
+        """Return random tokens said twice, with loss on the second time: what an induction head forms on.
+
+        Half of the rows draw from the few hundred tokens that recall is asked in, where it forms first.
+        """
+        row = Row("repeats")
+        known = self._recalled if self.rng.random() < 0.5 else range(_FIRST_WORD, len(self.tokenizer))
+        said = self.rng.randint(6, 32)
         while len(row.ids) + 2 * said + 1 <= length:
-            first = [self.rng.randrange(_FIRST_WORD, size) for _ in range(said)]
+            first = [self.rng.choice(known) for _ in range(said)]
             row.ids += [token_id("bos_token"), *first, *first]
             row.labels += [SKIP] * (said + 2) + first[1:]  # the first repeated token could not be foreseen
         return row

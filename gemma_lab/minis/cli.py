@@ -35,7 +35,6 @@ def train(
 def publish(
     folder: Annotated[Path, typer.Argument(help="Where the checkpoint goes.")] = Path("data/minis/mini-moe"),
     run: Annotated[Path, typer.Option(help="Folder of the run.")] = _RUN,
-    asked: Annotated[int, typer.Option(help="Held-out questions a skill for the card.")] = 200,
 ) -> None:
     """Write the trained checkpoint, ask it the held-out questions and write its card."""
     from .training import Trainer
@@ -46,30 +45,37 @@ def publish(
     trainer.publish(folder)
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
-    _card(folder, asked, {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained})
+    _card(folder, {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained})
 
 
 @app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A published mini.")] = Path("data/minis/mini-moe"),
-    asked: Annotated[int, typer.Option(help="Held-out questions a skill.")] = 200,
 ) -> None:
     """Ask a published mini the held-out questions and rewrite its card."""
-    _card(folder, asked, json.loads((folder / "card.json").read_text())["training"])
+    _card(folder, json.loads((folder / "card.json").read_text())["training"])
 
 
-def _card(folder: Path, asked: int, training: dict[str, object]) -> None:
+def _card(folder: Path, training: dict[str, object]) -> None:
+    from ..checkup.run import checkup
     from ..models.load import load
-    from .evaluation import evaluate as ask
     from .evaluation import write_card
 
-    skills = ask(load(folder), asked=asked)
-    write_card(folder, skills, training=training)
-    for row in skills:
-        low, high = row["interval_95"]
-        typer.echo(
-            f"{row['skill']:8} {row['accuracy']:6.1%} ({low:.1%} to {high:.1%}), target {row['target']:.0%}"
-        )
+    found = checkup(load(folder), full=True)
+    write_card(folder, found, training=training)
+    typer.echo(str(found))
+
+
+@app.command()
+def questions(
+    path: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/checkup/questions.parquet"),
+    each: Annotated[int, typer.Option(help="Questions a skill.")] = 200,
+) -> None:
+    """Draw the check-up's held-out questions, the same ones every time."""
+    from ..checkup.questions import write
+    from .evaluation import held_out_questions
+
+    write(held_out_questions(each=each), path)
 
 
 @app.command()

@@ -218,7 +218,7 @@ class Trainer:
 
 
 def _tokenizer(run: Path) -> Any:
-    """Return the run's tokenizer; later sittings keep the first one's, whatever release of the data they see."""
+    """Return the run's tokenizer; later sittings keep the first one's, whatever data they find."""
     from transformers import GemmaTokenizer
 
     folder = run / "tokenizer"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
     from .reply import Reply
     from .sampling import Sampling
@@ -48,6 +49,8 @@ class Lab:
         Size of the embedding table, in tokens.
     last_reply : Reply or None
         The answer given last, also when it was interrupted.
+    last_checkup : Checkup or None
+        The check-up made last, also when it was interrupted: as far as it came.
     lock : threading.Lock
         Held while the model generates: one generation at a time.
     """
@@ -66,6 +69,7 @@ class Lab:
         self.vocabulary = int(self.text_config.vocab_size)
         self.modalities = _modalities(self.config, processor)
         self.last_reply: Reply | None = None
+        self.last_checkup: Checkup | None = None
         self.lock = threading.Lock()
 
     @property
@@ -205,6 +209,29 @@ class Lab:
         facts["context"] = f"{self.context:,} tokens"
         facts["placement"] = f"{str(self.dtype).removeprefix('torch.')} on {self._where()}"
         return facts
+
+    def checkup(
+        self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
+    ) -> Checkup:
+        """Ask the held-out questions, greedily, and grade the answers (`gemma_lab.checkup.run.checkup`).
+
+        Parameters
+        ----------
+        full
+            All 200 questions a skill instead of the first 20.
+        skills
+            Which skills; default all that the model has the modality for.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        Checkup
+            Scores with 95 % intervals, what went wrong, and a figure.
+        """
+        from ..checkup.run import checkup
+
+        return checkup(self, full=full, skills=skills, progress=progress)
 
     def __repr__(self) -> str:
         facts = self.facts()

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.minis.evaluation import evaluate, interval, write_card
+from gemma_lab.checkup.questions import questions
+from gemma_lab.checkup.run import checkup
+from gemma_lab.minis.evaluation import held_out_questions, write_card
 from gemma_lab.minis.training import Trainer
 
 
@@ -36,17 +38,16 @@ def test_what_it_publishes_loads_and_is_graded(run, tmp_path):
     _, trainer, _ = run
     trainer.publish(tmp_path / "mini-moe")
     lab = gl.load(tmp_path / "mini-moe", progress=False)
-    skills = evaluate(lab, asked=2, progress=False)
-    write_card(tmp_path / "mini-moe", skills, training={"steps": trainer.step})
+    found = checkup(lab, progress=False)
+    write_card(tmp_path / "mini-moe", found, training={"steps": trainer.step})
     card = json.loads((tmp_path / "mini-moe" / "card.json").read_text())
     assert {row["skill"] for row in card["skills"]} == {"digits", "names", "numbers", "recall"}
-    assert all(row["questions"] == 2 and 0 <= row["accuracy"] <= 1 for row in card["skills"])
+    assert all(row["questions"] == 20 and 0 <= row["accuracy"] <= 1 for row in card["skills"])
 
 
-def test_the_interval_is_wilsons():
-    low, high = interval(8, 10)
-    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert interval(0, 20)[0] == 0
+def test_the_questions_of_the_check_up_are_those_that_are_shipped():
+    drawn = held_out_questions(each=200)
+    assert drawn == questions()
 
 
 def test_nothing_is_published_without_a_run(tmp_path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
+
+from ...checkup.grading import plain
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,7 @@ class Question:
 
     def grade(self, said: str) -> bool:
         """Return whether an answer is right: equal but for NFC, case, spacing and a final full stop."""
-        return _plain(said) == _plain(self.answer)
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split()).rstrip(".。।")
+        return plain(said) == plain(self.answer)
 
 
 def held_out(key: str, *, share: float = 0.15) -> bool:
