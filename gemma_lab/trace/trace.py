@@ -1,0 +1,99 @@
+"""One run of a model, as data: its tokens, their routing, what was generated, and what it ran on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadTrace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    import pyarrow as pa
+    from PIL.Image import Image
+
+    from .dispatch import Routing
+    from .generation import Generation
+    from .tokens import TokenTable
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a model did with a prompt, openable without the model and without torch.
+
+    `Lab.trace` makes one; `gemma_lab.open_trace` reads a saved one.
+
+    Attributes
+    ----------
+    tokens
+        One row a token of prompt and answer.
+    routing
+        What the routers did, one column a token; None for a model without experts.
+    generation
+        The generated tokens; None when only the prompt was read.
+    meta
+        What it ran on, as plain values: model, spec, versions, dtype, seed, prompt, hashes of media, edit.
+    timings
+        Seconds; they take no part in `equal`.
+    images
+        The pictures of the prompt, in their order. Saved only when asked for.
+    """
+
+    tokens: TokenTable
+    routing: Routing | None = None
+    generation: Generation | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    images: tuple[Image, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.routing is not None and len(self.routing) != len(self.tokens):
+            raise BadTrace(
+                f"The routing covers {len(self.routing):,} tokens, the token table {len(self.tokens):,}.",
+                hint="Trace again, or open another file.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def equal(self, other: Trace) -> bool:
+        """Return whether two traces say the same: tokens, routing, generation and meta, not timings."""
+        mine = (self.routing, self.generation, self.meta)
+        theirs = (other.routing, other.generation, other.meta)
+        return mine == theirs and bool(self.tokens.to_arrow().equals(other.tokens.to_arrow()))
+
+    def save(self, path: str | Path, *, images: bool = False) -> Path:
+        """Write the trace as one file and return its path (`gemma_lab.trace.file.save_trace`)."""
+        from .file import save_trace
+
+        return save_trace(self, path, images=images)
+
+    def to_arrow(self) -> dict[str, pa.Table]:
+        """Return the trace as Arrow tables: ``tokens``, ``routing`` and ``generation``.
+
+        ``routing`` has one row an expert chosen (``layer, token, rank, expert, weight``): with 30 layers and
+        8 experts, 240 rows a token.
+        """
+        from .tables import arrow_tables
+
+        return arrow_tables(self)
+
+    def to_pandas(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of `to_arrow` as pandas frames."""
+        return {name: table.to_pandas() for name, table in self.to_arrow().items()}
+
+    def __repr__(self) -> str:
+        seen = sum(1 for modality in self.tokens.modalities if modality in ("image", "video", "audio"))
+        parts = [f"{len(self):,} tokens" + (f" ({seen:,} of media)" if seen else "")]
+        if self.routing is not None:
+            parts.append(f"{len(self.routing.layers)} MoE layers")
+        if self.generation is not None:
+            parts.append(f"{len(self.generation):,} generated")
+        return f"Trace({self.meta.get('model', 'model')}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from ..view.trace import trace_html
+
+        return trace_html(self)
