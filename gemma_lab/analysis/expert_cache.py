@@ -89,15 +89,24 @@ class CacheCurve:
         """Requests in all: tokens × layers × top-k."""
         return self.tokens * len(self.layers) * self.top_k
 
-    def hit_rate(self, policy: str = "lru") -> Floats:
+    def hit_rate(self, policy: str = "lru", *, warm: bool = False) -> Floats:
         """Return hits ÷ requests over all layers, ``[sizes]``.
+
+        Parameters
+        ----------
+        policy
+            One that was replayed.
+        warm
+            Leave the first requests for each expert out of the count. They miss in every cache; in a short
+            trace they are many, in a long conversation they vanish.
 
         Raises
         ------
         LabError
             If the policy was not replayed.
         """
-        return np.asarray(self._of(policy).sum(axis=0) / self.requests)
+        left = self.requests - (int(self.first_uses.sum()) if warm else 0)
+        return np.asarray(self._of(policy).sum(axis=0) / max(left, 1))
 
     def by_layer(self, policy: str = "lru") -> Floats:
         """Return hits ÷ requests of each layer's cache, ``[layers, sizes]`` (``[1, sizes]`` if shared)."""

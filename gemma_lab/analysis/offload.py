@@ -38,13 +38,14 @@ class Assumptions:
         where it lies, from the machine's memory.
     link
         GB/s at which missing experts are read: of the link for ``"copy"``, of the memory for ``"cpu"``.
-    quantisation, embedding_bits
-        Of the decoder's matrices (a key of `gemma_lab.family.memory.BITS`), and bits a weight of the token
-        embedding, which is the output head too.
+    quantisation, bits, embedding_bits
+        Of the decoder's matrices: its name and bits a weight; and bits a weight of the token embedding, which
+        is the output head too.
     efficiency, overhead_ms
         Part of the card's bandwidth that is reached, and milliseconds a token besides.
     overlap
-        True if missing experts are read while the card works; False if one waits for the other.
+        True if missing experts are read while the card works on the cached ones of the same layer; False if
+        one waits for the other.
     context
         Tokens in the key-value cache, read at every step (bfloat16).
     reserve_gib
@@ -59,6 +60,7 @@ class Assumptions:
     misses: Literal["copy", "cpu"]
     link: float
     quantisation: str
+    bits: float
     embedding_bits: float
     efficiency: float
     overhead_ms: float
@@ -71,17 +73,16 @@ class Assumptions:
     def lines(self) -> list[str]:
         """Return them as sentences."""
         how = "copied over the link" if self.misses == "copy" else "computed from the machine's memory"
-        together = "at the same time as the card works" if self.overlap else "before the card goes on"
-        bits = BITS[self.quantisation]
+        together = "while the card works on its own experts" if self.overlap else "while the card waits"
         return [
             f"card: {self.gpu.name}, {self.gpu.memory_gib:g} GiB, {self.gpu.bandwidth:,g} GB/s, of which "
             f"{self.efficiency:.0%} is reached",
             f"missing experts: {how} at {self.link:g} GB/s, {together}",
-            f"weights: {self.quantisation} ({bits:g} bits) but for the token embedding "
+            f"weights: {self.quantisation} ({self.bits:g} bits) but for the token embedding "
             f"({self.embedding_bits:g} bits), router and norms (16 bits); no vision tower on the card",
             f"key-value cache: {self.context:,} tokens in bfloat16; {self.reserve_gib:g} GiB kept free",
             f"one sequence, no speculative decoding, no prefetch; {self.overhead_ms:g} ms a token besides",
-            f"hit rate: policy {self.policy}, from {self.source}",
+            f"hit rate: policy {self.policy}, from {self.source}; first uses left out (a warm cache)",
         ]
 
 
@@ -196,7 +197,7 @@ def speed(
     gpu: GPU | str,
     link: float,
     misses: Literal["copy", "cpu"] = "copy",
-    quantisation: str = "int4",
+    quantisation: str | float = "int4",
     embedding_bits: float = 16.0,
     policy: str = "lru",
     context: int = 4096,
@@ -223,15 +224,16 @@ def speed(
     misses
         Who computes a missing expert; see `Assumptions`.
     quantisation, embedding_bits
-        Bits of the weights. A GGUF of kind Q4_K_M has the embedding in Q6_K: 6.5625 bits.
+        Of the weights: a key of `gemma_lab.family.memory.BITS`, or bits a weight of a file's mean. A
+        published Q4_K_M file of this model (16.8 GB) has 5.29, and the embedding in Q6_K, 6.5625 bits.
     policy
         Of the expert cache, one that `curve` holds.
     context
         Tokens in the key-value cache.
     overlap
-        Whether missing experts are read while the card works. A layer's router runs after its attention, so
-        without guessing ahead a ``"copy"`` cannot begin earlier; between ``"cpu"`` and card the experts of
-        one layer can run side by side.
+        Whether missing experts are read while the card works on the cached ones of the same layer, as a CPU
+        can beside it. A layer's router runs after its attention, so without guessing ahead nothing of it can
+        begin earlier.
     efficiency, overhead_ms
         See `gemma_lab.analysis.roofline.EFFICIENCY`.
     reserve_gib
@@ -250,7 +252,8 @@ def speed(
         gpu=_card(gpu),
         misses=misses,
         link=link,
-        quantisation=quantisation,
+        quantisation=quantisation if isinstance(quantisation, str) else f"{quantisation:g}-bit",
+        bits=_bits(quantisation),
         embedding_bits=embedding_bits,
         efficiency=efficiency,
         overhead_ms=overhead_ms,
@@ -262,8 +265,8 @@ def speed(
     )
     _check(assumptions, curve, shape)
     share = np.concatenate([[0.0], curve.share])
-    hit_rate = np.concatenate([[0.0], curve.hit_rate(policy)])
-    sizes = weights(shape, quantisation=quantisation, embedding_bits=embedding_bits)
+    hit_rate = np.concatenate([[0.0], curve.hit_rate(policy, warm=True)])
+    sizes = weights(shape, bits=assumptions.bits, embedding_bits=embedding_bits)
     cache = kv_cache_bytes(shape, context)
     used = sizes.expert * shape.top_k * len(shape.layers)
     moved = used * (1 - hit_rate)
@@ -302,17 +305,26 @@ def _card(gpu: GPU | str) -> GPU:
     return GPUS[gpu]
 
 
-def _check(given: Assumptions, curve: CacheCurve, shape: Architecture) -> None:
-    if given.quantisation not in BITS:
+def _bits(quantisation: str | float) -> float:
+    if isinstance(quantisation, str) and quantisation not in BITS:
         raise LabError(
-            f"No quantisation is called {given.quantisation!r}.", hint=f"There are {', '.join(BITS)}."
+            f"No quantisation is called {quantisation!r}.",
+            hint=f"There are {', '.join(BITS)}; or give its bits a weight, as a number.",
         )
+    return BITS[quantisation] if isinstance(quantisation, str) else float(quantisation)
+
+
+def _check(given: Assumptions, curve: CacheCurve, shape: Architecture) -> None:
     if given.misses not in ("copy", "cpu"):
         raise LabError(f"misses is {given.misses!r}.", hint='It is "copy" or "cpu".')
-    if min(given.link, given.gpu.bandwidth) <= 0 or not 0 < given.efficiency <= 1:
+    if (
+        min(given.link, given.gpu.bandwidth, given.bits, given.embedding_bits) <= 0
+        or not 0 < given.efficiency <= 1
+    ):
         raise LabError(
-            f"link {given.link} GB/s, card {given.gpu.bandwidth} GB/s, efficiency {given.efficiency}.",
-            hint="Bandwidths are positive, efficiency is between 0 and 1.",
+            f"link {given.link} GB/s, card {given.gpu.bandwidth} GB/s, {given.bits} bits, embedding "
+            f"{given.embedding_bits} bits, efficiency {given.efficiency}.",
+            hint="Bandwidths and bits are positive, efficiency is between 0 and 1.",
         )
     if (curve.experts, curve.top_k) != (shape.experts, shape.top_k):
         raise LabError(

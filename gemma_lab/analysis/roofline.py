@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..family.architecture import Architecture
-from ..family.memory import BITS
 from ..family.parameters import count
 
 Floats = NDArray[np.float64]
@@ -61,7 +60,7 @@ class Weights:
     dense: float
 
 
-def weights(shape: Architecture, *, quantisation: str, embedding_bits: float) -> Weights:
+def weights(shape: Architecture, *, bits: float, embedding_bits: float) -> Weights:
     """Return the bytes of an expert, and of the decoder without experts (which every token reads whole).
 
     Attention and dense feed-forward are quantised as the experts are; router and norms stay in 16 bits. The
@@ -71,12 +70,10 @@ def weights(shape: Architecture, *, quantisation: str, embedding_bits: float) ->
     ----------
     shape
         The model.
-    quantisation
-        A key of `gemma_lab.family.memory.BITS`.
-    embedding_bits
-        Bits a weight of the token embedding.
+    bits, embedding_bits
+        Bits a weight: of the matrices, of the token embedding.
     """
-    parts, bits = count(shape), BITS[quantisation]
+    parts = count(shape)
     matrices = (parts.attention + parts.mlp) * bits / 8
     dense = matrices + (parts.router + parts.norms) * 2 + parts.embedding * embedding_bits / 8
     one = parts.experts / (shape.experts * len(shape.layers))
@@ -98,7 +95,8 @@ def token_seconds(
 
     ``(dense + hit) / (bandwidth × efficiency) + missed / link + overhead``: the roofline of Williams,
     Waterman and Patterson 2009 (*Roofline*, CACM 52(4), 65–76) where arithmetic is never the limit, as in
-    decoding one sequence. With `overlap` the larger of the two times counts, not their sum.
+    decoding one sequence. With `overlap`, cached and missing experts of a layer are worked on side by side:
+    of ``hit`` and ``missed`` the larger time counts, and the dense parts come on top.
 
     Parameters
     ----------
@@ -109,6 +107,8 @@ def token_seconds(
     efficiency, overhead_ms, overlap
         As in `speed`.
     """
-    card = (dense + np.asarray(hit, dtype=np.float64)) / (bandwidth * GB * efficiency)
+    reached = bandwidth * GB * efficiency
+    cached = np.asarray(hit, dtype=np.float64) / reached
     away = np.asarray(missed, dtype=np.float64) / (link * GB)
-    return np.asarray((np.maximum(card, away) if overlap else card + away) + overhead_ms / 1e3)
+    experts = np.maximum(cached, away) if overlap else cached + away
+    return np.asarray(dense / reached + experts + overhead_ms / 1e3)

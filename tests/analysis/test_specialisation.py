@@ -35,7 +35,7 @@ def test_random_labels_give_a_finding_no_more_often_than_alpha(draw):
 
 
 def test_tokens_of_one_prompt_share_noise_so_only_whole_prompts_are_a_fair_baseline(draw):
-    """Prompts with tastes of their own, labelled at random: single tokens look specialised, prompts do not."""
+    """Prompts with tastes of their own, labelled at random: single tokens look specialised, prompts not."""
     tokens, prompts = 30, 24
     by_token, by_prompt = [], []
     for seed in range(12):
