@@ -1,0 +1,41 @@
+// Reads the buffers that widgets/payload.py packs: a length, a JSON header, arrays at multiples of eight bytes.
+
+const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int16: Int16Array, int32: Int32Array, float32: Float32Array };
+
+/** Return `{ meta, name: typed array, … }`; `shapes` holds the dimensions. */
+export function unpack(view) {
+  // A kernel's message puts a buffer anywhere: typed arrays need theirs aligned.
+  const bytes = view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view;
+  const length = new DataView(bytes).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
+  const found = { meta: header.meta, shapes: {} };
+  for (const [name, [type, shape, offset]] of Object.entries(header.arrays)) {
+    const size = shape.reduce((product, side) => product * side, 1);
+    found[name] = new ARRAYS[type](bytes, 4 + length + offset, size);
+    found.shapes[name] = shape;
+  }
+  return found;
+}
+
+/** Return the strings whose UTF-8 is joined in `bytes` and ends at `ends`. */
+export function strings(bytes, ends) {
+  const decoder = new TextDecoder();
+  let start = 0;
+  return Array.from(ends, (end) => {
+    const text = start === end ? "" : decoder.decode(bytes.subarray(start, end));
+    start = end;
+    return text;
+  });
+}
+
+/** Return twelve-bit fractions as steps of 1/4095: two in three bytes, low byte first; every row of `k` starts anew. */
+export function twelveBits(bytes, rows, k) {
+  const [steps, stride] = [new Uint16Array(rows * k), (3 * k + 1) >> 1];
+  for (let row = 0; row < rows; row++) {
+    for (let rank = 0, at = row * stride; rank < k; rank += 2, at += 3) {
+      steps[row * k + rank] = bytes[at] | ((bytes[at + 1] & 15) << 8);
+      if (rank + 1 < k) steps[row * k + rank + 1] = (bytes[at + 1] >> 4) | (bytes[at + 2] << 4);
+    }
+  }
+  return steps;
+}
