@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import BadTrace, LabError
+from .packing import id_type, pack12, packed_width, unpack12
 
 Precision = Literal["compact", "full"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_STEPS = 4095  # 12 bits
+#: Two bytes an id.
+MOST_EXPERTS = 65_536
+_AGAIN = "Trace again, or open another file."
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Routing:
 
     Make one with `Routing.pack`. In *compact* precision a token and layer takes 24 bytes with 8 of 128
     experts: ids of one byte, shares in steps of 1/4095 (two in three bytes), entropy and experts' share as
-    float16. *Full* precision keeps float32.
+    float16. *Full* precision keeps float32. The arrays may be memory maps of a file, for long traces.
 
     Attributes
     ----------
@@ -79,12 +81,15 @@ class Routing:
         Raises
         ------
         BadTrace
-            If shapes disagree, an id is not an expert, a token's experts repeat, or a share is not in 0 to 1.
+            If shapes disagree, an id is not an expert, a token's experts repeat, a share is not in 0 to 1, or
+            anything is not finite.
+        LabError
+            If there is no such precision.
         """
         if precision not in ("compact", "full"):
             raise LabError(f"There is no precision {precision!r}.", hint='It is "compact" or "full".')
         ids, shares = np.asarray(ids), np.asarray(shares, dtype=np.float32)
-        checked(ids, shares, experts=experts)
+        check_choices(ids, shares, experts=experts)
         float_type = np.float16 if precision == "compact" else np.float32
         made = cls(
             ids=ids.astype(id_type(experts)),
@@ -97,10 +102,11 @@ class Routing:
             precision=precision,
         )
         made.check()
+        made.check_measures()
         return made
 
     def check(self) -> None:
-        """Raise `BadTrace` unless the arrays fit each other."""
+        """Raise `BadTrace` unless the arrays' shapes fit each other."""
         rows, tokens, k = self.ids.shape
         wide = packed_width(k) if self.precision == "compact" else k
         wanted = {
@@ -112,13 +118,34 @@ class Routing:
             if found != shape:
                 raise BadTrace(
                     f"The routing's {name} has shape {found}; its ids {self.ids.shape} need {shape}.",
-                    hint="Trace again, or open another file.",
+                    hint=_AGAIN,
                 )
         if len(self.layers) != rows or len(set(self.layers)) != rows:
             raise BadTrace(
                 f"The routing has {rows} rows and names the layers {self.layers}.",
                 hint="Each row is one layer; trace again, or open another file.",
             )
+
+    def check_measures(self) -> None:
+        """Raise `BadTrace` unless scale, entropy and experts' share are numbers that a router can give."""
+        if not np.isfinite(self.scale).all():
+            raise BadTrace("A per-expert scale is not a finite number.", hint=_AGAIN)
+        for row, layer in enumerate(self.layers):  # layer by layer: memory maps stay on disk
+            for name, most in (("entropy", np.inf), ("experts_share", 1.0)):
+                values = getattr(self, name)[row]
+                if not (np.isfinite(values).all() and (values >= 0).all() and (values <= most).all()):
+                    raise BadTrace(
+                        f"The {name} of layer {layer} runs from {values.min()} to {values.max()}; "
+                        f"it lies between 0 and {most:g}.",
+                        hint=_AGAIN,
+                    )
+
+    def check_stored(self) -> None:
+        """Raise `BadTrace` unless everything stored can come from a router: what `pack` does beforehand."""
+        self.check()
+        self.check_measures()
+        for row in range(len(self.layers)):
+            check_choices(self.ids[row : row + 1], self._shares(slice(row, row + 1)), experts=self.experts)
 
     @property
     def top_k(self) -> int:
@@ -129,10 +156,13 @@ class Routing:
         """Return the number of tokens."""
         return int(self.ids.shape[1])
 
-    @cached_property
+    @property
     def shares(self) -> Array:
-        """The weights before the per-expert scale, float32 ``[layers, tokens, top_k]``."""
-        return unpack12(self.packed, self.top_k) if self.precision == "compact" else self.packed
+        """The weights before the per-expert scale, float32 ``[layers, tokens, top_k]``.
+
+        Unpacked at every use, so that a compact routing stays compact; keep it in a variable.
+        """
+        return self._shares(slice(None))
 
     @property
     def weights(self) -> Array:
@@ -140,9 +170,14 @@ class Routing:
 
         They need not sum to 1 (Gemma 4 scales each expert after renormalising).
         """
-        row = np.arange(len(self.layers))[:, None, None]
-        product: Array = self.shares * self.scale[row, self.ids]
-        return product
+        applied = np.empty(self.ids.shape, dtype=np.float32)
+        for row, scale in enumerate(self.scale):
+            np.multiply(self._shares(slice(row, row + 1))[0], scale[self.ids[row]], out=applied[row])
+        return applied
+
+    def _shares(self, rows: slice) -> Array:
+        packed = self.packed[rows]
+        return unpack12(packed, self.top_k) if self.precision == "compact" else packed
 
     @property
     def nbytes(self) -> int:
@@ -197,66 +232,44 @@ class Routing:
     def __repr__(self) -> str:
         rows, tokens, k = self.ids.shape
         return (
-            f"Routing({rows} layers × {tokens:,} tokens, top-{k} of {self.experts} experts, "
+            f"Routing({rows} layer{'s' * (rows != 1)} × {tokens:,} token{'s' * (tokens != 1)}, "
+            f"top-{k} of {self.experts} experts, "
             f"{self.precision}: {self.bytes_per_token_layer:.3g} B a token and layer)"
         )
 
 
-def checked(ids: Array, shares: Array, *, experts: int) -> None:
-    """Raise `BadTrace` unless ids and shares can come from a router of so many experts."""
+def check_choices(ids: Array, shares: Array, *, experts: int) -> None:
+    """Raise `BadTrace` unless these can be the choices of routers of so many experts.
+
+    Parameters
+    ----------
+    ids, shares
+        Both ``[layers, tokens, top_k]``.
+    experts
+        How many experts a layer has.
+    """
     if ids.ndim != 3 or ids.shape != shares.shape:
         raise BadTrace(
             f"Expert ids of shape {ids.shape} and shares of shape {shares.shape} do not belong together.",
             hint="Both are [layers, tokens, top_k].",
         )
+    if ids.dtype.kind not in "iu" or not 0 < ids.shape[2] <= experts <= MOST_EXPERTS:
+        raise BadTrace(
+            f"Ids of type {ids.dtype} cannot be the top {ids.shape[2]} of {experts} experts.",
+            hint=f"Ids are integers; a token goes to at least one of at most {MOST_EXPERTS:,}.",
+        )
     if not ids.size:
         return
     if ids.min() < 0 or ids.max() >= experts:
         raise BadTrace(
-            f"Expert ids run from {ids.min()} to {ids.max()}, and there are {experts} experts.",
-            hint="Trace again, or open another file.",
+            f"Expert ids run from {ids.min()} to {ids.max()}, and there are {experts} experts.", hint=_AGAIN
         )
-    ordered = np.sort(ids, axis=-1)
+    ordered = np.sort(ids.astype(id_type(experts)), axis=-1)
     if (ordered[..., 1:] == ordered[..., :-1]).any():
-        raise BadTrace("A token went to one expert twice.", hint="Trace again, or open another file.")
-    if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() > 1 + 1e-3:
-        raise BadTrace(
-            f"Router shares run from {shares.min()} to {shares.max()}; a share lies between 0 and 1.",
-            hint="Trace again, or open another file.",
-        )
-
-
-def id_type(experts: int) -> type[np.unsignedinteger[Any]]:
-    """Return the smallest unsigned type that holds an expert's id."""
-    return np.uint8 if experts <= 256 else np.uint16
-
-
-def packed_width(k: int) -> int:
-    """Return the bytes that `k` 12-bit numbers take."""
-    return (3 * k + 1) // 2
-
-
-def pack12(shares: Array) -> Array:
-    """Return shares in 0 to 1 as 12-bit fixed point along the last axis, two in three bytes."""
-    k = shares.shape[-1]
-    steps = np.rint(np.clip(shares, 0, 1) * _STEPS).astype(np.uint16)
-    if k % 2:
-        steps = np.concatenate([steps, np.zeros_like(steps[..., :1])], -1)
-    low, high = steps[..., ::2], steps[..., 1::2]
-    three = np.stack([low & 0xFF, (low >> 8) | ((high & 0xF) << 4), high >> 4], -1).astype(np.uint8)
-    return np.ascontiguousarray(three.reshape(*shares.shape[:-1], -1)[..., : packed_width(k)])
-
-
-def unpack12(packed: Array, k: int) -> Array:
-    """Return 12-bit shares as float32; the inverse of `pack12` up to half a step of 1/4095."""
-    missing = -packed.shape[-1] % 3
-    if missing:
-        packed = np.concatenate([packed, np.zeros((*packed.shape[:-1], missing), np.uint8)], -1)
-    three = packed.reshape(*packed.shape[:-1], -1, 3).astype(np.uint16)
-    low = three[..., 0] | ((three[..., 1] & 0xF) << 8)
-    high = (three[..., 1] >> 4) | (three[..., 2] << 4)
-    steps = np.stack([low, high], -1).reshape(*packed.shape[:-1], -1)[..., :k]
-    return (steps / np.float32(_STEPS)).astype(np.float32)
+        raise BadTrace("A token went to one expert twice.", hint=_AGAIN)
+    low, high = shares.min(), shares.max()
+    if not (low >= 0 and high <= 1 + 1e-3):  # written so that NaN is refused too
+        raise BadTrace(f"Router shares run from {low} to {high}; a share lies between 0 and 1.", hint=_AGAIN)
 
 
 def _some(layers: tuple[int, ...]) -> str:
