@@ -58,8 +58,8 @@ def specialisation_heat(data: Specialisation, label: str) -> Picture:
     prefers, avoids = int((found & (lift > 1)).sum()), int((found & (lift < 1)).sum())
     return Picture(
         figure,
-        text=f"{label}: of {found.size:,} experts {prefers:,} chosen more often and {avoids:,} less often than "
-        f"chance explains (family-wise {data.alpha:.0%}); the others are blank",
+        text=f"{label}: of {found.size:,} experts {prefers:,} chosen more often and {avoids:,} less often "
+        f"than chance explains (family-wise {data.alpha:.0%}); the others are blank",
     )
 
 

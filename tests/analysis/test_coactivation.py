@@ -69,3 +69,11 @@ def test_pairs_as_a_table(draw):
     assert list(frame.columns) == ["layer", "expert", "other", "count", "expected", "score"]
     assert set(frame["layer"]) <= {2, 7}
     assert "2 layers × 496 pairs of experts, 200 tokens; strongest: layer" in repr(found)
+
+
+def test_chance_meetings_of_rare_experts_do_not_come_first(routing_of):
+    """Experts 6 and 7 meet once in their only token; 0 and 1 go together in most of theirs."""
+    together, apart = [[0, 1, 2]] * 30 + [[0, 3, 4]] * 10, [[2, 3, 4], [3, 4, 5], [2, 4, 5]] * 20
+    found = coactivation(routing_of([[*together, *apart, [5, 6, 7]]], experts=8))
+    assert found.top(1)[0][1:3] == (0, 1)
+    assert (np.abs(np.diagonal(found.score, axis1=1, axis2=2)) < 1e-6).all()
