@@ -1,0 +1,443 @@
+"""One row a token: what it is, what it shows, who speaks, and where it lies in its medium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadTrace
+from ..models.pieces import Pieces
+from .clusters import cluster
+from .places import AUDIO_MS, Pictures, Videos, locate, runs_of
+from .roles import ROLES, read_roles
+from .scripts import direction, script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
+    from pyarrow import Table
+
+MODALITIES = ("text", "image", "video", "audio", "special")
+"""What a token can be of. ``"special"``: control tokens and the words of the chat format itself."""
+
+SOFT = ("image", "video", "audio")
+"""The modalities whose tokens stand for a piece of a medium."""
+
+DIRECTIONS = ("ltr", "rtl", "neutral")
+
+#: column -> (attribute, column of that attribute, Arrow type)
+_COLUMNS = {
+    "id": ("ids", None, "int32"), "piece": ("pieces", None, "string"), "text": ("texts", None, "string"),
+    "start": ("starts", None, "int32"), "end": ("ends", None, "int32"),
+    "cluster": ("clusters", None, "int32"), "role": ("roles", None, "string"),
+    "modality": ("modalities", None, "string"), "medium": ("mediums", None, "int16"),
+    "x0": ("boxes", 0, "int32"), "y0": ("boxes", 1, "int32"), "x1": ("boxes", 2, "int32"),
+    "y1": ("boxes", 3, "int32"), "t0_ms": ("times", 0, "int32"), "t1_ms": ("times", 1, "int32"),
+    "frame": ("frames", None, "int16"), "script": ("scripts", None, "string"),
+    "direction": ("directions", None, "string"), "generated": ("generated", None, "bool"),
+}  # fmt: skip
+_ALLOWED = {"role": ROLES, "modality": MODALITIES, "direction": DIRECTIONS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Tokens ``start`` to ``stop`` that are read as one: a cluster, a control token, or soft tokens together.
+
+    Attributes
+    ----------
+    start, stop : int
+        Rows of the table, `stop` exclusive.
+    label : str
+        The text they show, the name of the control token, or e.g. ``"image × 256"``.
+    modality, role : str
+        Of its first token.
+    """
+
+    start: int
+    stop: int
+    label: str
+    modality: str
+    role: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenTable:
+    r"""The tokens of a prompt and its answer, as columns of equal length.
+
+    `TokenTable.of` makes one from a processor's outputs, `TokenTable.build` from ids alone.
+
+    Attributes
+    ----------
+    ids
+        int32 ``(tokens,)``.
+    pieces
+        str: the vocabulary's own writing, ``"▁house"``, ``"<0xE2>"``, ``"<|turn>"``.
+    texts
+        str: what each token shows. A grapheme cluster is carried by the token that completes it, ``""`` on
+        the tokens that only began it and on control and soft tokens. Joined, they are `shown`.
+    clusters
+        int32: neighbours have the same number where a character lies across the cut between them.
+    roles
+        str: ``"system"``, ``"user"``, ``"model"``, ``"thought"``, ``"tool"``, or ``""`` outside any turn.
+    modalities
+        str, of `MODALITIES`. The name after ``<|turn>`` and the line ends of the format show text, but are
+        ``"special"``: nobody said them.
+    mediums
+        int16: which picture, video or sound (each counted from 0); −1 for text.
+    boxes
+        int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original picture; −1 if none.
+    times
+        int32 ``(tokens, 2)``: start and end in ms, of a video frame or a stretch of sound; −1 if none.
+    frames
+        int16: which of the video's frames that the model sees; −1 if none.
+    scripts
+        str, ISO 15924: ``"Latn"``, ``"Arab"``, …; ``"Zyyy"`` for what all scripts share.
+    directions
+        str: ``"ltr"``, ``"rtl"`` or ``"neutral"``.
+    generated
+        bool: the model wrote it.
+
+    Notes
+    -----
+    `shown` is ``tokenizer.decode(ids, skip_special_tokens=True)`` exactly, but for what cannot be shown:
+    bytes that never become a character are written ``\xNN``, U+FFFD is written ``\ufffd``, and nothing is
+    joined across a control token.
+    """
+
+    ids: NDArray[np.int32]
+    pieces: NDArray[np.object_]
+    texts: NDArray[np.object_]
+    clusters: NDArray[np.int32]
+    roles: NDArray[np.object_]
+    modalities: NDArray[np.object_]
+    mediums: NDArray[np.int16]
+    boxes: NDArray[np.int32]
+    times: NDArray[np.int32]
+    frames: NDArray[np.int16]
+    scripts: NDArray[np.object_]
+    directions: NDArray[np.object_]
+    generated: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[int] | NDArray[np.integer],
+        *,
+        processor: Any,
+        prompt_length: int | None = None,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        images: Iterable[Image] = (),
+        videos: Videos | None = None,
+    ) -> TokenTable:
+        """Return the table of a prompt and its answer.
+
+        Parameters
+        ----------
+        ids
+            ``(tokens,)``: the prompt without padding, then what was generated.
+        processor
+            The processor of the checkpoint, or its bare tokenizer.
+        prompt_length
+            How many of `ids` are the prompt; all by default.
+        inputs
+            The processor's outputs as numpy arrays: of these ``image_position_ids``, ``video_position_ids``,
+            ``num_frames_per_video`` and ``input_features`` are read.
+        images
+            The original pictures, whose pixels the boxes are in.
+        videos
+            What the processor's outputs do not say of videos: frame size and exact timestamps.
+
+        Raises
+        ------
+        BadTrace
+            If ids, outputs and pictures are not of one prompt.
+        """
+        given = dict(inputs or {})
+        grid = given.get("image_position_ids")
+        sounds = given.get("input_features")
+        return cls.build(
+            ids,
+            tokenizer=getattr(processor, "tokenizer", None) or processor,
+            prompt_length=prompt_length,
+            image_position_ids=None if grid is None else np.asarray(grid),
+            image_sizes=[image.size for image in images],
+            videos=_videos(given, videos),
+            sounds=None if sounds is None else len(np.asarray(sounds)),
+            audio_ms=float(getattr(processor, "audio_ms_per_token", AUDIO_MS)),
+        )
+
+    @classmethod
+    def build(
+        cls,
+        ids: Sequence[int] | NDArray[np.integer],
+        *,
+        tokenizer: Any,
+        prompt_length: int | None = None,
+        image_position_ids: NDArray[np.integer] | None = None,
+        image_sizes: Sequence[tuple[int, int]] = (),
+        videos: Videos | None = None,
+        sounds: int | None = None,
+        audio_ms: float = AUDIO_MS,
+    ) -> TokenTable:
+        """Return the table of ids.
+
+        Parameters
+        ----------
+        ids
+            ``(tokens,)``.
+        tokenizer
+            A tokenizer of transformers in Gemma's manner.
+        prompt_length
+            How many of `ids` are the prompt; all by default.
+        image_position_ids
+            ``(pictures, patches, 2)``, −1 where padded.
+        image_sizes
+            ``(width, height)`` of the original pictures.
+        videos
+            See `gemma_lab.trace.places.Videos`.
+        sounds
+            How many sounds there are, to check.
+        audio_ms
+            Milliseconds a soft token of sound.
+
+        Raises
+        ------
+        BadTrace
+            If the prompt does not hold the media that are described.
+        """
+        numbers = np.asarray(ids, dtype=np.int32).reshape(-1)
+        length = len(numbers) if prompt_length is None else int(prompt_length)
+        if not 0 <= length <= len(numbers):
+            raise BadTrace(
+                f"prompt_length is {length:,}, but there are {len(numbers):,} ids.",
+                hint="Pass prompt and answer together, and how many of the ids are the prompt.",
+            )
+        listed = numbers.tolist()
+        pieces = Pieces(tokenizer)
+        roles, scaffold = read_roles(listed, pieces=pieces, prompt_length=length)
+        data, kinds, names = _known(listed, tokenizer, pieces)
+        modalities = _column(kinds)
+        texts, clusters = cluster(data)
+        places = locate(
+            modalities,
+            texts,
+            pictures=Pictures(image_position_ids, image_sizes),
+            videos=videos,
+            sounds=sounds,
+            audio_ms=audio_ms,
+        )
+        modalities[np.asarray(scaffold, dtype=bool) & (modalities == "text")] = "special"
+        scripts, directions = _writing(texts, clusters)
+        return cls(
+            numbers,
+            _column(names),
+            _column(texts),
+            clusters,
+            _column(roles),
+            modalities,
+            places.mediums,
+            places.boxes,
+            places.times,
+            places.frames,
+            _column(scripts),
+            _column(directions),
+            np.arange(len(numbers)) >= length,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        counts = [(kind, int((self.modalities == kind).sum())) for kind in MODALITIES]
+        parts = ", ".join(f"{count:,} {kind}" for kind, count in counts if count)
+        written = f"; {int(self.generated.sum()):,} generated" if self.generated.any() else ""
+        plural = "" if len(self) == 1 else "s"
+        return f"TokenTable({len(self):,} token{plural}{': ' if parts else ''}{parts}{written})"
+
+    def _repr_html_(self) -> str:
+        from ..view.tokens import tokens_html
+
+        return str(tokens_html(self))
+
+    @cached_property
+    def shown(self) -> str:
+        """The text of all tokens together."""
+        return "".join(self.texts)
+
+    @property
+    def starts(self) -> NDArray[np.int32]:
+        """int32 ``(tokens,)``: where the token's cluster begins in `shown`, in characters (code points)."""
+        return self._spans[0]
+
+    @property
+    def ends(self) -> NDArray[np.int32]:
+        """int32 ``(tokens,)``: where the token's cluster ends in `shown`, exclusive."""
+        return self._spans[1]
+
+    @cached_property
+    def _spans(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        after = np.cumsum([len(text) for text in self.texts], dtype=np.int32)
+        before = np.concatenate([[0], after[:-1]]).astype(np.int32) if len(self) else after
+        opens = self._opens
+        firsts = np.flatnonzero(opens)
+        lasts = np.append(firsts[1:], len(self)) - 1
+        group = np.cumsum(opens) - 1
+        return before[firsts][group], after[lasts][group]
+
+    @property
+    def _opens(self) -> NDArray[np.bool_]:
+        return np.concatenate([[True], np.diff(self.clusters) != 0])[: len(self)]
+
+    def runs(self) -> list[Run]:
+        """Return the table as a reader goes through it.
+
+        Returns
+        -------
+        list of Run
+            One a cluster of text, one a control token, and one for the soft tokens of a picture, a frame or a
+            sound: ``"image × 256"``.
+        """
+        edges = self._opens
+        for kind in SOFT:
+            for start, stop in runs_of(self.modalities == kind):
+                edges[start + 1 : stop] = False
+        firsts = np.flatnonzero(edges).tolist()
+        return [self._run(start, stop) for start, stop in zip(firsts, [*firsts[1:], len(self)], strict=True)]
+
+    def _run(self, start: int, stop: int) -> Run:
+        kind = str(self.modalities[start])
+        label = "".join(self.texts[start:stop])
+        if kind in SOFT:
+            label = f"{kind} × {stop - start:,}"
+        elif not label:
+            label = "".join(self.pieces[start:stop])
+        return Run(start, stop, label, kind, str(self.roles[start]))
+
+    def select(self, which: slice | ArrayLike) -> TokenTable:
+        """Return some of the rows; `shown`, `starts` and `ends` are then of these alone.
+
+        Parameters
+        ----------
+        which
+            A slice, a mask ``(tokens,)`` or row numbers.
+        """
+        rows = which if isinstance(which, slice) else np.asarray(which)
+        if not isinstance(rows, slice) and rows.size == 0:
+            rows = slice(0, 0)
+        return TokenTable(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+    def equal(self, other: object) -> bool:
+        """Return whether another table has the same rows."""
+        return isinstance(other, TokenTable) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__
+        )
+
+    def to_arrow(self) -> Table:
+        """Return the table as a ``pyarrow.Table``, one column a property (see `_COLUMNS`)."""
+        import pyarrow as pa
+
+        columns = {}
+        for name, (attribute, part, kind) in _COLUMNS.items():
+            values = getattr(self, attribute)
+            columns[name] = pa.array(values if part is None else values[:, part], type=kind)
+        return pa.table(columns)
+
+    @classmethod
+    def from_arrow(cls, table: Table) -> TokenTable:
+        """Return the table that `to_arrow` wrote.
+
+        Raises
+        ------
+        BadTrace
+            If a column is missing or of another type, or what the columns say contradicts itself.
+        """
+        values: dict[str, Any] = {}
+        for name, (attribute, part, kind) in _COLUMNS.items():
+            column = _checked(table, name, kind)
+            if part is None:
+                values[attribute] = column
+            else:
+                values.setdefault(attribute, []).append(column)
+        starts, ends = values.pop("starts"), values.pop("ends")
+        values |= {name: np.stack(values[name], axis=-1) for name in ("boxes", "times")}
+        read = cls(**values)
+        if not (np.array_equal(read.starts, starts) and np.array_equal(read.ends, ends)):
+            raise _contradiction("start and end are not the spans of the clusters' texts")
+        return read
+
+
+def _column(values: Sequence[str]) -> NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _known(
+    ids: Sequence[int], tokenizer: Any, pieces: Pieces
+) -> tuple[list[bytes | None], list[str], list[str]]:
+    """Look every id up once: its bytes (None for control and soft tokens), its modality, its piece."""
+    soft = {pieces.find(f"<|{kind}|>"): kind for kind in SOFT}
+    table: dict[int, tuple[bytes | None, str, str]] = {}
+    for index in set(ids):
+        special = pieces.is_special(index)
+        kind = soft.get(index, "special" if special else "text")
+        data = None if special or kind != "text" else pieces.bytes(index)
+        table[index] = (data, kind, _written(index, tokenizer, pieces))
+    rows = [table[index] for index in ids]
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def _written(index: int, tokenizer: Any, pieces: Pieces) -> str:
+    piece = tokenizer.convert_ids_to_tokens(index)
+    if piece is None:  # a padding row of the embedding
+        return pieces.name(index)
+    return str(piece).replace("\ufffd", "\\ufffd").encode(errors="backslashreplace").decode()
+
+
+def _writing(texts: Sequence[str], clusters: NDArray[np.int32]) -> tuple[list[str], list[str]]:
+    """Return script and direction of each token: those of its whole cluster."""
+    whole = [""] * (int(clusters[-1]) + 1 if len(clusters) else 0)
+    groups = clusters.tolist()
+    for group, text in zip(groups, texts, strict=True):
+        whole[group] += text
+    seen = {text: (script(text), direction(text)) for text in set(whole)}
+    return [seen[whole[group]][0] for group in groups], [seen[whole[group]][1] for group in groups]
+
+
+def _videos(inputs: Mapping[str, ArrayLike], said: Videos | None) -> Videos | None:
+    grid = inputs.get("video_position_ids")
+    if grid is None:
+        return said
+    counts = np.asarray(inputs.get("num_frames_per_video", ()), dtype=int).reshape(-1).tolist()
+    said = said or Videos()
+    return Videos(np.asarray(grid), said.frames or counts, said.sizes, said.seconds)
+
+
+def _checked(table: Table, name: str, kind: str) -> NDArray[Any]:
+    if name not in table.column_names:
+        raise BadTrace(f"The token table has no column {name!r}.", hint=f"It needs: {', '.join(_COLUMNS)}.")
+    column = table.column(name)
+    if str(column.type) != kind:
+        raise BadTrace(
+            f"Column {name!r} of the token table is {column.type}; it must be {kind}.",
+            hint="Read the file with gemma_lab.open_trace, or save the trace again.",
+        )
+    if column.null_count:
+        raise _contradiction(f"column {name!r} has {column.null_count:,} empty cells")
+    values: NDArray[Any] = _column(column.to_pylist()) if kind == "string" else column.to_numpy()
+    allowed = _ALLOWED.get(name)
+    if allowed is not None and not set(values) <= set(allowed):
+        odd = min(set(values) - set(allowed))
+        raise _contradiction(
+            f"column {name!r} holds {odd[:40]!r}, not one of {', '.join(map(repr, allowed))}"
+        )
+    return values
+
+
+def _contradiction(what: str) -> BadTrace:
+    return BadTrace(f"The token table contradicts itself: {what}.", hint="Save the trace again.")

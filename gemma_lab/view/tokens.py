@@ -1,0 +1,164 @@
+"""A token table as script-free HTML: the text as it reads, with the cuts between its tokens made visible.
+
+Text is set inline, without gaps, so that Arabic letters still join and right-to-left text runs its way across
+tokens. Neighbouring tokens differ in shade and never by colour alone: control tokens and soft tokens are framed
+and named, what the model wrote is underlined, and each turn carries its role in words.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from .html import Markup, bdi, escape, footnotes, table
+from .reply import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..trace.tokens import Run, TokenTable
+
+#: Tokens drawn, and rows of the detailed table; more are counted, not shown.
+_MOST, _MOST_ROWS = 3_000, 200
+#: Okabe–Ito sky blue and bluish green beside a grey: legible on light and on dark.
+_SHADES = ("rgba(86,180,233,.16)", "rgba(86,180,233,.38)")
+_FRAME = "border-radius:.3em;padding:0 .35em;margin:0 .1em;font:.85em/1.5 ui-monospace,monospace;white-space:nowrap"
+_FRAMES = {
+    "special": f"{_FRAME};border:1px dashed rgba(127,127,127,.7);opacity:.75",
+    "image": f"{_FRAME};border:2px solid #009E73",
+    "video": f"{_FRAME};border:2px double #CC79A7",
+    "audio": f"{_FRAME};border:2px dotted #E69F00",
+}
+_SIGNS = {"image": "▦", "video": "▶", "audio": "♪"}
+_TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.9"
+_ROLES = {"": "outside a turn"}
+
+
+def tokens_html(tokens: TokenTable) -> Markup:
+    """Return a token table as HTML: one block a turn, one shade a token, details on hover and in a table.
+
+    Parameters
+    ----------
+    tokens
+        What `gemma_lab.trace.tokens.TokenTable.of` returned, or ``trace.tokens``.
+
+    Returns
+    -------
+    Markup
+    """
+    shown = tokens.select(slice(0, _MOST))
+    blocks = "".join(_block(shown, role, list(runs)) for role, runs in groupby(shown.runs(), _role))
+    left = len(tokens) - len(shown)
+    notes: list[object] = [_legend()]
+    notes += [f"{left:,} more tokens are not shown."] if left else []
+    return Markup(
+        f'<div role="group" aria-label="{escape(_name(tokens))}" style="margin:.5em 0">'
+        f'<div style="font-weight:600">{escape(_name(tokens))}</div>{blocks}{footnotes(notes)}'
+        f"<details><summary>Tokens one by one</summary>{_rows(tokens)}</details></div>"
+    )
+
+
+def _role(run: Run) -> str:
+    return run.role
+
+
+def _name(tokens: TokenTable) -> str:
+    return repr(tokens).removeprefix("TokenTable(").removesuffix(")")
+
+
+def _block(tokens: TokenTable, role: str, runs: list[Run]) -> str:
+    drawn = "".join(_drawn(tokens, number, run) for number, run in enumerate(runs))
+    return (
+        '<div style="display:flex;gap:.75em;margin:.25em 0">'
+        f'<div style="flex:0 0 6.5em;font-size:.85em;opacity:.8">{escape(_ROLES.get(role, role))}</div>'
+        f'<div dir="auto" style="flex:1;{_TEXT}">{drawn}</div></div>'
+    )
+
+
+def _drawn(tokens: TokenTable, number: int, run: Run) -> str:
+    hover = escape(_hover(tokens, run))
+    spoken = "".join(tokens.texts[run.start : run.stop])
+    if run.modality in _FRAMES and not spoken:
+        sign = f'<span aria-hidden="true">{_SIGNS[run.modality]} </span>' if run.modality in _SIGNS else ""
+        return f'<bdi style="{_FRAMES[run.modality]}" title="{hover}">{sign}{escape(run.label)}</bdi>'
+    underline = ";border-bottom:2px solid #0072B2" if tokens.generated[run.stop - 1] else ""
+    faint = ";opacity:.6" if run.modality == "special" else ""  # names and line ends of the format
+    style = f"background-color:{_SHADES[number % 2]}{underline}{faint}"
+    # A line end is drawn, and still ends the line.
+    text = escape(spoken).replace("\n", '<span aria-hidden="true" style="opacity:.5">↵</span>\n')
+    return f'<span style="{style}" title="{hover}">{text}</span>'
+
+
+def _hover(tokens: TokenTable, run: Run) -> str:
+    """Return what hovering says, without markup, each text isolated from the direction of the others."""
+    rows = range(run.start, min(run.stop, run.start + 8))
+    size = run.stop - run.start
+    name = (
+        f"tokens {run.start:,} to {run.stop - 1:,} ({size} make one)" if size > 1 else f"token {run.start:,}"
+    )
+    if run.modality in _SIGNS:
+        return f"tokens {run.start:,} to {run.stop - 1:,} · {_place(tokens, run)}"
+    parts = " ".join(f"\u2068{visible(tokens.pieces[row])}\u2069 ({tokens.ids[row]})" for row in rows)
+    more = " …" if size > 8 else ""
+    return f"{name} · {parts}{more} · {tokens.scripts[run.start]}, {tokens.directions[run.start]}"
+
+
+def _place(tokens: TokenTable, run: Run) -> str:
+    first, last = run.start, run.stop - 1
+    said = [f"{run.modality} {tokens.mediums[first] + 1}" if tokens.mediums[first] >= 0 else run.modality]
+    if tokens.frames[first] >= 0:
+        said.append(f"frame {tokens.frames[first] + 1}")
+    if tokens.times[first, 0] >= 0:
+        said.append(f"{tokens.times[first, 0] / 1000:g} to {tokens.times[last, 1] / 1000:g} s")
+    if tokens.boxes[first, 0] >= 0:
+        said.append(f"{tokens.boxes[last, 2]} × {tokens.boxes[last, 3]} px")
+    return " · ".join(said)
+
+
+def _rows(tokens: TokenTable) -> Markup:
+    rows = [
+        (
+            f"{row:,}",
+            f"{tokens.ids[row]:,}",
+            bdi(visible(tokens.pieces[row])),
+            bdi(visible(tokens.texts[row])),
+            tokens.roles[row],
+            tokens.modalities[row],
+            f"{tokens.scripts[row]}, {tokens.directions[row]}",
+            _where(tokens, row),
+            "yes" if tokens.generated[row] else "",
+        )
+        for row in range(min(len(tokens), _MOST_ROWS))
+    ]
+    left = len(tokens) - len(rows)
+    return table(
+        rows,
+        columns=("#", "id", "piece", "shows", "role", "modality", "script", "place", "generated"),
+        align="rrlllllll",
+        caption="Tokens",
+        notes=[f"{left:,} more rows are not shown."] if left else [],
+    )
+
+
+def _where(tokens: TokenTable, row: int) -> str:
+    said = []
+    if tokens.boxes[row, 0] >= 0:
+        x0, y0, x1, y1 = tokens.boxes[row].tolist()
+        said.append(f"x {x0}–{x1}, y {y0}–{y1} px")
+    if tokens.times[row, 0] >= 0:
+        said.append(f"{tokens.times[row, 0]:,}–{tokens.times[row, 1]:,} ms")
+    return ", ".join(said)
+
+
+def _legend() -> Markup:
+    swatches: Iterable[str] = (
+        f'<span style="background-color:{_SHADES[0]}">one</span>'
+        f'<span style="background-color:{_SHADES[1]}">two</span> tokens of text',
+        f'<span style="{_FRAMES["special"]}">control token</span>',
+        *(
+            f'<span style="{_FRAMES[kind]}"><span aria-hidden="true">{sign} </span>{kind}</span>'
+            for kind, sign in _SIGNS.items()
+        ),
+        '<span style="border-bottom:2px solid #0072B2">written by the model</span>',
+    )
+    return Markup(" · ".join(swatches))
