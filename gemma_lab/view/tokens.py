@@ -1,8 +1,8 @@
 """A token table as script-free HTML: the text as it reads, with the cuts between its tokens made visible.
 
-Text is set inline, without gaps, so that Arabic letters still join and right-to-left text runs its way across
-tokens. Neighbouring tokens differ in shade and never by colour alone: control tokens and soft tokens are framed
-and named, what the model wrote is underlined, and each turn carries its role in words.
+Text is set inline, without gaps, so that Arabic letters still join and right-to-left text runs its way
+across tokens. Neighbouring tokens differ in shade, and nothing is told by colour alone: control tokens and
+soft tokens are framed and named, what the model wrote is underlined, each turn carries its role in words.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 #: Tokens drawn, and rows of the detailed table; more are counted, not shown.
 _MOST, _MOST_ROWS = 3_000, 200
-#: Okabe–Ito sky blue and bluish green beside a grey: legible on light and on dark.
+#: Okabe–Ito sky blue, weak enough for text on light and on dark.
 _SHADES = ("rgba(86,180,233,.16)", "rgba(86,180,233,.38)")
-_FRAME = "border-radius:.3em;padding:0 .35em;margin:0 .1em;font:.85em/1.5 ui-monospace,monospace;white-space:nowrap"
+_FRAME = (
+    "border-radius:.3em;padding:0 .35em;margin:0 .1em;font:.85em/1.5 ui-monospace,monospace;"
+    "white-space:nowrap"
+)
 _FRAMES = {
     "special": f"{_FRAME};border:1px dashed rgba(127,127,127,.7);opacity:.75",
     "image": f"{_FRAME};border:2px solid #009E73",
@@ -30,7 +33,8 @@ _FRAMES = {
     "audio": f"{_FRAME};border:2px dotted #E69F00",
 }
 _SIGNS = {"image": "▦", "video": "▶", "audio": "♪"}
-_TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.9"
+# plaintext: every line runs by its own first strong character
+_TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.9"
 _ROLES = {"": "outside a turn"}
 
 
@@ -47,7 +51,7 @@ def tokens_html(tokens: TokenTable) -> Markup:
     Markup
     """
     shown = tokens.select(slice(0, _MOST))
-    blocks = "".join(_block(shown, role, list(runs)) for role, runs in groupby(shown.runs(), _role))
+    blocks = "".join(_block(shown, role, runs) for role, runs in _turns(shown.runs()))
     left = len(tokens) - len(shown)
     notes: list[object] = [_legend()]
     notes += [f"{left:,} more tokens are not shown."] if left else []
@@ -58,8 +62,16 @@ def tokens_html(tokens: TokenTable) -> Markup:
     )
 
 
-def _role(run: Run) -> str:
-    return run.role
+def _turns(runs: list[Run]) -> list[tuple[str, list[Run]]]:
+    """Group runs by role; the line end that follows a turn goes with it."""
+    turns: list[tuple[str, list[Run]]] = []
+    for role, group in groupby(runs, lambda run: run.role):
+        part = list(group)
+        if not role and turns and all(run.modality == "special" for run in part):
+            turns[-1][1].extend(part)
+        else:
+            turns.append((role, part))
+    return turns
 
 
 def _name(tokens: TokenTable) -> str:
@@ -67,7 +79,11 @@ def _name(tokens: TokenTable) -> str:
 
 
 def _block(tokens: TokenTable, role: str, runs: list[Run]) -> str:
-    drawn = "".join(_drawn(tokens, number, run) for number, run in enumerate(runs))
+    drawn = ""
+    for framed, group in groupby(enumerate(runs), lambda item: item[1].modality in _FRAMES):
+        part = "".join(_drawn(tokens, number, run) for number, run in group)
+        # the words of the chat format run left to right, whatever stands beside them
+        drawn += f'<span dir="ltr">{part}</span>' if framed else part
     return (
         '<div style="display:flex;gap:.75em;margin:.25em 0">'
         f'<div style="flex:0 0 6.5em;font-size:.85em;opacity:.8">{escape(_ROLES.get(role, role))}</div>'
@@ -77,16 +93,17 @@ def _block(tokens: TokenTable, role: str, runs: list[Run]) -> str:
 
 def _drawn(tokens: TokenTable, number: int, run: Run) -> str:
     hover = escape(_hover(tokens, run))
-    spoken = "".join(tokens.texts[run.start : run.stop])
-    if run.modality in _FRAMES and not spoken:
+    if run.modality in _FRAMES:
         sign = f'<span aria-hidden="true">{_SIGNS[run.modality]} </span>' if run.modality in _SIGNS else ""
-        return f'<bdi style="{_FRAMES[run.modality]}" title="{hover}">{sign}{escape(run.label)}</bdi>'
+        return f'<bdi style="{_FRAMES[run.modality]}" title="{hover}">{sign}{escape(_named(run.label))}</bdi>'
     underline = ";border-bottom:2px solid #0072B2" if tokens.generated[run.stop - 1] else ""
-    faint = ";opacity:.6" if run.modality == "special" else ""  # names and line ends of the format
-    style = f"background-color:{_SHADES[number % 2]}{underline}{faint}"
     # A line end is drawn, and still ends the line.
-    text = escape(spoken).replace("\n", '<span aria-hidden="true" style="opacity:.5">↵</span>\n')
-    return f'<span style="{style}" title="{hover}">{text}</span>'
+    text = escape(run.label).replace("\n", '<span aria-hidden="true" style="opacity:.5">↵</span>\n')
+    return f'<span style="background-color:{_SHADES[number % 2]}{underline}" title="{hover}">{text}</span>'
+
+
+def _named(label: str) -> str:
+    return visible(label) if label.isspace() else label
 
 
 def _hover(tokens: TokenTable, run: Run) -> str:
