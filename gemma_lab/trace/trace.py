@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +60,16 @@ class Trace:
         return len(self.tokens)
 
     def equal(self, other: Trace) -> bool:
-        """Return whether two traces say the same: tokens, routing, generation and meta, not timings."""
-        mine = (self.routing, self.generation, self.meta)
-        theirs = (other.routing, other.generation, other.meta)
-        return mine == theirs and bool(self.tokens.to_arrow().equals(other.tokens.to_arrow()))
+        """Return whether two traces say the same: tokens, routing, generation and meta.
+
+        Timings take no part. Pictures do by their hashes, which are in ``meta``: a file may lack the pixels.
+        """
+        return (
+            self.routing == other.routing
+            and self.generation == other.generation
+            and _plain(self.meta) == _plain(other.meta)
+            and self.tokens.equal(other.tokens)
+        )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:
         """Write the trace as one file and return its path (`gemma_lab.trace.file.save_trace`)."""
@@ -71,18 +78,24 @@ class Trace:
         return save_trace(self, path, images=images)
 
     def to_arrow(self) -> dict[str, pa.Table]:
-        """Return the trace as Arrow tables: ``tokens``, ``routing`` and ``generation``.
+        """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``alternatives``.
 
         ``routing`` has one row an expert chosen (``layer, token, rank, expert, weight``): with 30 layers and
-        8 experts, 240 rows a token.
+        8 experts, 240 rows a token. The columns: `gemma_lab.trace.tables.arrow_tables`.
         """
         from .tables import arrow_tables
 
         return arrow_tables(self)
 
     def to_pandas(self) -> dict[str, pd.DataFrame]:
-        """Return the tables of `to_arrow` as pandas frames."""
+        """Return the tables of `to_arrow` as pandas frames (needs pandas)."""
         return {name: table.to_pandas() for name, table in self.to_arrow().items()}
+
+    def to_parquet(self, folder: str | Path) -> list[Path]:
+        """Write the tables of `to_arrow` into a folder, one Parquet file each, and return their paths."""
+        from .tables import write_parquet
+
+        return write_parquet(self, folder)
 
     def __repr__(self) -> str:
         seen = sum(1 for modality in self.tokens.modalities if modality in ("image", "video", "audio"))
@@ -97,3 +110,8 @@ class Trace:
         from ..view.trace import trace_html
 
         return trace_html(self)
+
+
+def _plain(meta: dict[str, Any]) -> Any:
+    # as a file keeps it: tuples are lists there, and numbers that name something are text
+    return json.loads(json.dumps(meta, default=repr))

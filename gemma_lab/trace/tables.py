@@ -1,0 +1,114 @@
+"""A trace's tables, for whatever reads Arrow or Parquet: pandas, DuckDB, Polars, R, …."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .dispatch import Routing
+    from .generation import Generation
+    from .trace import Trace
+
+TOKENS = pa.schema(
+    [("id", pa.int32()), ("piece", pa.string()), ("text", pa.string()), ("start", pa.int32()),
+     ("end", pa.int32()), ("cluster", pa.int32()), ("role", pa.string()), ("modality", pa.string()),
+     ("medium", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()), ("x1", pa.int32()), ("y1", pa.int32()),
+     ("t0_ms", pa.int32()), ("t1_ms", pa.int32()), ("frame", pa.int16()), ("script", pa.string()),
+     ("direction", pa.string()), ("generated", pa.bool_())]
+)  # fmt: skip
+ROUTING = pa.schema(
+    [("layer", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()), ("expert", pa.int32()),
+     ("weight", pa.float32())]
+)  # fmt: skip
+GENERATION = pa.schema(
+    [("position", pa.int32()), ("id", pa.int32()), ("logprob", pa.float32()), ("entropy", pa.float32())]
+)
+ALTERNATIVES = pa.schema(
+    [("position", pa.int32()), ("rank", pa.int16()), ("id", pa.int32()), ("logprob", pa.float32())]
+)
+
+
+def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
+    """Return the tables of a trace by name; those it has nothing for are left out.
+
+    ``tokens``
+        One row a token (`TokenTable.to_arrow`).
+    ``routing``
+        One row an expert chosen: layer, token, rank (0: the largest share), expert, and the weight really
+        applied.
+    ``generation``
+        One row a generated token: position (0: the first), id, log-probability and entropy in nats.
+    ``alternatives``
+        One row a candidate: position, rank (0: the likeliest), id, log-probability in nats.
+    """
+    tables = {"tokens": trace.tokens.to_arrow()}
+    if trace.routing is not None:
+        layers = list(_routing_rows(trace.routing))
+        tables["routing"] = pa.concat_tables(layers) if layers else ROUTING.empty_table()
+    if trace.generation is not None:
+        tables |= generation_tables(trace.generation)
+    return tables
+
+
+def generation_tables(generation: Generation) -> dict[str, pa.Table]:
+    """Return ``generation`` and ``alternatives`` as in `arrow_tables`."""
+    n, a = generation.alternative_ids.shape
+    position = np.arange(n, dtype=np.int32)
+    chosen = [position, generation.ids, generation.logprobs, generation.entropy]
+    others = [
+        np.repeat(position, a), np.tile(np.arange(a, dtype=np.int16), n),
+        generation.alternative_ids.reshape(-1), generation.alternative_logprobs.reshape(-1),
+    ]  # fmt: skip
+    return {
+        "generation": pa.table([pa.array(column) for column in chosen], schema=GENERATION),
+        "alternatives": pa.table([pa.array(column) for column in others], schema=ALTERNATIVES),
+    }
+
+
+def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
+    tokens, k = len(routing), routing.top_k
+    token = np.repeat(np.arange(tokens, dtype=np.int32), k)
+    rank = np.tile(np.arange(k, dtype=np.int16), tokens)
+    for layer in routing.layers:
+        alone = routing.layer(layer)
+        columns = [
+            np.full(tokens * k, layer, dtype=np.int32), token, rank,
+            alone.ids.astype(np.int32).reshape(-1), alone.weights.reshape(-1),
+        ]  # fmt: skip
+        yield pa.table([pa.array(column) for column in columns], schema=ROUTING)
+
+
+def write_parquet(trace: Trace, folder: str | Path) -> list[Path]:
+    """Write a trace's tables as Parquet files that any tool reads, the routing layer by layer.
+
+    Parameters
+    ----------
+    trace
+        The trace.
+    folder
+        Made if it does not exist. It gets ``tokens.parquet``, ``routing.parquet``, ….
+
+    Returns
+    -------
+    list of Path
+    """
+    target = Path(folder).expanduser()
+    target.mkdir(parents=True, exist_ok=True)
+    tables = {"tokens": trace.tokens.to_arrow()}
+    if trace.generation is not None:
+        tables |= generation_tables(trace.generation)
+    for name, table in tables.items():
+        pq.write_table(table, target / f"{name}.parquet")
+    if trace.routing is not None:
+        with pq.ParquetWriter(target / "routing.parquet", ROUTING) as file:
+            for rows in _routing_rows(trace.routing):
+                file.write_table(rows)
+        tables["routing"] = ROUTING
+    return [target / f"{name}.parquet" for name in tables]
