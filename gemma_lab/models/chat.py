@@ -50,9 +50,9 @@ def chat(
         lab,
         prepare(lab, messages, thinking=thinking),
         sampling=drawn,
-        seed=_seed(seed, drawn),
-        max_new_tokens=_count("max_new_tokens", max_new_tokens, least=1),
-        alternatives=_count("alternatives", alternatives, least=0),
+        seed=chosen_seed(seed, drawn),
+        max_new_tokens=whole_number("max_new_tokens", max_new_tokens, least=1),
+        alternatives=whole_number("alternatives", alternatives, least=0),
         stop=(stop,) if stop is not None else (),
     )
     generation.run()
@@ -83,9 +83,9 @@ def stream(
     messages = conversation(prompt, images=images, system=system, after=after)
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     ready = prepare(lab, messages, thinking=thinking)
-    most = _count("max_new_tokens", max_new_tokens, least=1)
-    kept = _count("alternatives", alternatives, least=0)
-    chosen = _seed(seed, drawn)
+    most = whole_number("max_new_tokens", max_new_tokens, least=1)
+    kept = whole_number("alternatives", alternatives, least=0)
+    chosen = chosen_seed(seed, drawn)
     halt = threading.Event()
     events = (halt, stop) if stop is not None else (halt,)
 
@@ -104,7 +104,7 @@ def stream(
     return Stream(begin, halt)
 
 
-def _seed(seed: int | None, sampling: Sampling) -> int | None:
+def chosen_seed(seed: int | None, sampling: Sampling) -> int | None:
     """Return the seed to use; one is drawn if none was given, so that the reply can be had again."""
     if seed is None:
         # below 2**53, so that it also survives JavaScript
@@ -116,7 +116,8 @@ def _seed(seed: int | None, sampling: Sampling) -> int | None:
     return seed
 
 
-def _count(name: str, value: int, *, least: int) -> int:
+def whole_number(name: str, value: int, *, least: int) -> int:
+    """Return a setting that must be a whole number of at least so much, or raise `LabError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise LabError(
             f"{name}={value!r} is not a whole number of {least} or more.", hint=f"For example {name}=20."

@@ -138,7 +138,7 @@ class Generation:
         except Halted:
             return  # asked for: the reply says "stopped"
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise self._too_large(error) from error
 
@@ -208,7 +208,8 @@ def _config(model: Any, limit: int) -> Any:
     return config
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     said = str(error).lower()  # the CPU allocator and MPS raise a plain RuntimeError
