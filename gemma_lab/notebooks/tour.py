@@ -47,7 +47,7 @@ def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             view = output.get("data", {}).pop(WIDGET_VIEW, None)
-            state = models.get(view["model_id"], {}).get("state", {}) if view else {}
+            state = _whole(models.get(view["model_id"], {})) if view else {}
             if "_esm" in state:  # anything else (a plain slider) shows its text
                 shown[view["model_id"]] = state
                 twin = output.data.get("text/html", "")
@@ -57,6 +57,18 @@ def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
         notebook, resources={"metadata": {"name": title}}
     )
     return str(body).replace("</body>", _script(shown) + "</body>") if shown else str(body)
+
+
+def _whole(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved state with its binary traits in place, as ``{"base64": …}``, which the host reads."""
+    state = copy.deepcopy(model.get("state", {}))
+    for buffer in model.get("buffers", ()):
+        *path, last = buffer["path"]
+        place: Any = state
+        for step in path:
+            place = place[step]
+        place[last] = {"base64": buffer["data"]}
+    return dict(state)
 
 
 def _mount(model: str, twin: str) -> str:

@@ -211,7 +211,7 @@ def _spoken(trace: Trace, one: Routing, tint: NDArray[np.float64]) -> str:
 
 def _token(text: str, piece: str, kind: str, ids: NDArray[Any], tint: float) -> str:
     experts = ", ".join(str(expert) for expert in ids.tolist())
-    if kind == "special":
+    if kind == "special" and not text:
         return f'<bdi dir="ltr" title="experts {experts}" style="{_CHIP}">{escape(visible(piece))}</bdi>'
     if not text:
         return ""
@@ -300,7 +300,7 @@ def _busiest(trace: Trace, one: Routing) -> Markup:
 def _label(trace: Trace, token: int) -> str:
     """Return what a token is called where it stands alone."""
     text = str(trace.tokens.texts[token])
-    if trace.tokens.modalities[token] == "special" or not text:
+    if not text:
         return visible(str(trace.tokens.pieces[token]))
     return visible(text).replace("\n", "⏎").replace(" ", "␣")
 

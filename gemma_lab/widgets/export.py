@@ -1,8 +1,8 @@
 """One self-contained HTML file of a widget: its program, its state and its static twin, nothing else.
 
-The page forbids itself to load, send or evaluate anything: its Content-Security-Policy allows its own script by
-hash, and nothing from elsewhere. So it opens from disk, from an attachment or behind a strict server alike. There
-is no kernel behind it: what the widget would ask of Python stays unasked, and the buttons for it are not shown.
+The page forbids itself to load, send or evaluate anything: its Content-Security-Policy allows its own script
+by hash, and nothing from elsewhere. So it opens from disk, from an attachment or behind a strict server.
+There is no kernel behind it: what the widget would ask of Python stays unasked, its buttons are not shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import LabError
 from .base import module
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -38,13 +38,22 @@ body {{ margin: 0; padding: 24px clamp(8px, 3vw, 40px); font-family: system-ui, 
 <body>
 <main id="gemma-lab-widget">{twin}</main>
 <script type="application/json" id="gemma-lab-state">{state}</script>
+{parts}
 <script type="module">{script}</script>
 </body>
 </html>
 """
 
 
-def page(state: Mapping[str, Any], *, title: str, twin: str, program: str, style: str) -> str:
+def page(
+    state: Mapping[str, Any],
+    *,
+    title: str,
+    twin: str,
+    program: str,
+    style: str,
+    parts: Sequence[bytes] = (),
+) -> str:
     """Return a widget as one HTML document.
 
     Parameters
@@ -59,6 +68,9 @@ def page(state: Mapping[str, Any], *, title: str, twin: str, program: str, style
         ES module of ``static/`` that draws the element ``gemma-lab-widget`` from the state.
     style
         CSS.
+    parts
+        Large pieces of data that the program reads one by one when it needs them, from the elements
+        ``gemma-lab-part-0``, ``gemma-lab-part-1``, ….
     """
     script = "\n" + module(program)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -67,15 +79,23 @@ def page(state: Mapping[str, Any], *, title: str, twin: str, program: str, style
         "base-uri 'none'; form-action 'none'"
     )
     data = json.dumps(_portable(state), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    pieces = "\n".join(
+        f'<script type="application/octet-stream" id="gemma-lab-part-{number}">{_base64(part)}</script>'
+        for number, part in enumerate(parts)
+    )
     return _PAGE.format(
-        policy=escape(policy), title=escape(title), twin=twin, state=data, script=script, style=style
+        policy=escape(policy),
+        title=escape(title),
+        twin=twin,
+        state=data,
+        parts=pieces,
+        script=script,
+        style=style,
     )
 
 
-def write_page(
-    path: str | Path, state: Mapping[str, Any], *, title: str, twin: str, program: str, style: str
-) -> Path:
-    """Write `page` to `path` and return it.
+def write_page(path: str | Path, state: Mapping[str, Any], **content: Any) -> Path:
+    """Write `page` of a state to `path` and return the path; `content` is what `page` takes.
 
     Raises
     ------
@@ -87,17 +107,20 @@ def write_page(
         raise LabError(
             f"The folder {target.parent} does not exist.", hint="Create it, or write somewhere else."
         )
-    text = page(state, title=title, twin=twin, program=program, style=style)
-    target.write_text(text, encoding="utf-8")
+    target.write_text(page(state, **content), encoding="utf-8")
     return target
 
 
 def _portable(value: Any) -> Any:
     """Return `value` with bytes as ``{"base64": …}``, which the page turns back."""
     if isinstance(value, bytes | memoryview):
-        return {"base64": base64.b64encode(value).decode("ascii")}
+        return {"base64": _base64(value)}
     if isinstance(value, dict):
         return {key: _portable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_portable(each) for each in value]
     return value
+
+
+def _base64(data: bytes | memoryview) -> str:
+    return base64.b64encode(data).decode("ascii")

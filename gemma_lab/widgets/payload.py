@@ -1,9 +1,9 @@
 """How a trace goes to the browser: a few binary buffers of plain little-endian arrays.
 
 A buffer is a 32-bit length, a JSON header and the arrays, each at a multiple of eight bytes;
-``static/unpack.js`` reads it. One token costs 24 bytes a layer at top-8 of up to 256 experts: eight ids, eight shares of
-twelve bits, entropy and experts' share of sixteen bits. What is drawn is therefore exact to 1/4095 of the
-token's total weight, which is also what a compact `Routing` keeps.
+``static/unpack.js`` reads it. One token costs 24 bytes a layer at top-8 of up to 256 experts: eight ids,
+eight shares of twelve bits, entropy and experts' share of sixteen bits. What is drawn is therefore exact to
+1/4095 of the token's total weight, which is also what a compact `Routing` keeps.
 """
 
 from __future__ import annotations
@@ -88,17 +88,13 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
     """
     here = slice(start, None)
     texts = [str(text) for text in tokens.texts[here]]
-    modalities = tokens.modalities[here]
-    labels = [
-        str(piece) if not text or kind == "special" else ""
-        for text, piece, kind in zip(texts, tokens.pieces[here], modalities, strict=True)
-    ]
+    labels = ["" if text else str(piece) for text, piece in zip(texts, tokens.pieces[here], strict=True)]
     scripts = sorted({str(script) for script in tokens.scripts[here]})
     placed = np.flatnonzero(np.asarray(tokens.mediums[here]) >= 0)
     arrays: dict[str, NDArray[Any]] = {
         **_strings("text", texts),
         **_strings("label", labels),
-        "modality": _codes(modalities, _MODALITIES),
+        "modality": _codes(tokens.modalities[here], _MODALITIES),
         "role": _codes(tokens.roles[here], _ROLES),
         "script": _codes(tokens.scripts[here], scripts),
         "direction": _codes(tokens.directions[here], _DIRECTIONS),
@@ -141,7 +137,7 @@ def layer_buffer(routing: Routing, rows: Sequence[int], *, start: int = 0) -> by
 
 
 def load_buffer(routing: Routing) -> bytes:
-    """Return the tokens that each expert of each layer served, and the per-expert scales, ``[layers, experts]``."""
+    """Return how many tokens each expert served, and its scale, both ``[layers, experts]``."""
     counts = np.stack(
         [np.bincount(np.asarray(ids).reshape(-1), minlength=routing.experts) for ids in routing.ids]
     )

@@ -55,8 +55,8 @@ class RoutingExplorer(LabWidget):
 
     Notes
     -----
-    Pointing at a token shows its experts, pointing at an expert its tokens everywhere in the text. In the heat
-    map the arrow keys walk along tokens and their experts, Page Up and Page Down along layers.
+    Pointing at a token shows its experts, pointing at an expert its tokens everywhere in the text. In the
+    heat map the arrow keys walk along tokens and their experts, Page Up and Page Down along layers.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class RoutingExplorer(LabWidget):
             "facts": self.facts,
             "table": self.table,
             "loads": self.loads,
-            "routes": layer_buffer(self.routing, range(len(self.routing.layers))),
+            "routes": layer_buffer(self.routing, [self.routing.layers.index(self.layer)]),
             "pictures": self.pictures,
             "layer": self.layer,
             "selected_tokens": self.selected_tokens,
@@ -148,7 +148,13 @@ class RoutingExplorer(LabWidget):
         }
         html, _ = self._twin()
         return write_page(
-            path, state, title=f"Routing: {self.facts['name']}", twin=html, program="page.js", style=self._css
+            path,
+            {**state, "facts": {**self.facts, "hold": True}},
+            title=f"Routing: {self.facts['name']}",
+            twin=html,
+            program="page.js",
+            style=self._css,
+            parts=[layer_buffer(self.routing, [row]) for row in range(len(self.routing.layers))],
         )
 
     # ── what is shown ──────────────────────────────────────────────────────────────────────────────────

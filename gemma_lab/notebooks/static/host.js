@@ -56,7 +56,13 @@ function addStyle(css) {
   document.head.append(style);
 }
 
-const models = JSON.parse(document.getElementById("gemma-lab-models").textContent);
+/** Binary traits stand in the page as base64; a widget expects a DataView, as a kernel sends it. */
+function revive(_, value) {
+  if (typeof value?.base64 !== "string") return value;
+  return new DataView(Uint8Array.from(atob(value.base64), (sign) => sign.charCodeAt(0)).buffer);
+}
+
+const models = JSON.parse(document.getElementById("gemma-lab-models").textContent, revive);
 const styles = new Set();
 for (const place of document.querySelectorAll(".gemma-lab-live")) {
   const state = models[place.dataset.model];

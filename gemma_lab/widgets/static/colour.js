@@ -31,6 +31,7 @@ export class Ramp {
     this.theme = theme;
     const point = theme === "dark" ? (share) => viridis(0.25 + 0.75 * share) : onPaper;
     this.rgb = Array.from({ length: STEPS }, (_, step) => point(step / (STEPS - 1)));
+    this.packed = Uint32Array.from(this.rgb, ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0); // as ImageData lies in memory
     this.css = this.rgb.map(([red, green, blue]) => `rgb(${red} ${green} ${blue})`);
     this.ink = this.rgb.map(([red, green, blue]) => (0.3 * red + 0.59 * green + 0.11 * blue > 128 ? AMOUNT_TEXT_LIGHT : AMOUNT_TEXT_DARK));
   }

@@ -161,9 +161,9 @@ export class Flow {
   /** A token's span; one that only begins a character has none, the token that completes it shows it. */
   span(token) {
     const { store } = this;
-    if (store.name("modality", token) === "special") return this.chip(token, store.label(token));
-    if (!store.texts[token]) return null;
-    return appendText(h("span", { class: "gl-tok", "data-t": token }), store.texts[token]);
+    const special = store.name("modality", token) === "special";
+    if (store.texts[token]) return appendText(h("span", { class: special ? "gl-tok gl-format" : "gl-tok", "data-t": token }), store.texts[token]);
+    return special ? this.chip(token, store.label(token)) : null;
   }
 
   chip(token, label) {
@@ -172,7 +172,9 @@ export class Flow {
 
   tint(what) {
     for (const drawn of this.drawn.values()) this.paint(drawn, what);
-    if (what.has("hover") && this.scene.token >= 0 && !this.inside) this.follow();
+    clearTimeout(this.waiting);
+    // Only once the pointer rests: a text that jumps about cannot be read.
+    if (this.scene.token >= 0 && !this.inside) this.waiting = setTimeout(() => this.follow(), 120);
   }
 
   paint(drawn, what) {

@@ -95,7 +95,7 @@ export class Heat {
   /** The text of a token beside its row, against the heat, in its own direction; then its kind as a stripe. */
   label(paint, token, y) {
     const { scene, store } = this;
-    const special = store.labels[token] !== "";
+    const special = store.name("modality", token) !== "text";
     paint.direction = store.name("direction", token) === "rtl" ? "rtl" : "ltr";
     paint.textAlign = "right";
     paint.fillStyle = special ? scene.inks.muted : scene.inks.text;

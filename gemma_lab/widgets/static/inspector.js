@@ -1,7 +1,6 @@
 // What is under the pointer, in numbers: a token and its experts, an expert and its tokens.
 import { h } from "./base.js";
 import { percentage } from "./overview.js";
-import { alone } from "./store.js";
 
 const STRONGEST = 7;
 const KEYS = [["↑ ↓", "tokens"], ["← →", "a token’s experts"], ["PgUp PgDn", "layers"], ["Enter", "select token"], ["Space", "select expert"], ["Esc", "let go"]];
@@ -158,7 +157,7 @@ export class ExpertCard {
     const step = this.scene.ramp.step(this.scene.share(weight));
     const mark = h("i", {});
     mark.style.backgroundColor = this.scene.ramp.css[step];
-    const node = h("button", { type: "button", class: "gl-strong", tabindex: -1, title: `token ${token}, weight ${weight.toFixed(3)}` }, mark, h("bdi", { dir: "auto" }, alone(this.store.label(token)).slice(0, 24)));
+    const node = h("button", { type: "button", class: "gl-strong", tabindex: -1, title: `token ${token}, weight ${weight.toFixed(3)}` }, mark, h("bdi", { dir: "auto" }, this.store.label(token).slice(0, 24)));
     node.addEventListener("click", () => this.scene.reveal(token));
     return node;
   }

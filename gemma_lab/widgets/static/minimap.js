@@ -33,9 +33,9 @@ export class Minimap {
       }
     }
     const image = new ImageData(across, down);
-    pooled.forEach((weight, pixel) => {
-      if (weight) image.data.set([...scene.ramp.rgb[scene.ramp.step(scene.share(weight))], 255], 4 * pixel);
-    });
+    const pixels = new Uint32Array(image.data.buffer);
+    const scale = 1 / scene.store.facts.heaviest;
+    for (let pixel = 0; pixel < pooled.length; pixel++) if (pooled[pixel]) pixels[pixel] = scene.ramp.packed[scene.ramp.step(pooled[pixel] * scale)];
     const sheet = h("canvas", { width: across, height: down });
     sheet.getContext("2d").putImageData(image, 0, 0);
     paint.imageSmoothingEnabled = false;

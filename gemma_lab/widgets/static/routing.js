@@ -37,7 +37,7 @@ class Explorer {
     this.load();
     scene.row = Math.max(0, store.facts.layers.indexOf(model.get("layer")));
     [scene.tokens, scene.experts] = [new Set(model.get("selected_tokens")), new Set(model.get("selected_experts"))];
-    this.prefetch();
+    this.gather();
   }
 
   build(scene, model) {
@@ -93,7 +93,7 @@ class Explorer {
   }
 
   /** This layer first, its neighbours next, then whatever is left when everything may be held here. */
-  prefetch() {
+  gather() {
     const { scene, store } = this;
     scene.want([scene.row]);
     const rows = store.facts.layers.map((_, row) => row);

@@ -20,7 +20,7 @@ const NAMES = { "\n": "⏎", "\t": "⇥", "\r": "␍" };
 /** A token's text where it stands alone: spaces and line breaks seen, controls by their code. */
 export function alone(text) {
   const seen = text.replace(ACTING, (sign) => NAMES[sign] ?? `U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
-  return seen.replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length)) || "∅";
+  return seen.replaceAll("▁", "␣").replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length)) || "∅";
 }
 
 export class Store {
@@ -92,7 +92,7 @@ export class Store {
 
   /** What a token is called where it stands alone. */
   label(token) {
-    return this.labels[token] || alone(this.texts[token]);
+    return alone(this.labels[token] || this.texts[token]);
   }
 
   has(row) {

@@ -1,0 +1,115 @@
+"""The routing explorer in Chromium at 1,000 and 10,000 tokens of 30 layers of 128 experts.
+
+The page is the saved file, so its time includes what a notebook does not do: reading the trace as base64.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+from routed import long_trace
+
+from gemma_lab.widgets.routing import RoutingExplorer
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+#: Waits until the widget is drawn, points at a place, and returns when its read-out stands there, in ms.
+FIRST = """async () => {
+  const drawn = () => document.querySelector(".gl-routing [data-testid=heat]")?.clientHeight;
+  while (!drawn()) await new Promise((done) => setTimeout(done, 4));
+  const heat = document.querySelector("[data-testid=heat]");
+  const box = heat.getBoundingClientRect();
+  const read = () => document.querySelector("[data-testid=token]").innerText;
+  while (!/token 5 /.test(read())) {
+    const place = { clientX: box.left + 300, clientY: box.top + 5.5 * 18 };
+    heat.dispatchEvent(new PointerEvent("pointermove", { ...place, bubbles: true }));
+    await new Promise((done) => setTimeout(done, 4));
+  }
+  return performance.now();
+}"""
+
+#: Moves the pointer over tokens and experts far apart; each move's script, style, layout and drawing, in ms.
+HOVER = """async () => {
+  const heat = document.querySelector("[data-testid=heat]");
+  const over = document.querySelectorAll(".gl-heat > canvas")[1];
+  const read = document.querySelector("[data-testid=token]");
+  const box = heat.getBoundingClientRect();
+  const times = [];
+  for (let step = 0; step < 300; step++) {
+    if (step % 30 === 0) heat.scrollTop = (heat.scrollHeight * step) / 300;
+    await new Promise((done) => requestAnimationFrame(done));
+    const [x, y] = [120 + ((step * 37) % (box.width - 190)), (step * 53) % box.height];
+    const place = { clientX: box.left + x, clientY: box.top + y };
+    const start = performance.now();
+    heat.dispatchEvent(new PointerEvent("pointermove", { ...place, bubbles: true }));
+    read.getBoundingClientRect();
+    over.getContext("2d").getImageData(0, 0, 1, 1);
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  return [times[150], times[285], times[299]];
+}"""
+
+#: The same for the layers: every change of layer, in ms.
+SCRUB = """async () => {
+  const slider = document.querySelector("[data-testid=layer]");
+  const base = document.querySelector(".gl-heat > canvas");
+  const times = [];
+  for (let row = 0; row < 30; row++) {
+    await new Promise((done) => requestAnimationFrame(done));
+    const start = performance.now();
+    slider.value = row;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    base.getContext("2d").getImageData(0, 0, 1, 1);
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  return [times[15], times[28]];
+}"""
+
+NODES = """() => {
+  const walker = document.createTreeWalker(document.querySelector(".gl-routing"), NodeFilter.SHOW_ALL);
+  let count = 1;
+  while (walker.nextNode()) count += 1;
+  return count;
+}"""
+
+
+def chromium() -> str:
+    found = os.environ.get("GEMMA_LAB_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        pytest.fail("No Chromium was found; GEMMA_LAB_CHROMIUM=/path/to/chrome points to one.", pytrace=False)
+    return found
+
+
+@pytest.mark.parametrize("tokens", [1_000, 10_000])
+def test_pointing_at_a_token_of_a_long_trace(tokens: int, tmp_path: Path) -> None:
+    explorer = RoutingExplorer(long_trace(tokens))
+    saved = explorer.to_html(tmp_path / "explorer.html")
+    sent = sum(len(buffer) for buffer in (explorer.table, explorer.loads, explorer.routes))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1180, "height": 1000})
+        page.goto(saved.as_uri(), wait_until="commit")
+        first = page.evaluate(FIRST)
+        median, p95, worst = page.evaluate(HOVER)
+        layer, layer95 = page.evaluate(SCRUB)
+        nodes = page.evaluate(NODES)
+        page.locator("[data-testid=flow]").evaluate("e => { e.scrollTop = e.scrollHeight / 2; }")
+        page.wait_for_timeout(100)
+        nodes = max(nodes, page.evaluate(NODES))
+        browser.close()
+    sys.stdout.write(
+        f"\n{tokens:,} tokens × 30 layers × 128 experts: page opened → first read-out {first:.0f} ms; "
+        f"hover median {median:.1f}, p95 {p95:.1f}, worst {worst:.1f} ms; change of layer {layer:.1f}, "
+        f"p95 {layer95:.1f} ms; {nodes:,} DOM nodes; saved page {saved.stat().st_size / 1e6:.1f} MB; "
+        f"first message to a live view {sent / 1e6:.2f} MB; twin {len(explorer._twin()[0]) / 1e3:.0f} kB\n"
+    )
+    assert first < 1000
+    assert p95 < 16
+    assert nodes < 2000
