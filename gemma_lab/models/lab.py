@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
+    from ..trace.dispatch import Precision
+    from ..trace.editing import Editing
+    from ..trace.edits import Edit
+    from ..trace.trace import Trace
     from .reply import Reply
     from .sampling import Sampling
     from .stream import Stream
@@ -209,6 +213,83 @@ class Lab:
         facts["context"] = f"{self.context:,} tokens"
         facts["placement"] = f"{str(self.dtype).removeprefix('torch.')} on {self._where()}"
         return facts
+
+    def trace(
+        self,
+        prompt: str | list[dict[str, Any]],
+        *,
+        images: Iterable[Any] = (),
+        system: str | None = None,
+        after: Reply | None = None,
+        thinking: bool = False,
+        generate: int = 0,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        alternatives: int = 5,
+        precision: Precision = "compact",
+        edit: Edit | None = None,
+    ) -> Trace:
+        """Run the model on a prompt, and on an answer of its own, and return what it did.
+
+        Logits and generated tokens are those of a run without tracing, bit for bit.
+
+        Parameters
+        ----------
+        prompt, images, system, after, thinking
+            As for `chat`.
+        generate
+            Tokens to generate at most; 0 reads the prompt alone.
+        temperature, top_p, top_k, seed
+            How they are drawn; greedily by default.
+        alternatives
+            How many of the likeliest tokens to keep at each generated position.
+        precision
+            ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
+        edit
+            A change of the routing to apply meanwhile, on top of those that are active (`edit`).
+
+        Returns
+        -------
+        Trace
+            One row a token that the model read. The token that was chosen last was not read: it is in
+            ``trace.generation`` only.
+
+        Raises
+        ------
+        BadTrace
+            If what a router says and what its experts are given disagree.
+        ContextFull, BadPrompt, BadMedia, DoesNotFit
+            As for `chat`.
+        """
+        from ..trace.run import trace
+
+        return trace(
+            self, prompt, images=images, system=system, after=after, thinking=thinking, generate=generate,
+            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
+            precision=precision, edit=edit,
+        )  # fmt: skip
+
+    def edit(self, edit: Edit | None = None, **changes: Any) -> Editing:
+        """Return a context in which the routing is changed: ``with lab.edit(ablate_experts={4: [17]}):``.
+
+        Parameters
+        ----------
+        edit
+            An `Edit`.
+        **changes
+            Or its fields: ``ablate_experts``, ``boost_experts``, ``force_experts``; merged with `edit`.
+
+        Raises
+        ------
+        BadEdit
+            If a layer or an expert does not exist.
+        """
+        from ..trace.editing import Editing
+        from ..trace.edits import Edit
+
+        return Editing(self, (edit or Edit()) | Edit(**changes))
 
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True

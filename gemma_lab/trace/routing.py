@@ -15,6 +15,8 @@ from .recorder import Pass
 from .routers import EDITED, Dispatch, Router, has_experts, routers
 from .spool import Spool
 
+#: What the experts modules of transformers call their second and third argument.
+_IDS, _WEIGHTS = ("top_k_index", "selected_experts"), ("top_k_weights", "routing_weights")
 _ABOUT = 2e-2  # bf16 weights keep three digits
 
 
@@ -126,12 +128,7 @@ class RoutingProbe:
         router = self.routers[place]
 
         def hook(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            ids = kwargs.get(
-                "top_k_index", kwargs.get("selected_experts", args[1] if len(args) > 1 else None)
-            )
-            weights = kwargs.get(
-                "top_k_weights", kwargs.get("routing_weights", args[2] if len(args) > 2 else None)
-            )
+            ids, weights = _argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs)
             said = self._seen.get(place)
             if said is None or not (_same(ids, said["ids"]) and _same(weights, said["weights"])):
                 raise BadTrace(
@@ -192,6 +189,12 @@ def _check(router: Router, said: Dispatch, *, edited: bool) -> None:
             f"The router of layer {router.layer} did not choose its {router.top_k} likeliest experts.",
             hint="Something edits its choice; detach it, or edit with lab.edit().",
         )
+
+
+def _argument(names: tuple[str, ...], place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if len(args) > place:
+        return args[place]
+    return next((kwargs[name] for name in names if name in kwargs), None)
 
 
 def _same(given: Any, said: torch.Tensor) -> bool:
