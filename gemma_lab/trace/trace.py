@@ -104,7 +104,8 @@ class Trace:
             parts.append(f"{len(self.routing.layers)} MoE layers")
         if self.generation is not None:
             parts.append(f"{len(self.generation):,} generated")
-        return f"Trace({self.meta.get('model', 'model')}: {', '.join(parts)})"
+        model = " ".join(str(self.meta.get("model", "model")).split())  # a repr is one line
+        return f"Trace({model}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:
         from ..view.trace import trace_html

@@ -50,16 +50,35 @@ def tokens_html(tokens: TokenTable) -> Markup:
     -------
     Markup
     """
-    shown = tokens.select(slice(0, _MOST))
-    blocks = "".join(_block(shown, role, runs) for role, runs in _turns(shown.runs()))
-    left = len(tokens) - len(shown)
-    notes: list[object] = [_legend()]
-    notes += [f"{left:,} more tokens are not shown."] if left else []
     return Markup(
         f'<div role="group" aria-label="{escape(_name(tokens))}" style="margin:.5em 0">'
-        f'<div style="font-weight:600">{escape(_name(tokens))}</div>{blocks}{footnotes(notes)}'
+        f'<div style="font-weight:600">{escape(_name(tokens))}</div>{text_html(tokens)}'
         f"<details><summary>Tokens one by one</summary>{_rows(tokens)}</details></div>"
     )
+
+
+def text_html(tokens: TokenTable, *, most: int = _MOST) -> Markup:
+    """Return the text alone, cut into its tokens, with a legend.
+
+    Parameters
+    ----------
+    tokens
+        The tokens.
+    most
+        How many of them to draw. A run of soft tokens is drawn whole or not at all.
+    """
+    stop = min(most, len(tokens))
+    while (
+        0 < stop < len(tokens)
+        and tokens.modalities[stop] in _SIGNS
+        and (tokens.modalities[stop] == tokens.modalities[stop - 1])
+    ):
+        stop += 1
+    shown, left = tokens.select(slice(0, stop)), len(tokens) - stop
+    blocks = "".join(_block(shown, role, runs) for role, runs in _turns(shown.runs()))
+    notes: list[object] = [_legend()]
+    notes += [f"{left:,} more tokens are not shown."] if left else []
+    return Markup(f"{blocks}{footnotes(notes)}")
 
 
 def _turns(runs: list[Run]) -> list[tuple[str, list[Run]]]:
