@@ -6,14 +6,14 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import BadTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -65,6 +65,37 @@ class Videos:
     frames: Sequence[int] = ()
     sizes: Sequence[tuple[int, int]] = ()
     seconds: Sequence[Sequence[float]] = ()
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, Any], *, said: Videos | None = None) -> Videos | None:
+        """Return what a processor's outputs say of the videos, after what a caller said.
+
+        Parameters
+        ----------
+        outputs
+            ``video_position_ids``, ``num_frames_per_video`` and, with ``return_metadata=True``,
+            ``video_metadata``.
+        said
+            Goes before what the outputs say.
+        """
+        grid = outputs.get("video_position_ids")
+        if grid is None:
+            return said
+        said = said or cls()
+        counts = np.asarray(outputs.get("num_frames_per_video", ()), dtype=int).reshape(-1).tolist()
+        known = outputs.get("video_metadata") or ()
+        sizes = [(row["width"], row["height"]) for row in known if row["width"] and row["height"]]
+        seconds = [
+            [index / row["fps"] for index in row["frames_indices"]]
+            for row in known
+            if row["fps"] and row["frames_indices"] is not None
+        ]
+        return cls(
+            np.asarray(grid),
+            said.frames or counts,
+            said.sizes or (sizes if len(sizes) == len(known) else ()),
+            said.seconds or (seconds if len(seconds) == len(known) else ()),
+        )
 
 
 @dataclass(frozen=True)

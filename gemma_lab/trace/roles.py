@@ -82,17 +82,16 @@ def read_roles(
     openers, closers = _delimiters(pieces)
     state = _State()
     written = len(ids) if prompt_length is None else prompt_length
-    for place, index in enumerate(ids):
+    for index in ids:
         if index in openers or index in closers:
-            _control(state, place, openers.get(index), closers.get(index))
+            _control(state, openers.get(index), closers.get(index))
         elif pieces.is_special(index):
             _end_header(state)
             _put(state, scaffold=True)
         else:
             _say(state, index, pieces)
-        if place >= written and not state.roles[place]:
-            state.roles[place] = "model"
     _end_header(state)
+    state.roles[written:] = [role or "model" for role in state.roles[written:]]
     return state.roles, state.scaffold
 
 
@@ -114,14 +113,14 @@ def _put(state: _State, *, scaffold: bool) -> None:
     state.closed = False
 
 
-def _control(state: _State, place: int, opens: str | None, closes: str | None) -> None:
+def _control(state: _State, opens: str | None, closes: str | None) -> None:
     _end_header(state)
     if opens == "turn":
         state.speaker = state.inside = state.around = ""
-        state.header = _Header("turn", place)
+        state.header = _Header("turn", len(state.roles))
     elif opens == "channel" and state.inside != "tool":
         state.inside = "thought"
-        state.header = _Header("channel", place)
+        state.header = _Header("channel", len(state.roles))
     elif opens in _TOOLS:
         if state.inside != "tool":
             state.around = state.inside

@@ -23,6 +23,9 @@ _CODES = """
 COMMON = "Zyyy"
 """What digits, punctuation, spaces and most emoji are: common to all scripts."""
 
+DIRECTIONS = ("ltr", "rtl", "neutral")
+"""Which way a text can run."""
+
 
 def script(text: str) -> str:
     r"""Return the ISO 15924 code of the first character that has a script of its own, else ``"Zyyy"``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy as np
 from ..errors import BadTrace
 from ..models.pieces import Pieces
 from .clusters import cluster
+from .columns import contradiction, read_columns, strings, write_columns
+from .lookup import MODALITIES, SOFT, look_up
 from .places import AUDIO_MS, Pictures, Videos, locate, runs_of
-from .roles import ROLES, read_roles
+from .roles import read_roles
 from .scripts import direction, script
 
 if TYPE_CHECKING:
@@ -21,27 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
     from pyarrow import Table
-
-MODALITIES = ("text", "image", "video", "audio", "special")
-"""What a token can be of. ``"special"``: control tokens and the words of the chat format itself."""
-
-SOFT = ("image", "video", "audio")
-"""The modalities whose tokens stand for a piece of a medium."""
-
-DIRECTIONS = ("ltr", "rtl", "neutral")
-
-#: column -> (attribute, column of that attribute, Arrow type)
-_COLUMNS = {
-    "id": ("ids", None, "int32"), "piece": ("pieces", None, "string"), "text": ("texts", None, "string"),
-    "start": ("starts", None, "int32"), "end": ("ends", None, "int32"),
-    "cluster": ("clusters", None, "int32"), "role": ("roles", None, "string"),
-    "modality": ("modalities", None, "string"), "medium": ("mediums", None, "int16"),
-    "x0": ("boxes", 0, "int32"), "y0": ("boxes", 1, "int32"), "x1": ("boxes", 2, "int32"),
-    "y1": ("boxes", 3, "int32"), "t0_ms": ("times", 0, "int32"), "t1_ms": ("times", 1, "int32"),
-    "frame": ("frames", None, "int16"), "script": ("scripts", None, "string"),
-    "direction": ("directions", None, "string"), "generated": ("generated", None, "bool"),
-}  # fmt: skip
-_ALLOWED = {"role": ROLES, "modality": MODALITIES, "direction": DIRECTIONS}
 
 
 @dataclass(frozen=True)
@@ -130,7 +112,7 @@ class TokenTable:
         *,
         processor: Any,
         prompt_length: int | None = None,
-        inputs: Mapping[str, ArrayLike] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         images: Iterable[Image] = (),
         videos: Videos | None = None,
     ) -> TokenTable:
@@ -146,11 +128,12 @@ class TokenTable:
             How many of `ids` are the prompt; all by default.
         inputs
             The processor's outputs as numpy arrays: of these ``image_position_ids``, ``video_position_ids``,
-            ``num_frames_per_video`` and ``input_features`` are read.
+            ``num_frames_per_video``, ``input_features`` and, if there (``return_metadata=True``),
+            ``video_metadata`` are read.
         images
             The original pictures, whose pixels the boxes are in.
         videos
-            What the processor's outputs do not say of videos: frame size and exact timestamps.
+            What `inputs` does not say of videos: frame size, exact timestamps.
 
         Raises
         ------
@@ -166,7 +149,7 @@ class TokenTable:
             prompt_length=prompt_length,
             image_position_ids=None if grid is None else np.asarray(grid),
             image_sizes=[image.size for image in images],
-            videos=_videos(given, videos),
+            videos=Videos.of(given, said=videos),
             sounds=None if sounds is None else len(np.asarray(sounds)),
             audio_ms=float(getattr(processor, "audio_ms_per_token", AUDIO_MS)),
         )
@@ -220,9 +203,9 @@ class TokenTable:
         listed = numbers.tolist()
         pieces = Pieces(tokenizer)
         roles, scaffold = read_roles(listed, pieces=pieces, prompt_length=length)
-        data, kinds, names = _known(listed, tokenizer, pieces)
-        modalities = _column(kinds)
-        texts, clusters = cluster(data)
+        known = look_up(listed, tokenizer=tokenizer, pieces=pieces)
+        modalities = strings(known.modalities)
+        texts, clusters = cluster(known.data)
         places = locate(
             modalities,
             texts,
@@ -235,17 +218,17 @@ class TokenTable:
         scripts, directions = _writing(texts, clusters)
         return cls(
             numbers,
-            _column(names),
-            _column(texts),
+            strings(known.written),
+            strings(texts),
             clusters,
-            _column(roles),
+            strings(roles),
             modalities,
             places.mediums,
             places.boxes,
             places.times,
             places.frames,
-            _column(scripts),
-            _column(directions),
+            strings(scripts),
+            strings(directions),
             np.arange(len(numbers)) >= length,
         )
 
@@ -281,13 +264,11 @@ class TokenTable:
 
     @cached_property
     def _spans(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        after = np.cumsum([len(text) for text in self.texts], dtype=np.int32)
-        before = np.concatenate([[0], after[:-1]]).astype(np.int32) if len(self) else after
+        edges = np.concatenate([[0], np.cumsum([len(text) for text in self.texts])]).astype(np.int32)
         opens = self._opens
-        firsts = np.flatnonzero(opens)
-        lasts = np.append(firsts[1:], len(self)) - 1
+        firsts = np.append(np.flatnonzero(opens), len(self))
         group = np.cumsum(opens) - 1
-        return before[firsts][group], after[lasts][group]
+        return edges[firsts[group]], edges[firsts[group + 1]]
 
     @property
     def _opens(self) -> NDArray[np.bool_]:
@@ -306,8 +287,9 @@ class TokenTable:
         for kind in SOFT:
             for start, stop in runs_of(self.modalities == kind):
                 edges[start + 1 : stop] = False
-        firsts = np.flatnonzero(edges).tolist()
-        return [self._run(start, stop) for start, stop in zip(firsts, [*firsts[1:], len(self)], strict=True)]
+        return [
+            self._run(start, stop) for start, stop in pairwise([*np.flatnonzero(edges).tolist(), len(self)])
+        ]
 
     def _run(self, start: int, stop: int) -> Run:
         kind = str(self.modalities[start])
@@ -338,14 +320,8 @@ class TokenTable:
         )
 
     def to_arrow(self) -> Table:
-        """Return the table as a ``pyarrow.Table``, one column a property (see `_COLUMNS`)."""
-        import pyarrow as pa
-
-        columns = {}
-        for name, (attribute, part, kind) in _COLUMNS.items():
-            values = getattr(self, attribute)
-            columns[name] = pa.array(values if part is None else values[:, part], type=kind)
-        return pa.table(columns)
+        """Return the table as a ``pyarrow.Table``: one column each, a box as x0, y0, x1, y1."""
+        return write_columns(self)
 
     @classmethod
     def from_arrow(cls, table: Table) -> TokenTable:
@@ -356,47 +332,12 @@ class TokenTable:
         BadTrace
             If a column is missing or of another type, or what the columns say contradicts itself.
         """
-        values: dict[str, Any] = {}
-        for name, (attribute, part, kind) in _COLUMNS.items():
-            column = _checked(table, name, kind)
-            if part is None:
-                values[attribute] = column
-            else:
-                values.setdefault(attribute, []).append(column)
+        values = read_columns(table)
         starts, ends = values.pop("starts"), values.pop("ends")
-        values |= {name: np.stack(values[name], axis=-1) for name in ("boxes", "times")}
         read = cls(**values)
         if not (np.array_equal(read.starts, starts) and np.array_equal(read.ends, ends)):
-            raise _contradiction("start and end are not the spans of the clusters' texts")
+            raise contradiction("start and end are not the spans of the clusters' texts")
         return read
-
-
-def _column(values: Sequence[str]) -> NDArray[np.object_]:
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
-
-
-def _known(
-    ids: Sequence[int], tokenizer: Any, pieces: Pieces
-) -> tuple[list[bytes | None], list[str], list[str]]:
-    """Look every id up once: its bytes (None for control and soft tokens), its modality, its piece."""
-    soft = {pieces.find(f"<|{kind}|>"): kind for kind in SOFT}
-    table: dict[int, tuple[bytes | None, str, str]] = {}
-    for index in set(ids):
-        special = pieces.is_special(index)
-        kind = soft.get(index, "special" if special else "text")
-        data = None if special or kind != "text" else pieces.bytes(index)
-        table[index] = (data, kind, _written(index, tokenizer, pieces))
-    rows = [table[index] for index in ids]
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-
-
-def _written(index: int, tokenizer: Any, pieces: Pieces) -> str:
-    piece = tokenizer.convert_ids_to_tokens(index)
-    if piece is None:  # a padding row of the embedding
-        return pieces.name(index)
-    return str(piece).replace("\ufffd", "\\ufffd").encode(errors="backslashreplace").decode()
 
 
 def _writing(texts: Sequence[str], clusters: NDArray[np.int32]) -> tuple[list[str], list[str]]:
@@ -407,37 +348,3 @@ def _writing(texts: Sequence[str], clusters: NDArray[np.int32]) -> tuple[list[st
         whole[group] += text
     seen = {text: (script(text), direction(text)) for text in set(whole)}
     return [seen[whole[group]][0] for group in groups], [seen[whole[group]][1] for group in groups]
-
-
-def _videos(inputs: Mapping[str, ArrayLike], said: Videos | None) -> Videos | None:
-    grid = inputs.get("video_position_ids")
-    if grid is None:
-        return said
-    counts = np.asarray(inputs.get("num_frames_per_video", ()), dtype=int).reshape(-1).tolist()
-    said = said or Videos()
-    return Videos(np.asarray(grid), said.frames or counts, said.sizes, said.seconds)
-
-
-def _checked(table: Table, name: str, kind: str) -> NDArray[Any]:
-    if name not in table.column_names:
-        raise BadTrace(f"The token table has no column {name!r}.", hint=f"It needs: {', '.join(_COLUMNS)}.")
-    column = table.column(name)
-    if str(column.type) != kind:
-        raise BadTrace(
-            f"Column {name!r} of the token table is {column.type}; it must be {kind}.",
-            hint="Read the file with gemma_lab.open_trace, or save the trace again.",
-        )
-    if column.null_count:
-        raise _contradiction(f"column {name!r} has {column.null_count:,} empty cells")
-    values: NDArray[Any] = _column(column.to_pylist()) if kind == "string" else column.to_numpy()
-    allowed = _ALLOWED.get(name)
-    if allowed is not None and not set(values) <= set(allowed):
-        odd = min(set(values) - set(allowed))
-        raise _contradiction(
-            f"column {name!r} holds {odd[:40]!r}, not one of {', '.join(map(repr, allowed))}"
-        )
-    return values
-
-
-def _contradiction(what: str) -> BadTrace:
-    return BadTrace(f"The token table contradicts itself: {what}.", hint="Save the trace again.")
