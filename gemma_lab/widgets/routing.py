@@ -9,9 +9,10 @@ import traitlets
 
 from ..errors import BadTrace, LabError
 from ..view.routing import routing_html, routing_text
-from .base import LabWidget, module, sendable, stylesheet
+from .base import module, sendable, stylesheet
 from .export import write_page
 from .payload import WHOLE, bytes_of, heaviest, layer_buffer, load_buffer, token_buffer
+from .runs import ModelRuns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ _HELD = 64 << 20
 _PICTURE = 640
 
 
-class RoutingExplorer(LabWidget):
+class RoutingExplorer(ModelRuns):
     """Every token's experts in every layer of a mixture-of-experts model.
 
     Parameters
@@ -62,12 +63,14 @@ class RoutingExplorer(LabWidget):
     --------
     >>> explorer = gl.RoutingExplorer(lab.trace("What is 7 in German?", generate=8), lab=lab)
     >>> explorer.layer, explorer.selected_experts = 3, [17]      # the views follow
+    >>> explorer.ablate({3: [17]})                               # the answer before and after
+    >>> explorer.ask("And 8?", generate=8)                       # followed token by token
     >>> explorer.to_html("routing.html")                         # one file, no kernel, no network
     """
 
     _esm = module("routing.js")
     _css = stylesheet("base.css", "routing.css")
-    _intents = ("layers", "select")
+    _intents = ("layers", "select", "ask", "ablate", "restore", "look", "stop", "resume")
 
     #: What the trace is: name, layers, experts, top_k, where the colours end, how exact its weights are.
     facts = traitlets.Dict().tag(sync=True)
@@ -80,16 +83,11 @@ class RoutingExplorer(LabWidget):
     layer = traitlets.Int().tag(sync=True)
     selected_tokens = traitlets.List(traitlets.Int()).tag(sync=True)
     selected_experts = traitlets.List(traitlets.Int()).tag(sync=True)
-    #: The experiment with experts switched off: its state, and the answers side by side.
-    comparison = traitlets.Dict().tag(sync=True)
-    #: Whether the model is running for this widget, and whether there is one.
-    busy = traitlets.Bool(default_value=False).tag(sync=True)
-    can_run = traitlets.Bool(default_value=False).tag(sync=True)
 
     def __init__(self, trace: Trace, *, lab: Lab | None = None, layer: int | None = None) -> None:
         self._lab = lab
         self._epoch = 0
-        self._trace = trace
+        self._trace = self._original = trace
         routing = _routing(trace)
         first = routing.layers[len(routing.layers) // 2] if layer is None else layer
         super().__init__(can_run=lab is not None, **self._payload(trace, _known(routing, first)))
@@ -186,13 +184,18 @@ class RoutingExplorer(LabWidget):
             },
         }
 
-    def _show(self, trace: Trace) -> None:
-        """Draw another trace, in the same layer if it has it."""
-        self._trace = trace
+    def _show(self, trace: Trace, *, keep: bool = False) -> None:
+        """Draw another trace, in the same layer if it has it; `keep` keeps the selection too."""
         routing = _routing(trace)
         layer = self.layer if self.layer in routing.layers else routing.layers[0]
+        payload = self._payload(trace, layer)
+        if keep:
+            payload["selected_experts"] = self.selected_experts
+            payload["selected_tokens"] = [at for at in self.selected_tokens if at < len(trace.tokens)]
         with self.hold_sync():
-            for name, value in self._payload(trace, layer).items():
+            self.selected_tokens = []  # they are checked against the trace, so they go before it
+            self._trace = trace
+            for name, value in payload.items():
                 setattr(self, name, value)
 
     @traitlets.validate("layer")

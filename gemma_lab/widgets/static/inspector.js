@@ -92,7 +92,8 @@ export class ExpertCard {
     [this.scene, this.store, this.ablation] = [scene, scene.store, ablation];
     this.name = h("b", { class: "gl-subject" });
     this.where = h("span", { class: "gl-where" });
-    this.tokens = h("div", { class: "gl-strongest" });
+    this.chips = Array.from({ length: STRONGEST }, () => this.chip());
+    this.tokens = h("div", { class: "gl-strongest" }, ...this.chips.map(({ node }) => node));
     this.note = h("div", { class: "gl-note" });
     this.node = h("section", { class: "gl-inspect", "aria-label": "Expert", "data-testid": "expert" }, h("div", { class: "gl-inspect-head" }, this.name, this.where, ablation.button), this.tokens, this.note);
   }
@@ -113,22 +114,10 @@ export class ExpertCard {
       this.where.replaceChildren("to see an expert’s tokens, everywhere");
       return this.summary();
     }
+    const { strongest, count, sum } = this.strongest(experts);
     this.name.replaceChildren(experts.length === 1 ? `Expert ${experts[0]}` : `Experts ${experts.join(", ")}`);
-    const strongest = [];
-    let [count, sum] = [0, 0];
-    for (const expert of experts) {
-      for (const one of store.tokensOf(scene.row, expert)) {
-        if (scene.keep && !scene.keep[one.token]) continue;
-        [count, sum] = [count + 1, sum + one.weight];
-        if (strongest.length < STRONGEST || one.weight > strongest.at(-1).weight) {
-          strongest.push(one);
-          strongest.sort((a, b) => b.weight - a.weight || a.token - b.token);
-          strongest.length = Math.min(strongest.length, STRONGEST);
-        }
-      }
-    }
     this.where.replaceChildren(`layer ${scene.layer}`);
-    this.tokens.replaceChildren(...strongest.map(({ token, weight }) => this.chip(token, weight)));
+    this.chips.forEach((chip, place) => this.fill(chip, strongest[place]));
     const [tokens, even] = [Math.max(1, scene.length), (experts.length * store.k) / store.experts];
     this.note.replaceChildren(
       count
@@ -141,24 +130,52 @@ export class ExpertCard {
   summary() {
     const { scene, store } = this;
     const counts = store.loads(scene.row, scene.keep);
-    if (!counts) return this.tokens.replaceChildren();
+    if (!counts) return this.chips.forEach(({ node }) => (node.hidden = true));
     const order = [...counts.keys()].sort((one, other) => counts[other] - counts[one] || one - other).slice(0, STRONGEST);
-    const buttons = order.filter((expert) => counts[expert]).map((expert) => {
-      const node = h("button", { type: "button", class: "gl-strong", tabindex: -1 }, h("b", {}, String(expert)), percentage(counts[expert] / Math.max(1, scene.length)));
-      node.addEventListener("click", () => scene.toggle("experts", expert, false));
-      return node;
+    this.chips.forEach((chip, place) => {
+      const expert = order[place];
+      chip.node.hidden = !counts[expert];
+      chip.mark.hidden = true;
+      chip.act = () => scene.toggle("experts", expert, false);
+      chip.text.textContent = `${expert} · ${percentage(counts[expert] / Math.max(1, scene.length))}`;
     });
-    this.tokens.replaceChildren(...buttons);
     const unused = counts.reduce((sum, count) => sum + (count === 0 ? 1 : 0), 0);
     this.note.replaceChildren(`Busiest experts of layer ${scene.layer} and the part of the tokens they served (an even split: ${percentage(store.k / store.experts)}) · ${unused} of ${store.experts} unused`);
   }
 
-  chip(token, weight) {
-    const step = this.scene.ramp.step(this.scene.share(weight));
-    const mark = h("i", {});
-    mark.style.backgroundColor = this.scene.ramp.css[step];
-    const node = h("button", { type: "button", class: "gl-strong", tabindex: -1, title: `token ${token}, weight ${weight.toFixed(3)}` }, mark, h("bdi", { dir: "auto" }, this.store.label(token).slice(0, 24)));
-    node.addEventListener("click", () => this.scene.reveal(token));
-    return node;
+  /** The tokens that experts weigh most on, and how many they served, of those that are shown. */
+  strongest(experts) {
+    const { scene, store } = this;
+    const strongest = [];
+    let [count, sum] = [0, 0];
+    for (const expert of experts) {
+      store.eachToken(scene.row, expert, (token, weight) => {
+        if (scene.keep && !scene.keep[token]) return;
+        [count, sum] = [count + 1, sum + weight];
+        if (strongest.length === STRONGEST && weight <= strongest.at(-1).weight) return;
+        let place = strongest.length;
+        while (place > 0 && strongest[place - 1].weight < weight) place -= 1;
+        strongest.splice(place, 0, { token, weight });
+        if (strongest.length > STRONGEST) strongest.pop();
+      });
+    }
+    return { strongest, count, sum };
+  }
+
+  chip() {
+    const [mark, text] = [h("i", {}), h("bdi", { dir: "auto" })];
+    const chip = { mark, text, act: null, node: h("button", { type: "button", class: "gl-strong", tabindex: -1, onclick: () => chip.act() }, mark, text) };
+    return chip;
+  }
+
+  fill(chip, strong) {
+    chip.node.hidden = !strong;
+    if (!strong) return;
+    const { token, weight } = strong;
+    chip.mark.hidden = false;
+    chip.mark.style.backgroundColor = this.scene.ramp.of(this.scene.share(weight));
+    chip.text.textContent = [...this.store.label(token)].slice(0, 24).join("");
+    chip.node.title = `token ${token}, weight ${weight.toFixed(3)}`;
+    chip.act = () => this.scene.reveal(token);
   }
 }

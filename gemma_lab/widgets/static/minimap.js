@@ -56,10 +56,11 @@ export class Minimap {
     // Everywhere in the text: a tick for each token of the experts that stand out.
     const marks = new Float32Array(Math.ceil(height) + 1);
     for (const expert of scene.focus) {
-      for (const { token, weight } of scene.store.tokensOf(scene.row, expert)) {
+      scene.store.eachToken(scene.row, expert, (token, weight) => {
         const place = scene.place(token);
-        if (place >= 0) marks[Math.floor(place * unit)] = Math.max(marks[Math.floor(place * unit)], weight);
-      }
+        const y = Math.floor(place * unit);
+        if (place >= 0 && weight > marks[y]) marks[y] = weight;
+      });
     }
     marks.forEach((weight, y) => {
       if (!weight) return;

@@ -10,6 +10,7 @@ import { ExpertCard, TokenCard } from "./inspector.js";
 import { Bars, Overview } from "./overview.js";
 import { Scene } from "./scene.js";
 import { Store } from "./store.js";
+import { startOf } from "./unpack.js";
 
 class Explorer {
   constructor(model, el) {
@@ -147,13 +148,13 @@ class Explorer {
       if (rows.includes(scene.row)) scene.tell("layer", "hover", "selection");
       if (scene.keep) scene.tell("filter");
     }
-    if (message.type === "grow") this.grow(message, buffers);
+    if (message.type === "grow") this.grow(buffers);
   }
 
   /** Tokens that were just generated, with their routing in every layer. */
-  grow({ heaviest }, [table, layers]) {
+  grow([table, layers]) {
     const { scene, store } = this;
-    store.facts.heaviest = heaviest;
+    if (startOf(table) > store.count) return this.model.send({ type: "resume" }); // a message was missed
     store.addTokens(table);
     store.addLayers(layers);
     scene.sift();
@@ -167,7 +168,7 @@ class Explorer {
   /** Another trace: what Python selected in it is drawn with it. */
   restart() {
     clearTimeout(this.later);
-    const [tone, filter] = [this.scene.tone, this.scene.filter];
+    const [tone, filter, seen] = [this.scene.tone, this.scene.filter, [this.heat, this.flow].map(({ scroller }) => scroller.scrollTop)];
     this.sizes.disconnect();
     this.begin();
     this.scene.tone = tone;
@@ -175,6 +176,7 @@ class Explorer {
     this.scene.sift();
     this.sizes.observe(this.chart);
     this.dress();
+    [this.heat, this.flow].forEach(({ scroller }, at) => (scroller.scrollTop = this.scene.live ? scroller.scrollHeight : seen[at]));
   }
 
   note({ what, hint }) {

@@ -139,14 +139,14 @@ export class Store {
     return layer.index;
   }
 
-  /** The tokens that an expert served in a layer, with their weights, in reading order. */
-  *tokensOf(row, expert) {
+  /** Call `hear` with each token that an expert served in a layer and its weight there, in reading order. */
+  eachToken(row, expert, hear) {
     const index = this.index(row);
     if (!index) return;
-    const { ids: _, weights } = this.layers.get(row);
+    const { weights } = this.layers.get(row);
     for (let at = index.starts[expert]; at < index.starts[expert + 1]; at++) {
       const place = index.places[at];
-      yield { token: Math.floor(place / this.k), weight: weights[place] };
+      hear(Math.floor(place / this.k), weights[place]);
     }
   }
 

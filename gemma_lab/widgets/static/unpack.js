@@ -17,6 +17,11 @@ export function unpack(view) {
   return found;
 }
 
+/** Return the first token that a buffer is about. */
+export function startOf(view) {
+  return unpack(view).meta.start;
+}
+
 /** Return the strings whose UTF-8 is joined in `bytes` and ends at `ends`. */
 export function strings(bytes, ends) {
   const decoder = new TextDecoder();
