@@ -205,6 +205,9 @@ class TokenTable:
         roles, scaffold = read_roles(listed, pieces=pieces, prompt_length=length)
         known = look_up(listed, tokenizer=tokenizer, pieces=pieces)
         modalities = strings(known.modalities)
+        written = np.arange(len(numbers)) >= length
+        # a model may write the token that stands for a picture: there is none behind it
+        modalities[written & np.isin(modalities, SOFT)] = "special"
         texts, clusters = cluster(known.data)
         places = locate(
             modalities,
@@ -229,7 +232,7 @@ class TokenTable:
             places.frames,
             strings(scripts),
             strings(directions),
-            np.arange(len(numbers)) >= length,
+            written,
         )
 
     def __len__(self) -> int:

@@ -174,6 +174,16 @@ def test_video_and_sound_through_the_processor():
     assert [run.label for run in rows.runs()].count(f"audio × {sound.sum()}") == 1
 
 
+def test_a_placeholder_that_the_model_writes_stands_for_no_picture(seen):
+    processor, pictures, outputs = seen
+    prompt = outputs["input_ids"][0].tolist()
+    options = {"prompt_length": len(prompt), "inputs": outputs, "images": pictures}
+    rows = TokenTable.of([*prompt, processor.image_token_id], processor=processor, **options)
+    assert rows.modalities[-1] == "special"
+    assert rows.mediums[-1] == -1
+    assert [run.label for run in rows.runs()][-1] == "<|image|>"
+
+
 def test_any_ids_at_all(tokenizer):
     draw = random.Random(5)
     for _ in range(100):
