@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
 
-from ..errors import LabError
+from ..errors import BadTrace, LabError
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Pass:
     rows, length
         Sequences in the batch, and positions that this pass adds to each.
     real
-        Which of them are not padding, bool ``[rows, length]``; None when all are.
+        Which of them are not padding, bool ``[rows, length]`` on the CPU; None when all are.
     """
 
     rows: int
@@ -49,8 +51,9 @@ class Probe(Protocol):
 class Recorder:
     """Keeps probes on a model for the length of a ``with`` block.
 
-    Works around anything that runs the model's own forward: a plain call, ``generate``, a stream in another
-    thread, a prompt in chunks, a padded batch. Recorders may be nested. A pass that is interrupted is left
+    Works around anything that runs the model's own forward: a plain call of the model or of its decoder,
+    ``generate``, a stream in another thread, a prompt in chunks, a padded batch. Each pass adds to the
+    sequences of its batch; padding is left out. Recorders may be nested. A pass that is interrupted is left
     out as a whole; what was recorded before it stays.
 
     Parameters
@@ -63,7 +66,15 @@ class Recorder:
     Raises
     ------
     LabError
-        On entering a recorder that is already open.
+        On entering a recorder that is already open, and when the model is called with nothing to read.
+    BadTrace
+        While recording, if a pass does not continue where the last one ended (as speculative decoding and
+        rewound caches do), or if it cannot be told what is padding.
+
+    Notes
+    -----
+    One run of the model at a time: a lab's lock sees to that. In a batch, what ``generate`` appends to
+    sequences that have ended is recorded like any other token.
     """
 
     def __init__(self, model: torch.nn.Module, probes: Sequence[Probe]) -> None:
@@ -71,7 +82,8 @@ class Recorder:
         #: Real tokens that whole passes have read, for each sequence of the batch.
         self.lengths: list[int] = []
         self._hooks: ExitStack | None = None
-        self._open: Pass | None = None
+        self._open: tuple[int, Pass] | None = None  # the depth of the module that was called, and its pass
+        self._expected: int | None = None  # positions in the cache that the next pass brings along
 
     def __enter__(self) -> Self:
         if self._hooks is not None:
@@ -79,10 +91,10 @@ class Recorder:
         with ExitStack() as hooks:
             for probe in self.probes:
                 probe.attach(self.model, hooks)
-            before = self.model.register_forward_pre_hook(self._begin, with_kwargs=True)
-            hooks.callback(before.remove)
-            after = self.model.register_forward_hook(self._end)
-            hooks.callback(after.remove)
+            for depth, module in enumerate(_entrances(self.model)):
+                before = partial(self._begin, depth, inspect.signature(module.forward))
+                hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+                hooks.callback(module.register_forward_hook(partial(self._end, depth)).remove)
             self._hooks = hooks.pop_all()
         return self
 
@@ -94,22 +106,48 @@ class Recorder:
             hooks.close()
         self._abandon()
 
-    def _begin(self, _module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin(
+        self, depth: int, signature: inspect.Signature, _: torch.nn.Module, args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:  # fmt: skip
+        if self._open is not None and depth > self._open[0]:
+            return  # the same pass, further in
         self._abandon()
-        self._open = _pass(args, kwargs)
+        given = {**signature.bind_partial(*args).arguments, **kwargs}
+        cached = _cached(given)
+        seen = _pass(given, cached)
+        self._check(seen, cached)
+        self._open = depth, seen
         for probe in self.probes:
-            probe.begin(self._open)
+            probe.begin(seen)
 
-    def _end(self, _module: torch.nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
-        seen, self._open = self._open, None
-        if seen is None:
+    def _end(self, depth: int, _module: torch.nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
+        if self._open is None or depth != self._open[0]:
             return
+        seen = self._open[1]
         for probe in self.probes:
             probe.end(seen)
+        self._open = None
         real = [seen.length] * seen.rows if seen.real is None else seen.real.sum(-1).tolist()
-        self.lengths += [0] * (seen.rows - len(self.lengths))
-        for row, count in enumerate(real):
-            self.lengths[row] += count
+        self.lengths = [
+            count + more for count, more in zip(self.lengths or [0] * seen.rows, real, strict=True)
+        ]
+        self._expected = (self._expected or 0) + seen.length
+
+    def _check(self, seen: Pass, cached: int | None) -> None:
+        """Raise `BadTrace` unless a pass continues what was recorded."""
+        if self.lengths and len(self.lengths) != seen.rows:
+            raise BadTrace(
+                f"A pass of {seen.rows} sequences came after passes of {len(self.lengths)}.",
+                hint="Give each batch a recorder and probes of its own. Beam search cannot be recorded.",
+            )
+        if cached and self._expected is not None and cached != self._expected:
+            raise BadTrace(
+                f"The cache holds {cached:,} positions where {self._expected:,} were read: it was rewound.",
+                hint="Speculative decoding cannot be recorded; start again with an empty cache.",
+            )
+        if cached is not None:
+            self._expected = cached
 
     def _abandon(self) -> None:
         if self._open is not None:
@@ -118,16 +156,54 @@ class Recorder:
                 probe.abandon()
 
 
-def _pass(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pass:
-    ids = kwargs.get("input_ids", args[0] if args else None)
-    taken = ids if ids is not None else kwargs.get("inputs_embeds")
+def _entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return what may be called to run the layers, outermost first: the model, its body, its decoder."""
+    found = [model]
+    body = getattr(model, "base_model", model)
+    get_decoder: Any = getattr(model, "get_decoder", None)
+    decoder = model if get_decoder is None else get_decoder()
+    for module in (body, decoder):
+        if isinstance(module, torch.nn.Module) and all(module is not other for other in found):
+            found.append(module)
+    return found
+
+
+def _cached(given: dict[str, Any]) -> int | None:
+    """Return how many positions the cache holds before the pass; None without a cache."""
+    cache = given.get("past_key_values")
+    return None if cache is None else int(cache.get_seq_length())
+
+
+def _pass(given: dict[str, Any], cached: int | None) -> Pass:
+    taken = given.get("input_ids")
+    taken = given.get("inputs_embeds") if taken is None else taken
     if taken is None:
         raise LabError(
-            "The model was called with neither input_ids nor inputs_embeds.", hint="Pass one by name."
+            "The model was called with neither input_ids nor inputs_embeds.", hint="Pass one of them."
         )
     rows, length = taken.shape[:2]
-    mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-    if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
-        return Pass(rows, length, None)  # no padding mask: a 4-D mask is a caller's own and says no padding
-    real = mask[:, -length:].bool()
-    return Pass(rows, length, None if bool(real.all()) else real)
+    real = _real(given.get("attention_mask"), rows=rows, length=length, cached=cached or 0)
+    return Pass(rows, length, None if real is None or bool(real.all()) else real)
+
+
+def _real(mask: Any, *, rows: int, length: int, cached: int) -> torch.Tensor | None:
+    """Return which positions of a pass are not padding, as far as a mask says so; None if all are.
+
+    ``generate`` with a static cache makes the masks of the layers beforehand. In those of full attention the
+    last position sees every earlier one but padding.
+    """
+    if isinstance(mask, dict):
+        mask = mask.get("full_attention")
+    if mask is None or (rows == 1 and length == 1):
+        return None
+    if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+        return mask[:, -length:].bool().cpu()
+    if isinstance(mask, torch.Tensor) and mask.ndim == 4:
+        last = mask[:, 0, -1, cached : cached + length]
+        return (last if last.dtype == torch.bool else last == 0).expand(rows, -1).cpu()
+    if rows == 1:
+        return None
+    raise BadTrace(
+        f"It cannot be told which positions are padding from an attention mask of {type(mask).__name__}.",
+        hint='Load the model with attn_implementation="sdpa", or record one sequence at a time.',
+    )

@@ -8,8 +8,8 @@ versions (Gemma 4 up to at least 5.23) and logits in others. Which it is, is loo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import torch
@@ -22,9 +22,16 @@ Output = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 EDITED: WeakSet[torch.nn.Module] = WeakSet()
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-_NAMES = re.compile(r"(Gemma4\w*TextRouter|\w+TopKRouter)$")
-#: What normalises the two branches of a Gemma 4 layer before they are added: dense, experts.
-_BRANCHES = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2")
+#: Class of router -> family. All of them weigh the chosen experts by a softmax over those alone, but for
+#: OLMoE, whose ``norm_topk_prob`` says whether it does.
+_FAMILIES = {
+    "Gemma4TextRouter": "Gemma 4",
+    "Qwen3_5MoeTopKRouter": "Qwen3.5 MoE",  # Qwen3.6 too: it has the same classes
+    "MixtralTopKRouter": "Mixtral",
+    "OlmoeTopKRouter": "OLMoE",
+    "GptOssTopKRouter": "gpt-oss",
+}
+_RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.23."
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Dispatch:
     probabilities
         Over all experts, float32 ``[tokens, experts]``.
     shares
-        Of the chosen experts, before the per-expert scale, ``[tokens, top_k]``.
+        Of the chosen experts, before the per-expert scale, float32 ``[tokens, top_k]``.
     weights
         As the experts' outputs are multiplied with, ``[tokens, top_k]``, in the model's dtype.
     ids
@@ -47,6 +54,22 @@ class Dispatch:
     shares: torch.Tensor
     weights: torch.Tensor
     ids: torch.Tensor
+
+
+class Branches(NamedTuple):
+    """The modules whose outputs a layer adds up: what the experts give, and the dense branch beside them.
+
+    Attributes
+    ----------
+    experts, dense
+        For Gemma 4 the norms of each branch, for Qwen3.5 the experts and the shared expert.
+    gate
+        The sigmoid of its output multiplies the dense branch; None where nothing does.
+    """
+
+    experts: torch.nn.Module
+    dense: torch.nn.Module
+    gate: torch.nn.Module | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +85,11 @@ class Router:
     module, experts_module
         The router, and the experts that it feeds.
     branches
-        The modules whose outputs are the dense and the experts' part of the layer's feed-forward output;
-        empty where the experts are all of it, or share it in another way.
+        What is added up to the layer's feed-forward output; None where the experts are all of it.
     experts, top_k
         How many there are, and how many a token goes to.
     family
-        The router's class.
+        ``"Gemma 4"``, ``"Qwen3.5 MoE"``, ``"Mixtral"``, ``"OLMoE"`` or ``"gpt-oss"``.
     renormalises
         Whether the chosen shares are made to sum to 1.
     """
@@ -76,19 +98,24 @@ class Router:
     layer: int
     module: torch.nn.Module
     experts_module: torch.nn.Module
-    branches: tuple[torch.nn.Module, ...]
+    branches: Branches | None
     experts: int
     top_k: int
     family: str
     renormalises: bool
+    # What was found out about the scores, once: looking waits for the device.
+    _known: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @property
     def scale(self) -> torch.Tensor | None:
         """The learned scale of every expert, shape ``[experts]``, where the family has one."""
         found: torch.Tensor | None = getattr(self.module, "per_expert_scale", None)
+        if found is not None and found.is_meta:  # offloaded by accelerate, which keeps the values in its hook
+            hook: Any = getattr(self.module, "_hf_hook", None)
+            found = hook.weights_map["per_expert_scale"]
         return found
 
-    def read(self, output: Output) -> Dispatch:
+    def read(self, output: Any) -> Dispatch:
         """Return what the router's output says.
 
         Raises
@@ -97,11 +124,11 @@ class Router:
             If it is not of the form described above.
         """
         scores, weights, ids = self._parts(output)
-        probabilities = scores.float() if are_probabilities(scores) else scores.float().softmax(-1)
-        shares = weights.float()
-        if self.scale is not None:
-            shares = shares / self.scale.float()[ids]
-        return Dispatch(probabilities, shares, weights, ids)
+        given = scores.detach().float()
+        probabilities = given if self._returns_probabilities(scores) else given.softmax(-1)
+        # Where a scale was multiplied in, shares cannot be had from the weights: it may be zero.
+        shares = weights.detach().float() if self.scale is None else self._shares(probabilities, ids)
+        return Dispatch(probabilities, shares, weights.detach(), ids)
 
     def dispatch(self, probabilities: torch.Tensor, *, like: torch.Tensor | None = None) -> Dispatch:
         """Choose by the family's own rule: the top k, renormalised where it does that, scaled.
@@ -113,24 +140,37 @@ class Router:
         like
             A tensor whose dtype the weights take; default that of the probabilities.
         """
-        ids = torch.topk(probabilities, self.top_k, dim=-1).indices
-        return self.weigh(probabilities, ids, like=like)
+        return self.weigh(probabilities, torch.topk(probabilities, self.top_k, dim=-1).indices, like=like)
 
     def weigh(
         self, probabilities: torch.Tensor, ids: torch.Tensor, *, like: torch.Tensor | None = None
     ) -> Dispatch:
         """Return the dispatch of given ids, with the shares and weights that the family's rule gives them."""
-        shares = probabilities.gather(-1, ids)
-        if self.renormalises:
-            shares = shares / shares.sum(-1, keepdim=True)
-        weights = shares if self.scale is None else shares * self.scale.float()[ids]
+        shares = self._shares(probabilities, ids)
+        scale = self.scale
+        weights = shares if scale is None else shares * scale.detach().to(ids.device).float()[ids]
         return Dispatch(probabilities, shares, weights if like is None else weights.to(like.dtype), ids)
 
-    def write(self, dispatch: Dispatch, output: Output) -> Output:
-        """Return a router output that says what `dispatch` says, in the form of `output`."""
-        scores, _, _ = self._parts(output)
-        said = dispatch.probabilities if are_probabilities(scores) else dispatch.probabilities.log()
-        return said.to(scores.dtype), dispatch.weights, dispatch.ids
+    def write(self, dispatch: Dispatch, output: Any) -> Output:
+        """Return a router output that says what `dispatch` says, in the form of `output`.
+
+        Logits stay float32: rounded to the model's dtype they would no longer give these weights.
+        """
+        scores, weights, ids = self._parts(output)
+        said = dispatch.probabilities if self._returns_probabilities(scores) else dispatch.probabilities.log()
+        return said, dispatch.weights.to(weights.dtype), dispatch.ids.to(ids.dtype)
+
+    def _shares(self, probabilities: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        chosen = probabilities.gather(-1, ids)
+        return chosen / chosen.sum(-1, keepdim=True) if self.renormalises else chosen
+
+    def _returns_probabilities(self, scores: torch.Tensor) -> bool:
+        if "probabilities" not in self._known:
+            answer = are_probabilities(scores)
+            if not len(scores) or not bool(scores.isfinite().all()):
+                return answer  # nothing to learn from these
+            self._known["probabilities"] = answer
+        return self._known["probabilities"]
 
     def _parts(self, output: Any) -> Output:
         if isinstance(output, tuple) and len(output) == 3:
@@ -141,7 +181,7 @@ class Router:
         raise BadTrace(
             f"{self.name} ({self.family}) did not return scores [tokens, {self.experts}], weights and ids "
             f"[tokens, {self.top_k}].",
-            hint="This release of transformers has another form of router; install one from 5.15 to 5.23.",
+            hint=_RELEASE,
         )
 
 
@@ -165,9 +205,7 @@ def routers(model: torch.nn.Module) -> list[Router]:
         If it has none.
     """
     modules = dict(model.named_modules())
-    found = [
-        _router(name, modules) for name, module in modules.items() if _NAMES.match(type(module).__name__)
-    ]
+    found = [_router(name, modules) for name, module in modules.items() if _family(module) is not None]
     if not found:
         raise LabError(
             f"{type(model).__name__} has no router that is known: it is a dense model, or of another family.",
@@ -178,7 +216,12 @@ def routers(model: torch.nn.Module) -> list[Router]:
 
 def has_experts(model: torch.nn.Module) -> bool:
     """Return whether a model has a router that is known."""
-    return any(_NAMES.match(type(module).__name__) for module in model.modules())
+    return any(_family(module) is not None for module in model.modules())
+
+
+def _family(module: torch.nn.Module) -> str | None:
+    names = (kind.__name__ for kind in type(module).__mro__)  # a class of one's own may derive from theirs
+    return next((_FAMILIES[name] for name in names if name in _FAMILIES), None)
 
 
 def _router(name: str, modules: dict[str, torch.nn.Module]) -> Router:
@@ -191,7 +234,6 @@ def _router(name: str, modules: dict[str, torch.nn.Module]) -> Router:
             f"The router {name} does not stand beside experts in a numbered layer.",
             hint="Only models that transformers' own classes build can be traced.",
         )
-    branches = tuple(modules[f"{parent}.{part}"] for part in _BRANCHES if f"{parent}.{part}" in modules)
     top_k = getattr(module, "top_k", None) or module.config.top_k_experts
     experts = getattr(module, "num_experts", None) or module.config.num_experts
     return Router(
@@ -199,9 +241,24 @@ def _router(name: str, modules: dict[str, torch.nn.Module]) -> Router:
         layer=int(layer[1]),
         module=module,
         experts_module=experts_module,
-        branches=branches if len(branches) == len(_BRANCHES) else (),
+        branches=_branches(parent, modules),
         experts=int(experts),
         top_k=int(top_k),
-        family=type(module).__name__,
+        family=str(_family(module)),
         renormalises=bool(getattr(module, "norm_topk_prob", True)),
     )
+
+
+def _branches(parent: str, modules: dict[str, torch.nn.Module]) -> Branches | None:
+    def beside(name: str) -> torch.nn.Module | None:
+        return modules.get(f"{parent}.{name}")
+
+    # Gemma4TextDecoderLayer.forward: the dense branch is normalised by _1, the experts' sum by _2
+    dense, experts = beside("post_feedforward_layernorm_1"), beside("post_feedforward_layernorm_2")
+    if dense is not None and experts is not None:
+        return Branches(experts, dense)
+    # Qwen3_5MoeSparseMoeBlock.forward: experts + sigmoid(gate) * shared expert
+    shared, gate, experts = beside("shared_expert"), beside("shared_expert_gate"), beside("experts")
+    if shared is not None and gate is not None and experts is not None:
+        return Branches(experts, shared, gate)
+    return None

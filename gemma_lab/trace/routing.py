@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,23 +10,26 @@ import numpy as np
 import torch
 
 from ..errors import BadTrace
+from .decisions import Decision, Decisions
 from .dispatch import Precision, Routing
 from .packing import id_type, pack12
 from .recorder import Pass
-from .routers import EDITED, Dispatch, Router, has_experts, routers
+from .routers import EDITED, Router, has_experts, routers
 from .spool import Spool
 
+Hook = Callable[..., None]
+
 #: What the experts modules of transformers call their second and third argument.
-_IDS, _WEIGHTS = ("top_k_index", "selected_experts"), ("top_k_weights", "routing_weights")
-_ABOUT = 2e-2  # bf16 weights keep three digits
+_IDS, _WEIGHTS = ("top_k_index", "router_indices"), ("top_k_weights", "routing_weights")
 
 
 class RoutingProbe:
     """Records ids and weights of every layer with experts, entropy, and the experts' share of the output.
 
-    For use with `Recorder`. What it records is verified in every pass: the experts receive the very ids and
-    weights that the router returned, the ids are the likeliest ones (unless an edit chose others), and the
-    weights follow from the probabilities by the family's rule.
+    For use with `Recorder`. What it records is verified in every pass and for every token: the experts
+    receive the very ids and weights that the router returned, its probabilities sum to 1, the ids are the
+    likeliest ones (unless an edit chose others), and the weights follow from the probabilities by the
+    family's rule.
 
     Parameters
     ----------
@@ -38,50 +42,56 @@ class RoutingProbe:
     ------
     BadTrace
         While recording, if what a router says and what its experts are given disagree.
+
+    Examples
+    --------
+    >>> probe = RoutingProbe()
+    >>> with Recorder(model, [probe]):
+    ...     model.generate(**inputs)
+    >>> probe.result()
+    Routing(30 layers × 4,096 tokens, top-8 of 128 experts, compact: 24 B a token and layer)
     """
 
     def __init__(self, *, precision: Precision = "compact", spill_bytes: int = 512 * 2**20) -> None:
         self.precision: Precision = precision
         self.spill_bytes = spill_bytes
         self.routers: list[Router] = []
-        self._spools: list[Spool] = []
-        self._seen: dict[int, dict[str, torch.Tensor]] = {}  # by position in `routers`, of one pass
+        self._spools: list[Spool] = []  # one a sequence of the batch
+        self._pass = Decisions([])
 
     def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
-        """Register hooks on routers, experts and the norms of both branches; see `Probe`."""
+        """Register hooks on routers, experts and what adds up the two branches; see `Probe`."""
         self.routers = routers(model) if has_experts(model) else []
+        self._pass = Decisions(self.routers)
         for place, router in enumerate(self.routers):
-            decided = router.module.register_forward_hook(self._decided(place))
-            hooks.callback(decided.remove)
+            hooks.callback(router.module.register_forward_hook(self._decided(place)).remove)
             given = router.experts_module.register_forward_pre_hook(self._given(place), with_kwargs=True)
             hooks.callback(given.remove)
-            for name, branch in zip(("dense", "experts"), router.branches, strict=False):
-                summed = branch.register_forward_hook(self._summed(place, name))
-                hooks.callback(summed.remove)
+            if router.branches is not None:
+                for name, branch in router.branches._asdict().items():
+                    if branch is not None:
+                        hooks.callback(branch.register_forward_hook(self._added(place, name)).remove)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
-        self._seen = {}
-        while len(self._spools) < seen.rows:
-            self._spools.append(Spool(limit=self.spill_bytes))
+        self._pass = Decisions(self.routers)
+        if not self._spools:
+            self._spools = [Spool(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
 
     def abandon(self) -> None:
         """Forget a pass; see `Probe`."""
-        self._seen = {}
+        self._pass = Decisions(self.routers)
 
     def end(self, seen: Pass) -> None:
         """Keep what a pass decided for its real tokens; see `Probe`."""
         if not self.routers:
             return
-        arrays = self._arrays(seen)
-        self._seen = {}
-        for row in range(seen.rows):
-            where = slice(row * seen.length, (row + 1) * seen.length)
-            kept = {name: array[where] for name, array in arrays.items()}
-            if seen.real is not None:
-                real = seen.real[row].cpu().numpy()
-                kept = {name: array[real] for name, array in kept.items()}
-            self._spools[row].add(kept)
+        arrays = self._packed(seen)
+        counts = [seen.length] * seen.rows if seen.real is None else seen.real.sum(-1).tolist()
+        start = 0
+        for spool, count in zip(self._spools, counts, strict=True):
+            spool.add({name: array[start : start + count] for name, array in arrays.items()})
+            start += count
 
     def result(self, row: int = 0) -> Routing | None:
         """Return the routing of one sequence of the batch; None if the model has no experts.
@@ -93,16 +103,14 @@ class RoutingProbe:
         """
         if not self.routers:
             return None
-        if row >= len(self._spools) or not len(self._spools[row]):
+        if not 0 <= row < len(self._spools) or not len(self._spools[row]):
             raise BadTrace(
-                f"Nothing was recorded for sequence {row}.", hint="Run the model inside the recorder."
+                f"Nothing was recorded for sequence {row} of {len(self._spools)}.",
+                hint="Run the model inside the recorder; result(row) counts the sequences of a batch from 0.",
             )
         spool = self._spools[row]
-        found = {name: np.swapaxes(array, 0, 1) for name, array in spool.result().items()}
-        if spool.folder is None:
-            found = {name: np.ascontiguousarray(array) for name, array in found.items()}
         return Routing(
-            **found,
+            **spool.result(),
             scale=np.stack([_scale(router) for router in self.routers]),
             layers=tuple(router.layer for router in self.routers),
             experts=self.routers[0].experts,
@@ -110,102 +118,49 @@ class RoutingProbe:
             keep=spool.folder,
         )
 
-    def _decided(self, place: int) -> Any:
+    def _packed(self, seen: Pass) -> dict[str, Any]:
+        """Return the real tokens of the pass as they are stored, ``[tokens, layers, …]``."""
+        real = None if seen.real is None else seen.real.flatten().numpy()
+        ids, shares, entropy, experts_share = self._pass.gather(seen.rows * seen.length, real)
+        small = np.float16 if self.precision == "compact" else np.float32
+        return {
+            "ids": ids.astype(id_type(self.routers[0].experts)),
+            "packed": pack12(shares) if self.precision == "compact" else np.ascontiguousarray(shares),
+            "entropy": entropy.astype(small),
+            "experts_share": experts_share.astype(small),
+        }
+
+    def _decided(self, place: int) -> Hook:
         router = self.routers[place]
 
         def hook(module: torch.nn.Module, _args: Any, output: Any) -> None:
-            dispatch = router.read(output)
-            _check(router, dispatch, edited=module in EDITED)
-            entropy = torch.special.entr(dispatch.probabilities).sum(-1)
-            self._seen[place] = {
-                "ids": dispatch.ids, "weights": dispatch.weights, "shares": dispatch.shares,
-                "entropy": entropy,
-            }  # fmt: skip
+            self._pass.made[place] = Decision.of(router, router.read(output), edited=module in EDITED)
 
         return hook
 
-    def _given(self, place: int) -> Any:
+    def _given(self, place: int) -> Hook:
         router = self.routers[place]
 
         def hook(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            ids, weights = _argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs)
-            said = self._seen.get(place)
-            if said is None or not (_same(ids, said["ids"]) and _same(weights, said["weights"])):
+            said = self._pass.made.get(place)
+            if said is None:
                 raise BadTrace(
-                    f"The experts of layer {router.layer} were given other ids or weights than its router "
-                    "returned.",
-                    hint="Something between them changes the dispatch; detach it, or edit with lab.edit().",
+                    f"The experts of layer {router.layer} ran, and their router did not.",
+                    hint="Something stands in for the router; take it off, or edit with lab.edit().",
                 )
+            said.compare(_argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs))
 
         return hook
 
-    def _summed(self, place: int, name: str) -> Any:
+    def _added(self, place: int, branch: str) -> Hook:
         def hook(_module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
-            size = torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32)
-            self._seen.setdefault(place, {})[name] = size.flatten()
+            self._pass.add(place, branch, output)
 
         return hook
-
-    def _arrays(self, seen: Pass) -> dict[str, Any]:
-        """Return the pass as arrays of ``[rows * length, layers, …]``."""
-        layers = [self._seen.get(place, {}) for place in range(len(self.routers))]
-        for router, said in zip(self.routers, layers, strict=True):
-            counted = len(said["ids"]) if "ids" in said else 0
-            if counted != seen.rows * seen.length:
-                raise BadTrace(
-                    f"Layer {router.layer} routed {counted:,} tokens of a pass of {seen.rows} × "
-                    f"{seen.length:,}.",
-                    hint="Only whole forward passes of the model can be recorded.",
-                )
-
-        def stacked(name: str) -> Any:
-            return torch.stack([said[name] for said in layers], 1).cpu()
-
-        share = torch.stack([_share(said) for said in layers], 1).cpu().numpy()
-        ids = stacked("ids").numpy().astype(id_type(self.routers[0].experts))
-        shares, entropy = stacked("shares").float().numpy(), stacked("entropy").numpy()
-        small = np.float16 if self.precision == "compact" else np.float32
-        return {
-            "ids": ids, "packed": pack12(shares) if self.precision == "compact" else shares,
-            "entropy": entropy.astype(small), "experts_share": share.astype(small),
-        }  # fmt: skip
-
-
-def _check(router: Router, said: Dispatch, *, edited: bool) -> None:
-    """Raise `BadTrace` unless weights and ids follow from the probabilities."""
-    expected = router.weigh(said.probabilities, said.ids)
-    off = (expected.weights - said.weights.float()).abs().max() if said.ids.numel() else torch.tensor(0.0)
-    if float(off) > _ABOUT * max(1.0, float(expected.weights.abs().max())):
-        raise BadTrace(
-            f"The router of layer {router.layer} weighs its experts up to {float(off):.3g} off the rule of "
-            f"{router.family}.",
-            hint="This release of transformers routes in another way; install one from 5.15 to 5.23.",
-        )
-    if edited or not said.ids.numel():
-        return
-    least = said.probabilities.gather(-1, said.ids).amin(-1, keepdim=True)
-    if bool(((said.probabilities > least).sum(-1) >= router.top_k).any()):
-        raise BadTrace(
-            f"The router of layer {router.layer} did not choose its {router.top_k} likeliest experts.",
-            hint="Something edits its choice; detach it, or edit with lab.edit().",
-        )
 
 
 def _argument(names: tuple[str, ...], place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if len(args) > place:
-        return args[place]
-    return next((kwargs[name] for name in names if name in kwargs), None)
-
-
-def _same(given: Any, said: torch.Tensor) -> bool:
-    return given is said or (isinstance(given, torch.Tensor) and torch.equal(given, said))
-
-
-def _share(said: dict[str, torch.Tensor]) -> torch.Tensor:
-    if "dense" not in said:
-        return torch.ones_like(said["entropy"])
-    whole = said["dense"] + said["experts"]
-    return torch.where(whole > 0, said["experts"] / whole, torch.zeros_like(whole))
+    return args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
 
 
 def _scale(router: Router) -> Any:
