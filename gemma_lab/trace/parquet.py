@@ -7,7 +7,6 @@ what a hostile table can claim is then bounded by what it really holds.
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .archive import Archive, Writer
+from .footer import check_footer
 
 #: Bytes of a column of texts, written out.
 MOST_TEXT = 256 << 20
@@ -29,8 +29,11 @@ def write_table(writer: Writer, name: str, table: pa.Table) -> None:
     """Add a table to a trace file."""
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="none", use_dictionary=texts or False, store_schema=False)
-    writer.add(member_of(name), sink.getbuffer())
+    pq.write_table(
+        table, sink, compression="none", use_dictionary=texts or False, store_schema=False,
+        write_statistics=False,
+    )  # fmt: skip
+    writer.add(member_of(name), sink.getvalue())
 
 
 def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> pa.Table:
@@ -59,8 +62,9 @@ def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> 
         raise archive.bad(f"its table {name!r} cannot hold {rows:,} rows in {len(data):,} bytes")
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
+        check_footer(data, columns=schema.names, rows=rows)
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
-        _check_form(archive, name, file, schema=schema, rows=rows)
+        _check_types(archive, name, found=file.schema_arrow, wanted=schema)
         table = file.read(use_threads=False)
         for text in texts:
             _check_text(archive, name, table.column(text))
@@ -69,23 +73,12 @@ def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> 
         raise archive.bad(f"its table {name!r} cannot be read ({_first_line(error)})") from error
 
 
-def _check_form(archive: Archive, name: str, file: Any, *, schema: pa.Schema, rows: int) -> None:
-    meta = file.metadata
-    missing = [column for column in schema.names if column not in file.schema_arrow.names]
-    if missing or len(file.schema_arrow.names) != len(schema.names):
-        what = f"has no column {missing[0]!r}" if missing else "has columns that it should not have"
-        raise archive.bad(f"its table {name!r} {what}")
-    for field in schema:
-        found = file.schema_arrow.field(field.name).type
-        found = found.value_type if pa.types.is_dictionary(found) else found
-        if found != field.type:
-            raise archive.bad(f"column {field.name!r} of its table {name!r} is {found}, not {field.type}")
-    if meta.num_rows != rows:
-        raise archive.bad(f"its table {name!r} has {meta.num_rows:,} rows, not {rows:,}")
-    for group in range(meta.num_row_groups):
-        part = meta.row_group(group)
-        if any(part.column(at).compression != "UNCOMPRESSED" for at in range(part.num_columns)):
-            raise archive.bad(f"its table {name!r} is compressed, which a trace's tables are not")
+def _check_types(archive: Archive, name: str, *, found: pa.Schema, wanted: pa.Schema) -> None:
+    for field in wanted:
+        kind = found.field(field.name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if kind != field.type:
+            raise archive.bad(f"column {field.name!r} of its table {name!r} is {kind}, not {field.type}")
 
 
 def _check_text(archive: Archive, name: str, column: pa.ChunkedArray) -> None:
