@@ -66,6 +66,7 @@ def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> 
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         _check_types(archive, name, found=file.schema_arrow, wanted=schema)
         table = file.read(use_threads=False)
+        table.validate(full=True)  # Arrow checks neither UTF-8 nor places in a dictionary while it reads
         for text in texts:
             _check_text(archive, name, table.column(text))
         return table.cast(schema)
