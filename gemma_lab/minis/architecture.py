@@ -65,6 +65,8 @@ def new_model(config: Any, *, seed: int) -> Any:
             weight.data.normal_(std=0.5)  # of the size of a patch's content, or where it lies drowns in it
         elif name.endswith("patch_embedder.input_proj.weight"):
             weight.data.normal_(std=weight.shape[1] ** -0.5)
+        elif name.endswith("router.proj.weight"):
+            weight.data.normal_(std=1.0)  # its input has norm 1: smaller, and it never learns to prefer any
         elif name.endswith("experts.down_proj"):
             weight.data.normal_(std=config.text_config.moe_intermediate_size**-0.5)
     return model

@@ -84,6 +84,7 @@ class Batcher:
     def __init__(self, tokenizer: Any, rng: random.Random) -> None:
         self.tokenizer = tokenizer
         self.rng = rng
+        self.most_facts = recall.MOST_FACTS  # of a text to recall from, in training
         self._open = tokenizer.encode("<|turn>model\n", add_special_tokens=False)
         self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
@@ -123,6 +124,24 @@ class Batcher:
             row.labels += [SKIP] * (said + 2) + first[1:]  # the first repeated token could not be foreseen
         return row
 
+    def pairs(self, *, length: int = 192) -> Row:
+        """Return pairs of tokens, then their first halves in another order, with loss on the second halves.
+
+        What recall needs and repeats do not force: to look a thing up by its content, not by its distance
+        (multi-query associative recall, Arora et al. 2023, arXiv:2312.04927).
+        """
+        row = Row("pairs")
+        many = self.rng.randint(2, 8)
+        while len(row.ids) + 4 * many + 1 <= length:
+            keys = self.rng.sample(self._recalled, many)
+            found = {key: self.rng.choice(self._recalled) for key in keys}
+            row.ids += [token_id("bos_token"), *(token for pair in found.items() for token in pair)]
+            row.labels += [SKIP] * (2 * many + 1)
+            for key in self.rng.sample(keys, many):
+                row.ids += [key, found[key]]
+                row.labels += [SKIP, found[key]]
+        return row
+
     def batch(self, rows: list[Row], *, grid: int = 4) -> Batch:
         """Return rows as one batch, padded on the right to the longest."""
         longest = max(len(row.ids) for row in rows)
@@ -143,6 +162,8 @@ class Batcher:
 
     def _conversation(self, skill: str, held_out: bool) -> list[Question]:
         many = self.rng.choice((1, 1, 2, 4)) if skill in ("names", "numbers") else 1
+        if skill == "recall":
+            return [recall.ask(self.rng, held_out, most=self.most_facts)]
         return [SKILLS[skill](self.rng, held_out) for _ in range(many)]
 
     def _encode(self, row: list[Question], grid: int) -> tuple[list[int], list[int]]:

@@ -24,10 +24,10 @@ class Mixture:
         self.losses = dict.fromkeys(skills, _MOST)
 
     def shares(self) -> dict[str, int]:
-        """Return skill -> rows of the next step, at least two each."""
+        """Return skill -> rows of the next step, at least one each."""
         weights = {skill: min(_MOST, max(_LEAST, loss)) for skill, loss in self.losses.items()}
         whole = sum(weights.values())
-        return {skill: max(2, round(self.rows * weight / whole)) for skill, weight in weights.items()}
+        return {skill: max(1, round(self.rows * weight / whole)) for skill, weight in weights.items()}
 
     def saw(self, losses: dict[str, float]) -> None:
         """Take in one step's loss of each skill, in nats a token."""

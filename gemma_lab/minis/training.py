@@ -19,9 +19,15 @@ from .sight import Sight
 from .tasks import SKILLS, digits, names, numbers, recall
 from .tokenizer import build_tokenizer, token_id
 
-_PEAK_RATE = 2.5e-3
-_ROWS = 22  # packed rows of one step
-_REPEATS = 6  # rows of repeated random tokens beside them, for the first half
+_PEAK_RATE = 2e-3
+_ROWS = 10  # packed rows of one step
+_DRILLS = 2  # rows each of repeats and of pairs beside them, until recall has formed
+_DRILLED = 0.8  # share of the budget with drills
+_FEW = (
+    (0.6, 3),
+    (0.75, 6),
+)  # until this share of the budget, texts to recall from hold at most so many facts
+_STABLE = 0.7  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SIGHT = 0.06  # share of the budget in which the vision tower learns alone
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
@@ -36,7 +42,7 @@ class Trainer:
         Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the
         shipped weights.
     minutes
-        The whole budget. The cosine schedule and the curriculum follow the share of it that is spent.
+        The whole budget. The learning rate and the curriculum follow the share of it that is spent.
     seed
         Seeds the weights and every draw; a run that is resumed keeps its own.
     skills
@@ -98,13 +104,17 @@ class Trainer:
         self._joint += not looking
         warm = min(1, ((self.step if looking else self._joint) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+            group["lr"] = _PEAK_RATE * warm * self._decay()
         losses = self._look() if looking else self._practise()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return losses
+
+    def _decay(self) -> float:
+        late = max(0.0, self.progress - _STABLE) / (1 - _STABLE)
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late))
 
     def _look(self) -> dict[str, float]:
         rng = self.batcher.rng
@@ -128,10 +138,13 @@ class Trainer:
         full = rng.random() < (0.15 if self.progress < 0.6 else 0.5)
         grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
         if full and "digits" in shares:
-            shares["digits"] = min(3, shares["digits"])
+            shares["digits"] = min(2, shares["digits"])
+        self.batcher.most_facts = next(
+            (most for until, most in _FEW if self.progress < until), recall.MOST_FACTS
+        )
         rows = [self.batcher.row(skill, grid=grid) for skill, count in shares.items() for _ in range(count)]
-        if "recall" in self.skills and self.progress < 0.5:
-            rows += [self.batcher.repeats() for _ in range(_REPEATS)]
+        if "recall" in self.skills and self.progress < _DRILLED:
+            rows += [drill() for drill in (self.batcher.repeats, self.batcher.pairs) for _ in range(_DRILLS)]
         return grid, rows
 
     def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

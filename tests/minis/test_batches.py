@@ -82,3 +82,25 @@ def test_repeats_ask_only_for_what_was_said_before(tokenizer):
         assert first == second
         kept = row.labels[start:end]
         assert kept == [SKIP] * (said + 2) + second[1:]
+
+
+def test_pairs_ask_for_what_belongs_to_a_key_in_another_order(tokenizer):
+    row = Batcher(tokenizer, random.Random(0)).pairs(length=60)
+    starts = [i for i, token in enumerate(row.ids) if token == token_id("bos_token")]
+    for start, end in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+        many = (end - start - 1) // 4
+        told = row.ids[start + 1 : start + 1 + 2 * many]
+        known = dict(zip(told[::2], told[1::2], strict=True))
+        asked = row.ids[start + 1 + 2 * many : end]
+        assert len(known) == many
+        assert [known[key] for key in asked[::2]] == asked[1::2] == row.labels[start + 2 + 2 * many : end : 2]
+        assert sorted(asked[::2]) == sorted(known)
+
+
+def test_training_begins_with_few_facts(tokenizer):
+    batcher = Batcher(tokenizer, random.Random(0))
+    batcher.most_facts = 2
+    texts = [tokenizer.decode(batcher.row("recall", length=1).ids) for _ in range(20)]
+    assert max(text.split("<turn|>")[0].count(".") for text in texts) <= 3
+    held = tokenizer.decode(batcher.row("recall", length=1, held_out=True).ids)
+    assert held.split("<turn|>")[0].count(".") >= 10

@@ -15,6 +15,7 @@ THINGS = [
     "lemon", "apple", "drum", "key", "lamp", "map", "coin", "rope", "bell", "book", "cup", "hat",
     "ring", "shoe", "kite", "stone", "flute", "clock", "knife", "brush",
 ]  # fmt: skip
+MOST_FACTS = 10
 _FACT = {"code": "The code of {who} is {what}.", "thing": "{who} has the {what}."}
 _ASK = {
     "code": ("What is the code of {who}?", "Tell me the code of {who}."),
@@ -22,9 +23,17 @@ _ASK = {
 }
 
 
-def ask(rng: random.Random, held: bool) -> Question:
-    """Draw a text of facts and a question about one of them; training draws 2 to 10 facts, evaluation ten."""
-    count = 10 if held else rng.randint(2, 10)
+def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS) -> Question:
+    """Draw a text of facts and a question about one of them.
+
+    Parameters
+    ----------
+    held
+        Evaluation asks about ten facts, training about 2 to `most`.
+    most
+        The most facts of a text; a training begins with few.
+    """
+    count = MOST_FACTS if held else rng.randint(2, most)
     kind = rng.choice(list(_FACT))
     people = rng.sample(NAMES, count)
     values = rng.sample(THINGS, count) if kind == "thing" else [f"{rng.randrange(10, 100)}" for _ in people]
