@@ -83,6 +83,8 @@ class RoutingExplorer(ModelRuns):
     layer = traitlets.Int().tag(sync=True)
     selected_tokens = traitlets.List(traitlets.Int()).tag(sync=True)
     selected_experts = traitlets.List(traitlets.Int()).tag(sync=True)
+    #: Which view spoke last, and its how manieth choice that was: no view falls back behind its own hand.
+    heard = traitlets.Dict().tag(sync=True)
 
     def __init__(self, trace: Trace, *, lab: Lab | None = None, layer: int | None = None) -> None:
         self._lab = lab
@@ -221,9 +223,12 @@ class RoutingExplorer(ModelRuns):
     def _on_select(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Take over the selection of a view."""
         with self.hold_sync():
-            self.layer = content.get("layer", self.layer)
-            self.selected_tokens = content.get("tokens", [])
-            self.selected_experts = content.get("experts", [])
+            try:
+                self.layer = content.get("layer", self.layer)
+                self.selected_tokens = content.get("tokens", [])
+                self.selected_experts = content.get("experts", [])
+            finally:  # also when it was refused: the view takes over what holds
+                self.heard = {"view": str(content.get("view", "")), "turn": content.get("turn", 0)}
 
     def _post_buffers(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         """Send one message with binary parts to every view; safe from any thread."""

@@ -112,7 +112,7 @@ class Explorer {
   }
 
   fit() {
-    const width = this.chart.clientWidth;
+    const width = this.bars.node.clientWidth;
     if (!width || !this.scene.inks) return;
     const { scene } = this;
     if (scene.axis.fitted === width && this.drawn === scene) return;
@@ -192,6 +192,7 @@ class Explorer {
       "change:layer": adopt,
       "change:selected_tokens": adopt,
       "change:selected_experts": adopt,
+      "change:heard": adopt,
       "change:facts": () => this.restart(),
       "change:comparison": () => this.scene.tell("comparison"),
       "change:busy": () => this.busy(),

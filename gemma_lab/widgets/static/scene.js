@@ -2,6 +2,8 @@
 
 export const LABELS = 118; // room for a token's text left of its row, in pixels
 
+let views = 0; // a number for each view on the page
+
 /** The experts, side by side, at the same place in every part. */
 export class Axis {
   constructor(experts) {
@@ -35,6 +37,7 @@ export class Scene {
     [this.keep, this.shown] = [null, null];
     [this.parts, this.wishes] = [[], new Set()];
     this.tone = "entropy"; // what tints the text while no expert is looked at
+    [this.view, this.turn] = [`${Date.now()}-${(views += 1)}`, 0]; // who speaks, and how often it has
   }
 
   get layer() {
@@ -168,12 +171,15 @@ export class Scene {
     clearTimeout(this.posting);
     this.posting = 0;
     const said = { layer: this.layer, tokens: [...this.tokens].sort((a, b) => a - b), experts: [...this.experts].sort((a, b) => a - b) };
-    this.model.send({ type: "select", ...said });
+    this.turn += 1;
+    this.model.send({ type: "select", view: this.view, turn: this.turn, ...said });
   }
 
-  /** Take over what Python holds, unless the hand is moving: then Python is about to hear of it. */
+  /** Take over what Python holds, unless it has yet to hear what was chosen here last. */
   adopt() {
-    if (this.posting) return;
+    const heard = this.model.get("heard") ?? {};
+    if (heard.view === this.view) this.known = heard.turn;
+    if (this.posting || (this.known ?? 0) < this.turn) return;
     const row = this.store.facts.layers.indexOf(this.model.get("layer"));
     const [tokens, experts] = [this.model.get("selected_tokens"), this.model.get("selected_experts")];
     const same = (set, list) => set.size === list.length && list.every((value) => set.has(value));
