@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,6 +50,9 @@ class Generation:
         Events that stop it, from any thread.
     heard
         Called with tokens as they settle, in the thread that runs.
+    around
+        Entered once it is this generation's turn, left when the model is done: what watches the model sees
+        nobody else's tokens.
     """
 
     def __init__(
@@ -63,11 +66,13 @@ class Generation:
         alternatives: int,
         stop: Sequence[threading.Event],
         heard: Heard | None = None,
+        around: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._lab, self._prompt = lab, prompt
         self._sampling, self._seed = sampling, seed
         self._limit = min(max_new_tokens, room(lab, prompt))
         self._stop, self._heard = stop, heard
+        self._around: AbstractContextManager[Any] = nullcontext() if around is None else around
         pieces = Pieces(lab.tokenizer)
         self._recorder = Recorder(pieces, alternatives)
         self._transcript = Transcript(pieces, prompt.ids)
@@ -127,7 +132,7 @@ class Generation:
         draw = Draw(self._sampling, self._seed, suppressed)
         self._started = time.perf_counter()
         try:
-            with leaving_early(model, self._stop):
+            with self._around, leaving_early(model, self._stop):
                 model.generate(
                     **self._prompt.inputs,
                     generation_config=config,

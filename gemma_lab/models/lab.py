@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
     from ..trace.dispatch import Precision
+    from ..trace.edit_terms import Boosts, Experts
     from ..trace.editing import Editing
     from ..trace.edits import Edit
     from ..trace.trace import Trace
@@ -230,10 +231,12 @@ class Lab:
         alternatives: int = 5,
         precision: Precision = "compact",
         edit: Edit | None = None,
+        progress: bool = False,
     ) -> Trace:
         """Run the model on a prompt, and on an answer of its own, and return what it did.
 
-        Logits and generated tokens are those of a run without tracing, bit for bit.
+        Logits and generated tokens are those of a run without tracing, bit for bit. A prompt of more than
+        4,096 tokens that is only read is read in pieces, so that memory grows with its length.
 
         Parameters
         ----------
@@ -249,6 +252,8 @@ class Lab:
             ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
         edit
             A change of the routing to apply meanwhile, on top of those that are active (`edit`).
+        progress
+            Show a progress bar.
 
         Returns
         -------
@@ -268,28 +273,44 @@ class Lab:
         return trace(
             self, prompt, images=images, system=system, after=after, thinking=thinking, generate=generate,
             temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
-            precision=precision, edit=edit,
+            precision=precision, edit=edit, progress=progress,
         )  # fmt: skip
 
-    def edit(self, edit: Edit | None = None, **changes: Any) -> Editing:
+    def edit(
+        self,
+        edit: Edit | None = None,
+        *,
+        ablate_experts: Experts = (),
+        boost_experts: Boosts | None = None,
+        force_experts: Experts = (),
+    ) -> Editing:
         """Return a context in which the routing is changed: ``with lab.edit(ablate_experts={4: [17]}):``.
+
+        Inside the block `chat`, `stream`, `trace` and the model itself run under the edit; leaving it
+        restores the model exactly. Blocks may be nested: what they change is merged.
 
         Parameters
         ----------
         edit
-            An `Edit`.
-        **changes
-            Or its fields: ``ablate_experts``, ``boost_experts``, ``force_experts``; merged with `edit`.
+            An `Edit`; the others are merged into it.
+        ablate_experts
+            Experts that are never chosen: layer → ids, or ids for every layer.
+        boost_experts
+            Nats added to the router's logits: layer → expert → nats, or expert → nats for every layer.
+        force_experts
+            Experts that are always among the chosen: layer → ids, or ids for every layer.
 
         Raises
         ------
         BadEdit
             If a layer or an expert does not exist.
         """
-        from ..trace.editing import Editing
-        from ..trace.edits import Edit
+        from ..trace.editing import editing
 
-        return Editing(self, (edit or Edit()) | Edit(**changes))
+        return editing(
+            self, edit, ablate_experts=ablate_experts, boost_experts=boost_experts,
+            force_experts=force_experts,
+        )  # fmt: skip
 
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True

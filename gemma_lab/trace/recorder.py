@@ -94,7 +94,8 @@ class Recorder:
             for depth, module in enumerate(_entrances(self.model)):
                 before = partial(self._begin, depth, inspect.signature(module.forward))
                 hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-                hooks.callback(module.register_forward_hook(partial(self._end, depth)).remove)
+                after = module.register_forward_hook(partial(self._end, depth), prepend=True)
+                hooks.callback(after.remove)  # the inner of two recorders is the first to end a pass
             self._hooks = hooks.pop_all()
         return self
 
