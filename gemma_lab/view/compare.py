@@ -165,10 +165,9 @@ def _draw_answer(axes: Axes, comparison: Comparison) -> None:
     from matplotlib.ticker import MaxNLocator
 
     rows = np.arange(len(comparison.pairs))
-    same, kl = comparison.same_context, np.nan_to_num(comparison.kl, nan=0.0)
-    shown = kl[np.isfinite(kl)]
-    top = max(float(shown.max(initial=0.0)), 1e-3) * 1.15  # a divergence without end leaves at the top
-    kl = np.minimum(kl, 2 * top)
+    same, kl = comparison.same_context, comparison.kl
+    top = max(float(kl[np.isfinite(kl)].max(initial=0.0)), 1e-3) * 1.15
+    kl = np.nan_to_num(kl, nan=0.0, posinf=2 * top)  # a divergence without end leaves at the top
     axes.bar(rows[same], kl[same], color=OKABE_ITO["blue"], width=0.8, label="same context")
     if not same.all():
         axes.bar(
