@@ -19,7 +19,7 @@ from .archive import Archive, Writer, reading, writing
 from .arrays import MEMBER, Layout, read_routing, write_routing
 from .generation import Generation
 from .parquet import read_table, write_table
-from .tables import ALTERNATIVES, GENERATION, TOKENS, generation_tables
+from .tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
 from .tokens import TokenTable
 from .trace import Trace
 
@@ -62,10 +62,8 @@ def save_trace(trace: Trace, path: str | Path, *, images: bool = False) -> Path:
     with writing(target) as writer:
         if trace.routing is not None:  # first, where its place in the file is aligned without more ado
             write_routing(writer, trace.routing)
-        write_table(writer, "tokens", trace.tokens.to_arrow())
-        if trace.generation is not None:
-            for name, table in generation_tables(trace.generation).items():
-                write_table(writer, name, table)
+        for name, table in stored_tables(trace).items():
+            write_table(writer, name, table)
         for number, image in enumerate(trace.images if images else ()):
             _write_picture(writer, number, image)
         writer.finish(manifest)
@@ -102,12 +100,13 @@ def open_trace(path: str | Path) -> Trace:
             raise archive.bad("its manifest has no meta or no timings")
         routed, written = manifest.get("routing"), manifest.get("generation")
         _expect(archive, routing=routed is not None, generation=written is not None, pictures=pictures)
+        table = _read_tokens(archive, tokens)
         return Trace(
-            tokens=TokenTable.from_arrow(read_table(archive, "tokens", schema=TOKENS, rows=tokens)),
+            tokens=table,
             routing=None
             if routed is None
             else read_routing(archive, Layout.read(routed, tokens=tokens, archive=archive)),
-            generation=None if written is None else _read_generation(archive, written),
+            generation=None if written is None else _read_generation(archive, written, tokens=table),
             meta=meta,
             timings=timings,
             images=_read_pictures(archive, pictures),
@@ -171,7 +170,14 @@ def _expect(archive: Archive, *, routing: bool, generation: bool, pictures: int)
             raise archive.bad(f"it lacks {name}")
 
 
-def _read_generation(archive: Archive, entry: Any) -> Generation:
+def _read_tokens(archive: Archive, count: int) -> TokenTable:
+    table = read_table(archive, "tokens", schema=TOKENS, rows=count)
+    if not np.array_equal(table.column("token").to_numpy(), np.arange(count)):
+        raise archive.bad("its tokens are not in their order")
+    return TokenTable.from_arrow(table)
+
+
+def _read_generation(archive: Archive, entry: Any, *, tokens: TokenTable) -> Generation:
     entry = entry if isinstance(entry, dict) else {}
     n, a, finish, text = (entry.get(key) for key in ("tokens", "alternatives", "finish", "text"))
     if not _count(n, MOST_TOKENS) or not _count(a, MOST_ALTERNATIVES):
@@ -183,6 +189,7 @@ def _read_generation(archive: Archive, entry: Any) -> Generation:
     position = np.arange(n)
     in_order = (
         np.array_equal(chosen["position"], position)
+        and np.array_equal(chosen["token"], generated_rows(tokens, n))
         and np.array_equal(others["position"], np.repeat(position, a))
         and np.array_equal(others["rank"], np.tile(np.arange(a), n))
     )

@@ -11,6 +11,8 @@ from ..errors import BadTrace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_AGAIN = "Trace again, or open another file."
+
 
 @dataclass(frozen=True, eq=False)
 class Generation:
@@ -42,6 +44,22 @@ class Generation:
     text: str
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        # A distribution computed in float32 may miss its bounds by a rounding error.
+        for name in ("logprobs", "alternative_logprobs"):
+            values = getattr(self, name)
+            if not (values <= 1e-3).all():  # written so that NaN is refused too
+                raise BadTrace(f"The generation's {name} are not all log-probabilities.", hint=_AGAIN)
+        if not (np.isfinite(self.entropy).all() and (self.entropy >= -1e-3).all()):
+            raise BadTrace("The generation's entropies are not all finite and positive.", hint=_AGAIN)
+
+    def _check_shapes(self) -> None:
+        if self.ids.ndim != 1 or self.alternative_ids.ndim != 2:
+            raise BadTrace(
+                f"The generation's ids have shape {self.ids.shape}, its alternatives "
+                f"{self.alternative_ids.shape}; they need [n] and [n, alternatives].",
+                hint=_AGAIN,
+            )
         n = len(self.ids)
         shapes = {
             "logprobs": (n,), "entropy": (n,), "alternative_ids": (n, self.alternatives),
@@ -51,7 +69,7 @@ class Generation:
             if getattr(self, name).shape != shape:
                 raise BadTrace(
                     f"The generation's {name} has shape {getattr(self, name).shape} for {n} tokens.",
-                    hint="Trace again, or open another file.",
+                    hint=_AGAIN,
                 )
 
     @classmethod
@@ -65,12 +83,8 @@ class Generation:
             ids=np.asarray(ids, dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
             entropy=np.asarray(entropy, dtype=np.float32),
-            alternative_ids=np.asarray(alternative_ids, dtype=np.int32).reshape(n, -1)
-            if n
-            else np.zeros((0, 0), np.int32),
-            alternative_logprobs=np.asarray(alternative_logprobs, dtype=np.float32).reshape(n, -1)
-            if n
-            else np.zeros((0, 0), np.float32),
+            alternative_ids=_rows(alternative_ids, n, np.int32),
+            alternative_logprobs=_rows(alternative_logprobs, n, np.float32),
             finish=finish,
             text=text,
         )
@@ -93,4 +107,10 @@ class Generation:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Generation({len(self):,} tokens, {self.finish}: {self.text!r})"
+        shown = self.text if len(self.text) <= 60 else self.text[:59] + "…"
+        return f"Generation({len(self):,} token{'s' * (len(self) != 1)}, {self.finish}: {shown!r})"
+
+
+def _rows(values: Any, n: int, kind: type[np.generic]) -> Array:
+    made = np.asarray(values, dtype=kind)
+    return made.reshape(n, made.size // n if n else 0)  # no tokens have no alternatives

@@ -12,24 +12,27 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from .dispatch import Routing
-    from .generation import Generation
+    from .tokens import TokenTable
     from .trace import Trace
 
 TOKENS = pa.schema(
-    [("id", pa.int32()), ("piece", pa.string()), ("text", pa.string()), ("start", pa.int32()),
-     ("end", pa.int32()), ("cluster", pa.int32()), ("role", pa.string()), ("modality", pa.string()),
-     ("medium", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()), ("x1", pa.int32()), ("y1", pa.int32()),
-     ("t0_ms", pa.int32()), ("t1_ms", pa.int32()), ("frame", pa.int16()), ("script", pa.string()),
-     ("direction", pa.string()), ("generated", pa.bool_())]
+    [("token", pa.int32()), ("id", pa.int32()), ("piece", pa.string()), ("text", pa.string()),
+     ("start", pa.int32()), ("end", pa.int32()), ("cluster", pa.int32()), ("role", pa.string()),
+     ("modality", pa.string()), ("medium", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()),
+     ("x1", pa.int32()), ("y1", pa.int32()), ("t0_ms", pa.int32()), ("t1_ms", pa.int32()),
+     ("frame", pa.int16()), ("script", pa.string()), ("direction", pa.string()), ("generated", pa.bool_())]
 )  # fmt: skip
 ROUTING = pa.schema(
     [("layer", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()), ("expert", pa.int32()),
      ("weight", pa.float32())]
 )  # fmt: skip
 GENERATION = pa.schema(
-    [("position", pa.int32()), ("id", pa.int32()), ("logprob", pa.float32()), ("entropy", pa.float32())]
-)
+    [("position", pa.int32()), ("token", pa.int32()), ("id", pa.int32()), ("logprob", pa.float32()),
+     ("entropy", pa.float32())]
+)  # fmt: skip
 ALTERNATIVES = pa.schema(
     [("position", pa.int32()), ("rank", pa.int16()), ("id", pa.int32()), ("logprob", pa.float32())]
 )
@@ -39,37 +42,50 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     """Return the tables of a trace by name; those it has nothing for are left out.
 
     ``tokens``
-        One row a token (`TokenTable.to_arrow`).
+        One row a token: its number, and the columns of `TokenTable.to_arrow`.
     ``routing``
         One row an expert chosen: layer, token, rank (0: the largest share), expert, and the weight really
         applied.
     ``generation``
-        One row a generated token: position (0: the first), id, log-probability and entropy in nats.
+        One row a generated token: position (0: the first), token (its row in ``tokens``; −1 for the last one,
+        which the model did not read), id, log-probability and entropy in nats.
     ``alternatives``
         One row a candidate: position, rank (0: the likeliest), id, log-probability in nats.
     """
-    tables = {"tokens": trace.tokens.to_arrow()}
+    tables = stored_tables(trace)
     if trace.routing is not None:
         layers = list(_routing_rows(trace.routing))
         tables["routing"] = pa.concat_tables(layers) if layers else ROUTING.empty_table()
-    if trace.generation is not None:
-        tables |= generation_tables(trace.generation)
     return tables
 
 
-def generation_tables(generation: Generation) -> dict[str, pa.Table]:
-    """Return ``generation`` and ``alternatives`` as in `arrow_tables`."""
+def stored_tables(trace: Trace) -> dict[str, pa.Table]:
+    """Return the tables of `arrow_tables` but ``routing``, which a trace file holds as arrays."""
+    number = pa.array(np.arange(len(trace.tokens), dtype=np.int32))
+    tables = {"tokens": trace.tokens.to_arrow().add_column(0, "token", number).cast(TOKENS)}
+    generation = trace.generation
+    if generation is None:
+        return tables
     n, a = generation.alternative_ids.shape
     position = np.arange(n, dtype=np.int32)
-    chosen = [position, generation.ids, generation.logprobs, generation.entropy]
+    chosen = [
+        position, generated_rows(trace.tokens, n), generation.ids, generation.logprobs, generation.entropy,
+    ]  # fmt: skip
     others = [
         np.repeat(position, a), np.tile(np.arange(a, dtype=np.int16), n),
         generation.alternative_ids.reshape(-1), generation.alternative_logprobs.reshape(-1),
     ]  # fmt: skip
-    return {
-        "generation": pa.table([pa.array(column) for column in chosen], schema=GENERATION),
-        "alternatives": pa.table([pa.array(column) for column in others], schema=ALTERNATIVES),
-    }
+    tables["generation"] = pa.table([pa.array(column) for column in chosen], schema=GENERATION)
+    tables["alternatives"] = pa.table([pa.array(column) for column in others], schema=ALTERNATIVES)
+    return tables
+
+
+def generated_rows(tokens: TokenTable, count: int) -> NDArray[np.int32]:
+    """Return the row of each of `count` generated tokens in the token table, −1 where there is none."""
+    rows = np.full(count, -1, dtype=np.int32)
+    known = np.flatnonzero(tokens.generated)[:count]
+    rows[: len(known)] = known
+    return rows
 
 
 def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
@@ -101,9 +117,7 @@ def write_parquet(trace: Trace, folder: str | Path) -> list[Path]:
     """
     target = Path(folder).expanduser()
     target.mkdir(parents=True, exist_ok=True)
-    tables = {"tokens": trace.tokens.to_arrow()}
-    if trace.generation is not None:
-        tables |= generation_tables(trace.generation)
+    tables = stored_tables(trace)
     for name, table in tables.items():
         pq.write_table(table, target / f"{name}.parquet")
     if trace.routing is not None:

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import BadTrace
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Trace:
     routing
         What the routers did, one column a token; None for a model without experts.
     generation
-        The generated tokens; None when only the prompt was read.
+        The generated tokens; None when only the prompt was read. The last of them was chosen but not read: it
+        has no row in `tokens` and no routing.
     meta
         What it ran on, as plain values: model, spec, versions, dtype, seed, prompt, hashes of media, edit.
     timings
@@ -55,6 +58,15 @@ class Trace:
                 f"The routing covers {len(self.routing):,} tokens, the token table {len(self.tokens):,}.",
                 hint="Trace again, or open another file.",
             )
+
+        if self.generation is not None:
+            rows = self.tokens.ids[self.tokens.generated]
+            if not np.array_equal(rows, self.generation.ids[: len(rows)]):
+                raise BadTrace(
+                    f"The {len(rows):,} generated rows of the token table are not the first of the "
+                    f"{len(self.generation):,} generated tokens.",
+                    hint="Trace again, or open another file.",
+                )
 
     def __len__(self) -> int:
         return len(self.tokens)
