@@ -8,7 +8,7 @@ export class Ablation {
     this.button.addEventListener("click", () => this.ablate());
     this.title = h("b", {});
     this.note = h("span", { class: "gl-where" });
-    this.shown = button({ class: "gl-quiet", "data-testid": "shown", name: "Look at the routing with or without the edit" }, null, "");
+    this.shown = button({ class: "gl-quiet", "data-testid": "shown", name: "Look at the routing with or without the edit" }, null, "Show the routing after");
     this.shown.addEventListener("click", () => model.send({ type: "look", edited: !model.get("comparison").looking }));
     this.undo = button({ class: "gl-quiet", "data-testid": "restore", name: "Put every expert back" }, null, "Restore");
     this.undo.addEventListener("click", () => model.send({ type: "restore" }));

@@ -210,7 +210,7 @@ export class Flow {
       return weight ? `${scene.ramp.css[step]}|${scene.ramp.ink[step]}` : "";
     }
     const tone = scene.toneOf(token);
-    return tone > 0.02 ? `color-mix(in srgb, var(--gl-warm) ${Math.round(tone * 62)}%, transparent)|` : "";
+    return tone > 0.02 ? `color-mix(in srgb, var(--gl-warm) ${Math.round(tone * 46)}%, transparent)|` : "";
   }
 
   /** Bring the token that is read elsewhere into sight. */

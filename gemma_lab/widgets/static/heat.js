@@ -103,21 +103,12 @@ export class Heat {
     paint.beginPath();
     paint.rect(0, y, LABELS - 14, ROW);
     paint.clip();
-    paint.fillText(this.caption(token), LABELS - 16, y + ROW / 2 + 0.5);
+    paint.fillText(store.label(token), LABELS - 16, y + ROW / 2 + 0.5);
     paint.restore();
     const colour = MODALITY[store.name("modality", token)];
     if (!colour) return;
     paint.fillStyle = colour;
     paint.fillRect(LABELS - 9, y, 3, ROW);
-  }
-
-  /** A picture's token is known by where it lies, not by its placeholder. */
-  caption(token) {
-    const place = this.store.places.get(token);
-    if (!place || this.store.name("modality", token) === "special") return this.store.label(token);
-    const [x0, y0, x1, y1] = place.box;
-    if (x0 >= 0 && x1 > x0 && y1 > y0) return `column ${Math.round(x0 / (x1 - x0)) + 1}, row ${Math.round(y0 / (y1 - y0)) + 1}`;
-    return place.time[0] >= 0 ? `${(place.time[0] / 1000).toFixed(2)} s` : this.store.label(token);
   }
 
   waiting(paint) {

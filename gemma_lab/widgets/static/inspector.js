@@ -51,7 +51,7 @@ export class TokenCard {
     this.rows.forEach((row, rank) => this.fill(row, chosen[rank]));
     const { entropy, part } = store.facets(scene.row, token);
     const most = Math.log2(Math.max(2, store.experts));
-    this.note.replaceChildren(`Router entropy ${entropy.toFixed(2)} of ${most.toFixed(0)} bits · experts’ share of the layer’s output ${percentage(part)}`);
+    this.note.replaceChildren(`Router entropy ${entropy.toFixed(2)} of ${most.toFixed(0)} bits · experts’ share of output ${percentage(part)}`);
   }
 
   fill({ node, expert, fill, weight }, chosen) {

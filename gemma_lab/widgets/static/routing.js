@@ -102,8 +102,10 @@ class Explorer {
     this.later = setTimeout(() => scene.want(store.facts.hold ? rows : near), 250);
   }
 
+  /** Take the colours of the theme, once there is a page to read them from. */
   dress() {
     const { scene } = this;
+    if (!this.root.isConnected) return;
     scene.ramp = new Ramp(this.root.dataset.theme);
     scene.inks = inks(this.root);
     scene.inks.veil = this.root.dataset.theme === "dark" ? "rgb(20 22 26 / 80%)" : "rgb(255 255 255 / 75%)";
@@ -113,7 +115,8 @@ class Explorer {
 
   fit() {
     const width = this.bars.node.clientWidth;
-    if (!width || !this.scene.inks) return;
+    if (!width) return;
+    if (!this.scene.inks?.accent) return this.dress();
     const { scene } = this;
     if (scene.axis.fitted === width && this.drawn === scene) return;
     [scene.axis.width, scene.axis.fitted, this.drawn] = [width, width, scene];

@@ -96,7 +96,9 @@ export class Scene {
     return Math.max(0, Math.min(1, (facets[this.tone] - range[0]) / (range[1] - range[0])));
   }
 
+  /** Let every part draw what changed. Before the view is on a page nothing is drawn; then everything is. */
   tell(...what) {
+    if (!this.inks) return;
     for (const part of this.parts) part.update(new Set(what));
   }
 

@@ -90,9 +90,13 @@ export class Store {
     return this.names[kind][this.codes[kind][token]];
   }
 
-  /** What a token is called where it stands alone. */
+  /** What a token is called where it stands alone: a picture's by where it lies, a sound's by when it is. */
   label(token) {
-    return alone(this.labels[token] || this.texts[token]);
+    const place = this.places.get(token);
+    if (!place) return alone(this.labels[token] || this.texts[token]);
+    const [x0, y0, x1, y1] = place.box;
+    if (x0 >= 0 && x1 > x0 && y1 > y0) return `column ${Math.round(x0 / (x1 - x0)) + 1}, row ${Math.round(y0 / (y1 - y0)) + 1}`;
+    return place.time[0] >= 0 ? `${(place.time[0] / 1000).toFixed(2)} s` : alone(this.labels[token]);
   }
 
   has(row) {
