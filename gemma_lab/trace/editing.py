@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -34,9 +34,9 @@ class Editing:
     really changed; probes see the edited dispatch. Blocks may be nested: the edits are merged (``outer |
     inner``), and entering gives the merged edit. Leaving takes every hook off again, whatever happened.
 
-    One thread at a time edits a model; others wait at the start of their block. With a `lock`, a generation
-    that is under way is waited for before anything changes: it ends under the edit it began with. Gradients
-    do not flow through an edited router.
+    One thread at a time edits a model; others wait at the start of their block, unless their edit is empty.
+    With a `lock`, a generation that is under way is waited for before anything changes: it ends under the
+    edit it began with. Gradients do not flow through an edited router.
 
     Parameters
     ----------
@@ -68,13 +68,20 @@ class Editing:
         _check(model, edit, name)
 
     def __enter__(self) -> Edit:
+        if not self.edit.layers:  # nothing of its own: it runs under what is in force
+            return in_force(self.model)
         force = _force(self.model)
-        force.owner.acquire()
+        _wait(force.owner)
         try:
             merged = force.merged | self.edit
             _check(self.model, merged, self.name)
             with self._pause():
-                force.enter(self.model, self.edit)
+                before = force.edits
+                try:
+                    force.put(self.model, (*before, self.edit))
+                except BaseException:
+                    force.put(self.model, before)
+                    raise
         except BaseException:
             force.owner.release()
             raise
@@ -83,22 +90,35 @@ class Editing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
     ) -> None:
+        if not self.edit.layers:
+            return
         force = _force(self.model)
-        left = False
+        rest, done = force.without(self.edit), False
         try:
             with self._pause():
-                force.leave(self.model, self.edit)
-                left = True
-        finally:
-            if not left:  # the wait for a generation was interrupted
-                force.leave(self.model, self.edit)
-            force.owner.release()
+                force.put(self.model, rest)
+                done = True
+        finally:  # interrupted, in the wait for a generation or later: leave all the same
+            try:
+                if not done:
+                    force.put(self.model, rest)
+            finally:
+                force.owner.release()
 
     def __repr__(self) -> str:
         return f"Editing({self.name}: {self.edit!r})"
 
-    def _pause(self) -> Any:
-        return self._lock if self._lock is not None else nullcontext()
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Keep the model from running."""
+        if self._lock is None:
+            yield
+            return
+        _wait(self._lock)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 def editing(
@@ -135,28 +155,21 @@ class _Force:
 
     def __init__(self) -> None:
         self.owner = threading.RLock()
-        self.edits: list[Edit] = []
+        self.edits: tuple[Edit, ...] = ()
         self.handles: list[RemovableHandle] = []
 
     @property
     def merged(self) -> Edit:
         return reduce(or_, self.edits, Edit())
 
-    def enter(self, model: torch.nn.Module, edit: Edit) -> None:
-        self.edits.append(edit)
-        try:
-            self._apply(model)
-        except BaseException:
-            self.leave(model, edit)
-            raise
-
-    def leave(self, model: torch.nn.Module, edit: Edit) -> None:
+    def without(self, edit: Edit) -> tuple[Edit, ...]:
+        """Return the edits without the innermost that equals one."""
         last = len(self.edits) - 1 - self.edits[::-1].index(edit)
-        self.edits = self.edits[:last] + self.edits[last + 1 :]
-        self._apply(model)
+        return self.edits[:last] + self.edits[last + 1 :]
 
-    def _apply(self, model: torch.nn.Module) -> None:
-        """Replace the hooks by those of the merged edit."""
+    def put(self, model: torch.nn.Module, edits: tuple[Edit, ...]) -> None:
+        """Put these in force in the place of what was; may be repeated after an interrupt."""
+        self.edits = edits
         while self.handles:
             self.handles[-1].remove()
             self.handles.pop()
@@ -179,7 +192,14 @@ def _force(model: torch.nn.Module) -> _Force:
         return _FORCES.setdefault(model, _Force())
 
 
+def _wait(lock: Any) -> None:
+    while not lock.acquire(timeout=0.5):  # a timeout keeps Ctrl-C alive on Windows
+        pass
+
+
 def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
+    if not edit.layers:
+        return
     found = routers(model) if has_experts(model) else []
     edit.check({router.layer: (router.experts, router.top_k) for router in found}, model=name)
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import shapes
 import torch
+from moe import NEIGHBOURS, hooks, tiny
 
 from gemma_lab import Edit
 from gemma_lab.errors import BadEdit
@@ -30,10 +31,10 @@ def lab() -> Lab:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(lab):
-    before, hooks = logits(lab.model), hooks_of(lab.model)
+    before, held = logits(lab.model), hooks(lab.model)
     yield
     assert torch.equal(logits(lab.model), before)
-    assert hooks_of(lab.model) == hooks
+    assert hooks(lab.model) == held
     assert not any(module in EDITED for module in lab.model.modules())
     assert in_force(lab.model) == Edit()
     assert not lab.lock.locked()
@@ -42,11 +43,6 @@ def nothing_is_left(lab):
 def logits(model, ids=IDS):
     with torch.no_grad():
         return model(input_ids=ids).logits
-
-
-def hooks_of(model):
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_backward_hooks")
-    return {name: [dict(getattr(m, kind)) for kind in kinds] for name, m in model.named_modules()}
 
 
 @contextmanager
@@ -192,12 +188,50 @@ def test_every_experts_implementation_computes_the_edited_dispatch(lab, implemen
         lab.model.set_experts_implementation(before)
 
 
-def test_prefill_and_every_decoded_token_are_edited(lab):
-    with editing(lab, **BOUNDS), given(lab.model) as seen:
-        out = lab.model.generate(IDS, max_new_tokens=6, do_sample=False, eos_token_id=None)
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
+def test_prefill_and_every_decoded_token_are_edited(lab, implementation):
+    before = lab.model.config.get_text_config()._experts_implementation
+    lab.model.set_experts_implementation(implementation)
+    try:
+        with editing(lab, **BOUNDS), given(lab.model) as seen:
+            out = lab.model.generate(IDS, max_new_tokens=6, do_sample=False, eos_token_id=None)
+    finally:
+        lab.model.set_experts_implementation(before)
     assert out.shape == (1, 46)
     assert [len(ids) for ids, _ in seen] == [40, 1, 1, 1, 1, 1]
     assert all((ids >= 120).all() for ids, _ in seen)
+
+
+@pytest.mark.parametrize("family", NEIGHBOURS)
+def test_the_neighbours_are_edited_by_their_own_rule(family):
+    model = tiny(family)
+    ids = torch.arange(1, 21)[None]
+    (router,) = [router for router in routers(model) if router.layer == 1]
+    before, held = logits(model, ids), hooks(model)
+    raw = []
+    hook = router.module.register_forward_hook(lambda _m, _a, output: raw.append(output[0].clone()))
+    logits(model, ids)
+    hook.remove()
+    edit = Edit(ablate_experts={1: [0]}, boost_experts={1: {1: 1.5}}, force_experts={1: [2]})
+    probe = RoutingProbe(precision="full")
+    with Recorder(model, [probe]), Editing(model, edit), given(model, layer=1) as seen:
+        changed = logits(model, ids)
+    ((chosen, weights),) = seen
+    expected = raw[0].double()
+    expected[:, 1] += 1.5
+    expected[:, 0] = -torch.inf
+    odds = expected.softmax(1)
+    ranked = odds.clone()
+    ranked[:, 2] = 2
+    assert torch.equal(chosen.sort().values, ranked.topk(router.top_k).indices.sort().values)
+    shares = odds.gather(1, chosen)
+    if router.renormalises:
+        shares = shares / shares.sum(1, keepdim=True)
+    torch.testing.assert_close(weights.double(), shares, rtol=1e-5, atol=1e-6)
+    assert probe.result().layer(1).ids[0].tolist() == chosen.tolist()
+    assert not torch.equal(changed, before)
+    assert torch.equal(logits(model, ids), before)
+    assert hooks(model) == held
 
 
 def test_a_padded_batch_is_edited(lab):
@@ -228,10 +262,10 @@ def test_chat_and_stream_speak_under_the_edit(lab):
     "edit", [Edit(), Edit(boost_experts={LAYER: {17: 0.0}, 1: {3: -0.0}}), Edit(ablate_experts={LAYER: []})]
 )
 def test_an_edit_that_changes_nothing_leaves_every_bit(lab, edit):
-    before, hooks = logits(lab.model), hooks_of(lab.model)
+    before, held = logits(lab.model), hooks(lab.model)
     with Editing(lab.model, edit):
         assert torch.equal(logits(lab.model), before)
-        assert hooks_of(lab.model) == hooks
+        assert hooks(lab.model) == held
 
 
 def test_tokens_that_an_edit_does_not_touch_keep_every_bit(lab):
@@ -388,14 +422,43 @@ def test_an_interrupt_while_waiting_to_leave_still_restores(lab):
     edit = editing(lab, **BOUNDS)
 
     class Busy:
-        def __enter__(self):
+        def acquire(self, **_):
             raise KeyboardInterrupt
-
-        def __exit__(self, *_):
-            pytest.fail("it was not entered")
 
     with pytest.raises(KeyboardInterrupt), edit:
         edit._lock = Busy()
+
+
+def test_an_interrupt_while_hooks_are_exchanged_still_restores(lab, monkeypatch):
+    kind = type(routers(lab.model)[LAYER].module)
+    register = kind.register_forward_hook
+
+    def interrupted(self, *args, **kwargs):
+        monkeypatch.setattr(kind, "register_forward_hook", register)
+        raise KeyboardInterrupt
+
+    outer, inner = editing(lab, ablate_experts={LAYER: range(60)}), editing(lab, **BOUNDS)
+    with outer as alone:
+        expected = logits(lab.model)
+        with pytest.raises(KeyboardInterrupt), inner:
+            monkeypatch.setattr(kind, "register_forward_hook", interrupted)
+        assert in_force(lab.model) == alone
+        assert torch.equal(logits(lab.model), expected)
+
+
+def test_an_empty_edit_runs_under_another_threads(lab):
+    """`Lab.trace` without an edit, in a thread of a widget, while the cell is inside a block: no deadlock."""
+    seen = []
+
+    def other():
+        with editing(lab) as applied:
+            seen.append(applied)
+
+    with editing(lab, **BOUNDS) as mine:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(5)
+        assert seen == [mine]
 
 
 def test_it_is_for_models_that_have_what_it_names(lab):
