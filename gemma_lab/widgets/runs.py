@@ -238,7 +238,7 @@ class ModelRuns(LabWidget):
         self._in_background(lambda: self.ask(text, generate=_ANSWER))
 
     def _on_ablate(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        layer, experts = content.get("layer"), content.get("experts", [])
+        layer, experts = int(content.get("layer", -1)), [int(one) for one in content.get("experts", ())]
         self._refuse_while_busy()
         self._in_background(lambda: self.ablate({layer: experts}))
 

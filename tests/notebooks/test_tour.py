@@ -50,3 +50,18 @@ def test_nothing_is_fetched_for_the_widgets():
 def test_without_widgets_there_is_no_host():
     cell = nbformat.v4.new_markdown_cell("# Title", id="title")
     assert "gemma-lab-models" not in page(nbformat.v4.new_notebook(cells=[cell]), title="x")
+
+
+def test_binary_traits_stand_in_their_places_as_base64():
+    notebook = executed()
+    live = notebook.metadata.widgets[STATE]["state"]["live"]
+    live["state"]["pictures"] = [{"width": 3}]
+    live["buffers"] = [
+        {"encoding": "base64", "path": ["table"], "data": "AAEC"},
+        {"encoding": "base64", "path": ["pictures", 0, "bytes"], "data": "/w=="},
+    ]
+    text = page(notebook, title="00_a")
+    models = json.loads(re.search(r'id="gemma-lab-models">(.*?)</script>', text, re.DOTALL)[1])
+    assert models["live"]["table"] == {"base64": "AAEC"}
+    assert models["live"]["pictures"] == [{"width": 3, "bytes": {"base64": "/w=="}}]
+    assert "table" not in notebook.metadata.widgets[STATE]["state"]["live"]["state"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def row(text: str, /, *, role: str = "user", **more: Any) -> Row:
     control = _CONTROL.fullmatch(text) is not None
     script, direction = _writing("" if control else text)
     return {
+        "id": zlib.crc32(text.encode(errors="replace")) % 250_000,
         "piece": text.replace(" ", "▁"), "text": "" if control else text, "role": role, "medium": -1,
         "frame": -1,
         "modality": "special" if control or more.pop("format", False) else "text", "box": (-1, -1, -1, -1),
@@ -82,7 +84,7 @@ def table(rows: list[Row]) -> TokenTable:
 
     clusters = np.array([each.get("cluster", at) for at, each in enumerate(rows)], dtype=np.int32)
     return TokenTable(
-        np.arange(10, 10 + len(rows), dtype=np.int32), column("piece"), column("text"), clusters,
+        numbers("id", np.int32), column("piece"), column("text"), clusters,
         column("role"), column("modality"), numbers("medium", np.int16), numbers("box", np.int32),
         numbers("time", np.int32), numbers("frame", np.int16), column("script"), column("direction"),
         numbers("generated", bool),
@@ -125,7 +127,7 @@ def made_trace(
     new = [at for at, each in enumerate(rows) if each["generated"]]
     some = len(new)
     generation = Generation.of(
-        ids=[10 + at for at in new], logprobs=np.full(some, -0.2), entropy=np.full(some, 0.5),
+        ids=[rows[at]["id"] for at in new], logprobs=np.full(some, -0.2), entropy=np.full(some, 0.5),
         alternative_ids=np.zeros((some, 1)), alternative_logprobs=np.full((some, 1), -0.2), finish="stop",
         text="".join(rows[at]["text"] for at in new),
     )  # fmt: skip
