@@ -60,10 +60,12 @@ def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: st
         axes.set_xlabel(
             f"tokens for the same sentences, {reference} = 1 (line: cheapest to dearest sentence)"
         )
-        axes.set_title("What a language costs in tokens")
+        alone = next(iter(costs)) if len(costs) == 1 else ""
+        axes.set_title(f"What a language costs in tokens{f' of {alone}' if alone else ''}")
         axes.tick_params(axis="y", length=0)
         bare(axes, keep="bottom")
-        axes.legend(loc="lower right")
+        if not alone:
+            axes.legend(loc="upper right")
     said = "; ".join(f"{name}: {_said(part, reference)}" for name, part in costs.items())
     return Picture(figure, text=f"Tokens for the same sentences, {reference} = 1. {said}.")
 
