@@ -59,6 +59,7 @@ class Decision:
         odds, ids = said.probabilities, said.ids
         rule = router.weigh(odds, ids).weights
         largest = rule.abs().amax(-1).clamp_min(_TINY)
+        astray = (rule - said.weights.detach().float()).abs().amax(-1)
         excess = (odds.sum(-1) - 1).abs()
         if edited:
             unlikely = torch.zeros_like(excess)
@@ -67,9 +68,9 @@ class Decision:
             unlikely = best_left - odds.gather(-1, ids).amin(-1)
         entropy = -torch.linalg.vecdot(odds, odds.clamp_min(_TINY).log_())
         return cls(
-            ids=ids, weights=said.weights, shares=said.shares,
+            ids=ids, weights=said.weights, shares=said.shares.detach(),
             entropy=entropy.clamp_min(0),  # rounding may leave it below when one expert is certain
-            excess=excess, astray=(rule - said.weights.float()).abs().amax(-1) / largest, unlikely=unlikely,
+            excess=excess, astray=astray / largest, unlikely=unlikely,
         )  # fmt: skip
 
     def compare(self, ids: Any, weights: Any) -> None:

@@ -92,7 +92,7 @@ class Recorder:
             for probe in self.probes:
                 probe.attach(self.model, hooks)
             for depth, module in enumerate(_entrances(self.model)):
-                before = partial(self._begin, depth, inspect.signature(module.forward))
+                before = partial(self._begin, depth)
                 hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
                 after = module.register_forward_hook(partial(self._end, depth), prepend=True)
                 hooks.callback(after.remove)  # the inner of two recorders is the first to end a pass
@@ -108,13 +108,13 @@ class Recorder:
         self._abandon()
 
     def _begin(
-        self, depth: int, signature: inspect.Signature, _: torch.nn.Module, args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:  # fmt: skip
+        self, depth: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if self._open is not None and depth > self._open[0]:
             return  # the same pass, further in
         self._abandon()
-        given = {**signature.bind_partial(*args).arguments, **kwargs}
+        named = inspect.signature(module.forward).bind_partial(*args).arguments if args else {}
+        given = {**named, **kwargs}
         cached = _cached(given)
         seen = _pass(given, cached)
         self._check(seen, cached)

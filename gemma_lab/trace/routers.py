@@ -31,6 +31,8 @@ _FAMILIES = {
     "OlmoeTopKRouter": "OLMoE",
     "GptOssTopKRouter": "gpt-oss",
 }
+#: Tokens whose scores tell probabilities from logits; the probe checks the sums of all.
+_LOOKED_AT = 16
 _RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.23."
 
 
@@ -128,7 +130,7 @@ class Router:
         probabilities = given if self._returns_probabilities(scores) else given.softmax(-1)
         # Where a scale was multiplied in, shares cannot be had from the weights: it may be zero.
         shares = weights.detach().float() if self.scale is None else self._shares(probabilities, ids)
-        return Dispatch(probabilities, shares, weights.detach(), ids)
+        return Dispatch(probabilities, shares, weights, ids)
 
     def dispatch(self, probabilities: torch.Tensor, *, like: torch.Tensor | None = None) -> Dispatch:
         """Choose by the family's own rule: the top k, renormalised where it does that, scaled.
@@ -166,8 +168,9 @@ class Router:
 
     def _returns_probabilities(self, scores: torch.Tensor) -> bool:
         if "probabilities" not in self._known:
-            answer = are_probabilities(scores)
-            if not len(scores) or not bool(scores.isfinite().all()):
+            some = scores[:_LOOKED_AT]
+            answer = are_probabilities(some)
+            if not len(some) or not bool(some.isfinite().all()):
                 return answer  # nothing to learn from these
             self._known["probabilities"] = answer
         return self._known["probabilities"]
@@ -193,11 +196,18 @@ def are_probabilities(scores: torch.Tensor) -> bool:
     return bool((scores >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-2))
 
 
-def routers(model: torch.nn.Module) -> list[Router]:
+def routers(model: torch.nn.Module, *, missing_ok: bool = False) -> list[Router]:
     """Return a model's routers, by layer.
 
     Gemma 4's, and those of other families in transformers that route the same way: Qwen3.5 and 3.6 MoE,
     Mixtral, OLMoE, gpt-oss.
+
+    Parameters
+    ----------
+    model
+        A model of transformers.
+    missing_ok
+        Return an empty list for a model that has none.
 
     Raises
     ------
@@ -206,7 +216,7 @@ def routers(model: torch.nn.Module) -> list[Router]:
     """
     modules = dict(model.named_modules())
     found = [_router(name, modules) for name, module in modules.items() if _family(module) is not None]
-    if not found:
+    if not found and not missing_ok:
         raise LabError(
             f"{type(model).__name__} has no router that is known: it is a dense model, or of another family.",
             hint="Experts are in mini-moe and 26b-a4b; gemma_lab.catalog() lists what each model has.",

@@ -14,7 +14,7 @@ from .decisions import Decision, Decisions
 from .dispatch import Precision, Routing
 from .packing import id_type, pack12
 from .recorder import Pass
-from .routers import EDITED, Router, has_experts, routers
+from .routers import EDITED, Router, routers
 from .spool import Spool
 
 Hook = Callable[..., None]
@@ -61,7 +61,7 @@ class RoutingProbe:
 
     def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
         """Register hooks on routers, experts and what adds up the two branches; see `Probe`."""
-        self.routers = routers(model) if has_experts(model) else []
+        self.routers = routers(model, missing_ok=True)
         self._pass = Decisions(self.routers)
         for place, router in enumerate(self.routers):
             hooks.callback(router.module.register_forward_hook(self._decided(place)).remove)
