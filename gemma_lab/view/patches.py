@@ -148,7 +148,7 @@ def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequenc
     """
     found = patches(trace, image=image, layer=layer, experts=experts)
     known = image < len(trace.images)
-    with card(7.2 if known else 4.6, 3.9, ncols=2 if known else 1, squeeze=False) as (figure, grid):
+    with card(7.2 if known else 4.6, 4.1, ncols=2 if known else 1, squeeze=False) as (figure, grid):
         axes = list(grid[0])
         if known:
             axes[0].imshow(np.asarray(trace.images[image].convert("RGB")))
@@ -198,7 +198,7 @@ def _legend(figure: Any, found: Patches) -> None:
         handles=handles,
         title="expert (patches)",
         loc="outside lower center",
-        ncols=8,
+        ncols=4,
         labelcolor=INK,
         fontsize=8.5,
     )

@@ -36,6 +36,11 @@ def amounts(shares: NDArray[Any]) -> NDArray[np.uint8]:
     return colours
 
 
+def heaviest(weights: NDArray[Any]) -> float:
+    """Return where a scale of weights ends: 99 % lie below, so that a few do not make the rest pale."""
+    return float(max(np.quantile(weights, 0.99), 1e-6)) if weights.size else 1.0
+
+
 def heat(shares: NDArray[Any], *, cell: tuple[int, int]) -> Image:
     """Return amounts in 0…1 as a picture.
 

@@ -9,8 +9,9 @@ import numpy as np
 from ..errors import BadTrace
 from .chat import visible
 from .html import Markup, bdi, escape, footnotes, table
+from .lettering import families, writable
 from .patches import drawn, patches, told
-from .ramp import amounts, data_url, heat
+from .ramp import amounts, data_url, heat, heaviest
 from .style import INK, OKABE_ITO, Picture, bare, card
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
     dense, per_row = _dense(one)
     rows = len(dense)
     with card(8.2, min(9.0, max(2.4, 0.9 + rows * (0.17 if rows <= 48 else 0.02)))) as (figure, axes):
-        top = float(dense.max()) or 1.0
+        top = heaviest(one.weights)
         axes.imshow(
             amounts(dense / top),
             aspect="auto",
@@ -117,7 +118,8 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
     pooled = "" if per_row == 1 else f", {per_row} tokens pooled a row"
     return Picture(
         figure,
-        text=f"layer {layer}: {len(one):,} tokens × {one.experts} experts, weights 0 to {top:.2f}{pooled}",
+        text=f"layer {layer}: {len(one):,} tokens × {one.experts} experts, weights 0 to {top:.2f} or more"
+        f"{pooled}",
     )
 
 
@@ -244,14 +246,14 @@ def _dense(one: Routing) -> tuple[NDArray[np.float32], int]:
 
 def _heat_image(trace: Trace, one: Routing) -> str:
     dense, per_row = _dense(one)
-    top = float(dense.max(initial=0.0)) or 1.0
+    top = heaviest(one.weights)
     tall = 8 if len(dense) <= 64 else 4 if len(dense) <= 128 else 2
     rows = (
         "one row a token" if per_row == 1 else f"one row every {per_row} tokens, the heaviest weight of each"
     )
     text = (
         f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); "
-        f"{rows}; weights 0 (pale) to {top:.1f} (dark)"
+        f"{rows}; weights 0 (pale) to {top:.2f} or more (dark)"
     )
     return _figure(data_url(heat(dense / top, cell=(max(2, 640 // one.experts), tall))), text)
 
@@ -299,7 +301,11 @@ def _busiest(trace: Trace, one: Routing) -> Markup:
 
 def _label(trace: Trace, token: int) -> str:
     """Return what a token is called where it stands alone."""
-    text = str(trace.tokens.texts[token])
+    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
+    if x1 > x0 >= 0 and y1 > y0 >= 0:
+        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
+    if trace.tokens.times[token, 0] >= 0:
+        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
     if not text:
         return visible(str(trace.tokens.pieces[token]))
     return visible(text).replace("\n", "⏎").replace(" ", "␣")
@@ -310,22 +316,14 @@ def _label(trace: Trace, token: int) -> str:
 
 def _name_rows(axes: Any, trace: Trace, where: slice) -> None:
     tokens = range(len(trace.tokens))[where]
-    # DejaVu Sans has no Indic, Thai or CJK: a row that it cannot write is named by its number.
     names = [_label(trace, token)[:18] for token in tokens]
     axes.set_yticks(
         np.arange(len(names)) + 0.5,
-        [name if _drawable(name) else f"token {token}" for name, token in zip(names, tokens, strict=True)],
+        [name if writable(name) else f"token {token}" for name, token in zip(names, tokens, strict=True)],
         fontsize=8,
+        fontfamily=list(families()),
     )
     axes.tick_params(axis="y", length=0)
-
-
-def _drawable(text: str) -> bool:
-    """Return whether the figures' font can write a text as it reads (no shaping, no right-to-left)."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    known = get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap()
-    return all(ord(sign) in known and not 0x0590 <= ord(sign) <= 0x08FF for sign in text)
 
 
 def _scale(figure: Any, axes: Any, top: float) -> None:
@@ -333,6 +331,7 @@ def _scale(figure: Any, axes: Any, top: float) -> None:
     from matplotlib.colors import ListedColormap, Normalize
 
     shades = ListedColormap(amounts(np.linspace(0.001, 1, 128)) / 255.0)
-    bar = figure.colorbar(ScalarMappable(Normalize(0, top), shades), ax=axes, fraction=0.03, pad=0.01)
+    shown = ScalarMappable(Normalize(0, top), shades)
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01, extend="max")
     bar.set_label("weight applied")
     bar.outline.set_visible(False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..trace.packing import pack12, packed_width
+from ..view.ramp import heaviest as ends_at
 from .base import sendable
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def heaviest(routing: Routing) -> float:
     """
     layers, tokens, _ = routing.ids.shape
     sample = routing.select(slice(None, None, max(1, layers * tokens // 200_000))).weights
-    return float(max(np.quantile(sample, 0.99), 1e-6)) if sample.size else 1.0
+    return ends_at(sample)
 
 
 def _strings(name: str, values: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ import pytest
 from routed import HOSTILE, arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
 from gemma_lab.errors import BadTrace, LabError
+from gemma_lab.view.lettering import families, writable
 from gemma_lab.view.routing import layer_figure, loads_figure, routing_html, routing_text
 
 
@@ -25,10 +26,8 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         for name, value in attrs:
-            if (
-                name.startswith("on")
-                or (name in ("src", "href")
-                and not value.startswith("data:image/png;base64,"))
+            if name.startswith("on") or (
+                name in ("src", "href") and not value.startswith("data:image/png;base64,")
             ):
                 self.active.append((name, value))
             if name == "title":
@@ -130,3 +129,20 @@ def test_a_trace_without_experts_or_layer_is_refused() -> None:
         routing_html(dataclasses.replace(trace, routing=None), layer=0)
     with pytest.raises(LabError, match="Layer 77"):
         routing_text(trace, layer=77)
+
+
+def test_rows_of_a_figure_are_named_in_their_own_script_where_it_can_be_written() -> None:
+    axes = layer_figure(arabic_trace(), layer=2).figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(names) == 39
+    assert names[2] == "user"
+    assert names[5] in ("␣جملة", "token 5")
+    assert writable("user ␣جملة") == (names[5] == "␣جملة")
+    assert not writable("\U0010ffff")
+    assert families()[0] == "DejaVu Sans"
+
+
+def test_tokens_of_media_are_named_by_their_place() -> None:
+    shown = "".join(read(routing_html(picture_trace(), layer=1)).text)
+    assert re.search(r"column \d+, row \d+", shown)
+    assert re.search(r"\d\.\d\d s", "".join(read(routing_html(sound_trace(), layer=1)).text))
