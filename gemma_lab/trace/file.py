@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from PIL.Image import Image
 
-from ..errors import BadMedia, LabError
+from ..errors import BadMedia, BadTrace, LabError
 from ..models.media import picture
 from .archive import Archive, Writer, reading, writing
 from .arrays import MEMBER, Layout, read_routing, write_routing
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: Sixteen times the longest context of the family.
 MOST_TOKENS = 1 << 22
 MOST_ALTERNATIVES = 4096
+MOST_PICTURES = 10_000
 #: Of all pictures together: 600 MB as RGB.
 MOST_PIXELS = 200_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -91,26 +92,31 @@ def open_trace(path: str | Path) -> Trace:
         If there is no such file, or it is truncated, altered, of another version, or not a trace at all.
     """
     with reading(Path(path).expanduser()) as archive:
-        manifest = archive.manifest
-        tokens, pictures = manifest.get("tokens"), manifest.get("images")
-        meta, timings = manifest.get("meta"), manifest.get("timings")
-        if not _count(tokens, MOST_TOKENS) or not _count(pictures, 10_000):
-            raise archive.bad("its manifest does not say how many tokens and pictures it has")
-        if not isinstance(meta, dict) or not isinstance(timings, dict):
-            raise archive.bad("its manifest has no meta or no timings")
-        routed, written = manifest.get("routing"), manifest.get("generation")
-        _expect(archive, routing=routed is not None, generation=written is not None, pictures=pictures)
-        table = _read_tokens(archive, tokens)
-        return Trace(
-            tokens=table,
-            routing=None
-            if routed is None
-            else read_routing(archive, Layout.read(routed, tokens=tokens, archive=archive)),
-            generation=None if written is None else _read_generation(archive, written, tokens=table),
-            meta=meta,
-            timings=timings,
-            images=_read_pictures(archive, pictures),
-        )
+        try:
+            return _read(archive)
+        except BadTrace as error:
+            if error.what.startswith(str(archive.path)):
+                raise
+            # from a part that does not know which file it came from
+            raise archive.bad(error.what.removesuffix(".")) from error
+
+
+def _read(archive: Archive) -> Trace:
+    manifest = archive.manifest
+    count, pictures = manifest.get("tokens"), manifest.get("images")
+    meta, timings = manifest.get("meta"), manifest.get("timings")
+    if not _count(count, MOST_TOKENS) or not _count(pictures, MOST_PICTURES):
+        raise archive.bad("its manifest does not say how many tokens and pictures it has")
+    if not isinstance(meta, dict) or not isinstance(timings, dict):
+        raise archive.bad("its manifest has no meta or no timings")
+    routed, written = manifest.get("routing"), manifest.get("generation")
+    _expect(archive, routing=routed is not None, generation=written is not None, pictures=pictures)
+    tokens, routing, generation = _read_tokens(archive, count), None, None
+    if routed is not None:
+        routing = read_routing(archive, Layout.read(routed, tokens=count, archive=archive))
+    if written is not None:
+        generation = _read_generation(archive, written, tokens=tokens)
+    return Trace(tokens, routing, generation, meta, timings, _read_pictures(archive, pictures))
 
 
 def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
@@ -122,10 +128,10 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
             hint="Save it in parts.",
         )
     pixels = sum(image.width * image.height for image in pictures)
-    if pixels > MOST_PIXELS or len(pictures) > 9999:
+    if pixels > MOST_PIXELS or len(pictures) > MOST_PICTURES:
         raise LabError(
             f"The trace has {len(pictures):,} pictures of {pixels / 1e6:.0f} Mpx; "
-            f"a file holds at most 9,999 and {MOST_PIXELS / 1e6:.0f} Mpx.",
+            f"a file holds at most {MOST_PICTURES:,} of {MOST_PIXELS / 1e6:.0f} Mpx.",
             hint="Save it without images=True; it then keeps their hashes.",
         )
     manifest = {

@@ -55,7 +55,8 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     tables = stored_tables(trace)
     if trace.routing is not None:
         layers = list(_routing_rows(trace.routing))
-        tables["routing"] = pa.concat_tables(layers) if layers else ROUTING.empty_table()
+        rows = pa.concat_tables(layers) if layers else ROUTING.empty_table()
+        tables = {"tokens": tables.pop("tokens"), "routing": rows, **tables}
     return tables
 
 
