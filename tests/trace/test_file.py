@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from gemma_lab.errors import LabError
 from gemma_lab.trace import arrays, file
 from gemma_lab.trace.dispatch import Routing
 from gemma_lab.trace.file import open_trace
-from gemma_lab.trace.tables import TOKENS
+from gemma_lab.trace.tables import ALTERNATIVES, GENERATION, TOKENS
 
 SHAPE = {"layers": 2, "experts": 16, "top_k": 3}
 
@@ -292,3 +293,34 @@ def test_a_picture_bomb_is_refused_undecoded(saved):
 def test_long_text_opens(tmp_path):
     trace = made_trace(words(" ".join(["سبعة نجوم"] * 2000)), **SHAPE)
     assert open_trace(trace.save(tmp_path / "a.trace")).equal(trace)
+
+
+# ── the documentation ──────────────────────────────────────────────────────────────────────────────────
+
+DOCS = Path(__file__).parents[2] / "docs" / "trace-format.md"
+
+
+def test_every_column_and_array_is_documented_with_its_type(saved):
+    text = DOCS.read_text(encoding="utf-8")
+    for schema in (TOKENS, GENERATION, ALTERNATIVES):
+        for field in schema:
+            line = next(line for line in text.splitlines() if f"`{field.name}`" in line and line[0] == "|")
+            assert str(field.type) in line, field
+    for name in safetensors.numpy.load(members(saved)["arrays.safetensors"]):
+        assert f"`{name}`" in text
+    for key in json.loads(members(saved)["manifest.json"]):
+        assert f'"{key}"' in text
+
+
+def test_the_documented_reading_without_gemma_lab_works(saved, tmp_path):
+    text = DOCS.read_text(encoding="utf-8")
+    program = text.split("```python\n")[1].split("```")[0].replace("ada.trace", str(saved))
+    assert "(2, 215, 3)" in run(f"import sys\nsys.modules['gemma_lab'] = None\n{program}")
+
+
+def test_the_documented_query_works(trace, tmp_path, monkeypatch):
+    trace.to_parquet(tmp_path / "folder")
+    monkeypatch.chdir(tmp_path)
+    query = DOCS.read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0]
+    rows = duckdb.sql(query.replace("r.layer = 3", "r.layer = 1")).fetchall()
+    assert sum(mass for *_, mass in rows) == pytest.approx(trace.routing.layer(1).weights.sum(), rel=1e-5)
