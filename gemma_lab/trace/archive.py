@@ -171,7 +171,7 @@ class Archive:
             )
         self._raw.seek(info.header_offset + 26)  # local header: lengths of name and extra field
         lengths = struct.unpack("<HH", self._raw.read(4))
-        return info.header_offset + 30 + sum(lengths)
+        return int(info.header_offset) + 30 + sum(lengths)
 
     def bad(self, what: str, *, hint: str = AGAIN) -> BadTrace:
         """Return the error that says what is wrong with this file."""

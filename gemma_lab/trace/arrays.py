@@ -62,7 +62,7 @@ class Layout:
         """
         entry = entry if isinstance(entry, dict) else {}
         layers, precision = entry.get("layers"), entry.get("precision")
-        numbers = layers if isinstance(layers, list) else [None]
+        numbers: list[Any] = layers if isinstance(layers, list) else [None]
         experts, top_k = entry.get("experts"), entry.get("top_k")
         whole = all(type(n) is int and 0 <= n < 1 << 31 for n in [*numbers, experts, top_k])
         if not whole or precision not in ("compact", "full") or len(set(numbers)) != len(numbers):
