@@ -170,8 +170,8 @@ class Archive:
                 f"{name} is damaged: its SHA-256 is {digest.hexdigest()[:16]}…, not the recorded one"
             )
         self._raw.seek(info.header_offset + 26)  # local header: lengths of name and extra field
-        lengths = struct.unpack("<HH", self._raw.read(4))
-        return int(info.header_offset) + 30 + sum(lengths)
+        named, extra = struct.unpack("<HH", self._raw.read(4))
+        return int(info.header_offset + 30 + named + extra)
 
     def bad(self, what: str, *, hint: str = AGAIN) -> BadTrace:
         """Return the error that says what is wrong with this file."""
