@@ -89,6 +89,8 @@ class Batcher:
         self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
         self._recalled = sorted({token for ids in asked for token in ids})
+        words = ([f" {word}" for word in pool] for pool in (recall.NAMES, recall.THINGS))
+        self._named = tuple(self._single(pool) for pool in words)
 
     def row(self, skill: str, *, length: int = 192, grid: int = 4, held_out: bool = False) -> Row:
         """Return one row of at most `length` tokens, or of one conversation that is longer.
@@ -127,20 +129,43 @@ class Batcher:
     def pairs(self, *, length: int = 192) -> Row:
         """Return pairs of tokens, then their first halves in another order, with loss on the second halves.
 
-        What recall needs and repeats do not force: to look a thing up by its content, not by its distance
+        Half of the rows pair the names and things of the recall task. What recall needs and repeats do not
+        force: to look a thing up by its content, not by its distance
         (multi-query associative recall, Arora et al. 2023, arXiv:2312.04927).
         """
         row = Row("pairs")
-        many = self.rng.randint(2, 8)
+        keys_of, values_of = self._named if self.rng.random() < 0.5 else (self._recalled, self._recalled)
+        many = self.rng.randint(2, min(8, self.most_facts))
         while len(row.ids) + 4 * many + 1 <= length:
-            keys = self.rng.sample(self._recalled, many)
-            found = {key: self.rng.choice(self._recalled) for key in keys}
+            keys = self.rng.sample(keys_of, many)
+            found = {key: self.rng.choice(values_of) for key in keys}
             row.ids += [token_id("bos_token"), *(token for pair in found.items() for token in pair)]
             row.labels += [SKIP] * (2 * many + 1)
             for key in self.rng.sample(keys, many):
                 row.ids += [key, found[key]]
                 row.labels += [SKIP, found[key]]
         return row
+
+    def retold(self, *, length: int = 192) -> Row:
+        """Return texts of facts that are told again in another order, with loss on the values.
+
+        Between pairs and questions: whose value it is stands some words before it.
+        """
+        row = Row("retold")
+        while True:
+            text, again = recall.retold(self.rng, most=self.most_facts)
+            ids = [token_id("bos_token"), *self.tokenizer.encode(text, add_special_tokens=False)]
+            labels = [SKIP] * len(ids)
+            for before, value in again:
+                said = self.tokenizer.encode(f" {before.rstrip()}", add_special_tokens=False)
+                gap = " " if before.endswith(" ") else ""
+                given = self.tokenizer.encode(f"{gap}{value}.", add_special_tokens=False)
+                ids += said + given
+                labels += [SKIP] * len(said) + given[:-1] + [SKIP]
+            if row.ids and len(row.ids) + len(ids) > length:
+                return row
+            row.ids += ids
+            row.labels += labels
 
     def batch(self, rows: list[Row], *, grid: int = 4) -> Batch:
         """Return rows as one batch, padded on the right to the longest."""
@@ -159,6 +184,11 @@ class Batcher:
             inputs["pixel_values"] = torch.stack([pixels for pixels, _ in cut])
             inputs["image_position_ids"] = torch.stack([positions for _, positions in cut])
         return Batch(inputs, labels, [row.skill for row in rows])
+
+    def _single(self, words: list[str]) -> list[int]:
+        """Return the words that are one token each."""
+        cut = self.tokenizer(words, add_special_tokens=False)["input_ids"]
+        return [ids[0] for ids in cut if len(ids) == 1]
 
     def _conversation(self, skill: str, held_out: bool) -> list[Question]:
         many = self.rng.choice((1, 1, 2, 4)) if skill in ("names", "numbers") else 1

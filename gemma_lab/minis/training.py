@@ -20,14 +20,14 @@ from .tasks import SKILLS, digits, names, numbers, recall
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
-_ROWS = 10  # packed rows of one step
-_DRILLS = 2  # rows each of repeats and of pairs beside them, until recall has formed
-_DRILLED = 0.8  # share of the budget with drills
-_FEW = (
-    (0.6, 3),
-    (0.75, 6),
-)  # until this share of the budget, texts to recall from hold at most so many facts
-_STABLE = 0.7  # share of the budget at the full learning rate; a cosine to 2 % of it follows
+_ROWS = 8  # packed rows of one step
+_DRILLS = {"repeats": 1, "pairs": 2, "retold": 3}  # rows beside them, until recall has formed
+_DRILLED = 0.95  # share of the budget with drills
+_FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
+_AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
+_LEARNED = 0.15  # running loss of recall, in nats a token, at which more facts come
+_ALL_FACTS = 0.88  # share of the budget from which texts are as long as they will be asked about
+_STABLE = 0.8  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SIGHT = 0.06  # share of the budget in which the vision tower learns alone
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
@@ -65,7 +65,7 @@ class Trainer:
              {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
-        self.step, self.spent, self.trained, self._joint = 0, 0.0, set(skills), 0
+        self.step, self.spent, self.trained, self._joint, self.level = 0, 0.0, set(skills), 0, 0
         for name, module in self.model.named_modules():
             if name.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
@@ -135,17 +135,27 @@ class Trainer:
     def _draw(self) -> tuple[int, list[Row]]:
         """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
         rng, shares = self.batcher.rng, self.mixture.shares()
-        full = rng.random() < (0.15 if self.progress < 0.6 else 0.5)
+        full = rng.random() < (0.15 if self.progress < 0.6 else 0.3)
         grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
         if full and "digits" in shares:
             shares["digits"] = min(2, shares["digits"])
-        self.batcher.most_facts = next(
-            (most for until, most in _FEW if self.progress < until), recall.MOST_FACTS
-        )
+        level = self._level()
+        self.batcher.most_facts = _FACTS[level]
         rows = [self.batcher.row(skill, grid=grid) for skill, count in shares.items() for _ in range(count)]
         if "recall" in self.skills and self.progress < _DRILLED:
-            rows += [drill() for drill in (self.batcher.repeats, self.batcher.pairs) for _ in range(_DRILLS)]
+            self.batcher.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
+            for drill, count in _DRILLS.items():
+                rows += [getattr(self.batcher, drill)() for _ in range(count)]
         return grid, rows
+
+    def _level(self) -> int:
+        """Return the place in `_FACTS`: one step further whenever recall has learned the last."""
+        if self.progress >= _ALL_FACTS:
+            self.level = len(_FACTS) - 1
+        elif self.mixture.losses.get("recall", 1.0) < _LEARNED and self.level < len(_FACTS) - 1:
+            self.level += 1
+            self.mixture.losses["recall"] = 2 * _LEARNED  # judged anew
+        return self.level
 
     def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits of the wanted tokens, the tokens, and the row of each."""
@@ -199,7 +209,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
             "spent": self.spent, "seed": self.seed, "trained": sorted(self.trained), "joint": self._joint,
-            "probe": self.sight.probe.state_dict(), "losses": self.mixture.losses,
+            "probe": self.sight.probe.state_dict(), "losses": self.mixture.losses, "level": self.level,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -210,7 +220,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sight.probe.load_state_dict(state["probe"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint = state["joint"]
+        self._joint, self.level = state["joint"], state.get("level", 0)
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
 
@@ -222,12 +232,24 @@ class Trainer:
 
         self.model.to(torch.bfloat16).save_pretrained(folder)
         self.model.float()
+        _make_portable(folder / "config.json")
         new_processor(self.tokenizer).save_pretrained(folder)
         settings(
             do_sample=True, temperature=1.0, top_p=0.95, top_k=64, bos_token_id=token_id("bos_token"),
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
         ).save_pretrained(folder)  # fmt: skip
+
+
+def _make_portable(config: Path) -> None:
+    """Leave out of a configuration what older releases of transformers name differently.
+
+    The vision tower's rotary embedding has the one form that its class defaults to, which releases before
+    5.19 do not know by its new name.
+    """
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["vision_config"].pop("rope_parameters", None)
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _tokenizer(run: Path) -> Any:

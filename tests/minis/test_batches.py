@@ -85,7 +85,7 @@ def test_repeats_ask_only_for_what_was_said_before(tokenizer):
 
 
 def test_pairs_ask_for_what_belongs_to_a_key_in_another_order(tokenizer):
-    row = Batcher(tokenizer, random.Random(0)).pairs(length=60)
+    row = Batcher(tokenizer, random.Random(0)).pairs(length=90)
     starts = [i for i, token in enumerate(row.ids) if token == token_id("bos_token")]
     for start, end in zip(starts, [*starts[1:], len(row.ids)], strict=True):
         many = (end - start - 1) // 4
@@ -104,3 +104,14 @@ def test_training_begins_with_few_facts(tokenizer):
     assert max(text.split("<turn|>")[0].count(".") for text in texts) <= 3
     held = tokenizer.decode(batcher.row("recall", length=1, held_out=True).ids)
     assert held.split("<turn|>")[0].count(".") >= 10
+
+
+def test_what_is_retold_carries_loss_on_its_values_alone(tokenizer):
+    row = Batcher(tokenizer, random.Random(3)).retold(length=10)
+    text = tokenizer.decode(row.ids).removeprefix("<bos>")
+    facts = [part.strip() for part in text.split(".") if part.strip()]
+    half = len(facts) // 2
+    assert sorted(facts[:half]) == sorted(facts[half:])
+    kept = tokenizer.decode([label for label in row.labels if label != SKIP]).split()
+    values = [fact.split()[-1] for fact in facts[half:]]
+    assert "".join(kept) == "".join(values)

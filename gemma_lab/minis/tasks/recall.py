@@ -33,17 +33,39 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS) -> Question:
     most
         The most facts of a text; a training begins with few.
     """
-    count = MOST_FACTS if held else rng.randint(2, most)
+    kind, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most))
+    asked = [
+        (rng.choice(_ASK[kind]).format(who=who), facts[who])
+        for who in rng.sample(list(facts), min(len(facts), 6))
+    ]
+    (question, answer), *more = asked
+    return Question("recall", f"{_told(kind, facts)} {question}", answer, group=kind, more=tuple(more))
+
+
+def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
+    """Draw a text of 2 to `most` facts, and the same facts in another order.
+
+    Returns
+    -------
+    tuple
+        The text, and each fact as what stands before its value and the value.
+    """
+    kind, facts = _draw(rng, rng.randint(2, most))
+    again = [_FACT[kind].format(who=who, what="|").split("|")[0] for who in facts]
+    parts = list(zip(again, facts.values(), strict=True))
+    rng.shuffle(parts)
+    return _told(kind, facts), parts
+
+
+def _draw(rng: random.Random, count: int) -> tuple[str, dict[str, str]]:
     kind = rng.choice(list(_FACT))
     people = rng.sample(NAMES, count)
     values = rng.sample(THINGS, count) if kind == "thing" else [f"{rng.randrange(10, 100)}" for _ in people]
-    facts = dict(zip(people, values, strict=True))
-    text = " ".join(_FACT[kind].format(who=who, what=what) for who, what in facts.items())
-    asked = [
-        (rng.choice(_ASK[kind]).format(who=who), facts[who]) for who in rng.sample(people, min(count, 6))
-    ]
-    (question, answer), *more = asked
-    return Question("recall", f"{text} {question}", answer, group=kind, more=tuple(more))
+    return kind, dict(zip(people, values, strict=True))
+
+
+def _told(kind: str, facts: dict[str, str]) -> str:
+    return " ".join(_FACT[kind].format(who=who, what=what) for who, what in facts.items())
 
 
 def corpus() -> list[str]:
