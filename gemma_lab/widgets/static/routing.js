@@ -134,11 +134,13 @@ class Explorer {
     const { scene, store } = this;
     if (what.has("layer") && !what.has("data")) return this.status.replaceChildren(`Layer ${scene.layer}`);
     if (!what.has("hover") || !this.root.contains(document.activeElement) || scene.token < 0) return;
+    const { token, expert } = scene; // those of now: the pointer may have left when it is said
     clearTimeout(this.saying);
     this.saying = setTimeout(() => {
-      const chosen = store.chosen(scene.row, scene.token)?.slice(0, 3) ?? [];
-      const said = scene.expert >= 0 ? chosen.concat(store.chosen(scene.row, scene.token)).filter(({ expert }) => expert === scene.expert).slice(0, 1) : chosen;
-      this.status.replaceChildren(h("bdi", {}, store.label(scene.token)), `, ${said.map(({ expert, weight }) => `expert ${expert} weight ${weight.toFixed(2)}`).join(", ")}`);
+      const chosen = store.chosen(scene.row, token) ?? [];
+      const said = expert < 0 ? chosen.slice(0, 3) : chosen.filter((one) => one.expert === expert);
+      const words = said.map((one) => `expert ${one.expert} weight ${one.weight.toFixed(2)}`).join(", ");
+      this.status.replaceChildren(h("bdi", {}, store.label(token)), `, ${words || `not served by expert ${expert}`}`);
     }, 250);
   }
 
@@ -202,7 +204,7 @@ class Explorer {
       "change:shown_notice": () => this.note(this.model.get("shown_notice")),
       "msg:custom": (message, buffers) => this.onMessage(message, buffers ?? []),
     });
-    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => clearTimeout(this.later)].forEach((stop) => stop());
+    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => [this.later, this.saying].forEach(clearTimeout)].forEach((stop) => stop());
   }
 
   busy() {
