@@ -87,6 +87,7 @@ class Batcher:
         self.most_facts = recall.MOST_FACTS  # of a text to recall from, in training
         self._open = tokenizer.encode("<|turn>model\n", add_special_tokens=False)
         self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
+        self._turn = [token_id("eot_token"), *self._ids("\n"), *self._open, *self._thought]
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
         self._recalled = sorted({token for ids in asked for token in ids})
         words = ([f" {word}" for word in pool] for pool in (recall.NAMES, recall.THINGS))
@@ -119,7 +120,7 @@ class Batcher:
         """
         row = Row("repeats")
         known = self._recalled if self.rng.random() < 0.5 else range(_FIRST_WORD, len(self.tokenizer))
-        said = self.rng.randint(6, 32)
+        said = self.rng.randint(6, min(32, (length - 1) // 2))
         while len(row.ids) + 2 * said + 1 <= length:
             first = [self.rng.choice(known) for _ in range(said)]
             row.ids += [token_id("bos_token"), *first, *first]
@@ -151,21 +152,43 @@ class Batcher:
 
         Between pairs and questions: whose value it is stands some words before it.
         """
-        row = Row("retold")
+
+        def parts(before: str, value: str) -> tuple[list[int], list[int]]:
+            return self._ids(f" {before.rstrip()}"), self._ids(f" {value}.")
+
+        return self._looked_up("retold", recall.retold, parts, length)
+
+    def asked(self, *, length: int = 192) -> Row:
+        """Return texts of facts, questions about them, and answers after a piece of the turn between them.
+
+        Between retold facts and conversations: from nothing to the whole of what the chat format puts
+        between question and answer, so that what was asked is carried further and further.
+        """
+
+        def parts(before: str, value: str) -> tuple[list[int], list[int]]:
+            gap = self._turn[: self.rng.randint(0, len(self._turn))]
+            return self._ids(f" {before.rstrip()}") + gap, [*self._ids(value), token_id("eot_token")]
+
+        return self._looked_up("asked", recall.asked, parts, length)
+
+    def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
+        row = Row(name)
         while True:
-            text, again = recall.retold(self.rng, most=self.most_facts)
-            ids = [token_id("bos_token"), *self.tokenizer.encode(text, add_special_tokens=False)]
+            text, again = draw(self.rng, most=self.most_facts)
+            ids = [token_id("bos_token"), *self._ids(text)]
             labels = [SKIP] * len(ids)
             for before, value in again:
-                said = self.tokenizer.encode(f" {before.rstrip()}", add_special_tokens=False)
-                gap = " " if before.endswith(" ") else ""
-                given = self.tokenizer.encode(f"{gap}{value}.", add_special_tokens=False)
+                said, given = parts(before, value)
                 ids += said + given
                 labels += [SKIP] * len(said) + given[:-1] + [SKIP]
             if row.ids and len(row.ids) + len(ids) > length:
                 return row
             row.ids += ids
             row.labels += labels
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     def batch(self, rows: list[Row], *, grid: int = 4) -> Batch:
         """Return rows as one batch, padded on the right to the longest."""

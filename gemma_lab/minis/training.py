@@ -21,13 +21,13 @@ from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
 _ROWS = 8  # packed rows of one step
-_DRILLS = {"repeats": 1, "pairs": 2, "retold": 3}  # rows beside them, until recall has formed
-_DRILLED = 0.95  # share of the budget with drills
+_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 4}  # rows beside them, until recall has formed
+_DRILLED = 0.97  # share of the budget with drills
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.15  # running loss of recall, in nats a token, at which more facts come
-_ALL_FACTS = 0.88  # share of the budget from which texts are as long as they will be asked about
-_STABLE = 0.8  # share of the budget at the full learning rate; a cosine to 2 % of it follows
+_ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
+_STABLE = 0.92  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SIGHT = 0.06  # share of the budget in which the vision tower learns alone
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture

@@ -53,8 +53,8 @@ def test_a_batch_of_pictures_has_as_many_placeholders_as_soft_tokens(tokenizer):
 def test_a_row_is_filled_with_whole_conversations(tokenizer):
     batcher = Batcher(tokenizer, random.Random(0))
     for skill in ("names", "numbers"):
-        row = batcher.row(skill, length=192)
-        assert 90 < len(row.ids) <= 192
+        row = batcher.row(skill, length=400)
+        assert 250 < len(row.ids) <= 400
         assert row.ids[0] == token_id("bos_token")
         assert row.ids[-2] == token_id("eot_token")
         assert row.ids.count(token_id("bos_token")) > 1

@@ -36,7 +36,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS) -> Question:
     kind, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most))
     asked = [
         (rng.choice(_ASK[kind]).format(who=who), facts[who])
-        for who in rng.sample(list(facts), min(len(facts), 6))
+        for who in rng.choices(list(facts), k=rng.randint(1, 6))  # again and again: what is left says nothing
     ]
     (question, answer), *more = asked
     return Question("recall", f"{_told(kind, facts)} {question}", answer, group=kind, more=tuple(more))
@@ -55,6 +55,13 @@ def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tup
     parts = list(zip(again, facts.values(), strict=True))
     rng.shuffle(parts)
     return _told(kind, facts), parts
+
+
+def asked(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
+    """Draw a text of 2 to `most` facts, and as many questions about any of them, with their answers."""
+    kind, facts = _draw(rng, rng.randint(2, most))
+    drawn = rng.choices(list(facts), k=len(facts))
+    return _told(kind, facts), [(rng.choice(_ASK[kind]).format(who=who) + " ", facts[who]) for who in drawn]
 
 
 def _draw(rng: random.Random, count: int) -> tuple[str, dict[str, str]]:
