@@ -17,31 +17,7 @@ _LONGEST = 64  # tokens; every right answer is shorter, also inside a sentence
 def checkup(
     lab: Lab, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
 ) -> Checkup:
-    """Ask a model the held-out questions, greedily, and grade what it says.
-
-    Parameters
-    ----------
-    full
-        All 200 questions a skill instead of the first 20.
-    skills
-        Which skills; default all that the model has the modality for.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    Checkup
-        With the skills that could not be asked, and why.
-
-    Raises
-    ------
-    LabError
-        If there is no such skill.
-
-    Notes
-    -----
-    An interrupt ends it early: what was answered by then is in ``lab.last_checkup``.
-    """
+    """Ask a model the held-out questions, greedily, and grade what it says; see `Lab.checkup`."""
     from tqdm.auto import tqdm
 
     asked = questions(only=skills, each=None if full else QUICK)

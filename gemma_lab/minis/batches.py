@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,12 @@ def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
     cut = pixels.reshape(side, 16, side, 16, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)
     y, x = np.divmod(np.arange(side * side), side)
     return torch.from_numpy(cut.copy()), torch.from_numpy(np.stack([x, y], -1))
+
+
+def stacked_patches(images: list[Any], grid: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pictures of one size as `patches` does, one a row: ``(pictures, patches, …)``."""
+    pixels, positions = zip(*(patches(image, grid) for image in images), strict=True)
+    return torch.stack(pixels), torch.stack(positions)
 
 
 def conversation(questions: list[Question]) -> list[dict[str, Any]]:
@@ -85,8 +92,8 @@ class Batcher:
         self.tokenizer = tokenizer
         self.rng = rng
         self.most_facts = recall.MOST_FACTS  # of a text to recall from, in training
-        self._open = tokenizer.encode("<|turn>model\n", add_special_tokens=False)
-        self._thought = tokenizer.encode("<|channel>thought\n<channel|>", add_special_tokens=False)
+        self._open = self._ids("<|turn>model\n")
+        self._thought = self._ids("<|channel>thought\n<channel|>")
         self._turn = [token_id("eot_token"), *self._ids("\n"), *self._open, *self._thought]
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
         self._recalled = sorted({token for ids in asked for token in ids})
@@ -103,15 +110,13 @@ class Batcher:
         held_out
             Draw from the part that training never sees.
         """
-        row = Row(skill)
-        while True:
+
+        def drawn() -> Row:
             questions = self._conversation(skill, held_out)
-            ids, labels = self._encode(questions, grid)
-            if row.ids and len(row.ids) + len(ids) > length:
-                return row
-            row.ids += ids
-            row.labels += labels
-            row.images += [question.image for question in questions if question.image is not None]
+            images = [question.image for question in questions if question.image is not None]
+            return Row(skill, *self._encode(questions, grid), images)
+
+        return _filled(drawn, length)
 
     def repeats(self, *, length: int = 192) -> Row:
         """Return random tokens said twice, with loss on the second time: what an induction head forms on.
@@ -172,8 +177,7 @@ class Batcher:
         return self._looked_up("asked", recall.asked, parts, length)
 
     def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
-        row = Row(name)
-        while True:
+        def drawn() -> Row:
             text, again = draw(self.rng, most=self.most_facts)
             ids = [token_id("bos_token"), *self._ids(text)]
             labels = [SKIP] * len(ids)
@@ -181,10 +185,9 @@ class Batcher:
                 said, given = parts(before, value)
                 ids += said + given
                 labels += [SKIP] * len(said) + given[:-1] + [SKIP]
-            if row.ids and len(row.ids) + len(ids) > length:
-                return row
-            row.ids += ids
-            row.labels += labels
+            return Row(name, ids, labels)
+
+        return _filled(drawn, length)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
@@ -202,10 +205,9 @@ class Batcher:
             "input_ids": ids, "attention_mask": (ids != token_id("pad_token")).long(),
             "mm_token_type_ids": (ids == token_id("image_token")).long(),
         }  # fmt: skip
-        cut = [patches(image, grid) for row in rows for image in row.images]
-        if cut:
-            inputs["pixel_values"] = torch.stack([pixels for pixels, _ in cut])
-            inputs["image_position_ids"] = torch.stack([positions for _, positions in cut])
+        images = [image for row in rows for image in row.images]
+        if images:
+            inputs["pixel_values"], inputs["image_position_ids"] = stacked_patches(images, grid)
         return Batch(inputs, labels, [row.skill for row in rows])
 
     def _single(self, words: list[str]) -> list[int]:
@@ -224,7 +226,7 @@ class Batcher:
         prompt = self.tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
         text = prompt + messages[-1]["content"] + "<turn|>\n"
         text = text.replace("<|image|>", "<|image>" + "<|image|>" * grid**2 + "<image|>")
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        ids = self._ids(text)
         return ids, self._labels(ids)
 
     def _labels(self, ids: list[int]) -> list[int]:
@@ -242,3 +244,13 @@ class Batcher:
                 inside = ids[i] != token_id("eot_token")
             i += 1
         return labels
+
+
+def _filled(draw: Callable[[], Row], length: int) -> Row:
+    """Return rows drawn one after the other as one, until the next would make it longer than `length`."""
+    row = draw()
+    while len(row.ids) + len((more := draw()).ids) <= length:
+        row.ids += more.ids
+        row.labels += more.labels
+        row.images += more.images
+    return row

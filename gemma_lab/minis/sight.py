@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .batches import patches
+from .batches import stacked_patches
 from .tasks import digits
 
 
@@ -32,8 +32,8 @@ class Sight:
     def logits(self, pixels: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Return the probe's logits of the ten digits, shape ``(pictures, 10)``."""
         soft = self.model.model.get_image_features(pixels, positions).pooler_output
-        means = torch.stack([picture.mean(0) for picture in soft])
-        return torch.nn.functional.linear(means, self.probe.weight, self.probe.bias)
+        logits: torch.Tensor = self.probe(torch.stack([picture.mean(0) for picture in soft]))
+        return logits
 
     def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw training pictures of `grid` × `grid` soft tokens and return the probe's cross-entropy."""
@@ -41,11 +41,8 @@ class Sight:
         return torch.nn.functional.cross_entropy(self.logits(pixels, positions), truth)
 
 
-def draw(
-    rng: random.Random, *, pictures: int, grid: int, held_out: bool = False
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return pictures of digits as patches, their positions and the digits, shape ``(pictures,)``."""
-    asked = [digits.ask(rng, held_out) for _ in range(pictures)]
-    cut = [patches(question.image, grid) for question in asked]
-    truth = torch.tensor([int(question.answer) for question in asked])
-    return torch.stack([pixels for pixels, _ in cut]), torch.stack([at for _, at in cut]), truth
+def draw(rng: random.Random, *, pictures: int, grid: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return training pictures of digits as patches, their positions, and the digits ``(pictures,)``."""
+    asked = [digits.ask(rng, False) for _ in range(pictures)]
+    pixels, positions = stacked_patches([question.image for question in asked], grid)
+    return pixels, positions, torch.tensor([int(question.answer) for question in asked])

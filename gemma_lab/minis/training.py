@@ -220,7 +220,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sight.probe.load_state_dict(state["probe"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self.level = state["joint"], state.get("level", 0)
+        self._joint, self.level = state["joint"], state["level"]
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
 

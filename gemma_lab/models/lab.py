@@ -315,7 +315,9 @@ class Lab:
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
     ) -> Checkup:
-        """Ask the held-out questions, greedily, and grade the answers (`gemma_lab.checkup.run.checkup`).
+        """Ask the held-out questions, greedily, and grade the answers.
+
+        An interrupt ends it early: what was answered by then is in ``lab.last_checkup``.
 
         Parameters
         ----------
@@ -329,7 +331,12 @@ class Lab:
         Returns
         -------
         Checkup
-            Scores with 95 % intervals, what went wrong, and a figure.
+            Scores with 95 % intervals, what went wrong, a figure, and what could not be asked and why.
+
+        Raises
+        ------
+        LabError
+            If there is no such skill.
         """
         from ..checkup.run import checkup
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from ..errors import BadTrace, LabError
+from .strict_json import strict_json
 
 FORMAT = "gemma_lab trace"
 VERSION = 1
@@ -265,31 +266,3 @@ def reading(path: Path) -> Iterator[Archive]:
                 hint="Open what Trace.save wrote.",
             )
         yield Archive(path, raw)
-
-
-def strict_json(data: bytes) -> Any:
-    """Return JSON without what JSON does not have (NaN) and without names given twice.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else, or nested beyond reason.
-    """
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-    except RecursionError as error:
-        msg = "nested too deeply"
-        raise ValueError(msg) from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        msg = "a name is given twice"
-        raise ValueError(msg)
-    return made
-
-
-def _no_constant(name: str) -> Any:
-    msg = f"{name} is not JSON"
-    raise ValueError(msg)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .archive import Archive, Writer, strict_json
+from .archive import Archive, Writer
 from .dispatch import MOST_EXPERTS, Routing
 from .packing import id_type, packed_width
+from .strict_json import strict_json
 
 MEMBER = "arrays.safetensors"
 #: Arrays of more bytes stay in the file, as memory maps.

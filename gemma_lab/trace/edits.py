@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadEdit
 from .edit_terms import HOW, Boosts, Experts, Layer, boosts, expert_sets, order, short, union
+from .strict_json import strict_json
 
 if TYPE_CHECKING:
     from ..view.html import Markup
@@ -243,8 +244,8 @@ class Edit:
         if len(raw) > _LARGEST_FILE:
             raise BadEdit(f"{file.name} is larger than {_LARGEST_FILE:,} bytes.", hint="No edit is so large.")
         try:
-            whole = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
+            whole = strict_json(raw)
+        except ValueError as error:  # also of bytes that are no UTF-8
             why = str(error).splitlines()[0]
             raise BadEdit(f"{file.name} cannot be read: {short(why)}.", hint=_SAVED) from error
         if not isinstance(whole, dict) or whole.pop("format", None) != _FORMAT:
@@ -315,19 +316,6 @@ def _key(text: Any, kind: str) -> Any:
     if plain and str(int(text)) != text:
         raise BadEdit(f"{kind} writes {text} for {int(text)}.", hint=_SAVED)
     return int(text) if plain else text
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        msg = "it says something twice"
-        raise ValueError(msg)
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"{name} is not a number"
-    raise ValueError(msg)
 
 
 def _experts(numbers: Iterable[int]) -> str:

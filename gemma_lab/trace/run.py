@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .. import __version__
 from ..errors import DoesNotFit, LabError
 from ..models.chat import chosen_seed, whole_number
 from ..models.generation import Generation as Writing
@@ -222,29 +223,20 @@ def _meta(lab: Lab, request: Request, images: tuple[Any, ...], applied: Edit) ->
             "experts": experts, "top_k": int(text.top_k_experts) if experts else None,
         },
         "versions": {
-            "gemma_lab": _version(), "torch": str(torch.__version__),
+            "gemma_lab": __version__, "torch": str(torch.__version__),
             "transformers": transformers.__version__, "python": platform.python_version(),
         },
         "dtype": str(lab.dtype).removeprefix("torch."),
         "device": str(lab.device),
         "experts_implementation": getattr(text, "_experts_implementation", None) if experts else None,
         "seed": request.seed,
-        "sampling": {
-            "temperature": request.sampling.temperature, "top_p": request.sampling.top_p,
-            "top_k": request.sampling.top_k,
-        },
+        "sampling": request.sampling.to_dict(),
         "generate": request.generate,
         "prompt": request.prompt.text,
         "messages": [_told(message) for message in request.prompt.messages],
         "media": [_digest(image) for image in images],
         "edit": applied.to_dict() if applied else None,
     }  # fmt: skip
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
 
 
 def _told(message: dict[str, Any]) -> dict[str, Any]:
