@@ -1,0 +1,49 @@
+"""The rows of the table: what is measured, and the targets that were set before anything was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    key
+        The name by which a benchmark records.
+    title
+        What is measured, for a reader.
+    target
+        The target in words.
+    where
+        The benchmark that measures it: ``tests/benchmarks/test_WHERE.py``.
+    """
+
+    key: str
+    title: str
+    target: str
+    where: str
+
+
+ROWS = (
+    Row("attention-time", "attention capture ÷ SDPA prefill: time", "≤ 1.5 ×", "attention_overhead"),
+    Row("attention-memory", "attention capture ÷ SDPA prefill: peak memory", "≤ 1.3 ×", "attention_overhead"),
+    Row("routing-time", "routing capture ÷ plain prefill: time", "≤ 1.05 ×", "routing_overhead"),
+    Row("routing-bytes", "routing kept, a token and layer", "≤ 24 B", "routing_overhead"),
+    Row("exactness", "every summary against eager tensors, fp32", "≤ 1e-5", "exactness"),
+    Row("exact-ids", "top keys and expert ids equal to the model's", "100 %", "exactness"),
+    Row("exact-logits", "logits with tracing on and off", "bit-identical", "exactness"),
+    Row("longest-prompt", "longest traced prompt on 2 cores", "≥ 131,072 tokens", "long_prompt"),
+    Row("longest-memory", "its peak memory", "≤ 2 GB", "long_prompt"),
+    Row("longest-time", "its time", "reported", "long_prompt"),
+    Row("chat-speed", "chat tokens/s ÷ plain generate", "≥ 0.95 ×", "chat_speed"),
+    Row("saved-notebook", "saved notebook after ten widgets", "< 5 MB", "saved_bytes"),
+    Row("attention-view", "saved attention view, 35 × 8 heads at 128 tokens", "≤ 3 MB", "attention_explorer"),
+    Row("widget-first", "widget inserted → first correct hover read-out", "< 1,000 ms", "attention_explorer"),
+    Row("widget-nodes", "DOM nodes of a widget", "< 2,000", "attention_explorer"),
+    Row("widget-hover", "hover, 95th percentile", "< 16 ms", "attention_explorer"),
+    Row("lru-curve", "LRU hits of every cache size ÷ looping over sizes", "≥ 20 × faster", "expert_cache"),
+    Row("import-time", "import gemma_lab, without torch", "< 0.3 s", "import_time"),
+)  # fmt: skip
