@@ -91,7 +91,7 @@ class Recorder:
         with ExitStack() as hooks:
             for probe in self.probes:
                 probe.attach(self.model, hooks)
-            for depth, module in enumerate(_entrances(self.model)):
+            for depth, module in enumerate(entrances(self.model)):
                 before = partial(self._begin, depth)
                 hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
                 after = module.register_forward_hook(partial(self._end, depth), prepend=True)
@@ -115,9 +115,9 @@ class Recorder:
         self._abandon()
         named = inspect.signature(module.forward).bind_partial(*args).arguments if args else {}
         given = {**named, **kwargs}
-        cached = _cached(given)
-        seen = _pass(given, cached)
-        self._check(seen, cached)
+        held = cached(given)
+        seen = _pass(given, held)
+        self._check(seen, held)
         self._open = depth, seen
         for probe in self.probes:
             probe.begin(seen)
@@ -157,7 +157,7 @@ class Recorder:
                 probe.abandon()
 
 
-def _entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
+def entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return what may be called to run the layers, outermost first: the model, its body, its decoder."""
     found = [model]
     body = getattr(model, "base_model", model)
@@ -169,7 +169,7 @@ def _entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
     return found
 
 
-def _cached(given: dict[str, Any]) -> int | None:
+def cached(given: dict[str, Any]) -> int | None:
     """Return how many positions the cache holds before the pass; None without a cache."""
     cache = given.get("past_key_values")
     return None if cache is None else int(cache.get_seq_length())
