@@ -1,0 +1,109 @@
+"""Short sums, asked for the answer at once or with thinking, which writes the steps first.
+
+Two or three terms: two-digit numbers added and taken away, one-digit numbers multiplied. No step on the way
+is negative or above 297. A step in the thought takes tens, then ones: ``47+38=77+8=85``.
+
+Held out: 15 % of the sums, by hash; products alone are all trained, being the table that the others need.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .question import Question, held_out
+
+_ASK = ("What is {sum}?", "Calculate {sum}.", "How much is {sum}?", "Work out {sum}.")
+_TWO_TERMS = 0.3  # share of sums with two terms
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw a sum that is to be answered at once."""
+    said, answer, _, group = _drawn(rng, held)
+    return Question("arithmetic", rng.choice(_ASK).format(sum=said), str(answer), group=group)
+
+
+def think(rng: random.Random, held: bool) -> Question:
+    """Draw a sum of the same kind that is to be thought over; the thought holds its steps, one a line."""
+    said, answer, steps, group = _drawn(rng, held)
+    prompt = rng.choice(_ASK).format(sum=said)
+    return Question("thinking", prompt, str(answer), group=group, thinking=True, thought="\n".join(steps))
+
+
+def is_held_out(said: str) -> bool:
+    """Return whether training never asks for this sum, e.g. ``"7 × 8 + 30"``."""
+    return held_out(f"sum {said}") and not said.replace(" × ", "").isdecimal()
+
+
+def step(a: int, sign: str, b: int) -> str:
+    """Return ``a ± b`` as it is worked out: first the tens of `b`, then its ones.
+
+    Examples
+    --------
+    >>> step(47, "+", 38)
+    '47+38=77+8=85'
+    """
+    whole = a + b if sign == "+" else a - b
+    tens, ones = b - b % 10, b % 10
+    if not tens or not ones:
+        return f"{a}{sign}{b}={whole}"
+    return f"{a}{sign}{b}={a + tens if sign == '+' else a - tens}{sign}{ones}={whole}"
+
+
+def _drawn(rng: random.Random, held: bool) -> tuple[str, int, list[str], str]:
+    while True:
+        terms = 2 if rng.random() < _TWO_TERMS else 3
+        said, answer, steps = rng.choice(_FORMS[terms])(rng)
+        if is_held_out(said) == held:
+            return said, answer, steps, f"{terms} terms"
+
+
+def _add(rng: random.Random) -> tuple[str, int, list[str]]:
+    a, b, sign = rng.randint(10, 99), rng.randint(10, 99), rng.choice("+-")
+    if sign == "-" and b > a:
+        a, b = b, a
+    return f"{a} {sign} {b}", _value(a, sign, b), [step(a, sign, b)]
+
+
+def _multiply(rng: random.Random) -> tuple[str, int, list[str]]:
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
+    return f"{a} × {b}", a * b, [f"{a}×{b}={a * b}"]
+
+
+def _add_add(rng: random.Random) -> tuple[str, int, list[str]]:
+    said, so_far, steps = _add(rng)
+    sign = rng.choice("+-") if so_far >= 10 else "+"
+    c = rng.randint(10, min(99, so_far) if sign == "-" else 99)
+    return f"{said} {sign} {c}", _value(so_far, sign, c), [*steps, step(so_far, sign, c)]
+
+
+def _multiply_add(rng: random.Random) -> tuple[str, int, list[str]]:
+    said, product, steps = _multiply(rng)
+    sign = rng.choice("+-") if product >= 10 else "+"
+    c = rng.randint(10, product if sign == "-" else 99)
+    return f"{said} {sign} {c}", _value(product, sign, c), [*steps, step(product, sign, c)]
+
+
+def _add_multiply(rng: random.Random) -> tuple[str, int, list[str]]:
+    said, product, steps = _multiply(rng)
+    sign = rng.choice("+-")
+    c = rng.randint(max(10, product) if sign == "-" else 10, 99)
+    return f"{c} {sign} {said}", _value(c, sign, product), [*steps, step(c, sign, product)]
+
+
+def _value(a: int, sign: str, b: int) -> int:
+    return a + b if sign == "+" else a - b
+
+
+_Form = Callable[[random.Random], tuple[str, int, list[str]]]
+_FORMS: dict[int, tuple[_Form, ...]] = {
+    2: (_add, _add, _multiply),
+    3: (_add_add, _add_add, _multiply_add, _add_multiply),
+}
+
+
+def corpus() -> list[str]:
+    """Return questions and thoughts, for the tokenizer."""
+    rng = random.Random(0)
+    drawn = [think(rng, False) for _ in range(100)]
+    return [text for question in drawn for text in (question.prompt, question.thought)]
