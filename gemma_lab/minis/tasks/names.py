@@ -1,4 +1,4 @@
-"""Names of countries, months and languages in eight languages, from Babel's CLDR data.
+"""Names of countries, months and languages in twelve languages, from Babel's CLDR data.
 
 Held out: triples of (thing, language asked in, language answered in) that training never sees. Both names
 occur in training beside other languages; their pairing has to be inferred.
@@ -13,17 +13,16 @@ from .question import Question, held_out
 
 LANGUAGES = {
     "en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish",
-    "hi": "Hindi", "ja": "Japanese",
+    "hi": "Hindi", "ja": "Japanese", "ko": "Korean", "zh": "Chinese", "ru": "Russian", "tr": "Turkish",
 }  # fmt: skip
 COUNTRIES = [
-    "DE", "FR", "ES", "IT", "GB", "IE", "NL", "BE", "CH", "AT", "PL", "CZ", "SE", "NO", "FI", "DK",
-    "PT", "GR", "TR", "RU", "UA", "EG", "MA", "DZ", "TN", "SA", "IQ", "IR", "IL", "JO", "IN", "CN",
-    "JP", "KR", "TH", "VN", "ID", "US", "CA", "MX", "BR", "AR", "CL", "AU",
+    "DE", "FR", "ES", "IT", "GB", "NL", "CH", "PL", "SE", "NO", "GR", "TR", "RU", "EG", "SA", "IN",
+    "CN", "JP", "KR", "TH", "VN", "US", "MX", "BR",
 ]  # fmt: skip
-SPOKEN = [
-    "en", "de", "ar", "vi", "fr", "es", "hi", "ja", "it", "pt", "ru", "tr", "zh", "ko", "th", "el",
-    "pl", "nl", "sv", "fa",
-]  # fmt: skip
+SPOKEN = list(LANGUAGES)
+#: Whose months have a form of their own outside of dates. For the others Babel would follow an alias that
+#: forgets whose months it stands for once several languages are loaded.
+_STANDING_ALONE = ("ru",)
 _ASK = (
     "What is “{name}” in {language}?",
     "Say “{name}” in {language}.",
@@ -35,6 +34,7 @@ _ASK = (
 def things() -> dict[str, dict[str, str]]:
     """Return thing -> language code -> its name there, e.g. ``["country DE"]["fr"] == "Allemagne"``."""
     from babel import Locale
+    from babel.dates import get_month_names
 
     found: dict[str, dict[str, str]] = {}
     for code in LANGUAGES:
@@ -43,8 +43,9 @@ def things() -> dict[str, dict[str, str]]:
             found.setdefault(f"country {country}", {})[code] = locale.territories[country]
         for spoken in SPOKEN:
             found.setdefault(f"language {spoken}", {})[code] = locale.languages[spoken]
+        months = get_month_names("wide", "stand-alone" if code in _STANDING_ALONE else "format", code)
         for month in range(1, 13):
-            found.setdefault(f"month {month}", {})[code] = locale.months["stand-alone"]["wide"][month]
+            found.setdefault(f"month {month}", {})[code] = months[month]
     return found
 
 
@@ -80,7 +81,7 @@ def corpus() -> list[str]:
     from babel import Locale
 
     texts = [name for names in things().values() for name in names.values()]
-    for code in (*LANGUAGES, "it", "pt", "ru", "tr", "zh", "ko", "th", "el", "pl", "nl", "sv", "fa"):
+    for code in (*LANGUAGES, "it", "pt", "th", "el", "pl", "nl", "sv", "fa"):
         locale = Locale.parse(code)
         texts += [
             *locale.territories.values(),

@@ -1,4 +1,7 @@
-"""Number words: 0 to 999 in words and back. Held out: a fifth of the numbers from 100 on, both ways."""
+"""Number words: 0 to 999 in words of twelve languages, and back.
+
+Held out: a fifth of the numbers from 100 on, in every language and both ways.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,11 @@ import random
 
 from .question import Question, held_out
 
-#: language code -> its English name. num2words has no Hindi, so Hindi has names but no number words.
+#: language code -> its English name. num2words has neither Hindi nor Chinese, which have names all the same.
 LANGUAGES = {
-    "en": "English",
-    "de": "German",
-    "ar": "Arabic",
-    "vi": "Vietnamese",
-    "fr": "French",
-    "es": "Spanish",
-    "ja": "Japanese",
-}
+    "en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish",
+    "ja": "Japanese", "ko": "Korean", "ru": "Russian", "tr": "Turkish", "it": "Italian", "th": "Thai",
+}  # fmt: skip
 _TO_WORDS = (
     "Write {n} in {language} words.",
     "How do you write {n} in {language}?",
