@@ -1,45 +1,94 @@
-"""Recall of a fact from a paragraph: who has which code. Held-out texts are newly drawn, with ten facts."""
+"""Recall of facts from a text: one or several, anywhere among sentences that say nothing about them.
+
+Texts are newly drawn for every question. Held out: a twentieth of the pairs of a person and a value, by hash,
+which no text of training brings together; evaluation asks for such pairs, among ten facts. `long` asks in
+texts of 1k to 16k tokens, training goes up to `LONGEST`.
+"""
 
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 
-from .question import Question
+from .question import Question, held_out
+from .words import CITIES, PEOPLE, THINGS, joined
 
-NAMES = [
-    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo", "Ines", "Jan", "Kira", "Leo",
-    "Mona", "Nils", "Olga", "Paul", "Rosa", "Sami", "Tara", "Udo", "Vera", "Walid", "Xenia", "Yuki",
-    "Zoe", "Amir", "Bela", "Carl", "Dina", "Emil",
-]  # fmt: skip
-THINGS = [
-    "lemon", "apple", "drum", "key", "lamp", "map", "coin", "rope", "bell", "book", "cup", "hat",
-    "ring", "shoe", "kite", "stone", "flute", "clock", "knife", "brush",
-]  # fmt: skip
-MOST_FACTS = 10
-_FACT = {"code": "The code of {who} is {what}.", "thing": "{who} has the {what}."}
-_ASK = {
-    "code": ("What is the code of {who}?", "Tell me the code of {who}."),
-    "thing": ("What does {who} have?",),
+NAMES, MOST_FACTS = list(PEOPLE), 10
+LONGEST = 1800
+"""Tokens of the longest text of training and of skill ``"recall"``, its facts included."""
+LENGTHS = {"1k": 1000, "4k": 4000, "8k": 8000, "16k": 16000}
+"""Group of skill ``"long recall"`` -> tokens of the text."""
+
+_FACTS = {
+    "code": ("The code of {who} is {what}.", "The number that {who} chose is {what}."),
+    "thing": ("{who} has the {what}.", "{who} found the {what}."),
+    "city": ("{who} lives in {what}.", "{who} moved to {what}."),
 }
+_ASK = {
+    "code": (
+        ("What is the code of {who}?", "Tell me the code of {who}."),
+        ("What is the number that {who} chose?", "Which number did {who} choose?"),
+    ),
+    "thing": (("What does {who} have?",), ("What did {who} find?",)),
+    "city": (("Where does {who} live?", "In which city does {who} live?"), ("Where did {who} move to?",)),
+}
+_ASK_SEVERAL = {
+    "code": (("What are the codes of {who}?",), ("Which numbers did {who} choose?",)),
+    "thing": (("What do {who} have?",), ("What did {who} find?",)),
+    "city": (("Where do {who} live?",), ("Where did {who} move to?",)),
+}
+_SEVERAL = 0.25  # share of questions that ask for more than one fact
+_SUBJECTS = (
+    "The river", "The old road", "The wind", "The market", "The garden", "A small dog", "The train",
+    "The sea", "The school", "A white bird", "The house", "The long street", "The forest", "A green boat",
+)  # fmt: skip
+_STATES = (
+    "was quiet", "looked new", "felt cold", "was full of people", "smelled of rain", "was open",
+    "seemed far away", "lay in the sun", "was slow", "stayed dark", "made no sound", "was empty",
+)  # fmt: skip
+_TIMES = (
+    "in the morning", "at night", "all day", "in winter", "that week", "after the storm", "before noon",
+    "for a while", "in the end", "last summer", "every evening", "at first",
+)  # fmt: skip
 
 
-def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS) -> Question:
-    """Draw a text of facts and a question about one of them.
+def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int = LONGEST) -> Question:
+    """Draw a text of facts and a question about one or several of them.
 
     Parameters
     ----------
     held
-        Evaluation asks about ten facts, training about 2 to `most`.
+        Evaluation asks about held-out pairs in texts of ten facts, training about 2 to `most` facts.
     most
         The most facts of a text; a training begins with few.
+    longest
+        Tokens of the longest text; half of the texts of training hold facts alone. 0: all of them do.
     """
-    kind, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most))
-    asked = [
-        (rng.choice(_ASK[kind]).format(who=who), facts[who])
-        for who in rng.choices(list(facts), k=rng.randint(1, 6))  # again and again: what is left says nothing
-    ]
+    kind, form, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most), held)
+    asked = [_question(rng, kind, form, facts) for _ in range(1 if held else rng.randint(1, 6))]
+    tokens = rng.randint(0, longest) if held or rng.random() < 0.5 else 0
     (question, answer), *more = asked
-    return Question("recall", f"{_told(kind, facts)} {question}", answer, group=kind, more=tuple(more))
+    text = _told(rng, kind, form, facts, tokens)
+    many = answer.count(",") + answer.count(" and ") + 1
+    group = kind if many == 1 else "several"
+    return Question("recall", f"{text} {question}", answer, group=group, more=tuple(more))
+
+
+def long(rng: random.Random, held: bool, *, group: str | None = None) -> Question:
+    """Draw a question about one of ten facts in a long text; the fact may stand anywhere.
+
+    Parameters
+    ----------
+    group
+        A key of `LENGTHS`; default any.
+    """
+    group = group or rng.choice(list(LENGTHS))
+    kind, form, facts = _draw(rng, MOST_FACTS, held)
+    who = rng.choice(list(facts))
+    question = rng.choice(_ASK[kind][form]).format(who=who)
+    text = _told(rng, kind, form, facts, LENGTHS[group])
+    return Question("long recall", f"{text} {question}", facts[who], group=group)
 
 
 def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
@@ -50,32 +99,84 @@ def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tup
     tuple
         The text, and each fact as what stands before its value and the value.
     """
-    kind, facts = _draw(rng, rng.randint(2, most))
-    again = [_FACT[kind].format(who=who, what="|").split("|")[0] for who in facts]
+    kind, form, facts = _draw(rng, rng.randint(2, most), False)
+    again = [_FACTS[kind][form].format(who=who, what="|").split("|")[0] for who in facts]
     parts = list(zip(again, facts.values(), strict=True))
     rng.shuffle(parts)
-    return _told(kind, facts), parts
+    return _told(rng, kind, form, facts, 0), parts
 
 
 def asked(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
     """Draw a text of 2 to `most` facts, and as many questions about any of them, with their answers."""
-    kind, facts = _draw(rng, rng.randint(2, most))
+    kind, form, facts = _draw(rng, rng.randint(2, most), False)
     drawn = rng.choices(list(facts), k=len(facts))
-    return _told(kind, facts), [(rng.choice(_ASK[kind]).format(who=who) + " ", facts[who]) for who in drawn]
+    questions = [(f"{rng.choice(_ASK[kind][form]).format(who=who)} ", facts[who]) for who in drawn]
+    return _told(rng, kind, form, facts, 0), questions
 
 
-def _draw(rng: random.Random, count: int) -> tuple[str, dict[str, str]]:
-    kind = rng.choice(list(_FACT))
-    people = rng.sample(NAMES, count)
-    values = rng.sample(THINGS, count) if kind == "thing" else [f"{rng.randrange(10, 100)}" for _ in people]
-    return kind, dict(zip(people, values, strict=True))
+def tokens_of(text: str) -> int:
+    """Return about how many tokens a text of this task is: words, digits and marks."""
+    return len(re.findall(r"\d|[^\W\d]+|[^\w\s]", text))
 
 
-def _told(kind: str, facts: dict[str, str]) -> str:
-    return " ".join(_FACT[kind].format(who=who, what=what) for who, what in facts.items())
+def is_held_out(who: str, what: str) -> bool:
+    """Return whether training never brings a person and a value together."""
+    return held_out(f"{who} {what}", share=0.05)
+
+
+def _draw(rng: random.Random, count: int, held: bool) -> tuple[str, int, dict[str, str]]:
+    """Draw a kind of fact, its wording, and who has what; with `held` all of them are held-out pairs."""
+    kind = rng.choice(list(_FACTS))
+    form = rng.randrange(len(_FACTS[kind]))
+    while True:
+        facts: dict[str, str] = {}
+        for who in rng.sample(NAMES, len(NAMES)):
+            free = [what for what in _VALUES[held][kind][who] if kind == "code" or what not in facts.values()]
+            if free and len(facts) < count:
+                facts[who] = rng.choice(free)
+        if len(facts) == count:
+            return kind, form, facts
+
+
+def _question(rng: random.Random, kind: str, form: int, facts: dict[str, str]) -> tuple[str, str]:
+    if len(facts) > 2 and rng.random() < _SEVERAL:
+        people = rng.sample(list(facts), rng.randint(2, 3))
+        values = [facts[who] for who in people]
+        return rng.choice(_ASK_SEVERAL[kind][form]).format(who=joined(people)), joined(values)
+    who = rng.choice(list(facts))  # again and again the same: what was not asked yet says nothing
+    return rng.choice(_ASK[kind][form]).format(who=who), facts[who]
+
+
+def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
+    """Return the facts in order among as many other sentences as make a text of so many tokens."""
+    said = [_FACTS[kind][form].format(who=who, what=what) for who, what in facts.items()]
+    missing = tokens - tokens_of(" ".join(said))
+    others: list[str] = []
+    while missing > 0:
+        others.append(f"{rng.choice(_SUBJECTS)} {rng.choice(_STATES)} {rng.choice(_TIMES)}.")
+        missing -= len(others[-1].split()) + 1
+    places = sorted(rng.choices(range(len(others) + 1), k=len(said)))
+    for place, fact in zip(reversed(places), reversed(said), strict=True):
+        others.insert(place, fact)
+    return " ".join(others)
+
+
+def _values(held: bool) -> dict[str, dict[str, list[str]]]:
+    all_of: dict[str, Sequence[str]] = {
+        "code": [str(code) for code in range(10, 100)], "thing": THINGS, "city": CITIES,
+    }  # fmt: skip
+    return {
+        kind: {who: [what for what in values if is_held_out(who, what) == held] for who in NAMES}
+        for kind, values in all_of.items()
+    }
+
+
+#: held out or not -> kind -> person -> what they may have
+_VALUES = {held: _values(held) for held in (False, True)}
 
 
 def corpus() -> list[str]:
-    """Return texts of this kind, for the tokenizer."""
+    """Return texts of this kind, for the tokenizer; every word of it is there often."""
     rng = random.Random(0)
-    return [ask(rng, False).prompt for _ in range(200)]
+    texts = [ask(rng, False, longest=300).prompt for _ in range(300)]
+    return texts + [f" {word}" for word in (*PEOPLE, *THINGS, *CITIES)] * 20
