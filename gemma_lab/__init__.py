@@ -23,6 +23,7 @@ _HOMES = {
     "Trace": "gemma_lab.trace.trace",
     "open_trace": "gemma_lab.trace.file",
     "Edit": "gemma_lab.trace.edits",
+    "AttentionRequest": "gemma_lab.trace.looks",
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing",
     "Chat": "gemma_lab.widgets.chat",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .models.sampling import Sampling
     from .trace.edits import Edit
     from .trace.file import open_trace
+    from .trace.looks import AttentionRequest
     from .trace.trace import Trace
     from .widgets.chat import Chat
     from .widgets.routing import RoutingExplorer

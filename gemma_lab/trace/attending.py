@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import LabError
 
@@ -24,6 +25,8 @@ from ..errors import LabError
 NAME = "gemma_lab"
 #: Implementations that see ordinary keys and masks; the others hide them from any function beside them.
 _STOCK = ("sdpa", "eager")
+#: Where a configuration keeps its choice; the property over it would write to sub-configurations, too.
+_HELD = "_attn_implementation_internal"
 
 
 class Watcher:
@@ -47,6 +50,7 @@ class Watcher:
             *i* sees the keys up to *i*, a single query all of them. Return a new tensor to change it: layers
             share theirs.
         """
+        del layer, module, query, key
         return mask
 
     def see(
@@ -70,7 +74,7 @@ class Watcher:
         self, tower: str, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
         mask: torch.Tensor | None, scaling: float | None,
     ) -> None:  # fmt: skip
-        """Take in what a layer of a tower (``"vision"``) attended with; every query sees what the mask lets it."""
+        """Take in what a layer of a tower (``"vision"``) attended with, as `see` does."""
 
 
 @dataclass
@@ -133,7 +137,9 @@ def attending(model: torch.nn.Module, watchers: Sequence[Watcher], *, towers: bo
 
     with ExitStack() as leaving:
         decoder = decoder_of(model)
-        places = {module: (layer, None) for layer, module in attentions(model).items()}
+        places: dict[torch.nn.Module, tuple[int, str | None]] = {
+            module: (layer, None) for layer, module in attentions(model).items()
+        }
         if towers:
             places |= {module: (layer, "vision") for layer, module in enumerate(vision_attentions(model))}
         if not places:
@@ -189,7 +195,7 @@ def _switch(modules: Sequence[torch.nn.Module], model: torch.nn.Module, leaving:
     for config in cast(list[Any], configs):
         if id(config) in before:
             continue
-        _, stock, count = _SWITCHED.get(id(config), (config, config._attn_implementation, 0))
+        _, stock, count = _SWITCHED.get(id(config), (config, getattr(config, _HELD), 0))
         if stock not in _STOCK:
             raise LabError(
                 f"Attention computed by {stock!r} cannot be watched: it has no ordinary keys and masks.",
@@ -197,8 +203,7 @@ def _switch(modules: Sequence[torch.nn.Module], model: torch.nn.Module, leaving:
             )
         before[id(config)] = stock
         _SWITCHED[id(config)] = config, stock, count + 1
-        # what the property is kept in; the property itself would write to sub-configurations too
-        config._attn_implementation_internal = NAME
+        setattr(config, _HELD, NAME)
         leaving.callback(_switch_back, config)
     return before
 
@@ -208,7 +213,7 @@ def _switch_back(config: Any) -> None:
     if count > 1:
         _SWITCHED[id(config)] = config, stock, count - 1
     else:
-        config._attn_implementation_internal = stock
+        setattr(config, _HELD, stock)
 
 
 def _sit(
@@ -233,7 +238,7 @@ def _rise(module: torch.nn.Module, watchers: Sequence[Watcher]) -> None:
 def _stock(module: torch.nn.Module, name: str) -> Callable[..., Any]:
     # the eager function belongs to each model's own file
     own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    found = own if name == "eager" else AttentionInterface._global_mapping[name]
+    found = own if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
     if found is None:
         raise LabError(
             f"{type(module).__name__} has no eager attention that could be watched.",
@@ -302,7 +307,8 @@ def _show(
 def _mask(*args: Any, config: Any = None, **kwargs: Any) -> Any:
     """Make the mask that the configuration's own implementation would."""
     stock = _SWITCHED[id(config)][1] if id(config) in _SWITCHED else "sdpa"
-    return AttentionMaskInterface._global_mapping[stock](*args, config=config, **kwargs)
+    make: Any = ALL_MASK_ATTENTION_FUNCTIONS[stock]
+    return make(*args, config=config, **kwargs)
 
 
 AttentionInterface.register(NAME, _attend)

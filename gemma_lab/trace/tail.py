@@ -25,9 +25,9 @@ from ..errors import BadTrace
 def reading_whole(model: torch.nn.Module) -> Iterator[None]:
     """Let hooks and watchers on a KV-shared tail meet every row of a prompt; blocks may be nested.
 
-    Hooks on the layers of the tail first get the model's own call, with the last row alone, then one with all
-    rows. Watchers of `gemma_lab.trace.attending` see the second only. A model without such a tail, or an older
-    transformers, is read as ever.
+    Hooks on the layers of the tail first get the model's own call, with the last row alone, then one with
+    all rows. Watchers of `gemma_lab.trace.attending` see the second only. A model without such a tail, or
+    with an older transformers, is read as ever.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class _Tail:
     def __init__(self, decoder: torch.nn.Module, first: int) -> None:
         self.decoder: Any = decoder
         self.first = first
-        self._kinds: list[str] = list(self.decoder.config.layer_types)
+        self._kinds: list[str] = list(cast(Any, decoder).config.layer_types)
         self._again = False
         self.forget()
 
