@@ -1,0 +1,89 @@
+"""A record from a text, as JSON with the fields that a schema names.
+
+Three or four of the facts of a short text are asked for, under one of several names each and in any order.
+Held out: a fifth of the pairs of a person and a value, by hash, which no text of training brings together.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from .question import Question, held_out
+from .words import CITIES, DAYS, JOBS, PEOPLE, THINGS
+
+_FIELDS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+    "age": (("age", "years"), "integer", ("{who} is {what} years old.", "{who} turned {what}.")),
+    "city": (("city", "home"), "string", ("{who} lives in {what}.", "{who}'s home is {what}.")),
+    "job": (("job", "work"), "string", ("{who} is a {what}.", "{who} works as a {what}.")),
+    "item": (("item", "owns"), "string", ("{who} has the {what}.", "{who} owns the {what}.")),
+    "day": (("day", "free"), "string", ("{who} is free on {what}.", "{who} can come on {what}.")),
+    "code": (("code", "number"), "integer", ("The code of {who} is {what}.", "{who} has the number {what}.")),
+}
+"""Fact -> its possible keys, its JSON type, the sentences that say it."""
+_NAME_KEYS = ("name", "person")
+_ASK = (
+    "Write this as JSON with the keys {keys}.",
+    "Give me a JSON object with {keys}.",
+    "Return JSON with the fields {keys}.",
+)
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw three or four facts about a person, and a schema of three or four fields with the name among them."""
+    who = rng.choice(PEOPLE)
+    told = rng.sample(list(_FIELDS), rng.randint(3, 4))
+    facts = {fact: rng.choice(_VALUES[held][fact][who]) for fact in told}
+    wanted = rng.sample(told, rng.randint(2, 3))
+    fields = {rng.choice(_NAME_KEYS): (who, "string")}
+    fields |= {rng.choice(_FIELDS[fact][0]): (facts[fact], _FIELDS[fact][1]) for fact in wanted}
+    keys = rng.sample(list(fields), len(fields))
+    text = " ".join(rng.choice(_FIELDS[fact][2]).format(who=who, what=facts[fact]) for fact in told)
+    named = ", ".join(f"{key} ({fields[key][1]})" for key in keys)
+    return Question(
+        "records",
+        f"{text} {rng.choice(_ASK).format(keys=named)}",
+        json.dumps({key: fields[key][0] for key in keys}),
+        group=f"{len(keys)} fields",
+        schema=_schema({key: fields[key][1] for key in keys}),
+    )
+
+
+def is_held_out(who: str, fact: str, what: object) -> bool:
+    """Return whether training never says this fact with this value of this person."""
+    return what in _VALUES[True][fact][who]
+
+
+def _schema(types: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {key: {"type": kind} for key, kind in types.items()},
+        "required": list(types),
+        "additionalProperties": False,
+    }
+
+
+def _values(held: bool) -> dict[str, dict[str, list[Any]]]:
+    all_of: dict[str, list[Any]] = {
+        "age": list(range(18, 90)), "city": list(CITIES), "job": list(JOBS), "item": list(THINGS),
+        "day": list(DAYS), "code": list(range(100, 1000)),
+    }  # fmt: skip
+    return {fact: {who: _split(who, fact, values, held) for who in PEOPLE} for fact, values in all_of.items()}
+
+
+def _split(who: str, fact: str, values: list[Any], held: bool) -> list[Any]:
+    """Return the values of one part; a person of whom a small fact holds none out gets the first."""
+    part = [what for what in values if held_out(f"record {who} {fact} {what}", share=0.2)] or values[:1]
+    return part if held else [what for what in values if what not in part]
+
+
+#: held out or not -> fact -> person -> its possible values
+_VALUES = {held: _values(held) for held in (False, True)}
+
+
+def corpus() -> list[str]:
+    """Return questions and answers, for the tokenizer."""
+    rng = random.Random(0)
+    drawn = [ask(rng, False) for _ in range(150)]
+    return [text for question in drawn for text in (question.prompt, question.answer)]
