@@ -7,12 +7,14 @@
 #   make lab LAB_ARGS=--no-browser              options for jupyter lab
 #   make lab GEMMA_LAB_MODEL=e2b-it             the notebooks on another model
 #   make notebooks NOTEBOOKS=notebooks/02*      some notebooks only
+#   make bench BENCHMARKS=tests/benchmarks/test_rivals.py   some benchmarks only (make rivals first, once)
 
 PYTHON ?= python3
 PIP_ARGS ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 NOTEBOOKS ?=
+BENCHMARKS ?=
 
 BIN := .venv/bin
 # Jupyter refuses to serve for root unless told; in a container there is nobody else.
@@ -20,7 +22,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: install lab test lint types unit notebook-tests browser chromium notebooks tour bench wheel clean
+.PHONY: install lab test lint types unit notebook-tests browser chromium notebooks tour bench rivals wheel clean
 
 # ---- to use -----------------------------------------------------------------------------------------------------------
 
@@ -72,7 +74,16 @@ tour: install
 	$(BIN)/python -m gemma_lab.notebooks tour $(NOTEBOOKS)
 
 bench: install
-	$(BIN)/python -m pytest tests/benchmarks -s $(PYTEST_ARGS)
+	$(BIN)/python -m gemma_lab.bench run $(BENCHMARKS)
+
+# The tools it is measured against, in an environment of their own, on the same torch and transformers as ours. nnterp 1.3
+# does not import with nnsight 0.8. BertViz's page loads three scripts from a CDN: npm brings them, where there is npm.
+rivals: install
+	test -x build/rivals/bin/python || $(PYTHON) -m venv build/rivals
+	$(BIN)/python -m pip freeze | grep -E '^(torch|torchvision|transformers)==' > build/rivals/constraints.txt
+	build/rivals/bin/python -m pip install $(PIP_ARGS) -c build/rivals/constraints.txt torchvision transformer-lens \
+	  nnterp 'nnsight<0.8' bertviz circuitsvis inspectus
+	if command -v npm > /dev/null; then npm install --no-fund --no-audit --prefix build/rivals requirejs@2.3.6 d3@5.7.0 jquery@2.2.4; fi
 
 wheel: install
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist

@@ -6,8 +6,8 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Result:
         Rival → what the same run measured of it, as it is to be read (``{"HF eager": "7.9 ×"}``), or why
         nothing was.
     machine
-        Key of the machine that it ran on, see `machine.machine`.
+        What it ran on: the line of `machine.machine`.
     date
         The day, ISO.
     test
@@ -84,7 +84,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A benchmark that did not run to its end, and why: ``"skipped"`` or ``"failed"``."""
+    """How a benchmark ended: ``"passed"``, or ``"skipped"`` or ``"failed"`` and why."""
 
     test: str
     outcome: str
@@ -121,11 +121,3 @@ def read(path: Path) -> tuple[list[Result], list[Outcome]]:
                 hint="Delete the line or the file, and run `make bench` again.",
             ) from error
     return results, outcomes
-
-
-def newest(results: Iterable[Result]) -> list[Result]:
-    """Return the last result of every row and case, in the order of their first appearance."""
-    latest: dict[tuple[str, str], Result] = {}
-    for result in results:
-        latest[result.key] = replace(result)
-    return list(latest.values())

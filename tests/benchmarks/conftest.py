@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gemma_lab.bench.machine import machine
 from gemma_lab.bench.results import Outcome, Result, append
 
 TODAY = dt.datetime.now(tz=dt.UTC).date().isoformat()
@@ -48,7 +49,7 @@ def record(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
     ) -> None:
         result = Result(
             row=row, measured=float(measured), target=target, unit=unit, note=note, case=case,
-            rivals=dict(rivals or {}), date=TODAY, test=request.node.nodeid,
+            rivals=dict(rivals or {}), machine=machine(), date=TODAY, test=request.node.nodeid,
         )  # fmt: skip
         with capsys.disabled():
             beside = "".join(f"; {name} {value}" for name, value in result.rivals.items())
@@ -64,12 +65,12 @@ def record(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep why a benchmark did not run or did not hold."""
+    """Keep how a benchmark ended, and why it did not run or did not hold."""
     file = _file()
-    if file is None or report.passed:
+    if file is None or (report.passed and report.when != "call"):
         return
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = str(report.longrepr[2]).removeprefix("Skipped: ")
-    else:
+    else:  # empty when it passed
         reason = str(report.longreprtext).strip().rpartition("\n")[2]
     append(file, Outcome(report.nodeid, report.outcome, reason, TODAY))

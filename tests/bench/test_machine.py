@@ -1,0 +1,15 @@
+"""The machine's line names what a number must be read with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+from gemma_lab.bench.machine import cores, machine
+
+
+def test_it_names_cores_memory_and_versions():
+    line = machine()
+    assert re.match(rf"{cores()} cores \(.+\), [\d.]+ GiB RAM, ", line)
+    assert f"torch {importlib.metadata.version('torch')}" in line
+    assert "\n" not in line
