@@ -23,6 +23,10 @@ _HOMES = {
     "Trace": "gemma_lab.trace.trace",
     "open_trace": "gemma_lab.trace.file",
     "Edit": "gemma_lab.trace.edits",
+    "Cut": "gemma_lab.trace.cuts",
+    "Patch": "gemma_lab.trace.activations",
+    "Activations": "gemma_lab.trace.activations",
+    "activations": "gemma_lab.trace.activations",
     "AttentionRequest": "gemma_lab.trace.looks",
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing",
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from .models.load import load
     from .models.reply import Reply
     from .models.sampling import Sampling
+    from .trace.activations import Activations, Patch, activations
+    from .trace.cuts import Cut
     from .trace.edits import Edit
     from .trace.file import open_trace
     from .trace.looks import AttentionRequest

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
+    from ..trace.activations import Activations, Patch
+    from ..trace.cuts import Cut
     from ..trace.dispatch import Precision
-    from ..trace.edit_terms import Boosts, Experts
+    from ..trace.edit_terms import Boosts, Experts, Heads
     from ..trace.editing import Editing
     from ..trace.edits import Edit
     from ..trace.trace import Trace
@@ -251,7 +253,7 @@ class Lab:
         precision
             ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
         edit
-            A change of the routing to apply meanwhile, on top of those that are active (`edit`).
+            A change of the model to apply meanwhile, on top of those that are active (`edit`).
         progress
             Show a progress bar.
 
@@ -283,8 +285,11 @@ class Lab:
         ablate_experts: Experts = (),
         boost_experts: Boosts | None = None,
         force_experts: Experts = (),
+        knock_out_heads: Heads = (),
+        cut_attention: Cut | Iterable[Cut] = (),
+        patch: Patch | Activations | Iterable[Patch] = (),
     ) -> Editing:
-        """Return a context in which the routing is changed: ``with lab.edit(ablate_experts={4: [17]}):``.
+        """Return a context in which the model is changed: ``with lab.edit(ablate_experts={4: [17]}):``.
 
         Inside the block `chat`, `stream`, `trace` and the model itself run under the edit; leaving it
         restores the model exactly. Blocks may be nested: what they change is merged.
@@ -299,17 +304,26 @@ class Lab:
             Nats added to the router's logits: layer → expert → nats, or expert → nats for every layer.
         force_experts
             Experts that are always among the chosen: layer → ids, or ids for every layer.
+        knock_out_heads
+            Query heads whose output is zero: layer → heads, or heads for every layer.
+        cut_attention
+            Queries that may not look at keys: a `gemma_lab.Cut` or several.
+        patch
+            What layers gave in another run, in the place of what they give: a `gemma_lab.Patch` or several,
+            of what `gemma_lab.activations` read.
 
         Raises
         ------
         BadEdit
-            If a layer or an expert does not exist.
+            If a layer, an expert or a head does not exist; while the model runs, if a cut leaves a token
+            without anything to look at.
         """
         from ..trace.editing import editing
 
         return editing(
             self, edit, ablate_experts=ablate_experts, boost_experts=boost_experts,
-            force_experts=force_experts,
+            force_experts=force_experts, knock_out_heads=knock_out_heads, cut_attention=cut_attention,
+            patch=patch,
         )  # fmt: skip
 
     def checkup(

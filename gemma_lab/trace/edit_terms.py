@@ -1,4 +1,4 @@
-"""What an edit may say: layers, experts and nats, in the forms a person writes them."""
+"""What an edit may say: layers, experts, heads and nats, in the forms a person writes them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from ..errors import BadEdit
 Layer = int | Literal["all"]
 Experts = Mapping[Layer, Iterable[int]] | Iterable[int]
 Boosts = Mapping[Layer, Mapping[int, float]] | Mapping[int, float]
+Heads = Mapping[Layer, Iterable[int]] | Iterable[int]
 
-#: No model has so many layers, or experts in one.
+#: No model has so many layers, or experts or heads in one.
 _MOST = 65_536
+#: No sequence has so many tokens.
+MOST_TOKENS = 1 << 30
 #: Beyond it a float32 softmax has nothing left for the others.
 _STRONGEST = 1_000.0
 HOW = "For example ablate_experts={4: [17, 90]}, or ablate_experts=[17] in every layer."
 _HOW_BOOST = "For example boost_experts={4: {17: 2.0}}: layer, expert, nats."
+HOW_HEADS = "For example knock_out_heads={5: [0, 3]}, or knock_out_heads=[0] in every layer."
 
 
 def expert_sets(kind: str, given: Experts) -> dict[Layer, tuple[int, ...]]:
@@ -30,16 +34,31 @@ def expert_sets(kind: str, given: Experts) -> dict[Layer, tuple[int, ...]]:
     BadEdit
         If it is neither, naming the argument `kind`.
     """
+    return _sets(kind, given, what="an expert", hint=HOW)
+
+
+def head_sets(given: Heads) -> dict[Layer, tuple[int, ...]]:
+    """Read query heads by layer, or of every layer; ascending, empty ones left out.
+
+    Raises
+    ------
+    BadEdit
+        If it is neither.
+    """
+    return _sets("knock_out_heads", given, what="a head", hint=HOW_HEADS)
+
+
+def _sets(kind: str, given: Any, *, what: str, hint: str) -> dict[Layer, tuple[int, ...]]:
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise BadEdit(f"{kind} is {short(given)}.", hint=HOW)
+        raise BadEdit(f"{kind} is {short(given)}.", hint=hint)
     by_layer: Mapping[Any, Any] = given if isinstance(given, Mapping) else {"all": given}
     found: dict[Layer, tuple[int, ...]] = {}
-    for layer, experts in by_layer.items():
-        if isinstance(experts, str | bytes | Mapping) or not isinstance(experts, Iterable):
-            raise BadEdit(f"{kind} gives {short(experts)} for layer {short(layer)}.", hint=HOW)
-        listed = tuple(sorted({_number(expert, "an expert", kind) for expert in experts}))
+    for layer, members in by_layer.items():
+        if isinstance(members, str | bytes | Mapping) or not isinstance(members, Iterable):
+            raise BadEdit(f"{kind} gives {short(members)} for layer {short(layer)}.", hint=hint)
+        listed = tuple(sorted({whole(member, what, kind, hint=hint, most=_MOST) for member in members}))
         if listed:
-            found[_place(layer, kind)] = listed
+            found[_place(layer, kind, hint=hint)] = listed
     return ordered(found)
 
 
@@ -59,9 +78,12 @@ def boosts(given: Boosts) -> dict[Layer, Mapping[int, float]]:
     by_layer: Mapping[Any, Any] = given if any(nested) else {"all": given}
     found: dict[Layer, Mapping[int, float]] = {}
     for layer, experts in by_layer.items():
-        listed = {_number(e, "an expert", "boost_experts"): _nats(nats) for e, nats in experts.items()}
+        listed = {
+            whole(e, "an expert", "boost_experts", hint=HOW, most=_MOST): _nats(nats)
+            for e, nats in experts.items()
+        }
         if listed:
-            found[_place(layer, "boost_experts")] = MappingProxyType(dict(sorted(listed.items())))
+            found[_place(layer, "boost_experts", hint=HOW)] = MappingProxyType(dict(sorted(listed.items())))
     return ordered(found)
 
 
@@ -82,19 +104,25 @@ def union(
     return {layer: {*first.get(layer, ()), *second.get(layer, ())} for layer in (*first, *second)}
 
 
-def _place(layer: Any, kind: str) -> Layer:
-    return "all" if layer == "all" else _number(layer, "a layer", kind)
+def whole(value: Any, what: str, kind: str, *, hint: str, most: int = MOST_TOKENS) -> int:
+    """Take an index of any integer type, numpy's too; no bool, for a mask is not a list of indices.
 
-
-def _number(value: Any, what: str, kind: str) -> int:
-    """Take an index of any integer type, numpy's too; no bool, for a mask is not a list of experts."""
+    Raises
+    ------
+    BadEdit
+        If it is none from 0 to below `most`, naming `what` it should be and the argument `kind`.
+    """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or not 0 <= number < _MOST:
-        raise BadEdit(f"{kind} names {what} {short(value)}; it is a whole number from 0.", hint=HOW)
+    if number is None or not 0 <= number < most:
+        raise BadEdit(f"{kind} names {what} {short(value)}; it is a whole number from 0.", hint=hint)
     return number
+
+
+def _place(layer: Any, kind: str, *, hint: str) -> Layer:
+    return "all" if layer == "all" else whole(layer, "a layer", kind, hint=hint, most=_MOST)
 
 
 def _nats(value: Any) -> float:

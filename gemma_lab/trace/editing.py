@@ -1,10 +1,10 @@
-"""Putting an edit of experts in force for the length of a ``with`` block, and taking it out again exactly."""
+"""Putting an edit in force for the length of a ``with`` block, and taking it out again exactly."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -14,14 +14,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from .attending import attending
+from .cutting import Cutting
+from .edit_checks import Anatomy
 from .edits import Edit, LayerEdit
+from .heads_off import head_hooks, heads_of
+from .passes import Passes
+from .patching import layers_of, patch_hooks
 from .routers import EDITED, Dispatch, Router, has_experts, routers
 
 if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
-
     from ..models.lab import Lab
-    from .edit_terms import Boosts, Experts
+    from .activations import Activations, Patch
+    from .cuts import Cut
+    from .edit_terms import Boosts, Experts, Heads
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -30,8 +36,9 @@ class Editing:
     """An edit, ready to be put in force: ``with Editing(model, edit) as merged: …``.
 
     Inside the block every forward pass of the model runs under the edit: a plain call, ``generate``,
-    `Lab.chat`, `Lab.stream`, `Lab.trace`, with any experts implementation. What the experts are given is
-    really changed; probes see the edited dispatch. Blocks may be nested: the edits are merged (``outer |
+    `Lab.chat`, `Lab.stream`, `Lab.trace`, with any experts implementation. What the experts are given, what
+    is looked at and what layers give is really changed; probes see the edited dispatch, attention and
+    residual stream. Blocks may be nested: the edits are merged (``outer |
     inner``), and entering gives the merged edit. Leaving takes every hook off again, whatever happened.
 
     One thread at a time edits a model; others wait at the start of their block, unless their edit is empty.
@@ -52,7 +59,8 @@ class Editing:
     Raises
     ------
     BadEdit
-        At once if the model has not what the edit names; on entering if it contradicts an edit in force.
+        At once if the model has not what the edit names; on entering if it contradicts an edit in force;
+        while the model runs if a cut leaves a token without anything to look at.
     """
 
     def __init__(
@@ -123,7 +131,8 @@ class Editing:
 
 def editing(
     lab: Lab, edit: Edit | None = None, *, ablate_experts: Experts = (), boost_experts: Boosts | None = None,
-    force_experts: Experts = (),
+    force_experts: Experts = (), knock_out_heads: Heads = (), cut_attention: Cut | Iterable[Cut] = (),
+    patch: Patch | Activations | Iterable[Patch] = (),
 ) -> Editing:  # fmt: skip
     """Return the context manager of an edit of a lab's model; `Lab.edit` calls this.
 
@@ -133,7 +142,7 @@ def editing(
         The loaded model.
     edit
         An edit to begin with.
-    ablate_experts, boost_experts, force_experts
+    ablate_experts, boost_experts, force_experts, knock_out_heads, cut_attention, patch
         As `Edit` takes them; merged into `edit`.
 
     Raises
@@ -141,7 +150,10 @@ def editing(
     BadEdit
         If the model has not what they name.
     """
-    more = Edit(ablate_experts=ablate_experts, boost_experts=boost_experts or {}, force_experts=force_experts)
+    more = Edit(
+        ablate_experts=ablate_experts, boost_experts=boost_experts or {}, force_experts=force_experts,
+        knock_out_heads=knock_out_heads, cut_attention=cut_attention, patch=patch,
+    )  # fmt: skip
     return Editing(lab.model, more if edit is None else edit | more, lock=lab.lock, name=lab.name)
 
 
@@ -156,7 +168,7 @@ class _Force:
     def __init__(self) -> None:
         self.owner = threading.RLock()
         self.edits: tuple[Edit, ...] = ()
-        self.handles: list[RemovableHandle] = []
+        self.handles: list[Any] = []
 
     @property
     def merged(self) -> Edit:
@@ -181,6 +193,29 @@ class _Force:
                 EDITED.add(router.module)
                 # first of all, so that probes, whenever they came, see what the experts will be given
                 self.handles.append(router.module.register_forward_hook(_hook(router, here), prepend=True))
+        self._put_attention(model, edit)
+
+    def _put_attention(self, model: torch.nn.Module, edit: Edit) -> None:
+        off = {layer: edit.listed("knock_out_heads", layer) for layer in heads_of(model)}
+        self.handles += head_hooks(model, {layer: heads for layer, heads in off.items() if heads})
+        if not edit.cut_attention and not edit.patch:
+            return
+        passes = Passes()
+        self.handles += passes.attach(model)
+        self.handles += patch_hooks(model, edit.patch, passes)
+        if edit.cut_attention:
+            self.handles.append(_Attending(model, Cutting(edit.cut_attention, passes)))
+
+
+class _Attending:
+    """A watcher of a model's attention that is taken away like a hook."""
+
+    def __init__(self, model: torch.nn.Module, watcher: Cutting) -> None:
+        self._leaving = ExitStack()
+        self._leaving.enter_context(attending(model, [watcher]))
+
+    def remove(self) -> None:
+        self._leaving.close()  # a second time it does nothing
 
 
 _FORCES: WeakKeyDictionary[torch.nn.Module, _Force] = WeakKeyDictionary()
@@ -201,7 +236,14 @@ def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
     if not edit.layers:
         return
     found = routers(model) if has_experts(model) else []
-    edit.check({router.layer: (router.experts, router.top_k) for router in found}, model=name)
+    width: Any = getattr(model, "config", None)
+    anatomy = Anatomy(
+        experts={router.layer: (router.experts, router.top_k) for router in found},
+        heads={layer: heads.count for layer, heads in heads_of(model).items()},
+        layers=len(layers_of(model)),
+        width=0 if width is None else int(width.get_text_config().hidden_size),
+    )
+    edit.check(anatomy, model=name)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""An edit of a model's experts as a value: to print, compare, merge, keep in a file and use again.
+"""An edit of a model's experts and attention as a value: to print, compare, merge, keep and use again.
 
 No torch here: `gemma_lab.trace.editing` puts an edit in force.
 """
@@ -6,30 +6,28 @@ No torch here: `gemma_lab.trace.editing` puts an edit in force.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadEdit
-from .edit_terms import HOW, Boosts, Experts, Layer, boosts, expert_sets, order, short, union
-from .strict_json import strict_json
+from .activations import Activations, Patch, patches
+from .cuts import Cut, cuts
+from .edit_checks import Anatomy, both, check
+from .edit_file import KINDS, SETS, from_plain, read, to_plain, write
+from .edit_terms import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
 
 if TYPE_CHECKING:
     from ..view.html import Markup
 
-#: What a file says it is.
-_FORMAT, _VERSION = "gemma_lab edit", 1
-_LARGEST_FILE = 1 << 20
 _LONGEST_REPR = 200
-_KINDS = ("ablate_experts", "boost_experts", "force_experts")
-_SAVED = "Give a file that Edit.save wrote."
 
 
 @dataclass(frozen=True)
 class LayerEdit:
-    """What an edit does in one layer.
+    """What an edit does with the experts of one layer.
 
     Attributes
     ----------
@@ -49,10 +47,10 @@ class LayerEdit:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Edit:
-    """Which experts to take away, favour or insist on, and in which layers.
+    """Which experts to take away, favour or insist on, which heads to silence, what not to look at.
 
-    Each argument maps the model's layers to experts. Without layers it holds in every layer that has experts,
-    which is the layer ``"all"``; what is said of ``"all"`` and of a layer adds up there.
+    Experts and heads are given by layer. Without layers they are meant in every layer that has them, which is
+    the layer ``"all"``; what is said of ``"all"`` and of a layer adds up there.
 
     Parameters
     ----------
@@ -65,133 +63,128 @@ class Edit:
     force_experts
         Experts that are always among the chosen, in the place of the least likely ones, with the weight that
         the family's rule gives them there: small if the router finds them unlikely. Boost them to change it.
+    knock_out_heads
+        Query heads whose output is zero: what they attended to does not reach the residual stream (Michel et
+        al. 2019, arXiv:1905.10650). Heads that share its keys and values go on.
+    cut_attention
+        One `Cut` or several: queries that may not look at keys.
+    patch
+        One `Patch` (or `Activations`) or several: what layers gave in another run, put in the place of what
+        they give. Where two write one place, the last one stands.
 
     Attributes
     ----------
-    ablate_experts, force_experts : mapping of layer to tuple of int
+    ablate_experts, force_experts, knock_out_heads : mapping of layer to tuple of int
     boost_experts : mapping of layer to mapping of int to float
+    cut_attention : tuple of Cut
+    patch : tuple of Patch
 
     Raises
     ------
     BadEdit
-        If something is no layer, expert or number of nats, or an expert is both ablated and forced.
+        If something is no layer, expert, head, number of nats, cut or patch, or an expert is both ablated and
+        forced.
 
     Notes
     -----
-    ``a | b`` is both: ablated and forced experts of either, and boosts as dictionaries merge, so where both
-    boost an expert of a layer, `b` says how much; ``a | a == a``. An edit is true if it changes anything.
+    ``a | b`` is both: ablated and forced experts, heads and cuts of either, and boosts as dictionaries merge,
+    so where both boost an expert of a layer, `b` says how much; patches of `b` come after those of `a`;
+    ``a | a == a``. An edit is true if it changes anything.
 
     Examples
     --------
     >>> Edit(ablate_experts={4: [90, 17]}) | Edit(boost_experts={17: 2})
     Edit(ablate_experts={4: [17, 90]}, boost_experts={'all': {17: 2.0}})
+    >>> Edit(knock_out_heads={5: [0]}, cut_attention=Cut(queries=(30, None), keys=(4, 20)))
+    Edit(knock_out_heads={5: [0]}, cut_attention=[Cut(queries=(30, None), keys=(4, 20))])
     """
 
     ablate_experts: Mapping[Layer, tuple[int, ...]]
     boost_experts: Mapping[Layer, Mapping[int, float]]
     force_experts: Mapping[Layer, tuple[int, ...]]
+    knock_out_heads: Mapping[Layer, tuple[int, ...]]
+    cut_attention: tuple[Cut, ...]
+    patch: tuple[Patch, ...]
 
     def __init__(
         self, *, ablate_experts: Experts = (), boost_experts: Boosts = MappingProxyType({}),
-        force_experts: Experts = (),
+        force_experts: Experts = (), knock_out_heads: Heads = (), cut_attention: Cut | Iterable[Cut] = (),
+        patch: Patch | Activations | Iterable[Patch] = (),
     ) -> None:  # fmt: skip
         found: dict[str, dict[Layer, Any]] = {
             "ablate_experts": expert_sets("ablate_experts", ablate_experts),
             "boost_experts": boosts(boost_experts),
             "force_experts": expert_sets("force_experts", force_experts),
+            "knock_out_heads": head_sets(knock_out_heads),
         }
         for name, value in found.items():
             object.__setattr__(self, name, MappingProxyType(value))
-        for layer in self.layers:
-            both = set(self._listed("ablate_experts", layer)) & set(self._listed("force_experts", layer))
-            if both:
-                raise BadEdit(
-                    f"{_experts(sorted(both))} of {_layer_name(layer)} would be both ablated and forced.",
-                    hint="Take it out of one of them.",
-                )
+        object.__setattr__(self, "cut_attention", cuts(cut_attention))
+        object.__setattr__(self, "patch", patches(patch))
+        both(self)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Layers that it names: ascending, then ``"all"``."""
-        named = {layer for kind in _KINDS for layer in getattr(self, kind)}
+        named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
+        for cut in self.cut_attention:
+            named |= {"all"} if cut.layers is None else set(cut.layers)
+        for patch in self.patch:
+            named |= set(patch.layers)
         return tuple(sorted(named, key=order))
 
     def at(self, layer: int) -> LayerEdit:
-        """Return what it does in one of the model's layers."""
+        """Return what it does with the experts of one of the model's layers."""
         added = {**self.boost_experts.get("all", {}), **self.boost_experts.get(layer, {})}
         return LayerEdit(
-            ablate=self._listed("ablate_experts", layer),
+            ablate=self.listed("ablate_experts", layer),
             boost=tuple(sorted((expert, nats) for expert, nats in added.items() if nats)),
-            force=self._listed("force_experts", layer),
+            force=self.listed("force_experts", layer),
         )
 
-    def check(self, shape: Mapping[int, tuple[int, int]], *, model: str = "the model") -> None:
-        """Raise `BadEdit` unless a model has the layers and experts.
+    def listed(self, kind: str, layer: Layer) -> tuple[int, ...]:
+        """Return the experts or heads of one kind in a layer: its own and those of ``"all"``, sorted."""
+        stored = getattr(self, kind)
+        return tuple(sorted({*stored.get("all", ()), *stored.get(layer, ())}))
+
+    def check(self, anatomy: Anatomy | Mapping[int, tuple[int, int]], *, model: str = "the model") -> None:
+        """Raise `BadEdit` unless a model has the layers, experts and heads.
 
         Parameters
         ----------
-        shape
-            Number of experts and top-k of each layer that has experts.
+        anatomy
+            What the model has; a mapping is the number of experts and top-k of each layer that has experts.
         model
             What to call it.
 
         Raises
         ------
         BadEdit
-            If a layer has no experts, an expert does not exist, fewer than top-k experts would be left, or
-            more than top-k are forced.
+            If a layer has no experts or heads, an expert or head does not exist, fewer than top-k experts
+            would be left, more than top-k are forced, or a patch is not as wide as the residual stream.
         """
-        if self.layers and not shape:
-            raise BadEdit(
-                f"There are no experts to edit in {model}: it is a dense model.",
-                hint="mini-moe and 26b-a4b have experts.",
-            )
-        for layer in self.layers:
-            if layer != "all" and layer not in shape:
+        check(self, anatomy if isinstance(anatomy, Anatomy) else Anatomy(experts=anatomy), model=model)
+
+    def check_length(self, tokens: int) -> None:
+        """Raise `BadEdit` unless every cut and patch begins within so many tokens.
+
+        Raises
+        ------
+        BadEdit
+            If one names tokens beyond them alone: it would do nothing, silently.
+        """
+        starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.cut_attention]
+        ends = [(patch, max(patch.positions)) for patch in self.patch]
+        for what, position in (*starts, *ends):
+            if position >= tokens:
                 raise BadEdit(
-                    f"Layer {layer} of {model} does not exist or has no experts.",
-                    hint=f"The layers with experts: {_ranges(shape)}.",
+                    f"{what!r} names token {position:,}; {tokens:,} are read and written at most.",
+                    hint="Its positions are rows of trace.tokens, from 0.",
                 )
-        for layer, (experts, top_k) in shape.items():
-            self._check_layer(layer, experts, top_k, model)
-
-    def _check_layer(self, layer: int, experts: int, top_k: int, model: str) -> None:
-        here = self.at(layer)
-        boosted = [expert for place in (layer, "all") for expert in self.boost_experts.get(place, ())]
-        missing = sorted({e for e in (*here.ablate, *here.force, *boosted) if e >= experts})
-        if missing:
-            raise BadEdit(
-                f"{_experts(missing)} does not exist in layer {layer} of {model}.",
-                hint=f"It has experts 0 to {experts - 1}.",
-            )
-        if len(here.ablate) > experts - top_k:
-            raise BadEdit(
-                f"{len(here.ablate)} of {experts} experts of layer {layer} would be ablated; {model} sends "
-                f"every token to {top_k}.",
-                hint=f"Leave at least {top_k}: ablate at most {experts - top_k}.",
-            )
-        if len(here.force) > top_k:
-            raise BadEdit(
-                f"{len(here.force)} experts of layer {layer} would be forced; {model} sends every token "
-                f"to {top_k}.",
-                hint=f"Force at most {top_k}.",
-            )
-
-    def _listed(self, kind: str, layer: Layer) -> tuple[int, ...]:
-        stored = getattr(self, kind)
-        return tuple(sorted({*stored.get("all", ()), *stored.get(layer, ())}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values that JSON can hold; layers are strings there."""
-        parts: dict[str, dict[str, Any]] = {
-            "ablate_experts": {str(layer): list(of) for layer, of in self.ablate_experts.items()},
-            "boost_experts": {
-                str(layer): {str(expert): nats for expert, nats in of.items()}
-                for layer, of in self.boost_experts.items()
-            },
-            "force_experts": {str(layer): list(of) for layer, of in self.force_experts.items()},
-        }
-        return {kind: part for kind, part in parts.items() if part}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Edit:
@@ -202,30 +195,11 @@ class Edit:
         BadEdit
             If they are anything else.
         """
-        if not isinstance(data, Mapping) or not set(data) <= set(_KINDS):
-            raise BadEdit(
-                f"An edit cannot be read from {short(data)}.", hint=f"It has only {', '.join(_KINDS)}."
-            )
-        parts: dict[str, Any] = {}
-        for kind, part in data.items():
-            if not isinstance(part, Mapping):
-                raise BadEdit(f"{kind} is {short(part)}, not a mapping of layers.", hint=HOW)
-            parts[kind] = {_key(layer, kind): of for layer, of in part.items()}
-        if "boost_experts" in parts:
-            parts["boost_experts"] = {
-                layer: {_key(expert, "boost_experts"): nats for expert, nats in of.items()}
-                if isinstance(of, Mapping)
-                else of
-                for layer, of in parts["boost_experts"].items()
-            }
-        return cls(**parts)
+        return cls(**from_plain(data))
 
     def save(self, path: str | Path) -> Path:
         """Write it as a JSON file and return the file's path."""
-        target = Path(path)
-        whole = {"format": _FORMAT, "version": _VERSION, **self.to_dict()}
-        target.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        return target
+        return write(self, path)
 
     @classmethod
     def open(cls, path: str | Path) -> Edit:
@@ -236,27 +210,7 @@ class Edit:
         BadEdit
             If the file is anything else.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise BadEdit(f"There is no file {short(str(path))}.", hint="Give the path of a saved edit.")
-        with file.open("rb") as opened:
-            raw = opened.read(_LARGEST_FILE + 1)
-        if len(raw) > _LARGEST_FILE:
-            raise BadEdit(f"{file.name} is larger than {_LARGEST_FILE:,} bytes.", hint="No edit is so large.")
-        try:
-            whole = strict_json(raw)
-        except ValueError as error:  # also of bytes that are no UTF-8
-            why = str(error).splitlines()[0]
-            raise BadEdit(f"{file.name} cannot be read: {short(why)}.", hint=_SAVED) from error
-        if not isinstance(whole, dict) or whole.pop("format", None) != _FORMAT:
-            raise BadEdit(f"{file.name} is no edit of gemma_lab.", hint=_SAVED)
-        version = whole.pop("version", None)
-        if version != _VERSION or isinstance(version, bool):
-            raise BadEdit(
-                f"{file.name} has version {short(version)}; this release reads version {_VERSION}.",
-                hint="Open it with the release that saved it.",
-            )
-        return cls.from_dict(whole)
+        return cls(**read(path))
 
     def __or__(self, other: Edit) -> Edit:
         if not isinstance(other, Edit):
@@ -269,74 +223,50 @@ class Edit:
             ablate_experts=union(self.ablate_experts, other.ablate_experts),
             boost_experts=boosted,
             force_experts=union(self.force_experts, other.force_experts),
+            knock_out_heads=union(self.knock_out_heads, other.knock_out_heads),
+            cut_attention=(*self.cut_attention, *other.cut_attention),
+            patch=(*self.patch, *other.patch),
         )
 
     def __bool__(self) -> bool:
         nats = (value for of in self.boost_experts.values() for value in of.values())
-        return bool(self.ablate_experts or self.force_experts or any(nats))
+        return any(nats) or any(bool(getattr(self, kind)) for kind in KINDS if kind != "boost_experts")
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.to_dict()))
+        return hash((json.dumps({kind: to_plain(self).get(kind) for kind in KINDS[:5]}), self.patch))
 
     def __reduce__(self) -> tuple[Callable[[Mapping[str, Any]], Edit], tuple[dict[str, Any]]]:
         return Edit.from_dict, (self.to_dict(),)  # mapping proxies are neither copied nor pickled
 
     def __repr__(self) -> str:
-        parts = {
-            "ablate_experts": {layer: list(of) for layer, of in self.ablate_experts.items()},
-            "boost_experts": {layer: dict(of) for layer, of in self.boost_experts.items()},
-            "force_experts": {layer: list(of) for layer, of in self.force_experts.items()},
-        }
+        parts: dict[str, Any] = {}
+        for kind in KINDS:
+            given = getattr(self, kind)
+            if kind in SETS:
+                parts[kind] = {layer: list(of) for layer, of in given.items()}
+            elif kind == "boost_experts":
+                parts[kind] = {layer: dict(of) for layer, of in given.items()}
+            else:
+                parts[kind] = list(given)
         full = f"Edit({', '.join(f'{kind}={part}' for kind, part in parts.items() if part)})"
         return full if len(full) <= _LONGEST_REPR else f"Edit({self._summary()})"
 
     def _summary(self) -> str:
         said = []
-        for kind in _KINDS:
+        for kind in KINDS:
             places = getattr(self, kind)
-            if places:
-                count = sum(len(of) for of in places.values())
-                where = (
-                    "all layers"
-                    if set(places) == {"all"}
-                    else f"{len(places)} layer{'s' * (len(places) > 1)}"
-                )
-                said.append(f"{kind}: {count:,} in {where}")
+            if not places:
+                continue
+            if kind in ("cut_attention", "patch"):
+                said.append(f"{kind}: {len(places):,}")
+                continue
+            count = sum(len(of) for of in places.values())
+            plural = "s" * (len(places) > 1)
+            where = "all layers" if set(places) == {"all"} else f"{len(places)} layer{plural}"
+            said.append(f"{kind}: {count:,} in {where}")
         return ", ".join(said)
 
     def _repr_html_(self) -> Markup:
         from ..view.edits import edit_html
 
         return edit_html(self)
-
-
-def _key(text: Any, kind: str) -> Any:
-    """Read a key of JSON, where numbers are strings."""
-    plain = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 5
-    if plain and str(int(text)) != text:
-        raise BadEdit(f"{kind} writes {text} for {int(text)}.", hint=_SAVED)
-    return int(text) if plain else text
-
-
-def _experts(numbers: Iterable[int]) -> str:
-    listed = list(numbers)
-    said = ", ".join(map(str, listed[:12])) + (" …" if len(listed) > 12 else "")
-    return f"Expert {said}" if len(listed) == 1 else f"Each of experts {said}"
-
-
-def _layer_name(layer: Layer) -> str:
-    return "every layer" if layer == "all" else f"layer {layer}"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Say ascending numbers briefly: ``0 to 5, 7``."""
-    return ", ".join(_runs(sorted(numbers)))
-
-
-def _runs(numbers: list[int]) -> Iterator[str]:
-    start = 0
-    for place in range(1, len(numbers) + 1):
-        if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
-            first, last = numbers[start], numbers[place - 1]
-            yield str(first) if first == last else f"{first} to {last}"
-            start = place

@@ -195,8 +195,8 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadEdit, match="cannot be read"):
         Edit.open(path)
-    path.write_bytes(b" " * (1 << 20) + b"{}")
-    with pytest.raises(BadEdit, match="larger than 1,048,576 bytes"):
+    path.write_bytes(b" " * (32 << 20) + b"{}")
+    with pytest.raises(BadEdit, match="larger than 33,554,432 bytes"):
         Edit.open(path)
     with pytest.raises(BadEdit, match="no file"):
         Edit.open(tmp_path)
