@@ -117,8 +117,11 @@ def test_another_thread_can_stop_it(slow):
     for how in ("method", "event"):
         event = threading.Event()
         stream = slow.stream("Hi", max_new_tokens=2000, stop=event)
-        threading.Timer(0.15, stream.stop if how == "method" else event.set).start()
-        list(stream)
+        stopper = threading.Thread(target=stream.stop if how == "method" else event.set)
+        for _ in stream:
+            if stopper.ident is None:
+                stopper.start()
+        stopper.join()
         assert stream.reply.finish == "stopped"
         assert 0 < len(stream.reply.tokens) < 2000
 
