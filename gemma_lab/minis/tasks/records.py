@@ -31,7 +31,7 @@ _ASK = (
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw three or four facts about a person, and a schema of three or four fields with the name among them."""
+    """Draw three or four facts about a person, and a schema of three or four fields: the name and others."""
     who = rng.choice(PEOPLE)
     told = rng.sample(list(_FIELDS), rng.randint(3, 4))
     facts = {fact: rng.choice(_VALUES[held][fact][who]) for fact in told}

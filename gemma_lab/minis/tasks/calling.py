@@ -1,0 +1,136 @@
+"""Tools: call the right one of several declared functions, or none, or answer from a call's result.
+
+Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
+function. Evaluation asks for held-out values under held-out sets; training sees neither. (Parameters with two
+values, on and off, and the opposites that need no call are the same in both.)
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import Any
+
+from .functions import FUNCTIONS, Function
+from .question import Question, held_out
+from .words import CITIES, PEOPLE, THINGS
+
+_CALLS, _RESULTS = 0.6, 0.2  # shares of questions; the rest need no call
+_DECLARED = (4, 5, 6)
+_OPPOSITES = (
+    ("hot", "cold"), ("big", "small"), ("day", "night"), ("open", "closed"),
+    ("long", "short"), ("black", "white"), ("wet", "dry"), ("up", "down"),
+)  # fmt: skip
+_WORDS = (*CITIES, *THINGS, *PEOPLE)
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw a question with four to six declared functions: a call, no call, or an answer from a result."""
+    share = rng.random()
+    if share < _CALLS:
+        function, name, values, tools = _drawn(rng, held)
+        call = {"name": name, "arguments": values}
+        return Question("tools", _said(rng, function, values), "", group="call", tools=tools, call=call)
+    if share < _CALLS + _RESULTS:
+        return _from_result(rng, held)
+    prompt, answer = _small_talk(rng, held)
+    return Question("tools", prompt, answer, group="no call", tools=_declared(rng, held, [])[0])
+
+
+def is_held_out(key: str, value: object) -> bool:
+    """Return whether training never passes this value to the function whose first name is `key`."""
+    return held_out(f"argument {key} {value}", share=0.2)
+
+
+def is_held_out_set(names: list[str]) -> bool:
+    """Return whether training never declares these functions together, under these names."""
+    return held_out("functions " + " ".join(sorted(names)), share=0.2)
+
+
+def _drawn(
+    rng: random.Random, held: bool, *, telling: bool = False
+) -> tuple[Function, str, dict[str, Any], tuple[dict[str, Any], ...]]:
+    """Draw a function, one of its names, its arguments, and the declarations that it is among."""
+    function = rng.choice([each for each in FUNCTIONS if each.result or not telling])
+    values: dict[str, Any] = {}
+    for parameter in function.values:
+        values[parameter] = rng.choice(
+            [value for value in _part(function, parameter, held) if value not in values.values()]
+        )
+    tools, names = _declared(rng, held, [function])
+    return function, names[function], values, tools
+
+
+@functools.cache
+def _part(function: Function, parameter: str, held: bool) -> tuple[Any, ...]:
+    """Return the values that one part may pass; of a parameter with few values, both parts pass all."""
+    every = function.values[parameter]
+    if len(every) < 5:
+        return tuple(every)
+    part = [value for value in every if is_held_out(function.names[0], value)] or every[:2]
+    return tuple(part if held else (value for value in every if value not in part))
+
+
+def _declared(
+    rng: random.Random, held: bool, wanted: list[Function]
+) -> tuple[tuple[dict[str, Any], ...], dict[Function, str]]:
+    """Draw four to six functions, `wanted` among them, in any order under any of their names."""
+    while True:
+        others = [function for function in FUNCTIONS if function not in wanted]
+        chosen = wanted + rng.sample(others, rng.choice(_DECLARED) - len(wanted))
+        rng.shuffle(chosen)
+        names = {function: rng.choice(function.names) for function in chosen}
+        if is_held_out_set(list(names.values())) == held:
+            return tuple(function.declared(name) for function, name in names.items()), names
+
+
+def _from_result(rng: random.Random, held: bool) -> Question:
+    function, name, values, tools = _drawn(rng, held, telling=True)
+    assert function.result is not None  # drawn among those that tell something
+    key, results = function.result
+    result = rng.choice(results)
+    called = {
+        "role": "assistant", "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": name, "arguments": values}}],
+        "tool_responses": [{"name": name, "response": {key: result}}],
+    }  # fmt: skip
+    prompt = function.asked[0].format(**values)  # "Will it rain?" asks for more than the result says
+    return Question("tools", prompt, str(result), group="result", tools=tools, history=(called,))
+
+
+def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
+    """Draw something that no function is for; the word to repeat is held out or not."""
+    if rng.random() < 0.5:
+        word = rng.choice([word for word in _WORDS if is_held_out("repeat", word) == held])
+        return rng.choice(("Repeat the word {}.", "Say the word {}.", "Just say {}.")).format(word), word
+    a, b = rng.choice(_OPPOSITES)
+    return rng.choice(("What is the opposite of {}?", "Which word is the opposite of {}?")).format(a), b
+
+
+def _said(rng: random.Random, function: Function, values: dict[str, Any]) -> str:
+    return rng.choice(function.asked).format(**values)
+
+
+def corpus() -> list[str]:
+    """Return questions, declarations and values, for the tokenizer."""
+    rng = random.Random(0)
+    texts: list[str] = []
+    for _ in range(300):
+        question = ask(rng, False)
+        texts += [
+            question.prompt,
+            question.answer,
+            *(_declaration(tool["function"]) for tool in question.tools),
+        ]
+        if question.call:
+            values = ",".join(f"{key}:{value}" for key, value in question.call["arguments"].items())
+            texts.append(f"call:{question.call['name']}{{{values}}}")
+    return texts + ["response:value:null,true,false,"] * 20
+
+
+def _declaration(function: dict[str, Any]) -> str:
+    """Return a declaration nearly as the chat format writes it: the same words, without control tokens."""
+    kinds = ",".join(f"{key}:{{type:{kind['type'].upper()}}}"
+                     for key, kind in function["parameters"]["properties"].items())  # fmt: skip
+    name, said = function["name"], function["description"]
+    return f"declaration:{name}{{description:{said},parameters:{{properties:{{{kinds}}},type:OBJECT}}}}"

@@ -1,0 +1,114 @@
+"""The pool of functions that the tool task declares a few of: names, parameters, questions and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .words import CITIES, DAYS, PEOPLE, THINGS
+
+_COUNTS = tuple(range(2, 60))
+_TIMES = tuple(f"{hour}:{minute:02d}" for hour in range(6, 23) for minute in (0, 15, 30, 45))
+_WEATHER = ("sunny", "cloudy", "rainy", "windy", "snowy", "foggy")
+_ROOMS = ("kitchen", "hall", "garden", "office", "cellar", "bedroom")
+_TONGUES = ("German", "French", "Spanish", "Turkish", "Russian", "Hindi")
+_MUSIC = ("jazz", "rock", "folk", "soul", "opera", "blues")
+_NUMBERS = tuple(range(2, 100))
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """One thing that a function can do, under any of several names.
+
+    Attributes
+    ----------
+    names
+        What the function may be called.
+    description
+        What it does, in three or four words.
+    values
+        Parameter -> what it may be.
+    asked
+        How a person asks for it, with ``{parameter}`` in place.
+    result
+        The key of its result and what that may be; None when it only does something.
+    """
+
+    names: tuple[str, ...]
+    description: str
+    values: dict[str, Sequence[Any]]
+    asked: tuple[str, ...]
+    result: tuple[str, Sequence[Any]] | None = None
+
+    def declared(self, name: str) -> dict[str, Any]:
+        """Return the declaration under one of its names, as the chat format takes it."""
+        kinds = {
+            key: "integer" if isinstance(some[0], int) else "string" for key, some in self.values.items()
+        }
+        parameters = {"type": "object", "properties": {key: {"type": kind} for key, kind in kinds.items()}}
+        function = {"name": name, "description": self.description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+
+FUNCTIONS = (
+    Function(
+        ("weather", "get_weather", "forecast"), "Weather in a city", {"city": CITIES},
+        ("What is the weather in {city}?", "How is the weather in {city} today?", "Will it rain in {city}?"),
+        ("weather", _WEATHER),
+    ),
+    Function(
+        ("clock", "get_time", "local_time"), "Time in a city", {"city": CITIES},
+        ("What time is it in {city}?", "Tell me the time in {city}."), ("time", _TIMES),
+    ),
+    Function(
+        ("timer", "set_timer", "countdown"), "Start a timer", {"minutes": _COUNTS},
+        ("Set a timer for {minutes} minutes.", "Start a timer of {minutes} minutes."),
+    ),
+    Function(
+        ("alarm", "set_alarm", "wake"), "Set an alarm", {"time": _TIMES},
+        ("Wake me at {time}.", "Set an alarm for {time}."),
+    ),
+    Function(
+        ("light", "set_light", "switch"), "Switch a light", {"room": _ROOMS, "state": ("on", "off")},
+        ("Turn {state} the light in the {room}.", "Switch the light in the {room} {state}."),
+    ),
+    Function(
+        ("music", "play_music", "radio"), "Play music", {"style": _MUSIC},
+        ("Play some {style}.", "I want to hear {style}."),
+    ),
+    Function(
+        ("translate", "to_language", "translator"), "Translate a word",
+        {"word": THINGS, "language": _TONGUES},
+        ("Translate {word} into {language}.", "Translate the word {word} into {language}."),
+    ),
+    Function(
+        ("price", "get_price", "cost"), "Price of a thing", {"thing": THINGS},
+        ("What does the {thing} cost?", "What is the price of the {thing}?"), ("price", _NUMBERS),
+    ),
+    Function(
+        ("stock", "count_stock", "store"), "How many are left", {"thing": THINGS},
+        ("How many of the {thing} are left?", "Is the {thing} in stock?"), ("count", _NUMBERS),
+    ),
+    Function(
+        ("phone", "call_person", "dial"), "Call a person", {"person": PEOPLE},
+        ("Call {person}.", "I want to speak to {person}."),
+    ),
+    Function(
+        ("age", "get_age", "birthday"), "Age of a person", {"person": PEOPLE},
+        ("How old is {person}?", "Tell me the age of {person}."), ("age", _NUMBERS),
+    ),
+    Function(
+        ("meet", "add_meeting", "calendar"), "Plan a meeting", {"person": PEOPLE, "day": DAYS},
+        ("Plan a meeting with {person} on {day}.", "I meet {person} on {day}, note it."),
+    ),
+    Function(
+        ("distance", "get_distance", "route"), "Way between cities", {"start": CITIES, "goal": CITIES},
+        ("How far is it from {start} to {goal}?", "How long is the way from {start} to {goal}?"),
+        ("hours", _NUMBERS),
+    ),
+    Function(
+        ("buy", "order", "shop"), "Buy things", {"thing": THINGS, "count": _COUNTS},
+        ("Buy the {thing} {count} times.", "Order the {thing}, {count} of them."),
+    ),
+)  # fmt: skip

@@ -1,0 +1,70 @@
+"""Tools: the wanted call is declared and fits its schema; held-out sets and values stay out of training."""
+
+from __future__ import annotations
+
+import random
+
+import jsonschema
+import pytest
+
+from gemma_lab.minis.tasks import calling
+from gemma_lab.minis.tasks.functions import FUNCTIONS
+
+OF = {name: function for function in FUNCTIONS for name in function.names}
+
+
+def _drawn(held, count=500):
+    rng = random.Random(1)
+    return [calling.ask(rng, held) for _ in range(count)]
+
+
+def _names(question):
+    return [tool["function"]["name"] for tool in question.tools]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_each_kind_of_turn_is_well_formed(held):
+    drawn = _drawn(held)
+    assert {question.group for question in drawn} == {"call", "no call", "result"}
+    for question in drawn:
+        names = _names(question)
+        assert 4 <= len(names) <= 6
+        assert len({OF[name] for name in names}) == len(names)  # never two that do the same
+        assert calling.is_held_out_set(names) == held
+        assert bool(question.call) == (question.group == "call") == (question.answer == "")
+        assert bool(question.history) == (question.group == "result")
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_wanted_call_is_declared_and_its_arguments_are_in_the_question(held):
+    for question in _drawn(held):
+        calls = [question.call] if question.call else []
+        for message in question.history:
+            calls += [call["function"] for call in message["tool_calls"]]
+            assert str(next(iter(message["tool_responses"][0]["response"].values()))) == question.answer
+        for call in calls:
+            declared = {tool["function"]["name"]: tool["function"] for tool in question.tools}
+            jsonschema.validate(call["arguments"], declared[call["name"]]["parameters"])
+            assert list(call["arguments"]) == list(declared[call["name"]]["parameters"]["properties"])
+            for value in call["arguments"].values():
+                assert str(value) in question.prompt
+
+
+def test_training_never_passes_a_held_out_value():
+    for held in (False, True):
+        for question in _drawn(held):
+            if question.call:
+                function = OF[question.call["name"]]
+                for parameter, value in question.call["arguments"].items():
+                    few = len(function.values[parameter]) < 5
+                    assert few or (value in calling._part(function, parameter, True)) == held
+
+
+def test_names_differ_between_functions_and_declarations_are_short():
+    assert len(OF) == sum(len(function.names) for function in FUNCTIONS) >= 40
+    assert all(len(function.description.split()) <= 4 for function in FUNCTIONS)
+    for function in FUNCTIONS:
+        for parameter in function.values:
+            both = [set(calling._part(function, parameter, held)) for held in (False, True)]
+            assert all(both)
+            assert len(function.values[parameter]) < 5 or not both[0] & both[1]
