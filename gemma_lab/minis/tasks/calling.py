@@ -125,7 +125,9 @@ def corpus() -> list[str]:
         if question.call:
             values = ",".join(f"{key}:{value}" for key, value in question.call["arguments"].items())
             texts.append(f"call:{question.call['name']}{{{values}}}")
-    return texts + ["response:value:null,true,false,"] * 20
+    # An argument has no space before it: the words need a piece without one too.
+    passed = [str(value) for function in FUNCTIONS for some in function.values.values() for value in some]
+    return texts + ["response:value:null,true,false,", *passed] * 20
 
 
 def _declaration(function: dict[str, Any]) -> str:

@@ -86,4 +86,6 @@ def corpus() -> list[str]:
     """Return questions and answers, for the tokenizer."""
     rng = random.Random(0)
     drawn = [ask(rng, False) for _ in range(150)]
-    return [text for question in drawn for text in (question.prompt, question.answer)]
+    return [text for question in drawn for text in (question.prompt, question.answer)] + list(
+        JOBS + DAYS
+    ) * 20
