@@ -12,12 +12,14 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from ..errors import DoesNotFit
 from .messages import answered
 from .pieces import Pieces
+from .prefill import plan
 from .prompt import room
+from .reading import read
 from .recorder import Draw, Halt, Halted, Listener, Recorder, leaving_early
 from .reply import Reply, Timings, Token
+from .shortage import enough_memory, out_of_memory  # noqa: F401
 from .transcript import Transcript
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from .lab import Lab
     from .prompt import Prompt
+    from .reading import Told
     from .recorder import Step
     from .reply import Finish
     from .sampling import Sampling
@@ -50,6 +53,8 @@ class Generation:
         Events that stop it, from any thread.
     heard
         Called with tokens as they settle, in the thread that runs.
+    told
+        Called after each piece of a long prompt but the last with the number of its tokens.
     around
         Entered once it is this generation's turn, left when the model is done: what watches the model sees
         nobody else's tokens.
@@ -66,16 +71,19 @@ class Generation:
         alternatives: int,
         stop: Sequence[threading.Event],
         heard: Heard | None = None,
+        told: Told | None = None,
         around: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._lab, self._prompt = lab, prompt
         self._sampling, self._seed = sampling, seed
         self._limit = min(max_new_tokens, room(lab, prompt))
-        self._stop, self._heard = stop, heard
+        self._stop, self._heard, self._told = stop, heard, told
         self._around: AbstractContextManager[Any] = nullcontext() if around is None else around
         pieces = Pieces(lab.tokenizer)
         self._recorder = Recorder(pieces, alternatives)
         self._transcript = Transcript(pieces, prompt.ids)
+        #: Where each piece of the prompt ends, once it is read.
+        self.pieces: tuple[int, ...] = ()
         self._tokens: list[Token] = []
         self._unread: list[tuple[int, Step]] = []  # tokens whose numbers are still on the device
         self._count, self._last = 0, -1  # tokens generated, and the id of the latest
@@ -132,9 +140,12 @@ class Generation:
         draw = Draw(self._sampling, self._seed, suppressed)
         self._started = time.perf_counter()
         try:
-            with self._around, leaving_early(model, self._stop):
+            with (
+                enough_memory(self._lab.device, self._told_so_far), self._around,
+                leaving_early(model, self._stop),
+            ):  # fmt: skip
                 model.generate(
-                    **self._prompt.inputs,
+                    **self._begun(),
                     generation_config=config,
                     logits_processor=LogitsProcessorList([self._recorder, draw]),
                     stopping_criteria=StoppingCriteriaList([Halt(self._stop)]),
@@ -142,10 +153,21 @@ class Generation:
                 )
         except Halted:
             return  # asked for: the reply says "stopped"
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise self._too_large(error) from error
+
+    def _begun(self) -> dict[str, Any]:
+        """Read a long prompt up to its last piece, and return what ``generate`` is to go on with."""
+        inputs = self._prompt.inputs
+        self.pieces = plan(self._lab, self._prompt).stops
+        if len(self.pieces) == 1:
+            return inputs
+        done = read(self._lab, self._prompt, self.pieces[:-1], told=self._told)
+        ids = inputs["input_ids"]  # all of them: it takes those that the cache lacks
+        return {
+            "input_ids": ids, "attention_mask": torch.ones_like(ids), "past_key_values": done.past_key_values,
+        }  # fmt: skip
+
+    def _told_so_far(self) -> str:
+        return f"after {self._count:,} new tokens of a prompt of {len(self._prompt.ids):,}"
 
     def _hear(self, index: int) -> None:
         self._latest = time.perf_counter()
@@ -175,17 +197,6 @@ class Generation:
             return "stop"
         return "length" if self._count >= self._limit else "stopped"
 
-    def _too_large(self, error: BaseException) -> DoesNotFit:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return DoesNotFit(
-            f"Memory ran out on {self._lab.device} after {self._count:,} new tokens of a prompt of "
-            f"{len(self._prompt.ids):,}: {said}",
-            hint="Shorten the prompt, pass fewer pictures, lower max_new_tokens, or load a smaller "
-            "checkpoint; gemma_lab.doctor() says what fits here.",
-        )
-
 
 @contextmanager
 def _turn(lock: threading.Lock, stop: Sequence[threading.Event]) -> Iterator[bool]:
@@ -211,11 +222,3 @@ def _config(model: Any, limit: int) -> Any:
         max_new_tokens=limit, return_dict_in_generate=False, output_logits=False, output_scores=False,
     )  # fmt: skip
     return config
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    said = str(error).lower()  # the CPU allocator and MPS raise a plain RuntimeError
-    return any(words in said for words in ("can't allocate memory", "not enough memory", "out of memory"))
