@@ -12,6 +12,8 @@ from .sampling import Sampling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .tools import Call
+
 Kind = Literal["text", "thought", "tool", "special"]
 Finish = Literal["stop", "length", "stopped"]
 
@@ -118,6 +120,8 @@ class Reply:
         The name of the lab.
     timings
         Seconds; they take no part in comparing two replies.
+    tools
+        The functions that were declared to the model.
     """
 
     text: str
@@ -130,6 +134,14 @@ class Reply:
     seed: int | None
     model: str
     timings: Timings = field(compare=False, repr=False)
+    tools: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The tool calls that the model asks for, in order (`gemma_lab.models.tools`); none is executed."""
+        from .tools import calls
+
+        return calls("".join(token.text for token in self.tokens if token.kind == "tool"))
 
     @property
     def logprobs(self) -> NDArray[np.float64]:
@@ -148,6 +160,7 @@ class Reply:
             "sampling": self.sampling.to_dict(),
             "seed": self.seed,
             "model": self.model,
+            "tools": [_plain(tool) for tool in self.tools],
             "timings": asdict(self.timings),
         }
 
