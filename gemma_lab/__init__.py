@@ -16,6 +16,9 @@ _HOMES = {
     "Lab": "gemma_lab.models.lab",
     "Reply": "gemma_lab.models.reply",
     "Sampling": "gemma_lab.models.sampling",
+    "picture": "gemma_lab.models.media",
+    "video": "gemma_lab.models.media",
+    "sound": "gemma_lab.models.media",
     "catalog": "gemma_lab.family.catalog",
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from .family.published import published
     from .models.lab import Lab
     from .models.load import load
+    from .models.media import picture, sound, video
     from .models.reply import Reply
     from .models.sampling import Sampling
     from .trace.activations import Activations, Patch, activations

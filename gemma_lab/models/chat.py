@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LabError
 from .generation import Generation
 from .messages import conversation
-from .prompt import prepare
+from .prompt import frame_limit, prepare
 from .sampling import Sampling
 from .stream import Stream
 
@@ -28,6 +28,9 @@ def chat(
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
+    video: Any = None,
+    audio: Any = None,
+    budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
     thinking: bool = False,
@@ -44,11 +47,13 @@ def chat(
 
     An interrupt of the cell goes through; what there was of the answer is in ``lab.last_reply``.
     """
-    messages = conversation(prompt, images=images, system=system, after=after)
+    messages = conversation(
+        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
+    )
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     generation = Generation(
         lab,
-        prepare(lab, messages, thinking=thinking),
+        prepare(lab, messages, thinking=thinking, budget=budget),
         sampling=drawn,
         seed=chosen_seed(seed, drawn),
         max_new_tokens=whole_number("max_new_tokens", max_new_tokens, least=1),
@@ -64,6 +69,9 @@ def stream(
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
+    video: Any = None,
+    audio: Any = None,
+    budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
     thinking: bool = False,
@@ -80,9 +88,11 @@ def stream(
 
     Errors of the prompt are raised here, those of the model where the stream is read.
     """
-    messages = conversation(prompt, images=images, system=system, after=after)
+    messages = conversation(
+        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
+    )
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
-    ready = prepare(lab, messages, thinking=thinking)
+    ready = prepare(lab, messages, thinking=thinking, budget=budget)
     most = whole_number("max_new_tokens", max_new_tokens, least=1)
     kept = whole_number("alternatives", alternatives, least=0)
     chosen = chosen_seed(seed, drawn)

@@ -58,6 +58,9 @@ class Lab:
         The answer given last, also when it was interrupted.
     last_checkup : Checkup or None
         The check-up made last, also when it was interrupted: as far as it came.
+    interrupted_trace : Trace or None
+        What the trace made last had read when an interrupt or an error ended it: whole pieces of its prompt,
+        as if that were all (``meta["reading"]`` says how much there was). None if it came to its end.
     lock : threading.Lock
         Held while the model generates: one generation at a time.
     """
@@ -77,6 +80,7 @@ class Lab:
         self.modalities = _modalities(self.config, processor)
         self.last_reply: Reply | None = None
         self.last_checkup: Checkup | None = None
+        self.interrupted_trace: Trace | None = None
         self.lock = threading.Lock()
 
     @property
@@ -102,6 +106,9 @@ class Lab:
         prompt: str | list[dict[str, Any]],
         *,
         images: Iterable[Any] = (),
+        video: Any = None,
+        audio: Any = None,
+        budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
         thinking: bool = False,
@@ -123,6 +130,15 @@ class Lab:
         images
             Pictures for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or
             open files. They go before the text, as the model card recommends.
+        video
+            A video for this turn, or a list of them: a path, bytes, frames with their rate ``(frames, 2.0)``,
+            or what `gemma_lab.video` opened (which says how many frames are taken, from when to when).
+        audio
+            A sound for this turn, or a list of them: a path, bytes, samples with their rate
+            ``(samples, 44_100)``, or what `gemma_lab.sound` opened. At most 30 s each.
+        budget
+            Soft tokens a picture, and a frame of a video, at most: 70, 140, 280, 560 or 1120; as the
+            processor says when left out. It holds for all pictures and videos of the conversation.
         system
             The system prompt; only for the first turn.
         after
@@ -151,16 +167,16 @@ class Lab:
         ContextFull
             If the prompt fills the context by itself. An answer that reaches its end is cut (``"length"``).
         BadMedia
-            If a picture cannot be read, or the model has no tower for it.
+            If a medium cannot be read, or the model has no tower for it.
         BadPrompt
             If the messages are not in the chat format.
         """
         from .chat import chat
 
         return chat(
-            self, prompt, images=images, system=system, after=after, thinking=thinking, sampling=sampling,
-            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_new_tokens=max_new_tokens,
-            alternatives=alternatives, stop=stop,
+            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            thinking=thinking, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
+            seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
         )  # fmt: skip
 
     def stream(
@@ -168,6 +184,9 @@ class Lab:
         prompt: str | list[dict[str, Any]],
         *,
         images: Iterable[Any] = (),
+        video: Any = None,
+        audio: Any = None,
+        budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
         thinking: bool = False,
@@ -198,9 +217,9 @@ class Lab:
         from .chat import stream
 
         return stream(
-            self, prompt, images=images, system=system, after=after, thinking=thinking, sampling=sampling,
-            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, max_new_tokens=max_new_tokens,
-            alternatives=alternatives, stop=stop,
+            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            thinking=thinking, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
+            seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
         )  # fmt: skip
 
     def facts(self) -> dict[str, str]:
@@ -222,6 +241,9 @@ class Lab:
         prompt: str | list[dict[str, Any]],
         *,
         images: Iterable[Any] = (),
+        video: Any = None,
+        audio: Any = None,
+        budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
         thinking: bool = False,
@@ -238,11 +260,13 @@ class Lab:
         """Run the model on a prompt, and on an answer of its own, and return what it did.
 
         Logits and generated tokens are those of a run without tracing, bit for bit. A prompt of more than
-        4,096 tokens that is only read is read in pieces, so that memory grows with its length.
+        4,096 tokens, or that would take more memory than is free, is read in pieces, here as in `chat` and
+        `stream` (`gemma_lab.models.prefill`), so that memory grows with its length. What whole pieces have
+        read stays in ``lab.interrupted_trace`` when an interrupt or an error ends it.
 
         Parameters
         ----------
-        prompt, images, system, after, thinking
+        prompt, images, video, audio, budget, system, after, thinking
             As for `chat`.
         generate
             Tokens to generate at most; 0 reads the prompt alone.
@@ -273,7 +297,8 @@ class Lab:
         from ..trace.run import trace
 
         return trace(
-            self, prompt, images=images, system=system, after=after, thinking=thinking, generate=generate,
+            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            thinking=thinking, generate=generate,
             temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
             precision=precision, edit=edit, progress=progress,
         )  # fmt: skip

@@ -1,7 +1,8 @@
 """A conversation in one form: what a caller may pass is checked, what the chat template gets is made.
 
-A message is ``{"role": …, "content": …}``. Content is a string, or a list of parts where there are pictures:
-``{"type": "image", "image": <PIL image>}`` and ``{"type": "text", "text": …}``.
+A message is ``{"role": …, "content": …}``. Content is a string, or a list of parts where there are media:
+``{"type": "image", "image": <PIL image>}``, ``{"type": "video", "video": <Video>}``,
+``{"type": "audio", "audio": <Sound>}`` and ``{"type": "text", "text": …}``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadPrompt
-from .media import picture
+from .media import Video, picture, sound, video
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .media import Sound
     from .reply import Reply
 
 Message = dict[str, Any]
@@ -28,8 +30,8 @@ _ROLES = {
     "tool": "tool",
 }
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking")
-#: Where a picture part may carry its picture.
-_SOURCES = ("image", "path", "url")
+#: Where a part may carry its medium, besides under its own name.
+_SOURCES = ("path", "url")
 _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
 
 
@@ -37,10 +39,13 @@ def conversation(
     prompt: str | list[Message],
     *,
     images: Iterable[Any] = (),
+    video: Any = None,
+    audio: Any = None,
     system: str | None = None,
     after: Reply | None = None,
+    frames: int | None = None,
 ) -> list[Message]:
-    """Return the messages that a prompt stands for, checked, with every picture opened.
+    """Return the messages that a prompt stands for, checked, with every medium opened.
 
     Parameters
     ----------
@@ -48,10 +53,14 @@ def conversation(
         What the user says, or messages that end with one of theirs (or with a tool's).
     images
         Pictures for the last user message; they go before its text.
+    video, audio
+        A video and a sound for it, or a list of them; they go between the pictures and the text.
     system
         The system prompt, for a conversation that has none yet.
     after
         A reply to continue from.
+    frames
+        How many frames are taken of a video that is opened here; default as `gemma_lab.video`.
 
     Returns
     -------
@@ -63,10 +72,10 @@ def conversation(
     BadPrompt
         If the messages are not in the chat format.
     BadMedia
-        If a picture cannot be read.
+        If a medium cannot be read.
     """
     messages = [dict(message) for message in after.messages] if after is not None else []
-    messages += _asked(prompt)
+    messages += _asked(prompt, frames)
     if system is not None:
         if messages and messages[0]["role"] == "system":
             raise BadPrompt(
@@ -75,7 +84,7 @@ def conversation(
             )
         messages.insert(0, {"role": "system", "content": _string(system, "system")})
     _check_order(messages)
-    return _illustrated(messages, images)
+    return _illustrated(messages, _parts(images, video, audio, frames))
 
 
 def answered(messages: list[Message], text: str, thinking: str) -> list[Message]:
@@ -102,12 +111,26 @@ def for_template(messages: list[Message]) -> list[Message]:
 
 def pictures(messages: list[Message]) -> list[Image]:
     """Return the pictures of a conversation, in the order of their placeholders."""
+    return _media(messages, "image")
+
+
+def videos(messages: list[Message]) -> list[Video]:
+    """Return the videos of a conversation, in the order of their placeholders."""
+    return _media(messages, "video")
+
+
+def sounds(messages: list[Message]) -> list[Sound]:
+    """Return the sounds of a conversation, in the order of their placeholders."""
+    return _media(messages, "audio")
+
+
+def _media(messages: list[Message], kind: str) -> list[Any]:
     return [
-        part["image"]
+        part[kind]
         for message in messages
         if isinstance(message["content"], list)
         for part in message["content"]
-        if part["type"] == "image"
+        if part["type"] == kind
     ]
 
 
@@ -121,7 +144,7 @@ def texts(messages: list[Message]) -> list[str]:
     return found
 
 
-def _asked(prompt: str | list[Message]) -> list[Message]:
+def _asked(prompt: str | list[Message], frames: int | None) -> list[Message]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": _string(prompt, "prompt")}]
     if not isinstance(prompt, list | tuple):
@@ -130,10 +153,10 @@ def _asked(prompt: str | list[Message]) -> list[Message]:
         )
     if not prompt:
         raise BadPrompt("The list of messages is empty.", hint=_EXAMPLE)
-    return [_message(message, place) for place, message in enumerate(prompt)]
+    return [_message(message, place, frames) for place, message in enumerate(prompt)]
 
 
-def _message(message: Any, place: int) -> Message:
+def _message(message: Any, place: int, frames: int | None) -> Message:
     if not isinstance(message, dict) or "role" not in message:
         raise BadPrompt(f"Message {place} has no role: {_short(message)}.", hint=_EXAMPLE)
     role = _ROLES.get(message["role"]) if isinstance(message["role"], str) else None
@@ -145,10 +168,10 @@ def _message(message: Any, place: int) -> Message:
     content = message.get("content")
     if content is None and (message.get("tool_calls") or message.get("tool_responses")):
         content = ""
-    return {**message, "role": role, "content": _content(content, place)}
+    return {**message, "role": role, "content": _content(content, place, frames)}
 
 
-def _content(content: Any, place: int) -> str | list[Message]:
+def _content(content: Any, place: int, frames: int | None) -> str | list[Message]:
     if isinstance(content, str):
         return _string(content, f"message {place}")
     if not isinstance(content, list | tuple):
@@ -156,24 +179,36 @@ def _content(content: Any, place: int) -> str | list[Message]:
             f"The content of message {place} is {_short(content)}, not a string or a list of parts.",
             hint=_EXAMPLE,
         )
-    parts = [_part(part, place) for part in content]
+    parts = [_part(part, place, frames) for part in content]
     if all(part["type"] == "text" for part in parts):
-        return "".join(part["text"] for part in parts)  # templates want strings where there are no pictures
+        return "".join(part["text"] for part in parts)  # templates want strings where there are no media
     return parts
 
 
-def _part(part: Any, place: int) -> Message:
+def _part(part: Any, place: int, frames: int | None) -> Message:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return {"type": "text", "text": _string(part.get("text"), f"message {place}")}
-    if kind == "image":
-        source = next((part[name] for name in _SOURCES if part.get(name) is not None), None)
+    if kind in ("image", "video", "audio"):
+        source = next((part[name] for name in (kind, *_SOURCES) if part.get(name) is not None), None)
         if source is not None:
-            return {"type": "image", "image": picture(source)}
+            return {"type": kind, kind: _opened(kind, source, part, frames)}
     raise BadPrompt(
         f"A part of message {place} is {_short(part)}.",
-        hint='Parts are {"type": "text", "text": …} and {"type": "image", "image": …}.',
+        hint='Parts are {"type": "text", "text": …}, {"type": "image", "image": …}, {"type": "video", '
+        '"video": …, "fps": …} and {"type": "audio", "audio": …, "rate": …}.',
     )
+
+
+def _opened(kind: str, source: Any, part: Message, frames: int | None) -> Any:
+    """Open the medium of one part; video and audio take the keywords of `gemma_lab.video` and `sound`."""
+    if kind == "image":
+        return picture(source)
+    span = {name: part[name] for name in ("start", "stop") if name in part}
+    if kind == "audio":
+        return sound(source, rate=part.get("rate"), **span)
+    taken = part.get("frames", None if isinstance(source, Video) or "fps" in part else frames)
+    return video(source, fps=part.get("fps"), frames=taken, **span)
 
 
 def _check_order(messages: list[Message]) -> None:
@@ -187,16 +222,25 @@ def _check_order(messages: list[Message]) -> None:
         )
 
 
-def _illustrated(messages: list[Message], images: Iterable[Any]) -> list[Message]:
+def _parts(images: Iterable[Any], clips: Any, recordings: Any, frames: int | None) -> list[Message]:
+    """Return the parts of the media that were passed beside the prompt, opened, in their order."""
     one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Iterable)
     if one or getattr(images, "ndim", 0) in (2, 3):  # an array would iterate over its rows
         images = [images]
     parts = [{"type": "image", "image": picture(image)} for image in images]
+    for kind, sources in (("video", clips), ("audio", recordings)):
+        # only a list is several: a tuple is a medium with its rate
+        several = sources if isinstance(sources, list) else [] if sources is None else [sources]
+        parts += [{"type": kind, kind: _opened(kind, source, {}, frames)} for source in several]
+    return parts
+
+
+def _illustrated(messages: list[Message], parts: list[Message]) -> list[Message]:
     if not parts:
         return messages
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
-        raise BadPrompt("There are pictures but no user message to put them in.", hint=_EXAMPLE)
+        raise BadPrompt("There are media but no user message to put them in.", hint=_EXAMPLE)
     content = messages[last]["content"]
     text = [{"type": "text", "text": content}] if isinstance(content, str) else content
     messages[last] = {**messages[last], "content": [*parts, *text]}

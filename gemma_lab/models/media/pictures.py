@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import BadMedia
+from ...errors import BadMedia
+from .files import is_file, read_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,46 +47,15 @@ def picture(source: Any) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return _plain(source, "the PIL image")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decoded(io.BytesIO(bytes(source)), f"{len(source):,} bytes")
-    if isinstance(source, str | Path):
-        return _from_path(source)
-    if hasattr(source, "read"):
-        return _from_file(source)
+    if is_file(source):
+        data, what = read_file(source, noun="picture", accepted=_ACCEPTED)
+        return _decoded(io.BytesIO(data), what)
     if hasattr(source, "__array__"):
         return _from_array(source)
     raise BadMedia(f"A {type(source).__name__} is no picture.", hint=_ACCEPTED)
 
 
-def _from_path(source: str | Path) -> Image.Image:
-    text = str(source)
-    if text.startswith(("http://", "https://", "data:")):
-        raise BadMedia(
-            f"{text[:80]!r} is an address; gemma_lab downloads nothing on its own.",
-            hint="Save the picture to a file, or pass its bytes.",
-        )
-    path = Path(text).expanduser()
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadMedia(
-            f"The picture {text[:200]!r} cannot be read: {reason}.",
-            hint=f"Relative paths start at {str(Path.cwd())!r}. {_ACCEPTED}",
-        ) from error
-    return _decoded(io.BytesIO(data), f"{text[:200]!r} ({len(data):,} bytes)")
-
-
-def _from_file(source: Any) -> Image.Image:
-    data = source.read()
-    if not isinstance(data, bytes):
-        raise BadMedia("The file is open as text, not as bytes.", hint='Open it with open(path, "rb").')
-    return _decoded(io.BytesIO(data), f"the open file ({len(data):,} bytes)")
-
-
 def _decoded(file: io.BytesIO, what: str) -> Image.Image:
-    if not file.getbuffer().nbytes:
-        raise BadMedia(f"The picture is empty: {what}.", hint="Check how the file was written.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below, with our limit
