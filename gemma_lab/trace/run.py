@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import DoesNotFit, LabError
+from ..errors import LabError
 from ..models.chat import chosen_seed, whole_number
 from ..models.generation import Generation as Writing
-from ..models.generation import out_of_memory
-from ..models.messages import conversation, pictures
-from ..models.prompt import prepare
+from ..models.messages import conversation
+from ..models.prefill import plan
+from ..models.prompt import frame_limit, prepare
+from ..models.reading import read, up_to
 from ..models.recorder import Halted
 from ..models.sampling import Sampling
+from ..models.shortage import enough_memory
 from .dispatch import Precision, Routing
-from .editing import editing
+from .editing import editing, in_force
 from .edits import Edit
 from .generation import Generation
+from .media import digests
+from .places import Videos
 from .recorder import Recorder
 from .routing import RoutingProbe
 from .tokens import TokenTable
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
     from ..models.lab import Lab
     from ..models.prompt import Prompt
     from ..models.reply import Reply
-
-
-#: A prompt longer than this is read in pieces: the masks of sliding layers grow with its square.
-_WHOLE = 4096
-_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,9 @@ def trace(
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
+    video: Any = None,
+    audio: Any = None,
+    budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
     thinking: bool = False,
@@ -73,10 +73,12 @@ def trace(
     progress: bool = False,
 ) -> Trace:
     """Run the model on a prompt and return what it did; see `Lab.trace`."""
-    messages = conversation(prompt, images=images, system=system, after=after)
+    messages = conversation(
+        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
+    )
     sampling = Sampling().but(temperature=temperature, top_p=top_p, top_k=top_k)
     request = Request(
-        prepare(lab, messages, thinking=thinking),
+        prepare(lab, messages, thinking=thinking, budget=budget),
         whole_number("generate", generate, least=0),
         sampling,
         chosen_seed(seed, sampling) if generate else None,
@@ -85,113 +87,127 @@ def trace(
     )
     probe = RoutingProbe(precision=precision)
     recorder = Recorder(lab.model, [probe])
-    started = time.perf_counter()
-    with editing(lab, edit) as applied:
-        reply = None
-        if request.generate:
-            reply = _continue(lab, request, recorder)
-        else:
-            _read(lab, request, recorder)
-    timings = {"total_s": time.perf_counter() - started}
-    if reply is not None:
-        timings |= {"prefill_s": reply.timings.prefill_s, "decode_s": reply.timings.decode_s}
+    run = _Run(lab, request, recorder, started=time.perf_counter())
+    lab.interrupted_trace = None
+    with editing(lab, edit):
+        try:
+            if request.generate:
+                run.write()
+            else:
+                run.read()
+        except BaseException:
+            if recorder.lengths:  # what whole pieces have read is kept, whatever ended it
+                lab.interrupted_trace = _trace(run, probe.result())
+            raise
     if not recorder.lengths:
         raise LabError("The model was stopped before it had read the prompt.", hint="Trace again.")
-    return _trace(
-        lab, request, reply, probe.result(), read=recorder.lengths[0], applied=applied, timings=timings
-    )
+    return _trace(run, probe.result())
 
 
-def _continue(lab: Lab, request: Request, recorder: Recorder) -> Reply:
-    with _bar(lab, request, total=request.generate) as bar:
-        writing = Writing(
-            lab, request.prompt, sampling=request.sampling, seed=request.seed,
-            max_new_tokens=request.generate, alternatives=request.alternatives, stop=(),
-            heard=(lambda tokens: bar.update(len(tokens))) if request.progress else None, around=recorder,
+@dataclass
+class _Run:
+    """One run of the model under a recorder, and what is known of it besides."""
+
+    lab: Lab
+    request: Request
+    recorder: Recorder
+    started: float
+    reply: Reply | None = None
+    pieces: tuple[int, ...] = ()
+    applied: Edit = field(default_factory=Edit)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def __enter__(self) -> None:
+        """Note what is in force, once the lab is ours: another thread may have edited it meanwhile."""
+        self.applied = in_force(self.lab.model)
+        self.recorder.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:  # noqa: PYI036
+        self.recorder.__exit__(*raised)
+        self.timings["total_s"] = time.perf_counter() - self.started
+
+    def write(self) -> None:
+        """Let the model read the prompt and go on with it."""
+        request, prompt = self.request, self.request.prompt
+        with self._bar(total=len(prompt.ids) + request.generate) as bar:
+
+            def heard(tokens: list[Any]) -> None:
+                bar.update(max(0, len(prompt.ids) - bar.n) + len(tokens))
+
+            writing = Writing(
+                self.lab, prompt, sampling=request.sampling, seed=request.seed,
+                max_new_tokens=request.generate, alternatives=request.alternatives, stop=(),
+                heard=heard if request.progress else None, told=bar.update, around=self,
+            )  # fmt: skip
+            try:
+                writing.run()
+            finally:
+                self.pieces = writing.pieces
+                self.reply = reply = writing.reply()
+                self.timings |= {"prefill_s": reply.timings.prefill_s, "decode_s": reply.timings.decode_s}
+
+    def read(self) -> None:
+        """Let the model read the prompt."""
+        prompt = self.request.prompt
+        with (
+            self._bar(total=len(prompt.ids)) as bar, self.lab.lock,
+            enough_memory(self.lab.device, self._so_far), suppress(Halted), self,
+        ):  # fmt: skip
+            self.pieces = plan(self.lab, prompt).stops
+            read(self.lab, prompt, self.pieces, told=bar.update)
+
+    def _so_far(self) -> str:
+        done = self.recorder.lengths[0] if self.recorder.lengths else 0
+        return f"after {done:,} of {len(self.request.prompt.ids):,} tokens"
+
+    def _bar(self, *, total: int) -> Any:
+        from tqdm.auto import tqdm
+
+        return tqdm(
+            total=total, unit=" tokens", desc=f"trace of {self.lab.name}", leave=False,
+            disable=not self.request.progress,
         )  # fmt: skip
-        writing.run()
-    return writing.reply()
 
 
-def _read(lab: Lab, request: Request, recorder: Recorder) -> None:
-    prompt, total = request.prompt, len(request.prompt.ids)
-    with (
-        _bar(lab, request, total=total) as bar, lab.lock, _memory(lab, prompt), suppress(Halted), recorder,
-        torch.no_grad(),
-    ):  # fmt: skip
-        if total <= _WHOLE:
-            lab.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
-            bar.update(total)
-            return
-        cache, start = None, 0
-        for stop in _pieces(prompt):
-            given = _piece(prompt.inputs, start, stop)
-            done = lab.model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            bar.update(stop - start)
-            cache, start = done.past_key_values, stop
-
-
-def _pieces(prompt: Prompt) -> Iterator[int]:
-    """Return where each piece of a long prompt ends; the first one holds all media."""
-    kinds = prompt.inputs.get("mm_token_type_ids")
-    soft = [] if kinds is None else kinds[0].nonzero().flatten().tolist()
-    first = max(_PIECE, soft[-1] + 1 if soft else 0)
-    yield from range(first, len(prompt.ids), _PIECE)
-    yield len(prompt.ids)
-
-
-def _piece(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Return the inputs of one piece; the first one brings all media."""
-    if start:
-        return {"input_ids": inputs["input_ids"][:, start:stop]}
-    shape = inputs["input_ids"].shape
-    return {name: value[:, :stop] if value.shape == shape else value for name, value in inputs.items()}
-
-
-@contextmanager
-def _memory(lab: Lab, prompt: Prompt) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise DoesNotFit(
-            f"Memory ran out on {lab.device} while reading a prompt of {len(prompt.ids):,} tokens.",
-            hint="Shorten the prompt, pass fewer pictures, or load a smaller checkpoint.",
-        ) from error
-
-
-def _bar(lab: Lab, request: Request, *, total: int) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(
-        total=total, unit=" tokens", desc=f"trace of {lab.name}", disable=not request.progress, leave=False
-    )
-
-
-def _trace(
-    lab: Lab, request: Request, reply: Reply | None, routing: Routing | None, *, read: int, applied: Edit,
-    timings: dict[str, float],
-) -> Trace:  # fmt: skip
-    prompt = request.prompt
+def _trace(run: _Run, routing: Routing | None) -> Trace:
+    """Return the trace of what a run read; of an interrupted one, as if the prompt had ended there."""
+    lab, request, read = run.lab, run.request, run.recorder.lengths[0]
+    prompt = up_to(request.prompt, read)
+    reply = run.reply if read >= len(request.prompt.ids) else None
     said = [token.id for token in reply.tokens] if reply is not None else []
-    seen = tuple(pictures(prompt.messages))
     # The token that was chosen last was never read: it has no routing, and no row.
     ids = (prompt.ids + said)[:read]
-    outputs = {
-        name: value.cpu().numpy() for name, value in prompt.inputs.items() if name == "image_position_ids"
-    }
     table = TokenTable.of(
-        ids, processor=lab.processor, prompt_length=min(len(prompt.ids), len(ids)), inputs=outputs,
-        images=seen,
+        ids, processor=lab.processor, prompt_length=len(prompt.ids), inputs=_outputs(prompt),
+        images=prompt.images, videos=_videos(prompt),
     )  # fmt: skip
     return Trace(
         tokens=table,
         routing=routing,
         generation=_generation(reply, request.alternatives),
-        meta=_meta(lab, request, seen, applied),
-        timings=timings,
-        images=seen,
+        meta=_meta(run, prompt),
+        timings=run.timings,
+        images=prompt.images,
+    )
+
+
+def _outputs(prompt: Prompt) -> dict[str, Any]:
+    """Return what the processor says of where media lie, as arrays."""
+    named = ("image_position_ids", "video_position_ids", "input_features")
+    outputs = {name: prompt.inputs[name].float().cpu().numpy() for name in named if name in prompt.inputs}
+    grid = outputs.get("video_position_ids")
+    if grid is not None:  # before 5.19, transformers keeps an axis of videos
+        outputs["video_position_ids"] = grid.reshape(-1, *grid.shape[-2:])
+    return {name: value if name == "input_features" else value.astype(int) for name, value in outputs.items()}
+
+
+def _videos(prompt: Prompt) -> Videos | None:
+    if not prompt.videos:
+        return None
+    return Videos(
+        frames=[len(video.frames) for video in prompt.videos],
+        sizes=[video.size for video in prompt.videos],
+        seconds=[video.times for video in prompt.videos],
     )
 
 
@@ -210,9 +226,10 @@ def _generation(reply: Reply | None, alternatives: int) -> Generation | None:
     )
 
 
-def _meta(lab: Lab, request: Request, images: tuple[Any, ...], applied: Edit) -> dict[str, Any]:
+def _meta(run: _Run, prompt: Prompt) -> dict[str, Any]:
     import transformers
 
+    lab, request, read = run.lab, run.request, run.recorder.lengths[0]
     text = lab.text_config
     experts = getattr(text, "num_experts", None) if getattr(text, "enable_moe_block", False) else None
     return {
@@ -234,8 +251,13 @@ def _meta(lab: Lab, request: Request, images: tuple[Any, ...], applied: Edit) ->
         "generate": request.generate,
         "prompt": request.prompt.text,
         "messages": [_told(message) for message in request.prompt.messages],
-        "media": [_digest(image) for image in images],
-        "edit": applied.to_dict() if applied else None,
+        "media": digests(prompt),
+        "budget": request.prompt.budget,
+        "edit": run.applied.to_dict() if run.applied else None,
+        "reading": {
+            "tokens": len(request.prompt.ids), "read": min(read, len(request.prompt.ids)),
+            "pieces": len(run.pieces) or 1, "complete": read >= len(request.prompt.ids),
+        },
     }  # fmt: skip
 
 
@@ -248,11 +270,3 @@ def _told(message: dict[str, Any]) -> dict[str, Any]:
             for part in content
         ]
     return {"role": message["role"], "content": content}
-
-
-def _digest(image: Any) -> dict[str, Any]:
-    pixels = np.asarray(image.convert("RGB"))
-    return {
-        "kind": "image", "width": image.width, "height": image.height,
-        "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
-    }  # fmt: skip

@@ -76,7 +76,8 @@ def waveform(heights: Sequence[float], *, label: str, width: int = 360, height: 
     return Markup(
         f'<svg role="img" aria-label="{escape(visible(label))}" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" style="max-width:100%;display:block">'
-        f'<path d="{bars}" stroke="currentColor" stroke-width="{max(1.0, 0.6 * step):.1f}" opacity=".75"/></svg>'
+        f'<path d="{bars}" stroke="currentColor" stroke-width="{max(1.0, 0.6 * step):.1f}" opacity=".75"/>'
+        "</svg>"
     )
 
 
