@@ -1,8 +1,12 @@
-"""The shape of ``mini-moe``, the miniature of 26B-A4B, and how its weights start.
+"""The shapes of the minis, and how their weights start.
 
-Kept from the large model: 128 experts with 8 chosen a token beside a dense branch three times an expert's
-width, the 5 local : 1 global layer pattern, K=V in the global layer, bidirectional picture blocks, a
+``mini-moe`` keeps of 26B-A4B: 128 experts with 8 chosen a token beside a dense branch three times an
+expert's width, the 5 local : 1 global layer pattern, K=V in the global layer, bidirectional picture blocks, a
 standardised vision tower.
+
+``mini-edge`` keeps of E2B: per-layer embeddings, the 4 local : 1 global pattern, a second half of layers that
+read the keys and values of the first and have a double-wide MLP, one key-value head, a vision tower and an
+audio tower with clipped linears.
 """
 
 from __future__ import annotations
@@ -11,33 +15,63 @@ from typing import Any
 
 from .tokenizer import token_id
 
-MINI_MOE_TEXT: dict[str, Any] = {
-    "hidden_size": 128, "intermediate_size": 48, "num_hidden_layers": 6,
-    "layer_types": ["sliding_attention"] * 5 + ["full_attention"], "sliding_window": 128,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
-    "global_head_dim": 64, "num_global_key_value_heads": 1, "attention_k_eq_v": True,
-    "enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 16,
-    "use_bidirectional_attention": "vision", "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0,
-    "final_logit_softcapping": 30.0, "max_position_embeddings": 262_144, "initializer_range": 0.08,
+_TEXT: dict[str, Any] = {
+    "hidden_size": 128, "sliding_window": 128, "num_attention_heads": 4, "head_dim": 32, "global_head_dim": 64,
+    "final_logit_softcapping": 30.0, "initializer_range": 0.08,
 }  # fmt: skip
-MINI_MOE_VISION: dict[str, Any] = {
+_VISION: dict[str, Any] = {
     "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 3,
-    "num_key_value_heads": 3, "head_dim": 32, "position_embedding_size": 3360, "standardize": True,
-    "initializer_range": 0.08,
+    "num_key_value_heads": 3, "head_dim": 32, "position_embedding_size": 3360, "initializer_range": 0.08,
 }  # fmt: skip
+MINI_MOE: dict[str, dict[str, Any] | None] = {
+    "text": _TEXT | {
+        "intermediate_size": 48, "num_hidden_layers": 6,
+        "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
+        "num_key_value_heads": 2, "num_global_key_value_heads": 1, "attention_k_eq_v": True,
+        "enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 16,
+        "use_bidirectional_attention": "vision", "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0,
+        "max_position_embeddings": 262_144,
+    },
+    "vision": _VISION | {"standardize": True},
+    "audio": None,
+}  # fmt: skip
+MINI_EDGE: dict[str, dict[str, Any] | None] = {
+    "text": _TEXT | {
+        "intermediate_size": 256, "use_double_wide_mlp": True, "num_hidden_layers": 10,
+        "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 2,
+        "num_key_value_heads": 1, "num_kv_shared_layers": 5, "hidden_size_per_layer_input": 16,
+        "max_position_embeddings": 131_072,
+    },
+    "vision": _VISION | {"use_clipped_linears": True},
+    "audio": {
+        "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "output_proj_dims": 128,
+        # transformers multiplies by the first of these where the count of mel bins is meant
+        "subsampling_conv_channels": [128, 8], "initializer_range": 0.08,
+    },
+}  # fmt: skip
+SHAPES = {"mini-moe": MINI_MOE, "mini-edge": MINI_EDGE}
+MINIATURE_OF = {"mini-moe": "26B-A4B", "mini-edge": "E2B"}
 
 
-def mini_moe_config(vocab_size: int) -> Any:
-    """Return ``mini-moe``'s configuration as transformers' ``Gemma4Config``."""
+def mini_config(name: str, vocab_size: int) -> Any:
+    """Return a mini's configuration as transformers' ``Gemma4Config``.
+
+    Parameters
+    ----------
+    name
+        ``"mini-moe"`` or ``"mini-edge"``.
+    """
     from transformers import Gemma4Config
 
-    text = MINI_MOE_TEXT | {"vocab_size": vocab_size, "vocab_size_per_layer_input": vocab_size}
+    shape = SHAPES[name]
+    text = (shape["text"] or {}) | {"vocab_size": vocab_size, "vocab_size_per_layer_input": vocab_size}
     ids: dict[str, Any] = {
         f"{role}_token_id": token_id(f"{role}_token")
         for role in ("boi", "eoi", "boa", "image", "video", "audio")
     }
     return Gemma4Config(
-        text_config=text, vision_config=dict(MINI_MOE_VISION), audio_config=None,
+        text_config=text, vision_config=dict(shape["vision"] or {}),
+        audio_config=None if shape["audio"] is None else dict(shape["audio"]),
         eoa_token_index=token_id("eoa_token"), architectures=["Gemma4ForConditionalGeneration"], **ids,
     )  # fmt: skip
 
@@ -59,8 +93,12 @@ def new_model(config: Any, *, seed: int) -> Any:
             weight.data.fill_(weight.numel() ** -0.25)
         elif "language_model.layers" in name and "post_" in name and name.endswith("layernorm.weight"):
             weight.data.fill_(0.3)
+        elif name.endswith("post_per_layer_input_norm.weight"):
+            weight.data.fill_(0.3)
         elif name.endswith("embed_tokens.weight"):
             weight.data.normal_(std=config.text_config.hidden_size**-0.5)
+        elif name.endswith("embed_tokens_per_layer.weight"):
+            weight.data.normal_(std=config.text_config.hidden_size_per_layer_input**-0.5)
         elif name.endswith("position_embedding_table"):
             weight.data.normal_(std=0.5)  # of the size of a patch's content, or where it lies drowns in it
         elif name.endswith("patch_embedder.input_proj.weight"):
@@ -69,6 +107,8 @@ def new_model(config: Any, *, seed: int) -> Any:
             weight.data.normal_(std=1.0)  # its input has norm 1: smaller, and it never learns to prefer any
         elif name.endswith("experts.down_proj"):
             weight.data.normal_(std=config.text_config.moe_intermediate_size**-0.5)
+        elif "audio_tower" in name and weight.ndim > 1:
+            weight.data.normal_(std=(weight.numel() / weight.shape[0]) ** -0.5)  # keeps the size of its input
     return model
 
 

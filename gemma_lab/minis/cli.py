@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import LabError
+from .architecture import SHAPES
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
-_RUN = Path("runs/mini-moe")
+_RUNS = Path("runs")
+_MINIS = Path("data/minis")
+Mini = Annotated[str, typer.Argument(help="mini-moe or mini-edge.")]
+Run = Annotated[
+    Path | None, typer.Option(help="Folder of the run; default runs/NAME. One that is there is resumed.")
+]
 
 
 @app.command()
 def train(
+    name: Mini = "mini-moe",
     minutes: Annotated[
         float, typer.Option(help="Budget of computing time, in minutes, over all sittings.")
-    ] = 90,
-    run: Annotated[Path, typer.Option(help="Folder of the run; a run that is there is resumed.")] = _RUN,
-    skills: Annotated[
-        str, typer.Option(help="What to train, comma-separated.")
-    ] = "digits,names,numbers,recall",
+    ] = 180,
+    run: Run = None,
+    skills: Annotated[str, typer.Option(help="What to train, comma-separated; default everything.")] = "",
+    start: Annotated[
+        Path | None, typer.Option(help="A published mini to begin from, instead of random weights.")
+    ] = None,
     seed: int = 0,
 ) -> None:
-    """Train mini-moe, or go on with it."""
+    """Train a mini, or go on with it."""
     from .training import Trainer
 
-    Trainer(run, minutes=minutes, seed=seed, skills=tuple(skills.split(","))).train()
+    chosen = tuple(skills.split(",")) if skills else None
+    folder = run or _RUNS / _known(name)
+    Trainer(folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start).train()
 
 
 @app.command()
 def publish(
-    folder: Annotated[Path, typer.Argument(help="Where the checkpoint goes.")] = Path("data/minis/mini-moe"),
-    run: Annotated[Path, typer.Option(help="Folder of the run.")] = _RUN,
+    name: Mini = "mini-moe",
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the checkpoint goes; default data/minis/NAME.")
+    ] = None,
+    run: Run = None,
 ) -> None:
     """Write the trained checkpoint, ask it the held-out questions and write its card."""
     from .training import Trainer
 
+    run, folder = run or _RUNS / _known(name), folder or _MINIS / name
     if not (run / "state.pt").exists():
         raise LabError(f"There is no training run in {run}.", hint="gemma-lab minis train makes one.")
-    trainer = Trainer(run, minutes=1, skills=())
+    trainer = Trainer(run, name=name, minutes=1, skills=())
     trainer.publish(folder)
+    shutil.copyfile(run / "log.jsonl", folder / "training.jsonl")
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
     _card(folder, {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained})
@@ -50,10 +66,18 @@ def publish(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A published mini.")] = Path("data/minis/mini-moe"),
+    name: Mini = "mini-moe",
+    folder: Annotated[Path | None, typer.Option(help="Where it lies; default data/minis/NAME.")] = None,
 ) -> None:
     """Ask a published mini the held-out questions and rewrite its card."""
+    folder = folder or _MINIS / _known(name)
     _card(folder, json.loads((folder / "card.json").read_text())["training"])
+
+
+def _known(name: str) -> str:
+    if name not in SHAPES:
+        raise LabError(f"There is no mini {name!r}.", hint=f"There are {' and '.join(SHAPES)}.")
+    return name
 
 
 def _card(folder: Path, training: dict[str, object]) -> None:

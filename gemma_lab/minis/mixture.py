@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 _SMOOTH = 0.97  # share of the running loss that a step keeps
 _LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight
 
 
 class Mixture:
-    """Shares a step's rows among skills in proportion to their running losses.
+    """Draws a step's rows among skills in proportion to their running losses.
 
     What is learned keeps a small share, so that it is not forgotten; what is hard gets the rest.
 
@@ -23,11 +26,10 @@ class Mixture:
         self.rows = rows
         self.losses = dict.fromkeys(skills, _MOST)
 
-    def shares(self) -> dict[str, int]:
-        """Return skill -> rows of the next step, at least one each."""
-        weights = {skill: min(_MOST, max(_LEAST, loss)) for skill, loss in self.losses.items()}
-        whole = sum(weights.values())
-        return {skill: max(1, round(self.rows * weight / whole)) for skill, weight in weights.items()}
+    def draw(self, rng: random.Random) -> dict[str, int]:
+        """Draw skill -> rows of the next step; a skill with twice the loss gets twice the rows on average."""
+        weights = [min(_MOST, max(_LEAST, loss)) for loss in self.losses.values()]
+        return Counter(rng.choices(list(self.losses), weights, k=self.rows)) if self.losses else {}
 
     def saw(self, losses: dict[str, float]) -> None:
         """Take in one step's loss of each skill, in nats a token."""

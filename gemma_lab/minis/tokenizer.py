@@ -27,6 +27,7 @@ CONTROL = {
 _BASIC = ("pad_token", "eos_token", "bos_token", "unk_token", "mask_token")
 #: words of the chat format that must be one token each
 _WORDS = ("\n", "model", "user", "system", "thought")
+_OFTEN = 100_000  # times, more than anything occurs in a corpus
 
 
 def token_id(role: str) -> int:
@@ -34,7 +35,7 @@ def token_id(role: str) -> int:
     return CONTROL[role][1]
 
 
-def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
+def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 8192) -> Any:
     """Train the BPE on a corpus and return it as transformers' ``GemmaTokenizer`` with the chat template.
 
     Parameters
@@ -60,7 +61,10 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
         pre_tokenizers.Punctuation("isolated"),
     ])  # fmt: skip
     trainer = BpeTrainer(vocab_size=vocab_size, special_tokens=fixed, show_progress=False, min_frequency=2)
-    trained.train_from_iterator(corpus, trainer)
+    # A word in the vocabulary is still cut unless merges lead to it: the words of the format are said so
+    # often that theirs are the first to be learned.
+    said = [word for word in _WORDS if word.isalpha()] * _OFTEN
+    trained.train_from_iterator([*said, *corpus], trainer)
     model = _model_part(trained)
     basic = {role: CONTROL[role][0] for role in _BASIC}
     extra = {role: token for role, (token, _) in CONTROL.items() if role not in _BASIC}
@@ -73,8 +77,13 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 6144) -> Any:
     )
     # Gemma's own pre-tokenizer never sees a digit beside another one; a trained BPE keeps that only if told.
     tokenizer.backend_tokenizer.pre_tokenizer = trained.pre_tokenizer
-    tokenizer.chat_template = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = chat_template()
     return tokenizer
+
+
+def chat_template() -> str:
+    """Return the minis' chat template, as Jinja."""
+    return Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
 
 
 def _model_part(tokenizer: Any) -> dict[str, Any]:

@@ -12,62 +12,84 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from .architecture import mini_moe_config, new_model, new_processor
-from .batches import SKIP, Batch, Batcher, Row
+from ..errors import LabError
+from .architecture import SHAPES, mini_config, new_model, new_processor
+from .batches import Batch, Batcher
+from .carrying import carry_over
+from .encoding import SKIP, Row
 from .mixture import Mixture
 from .sight import Sight
-from .tasks import SKILLS, digits, names, numbers, recall
+from .tasks import SEEN, corpus, recall, skills_of
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
-_ROWS = 8  # packed rows of one step
+_ROWS = 10  # packed rows of one step
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 4}  # rows beside them, until recall has formed
-_DRILLED = 0.97  # share of the budget with drills
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.15  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
-_STABLE = 0.92  # share of the budget at the full learning rate; a cosine to 2 % of it follows
+_LONG = 0.2  # share of steps with texts of any length, once all facts are learned
+_ROW = 320  # tokens of a packed row
+_STABLE = 0.85  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_SIGHT = 0.06  # share of the budget in which the vision tower learns alone
+_SENSES = 0.06  # share of the budget in which each tower learns alone
+_SENSES_AGAIN = 0.02  # the same when an earlier mini's weights are the start
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
 
 
 class Trainer:
-    """Trains ``mini-moe`` for a number of minutes of computing, over as many sittings as it takes.
+    """Trains a mini for a number of minutes of computing, over as many sittings as it takes.
 
     Parameters
     ----------
     run
         Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the
         shipped weights.
+    name
+        ``"mini-moe"`` or ``"mini-edge"``.
     minutes
         The whole budget. The learning rate and the curriculum follow the share of it that is spent.
     seed
         Seeds the weights and every draw; a run that is resumed keeps its own.
     skills
-        What to train, of `gemma_lab.minis.tasks.SKILLS`.
+        What to train, of `gemma_lab.minis.tasks.SKILLS`; default all that the mini has the senses for.
+    start
+        A published mini to begin from (`gemma_lab.minis.carrying`); its towers learn alone more shortly.
     """
 
     def __init__(
-        self, run: Path, *, minutes: float, seed: int = 0, skills: tuple[str, ...] = tuple(SKILLS)
-    ) -> None:
-        self.run, self.minutes, self.seed, self.skills = run, minutes, seed, skills
+        self, run: Path, *, name: str = "mini-moe", minutes: float, seed: int = 0,
+        skills: tuple[str, ...] | None = None, start: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
+        self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
         run.mkdir(parents=True, exist_ok=True)
         self.tokenizer = _tokenizer(run)
-        self.model = new_model(mini_moe_config(len(self.tokenizer)), seed=seed)
+        self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
+        self._begun = start is not None
+        if start is not None and not (run / "state.pt").exists():
+            carry_over(self.model, self.tokenizer, start)
         self.sight = Sight(self.model)
-        self.mixture = Mixture(skills, rows=_ROWS)
+        self.hearing = None
+        if SHAPES[name]["audio"] is not None:
+            from .hearing import Hearing
+
+            self.hearing = Hearing(self.model)
+        self.mixture = Mixture(self.skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        weights = [*self.model.parameters(), *self.sight.probe.parameters()]
+        probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else [])]
+        self.probes = torch.nn.ModuleList(probes)
+        weights = [*self.model.parameters(), *self.probes.parameters()]
         self.optimizer = torch.optim.AdamW(
             [{"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.01},
              {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
-        self.step, self.spent, self.trained, self._joint, self.level = 0, 0.0, set(skills), 0, 0
-        for name, module in self.model.named_modules():
-            if name.endswith(".router"):
+        self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
+        self._joint, self.level = 0, 0
+        for path, module in self.model.named_modules():
+            if path.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
             self._resume()
@@ -80,7 +102,7 @@ class Trainer:
 
     def train(self) -> None:
         """Train until the budget is spent; an interrupt saves the state first."""
-        bar = tqdm(total=60 * self.minutes, initial=self.spent, unit="s", desc="mini-moe", mininterval=5)
+        bar = tqdm(total=60 * self.minutes, initial=self.spent, unit="s", desc=self.name, mininterval=5)
         saved = self.spent
         try:
             while self.progress < 1:
@@ -100,17 +122,27 @@ class Trainer:
             bar.close()
 
     def _step(self) -> dict[str, float]:
-        looking = "digits" in self.skills and self.progress < _SIGHT
-        self._joint += not looking
-        warm = min(1, ((self.step if looking else self._joint) + 1) / 100)
+        sense = self._sense()
+        self._joint += sense is None
+        warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
             group["lr"] = _PEAK_RATE * warm * self._decay()
-        losses = self._look() if looking else self._practise()
+        losses = self._practise() if sense is None else sense()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return losses
+
+    def _sense(self) -> Any:
+        """Return the step of a tower that learns alone at this point of the budget, or None."""
+        start, share = 0.0, _SENSES_AGAIN if self._begun else _SENSES
+        for skill, step in (("digits", self._look), ("speech", self._listen)):
+            if skill in self.skills:
+                if start <= self.progress < start + share:
+                    return step
+                start += share
+        return None
 
     def _decay(self) -> float:
         late = max(0.0, self.progress - _STABLE) / (1 - _STABLE)
@@ -118,35 +150,56 @@ class Trainer:
 
     def _look(self) -> dict[str, float]:
         rng = self.batcher.rng
-        full = self.progress > 0.7 * _SIGHT and rng.random() < 0.2
+        full = self.progress > 0.7 * _SENSES and rng.random() < 0.2
         pictures, grid = (6, _FULL_GRID) if full else (32, rng.choice((2, 3, 3, 4)))
         loss = self.sight.loss(rng, pictures=pictures, grid=grid)
         torch.autograd.backward(loss)
         return {"sight": float(loss.detach())}
 
+    def _listen(self) -> dict[str, float]:
+        assert self.hearing is not None  # only minis with an audio tower have the skill
+        loss = self.hearing.loss(self.batcher.rng, sounds=24)
+        torch.autograd.backward(loss)
+        return {"hearing": float(loss.detach())}
+
     def _practise(self) -> dict[str, float]:
         grid, rows = self._draw()
-        batch = self.batcher.batch(rows, grid=grid)
-        loss, losses = self._loss(batch)
-        torch.autograd.backward(loss + _BALANCE * self._balance())
-        self.mixture.saw(losses)
-        return losses
+        found: dict[str, float] = {}
+        for part in _by_length(rows):
+            loss, losses = self._loss(self.batcher.batch(part, grid=grid))
+            torch.autograd.backward(loss + _BALANCE * self._balance())
+            found |= losses
+        self.mixture.saw(found)
+        return found
 
     def _draw(self) -> tuple[int, list[Row]]:
         """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
-        rng, shares = self.batcher.rng, self.mixture.shares()
-        full = rng.random() < (0.15 if self.progress < 0.6 else 0.3)
+        rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
+        full = rng.random() < (0.1 if self.progress < 0.6 else 0.25)
         grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
-        if full and "digits" in shares:
-            shares["digits"] = min(2, shares["digits"])
+        if full:
+            counts = {skill: min(1, count) if skill in SEEN else count for skill, count in counts.items()}
         level = self._level()
         self.batcher.most_facts = _FACTS[level]
-        rows = [self.batcher.row(skill, grid=grid) for skill, count in shares.items() for _ in range(count)]
-        if "recall" in self.skills and self.progress < _DRILLED:
-            self.batcher.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
-            for drill, count in _DRILLS.items():
-                rows += [getattr(self.batcher, drill)() for _ in range(count)]
+        self.batcher.longest = self._longest(level)
+        rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
+        if "recall" in self.skills:
+            self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
+            rows += self._drilled(level)
         return grid, rows
+
+    def _drilled(self, level: int) -> list[Row]:
+        """Return drills until recall has formed, then now and then a text that is as long as any will be."""
+        drills = self.batcher.drills
+        if level < len(_FACTS) - 1 or self.mixture.losses["recall"] > _LEARNED:
+            return [getattr(drills, drill)() for drill, count in _DRILLS.items() for _ in range(count)]
+        return [drills.asked()]
+
+    def _longest(self, level: int) -> int:
+        """Return the most tokens of a text to recall from: facts alone at first, in the end up to all."""
+        if level < len(_FACTS) - 1:
+            return 0
+        return recall.LONGEST if self.batcher.rng.random() < _LONG else _ROW
 
     def _level(self) -> int:
         """Return the place in `_FACTS`: one step further whenever recall has learned the last."""
@@ -194,33 +247,43 @@ class Trainer:
         for probabilities, chosen in self._routed:
             share = _counts(probabilities, chosen).float() / chosen.numel()
             terms.append(probabilities.shape[-1] * (share * probabilities.mean(0)).sum())
-        return torch.stack(terms).mean()
+        return torch.stack(terms).mean() if terms else torch.zeros(())
 
     def _log(self, losses: dict[str, float]) -> None:
-        row: dict[str, Any] = {"step": self.step, "seconds": round(self.spent, 1), "loss": losses}
+        row: dict[str, Any] = {
+            "step": self.step, "seconds": round(self.spent, 1), "level": self.level,
+            "loss": {name: round(loss, 4) for name, loss in losses.items()},
+            "running": {name: round(loss, 4) for name, loss in self.mixture.losses.items()},
+        }  # fmt: skip
         if self._routed:
             row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
-        if self.step % 200 == 0:
+        if self.step % 400 == 0:
             row["held_out_tokens_right"] = self._held_out()
         with (self.run / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def _save(self) -> None:
         state = {
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-            "spent": self.spent, "seed": self.seed, "trained": sorted(self.trained), "joint": self._joint,
-            "probe": self.sight.probe.state_dict(), "losses": self.mixture.losses, "level": self.level,
+            "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
+            "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
+            "level": self.level, "begun": self._begun,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
+        if state["name"] != self.name:
+            raise LabError(
+                f"The run in {self.run} trains {state['name']}, not {self.name}.",
+                hint="Give each mini a folder of its own with --run.",
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.sight.probe.load_state_dict(state["probe"])
+        self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self.level = state["joint"], state["level"]
+        self._joint, self.level, self._begun = state["joint"], state["level"], state["begun"]
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
 
@@ -241,6 +304,12 @@ class Trainer:
         ).save_pretrained(folder)  # fmt: skip
 
 
+def _by_length(rows: list[Row]) -> list[list[Row]]:
+    """Return rows in two batches, so that a few long ones do not make padding of the rest."""
+    parts = [row for row in rows if len(row.ids) <= _ROW], [row for row in rows if len(row.ids) > _ROW]
+    return [part for part in parts if part]
+
+
 def _make_portable(config: Path) -> None:
     """Leave out of a configuration what older releases of transformers name differently.
 
@@ -258,8 +327,7 @@ def _tokenizer(run: Path) -> Any:
 
     folder = run / "tokenizer"
     if not folder.exists():
-        corpus = [*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus() * 3]
-        build_tokenizer(corpus).save_pretrained(folder)
+        build_tokenizer(corpus()).save_pretrained(folder)
     return GemmaTokenizer.from_pretrained(folder)
 
 

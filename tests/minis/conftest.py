@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gemma_lab.minis.tasks import digits, names, numbers, recall
+from gemma_lab.minis.tasks import corpus
 from gemma_lab.minis.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return build_tokenizer([*names.corpus(), *numbers.corpus(), *digits.corpus(), *recall.corpus()])
+    return build_tokenizer(corpus())

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
-from . import digits, names, numbers, recall
-from .question import Question, held_out
+import random
+from collections.abc import Callable
 
-SKILLS = {"digits": digits.ask, "names": names.ask, "numbers": numbers.ask, "recall": recall.ask}
+from . import (
+    arithmetic,
+    calling,
+    compare,
+    dates,
+    digits,
+    motion,
+    names,
+    numbers,
+    recall,
+    records,
+    scenes,
+)
+from .question import Clip, Question, held_out
+
+SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
+    "digits": digits.ask, "scenes": scenes.ask, "compare": compare.ask, "motion": motion.ask,
+    "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
+    "recall": recall.ask, "arithmetic": arithmetic.ask, "thinking": arithmetic.think,
+    "tools": calling.ask, "records": records.ask,
+}  # fmt: skip
 """Skill -> function ``(rng, held_out) -> Question``."""
+SEEN = ("digits", "scenes", "compare", "motion")
+"""Skills that need eyes."""
+HEARD = ("speech", "tones")
+"""Skills that need ears."""
+_TASKS = (
+    digits, scenes, compare, motion, names, numbers, dates, recall, arithmetic, calling, records,
+)  # fmt: skip
 
-__all__ = ["SKILLS", "Question", "held_out"]
+
+def skills_of(*, hears: bool) -> tuple[str, ...]:
+    """Return the skills of a model that sees, with or without those that need ears."""
+    return tuple(skill for skill in SKILLS if hears or skill not in HEARD)
+
+
+def corpus() -> list[str]:
+    """Return what the minis' tokenizer should spell well: texts of every task."""
+    return [text for task in _TASKS for text in task.corpus()]
+
+
+__all__ = ["HEARD", "SEEN", "SKILLS", "Clip", "Question", "corpus", "held_out", "skills_of"]

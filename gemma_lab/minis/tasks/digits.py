@@ -33,6 +33,11 @@ def indices(held: bool) -> tuple[int, ...]:
     return tuple(i for i in range(len(_digits()[1])) if held_out(f"digit {i}", share=0.2) == held)
 
 
+def truth(index: int) -> int:
+    """Return which digit one of scikit-learn's drawings is."""
+    return int(_digits()[1][index])
+
+
 def draw(index: int, rng: random.Random, *, size: int = 128) -> Any:
     """Draw one digit into a square RGB picture: place, tilt, stretch and colours vary.
 
@@ -62,7 +67,7 @@ def ask(rng: random.Random, held: bool) -> Question:
     """Draw one picture of a digit, held out or not, with its question."""
     index = rng.choice(indices(held))
     answer = str(_digits()[1][index])
-    return Question("digits", rng.choice(_ASK), answer, image=draw(index, rng), group=answer)
+    return Question("digits", rng.choice(_ASK), answer, images=(draw(index, rng),), group=answer)
 
 
 def samples() -> dict[int, Any]:

@@ -1,0 +1,69 @@
+"""Weights carried over to another vocabulary: a mini goes on learning where an earlier one stopped.
+
+A piece of the new vocabulary starts as the mean of the pieces that the old tokenizer cuts it into, as in
+vocabulary transfer (Mosin et al. 2021, arXiv:2112.14569); everything but the embeddings is taken as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import LabError
+
+#: tables with one row a piece
+_BY_PIECE = ("embed_tokens.weight", "embed_tokens_per_layer.weight")
+
+
+def carry_over(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Give a model the weights of a published mini of the same shape, whatever its vocabulary.
+
+    Parameters
+    ----------
+    model
+        A new model; its embeddings have one row for each piece of `tokenizer`.
+    folder
+        The published mini.
+
+    Raises
+    ------
+    LabError
+        If it has other weights than the model, or weights of another size.
+    """
+    from safetensors.torch import load_file
+    from transformers import GemmaTokenizer
+
+    old = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    before = GemmaTokenizer.from_pretrained(folder)
+    if before.get_vocab() != tokenizer.get_vocab():
+        pieces = _pieces(before, tokenizer)
+        for name in old:
+            if name.endswith(_BY_PIECE):
+                old[name] = torch.stack([old[name][ids].mean(0) for ids in pieces])
+    wanted = {name: weight.shape for name, weight in model.state_dict().items() if name != "lm_head.weight"}
+    other = sorted(
+        name
+        for name in wanted | old
+        if name not in wanted or name not in old or wanted[name] != old[name].shape
+    )
+    if other:
+        raise LabError(
+            f"{folder} is another shape: {len(other)} weights are missing, left over or of another size, the "
+            f"first of them {other[0]}.",
+            hint="Start from a mini of the same name.",
+        )
+    model.load_state_dict(old, strict=False)  # the head is tied to the embeddings
+
+
+def _pieces(before: Any, after: Any) -> list[list[int]]:
+    """Return for each id of `after` the ids of `before` that spell the same."""
+    known, cut = before.get_vocab(), []
+    for number in range(len(after)):
+        piece = after.convert_ids_to_tokens(number)
+        if piece in known:
+            cut.append([known[piece]])
+        else:
+            cut.append(before.encode(piece.replace("▁", " "), add_special_tokens=False))
+    return cut

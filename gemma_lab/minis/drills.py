@@ -1,0 +1,113 @@
+"""What recall forms on before questions about a text are of any use: four drills, from repeats to questions."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from .encoding import SKIP, Encoder, Row, filled
+from .tasks import recall
+from .tokenizer import token_id
+
+_FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
+
+
+class Drills:
+    """Draws packed rows of each drill.
+
+    Parameters
+    ----------
+    encoder
+        The mini's chat format.
+    rng
+        Where every draw comes from.
+    """
+
+    def __init__(self, encoder: Encoder, rng: random.Random) -> None:
+        self.encoder, self.rng = encoder, rng
+        self.most_facts = recall.MOST_FACTS  # of a text to recall from
+        tokenizer = encoder.tokenizer
+        asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
+        self._recalled = sorted({token for ids in asked for token in ids})
+        words = ([f" {word}" for word in pool] for pool in (recall.NAMES, recall.THINGS))
+        self._named = tuple(self._single(pool) for pool in words)
+
+    def repeats(self, *, length: int = 192) -> Row:
+        """Return random tokens said twice, with loss on the second time: what an induction head forms on.
+
+        Half of the rows draw from the few hundred tokens that recall is asked in, where it forms first.
+        """
+        row = Row("repeats")
+        known = self._recalled if self.rng.random() < 0.5 else range(_FIRST_WORD, len(self.encoder.tokenizer))
+        said = self.rng.randint(6, min(32, (length - 1) // 2))
+        while len(row.ids) + 2 * said + 1 <= length:
+            first = [self.rng.choice(known) for _ in range(said)]
+            row.ids += [token_id("bos_token"), *first, *first]
+            row.labels += [SKIP] * (said + 2) + first[1:]  # the first repeated token could not be foreseen
+        return row
+
+    def pairs(self, *, length: int = 192) -> Row:
+        """Return pairs of tokens, then their first halves in another order, with loss on the second halves.
+
+        Half of the rows pair the names and things of the recall task. What recall needs and repeats do not
+        force: to look a thing up by its content, not by its distance
+        (multi-query associative recall, Arora et al. 2023, arXiv:2312.04927).
+        """
+        row = Row("pairs")
+        keys_of, values_of = self._named if self.rng.random() < 0.5 else (self._recalled, self._recalled)
+        many = self.rng.randint(2, min(8, self.most_facts))
+        while len(row.ids) + 4 * many + 1 <= length:
+            keys = self.rng.sample(keys_of, many)
+            found = {key: self.rng.choice(values_of) for key in keys}
+            row.ids += [token_id("bos_token"), *(token for pair in found.items() for token in pair)]
+            row.labels += [SKIP] * (2 * many + 1)
+            for key in self.rng.sample(keys, many):
+                row.ids += [key, found[key]]
+                row.labels += [SKIP, found[key]]
+        return row
+
+    def retold(self, *, length: int = 192) -> Row:
+        """Return texts of facts that are told again in another order, with loss on the values.
+
+        Between pairs and questions: whose value it is stands some words before it.
+        """
+
+        def parts(before: str, value: str) -> tuple[list[int], list[int]]:
+            return self.encoder.ids(f" {before.rstrip()}"), self.encoder.ids(f" {value}.")
+
+        return self._looked_up("retold", recall.retold, parts, length)
+
+    def asked(self, *, length: int = 192) -> Row:
+        """Return texts of facts, questions about them, and answers after a piece of the turn between them.
+
+        Between retold facts and conversations: from nothing to the whole of what the chat format puts
+        between question and answer, so that what was asked is carried further and further.
+        """
+        turn = self.encoder.turn
+
+        def parts(before: str, value: str) -> tuple[list[int], list[int]]:
+            gap = turn[: self.rng.randint(0, len(turn))]
+            return self.encoder.ids(f" {before.rstrip()}") + gap, [
+                *self.encoder.ids(value),
+                token_id("eot_token"),
+            ]
+
+        return self._looked_up("asked", recall.asked, parts, length)
+
+    def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
+        def drawn() -> Row:
+            text, again = draw(self.rng, most=self.most_facts)
+            ids = [token_id("bos_token"), *self.encoder.ids(text)]
+            labels = [SKIP] * len(ids)
+            for before, value in again:
+                said, given = parts(before, value)
+                ids += said + given
+                labels += [SKIP] * len(said) + given[:-1] + [SKIP]
+            return Row(name, ids, labels)
+
+        return filled(drawn, length)
+
+    def _single(self, words: list[str]) -> list[int]:
+        """Return the words that are one token each."""
+        cut = self.encoder.tokenizer(words, add_special_tokens=False)["input_ids"]
+        return [ids[0] for ids in cut if len(ids) == 1]

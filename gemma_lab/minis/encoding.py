@@ -1,0 +1,151 @@
+"""Questions as token ids: the chat format around them, soft tokens for their media, loss on the answers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .soft import soft_tokens
+from .tasks import Question
+from .tokenizer import token_id
+
+SKIP = -100  # the label that the loss leaves out
+
+
+@dataclass
+class Row:
+    """One packed row: token ids, the labels that carry loss, and the media that stand in it, in order."""
+
+    skill: str
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
+    clips: list[Any] = field(default_factory=list)
+    sounds: list[Any] = field(default_factory=list)
+
+    def extend(self, more: Row) -> None:
+        """Put another row behind this one."""
+        for name in ("ids", "labels", "images", "clips", "sounds"):
+            getattr(self, name).extend(getattr(more, name))
+
+
+def conversation(question: Question) -> list[dict[str, Any]]:
+    """Return what comes before the last answer of a question as messages."""
+    media = ["image"] * len(question.images)
+    media += ["video"] * (question.video is not None) + ["audio"] * (question.audio is not None)
+    said: Any = question.prompt
+    if media:
+        said = [*({"type": kind} for kind in media), {"type": "text", "text": question.prompt}]
+    messages = [{"role": "system", "content": question.system}] if question.system else []
+    messages.append({"role": "user", "content": said})
+    answer = question.answer
+    for prompt, following in question.more:
+        messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": prompt}]
+        answer = following
+    return [*messages, *question.history]
+
+
+class Encoder:
+    """Turns questions into rows.
+
+    Parameters
+    ----------
+    tokenizer
+        The mini's tokenizer with its chat template.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._open = self.ids("<|turn>model\n")
+        self._thought = self.ids("<|channel>thought\n<channel|>")
+
+    def ids(self, text: str) -> list[int]:
+        """Return a text's token ids, with no ``<bos>`` of its own."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    @property
+    def turn(self) -> list[int]:
+        """What stands between a question and its answer when thinking is off."""
+        return [token_id("eot_token"), *self.ids("\n"), *self._open, *self._thought]
+
+    def row(self, question: Question, *, grid: int) -> Row:
+        """Return one conversation.
+
+        Parameters
+        ----------
+        grid
+            Soft tokens a side of each picture and each frame.
+        """
+        prompt = self._with_media(self._prompt(question), question, grid)
+        before, answer = self.ids(prompt), self.ids(self._answer(question))
+        labels = self._earlier(before) if question.more else [SKIP] * len(before)
+        end = self.ids("\n") if not question.call else []  # nothing follows a call but its result
+        clips = [] if question.video is None else [question.video]
+        sounds = [] if question.audio is None else [question.audio]
+        return Row(
+            question.skill, before + answer + end, labels + answer + [SKIP] * len(end),
+            list(question.images), clips, sounds,
+        )  # fmt: skip
+
+    def _prompt(self, question: Question) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            conversation(question), tools=list(question.tools) or None, tokenize=False,
+            add_generation_prompt=True, enable_thinking=question.thinking,
+        )  # fmt: skip
+        return text
+
+    def _answer(self, question: Question) -> str:
+        if question.call is not None:
+            return self._call(question.call) + "<|tool_response>"
+        answer = question.more[-1][1] if question.more else question.answer
+        thought = f"<|channel>thought\n{question.thought}<channel|>" if question.thinking else ""
+        return f"{thought}{answer}<turn|>"
+
+    def _call(self, call: dict[str, Any]) -> str:
+        """Return a call in the template's own syntax."""
+        messages = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": call}]},
+        ]
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False)
+        start, end = text.index("<|tool_call>"), text.index("<tool_call|>")
+        return str(text[start:end]) + "<tool_call|>"
+
+    def _with_media(self, prompt: str, question: Question, grid: int) -> str:
+        """Return the prompt with as many placeholders as there will be soft tokens."""
+        soft = grid**2
+        prompt = prompt.replace("<|image|>", "<|image>" + "<|image|>" * soft + "<image|>")
+        if question.video is not None:
+            prompt = prompt.replace("<|video|>", " ".join(
+                f"{int(at // 60):02d}:{int(at % 60):02d} <|image>{'<|video|>' * soft}<image|>"
+                for at in question.video.times
+            ))  # fmt: skip
+        if question.audio is not None:
+            heard = "<|audio|>" * soft_tokens(question.audio)
+            prompt = prompt.replace("<|audio|>", f"<|audio>{heard}<audio|>")
+        return prompt
+
+    def _earlier(self, ids: list[int]) -> list[int]:
+        """Return the labels of a prompt in which the model has answered before: its answers carry loss too."""
+        labels, inside = [SKIP] * len(ids), False
+        i = 0
+        while i < len(ids):
+            if ids[i : i + len(self._open)] == self._open:
+                i += len(self._open)
+                inside = ids[i : i + len(self._thought)] != self._thought  # that opens the answer to come
+                continue
+            if inside:
+                labels[i] = ids[i]
+                inside = ids[i] != token_id("eot_token")
+            i += 1
+        return labels
+
+
+def filled(draw: Callable[[], Row], length: int) -> Row:
+    """Return rows drawn one after the other as one, until the next would make it longer than `length`."""
+    row = draw()
+    while len(row.ids) + len((more := draw()).ids) <= length:
+        row.extend(more)
+    return row

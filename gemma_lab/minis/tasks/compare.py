@@ -1,0 +1,114 @@
+"""Two pictures compared: the same digit or not, which has more objects, what changed from one to the other.
+
+Held out: handwritten digits (those of `digits`) and combinations of colour and shape (`drawing.HELD_OUT`)
+that training never draws. Chance, the accuracy of a guess without looking: `CHANCE`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Callable
+
+from . import digits
+from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, draw, paper, place
+from .question import Question
+from .scenes import MOST, SIDE, things
+
+CHANCE = {"same": 1 / 2, "more": 1 / 2, "changed": 1 / 3}
+"""Kind of question -> the accuracy of a guess without looking."""
+
+_ASK = {
+    "same": ("Do both pictures show the same digit?", "Is it the same digit in both pictures?"),
+    "more": (
+        "Which picture has more objects, the first or the second?",
+        "Are there more objects in the first or in the second picture?",
+    ),
+    "changed": ("What changed: the colour, the shape or the place?",),
+}
+_ALSO = {
+    "same": "Which digit is in the {which} picture?",
+    "more": "How many objects are in the {which} picture? Answer with a digit.",
+}
+_FAR = 0.3  # how far a thing must have moved to be in another place, of the picture's side
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw two pictures with their question; training then asks about each of the two as well."""
+    kind = rng.choice(list(_KINDS))
+    images, answer, each = _KINDS[kind](rng, held)
+    more = [
+        (_ALSO[kind].format(which=which), said)
+        for which, said in zip(("first", "second"), each, strict=False)
+    ]
+    rng.shuffle(more)
+    prompt = rng.choice(_ASK[kind])
+    return Question("compare", prompt, answer, images=images, group=kind, more=() if held else tuple(more))
+
+
+@functools.cache
+def _of_digit(held: bool) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {digit: [] for digit in range(10)}
+    for index in digits.indices(held):
+        found[digits.truth(index)].append(index)
+    return found
+
+
+def _same(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+    drawings = _of_digit(held)
+    first = second = rng.randrange(10)
+    same = rng.random() < 0.5
+    while not same and second == first:
+        second = rng.randrange(10)
+    images = tuple(digits.draw(rng.choice(drawings[digit]), rng) for digit in (first, second))
+    return images, "yes" if same else "no", [str(first), str(second)]
+
+
+def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+    counts = rng.sample(range(1, MOST + 1), 2)
+    unseen = rng.randrange(2)  # which of the two has a combination that training never draws
+    images = tuple(
+        draw(things(rng, held and number == unseen, count=count), size=SIDE, background=paper(rng))
+        for number, count in enumerate(counts)
+    )
+    return images, "first" if counts[0] > counts[1] else "second", [str(count) for count in counts]
+
+
+def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+    what = rng.choice(("colour", "shape", "place"))
+    while True:
+        before, after = _one_changed(rng, what)
+        if any(name in HELD_OUT for name in (before.name, after.name)) == held:
+            break
+    background = paper(rng)
+    images = tuple(draw([one], size=SIDE, background=background) for one in (before, after))
+    return images, what, []
+
+
+def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:
+    colour, shape = rng.choice(list(COLOURS)), rng.choice(SHAPES)
+    before, elsewhere = place(rng, [(colour, shape)] * 2)
+    if what == "colour":
+        other = rng.choice([name for name in COLOURS if name != colour])
+        return before, dataclasses.replace(before, colour=other)
+    if what == "shape":
+        other = rng.choice([name for name in SHAPES if name != shape])
+        return before, dataclasses.replace(before, shape=other)
+    while abs(before.x - elsewhere.x) + abs(before.y - elsewhere.y) < _FAR:
+        _, elsewhere = place(rng, [(colour, shape)] * 2)
+    return before, dataclasses.replace(before, x=elsewhere.x, y=elsewhere.y)
+
+
+_KINDS: dict[str, Callable[[random.Random, bool], tuple[tuple[object, ...], str, list[str]]]] = {
+    "same": _same,
+    "more": _more,
+    "changed": _changed,
+}
+
+
+def corpus() -> list[str]:
+    """Return the questions and their answers, for the tokenizer."""
+    texts = [ask for asks in _ASK.values() for ask in asks]
+    texts += [ask.format(which=which) for ask in _ALSO.values() for which in ("first", "second")]
+    return (texts + ["yes", "no", "first", "second", "colour", "shape", "place"]) * 20

@@ -1,0 +1,154 @@
+"""A short clip of coloured shapes: which way one moves, which one moves, when it changes and into what.
+
+Held out: four combinations of colour and shape (`drawing.HELD_OUT`) that training never draws; in a held-out
+clip the shape that is asked about has one of them. Chance, the accuracy of a guess without looking: `CHANCE`.
+
+A frame is square, so Gemma 4's video processor, at 70 soft tokens a frame, makes it 384 × 384 pixels: 64 soft
+tokens. Every thing is large enough to be told apart on a grid of 3 × 3 soft tokens, which training may use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, combination, draw, paper, thing
+from .question import Clip, Question
+
+CHANCE = {"direction": 1 / 4, "which": 1 / 2, "when": 0.26, "colour": 0.2}
+"""Kind of question -> the accuracy of the best guess without looking, over many draws. Early seconds are a
+little commoner than late ones, since not every clip is as long."""
+
+SIDE = 96
+"""Side of a frame in pixels."""
+
+_RADIUS = 0.17  # of the frame's side
+_NEAR, _FAR = 0.19, 0.81  # between which a thing moves
+_STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+_ASK = {
+    "direction": (
+        "Which way does the {shape} move: left, right, up or down?",
+        "In which direction does the {shape} move: left, right, up or down?",
+    ),
+    "which": ("Which shape moves, the {shape} or the {other}?",),
+    "when": (
+        "When does the {shape} change its colour? Answer as mm:ss.",
+        "At what time does the colour change? Answer as mm:ss.",
+    ),
+    "colour": ("Which colour does the {shape} turn?", "What colour is the {shape} at the end?"),
+}
+_ALSO = "What colour is the {shape}?"
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw one clip with its question; training may ask about a thing's colour as well."""
+    kind = rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0]
+    return _KINDS[kind](rng, held)
+
+
+def _clip(rng: random.Random, frames: list[list[Thing]], *, fps: float) -> Clip:
+    background = paper(rng)
+    return Clip(tuple(draw(things, size=SIDE, background=background) for things in frames), fps)
+
+
+def _path(rng: random.Random, way: str, count: int) -> list[tuple[float, float]]:
+    """Return the centres of a thing that moves one way through `count` frames, anywhere across it."""
+    length = rng.uniform(0.36, _FAR - _NEAR)
+    start, across = rng.uniform(_NEAR, _FAR - length), rng.uniform(_NEAR, _FAR)
+    right, down = _STEPS[way]
+    along = [start + length * number / (count - 1) for number in range(count)]
+    if right + down < 0:
+        along.reverse()
+    return [(at, across) if right else (across, at) for at in along]
+
+
+def _drawn(rng: random.Random) -> tuple[int, float]:
+    return rng.randint(4, 6), rng.choice((1.0, 2.0))
+
+
+def _direction(rng: random.Random, held: bool) -> Question:
+    count, fps = _drawn(rng)
+    way = rng.choice(list(_STEPS))
+    one = thing(rng, combination(rng, held), radius=_RADIUS)
+    frames = [[dataclasses.replace(one, x=x, y=y)] for x, y in _path(rng, way, count)]
+    prompt = rng.choice(_ASK["direction"]).format(shape=one.shape)
+    return _question(rng, "direction", prompt, way, _clip(rng, frames, fps=fps), one, held)
+
+
+def _which(rng: random.Random, held: bool) -> Question:
+    """Two shapes, each in its half, of which one moves along the line between the halves."""
+    count, fps = _drawn(rng)
+    one = thing(rng, combination(rng, held), radius=_RADIUS)
+    while True:
+        other = thing(rng, combination(rng, False), radius=_RADIUS)
+        if other.shape != one.shape and other.colour != one.colour:
+            break
+    way = rng.choice(list(_STEPS))
+    here, there = rng.sample((0.24, 0.76), 2)
+    rest = rng.uniform(_NEAR, _FAR)
+    if _STEPS[way][0]:
+        other = dataclasses.replace(other, x=rest, y=there)
+        moves = [dataclasses.replace(one, x=x, y=here) for x, _ in _path(rng, way, count)]
+    else:
+        other = dataclasses.replace(other, x=there, y=rest)
+        moves = [dataclasses.replace(one, x=here, y=y) for _, y in _path(rng, way, count)]
+    first, second = rng.sample((one.shape, other.shape), 2)
+    prompt = rng.choice(_ASK["which"]).format(shape=first, other=second)
+    clip = _clip(rng, [[move, other] for move in moves], fps=fps)
+    return _question(rng, "which", prompt, one.shape, clip, one, held)
+
+
+def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
+    """Return a resting thing before and after its colour changes, as one a frame, and the changing frame."""
+    count, shape = rng.randint(4, 6), rng.choice(SHAPES)
+    while True:
+        before, after = rng.sample(list(COLOURS), 2)
+        if any((colour, shape) in HELD_OUT for colour in (before, after)) == held:
+            break
+    x, y = rng.uniform(_NEAR, _FAR), rng.uniform(_NEAR, _FAR)
+    one = thing(rng, (before, shape), x=x, y=y, radius=_RADIUS)
+    change = rng.randint(1, count - 1)
+    return [dataclasses.replace(one, colour=before if n < change else after) for n in range(count)], change
+
+
+def _when(rng: random.Random, held: bool) -> Question:
+    """One frame a second, so that every frame has its own time."""
+    things, change = _turned(rng, held)
+    clip = _clip(rng, [[one] for one in things], fps=1.0)
+    prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
+    answer = f"{int(clip.times[change]) // 60:02d}:{int(clip.times[change]) % 60:02d}"
+    return _question(rng, "when", prompt, answer, clip, things[0], held)
+
+
+def _colour(rng: random.Random, held: bool) -> Question:
+    things, _ = _turned(rng, held)
+    clip = _clip(rng, [[one] for one in things], fps=rng.choice((1.0, 2.0)))
+    prompt = rng.choice(_ASK["colour"]).format(shape=things[0].shape)
+    return _question(rng, "colour", prompt, things[-1].colour, clip, things[0], held)
+
+
+def _question(
+    rng: random.Random, kind: str, prompt: str, answer: str, clip: Clip, one: Thing, held: bool
+) -> Question:
+    more = ()
+    if not held and kind in ("direction", "which") and rng.random() < 0.5:
+        more = ((_ALSO.format(shape=one.shape), one.colour),)
+    return Question("motion", prompt, answer, video=clip, group=kind, more=more)
+
+
+_KINDS: dict[str, Callable[[random.Random, bool], Question]] = {
+    "direction": _direction,
+    "which": _which,
+    "when": _when,
+    "colour": _colour,
+}
+
+
+def corpus() -> list[str]:
+    """Return the questions, their answers and the times of frames, for the tokenizer."""
+    texts = [
+        ask.format(shape=shape, other=shape) for asks in _ASK.values() for ask in asks for shape in SHAPES
+    ]
+    texts += [_ALSO.format(shape=shape) for shape in SHAPES] + [f"00:{second:02d}" for second in range(6)]
+    return (texts + ["left", "right", "up", "down"]) * 5

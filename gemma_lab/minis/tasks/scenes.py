@@ -1,0 +1,103 @@
+"""A drawn scene of one to four coloured shapes: what colour, which shape, how many, where.
+
+Held out: four combinations of colour and shape (`drawing.HELD_OUT`) that training never draws; every
+held-out scene has at least one. Chance, the accuracy of a guess without looking: `CHANCE`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from .drawing import COLOURS, SHAPES, Thing, combination, draw, paper, place
+from .question import Question
+
+CHANCE = {"colour": 0.25, "shape": 0.27, "count": 0.35, "where": 1 / 2}
+"""Kind of question -> the accuracy of the best guess without looking, over many draws: the commonest answer."""
+
+SIDE = 144
+"""Side of a scene in pixels."""
+
+MOST = 4
+"""The most things in a scene."""
+
+_CLEAR = 0.12  # how far from the middle a thing must lie for its side to be asked for, of the picture's side
+_ASK = {
+    "colour": ("What colour is the {shape}?", "Which colour does the {shape} have?"),
+    "shape": ("Which shape is {colour}?", "What shape is the {colour} object?"),
+    "count": ("How many objects are there? Answer with a digit.", "Count the objects. Answer with a digit."),
+    "left": ("Is the {colour} {shape} on the left or on the right?",),
+    "top": ("Is the {colour} {shape} at the top or at the bottom?",),
+}
+_COUNT_SOME = ("How many {some} are there? Answer with a digit.",)
+
+
+def things(rng: random.Random, held: bool, *, count: int) -> list[Thing]:
+    """Draw `count` things; of a held-out scene at least one is a combination that training never draws."""
+    names = [combination(rng, held)]
+    while len(names) < count:
+        names.append(combination(rng, held and rng.random() < 0.2))
+    rng.shuffle(names)
+    return place(rng, names)
+
+
+def questions(rng: random.Random, scene: Sequence[Thing]) -> list[tuple[str, str, str]]:
+    """Return what can be asked about a scene: for each kind that has one, (kind, prompt, answer)."""
+    asked = [("count", *_count(rng, scene))]
+    shapes, colours = [one.shape for one in scene], [one.colour for one in scene]
+    alone = [one for one in scene if shapes.count(one.shape) == 1]
+    if alone:
+        one = rng.choice(alone)
+        asked.append(("colour", rng.choice(_ASK["colour"]).format(shape=one.shape), one.colour))
+    alone = [one for one in scene if colours.count(one.colour) == 1]
+    if alone:
+        one = rng.choice(alone)
+        asked.append(("shape", rng.choice(_ASK["shape"]).format(colour=one.colour), one.shape))
+    names = [one.name for one in scene]
+    sides = [side for one in scene if names.count(one.name) == 1 for side in _sides(one)]
+    if sides:
+        asked.append(("where", *rng.choice(sides)))
+    return asked
+
+
+def _count(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
+    if len(scene) > 1 and rng.random() < 0.2:
+        one = rng.choice(scene)
+        if rng.random() < 0.5:
+            some, many = f"{one.colour} objects", sum(other.colour == one.colour for other in scene)
+        else:
+            some, many = f"{one.shape}s", sum(other.shape == one.shape for other in scene)
+        return rng.choice(_COUNT_SOME).format(some=some), str(many)
+    return rng.choice(_ASK["count"]), str(len(scene))
+
+
+def _sides(one: Thing) -> list[tuple[str, str]]:
+    found = []
+    for ask, where, names in (("left", one.x, ("left", "right")), ("top", one.y, ("top", "bottom"))):
+        if abs(where - 0.5) > _CLEAR:
+            prompt = _ASK[ask][0].format(colour=one.colour, shape=one.shape)
+            found.append((prompt, names[where > 0.5]))
+    return found
+
+
+def ask(rng: random.Random, held: bool) -> Question:
+    """Draw one scene with its question; training asks up to two more about the same scene."""
+    kind = rng.choice(list(CHANCE))
+    while True:
+        scene = things(rng, held, count=rng.randint(1, MOST))
+        asked = {name: (prompt, answer) for name, prompt, answer in questions(rng, scene)}
+        if kind in asked:
+            break
+    (prompt, answer), rest = asked.pop(kind), list(asked.values())
+    more = () if held else tuple(rng.sample(rest, min(len(rest), rng.randint(0, 2))))
+    picture = draw(scene, size=SIDE, background=paper(rng))
+    return Question("scenes", prompt, answer, images=(picture,), group=kind, more=more)
+
+
+def corpus() -> list[str]:
+    """Return the questions and their words, for the tokenizer."""
+    named = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    texts = [ask.format(colour=c, shape=s) for asks in _ASK.values() for ask in asks for c, s in named]
+    some = [*(f"{colour} objects" for colour in COLOURS), *(f"{shape}s" for shape in SHAPES)]
+    texts += [ask.format(some=many) for ask in _COUNT_SOME for many in some]
+    return texts + [*COLOURS, *SHAPES, "left", "right", "top", "bottom"] * 20

@@ -1,0 +1,61 @@
+"""Each drill asks only for what its row tells."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gemma_lab.minis.drills import Drills
+from gemma_lab.minis.encoding import SKIP, Encoder
+from gemma_lab.minis.tokenizer import token_id
+
+
+@pytest.fixture
+def drills(tokenizer):
+    return Drills(Encoder(tokenizer), random.Random(3))
+
+
+def test_repeats_ask_only_for_what_was_said_before(drills, tokenizer):
+    row = drills.repeats(length=60)
+    assert len(row.ids) == len(row.labels) <= 60
+    starts = [i for i, token in enumerate(row.ids) if token == token_id("bos_token")]
+    for start, end in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+        said = (end - start - 1) // 2
+        first, second = row.ids[start + 1 : start + 1 + said], row.ids[start + 1 + said : end]
+        assert first == second
+        kept = row.labels[start:end]
+        assert kept == [SKIP] * (said + 2) + second[1:]
+
+
+def test_pairs_ask_for_what_belongs_to_a_key_in_another_order(drills, tokenizer):
+    row = drills.pairs(length=90)
+    starts = [i for i, token in enumerate(row.ids) if token == token_id("bos_token")]
+    for start, end in zip(starts, [*starts[1:], len(row.ids)], strict=True):
+        many = (end - start - 1) // 4
+        told = row.ids[start + 1 : start + 1 + 2 * many]
+        known = dict(zip(told[::2], told[1::2], strict=True))
+        asked = row.ids[start + 1 + 2 * many : end]
+        assert len(known) == many
+        assert [known[key] for key in asked[::2]] == asked[1::2] == row.labels[start + 2 + 2 * many : end : 2]
+        assert sorted(asked[::2]) == sorted(known)
+
+
+def test_what_is_retold_carries_loss_on_its_values_alone(drills, tokenizer):
+    row = drills.retold(length=10)
+    text = tokenizer.decode(row.ids).removeprefix("<bos>")
+    facts = [part.strip() for part in text.split(".") if part.strip()]
+    half = len(facts) // 2
+    assert sorted(facts[:half]) == sorted(facts[half:])
+    kept = tokenizer.decode([label for label in row.labels if label != SKIP]).split()
+    values = [fact.split()[-1] for fact in facts[half:]]
+    assert "".join(kept) == "".join(values)
+
+
+def test_questions_are_carried_over_a_piece_of_the_turn(drills, tokenizer):
+    row = drills.asked(length=10)
+    turn = tokenizer.decode(drills.encoder.turn)
+    assert turn.endswith("<channel|>")
+    kept = [label for label in row.labels if label != SKIP]
+    assert kept
+    assert token_id("eot_token") not in kept
