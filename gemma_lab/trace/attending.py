@@ -70,6 +70,9 @@ class Watcher:
             Of the scores; None: one over the root of the head dimension.
         """
 
+    def saw(self, layer: int, output: torch.Tensor) -> None:
+        """Take in what the layer that was seen last attended to: ``[batch, queries, heads, dim]``."""
+
     def see_tower(
         self, tower: str, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
         mask: torch.Tensor | None, scaling: float | None,
@@ -283,13 +286,13 @@ def _attend(
         module, query, key, value, attention_mask, **kwargs
     )
     if not seat.closed:
-        _show(seat, module, query, key, value, attention_mask, kwargs)
+        _show(seat, module, query, key, value, attention_mask, kwargs, output[0])
     return output
 
 
 def _show(
     seat: Seat, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    mask: torch.Tensor | None, kwargs: dict[str, Any],
+    mask: torch.Tensor | None, kwargs: dict[str, Any], output: torch.Tensor,
 ) -> None:  # fmt: skip
     scaling = kwargs.get("scaling")
     with torch.no_grad():
@@ -302,6 +305,7 @@ def _show(
             causal = bool(causal) and mask is None and query.shape[2] > 1
             positions = kwargs.get("position_ids")
             watcher.see(seat.layer, module, query, key, value, mask, causal, positions, scaling)
+            watcher.saw(seat.layer, output)
 
 
 def _mask(*args: Any, config: Any = None, **kwargs: Any) -> Any:

@@ -25,11 +25,17 @@ class Pass:
         Sequences in the batch, and positions that this pass adds to each.
     real
         Which of them are not padding, bool ``[rows, length]`` on the CPU; None when all are.
+    cached
+        Positions that the cache holds before it.
+    ids
+        What is read, ``[rows, length]``; None when embeddings are.
     """
 
     rows: int
     length: int
     real: torch.Tensor | None
+    cached: int = 0
+    ids: torch.Tensor | None = None
 
 
 class Probe(Protocol):
@@ -184,7 +190,8 @@ def _pass(given: dict[str, Any], cached: int | None) -> Pass:
         )
     rows, length = taken.shape[:2]
     real = _real(given.get("attention_mask"), rows=rows, length=length, cached=cached or 0)
-    return Pass(rows, length, None if real is None or bool(real.all()) else real)
+    real = None if real is None or bool(real.all()) else real
+    return Pass(rows, length, real, cached or 0, given.get("input_ids"))
 
 
 def _real(mask: Any, *, rows: int, length: int, cached: int) -> torch.Tensor | None:

@@ -79,20 +79,53 @@ def read_roles(
         Control tokens, the name after ``<|turn>`` or ``<|channel>`` with its line end, and the line end after
         ``<turn|>``.
     """
-    openers, closers = _delimiters(pieces)
-    state = _State()
+    reader = RoleReader(pieces)
     written = len(ids) if prompt_length is None else prompt_length
     for index in ids:
-        if index in openers or index in closers:
-            _control(state, openers.get(index), closers.get(index))
-        elif pieces.is_special(index):
-            _end_header(state)
-            _put(state, scaffold=True)
+        reader.read(index)
+    roles, scaffold = reader.close()
+    roles[written:] = [role or "model" for role in roles[written:]]
+    return roles, scaffold
+
+
+class RoleReader:
+    """Reads roles token by token; a name after an opening token is known once its line has ended.
+
+    Parameters
+    ----------
+    pieces
+        The vocabulary.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._openers, self._closers = _delimiters(pieces)
+        self._state = _State()
+
+    @property
+    def roles(self) -> list[str]:
+        """The role of each token so far, of `ROLES`."""
+        return self._state.roles
+
+    @property
+    def scaffold(self) -> list[bool]:
+        """Which tokens so far are the chat format itself."""
+        return self._state.scaffold
+
+    def read(self, index: int) -> None:
+        """Take the next token."""
+        if index in self._openers or index in self._closers:
+            _control(self._state, self._openers.get(index), self._closers.get(index))
+        elif self._pieces.is_special(index):
+            _end_header(self._state)
+            _put(self._state, scaffold=True)
         else:
-            _say(state, index, pieces)
-    _end_header(state)
-    state.roles[written:] = [role or "model" for role in state.roles[written:]]
-    return state.roles, state.scaffold
+            _say(self._state, index, self._pieces)
+
+    def close(self) -> tuple[list[str], list[bool]]:
+        """Return roles and scaffold of all tokens: a name that is still open ends here."""
+        _end_header(self._state)
+        return self.roles, self.scaffold
 
 
 def _delimiters(pieces: Pieces) -> tuple[dict[int, str], dict[int, str]]:

@@ -1,0 +1,66 @@
+"""What every token of a sequence is, as it comes: labels that attention is added up by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .lookup import MODALITIES, look_up
+from .roles import ROLES, RoleReader
+
+if TYPE_CHECKING:
+    from ..models.pieces import Pieces
+
+#: Columns of the table of labels: modalities first, then roles.
+LABELS = (*(f"modality:{name}" for name in MODALITIES), *(f"role:{name or 'none'}" for name in ROLES))
+
+
+class Labels:
+    """Labels of one sequence: of its prompt at once, of what the model writes token by token.
+
+    They are those of `TokenTable`, but for a name after ``<|turn>`` that the model is still writing.
+
+    Parameters
+    ----------
+    prompt
+        Its ids.
+    tokenizer, pieces
+        Of the checkpoint.
+    """
+
+    def __init__(self, prompt: Sequence[int], *, tokenizer: Any, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._roles = RoleReader(pieces)
+        for index in prompt:
+            self._roles.read(index)
+        kinds = np.asarray(look_up(prompt, tokenizer=tokenizer, pieces=pieces).modalities, dtype=object)
+        kinds[np.asarray(self._roles.scaffold, dtype=bool) & (kinds == "text")] = "special"
+        roles = np.asarray(self._roles.roles, dtype=object)
+        self._count = len(prompt)
+        self._table = np.zeros((max(64, 2 * len(prompt)), len(LABELS)), dtype=np.float32)
+        for column, name in enumerate((*MODALITIES, *ROLES)):
+            self._table[: self._count, column] = (kinds if column < len(MODALITIES) else roles) == name
+
+    def __len__(self) -> int:
+        return self._count
+
+    def write(self, index: int) -> None:
+        """Take the next token that the model wrote."""
+        self._roles.read(index)
+        special = self._pieces.is_special(index) or self._roles.scaffold[-1]
+        if self._count == len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+        self._table[self._count, MODALITIES.index("special" if special else "text")] = 1
+        self._table[self._count, len(MODALITIES) + ROLES.index(self._roles.roles[-1] or "model")] = 1
+        self._count += 1
+
+    def table(self, device: torch.device) -> torch.Tensor:
+        """Return float32 ``[tokens, labels]``: 1 where a token has a label."""
+        return torch.from_numpy(self._table[: self._count]).to(device)
+
+    def present(self) -> tuple[int, ...]:
+        """Return the columns of the labels that any token has."""
+        return tuple(np.flatnonzero(self._table[: self._count].any(axis=0)).tolist())
