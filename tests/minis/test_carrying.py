@@ -1,0 +1,54 @@
+"""A mini's weights go on in another vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gemma_lab.errors import LabError
+from gemma_lab.minis.architecture import mini_config, new_model
+from gemma_lab.minis.carrying import carry_over
+from gemma_lab.minis.tokenizer import build_tokenizer
+
+_OLD = ["lemon drum", "the drum"] * 50
+_NEW = ["lemondrum", "the drum"] * 50
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    tokenizer = build_tokenizer(_OLD, vocab_size=420)
+    model = new_model(mini_config("mini-edge", len(tokenizer)), seed=3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder, model, tokenizer
+
+
+def test_known_pieces_keep_their_rows_and_new_ones_start_as_the_mean_of_their_parts(published):
+    folder, before, old = published
+    new = build_tokenizer(_NEW, vocab_size=430)
+    after = new_model(mini_config("mini-edge", len(new)), seed=4)
+    carry_over(after, new, folder)
+    known = [piece for piece in new.get_vocab() if piece in old.get_vocab()]
+    made = [piece for piece in new.get_vocab() if piece not in old.get_vocab()]
+    assert len(known) > 300
+    assert "lemondrum" in made
+    for find in (lambda m: m.model.language_model.embed_tokens.weight,
+                 lambda m: m.model.language_model.embed_tokens_per_layer.weight):  # fmt: skip
+        rows, earlier = find(after), find(before)
+        for piece in (*known[::40], "model"):
+            assert torch.equal(rows[new.get_vocab()[piece]], earlier[old.get_vocab()[piece]])
+        parts = old.encode("lemondrum", add_special_tokens=False)
+        assert len(parts) > 1
+        torch.testing.assert_close(rows[new.get_vocab()["lemondrum"]], earlier[parts].mean(0))
+    for name in ("model.vision_tower.patch_embedder.input_proj.weight",
+                 "model.language_model.layers.3.mlp.up_proj.weight"):  # fmt: skip
+        assert torch.equal(after.state_dict()[name], before.state_dict()[name])
+    assert torch.equal(after.lm_head.weight, after.model.language_model.embed_tokens.weight)
+
+
+def test_another_shape_is_refused(published):
+    folder, _, tokenizer = published
+    other = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
+    with pytest.raises(LabError, match=r"another shape: \d+ weights"):
+        carry_over(other, tokenizer, folder)
