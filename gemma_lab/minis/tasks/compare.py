@@ -111,4 +111,4 @@ def corpus() -> list[str]:
     """Return the questions and their answers, for the tokenizer."""
     texts = [ask for asks in _ASK.values() for ask in asks]
     texts += [ask.format(which=which) for ask in _ALSO.values() for which in ("first", "second")]
-    return (texts + ["yes", "no", "first", "second", "colour", "shape", "place"]) * 20
+    return ([*texts, "yes", "no", "first", "second", "colour", "shape", "place"]) * 20

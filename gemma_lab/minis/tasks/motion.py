@@ -151,4 +151,4 @@ def corpus() -> list[str]:
         ask.format(shape=shape, other=shape) for asks in _ASK.values() for ask in asks for shape in SHAPES
     ]
     texts += [_ALSO.format(shape=shape) for shape in SHAPES] + [f"00:{second:02d}" for second in range(6)]
-    return (texts + ["left", "right", "up", "down"]) * 5
+    return ([*texts, "left", "right", "up", "down"]) * 5

@@ -13,7 +13,7 @@ from .drawing import COLOURS, SHAPES, Thing, combination, draw, paper, place
 from .question import Question
 
 CHANCE = {"colour": 0.25, "shape": 0.27, "count": 0.35, "where": 1 / 2}
-"""Kind of question -> the accuracy of the best guess without looking, over many draws: the commonest answer."""
+"""Kind of question -> the accuracy of the best guess without looking: always the commonest answer."""
 
 SIDE = 144
 """Side of a scene in pixels."""
