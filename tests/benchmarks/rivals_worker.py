@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MOST_SECONDS, MOST_ROUNDS = 15.0, 5
+MOST_SECONDS, MOST_ROUNDS = 10.0, 5
 
 
 def plain(model: str) -> Callable[[Any], Any]:
