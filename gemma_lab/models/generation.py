@@ -19,7 +19,7 @@ from .prompt import room
 from .reading import read
 from .recorder import Draw, Halt, Halted, Listener, Recorder, leaving_early
 from .reply import Reply, Timings, Token
-from .shortage import enough_memory, out_of_memory  # noqa: F401
+from .shortage import enough_memory
 from .transcript import Transcript
 
 if TYPE_CHECKING:

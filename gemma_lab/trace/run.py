@@ -22,6 +22,7 @@ from ..models.reading import read, up_to
 from ..models.recorder import Halted
 from ..models.sampling import Sampling
 from ..models.shortage import enough_memory
+from .asking import attention_probe
 from .dispatch import Precision, Routing
 from .editing import editing, in_force
 from .edits import Edit
@@ -34,6 +35,8 @@ from .tokens import TokenTable
 from .trace import Trace
 
 if TYPE_CHECKING:
+    from .attention import AttentionProbe
+    from .looks import AttentionRequest
     from ..models.lab import Lab
     from ..models.prompt import Prompt
     from ..models.reply import Reply
@@ -70,6 +73,7 @@ def trace(
     alternatives: int = 5,
     precision: Precision = "compact",
     edit: Edit | None = None,
+    attention: bool | AttentionRequest = False,
     progress: bool = False,
 ) -> Trace:
     """Run the model on a prompt and return what it did; see `Lab.trace`."""
@@ -86,7 +90,8 @@ def trace(
         progress,
     )
     probe = RoutingProbe(precision=precision)
-    recorder = Recorder(lab.model, [probe])
+    looks = attention_probe(lab, request.prompt, attention, generate=request.generate, precision=precision)
+    recorder = Recorder(lab.model, [probe] if looks is None else [probe, looks])
     run = _Run(lab, request, recorder, started=time.perf_counter())
     lab.interrupted_trace = None
     with editing(lab, edit):
@@ -97,11 +102,11 @@ def trace(
                 run.read()
         except BaseException:
             if recorder.lengths:  # what whole pieces have read is kept, whatever ended it
-                lab.interrupted_trace = _trace(run, probe.result())
+                lab.interrupted_trace = _trace(run, probe.result(), looks)
             raise
     if not recorder.lengths:
         raise LabError("The model was stopped before it had read the prompt.", hint="Trace again.")
-    return _trace(run, probe.result())
+    return _trace(run, probe.result(), looks)
 
 
 @dataclass
@@ -169,7 +174,7 @@ class _Run:
         )  # fmt: skip
 
 
-def _trace(run: _Run, routing: Routing | None) -> Trace:
+def _trace(run: _Run, routing: Routing | None, looks: AttentionProbe | None) -> Trace:
     """Return the trace of what a run read; of an interrupted one, as if the prompt had ended there."""
     lab, request, read = run.lab, run.request, run.recorder.lengths[0]
     prompt = up_to(request.prompt, read)
@@ -188,6 +193,7 @@ def _trace(run: _Run, routing: Routing | None) -> Trace:
         meta=_meta(run, prompt),
         timings=run.timings,
         images=prompt.images,
+        attention=None if looks is None else looks.result(),
     )
 
 

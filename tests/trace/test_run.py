@@ -12,6 +12,7 @@ from PIL import Image
 
 import gemma_lab as gl
 from gemma_lab.errors import BadEdit, ContextFull, DoesNotFit, LabError
+from gemma_lab.models import prefill
 
 RED = Image.new("RGB", (60, 40), "red")
 
@@ -93,8 +94,6 @@ def test_a_conversation_goes_on(tiny_lab):
 
 
 def test_a_long_prompt_is_read_in_pieces_and_says_the_same(tiny_lab, monkeypatch):
-    from gemma_lab.trace import run
-
     lab = tiny_lab("26B-A4B")
     asked = {"prompt": "A long story. " * 6, "images": [RED], "precision": "full"}
     whole = lab.trace(**asked)
@@ -102,18 +101,97 @@ def test_a_long_prompt_is_read_in_pieces_and_says_the_same(tiny_lab, monkeypatch
     watch = lab.model.register_forward_pre_hook(
         lambda _m, _a, given: lengths.append(given["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr(run, "_WHOLE", 20)
-    monkeypatch.setattr(run, "_PIECE", 16)
+    monkeypatch.setattr(prefill, "WHOLE", 20)
+    monkeypatch.setattr(prefill, "PIECE", 16)
     try:
         pieces = lab.trace(**asked)
     finally:
         watch.remove()
     assert sum(lengths) == len(whole) == len(pieces)
-    assert lengths[0] > 16 >= max(lengths[1:])  # the picture is not cut
+    assert sum(length > 16 for length in lengths) == 1  # the picture is not cut
     assert len(lengths) > 3
+    assert pieces.meta["reading"] == {
+        "tokens": len(whole), "read": len(whole), "pieces": len(lengths), "complete": True,
+    }  # fmt: skip
     # a random model's experts are nearly tied, and rounding differs with the length of a pass
     assert (pieces.routing.ids == whole.routing.ids).mean() > 0.98
     np.testing.assert_allclose(pieces.routing.entropy, whole.routing.entropy, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", shapes.SIZES)
+@pytest.mark.parametrize("images", [(), (RED, RED)], ids=["text", "pictures"])
+def test_a_long_prompt_goes_on_as_in_chat(tiny_lab, monkeypatch, size, images):
+    lab = tiny_lab(size)
+    asked = {"prompt": "A long story. " * 6, "images": images}
+    plain = lab.chat(**asked, temperature=0, max_new_tokens=4)
+    monkeypatch.setattr(prefill, "WHOLE", 20)
+    monkeypatch.setattr(prefill, "PIECE", 16)
+    alone = lab.chat(**asked, temperature=0, max_new_tokens=4)
+    with lab.stream(**asked, temperature=0, max_new_tokens=4) as said:
+        streamed = [token.logprob for chunk in said for token in chunk.tokens]
+    trace = lab.trace(**asked, generate=4)
+    assert streamed == list(alone.logprobs)
+    np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
+    np.testing.assert_allclose(alone.logprobs[0], plain.logprobs[0], atol=1e-5)
+    assert trace.meta["reading"]["pieces"] > 3
+    assert len(trace) == alone.prompt_tokens + 3
+
+
+@pytest.mark.parametrize("generate", [0, 4])
+def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp_path, generate):
+    lab = tiny_lab("26B-A4B")
+    before = hooks(lab.model)
+    monkeypatch.setattr(prefill, "WHOLE", 20)
+    monkeypatch.setattr(prefill, "PIECE", 16)
+    asked = {"prompt": "A long story. " * 9, "images": [RED]}
+    whole = lab.trace(**asked)
+    assert lab.interrupted_trace is None
+    last = lab.model.model.language_model.layers[-1]
+    real, calls = last.forward, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lab.trace(**asked, generate=generate)
+    assert hooks(lab.model) == before
+    part = lab.interrupted_trace
+    assert 0 < len(part) == len(part.routing) < len(whole)
+    reading = part.meta["reading"]
+    assert (reading["read"], reading["tokens"], reading["complete"]) == (len(part), len(whole), False)
+    assert part.generation is None
+    assert part.tokens.equal(whole.tokens.select(slice(0, len(part))))
+    assert part.routing == whole.routing.select(slice(0, len(part)))
+    assert gl.open_trace(part.save(tmp_path / "part.trace")).equal(part)
+    lab.trace("Hi")
+    assert lab.interrupted_trace is None
+
+
+def test_what_was_generated_before_an_interrupt_is_kept(tiny_lab, monkeypatch):
+    lab = tiny_lab("26B-A4B")
+    last = lab.model.model.language_model.layers[-1]
+    real, calls = last.forward, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lab.trace("Hello", generate=8)
+    part = lab.interrupted_trace
+    assert part.meta["reading"]["complete"]
+    assert len(part.generation) == 3
+    assert part.generation.finish == "stopped"
+    assert part.tokens.generated.sum() == 2
 
 
 def test_another_threads_tokens_are_not_in_a_trace(tiny_lab):
