@@ -70,7 +70,6 @@ def nnterp(model: str) -> Callable[[Any], Any]:
 def gemma_lab(model: str) -> Callable[[Any], Any]:
     from gemma_lab.trace.attention import AttentionProbe
     from gemma_lab.trace.looks import AttentionRequest
-
     from gemma_lab.trace.recorder import Recorder
 
     loaded = load(model, "sdpa")

@@ -22,7 +22,7 @@ PROMPT = "Write 47 in German words."
 
 
 @pytest.mark.parametrize("sampling", [gl.Sampling.greedy(), gl.Sampling()], ids=str)
-def test_chat_keeps_the_speed_of_generate(sampling, monkeypatch, capsys):
+def test_chat_keeps_the_speed_of_generate(sampling, monkeypatch, capsys, record):
     lab = gl.load()
     # no end of turn: both must write the same number of tokens
     monkeypatch.setattr(lab.model.generation_config, "eos_token_id", None)
@@ -61,6 +61,9 @@ def test_chat_keeps_the_speed_of_generate(sampling, monkeypatch, capsys):
         print(f"{'way':<10}{'tokens/s':>10}{'÷ generate':>12}")
         for name in ways:
             print(f"{name:<10}{statistics.median(speeds[name]):>10.1f}{ratios[name]:>12.3f}")
+    for name in ("chat", "stream"):
+        note = f"{lab.name}, {NEW_TOKENS} tokens, median of {ROUNDS} rounds in turns"
+        record("chat-speed", ratios[name], f"≥ {TARGET}", "×", note, case=f"{name}, {sampling}")
     assert ratios["chat"] >= TARGET
     assert ratios["stream"] >= TARGET
 

@@ -1,8 +1,8 @@
 """The attention of a prompt captured by each tool, in turns within one run, a fresh process each.
 
 The model is the text decoder of mini-moe (6 layers, 4 heads), which TransformerLens and nnterp load, too. The
-time is processor time of one thread: the smallest of some rounds. The memory is what a process needs at its peak
-beyond the loaded model. The rivals keep every L×L weight, this one its default summary.
+time is processor time of one thread: the smallest of some rounds. The memory is what a process needs at its
+peak beyond the loaded model. The rivals keep every L×L weight, this one its default summary.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def report(name: str, plain: list[float], traced: list[float], routing) -> float
 
 
 @pytest.mark.parametrize(("tokens", "most"), [(512, 1.15), (2048, TARGET)])
-def test_prefill(model, tokens, most):
+def test_prefill(model, tokens, most, record):
     """The target is that of 2,048 tokens; shorter prompts of so small a model are mostly Python."""
     ids = torch.randint(400, 4000, (1, tokens), generator=torch.Generator().manual_seed(0))
     probes = []
@@ -72,11 +72,15 @@ def test_prefill(model, tokens, most):
             model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
     ratio = report(f"prefill of {tokens:,} tokens", *in_turns(plain, recorded), probes[-1].result())
+    target = f"≤ {TARGET}" if most == TARGET else ""
+    record("routing-time", ratio, target, "×", "mini-moe, processor time", case=f"{tokens:,} tokens")
+    kept = probes[-1].result().bytes_per_token_layer
+    record("routing-bytes", kept, "≤ 24", "B", "128 experts, 8 a token", case=f"{tokens:,} tokens")
     assert ratio <= most + NOISE
     assert probes[-1].result().bytes_per_token_layer <= 24
 
 
-def test_generation(model):
+def test_generation(model, record):
     """Reported, with a looser bound: a step of a 7 M model is mostly Python, and hooks are Python too."""
     ids = torch.arange(400, 420)[None]
     asked = {"input_ids": ids, "max_new_tokens": 24, "do_sample": False, "eos_token_id": [-1]}
@@ -88,4 +92,6 @@ def test_generation(model):
             model.generate(**asked)
 
     times = in_turns(lambda: model.generate(**asked), recorded)
-    assert report("generation of 24 tokens", *times, probes[-1].result()) <= 1.4
+    ratio = report("generation of 24 tokens", *times, probes[-1].result())
+    record("routing-time", ratio, "", "×", "a step is mostly Python", case="generation of 24 tokens")
+    assert ratio <= 1.4
