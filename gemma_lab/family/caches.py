@@ -1,0 +1,143 @@
+"""What every layer keeps of the tokens before, for the family and for models it is compared with. No torch.
+
+`memory.kv_cache_bytes` counts one Gemma 4; here is the same arithmetic over groups of like layers, so that a
+neighbour with another kind of layer stands beside it: Qwen3.5's Gated DeltaNet layers keep a state of fixed
+size instead of keys and values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from ..errors import LabError
+from .architecture import SIZES, Architecture, architecture
+from .sources import Source, read_data, source
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A group of like layers, and what each keeps.
+
+    Attributes
+    ----------
+    kind
+        ``"global"``: keys and values of every token; ``"local"``: of a window; ``"linear"``: a fixed state.
+    count
+        Layers.
+    kv_heads, head_dim
+        Of keys and values; 0 for a fixed state.
+    window
+        Tokens that a local layer keeps; None otherwise.
+    state, state_bytes
+        Numbers of a fixed state, and the bytes of each, whatever the cache's dtype.
+    convolution
+        Numbers that a short convolution keeps, in the cache's dtype.
+    """
+
+    kind: Literal["global", "local", "linear"]
+    count: int
+    kv_heads: int = 0
+    head_dim: int = 0
+    window: int | None = None
+    state: int = 0
+    state_bytes: int = 4
+    convolution: int = 0
+
+    def bytes(self, tokens: int, *, value_bytes: int = 2) -> int:
+        """Return the bytes that these layers keep of one sequence of `tokens` tokens."""
+        if self.kind == "linear":
+            return self.count * (self.state * self.state_bytes + self.convolution * value_bytes)
+        seen = tokens if self.window is None else min(tokens, self.window)
+        return self.count * 2 * self.kv_heads * self.head_dim * seen * value_bytes
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a model keeps of the tokens before.
+
+    Attributes
+    ----------
+    name
+        Of the model.
+    context
+        Its longest context, in tokens.
+    groups
+        Its layers that keep something of their own. Layers that read another's cache are in none.
+    numbers
+        Numbers a token that all attention layers would keep without windows and without reading each other's.
+    sources
+        Where the shape comes from.
+    """
+
+    name: str
+    context: int
+    groups: tuple[Kept, ...]
+    numbers: int
+    sources: tuple[Source, ...]
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{group.count} {group.kind}" for group in self.groups)
+        return f"Cache({self.name}: {parts}; {self.slope() / 1024:g} KiB a token once the windows are full)"
+
+    def bytes(self, tokens: int, *, value_bytes: int = 2) -> int:
+        """Return the bytes of one sequence.
+
+        Parameters
+        ----------
+        tokens
+            Prompt and answer.
+        value_bytes
+            Bytes a cached number: 2 for bfloat16.
+
+        Raises
+        ------
+        LabError
+            If `tokens` is negative or more than the model's context.
+        """
+        if not 0 <= tokens <= self.context:
+            raise LabError(
+                f"{self.name} reads 0 to {self.context:,} tokens, not {tokens:,}.",
+                hint="Ask for a length within its context.",
+            )
+        return sum(group.bytes(tokens, value_bytes=value_bytes) for group in self.groups)
+
+    def slope(self, *, value_bytes: int = 2) -> int:
+        """Return the bytes that one more token adds once every window is full."""
+        growing = (group for group in self.groups if group.kind == "global")
+        return sum(group.bytes(1, value_bytes=value_bytes) for group in growing)
+
+    def whole(self, tokens: int, *, value_bytes: int = 2) -> int:
+        """Return the bytes if every attention layer kept keys and values of its own, of every token.
+
+        A runtime that knows neither windows nor shared caches reserves this much. A fixed state stays as it
+        is.
+        """
+        fixed = sum(group.bytes(0, value_bytes=value_bytes) for group in self.groups)
+        return fixed + self.numbers * tokens * value_bytes
+
+
+def cache_of(shape: Architecture, *sources: Source) -> Cache:
+    """Return what a Gemma 4 keeps, layers of one shape grouped together, global ones first."""
+    like = Counter((layer.kind, layer.kv_heads, layer.head_dim, layer.window) for layer in shape.owners)
+    groups = tuple(
+        Kept(kind, count, kv_heads, head_dim, window)
+        for (kind, kv_heads, head_dim, window), count in sorted(like.items(), key=lambda item: item[0][0])
+    )
+    numbers = sum(2 * layer.kv_heads * layer.head_dim for layer in shape.layers)
+    return Cache(shape.name, shape.context, groups, numbers, sources)
+
+
+@cache
+def caches() -> tuple[Cache, ...]:
+    """Return the five sizes of Gemma 4, smallest first, then Gemma 3 27B and Qwen3.5-35B-A3B."""
+    family = tuple(cache_of(architecture(size), source("config")) for size in SIZES)
+    return (*family, *map(_neighbour, read_data("neighbours.json")))
+
+
+def _neighbour(row: dict[str, Any]) -> Cache:
+    groups = tuple(Kept(**group) for group in row["layers"])
+    numbers = sum(group.count * 2 * group.kv_heads * group.head_dim for group in groups)
+    return Cache(row["name"], row["context"], groups, numbers, tuple(map(source, row["sources"])))
