@@ -16,6 +16,7 @@ _HOMES = {
     "Lab": "gemma_lab.models.lab",
     "Reply": "gemma_lab.models.reply",
     "Sampling": "gemma_lab.models.sampling",
+    "Cost": "gemma_lab.models.cost",
     "picture": "gemma_lab.models.media",
     "video": "gemma_lab.models.media",
     "sound": "gemma_lab.models.media",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .errors import LabError
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
+    from .models.cost import Cost
     from .models.lab import Lab
     from .models.load import load
     from .models.media import picture, sound, video

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..trace.editing import Editing
     from ..trace.edits import Edit
     from ..trace.trace import Trace
+    from .cost import Cost
     from .reply import Reply
     from .sampling import Sampling
     from .stream import Stream
@@ -220,6 +221,46 @@ class Lab:
             self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
             thinking=thinking, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
             seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
+        )  # fmt: skip
+
+    def cost(
+        self,
+        prompt: str | list[dict[str, Any]],
+        *,
+        images: Iterable[Any] = (),
+        video: Any = None,
+        audio: Any = None,
+        budget: int | None = None,
+        system: str | None = None,
+        after: Reply | None = None,
+        thinking: bool = False,
+        generate: int = 0,
+    ) -> Cost:
+        """Return what a prompt would cost, without running it or encoding its media.
+
+        Parameters
+        ----------
+        prompt, images, video, audio, budget, system, after, thinking
+            As for `chat`.
+        generate
+            Tokens of an answer to count with; 0 is the prompt alone.
+
+        Returns
+        -------
+        Cost
+            Tokens by medium, bytes of the key-value cache, and memory to read the prompt. A prompt that does
+            not fit into the context is no error here: ``cost.fits`` says so.
+
+        Raises
+        ------
+        BadPrompt, BadMedia
+            As for `chat`.
+        """
+        from .cost import cost
+
+        return cost(
+            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            thinking=thinking, generate=generate,
         )  # fmt: skip
 
     def facts(self) -> dict[str, str]:

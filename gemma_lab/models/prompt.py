@@ -80,10 +80,7 @@ def prepare(
     import torch
 
     budget = checked_budget(budget)
-    media = (tuple(pictures(messages)), tuple(videos(messages)), tuple(sounds(messages)))
-    for kind, given in zip(("image", "video", "audio"), media, strict=True):
-        if given and kind not in lab.modalities:
-            raise _missing(lab, kind)
+    media = check_media(lab, messages)
     refuse_placeholders(messages)
     text = rendered(lab, messages, thinking)
     encoded = _encoded(lab, text, *media, budget)
@@ -98,6 +95,23 @@ def prepare(
     prompt = Prompt(messages, text, inputs, ids, soft, *media, budget)
     room(lab, prompt)
     return prompt
+
+
+def check_media(
+    lab: Lab, messages: list[Message]
+) -> tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]]:
+    """Return the pictures, videos and sounds of a conversation.
+
+    Raises
+    ------
+    BadMedia
+        If there are some that the model has no tower or no processor for.
+    """
+    media = (tuple(pictures(messages)), tuple(videos(messages)), tuple(sounds(messages)))
+    for kind, given in zip(("image", "video", "audio"), media, strict=True):
+        if given and kind not in lab.modalities:
+            raise _missing(lab, kind)
+    return media
 
 
 def room(lab: Lab, prompt: Prompt) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...errors import BadMedia
@@ -26,3 +27,33 @@ def checked_budget(budget: Any) -> int | None:
             hint="Soft tokens a picture: " + ", ".join(map(str, BUDGETS)) + ".",
         )
     return int(budget)
+
+
+def soft_tokens(size: tuple[int, int], *, budget: int, patch: int = 16, pooling: int = 3) -> int:
+    """Return how many soft tokens a picture costs, without looking at its pixels.
+
+    Parameters
+    ----------
+    size
+        ``(width, height)`` in pixels.
+    budget
+        Soft tokens at most.
+    patch, pooling
+        Pixels on the side of a patch, and patches on the side of a soft token (``patch_size`` and
+        ``pooling_kernel_size`` of the processor).
+
+    Notes
+    -----
+    The rule of ``get_aspect_ratio_preserving_size`` (transformers, ``processing_gemma4.py``): both sides are
+    scaled by ``sqrt(budget · pooling² · patch² / (width · height))`` and cut to whole soft tokens; a side
+    that becomes none is one, and the other then as long as the ratio of the sides, cut to a whole number.
+    """
+    width, height = size
+    side = patch * pooling
+    factor = math.sqrt(budget * side**2 / (width * height))
+    columns, rows = math.floor(factor * width / side), math.floor(factor * height / side)
+    if not rows:
+        rows, columns = 1, min(width // height, budget)
+    elif not columns:
+        columns, rows = 1, min(height // width, budget)
+    return rows * columns
