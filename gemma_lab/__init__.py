@@ -32,8 +32,10 @@ _HOMES = {
     "Activations": "gemma_lab.trace.activations",
     "activations": "gemma_lab.trace.activations",
     "AttentionRequest": "gemma_lab.trace.looks",
+    "LensRequest": "gemma_lab.trace.lensed",
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing",
+    "AttentionExplorer": "gemma_lab.widgets.attention",
     "Chat": "gemma_lab.widgets.chat",
     "LabError": "gemma_lab.errors",
 }
@@ -56,8 +58,10 @@ if TYPE_CHECKING:
     from .trace.cuts import Cut
     from .trace.edits import Edit
     from .trace.file import open_trace
+    from .trace.lensed import LensRequest
     from .trace.looks import AttentionRequest
     from .trace.trace import Trace
+    from .widgets.attention import AttentionExplorer
     from .widgets.chat import Chat
     from .widgets.routing import RoutingExplorer
 

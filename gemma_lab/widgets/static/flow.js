@@ -125,7 +125,7 @@ export class Flow {
     const drawn = { spans: new Map(), medium: null };
     const heading = block.heading ? h("div", { class: "gl-role" }, block.heading) : null;
     if (block.medium && this.store.places.has(block.start) && this.firstOfMedium(block)) {
-      drawn.medium = new Medium(this.scene, this.tokensOf(block), Math.max(120, this.scroller.clientWidth - 28));
+      drawn.medium = this.medium(this.tokensOf(block), Math.max(120, this.scroller.clientWidth - 28));
       drawn.node = h("div", { class: "gl-block" }, heading, drawn.medium.node);
       return drawn;
     }
@@ -139,6 +139,11 @@ export class Flow {
     }
     drawn.node = h("div", { class: "gl-block" }, heading, text);
     return drawn;
+  }
+
+  /** What draws a medium; a subclass may draw something else on it. */
+  medium(tokens, width) {
+    return new Medium(this.scene, tokens, width);
   }
 
   /** Later frames of a video are drawn with the first. */

@@ -38,8 +38,9 @@ export class Store {
     const part = unpack(buffer);
     const { start, count } = part.meta;
     [this.texts.length, this.labels.length] = [start, start];
-    this.texts.push(...strings(part.text, part.text_ends));
-    this.labels.push(...strings(part.label, part.label_ends));
+    // concat, as a call takes no more than some 100,000 arguments
+    this.texts = this.texts.concat(strings(part.text, part.text_ends));
+    this.labels = this.labels.concat(strings(part.label, part.label_ends));
     this.readCodes(part, start);
     for (let at = 0; at < part.placed.length; at++) {
       const [box, time] = [part.box.subarray(4 * at, 4 * at + 4), part.time.subarray(2 * at, 2 * at + 2)];
