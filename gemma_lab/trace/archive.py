@@ -23,11 +23,11 @@ from ..errors import BadTrace, LabError
 from .strict_json import strict_json
 
 FORMAT = "gemma_lab trace"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 #: Every name a trace may hold beside its manifest.
 _MEMBER = re.compile(
-    r"arrays\.safetensors|tables/(tokens|generation|alternatives)\.parquet|images/[0-9]{1,4}\.png"
+    r"arrays\.safetensors|tables/(tokens|generation|alternatives|lens|lens_targets)\.parquet|images/[0-9]{1,4}\.png"
 )
 #: Bytes; a prompt of 262,144 tokens takes about one megabyte.
 MOST_MANIFEST = 64 << 20
@@ -219,10 +219,10 @@ class Archive:
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise self.bad(f"its {MANIFEST} is of something else")
         version = manifest.get("version")
-        if type(version) is not int or version != VERSION:
+        if type(version) is not int or not 1 <= version <= VERSION:
             newer = type(version) is int and version > VERSION
             raise self.bad(
-                f"it has version {str(version)[:20]} of the format and this gemma_lab reads {VERSION}",
+                f"it has version {str(version)[:20]} of the format and this gemma_lab reads 1 to {VERSION}",
                 hint="Update gemma_lab: pip install --upgrade gemma_lab." if newer else AGAIN,
             )
         return manifest

@@ -18,6 +18,8 @@ from ..models.media import picture
 from .archive import Archive, Writer, reading, writing
 from .arrays import MEMBER, Layout, read_routing, write_routing
 from .generation import Generation
+from .lens_tables import SCHEMAS as LENS_TABLES
+from .lens_tables import lens_entry, read_lens
 from .parquet import read_table, write_table
 from .tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
 from .tokens import TokenTable
@@ -109,14 +111,18 @@ def _read(archive: Archive) -> Trace:
         raise archive.bad("its manifest does not say how many tokens and pictures it has")
     if not isinstance(meta, dict) or not isinstance(timings, dict):
         raise archive.bad("its manifest has no meta or no timings")
-    routed, written = manifest.get("routing"), manifest.get("generation")
-    _expect(archive, routing=routed is not None, generation=written is not None, pictures=pictures)
+    routed, written, glass = (manifest.get(name) for name in ("routing", "generation", "lens"))
+    _expect(
+        archive, routing=routed is not None, generation=written is not None, lens=glass is not None,
+        pictures=pictures,
+    )  # fmt: skip
     tokens, routing, generation = _read_tokens(archive, count), None, None
     if routed is not None:
         routing = read_routing(archive, Layout.read(routed, tokens=count, archive=archive))
     if written is not None:
         generation = _read_generation(archive, written, tokens=tokens)
-    return Trace(tokens, routing, generation, meta, timings, _read_pictures(archive, pictures))
+    lens = None if glass is None else read_lens(archive, glass)
+    return Trace(tokens, routing, generation, meta, timings, _read_pictures(archive, pictures), lens=lens)
 
 
 def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
@@ -138,6 +144,7 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
         "tokens": len(trace),
         "routing": None if routing is None else Layout.of(routing).entry(),
         "generation": None if generation is None else _generation_entry(generation),
+        "lens": None if trace.lens is None else lens_entry(trace.lens),
         "images": len(pictures),
         "meta": trace.meta,
         "timings": trace.timings,
@@ -163,10 +170,11 @@ def _count(value: Any, most: int) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= most
 
 
-def _expect(archive: Archive, *, routing: bool, generation: bool, pictures: int) -> None:
+def _expect(archive: Archive, *, routing: bool, generation: bool, lens: bool, pictures: int) -> None:
     """Refuse a file that lacks a member, or has one that its manifest has no use for."""
     wanted = {"tables/tokens.parquet": True, MEMBER: routing}
     wanted |= dict.fromkeys(("tables/generation.parquet", "tables/alternatives.parquet"), generation)
+    wanted |= {f"tables/{name}.parquet": lens for name in LENS_TABLES}
     wanted |= {f"images/{number}.png": True for number in range(pictures)}
     for name in archive.manifest["members"]:
         if not wanted.get(name, False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from .dispatch import Precision, Routing
 from .editing import editing, in_force
 from .edits import Edit
 from .generation import Generation
+from .lens import LensProbe, lens_probe
 from .media import digests
 from .places import Videos
 from .recorder import Recorder
@@ -35,11 +36,12 @@ from .tokens import TokenTable
 from .trace import Trace
 
 if TYPE_CHECKING:
-    from .attention import AttentionProbe
-    from .looks import AttentionRequest
     from ..models.lab import Lab
     from ..models.prompt import Prompt
     from ..models.reply import Reply
+    from .attention import AttentionProbe
+    from .lensed import LensRequest
+    from .looks import AttentionRequest
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def trace(
     precision: Precision = "compact",
     edit: Edit | None = None,
     attention: bool | AttentionRequest = False,
+    lens: bool | Sequence[int] | LensRequest = False,
     progress: bool = False,
 ) -> Trace:
     """Run the model on a prompt and return what it did; see `Lab.trace`."""
@@ -91,7 +94,8 @@ def trace(
     )
     probe = RoutingProbe(precision=precision)
     looks = attention_probe(lab, request.prompt, attention, generate=request.generate, precision=precision)
-    recorder = Recorder(lab.model, [probe] if looks is None else [probe, looks])
+    glass = lens_probe(lab, request.prompt, lens, generate=request.generate)
+    recorder = Recorder(lab.model, [each for each in (probe, looks, glass) if each is not None])
     run = _Run(lab, request, recorder, started=time.perf_counter())
     lab.interrupted_trace = None
     with editing(lab, edit):
@@ -102,11 +106,11 @@ def trace(
                 run.read()
         except BaseException:
             if recorder.lengths:  # what whole pieces have read is kept, whatever ended it
-                lab.interrupted_trace = _trace(run, probe.result(), looks)
+                lab.interrupted_trace = _trace(run, probe.result(), looks, glass)
             raise
     if not recorder.lengths:
         raise LabError("The model was stopped before it had read the prompt.", hint="Trace again.")
-    return _trace(run, probe.result(), looks)
+    return _trace(run, probe.result(), looks, glass)
 
 
 @dataclass
@@ -174,7 +178,9 @@ class _Run:
         )  # fmt: skip
 
 
-def _trace(run: _Run, routing: Routing | None, looks: AttentionProbe | None) -> Trace:
+def _trace(
+    run: _Run, routing: Routing | None, looks: AttentionProbe | None, glass: LensProbe | None
+) -> Trace:
     """Return the trace of what a run read; of an interrupted one, as if the prompt had ended there."""
     lab, request, read = run.lab, run.request, run.recorder.lengths[0]
     prompt = up_to(request.prompt, read)
@@ -194,6 +200,7 @@ def _trace(run: _Run, routing: Routing | None, looks: AttentionProbe | None) -> 
         timings=run.timings,
         images=prompt.images,
         attention=None if looks is None else looks.result(),
+        lens=None if glass is None or not glass.reached else glass.result(),
     )
 
 

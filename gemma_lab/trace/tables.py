@@ -51,6 +51,8 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
         which the model did not read), id, log-probability and entropy in nats.
     ``alternatives``
         One row a candidate: position, rank (0: the likeliest), id, log-probability in nats.
+    ``lens``, ``lens_targets``
+        See `gemma_lab.trace.lens_tables.lens_tables`.
     """
     tables = stored_tables(trace)
     if trace.routing is not None:
@@ -64,6 +66,10 @@ def stored_tables(trace: Trace) -> dict[str, pa.Table]:
     """Return the tables of `arrow_tables` but ``routing``, which a trace file holds as arrays."""
     number = pa.array(np.arange(len(trace.tokens), dtype=np.int32))
     tables = {"tokens": trace.tokens.to_arrow().add_column(0, "token", number).cast(TOKENS)}
+    if trace.lens is not None:
+        from .lens_tables import lens_tables
+
+        tables |= lens_tables(trace.lens)
     generation = trace.generation
     if generation is None:
         return tables

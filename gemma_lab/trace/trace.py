@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .dispatch import Routing
     from .generation import Generation
+    from .lensed import Lens
+    from .looks import Attention
     from .tokens import TokenTable
 
 
@@ -43,6 +45,10 @@ class Trace:
         Seconds; they take no part in `equal`.
     images
         The pictures of the prompt, in their order. Saved only when asked for.
+    attention
+        Where every head looked; None if it was not asked for.
+    lens
+        What each layer would say at chosen tokens; None if it was not asked for.
     """
 
     tokens: TokenTable
@@ -51,6 +57,8 @@ class Trace:
     meta: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
+    attention: Attention | None = None
+    lens: Lens | None = None
 
     def __post_init__(self) -> None:
         if self.routing is not None and len(self.routing) != len(self.tokens):
@@ -59,6 +67,16 @@ class Trace:
                 hint="Trace again, or open another file.",
             )
 
+        if self.attention is not None and len(self.attention) != len(self.tokens):
+            raise BadTrace(
+                f"The attention covers {len(self.attention):,} tokens, the token table {len(self.tokens):,}.",
+                hint="Trace again, or open another file.",
+            )
+        if self.lens is not None and len(self.lens) and self.lens.positions[-1] >= len(self.tokens):
+            raise BadTrace(
+                f"The lens looks at token {self.lens.positions[-1]:,} of {len(self.tokens):,}.",
+                hint="Trace again, or open another file.",
+            )
         if self.generation is not None:
             rows = self.tokens.ids[self.tokens.generated]
             if not np.array_equal(rows, self.generation.ids[: len(rows)]):
@@ -72,7 +90,7 @@ class Trace:
         return len(self.tokens)
 
     def equal(self, other: Trace) -> bool:
-        """Return whether two traces say the same: tokens, routing, generation and meta.
+        """Return whether two traces say the same: tokens, routing, attention, lens, generation and meta.
 
         Timings take no part. Pictures do by their hashes, which are in ``meta``: a file may lack the pixels.
         """
@@ -81,6 +99,8 @@ class Trace:
             and self.generation == other.generation
             and _plain(self.meta) == _plain(other.meta)
             and self.tokens.equal(other.tokens)
+            and _same(self.attention, other.attention)
+            and self.lens == other.lens
         )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:
@@ -123,6 +143,10 @@ class Trace:
         from ..view.trace import trace_html
 
         return trace_html(self)
+
+
+def _same(mine: Attention | None, other: Attention | None) -> bool:
+    return mine is other if mine is None or other is None else mine.equal(other)
 
 
 def _plain(meta: dict[str, Any]) -> Any:
