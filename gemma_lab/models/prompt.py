@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .media import Sound, Video
     from .messages import Message
+    from .tools import Tool
 
 _PLACEHOLDERS = ("<|image|>", "<|video|>", "<|audio|>")
 
@@ -40,6 +41,8 @@ class Prompt:
         The media, in the order of their placeholders.
     budget
         Soft tokens a picture and a frame may cost; None for the processor's own.
+    tools
+        The functions that are declared in it.
     """
 
     messages: list[Message]
@@ -51,17 +54,19 @@ class Prompt:
     videos: tuple[Video, ...] = ()
     sounds: tuple[Sound, ...] = ()
     budget: int | None = None
+    tools: tuple[Tool, ...] = ()
 
 
 def frame_limit(lab: Lab) -> int | None:
     """Return how many frames of a video the model's processor looks at; None if it does not say."""
-    number = getattr(getattr(lab.processor, "video_processor", None), "num_frames", None)
+    number = getattr(getattr(getattr(lab, "processor", None), "video_processor", None), "num_frames", None)
     return int(number) if number else None
 
 
 def prepare(
-    lab: Lab, messages: list[Message], *, thinking: bool = False, budget: int | None = None
-) -> Prompt:
+    lab: Lab, messages: list[Message], *, thinking: bool = False, budget: int | None = None,
+    tools: tuple[Tool, ...] = (),
+) -> Prompt:  # fmt: skip
     """Return a conversation as the model reads it.
 
     Control tokens in the text, such as ``<turn|>``, are read as control tokens; placeholders of media are
@@ -82,7 +87,7 @@ def prepare(
     budget = checked_budget(budget)
     media = check_media(lab, messages)
     refuse_placeholders(messages)
-    text = rendered(lab, messages, thinking)
+    text = rendered(lab, messages, thinking, tools)
     encoded = _encoded(lab, text, *media, budget)
     inputs = {
         name: value.to(lab.device, lab.dtype) if torch.is_floating_point(value) else value.to(lab.device)
@@ -92,7 +97,7 @@ def prepare(
     ids = encoded["input_ids"][0].tolist()
     marks = [getattr(lab.processor, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
     soft = sum(ids.count(mark) for mark, given in zip(marks, media, strict=True) if given)
-    prompt = Prompt(messages, text, inputs, ids, soft, *media, budget)
+    prompt = Prompt(messages, text, inputs, ids, soft, *media, budget, tools)
     room(lab, prompt)
     return prompt
 
@@ -142,7 +147,7 @@ def _listed(prompt: Prompt) -> str:
     return " and ".join(parts)
 
 
-def rendered(lab: Lab, messages: list[Message], thinking: bool) -> str:
+def rendered(lab: Lab, messages: list[Message], thinking: bool, tools: tuple[Tool, ...] = ()) -> str:
     """Return what the chat template makes of a conversation, with one placeholder a medium.
 
     Raises
@@ -160,8 +165,9 @@ def rendered(lab: Lab, messages: list[Message], thinking: bool) -> str:
         )
     try:
         text: str = holder.apply_chat_template(
-            for_template(messages), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-        )
+            for_template(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True,
+            enable_thinking=thinking,
+        )  # fmt: skip
     except TemplateError as error:
         raise BadPrompt(
             f"The chat template of {lab.name} refuses the messages: {error}",

@@ -50,8 +50,7 @@ def chat_text(turns: Sequence[Turn]) -> str:
 
 def _line(turn: Turn) -> str:
     if turn["role"] == "user":
-        pictures = "".join(f"[{p['name']}, {p['width']} × {p['height']}] " for p in turn["pictures"])
-        return visible(f"You: {pictures}{turn['text']}")
+        return visible(f"You: {''.join(f'[{_told(medium)}] ' for medium in turn['media'])}{turn['text']}")
     if turn["state"] == "live":
         return "Model: (still writing)"
     if turn["state"] == "failed":
@@ -72,13 +71,32 @@ def _paragraph(content: str) -> str:
     return f'<div dir="auto" style="{_TEXT}">{content}</div>'
 
 
-def _question(turn: Turn) -> str:
-    pictures = "".join(
-        f'<img src="{escape(p["src"])}" alt="{_shown(p["name"])}, {p["width"]} × {p["height"]} pixels" '
+def _told(medium: Mapping[str, Any]) -> str:
+    """Return what there is to say of a medium in words."""
+    if medium["kind"] == "audio":
+        return f"{medium['name']}, {medium['seconds']:.2f} s"
+    size = f"{medium['width']} × {medium['height']}"
+    if medium["kind"] == "video":
+        return f"{medium['name']}, {medium['seen']} of {medium['total']} frames, {size}"
+    return f"{medium['name']}, {size}"
+
+
+def _medium(medium: Mapping[str, Any]) -> str:
+    from .media import frame_strip, waveform  # which takes `visible` from here
+
+    if medium["kind"] == "video":
+        return frame_strip(medium["frames"], name=medium["name"])
+    if medium["kind"] == "audio":
+        return waveform(medium["peaks"], label=_told(medium))
+    return (
+        f'<img src="{escape(medium["src"])}" alt="{_shown(_told(medium))} pixels" '
         'style="max-width:120px;max-height:120px;margin:.25em .5em .25em 0;vertical-align:top">'
-        for p in turn["pictures"]
     )
-    return _block("You", f"<div>{pictures}</div>" if pictures else "", _paragraph(_shown(turn["text"])))
+
+
+def _question(turn: Turn) -> str:
+    media = "".join(map(_medium, turn["media"]))
+    return _block("You", f"<div>{media}</div>" if media else "", _paragraph(_shown(turn["text"])))
 
 
 def _answer(turn: Turn, name: str) -> str:

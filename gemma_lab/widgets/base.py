@@ -111,9 +111,9 @@ class LabWidget(anywidget.AnyWidget):
         data, metadata = bundle  # the metadata tells Colab where its widget manager is
         return {**twin, _VIEW_MIME: data[_VIEW_MIME]}, metadata
 
-    def _post(self, content: dict[str, Any]) -> None:
-        """Send one message to every view of this widget; safe from any thread."""
-        super().send(content)
+    def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        """Send one message, with bytes beside it, to every view of this widget; safe from any thread."""
+        super().send(content, buffers)
 
     def _notify(self, error: LabError) -> None:
         """Show `error` in every view as a calm message."""

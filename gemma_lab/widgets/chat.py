@@ -19,11 +19,10 @@ from .turns import done_turn, failed_turn, live_turn, packed, user_turn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL.Image import Image
-
     from ..models.lab import Lab
     from ..models.reply import Reply
     from ..models.sampling import Sampling
+    from .tray import Given
 
 
 @dataclass
@@ -32,10 +31,13 @@ class _Exchange:
 
     key: int
     text: str
-    images: list[Image]
-    entries: list[dict[str, Any]]
+    given: list[Given]
     reply: Reply | None = None
     shown: list[dict[str, Any]] = field(default_factory=list)
+
+    def media(self, kind: str) -> list[Any]:
+        """Return its media of one kind, in their order."""
+        return [given.medium for given in self.given if given.kind == kind]
 
 
 class Chat(LabWidget):
@@ -69,11 +71,11 @@ class Chat(LabWidget):
 
     _esm = module("chat.js")
     _css = stylesheet("base.css", "tokens.css", "chat.css")
-    _intents = ("ask", "stop", "clear", "again", "set", "picture", "discard", "resume")
+    _intents = ("ask", "stop", "clear", "again", "set", "file", "listen", "discard", "resume")
 
     #: The conversation as plain values, see `gemma_lab.widgets.turns`.
     turns = traitlets.List(traitlets.Dict()).tag(sync=True)
-    #: Pictures waiting for the next question.
+    #: Media waiting for the next question.
     tray = traitlets.List(traitlets.Dict()).tag(sync=True)
     #: A question that failed, given back to the composer: text and count.
     unsent = traitlets.Dict().tag(sync=True)
@@ -134,7 +136,7 @@ class Chat(LabWidget):
 
     # ── what Python and the browser can do ─────────────────────────────────────────────────────────────
 
-    def send(self, text: str, *, images: Sequence[Any] = ()) -> Reply:
+    def send(self, text: str, *, images: Sequence[Any] = (), video: Any = None, audio: Any = None) -> Reply:
         """Ask, wait for the answer, and return it; the views show it as it is written.
 
         Parameters
@@ -143,14 +145,20 @@ class Chat(LabWidget):
             The question.
         images
             Pictures that go before it: paths, bytes, PIL images or arrays.
+        video, audio
+            A video and a sound that go before it, or a list of them, as for `Lab.chat`.
 
         Raises
         ------
         LabError
             Whatever `Lab.stream` raises, or if an answer is still being written.
         """
-        pictures = checked(images)
-        return self._answer(self._begin(text, [p for p, _ in pictures], [e for _, e in pictures]))
+        prefix = f"sent{self._next_key}-"
+        frames = self._frames()
+        given = checked("image", images, prefix=prefix)
+        given += checked("video", _several(video), prefix=prefix, frames=frames)
+        given += checked("audio", _several(audio), prefix=prefix)
+        return self._answer(self._begin(text, given))
 
     def stop(self) -> None:
         """Stop the answer that is being written; what is there stays in the conversation."""
@@ -192,12 +200,18 @@ class Chat(LabWidget):
                 "An answer is still being written.", hint="Wait for it, or stop it: Esc, chat.stop()."
             )
 
-    def _begin(self, text: str, images: list[Image], entries: list[dict[str, Any]]) -> _Exchange:
-        if not text.strip() and not images:
+    def _frames(self) -> int | None:
+        """Return how many frames of a video the model looks at; None if it does not say."""
+        from ..models.prompt import frame_limit
+
+        return frame_limit(self._lab)
+
+    def _begin(self, text: str, given: list[Given]) -> _Exchange:
+        if not text.strip() and not given:
             raise BadPrompt("There is nothing to send.", hint="Write a question, or add a picture.")
         with self._gate:
             self._refuse_while_busy()
-            exchange = _Exchange(self._key(), text, images, entries)
+            exchange = _Exchange(self._key(), text, given)
             self._exchanges.append(exchange)
             self._open_turn(exchange)
         return exchange
@@ -221,7 +235,7 @@ class Chat(LabWidget):
         self._halt.clear()
         self.error = None
         self.busy = True
-        question = user_turn(exchange.key, exchange.text, exchange.entries)
+        question = user_turn(exchange.key, exchange.text, [given.entry for given in exchange.given])
         self._show(exchange, [question, live_turn(self._key())])
 
     def _show(self, exchange: _Exchange, turns: list[dict[str, Any]]) -> None:
@@ -279,7 +293,9 @@ class Chat(LabWidget):
             seed = random.getrandbits(31)  # drawn here, so that the answer says how to get it again
         with self._lab.stream(
             exchange.text,
-            images=exchange.images,
+            images=exchange.media("image"),
+            video=exchange.media("video"),
+            audio=exchange.media("audio"),
             system=(chosen["system"] or None) if not before else None,
             after=before[-1] if before else None,
             thinking=chosen["thinking"],
@@ -297,8 +313,8 @@ class Chat(LabWidget):
     # ── intents of the front end ───────────────────────────────────────────────────────────────────────
 
     def _on_ask(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        exchange = self._begin(str(content.get("text", "")), self._tray.images(), self._tray.entries())
-        self._tray.empty()
+        exchange = self._begin(str(content.get("text", "")), self._tray.given())
+        self._tray.take()
         self._sync_tray()
         self._in_background(exchange, give_back=True)
 
@@ -318,9 +334,9 @@ class Chat(LabWidget):
         threading.Thread(target=work, name="gemma_lab-chat", daemon=True).start()
 
     def _give_back(self, exchange: _Exchange) -> None:
-        """Return a failed question to the composer, pictures and all."""
-        for entry, image in zip(exchange.entries, exchange.images, strict=True):
-            self._tray.add(entry["id"], image, entry["name"])
+        """Return a failed question to the composer, media and all."""
+        for given in exchange.given:
+            self._tray.put(given)
         self._sync_tray()
         self.unsent = {"text": sendable(exchange.text), "count": self.unsent.get("count", 0) + 1}
 
@@ -330,9 +346,17 @@ class Chat(LabWidget):
     def _on_clear(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.clear()
 
-    def _on_picture(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+    def _on_listen(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        """Send the sound that a view wants to play: what the model hears."""
+        everything = [*self._tray.given(), *(given for each in self._exchanges for given in each.given)]
+        for given in everything:
+            if given.kind == "audio" and given.entry["id"] == content.get("id"):
+                self._post({"type": "sound", "id": given.entry["id"]}, [given.medium.wav()])
+                return
+
+    def _on_file(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         try:
-            self._tray.receive(content, buffers)
+            self._tray.receive(content, buffers, frames=self._frames())
         finally:
             self._sync_tray()  # also when it was refused: the views drop their "reading" mark
 
@@ -356,3 +380,8 @@ class Chat(LabWidget):
         live = self.turns[-1] if self.turns else {}
         if live.get("state") == "live" and self._pump is not None:
             self._post({"type": "tokens", "key": live["key"], "at": 0, "tokens": self._pump.items()})
+
+
+def _several(sources: Any) -> list[Any]:
+    """Return a list of media: only a list is several, a tuple is one medium with its rate."""
+    return sources if isinstance(sources, list) else [] if sources is None else [sources]

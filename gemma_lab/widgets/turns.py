@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,34 +10,8 @@ from .base import sendable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from PIL.Image import Image
-
     from ..errors import LabError
     from ..models.reply import Reply, Token
-
-#: Longest side of the thumbnail that stands for a picture in the transcript, in pixels.
-THUMBNAIL = 240
-
-
-def thumbnail(image: Image) -> str:
-    """Return a small copy of `image` as a PNG data URL; tiny pictures are enlarged without smoothing."""
-    from PIL.Image import Resampling
-
-    small = image.copy()
-    longest = max(small.size)
-    if longest > THUMBNAIL:
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-    elif longest <= THUMBNAIL // 2:
-        factor = THUMBNAIL // longest
-        small = small.resize((small.width * factor, small.height * factor), Resampling.NEAREST)
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def picture_entry(image: Image, name: str) -> dict[str, Any]:
-    """Return what a view needs to show one picture: name, size in pixels, thumbnail."""
-    return {"name": sendable(name), "width": image.width, "height": image.height, "src": thumbnail(image)}
 
 
 def packed(tokens: Iterable[Token]) -> list[list[Any]]:
@@ -65,9 +37,9 @@ def _short(value: float) -> float | None:
     return round(float(value), 5) if math.isfinite(value) else None
 
 
-def user_turn(key: int, text: str, pictures: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the turn that asks."""
-    return {"key": key, "role": "user", "text": sendable(text), "pictures": pictures}
+def user_turn(key: int, text: str, media: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the turn that asks; its media are entries of `gemma_lab.widgets.previews`."""
+    return {"key": key, "role": "user", "text": sendable(text), "media": media}
 
 
 def live_turn(key: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 
 from gemma_lab.view.chat import chat_html, chat_text, percent, visible
 
-QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "pictures": []}
-PICTURE = {"name": '"><script>x</script>.png', "width": 3, "height": 4, "src": "data:image/png;base64,AA"}
+QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "media": []}
+PICTURE = {"kind": "image", "name": '"><script>x</script>.png', "width": 3, "height": 4, "src": "data:image/png;base64,AA"}
 TOKENS = [
     ["Hm", -0.1, "thought", 0.1, [], -1],
     ["سبعة", -0.693147, "text", 0.2, [["سبعة", -0.693147], ["'\"<", -3.0]], 0],
@@ -52,7 +52,7 @@ class Tags(HTMLParser):
 
 
 def test_a_conversation_is_script_free_and_isolates_direction() -> None:
-    page = Tags(chat_html([{**QUESTION, "pictures": [PICTURE]}, ANSWER, QUESTION, FAILED], name="m<i>"))
+    page = Tags(chat_html([{**QUESTION, "media": [PICTURE]}, ANSWER, QUESTION, FAILED], name="m<i>"))
     assert set(page.tags) <= {"div", "bdi", "img", "details", "summary", "span", "b"}
     assert all(not name.startswith("on") for name, _ in page.attributes)
     assert page.tags.count("img") == 1
@@ -72,7 +72,7 @@ def test_an_empty_conversation_says_how_to_begin() -> None:
 
 def test_text_says_who_what_and_how_it_ended() -> None:
     live = {"key": 4, "role": "model", "state": "live", "tokens": []}
-    turns = [{**QUESTION, "pictures": [PICTURE]}, {**ANSWER, "finish": "stopped"}, FAILED, live]
+    turns = [{**QUESTION, "media": [PICTURE]}, {**ANSWER, "finish": "stopped"}, FAILED, live]
     assert chat_text(turns).splitlines() == [
         'You: ["><script>x</script>.png, 3 × 4] Hi[U+202E]',
         "Model: سبعة (stopped by hand)",

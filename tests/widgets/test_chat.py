@@ -28,7 +28,7 @@ def upload(chat: Chat, data: bytes, *, key: str = "p1", name: str = "dot.png", p
     size = -(-len(data) // parts)
     for part in range(parts):
         post(
-            chat, "picture", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts
+            chat, "file", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts
         )
 
 
@@ -186,7 +186,7 @@ def test_pictures_arrive_in_parts_are_checked_and_go_along(messages) -> None:
     post(chat, "ask", text="Colour?")
     wait(chat)
     assert [image.size for image in lab.calls[0]["images"]] == [(300, 200)]
-    assert chat.turns[0]["pictures"][0]["width"] == 300
+    assert chat.turns[0]["media"][0]["width"] == 300
 
 
 def test_a_file_that_is_too_long_is_refused(messages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_send_takes_arrays_and_refuses_what_is_no_picture(messages, tmp_path) ->
     path = tmp_path / "named.png"
     path.write_bytes(png())
     chat.send("Two", images=[np.zeros((4, 6), np.uint8), path])
-    assert [p["name"] for p in chat.turns[0]["pictures"]] == ["picture 1", "named.png"]
+    assert [p["name"] for p in chat.turns[0]["media"]] == ["picture 1", "named.png"]
     with pytest.raises(BadMedia):
         chat.send("?", images=[b"junk"])
     assert len(chat.turns) == 2

@@ -18,6 +18,7 @@ export function h(tag, props = {}, ...children) {
 const ICONS = {
   send: "M12 19V5M5.5 11.5 12 5l6.5 6.5",
   stop: "M7.5 7.5h9v9h-9z",
+  play: "M8 5.5v13l11-6.5z",
   picture: "M4 5.5h16v13H4zM4 16l4.8-4.8 4 4 2.6-2.6L20 17M15.6 9.2h.01",
   settings: "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.8v4.4M9 14.8v4.4",
   fresh: "M12 5v14M5 12h14",

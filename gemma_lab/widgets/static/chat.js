@@ -2,19 +2,18 @@
 import { appendText, button, everyFrame, followTheme, h, icon, listen } from "./base.js";
 import { Readout, TokenText, legend } from "./tokens.js";
 import { Composer } from "./composer.js";
+import { Player, preview } from "./previews.js";
 import { Settings } from "./settings.js";
 
 const FINISH = { length: "cut off at the longest answer allowed", stopped: "stopped" };
 
-/** A question: its pictures, then its words. */
-function question(turn) {
-  const pictures = turn.pictures.map(({ name, width, height, src }) =>
-    h("img", { src, alt: `${name}, ${width} × ${height} pixels`, title: `${name} · ${width} × ${height}` }),
-  );
+/** A question: its media, then its words. */
+function question(turn, player) {
+  const media = turn.media.map((entry) => preview(entry, player));
   return h(
     "article",
     { class: "gl-turn gl-user", "aria-label": "You" },
-    pictures.length ? h("div", { class: "gl-pictures" }, ...pictures) : null,
+    media.length ? h("div", { class: "gl-pictures" }, ...media) : null,
     turn.text.trim() ? appendText(h("div", { class: "gl-text gl-bubble", dir: "auto" }), turn.text) : null,
   );
 }
@@ -87,7 +86,8 @@ class Conversation {
     this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
     this.log = h("div", { class: "gl-log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: 0 });
     this.settings = new Settings(model);
-    this.composer = new Composer(model, this.root, (what) => this.note({ what }));
+    this.player = new Player(model, (what) => this.note({ what }));
+    this.composer = new Composer(model, this.root, (what) => this.note({ what }), this.player);
     this.again = button({ name: "Answer again", "data-testid": "again", onclick: () => model.send({ type: "again" }) }, "again", "Again");
     this.fresh = button({ name: "New conversation", "data-testid": "clear", onclick: () => model.send({ type: "clear" }) }, "fresh", "New");
     this.tint = button({ name: "Colour tokens by probability", "data-testid": "tint", "aria-pressed": "false", onclick: () => this.toggleTint() }, "tint", "Probability");
@@ -132,8 +132,9 @@ class Conversation {
     this.composer.refused();
   }
 
-  onMessage(message) {
+  onMessage(message, buffers) {
     if (message.type === "settings") this.settings.show();
+    if (message.type === "sound") this.player.receive(message, buffers);
     if (message.type !== "tokens") return;
     this.inbox.push(message);
     this.drain();
@@ -175,7 +176,7 @@ class Conversation {
 
   addTurn(turn) {
     const answer = turn.role === "model" ? new Answer(turn, this.model, this.readout) : null;
-    const node = answer ? answer.node : question(turn);
+    const node = answer ? answer.node : question(turn, this.player);
     this.turns.set(turn.key, { node, answer });
     this.log.append(node);
   }
@@ -191,12 +192,12 @@ class Conversation {
     this.empty?.remove();
     this.fresh.disabled = empty || this.model.get("busy");
     if (!empty) return;
-    const sees = this.model.get("facts").modalities.includes("image");
+    const takes = this.composer.nouns();
     const keys = [["Enter", "send"], ["Shift Enter", "new line"], ["Esc", "stop"]];
     this.empty = h(
       "div",
       { class: "gl-empty" },
-      h("p", {}, sees ? "Ask a question, or drop a picture here." : "Ask a question."),
+      h("p", {}, takes ? `Ask a question, or drop ${takes} here.` : "Ask a question."),
       h("div", { class: "gl-keys" }, ...keys.map(([key, does]) => h("span", {}, h("kbd", {}, key), ` ${does}`))),
     );
     this.log.append(this.empty);
@@ -244,14 +245,14 @@ class Conversation {
       "change:tray": () => this.composer.showTray(),
       "change:unsent": () => this.composer.restore(),
       "change:shown_notice": () => this.onNotice(),
-      "msg:custom": (message) => this.onMessage(message),
+      "msg:custom": (message, buffers) => this.onMessage(message, buffers),
     });
   }
 }
 
 function render({ model, el }) {
   const conversation = new Conversation(model, el);
-  const endings = [followTheme(conversation.root), conversation.listen(), () => conversation.drain.cancel()];
+  const endings = [followTheme(conversation.root), conversation.listen(), () => conversation.drain.cancel(), () => conversation.player.end()];
   return () => endings.forEach((end) => end());
 }
 

@@ -1,15 +1,28 @@
 // Where a question is written: text, pictures, send and stop.
 import { button, h, textField } from "./base.js";
+import { told, waveform } from "./previews.js";
 
 const PART = 2_000_000; // bytes a message; the server closes a connection whose message is longer than 10 MB
-const TYPES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff";
+const TYPES = {
+  image: "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff",
+  video: "video/*,.mp4,.m4v,.mov,.webm,.mkv,.avi,.mpg,.mpeg,.ogv",
+  audio: "audio/*,.wav,.mp3,.m4a,.aac,.ogg,.oga,.opus,.flac,.weba",
+};
+const NOUNS = { image: "a picture", video: "a video", audio: "a sound" };
+
+/** What a file is, by its type or its name: as widgets/tray.py decides. */
+function kindOf({ name, type }) {
+  const major = type.split("/")[0];
+  if (NOUNS[major]) return major;
+  const ending = `.${name.split(".").pop().toLowerCase()}`;
+  return ["video", "audio"].find((kind) => TYPES[kind].split(",").includes(ending)) ?? "image";
+}
 
 export class Composer {
-  constructor(model, root, say) {
-    this.model = model;
-    this.say = say;
-    this.reading = new Set(); // pictures sent to Python that have not come back yet
-    this.sees = model.get("facts").modalities.includes("image");
+  constructor(model, root, say, player) {
+    Object.assign(this, { model, say, player });
+    this.reading = new Set(); // files sent to Python that have not come back yet
+    this.kinds = Object.keys(NOUNS).filter((kind) => model.get("facts").modalities.includes(kind));
     this.field = textField({
       rows: 1,
       placeholder: `Ask ${model.get("facts").name}`,
@@ -18,10 +31,10 @@ export class Composer {
       onkeydown: (event) => this.key(event),
       onpaste: (event) => this.take(event, event.clipboardData),
     });
-    this.tray = h("div", { class: "gl-tray", role: "list", "aria-label": "Pictures to send", hidden: true });
-    this.chooser = h("input", { type: "file", accept: TYPES, multiple: true, hidden: true, "data-testid": "file", onchange: () => this.chosen() });
-    this.attach = button({ name: "Add a picture", class: "gl-attach", onclick: () => this.chooser.click() }, "picture");
-    this.attach.hidden = !this.sees;
+    this.tray = h("div", { class: "gl-tray", role: "list", "aria-label": "Media to send", hidden: true });
+    this.chooser = h("input", { type: "file", accept: this.kinds.map((kind) => TYPES[kind]).join(","), multiple: true, hidden: true, "data-testid": "file", onchange: () => this.chosen() });
+    this.attach = button({ name: `Add ${this.nouns()}`, class: "gl-attach", onclick: () => this.chooser.click() }, "picture");
+    this.attach.hidden = !this.kinds.length;
     this.submit = button({ name: "Send", class: "gl-go", "data-testid": "send", onclick: () => this.send() }, "send");
     this.halt = button({ name: "Stop", class: "gl-go gl-halt", "data-testid": "stop", onclick: () => this.stop() }, "stop");
     this.box = h("div", { class: "gl-box" }, this.tray, h("div", { class: "gl-line" }, this.attach, this.chooser, this.field, this.submit, this.halt));
@@ -29,6 +42,12 @@ export class Composer {
     this.acceptDrops(root);
     this.showTray();
     this.showBusy();
+  }
+
+  /** What the model takes beside text: "a picture, a video or a sound". */
+  nouns() {
+    const named = this.kinds.map((kind) => NOUNS[kind]);
+    return named.length > 1 ? `${named.slice(0, -1).join(", ")} or ${named.at(-1)}` : named.join("");
   }
 
   grow() {
@@ -79,19 +98,21 @@ export class Composer {
     const entries = this.model.get("tray");
     for (const { id } of entries) this.reading.delete(id);
     const pictures = entries.map((entry) => this.thumbnail(entry));
-    const waiting = [...this.reading].map(() => h("div", { class: "gl-thumb gl-reading", role: "listitem", "aria-label": "Reading the picture" }));
+    const waiting = [...this.reading].map(() => h("div", { class: "gl-thumb gl-reading", role: "listitem", "aria-label": "Reading the file" }));
     this.tray.replaceChildren(...pictures, ...waiting);
     this.tray.hidden = !this.tray.childElementCount;
     this.grow();
   }
 
-  thumbnail({ id, name, width, height, src }) {
+  thumbnail(entry) {
+    const { id, kind, name } = entry;
     const drop = button({ name: `Remove ${name}`, class: "gl-drop", onclick: () => this.model.send({ type: "discard", id }) }, "remove");
-    const size = h("span", { class: "gl-size" }, `${width} × ${height}`);
-    return h("div", { class: "gl-thumb", role: "listitem", title: name }, h("img", { src, alt: name }), drop, size);
+    const shown = kind === "audio" ? [waveform(entry, 60), this.player.button(entry)] : [h("img", { src: kind === "video" ? entry.frames[0][0] : entry.src, alt: name })];
+    const words = { audio: () => `${entry.seconds.toFixed(1)} s`, video: () => `${entry.seen} frames`, image: () => `${entry.width} × ${entry.height}` };
+    return h("div", { class: `gl-thumb gl-${kind}`, role: "listitem", title: told(entry) }, ...shown, drop, h("span", { class: "gl-size" }, words[kind]()));
   }
 
-  /** Python answered about every picture it was sent: what is not on the tray now was refused. */
+  /** Python answered about every file it was sent: what is not on the tray now was refused. */
   refused() {
     this.reading.clear();
     this.showTray();
@@ -131,8 +152,12 @@ export class Composer {
   }
 
   async upload(files) {
-    if (!this.sees) return this.say(`${this.model.get("facts").name} has no vision tower: it cannot take pictures.`);
     for (const file of files) {
+      const kind = kindOf(file);
+      if (!this.kinds.includes(kind)) {
+        this.say(`${this.model.get("facts").name} cannot take ${NOUNS[kind]}${this.kinds.length ? `: it takes ${this.nouns()}` : ", only text"}.`);
+        continue;
+      }
       if (file.size > 50_000_000) {
         this.say(`${file.name} is larger than 50 MB. Choose a smaller copy.`);
         continue;
@@ -144,9 +169,8 @@ export class Composer {
       const parts = Math.max(1, Math.ceil(bytes.byteLength / PART));
       for (let part = 0; part < parts; part += 1) {
         const slice = bytes.slice(part * PART, (part + 1) * PART);
-        this.model.send({ type: "picture", id, name: file.name, part, parts }, undefined, [slice]);
+        this.model.send({ type: "file", id, name: file.name, mime: file.type, part, parts }, undefined, [slice]);
       }
     }
-    return undefined;
   }
 }
