@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
@@ -16,16 +16,18 @@ from .messages import conversation
 from .prompt import frame_limit, prepare
 from .sampling import Sampling
 from .stream import Stream
+from .tools import declared_for
 
 if TYPE_CHECKING:
     from .generation import Heard
     from .lab import Lab
     from .reply import Reply
+    from .tools import Tool
 
 
 def chat(
     lab: Lab,
-    prompt: str | list[dict[str, Any]],
+    prompt: str | list[dict[str, Any]] | None = None,
     *,
     images: Iterable[Any] = (),
     video: Any = None,
@@ -33,6 +35,8 @@ def chat(
     budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
+    tools: Iterable[Tool | Callable[..., Any]] | None = None,
+    tool_results: Sequence[Any] | None = None,
     thinking: bool = False,
     sampling: Sampling | None = None,
     temperature: float | None = None,
@@ -48,12 +52,13 @@ def chat(
     An interrupt of the cell goes through; what there was of the answer is in ``lab.last_reply``.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
-    )
+        prompt, images=images, video=video, audio=audio, system=system, after=after, results=tool_results,
+        frames=frame_limit(lab),
+    )  # fmt: skip
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     generation = Generation(
         lab,
-        prepare(lab, messages, thinking=thinking, budget=budget),
+        prepare(lab, messages, thinking=thinking, budget=budget, tools=declared_for(after, tools)),
         sampling=drawn,
         seed=chosen_seed(seed, drawn),
         max_new_tokens=whole_number("max_new_tokens", max_new_tokens, least=1),
@@ -66,7 +71,7 @@ def chat(
 
 def stream(
     lab: Lab,
-    prompt: str | list[dict[str, Any]],
+    prompt: str | list[dict[str, Any]] | None = None,
     *,
     images: Iterable[Any] = (),
     video: Any = None,
@@ -74,6 +79,8 @@ def stream(
     budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
+    tools: Iterable[Tool | Callable[..., Any]] | None = None,
+    tool_results: Sequence[Any] | None = None,
     thinking: bool = False,
     sampling: Sampling | None = None,
     temperature: float | None = None,
@@ -89,10 +96,11 @@ def stream(
     Errors of the prompt are raised here, those of the model where the stream is read.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
-    )
+        prompt, images=images, video=video, audio=audio, system=system, after=after, results=tool_results,
+        frames=frame_limit(lab),
+    )  # fmt: skip
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
-    ready = prepare(lab, messages, thinking=thinking, budget=budget)
+    ready = prepare(lab, messages, thinking=thinking, budget=budget, tools=declared_for(after, tools))
     most = whole_number("max_new_tokens", max_new_tokens, least=1)
     kept = whole_number("alternatives", alternatives, least=0)
     chosen = chosen_seed(seed, drawn)

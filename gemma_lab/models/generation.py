@@ -20,6 +20,7 @@ from .reading import read
 from .recorder import Draw, Halt, Halted, Listener, Recorder, leaving_early
 from .reply import Reply, Timings, Token
 from .shortage import enough_memory
+from .tools import calls
 from .transcript import Transcript
 
 if TYPE_CHECKING:
@@ -113,11 +114,12 @@ class Generation:
         """Return the answer as far as it is written."""
         text = "".join(token.text for token in self._tokens if token.kind == "text")
         thinking = "".join(token.text for token in self._tokens if token.kind == "thought")
+        asked = calls("".join(token.text for token in self._tokens if token.kind == "tool"))
         return Reply(
             text=text,
             thinking=thinking,
             tokens=tuple(self._tokens),
-            messages=answered(self._prompt.messages, text, thinking),
+            messages=answered(self._prompt.messages, text, thinking, asked),
             prompt_tokens=len(self._prompt.ids),
             finish=self._finish(),
             sampling=self._sampling,
@@ -129,6 +131,7 @@ class Generation:
                 prompt_tokens=len(self._prompt.ids),
                 new_tokens=len(self._tokens),
             ),
+            tools=self._prompt.tools,
         )
 
     def _generate(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
@@ -105,7 +105,7 @@ class Lab:
 
     def chat(
         self,
-        prompt: str | list[dict[str, Any]],
+        prompt: str | list[dict[str, Any]] | None = None,
         *,
         images: Iterable[Any] = (),
         video: Any = None,
@@ -113,6 +113,8 @@ class Lab:
         budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
+        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
+        tool_results: Sequence[Any] | None = None,
         thinking: bool = False,
         sampling: Sampling | None = None,
         temperature: float | None = None,
@@ -128,7 +130,8 @@ class Lab:
         Parameters
         ----------
         prompt
-            What the user says, or a whole conversation in the messages format of transformers.
+            What the user says, or a whole conversation in the messages format of transformers. None only with
+            `tool_results`.
         images
             Pictures for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or
             open files. They go before the text, as the model card recommends.
@@ -145,6 +148,12 @@ class Lab:
             The system prompt; only for the first turn.
         after
             Continue the conversation of this reply. Replies do not change, so one can be continued twice.
+        tools
+            Functions that the model may call: Python functions with type hints, or declarations as OpenAI's.
+            They are declared, never called: ``reply.calls`` says what the model asks for. Left out, those of
+            `after` stay declared.
+        tool_results
+            What the calls of `after` gave, one a call in order: mappings or plain values.
         thinking
             Let the model think before it answers.
         sampling
@@ -177,13 +186,14 @@ class Lab:
 
         return chat(
             self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
-            thinking=thinking, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
+            tools=tools, tool_results=tool_results, thinking=thinking,
+            sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
             seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
         )  # fmt: skip
 
     def stream(
         self,
-        prompt: str | list[dict[str, Any]],
+        prompt: str | list[dict[str, Any]] | None = None,
         *,
         images: Iterable[Any] = (),
         video: Any = None,
@@ -191,6 +201,8 @@ class Lab:
         budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
+        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
+        tool_results: Sequence[Any] | None = None,
         thinking: bool = False,
         sampling: Sampling | None = None,
         temperature: float | None = None,
@@ -220,7 +232,8 @@ class Lab:
 
         return stream(
             self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
-            thinking=thinking, sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
+            tools=tools, tool_results=tool_results, thinking=thinking,
+            sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
             seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
         )  # fmt: skip
 

@@ -7,17 +7,19 @@ A message is ``{"role": …, "content": …}``. Content is a string, or a list o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadPrompt
 from .media import Video, picture, sound, video
+from .tools import refuse_control, with_results
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .media import Sound
     from .reply import Reply
+    from .tools import Call
 
 Message = dict[str, Any]
 
@@ -36,13 +38,14 @@ _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
 
 
 def conversation(
-    prompt: str | list[Message],
+    prompt: str | list[Message] | None,
     *,
     images: Iterable[Any] = (),
     video: Any = None,
     audio: Any = None,
     system: str | None = None,
     after: Reply | None = None,
+    results: Sequence[Any] | None = None,
     frames: int | None = None,
 ) -> list[Message]:
     """Return the messages that a prompt stands for, checked, with every medium opened.
@@ -59,6 +62,8 @@ def conversation(
         The system prompt, for a conversation that has none yet.
     after
         A reply to continue from.
+    results
+        What its calls gave (`gemma_lab.models.tools.with_results`); there is no prompt then.
     frames
         How many frames are taken of a video that is opened here; default as `gemma_lab.video`.
 
@@ -75,7 +80,10 @@ def conversation(
         If a medium cannot be read.
     """
     messages = [dict(message) for message in after.messages] if after is not None else []
-    messages += _asked(prompt, frames)
+    if results is not None:
+        messages = with_results(after, results, prompt)
+    else:
+        messages += _asked(prompt, frames)
     if system is not None:
         if messages and messages[0]["role"] == "system":
             raise BadPrompt(
@@ -87,9 +95,11 @@ def conversation(
     return _illustrated(messages, _parts(images, video, audio, frames))
 
 
-def answered(messages: list[Message], text: str, thinking: str) -> list[Message]:
-    """Return the conversation with the model's answer; its thoughts are kept beside it."""
+def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
+    """Return the conversation with the model's answer; its thoughts and calls are kept beside it."""
     answer: Message = {"role": "assistant", "content": text}
+    if made := [call.message for call in calls if not call.problem]:
+        answer["tool_calls"] = made
     if thinking:
         answer["reasoning"] = thinking
     return [*messages, answer]
@@ -144,7 +154,7 @@ def texts(messages: list[Message]) -> list[str]:
     return found
 
 
-def _asked(prompt: str | list[Message], frames: int | None) -> list[Message]:
+def _asked(prompt: str | list[Message] | None, frames: int | None) -> list[Message]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": _string(prompt, "prompt")}]
     if not isinstance(prompt, list | tuple):
@@ -168,6 +178,9 @@ def _message(message: Any, place: int, frames: int | None) -> Message:
     content = message.get("content")
     if content is None and (message.get("tool_calls") or message.get("tool_responses")):
         content = ""
+    refuse_control(message.get("tool_responses"), f"The tool's result in message {place}")
+    if role == "tool":
+        refuse_control(content, f"The tool's result in message {place}")
     return {**message, "role": role, "content": _content(content, place, frames)}
 
 

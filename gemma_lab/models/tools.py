@@ -118,7 +118,14 @@ def declared(tools: Iterable[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
     return made
 
 
-def with_results(reply: Reply, results: Sequence[Any]) -> list[Message]:
+def declared_for(after: Reply | None, tools: Iterable[Tool | Callable[..., Any]] | None) -> tuple[Tool, ...]:
+    """Return the tools of a turn: those that were passed, or else those of the reply that it goes on from."""
+    if tools is None:
+        return () if after is None else after.tools
+    return declared(tools)
+
+
+def with_results(reply: Reply | None, results: Sequence[Any], prompt: object = None) -> list[Message]:
     """Return the conversation of a reply with what its calls gave, ready to go on.
 
     Parameters
@@ -127,13 +134,21 @@ def with_results(reply: Reply, results: Sequence[Any]) -> list[Message]:
         One that made calls.
     results
         One result a call, in order: a mapping, or any other plain value.
+    prompt
+        Must be None: the model is to answer from the results first.
 
     Raises
     ------
     BadPrompt
-        If there are more or fewer results than calls, a call could not be read, or a result holds a control
-        token (it would end the result, and the model would take the rest for the chat format's own).
+        If there is no reply, or a prompt as well; if there are more or fewer results than calls; if a call
+        could not be read; if a result holds a control token: it would end the result, and the model would
+        take the rest for the chat format's own.
     """
+    if reply is None or prompt is not None:
+        raise BadPrompt(
+            "Results of tools go to the reply that called them, without a new prompt.",
+            hint="lab.chat(after=reply, tool_results=[…]); ask the next question after the answer.",
+        )
     made = reply.calls
     broken = [call for call in made if call.problem]
     if broken:
