@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .interval import interval
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """One question, what the model said, and whether that was right."""
+    """One question, what the model said (text, then calls that it made), and whether that was right."""
 
     question: Question
     said: str
@@ -34,11 +34,14 @@ class Score:
         The skill or the group.
     asked, right
         How many questions.
+    chance
+        The accuracy of guessing, 0 to 1 (`gemma_lab.checkup.questions.chance`); None where it is not known.
     """
 
     name: str
     asked: int
     right: int
+    chance: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -62,15 +65,22 @@ class Checkup:
         What it said.
     not_asked
         Skill -> why it was not asked, e.g. pictures of a model that sees none.
+    chance
+        Skill -> the accuracy of guessing, 0 to 1.
     """
 
-    def __init__(self, model: str, answers: Iterable[Answer], *, not_asked: dict[str, str]) -> None:
+    def __init__(
+        self, model: str, answers: Iterable[Answer], *, not_asked: Mapping[str, str],
+        chance: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.answers, self.not_asked = model, tuple(answers), dict(not_asked)
+        self.chance = dict(chance or {})
 
     @property
     def skills(self) -> list[Score]:
         """One score a skill."""
-        return _scores(self.answers, [answer.question.skill for answer in self.answers])
+        scores = _scores(self.answers, [answer.question.skill for answer in self.answers])
+        return [replace(score, chance=self.chance.get(score.name)) for score in scores]
 
     def groups(self, skill: str) -> list[Score]:
         """Return the scores of one skill's groups, e.g. of its languages, by name."""
@@ -93,7 +103,7 @@ class Checkup:
             "skills": [_plain(score) for score in self.skills],
             "not_asked": self.not_asked,
             "failures": [
-                {"skill": a.question.skill, "prompt": a.question.prompt, "answer": a.question.answer,
+                {"skill": a.question.skill, "prompt": a.question.prompt, "answer": a.question.wanted,
                  "said": a.said}
                 for a in self.failures
             ],
@@ -106,16 +116,22 @@ class Checkup:
         return pd.DataFrame(
             [
                 {"skill": a.question.skill, "group": a.question.group, "prompt": a.question.prompt,
-                 "answer": a.question.answer, "said": a.said, "right": a.right}
+                 "answer": a.question.wanted, "said": a.said, "right": a.right}
                 for a in self.answers
             ]
         )  # fmt: skip
 
     def figure(self) -> Picture:
-        """Return accuracy by skill and group, with intervals, as a figure."""
+        """Return accuracy by skill and group, with intervals and the accuracy of guessing, as a figure."""
         from ..view.checkup import checkup_figure
 
         return checkup_figure(self)
+
+    def failures_figure(self, *, most: int = 12) -> Picture:
+        """Return wrong answers, some of every skill, with what was seen, heard or asked, as a figure."""
+        from ..view.failures import failures_figure
+
+        return failures_figure(self, most=most)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{score.name} {score.right}/{score.asked}" for score in self.skills)
@@ -143,4 +159,5 @@ def _plain(score: Score) -> dict[str, Any]:
     return {
         "skill": score.name, "questions": score.asked, "right": score.right,
         "accuracy": score.accuracy, "interval_95": [round(bound, 4) for bound in score.interval],
+        "chance": None if score.chance is None else round(score.chance, 4),
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+from ..checkup.questions import RATE
 from .html import Markup, bdi, table
 from .style import FAINT, OKABE_ITO, Picture, bare, card
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 12  # failures in the HTML view
 _LONGEST = 160  # characters of a prompt or an answer in a table
-_COLUMNS = ("skill", "asked", "right", "95 % interval")
+_COLUMNS = ("skill", "asked", "right", "95 % interval", "chance")
 
 
 def checkup_text(checkup: Checkup) -> str:
@@ -32,13 +33,13 @@ def checkup_html(checkup: Checkup) -> Markup:
         [_row(score) for score in checkup.skills],
         columns=_COLUMNS,
         caption=f"Check-up of {checkup.model}",
-        align="lrrr",
+        align="lrrrr",
         notes=[f"{skill}: not asked, {why}" for skill, why in checkup.not_asked.items()],
     )
     wrong = checkup.failures
     if not wrong:
         return scores
-    shown = _spread(wrong)
+    shown = spread(wrong, _SHOWN)
     failures = table(
         [_failure(answer) for answer in shown],
         columns=("skill", "asked", "right answer", "said"),
@@ -65,6 +66,13 @@ def checkup_figure(checkup: Checkup) -> Picture:
                 color=colour,
                 markersize=7 if whole else 4.5,
             )
+            if score.chance is not None:
+                axes.plot(
+                    [100 * score.chance] * 2,
+                    [place - 0.35, place + 0.35],
+                    color=OKABE_ITO["grey"],
+                    linewidth=1.4,
+                )
             axes.annotate(
                 f"{score.right}/{score.asked}", (1.01, place), xycoords=("axes fraction", "data"),
                 va="center", fontsize=8.5,
@@ -76,7 +84,7 @@ def checkup_figure(checkup: Checkup) -> Picture:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.set_xlabel("right answers, % (bars: 95 % interval)")
+        axes.set_xlabel("right answers, % (bars: 95 % interval; grey strokes: guessing)")
         axes.set_title(f"Check-up of {checkup.model}")
         axes.tick_params(axis="y", length=0)
         bare(axes, keep="bottom")
@@ -84,26 +92,37 @@ def checkup_figure(checkup: Checkup) -> Picture:
     return Picture(figure, text=f"Check-up of {checkup.model}: {scores}.")
 
 
-def _row(score: Score) -> tuple[str, str, str, str]:
+def _row(score: Score) -> tuple[str, ...]:
     low, high = score.interval
-    return (score.name, f"{score.asked}", f"{score.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
+    chance = "" if score.chance is None else f"{score.chance:.1%}"
+    return score.name, f"{score.asked}", f"{score.accuracy:.1%}", f"{low:.1%} to {high:.1%}", chance
 
 
-def _spread(wrong: list[Answer]) -> list[Answer]:
-    """Return some failures of every skill rather than many of the first."""
+def spread(wrong: list[Answer], most: int) -> list[Answer]:
+    """Return about `most` failures, at least one of every skill, rather than many of the first."""
     skills = list(dict.fromkeys(answer.question.skill for answer in wrong))
-    each = max(1, _SHOWN // len(skills))
+    each = max(1, most // max(1, len(skills)))
     return [a for skill in skills for a in [w for w in wrong if w.question.skill == skill][:each]]
 
 
 def _failure(answer: Answer) -> tuple[object, ...]:
     question = answer.question
-    asked = bdi(_cut(question.prompt))
-    if question.png:
-        address = base64.b64encode(question.png).decode()
-        asked = Markup(f'<img alt="" width="48" height="48" src="data:image/png;base64,{address}"> {asked}')
-    return question.skill, asked, bdi(question.answer), bdi(_cut(answer.said))
+    asked = bdi(cut(question.prompt))
+    shown = [_picture(png, f"picture {place}") for place, png in enumerate(question.images, 1)]
+    shown += [
+        _picture(png, f"frame at {place / question.fps:.1f} s") for place, png in enumerate(question.frames)
+    ]
+    if question.sound:
+        shown.append(Markup(f"(a sound of {len(question.sound) / 2 / RATE:.1f} s)"))
+    asked = Markup(" ".join([*shown, asked]))
+    return question.skill, asked, bdi(question.wanted), bdi(cut(answer.said))
 
 
-def _cut(text: str) -> str:
+def _picture(png: bytes, said: str) -> Markup:
+    address = base64.b64encode(png).decode()
+    return Markup(f'<img alt="{said}" title="{said}" height="48" src="data:image/png;base64,{address}">')
+
+
+def cut(text: str) -> str:
+    """Return text with its middle left out when it is long: a question stands at the end of its text."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"

@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 import gemma_lab as gl
-from gemma_lab.checkup.questions import questions
+from gemma_lab.checkup.questions import QUICK, SLOW, questions, skills
 from gemma_lab.checkup.report import Checkup
 from gemma_lab.checkup.run import checkup
 from gemma_lab.cli import app
+from gemma_lab.errors import ContextFull
+from gemma_lab.models.tools import Call
 
 
 class Pupil:
@@ -23,21 +25,37 @@ class Pupil:
         self.modalities, self.wrong, self.left = frozenset(modalities), wrong, last
         self.last_checkup = None
 
-    def chat(self, prompt, *, images, temperature, **_):
+    def chat(self, prompt, *, images=(), video=None, audio=None, tools=(), temperature, **_):
         assert temperature == 0
         self.left -= 1
         if self.left < 0:
             raise KeyboardInterrupt
-        known = [q for q in questions() if q.prompt == prompt and bool(q.png) == bool(images)]
-        if images:
-            known = [q for q in known if q.image.tobytes() == images[0].tobytes()]
-        (question,) = known
-        return SimpleNamespace(text="no idea" if question.skill in self.wrong else question.answer)
+        text, history = (prompt, ()) if isinstance(prompt, str) else (prompt[0]["content"], tuple(prompt[1:]))
+        question = next(
+            q for q in _asked(text)
+            if (q.history, q.tools) == (history, tuple(tools)) and _bytes(q.pictures) == _bytes(images)
+            and _bytes(q.video[0] if q.video else ()) == _bytes(video[0] if video else ())
+            and q.sound == (b"" if audio is None else (audio[0] * 32768).astype("<i2").tobytes())
+        )  # fmt: skip
+        if question.skill in self.wrong:
+            return SimpleNamespace(text="no idea", calls=())
+        calls = () if question.call is None else (Call(**question.call),)
+        return SimpleNamespace(text=question.answer, calls=calls)
+
+
+def _asked(prompt):
+    return [question for question in questions() if question.prompt == prompt]
+
+
+def _bytes(pictures):
+    return [picture.tobytes() for picture in pictures]
 
 
 def test_a_perfect_pupil_is_right_everywhere():
-    found = checkup(Pupil(), progress=False)
-    assert [(score.asked, score.right) for score in found.skills] == [(20, 20)] * 4
+    found = checkup(Pupil(modalities=("text", "image", "video", "audio")), progress=False)
+    assert {score.name for score in found.skills} == set(skills()) - set(SLOW)
+    assert all((score.asked, score.right) == (QUICK, QUICK) for score in found.skills)
+    assert all(score.chance < 0.8 for score in found.skills)
     assert found.failures == []
     assert found.below(0.9) == []
 
@@ -57,8 +75,29 @@ def test_what_is_wrong_is_found_and_counted_by_group():
 
 def test_a_model_that_sees_nothing_is_not_asked_about_pictures():
     found = checkup(Pupil(modalities=("text",)), progress=False)
-    assert found.not_asked == {"digits": "pupil takes no image"}
-    assert [score.name for score in found.skills] == ["names", "numbers", "recall"]
+    assert found.not_asked["digits"] == "pupil takes no image"
+    asked = {score.name for score in found.skills}
+    assert {"names", "numbers", "recall"} <= asked
+    assert not asked & set(found.not_asked)
+    media = {question.skill for question in questions() if question.modality != "text"}
+    assert set(found.not_asked) - set(SLOW) == media
+
+
+def test_a_text_that_does_not_fit_is_not_asked_and_the_others_are():
+    longest = sorted(len(question.prompt) for question in questions(only=["recall"], each=QUICK))[QUICK // 2]
+
+    class Small(Pupil):
+        def chat(self, prompt, **options):
+            if len(prompt) > longest:
+                raise ContextFull("The prompt is 999 tokens.")
+            return super().chat(prompt, **options)
+
+    found = checkup(Small(), progress=False, skills=["names", "recall"])
+    long = [q for q in questions(only=["recall"], each=QUICK) if len(q.prompt) > longest]
+    assert long
+    assert len(found.answers) == 2 * QUICK - len(long)
+    assert set(found.not_asked.values()) == {"The prompt is 999 tokens."}
+    assert set(found.not_asked) == {f"recall {question.group}" for question in long}
 
 
 def test_an_interrupt_keeps_what_was_answered():
@@ -72,7 +111,9 @@ def test_an_interrupt_keeps_what_was_answered():
 def test_random_weights_score_at_chance_and_the_command_says_so(tiny_folder):
     lab = gl.load(tiny_folder("26B-A4B"), progress=False)
     found = lab.checkup(progress=False, skills=["names", "recall"])
-    assert all(score.accuracy <= 0.1 for score in found.skills)
+    for score in found.skills:
+        assert score.interval[0] <= score.chance
+        assert score.accuracy <= 0.1
     assert lab.last_checkup is found
     done = CliRunner().invoke(app, ["checkup", str(tiny_folder("26B-A4B")), "--skill", "recall"])
     assert done.exit_code == 1

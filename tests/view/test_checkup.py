@@ -15,12 +15,13 @@ def checkup():
     answers = [
         Answer(q, "<script>alert(1)</script>" if i % 2 else q.answer, not i % 2) for i, q in enumerate(asked)
     ]
-    return Checkup("toy <b>", answers, not_asked={"speech": "toy takes no audio"})
+    return Checkup("toy <b>", answers, not_asked={"speech": "toy takes no audio"}, chance={"digits": 0.1})
 
 
 def test_text_has_a_line_a_skill(checkup):
     lines = checkup_text(checkup).splitlines()
-    assert lines[2].split() == ["digits", "4", "50.0%", "15.0%", "to", "85.0%"]
+    assert lines[2].split() == ["digits", "4", "50.0%", "15.0%", "to", "85.0%", "10.0%"]
+    assert lines[3].split()[-1] == "85.0%"  # nobody knows how well guessing does
     assert lines[-1] == "speech: not asked, toy takes no audio"
 
 
