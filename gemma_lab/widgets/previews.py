@@ -11,6 +11,8 @@ from ..view.media import peaks, small_frame
 from .base import sendable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.Image import Image
 
     from ..models.media import Sound, Video
@@ -51,8 +53,9 @@ def entry(kind: str, medium: Any, name: str, key: str) -> dict[str, Any]:
     key
         What the front end calls it.
     """
-    show = {"image": _picture, "video": _video, "audio": _sound}[kind]
-    return {"id": key, "kind": kind, "name": sendable(name), **show(medium)}
+    show: dict[str, Callable[[Any], dict[str, Any]]]
+    show = {"image": _picture, "video": _video, "audio": _sound}
+    return {"id": key, "kind": kind, "name": sendable(name), **show[kind](medium)}
 
 
 def _picture(image: Image) -> dict[str, Any]:

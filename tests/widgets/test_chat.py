@@ -27,9 +27,7 @@ def post(chat: Chat, kind: str, *buffers: bytes, **content) -> None:
 def upload(chat: Chat, data: bytes, *, key: str = "p1", name: str = "dot.png", parts: int = 1) -> None:
     size = -(-len(data) // parts)
     for part in range(parts):
-        post(
-            chat, "file", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts
-        )
+        post(chat, "file", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts)
 
 
 def wait(chat: Chat, seconds: float = 5) -> None:
@@ -46,7 +44,7 @@ def wait(chat: Chat, seconds: float = 5) -> None:
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What would have been sent to the views."""
     sent: list[dict] = []
-    monkeypatch.setattr(Chat, "_post", lambda self, content: sent.append(content))
+    monkeypatch.setattr(Chat, "_post", lambda self, content, buffers=None: sent.append(content))
     return sent
 
 
@@ -282,3 +280,51 @@ def test_the_twin_is_stable_and_tells_the_conversation(messages) -> None:
         "Chat(scripted: 1 answer)\nYou: [picture 1, 8 × 8] What digit?\nModel: The digit in the picture is 7."
     )
     assert "0x" not in one["text/plain"]
+
+
+def test_videos_and_sounds_go_along_with_their_previews(messages) -> None:
+    from PIL import Image
+
+    lab = ScriptedLab([words("Seen"), words("Again")])
+    chat = Chat(lab)
+    frames = [Image.new("RGB", (64, 48), (n, n, n)) for n in range(40)]
+    sound = (np.linspace(-1, 1, 32_000, dtype=np.float32), 16_000)
+    chat.send("What?", images=[np.zeros((4, 4), np.uint8)], video=(frames, 4.0), audio=[sound, sound])
+    call = lab.calls[0]
+    assert [len(call[name]) for name in ("images", "video", "audio")] == [1, 1, 2]
+    picture, film, *heard = chat.turns[0]["media"]
+    assert picture["kind"] == "image"
+    assert (film["kind"], film["seen"], film["total"], len(film["frames"])) == ("video", 32, 40, 16)
+    assert [time for _, time in film["frames"]][:3] == [0, 0.5, 1.25]
+    assert [(one["kind"], one["seconds"]) for one in heard] == [("audio", 2.0), ("audio", 2.0)]
+    assert heard[0]["peaks"][0] == 1
+    assert len({one["id"] for one in chat.turns[0]["media"]}) == 4
+    html, text = chat._twin()
+    assert "[video 1, 32 of 40 frames, 64 × 48] [sound 1, 2.00 s]" in text
+    assert html.count("<svg") == 2
+    assert "<script" not in html
+    chat.regenerate()
+    assert lab.calls[1]["audio"] == call["audio"]
+
+
+def test_a_sound_from_the_browser_is_checked_and_played_as_it_is_heard(messages) -> None:
+    from gemma_lab.models.media import sound
+
+    chat = Chat(ScriptedLab([words("Heard")]))
+    data = sound((np.linspace(-0.5, 0.5, 44_100, dtype=np.float32), 44_100)).wav()
+    post(chat, "file", data, id="s1", name="ton.wav", mime="audio/wav", part=0, parts=1)
+    assert (chat.tray[0]["kind"], chat.tray[0]["seconds"]) == ("audio", 1.0)
+    post(chat, "file", b"RIFF", id="s2", name="broken.wav", mime="", part=0, parts=1)
+    assert "broken.wav" in chat.shown_notice["what"]
+    assert len(chat.tray) == 1
+    sent = []
+    chat._post = lambda content, buffers=None: sent.append((content, buffers))  # type: ignore[method-assign]
+    post(chat, "listen", id="s1")
+    post(chat, "listen", id="nobody")
+    assert [content for content, _ in sent] == [{"type": "sound", "id": "s1"}]
+    assert sent[0][1][0][:4] == b"RIFF"
+    chat._post = lambda content, buffers=None: None  # type: ignore[method-assign]
+    post(chat, "ask", text="What?")
+    wait(chat)
+    assert chat.turns[0]["media"][0]["id"] == "s1"
+    assert chat.tray == []
