@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadMedia
+from .base import sendable
 from .previews import entry, named
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Tray:
             medium = _opened(kind, data, frames)
         except BadMedia as error:
             raise BadMedia(f"{name}: {error.what}", hint=error.hint) from error
+        if kind != "image":
+            medium = replace(medium, name=sendable(name))
         self.put(Given(kind, medium, entry(kind, medium, name, key)))
         return True
 

@@ -242,6 +242,26 @@ def test_pictures_for_a_model_without_eyes(tiny_lab, monkeypatch):
         assert size in caught.value.hint
 
 
+def test_media_for_a_model_without_their_tower_name_those_that_have_it(tiny_lab, monkeypatch):
+    lab = tiny_lab("31B")
+    with pytest.raises(BadMedia, match="takes no sounds: it was loaded without an audio tower") as caught:
+        lab.chat("What?", audio=(np.zeros(16_000), 16_000))
+    assert "These can hear: E2B, E4B, 12B" in caught.value.hint
+    monkeypatch.setattr(lab, "modalities", frozenset({"text"}))
+    with pytest.raises(BadMedia, match="takes no videos") as caught:
+        lab.stream("What?", video=([RED], 1.0))
+    assert "E2B" in caught.value.hint
+
+
+def test_the_budget_changes_what_is_seen(tiny_lab):
+    lab = tiny_lab("E2B")
+    sizes = [lab.chat("?", images=[RED], budget=b, max_new_tokens=1).prompt_tokens for b in (70, 140, 280)]
+    assert sizes == sorted(set(sizes))
+    with pytest.raises(BadMedia, match="budget=71") as caught:
+        lab.chat("?", budget=71)
+    assert "70, 140, 280, 560, 1120" in caught.value.hint
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3000, 1), (2, 5000)], ids=str)
 def test_pictures_of_extreme_shapes_are_taken(tiny_lab, shape):
     reply = tiny_lab("26B-A4B").chat("What?", images=[Image.new("RGB", shape)], seed=1, max_new_tokens=2)

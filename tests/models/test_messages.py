@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from gemma_lab.errors import BadMedia, BadPrompt
-from gemma_lab.models.messages import answered, conversation, for_template, pictures, texts
+from gemma_lab.models.media import video
+from gemma_lab.models.messages import answered, conversation, for_template, pictures, sounds, texts, videos
 
 RED = Image.new("RGB", (4, 4), "red")
 
@@ -80,3 +81,37 @@ def test_two_system_prompts_and_homeless_pictures_are_refused():
         conversation([{"role": "tool", "content": "x"}], images=[RED])
     with pytest.raises(BadMedia):
         conversation([{"role": "user", "content": [{"type": "image", "path": "no/such.png"}]}])
+
+
+def test_media_go_before_the_text_in_their_order():
+    frames, tone = [RED, RED], np.zeros(8000, np.float32)
+    (message,) = conversation("Hi", images=[RED], video=(frames, 2.0), audio=[(tone, 16_000), (tone, 8000)])
+    assert [part["type"] for part in message["content"]] == ["image", "video", "audio", "audio", "text"]
+    assert [round(heard.seconds, 2) for heard in sounds([message])] == [0.5, 1.0]
+    assert videos([message])[0].times == (0.0, 0.5)
+
+
+def test_parts_take_the_words_of_their_openers():
+    tone = np.zeros(80_000, np.float32)
+    parts = [
+        {"type": "video", "video": [RED] * 6, "fps": 2, "start": 1, "frames": 2},
+        {"type": "audio", "audio": tone, "rate": 16_000, "start": 1, "stop": 1.5},
+        {"type": "text", "text": "Hi"},
+    ]
+    (message,) = conversation([{"role": "user", "content": parts}])
+    assert videos([message])[0].times == (1.0, 2.0)
+    assert sounds([message])[0].seconds == 0.5
+    assert conversation([message])[0]["content"] == message["content"]  # what was opened passes unchanged
+
+
+def test_as_many_frames_are_taken_as_the_model_looks_at():
+    (message,) = conversation("Hi", video=([RED] * 40, 2.0), frames=8)
+    assert len(videos([message])[0].frames) == 8
+    opened = video(([RED] * 40, 2.0), frames=20)
+    assert videos(conversation("Hi", video=opened, frames=8)) == [opened]  # asked for, so kept
+
+
+def test_a_list_of_frames_is_no_video():
+    with pytest.raises(BadMedia, match="no video") as caught:
+        conversation("Hi", video=[RED, RED])
+    assert "(frames, 2.0)" in caught.value.hint

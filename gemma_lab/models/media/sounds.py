@@ -118,7 +118,8 @@ def sound(
     """
     checked_span(start, stop)
     if isinstance(source, Sound):
-        return _finished(source.samples, RATE, source.original, source.name, start, stop, before=source.start)
+        made = _finished(source.samples, RATE, source.original, source.name, start, stop, before=source.start)
+        return source if start is None and stop is None else made
     if isinstance(source, tuple) and len(source) == 2 and np.ndim(source[1]) == 0:
         source, rate = source[0], source[1]
     if is_file(source):
