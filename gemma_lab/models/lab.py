@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..trace.editing import Editing
     from ..trace.edits import Edit
     from ..trace.lensed import LensRequest
+    from ..trace.looks import AttentionRequest
     from ..trace.trace import Trace
     from .cost import Cost
     from .reply import Reply
@@ -310,6 +311,7 @@ class Lab:
         alternatives: int = 5,
         precision: Precision = "compact",
         edit: Edit | None = None,
+        attention: bool | AttentionRequest = False,
         lens: bool | Sequence[int] | LensRequest = False,
         progress: bool = False,
     ) -> Trace:
@@ -334,6 +336,8 @@ class Lab:
             ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
         edit
             A change of the model to apply meanwhile, on top of those that are active (`edit`).
+        attention
+            Keep where every head looked: True, or a `gemma_lab.AttentionRequest` of what exactly.
         lens
             Where to keep what each layer would say: token numbers (negative ones count from the end of the
             prompt), a `gemma_lab.LensRequest`, or True for the last 64 tokens of the prompt and the answer.
@@ -359,7 +363,7 @@ class Lab:
             self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
             thinking=thinking, generate=generate,
             temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
-            precision=precision, edit=edit, lens=lens, progress=progress,
+            precision=precision, edit=edit, attention=attention, lens=lens, progress=progress,
         )  # fmt: skip
 
     def edit(
