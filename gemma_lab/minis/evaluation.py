@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checkup.questions import Question as Asked
-from .tasks import SKILLS, recall
+from .architecture import MINIATURE_OF
+from .tasks import HEARD, SKILLS, recall
 
 if TYPE_CHECKING:
     from ..checkup.report import Checkup
@@ -18,7 +19,8 @@ TARGETS = {
     "names": 0.90, "numbers": 0.90, "dates": 0.90, "thinking": 0.90, "tools": 0.95, "records": 0.95,
 }  # fmt: skip
 """The accuracy that each skill is meant to reach, as a share; skills beside these have none."""
-_ASKED = {**SKILLS, "long recall": recall.long}  # asked in texts longer than training reads
+# Sounds are not asked for yet: there is no mini that hears. Recall is, in texts longer than training reads.
+_ASKED = {skill: ask for skill, ask in SKILLS.items() if skill not in HEARD} | {"long recall": recall.long}
 
 
 def held_out_questions(*, each: int = 200, seed: int = 1) -> list[Asked]:
@@ -47,7 +49,7 @@ def write_card(folder: Path, checkup: Checkup, *, training: dict[str, Any]) -> N
     """Write ``card.json`` beside the weights: what the mini is, how it was trained and what it can do."""
     card = {
         "name": folder.name,
-        "miniature_of": "26B-A4B",
+        "miniature_of": MINIATURE_OF.get(folder.name),
         "licence": "Apache-2.0",
         "training": training,
         "data": ["scikit-learn digits (UCI, CC BY 4.0)", "num2words", "Unicode CLDR through Babel"],

@@ -10,6 +10,7 @@ import torch
 import gemma_lab as gl
 from gemma_lab.checkup.questions import questions
 from gemma_lab.checkup.run import checkup
+from gemma_lab.errors import LabError
 from gemma_lab.minis.evaluation import held_out_questions, write_card
 from gemma_lab.minis.training import Trainer
 
@@ -34,15 +35,26 @@ def test_it_trains_and_remembers_where_it_was(run):
     assert again.progress == 1
 
 
-def test_what_it_publishes_loads_and_is_graded(run, tmp_path):
-    _, trainer, _ = run
+def test_a_run_trains_one_mini(run):
+    folder, _, _ = run
+    with pytest.raises(LabError, match="trains mini-moe, not mini-edge"):
+        Trainer(folder, name="mini-edge", minutes=1)
+
+
+def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
+    folder, trainer, _ = run
     trainer.publish(tmp_path / "mini-moe")
     lab = gl.load(tmp_path / "mini-moe", progress=False)
-    found = checkup(lab, progress=False)
+    found = checkup(lab, skills=("names", "digits"), progress=False)
     write_card(tmp_path / "mini-moe", found, training={"steps": trainer.step})
     card = json.loads((tmp_path / "mini-moe" / "card.json").read_text())
-    assert {row["skill"] for row in card["skills"]} == {"digits", "names", "numbers", "recall"}
+    assert [row["skill"] for row in card["skills"]] == ["digits", "names"]
     assert all(row["questions"] == 20 and 0 <= row["accuracy"] <= 1 for row in card["skills"])
+    again = Trainer(tmp_path / "next", minutes=0.05, skills=("names",), start=tmp_path / "mini-moe")
+    shipped = trainer.model.lm_head.weight.bfloat16().float()
+    assert torch.equal(again.model.lm_head.weight, shipped)
+    again.train()
+    assert not torch.equal(again.model.lm_head.weight, shipped)
 
 
 def test_the_questions_of_the_check_up_are_those_that_are_shipped():
@@ -55,7 +67,9 @@ def test_nothing_is_published_without_a_run(tmp_path):
 
     from gemma_lab.cli import app
 
-    done = CliRunner().invoke(app, ["minis", "publish", str(tmp_path / "x"), "--run", str(tmp_path / "none")])
+    done = CliRunner().invoke(
+        app, ["minis", "publish", "--folder", str(tmp_path / "x"), "--run", str(tmp_path / "none")]
+    )
     assert done.exit_code == 1
     assert "There is no training run" in done.output
     assert not (tmp_path / "x").exists()

@@ -17,12 +17,14 @@ from . import (
     recall,
     records,
     scenes,
+    speech,
+    tones,
 )
 from .question import Clip, Question, held_out
 
 SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
     "digits": digits.ask, "scenes": scenes.ask, "compare": compare.ask, "motion": motion.ask,
-    "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
+    "speech": speech.ask, "tones": tones.ask, "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
     "recall": recall.ask, "arithmetic": arithmetic.ask, "thinking": arithmetic.think,
     "tools": calling.ask, "records": records.ask,
 }  # fmt: skip
@@ -32,7 +34,7 @@ SEEN = ("digits", "scenes", "compare", "motion")
 HEARD = ("speech", "tones")
 """Skills that need ears."""
 _TASKS = (
-    digits, scenes, compare, motion, names, numbers, dates, recall, arithmetic, calling, records,
+    digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling, records,
 )  # fmt: skip
 
 
