@@ -76,7 +76,7 @@ def masked_sights(mask: torch.Tensor, *, lead: int, block: int) -> list[Sight]:
     ]
     ahead = torch.stack(above).tolist() if above else []
     return [
-        Sight(at, min(at + block, mask.shape[1]), first, last, (low, high), later)
+        Sight(at, min(at + block, mask.shape[1]), first, last, (min(low, last), min(high, last)), later)
         for at, (first, last, low, high), later in zip(starts, listed, ahead, strict=True)
         if last > first
     ]
