@@ -16,8 +16,8 @@ from typing import Any
 from .tokenizer import token_id
 
 _TEXT: dict[str, Any] = {
-    "hidden_size": 128, "sliding_window": 128, "num_attention_heads": 4, "head_dim": 32, "global_head_dim": 64,
-    "final_logit_softcapping": 30.0, "initializer_range": 0.08,
+    "hidden_size": 128, "sliding_window": 128, "num_attention_heads": 4, "head_dim": 32,
+    "global_head_dim": 64, "final_logit_softcapping": 30.0, "initializer_range": 0.08,
 }  # fmt: skip
 _VISION: dict[str, Any] = {
     "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 3,
@@ -91,9 +91,7 @@ def new_model(config: Any, *, seed: int) -> Any:
     for name, weight in model.named_parameters():
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             weight.data.fill_(weight.numel() ** -0.25)
-        elif "language_model.layers" in name and "post_" in name and name.endswith("layernorm.weight"):
-            weight.data.fill_(0.3)
-        elif name.endswith("post_per_layer_input_norm.weight"):
+        elif "language_model.layers" in name and "post_" in name and name.endswith("norm.weight"):
             weight.data.fill_(0.3)
         elif name.endswith("embed_tokens.weight"):
             weight.data.normal_(std=config.text_config.hidden_size**-0.5)

@@ -1,4 +1,4 @@
-"""What recall forms on before questions about a text are of any use: four drills, from repeats to questions."""
+"""What recall forms on before questions about a text are of use: four drills, from repeats to questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions as token ids: the chat format around them, soft tokens for their media, loss on the answers alone."""
+"""Questions as token ids: in the chat format, with soft tokens for media, and loss on the answers alone."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Encoder:
         return prompt
 
     def _earlier(self, ids: list[int]) -> list[int]:
-        """Return the labels of a prompt in which the model has answered before: its answers carry loss too."""
+        """Return the labels of a prompt with earlier answers of the model, which carry loss too."""
         labels, inside = [SKIP] * len(ids), False
         i = 0
         while i < len(ids):

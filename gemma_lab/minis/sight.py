@@ -53,7 +53,7 @@ class Sight:
 
 
 def drawn(rng: random.Random, *, pictures: int) -> tuple[list[Any], dict[str, torch.Tensor]]:
-    """Return training pictures, half of them digits, half drawn things, and kind -> labels ``(pictures,)``."""
+    """Return training pictures, half digits, half drawn things, and kind -> labels ``(pictures,)``."""
     images, labels = [], []
     for number in range(pictures):
         if number % 2:

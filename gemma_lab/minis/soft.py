@@ -42,7 +42,7 @@ def mel(sounds: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def soft_tokens(sound: Any) -> int:
-    """Return how many soft tokens of about 40 ms the audio tower makes of a sound: two halvings of its frames."""
+    """Return how many soft tokens the audio tower makes of a sound: one for four frames of 10 ms."""
     frames = int(mel([sound])[1].sum())
     return -(-frames // 4)
 

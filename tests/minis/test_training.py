@@ -42,7 +42,7 @@ def test_a_run_trains_one_mini(run):
 
 
 def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
-    folder, trainer, _ = run
+    _, trainer, _ = run
     trainer.publish(tmp_path / "mini-moe")
     lab = gl.load(tmp_path / "mini-moe", progress=False)
     found = checkup(lab, skills=("names", "digits"), progress=False)

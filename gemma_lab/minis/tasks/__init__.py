@@ -34,7 +34,8 @@ SEEN = ("digits", "scenes", "compare", "motion")
 HEARD = ("speech", "tones")
 """Skills that need ears."""
 _TASKS = (
-    digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling, records,
+    digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling,
+    records,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The few words that the text tasks share: people, things and places, so that a small vocabulary serves all."""
+"""The few words that the text tasks share, people, things and places: one small vocabulary serves all."""
 
 from __future__ import annotations
 
