@@ -50,4 +50,6 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
         If they are not of one length.
     """
     pairs = list(zip(first, second, strict=True))
-    return Paired(*(pairs.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))))
+    return Paired(
+        *(pairs.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False)))
+    )
