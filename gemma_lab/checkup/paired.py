@@ -30,7 +30,7 @@ class Paired:
         there are none.
         """
         uneven, fewer = self.first + self.second, min(self.first, self.second)
-        tail = sum(math.comb(uneven, k) for k in range(fewer + 1)) / 2**uneven
+        tail: float = sum(math.comb(uneven, k) for k in range(fewer + 1)) / 2**uneven
         return min(1.0, 2 * tail)
 
     def __repr__(self) -> str:

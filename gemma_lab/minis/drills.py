@@ -7,6 +7,7 @@ from typing import Any
 
 from .encoding import SKIP, Encoder, Row, filled
 from .tasks import recall
+from .tasks.words import PEOPLE, THINGS
 from .tokenizer import token_id
 
 _FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
@@ -29,7 +30,7 @@ class Drills:
         tokenizer = encoder.tokenizer
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
         self._recalled = sorted({token for ids in asked for token in ids})
-        words = ([f" {word}" for word in pool] for pool in (recall.NAMES, recall.THINGS))
+        words = ([f" {word}" for word in pool] for pool in (PEOPLE, THINGS))
         self._named = tuple(self._single(pool) for pool in words)
 
     def repeats(self, *, length: int = 192) -> Row:

@@ -31,7 +31,9 @@ def training_figure(log: Path, *, name: str) -> Picture:
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     practised = [row for row in rows if "running" in row]
     if not practised:
-        raise LabError(f"{log.name} has no losses yet.", hint="gemma-lab minis train writes one every 20 steps.")
+        raise LabError(
+            f"{log.name} has no losses yet.", hint="gemma-lab minis train writes one every 20 steps."
+        )
     skills = list(practised[-1]["running"])
     lines = math.ceil(len(skills) / _COLUMNS)
     with card(9.2, 0.7 + 1.75 * lines, nrows=lines, ncols=_COLUMNS, sharex=True, sharey=True, squeeze=False) as (
@@ -44,7 +46,9 @@ def training_figure(log: Path, *, name: str) -> Picture:
         figure.supxlabel("minutes of computing", fontsize=9.5)
         figure.supylabel("held-out answer tokens right, %  ·  loss, % of its start", fontsize=9.5)
         figure.suptitle(f"Training of {name}", x=0.01, ha="left", fontweight="bold")
-    last = next((row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {})
+    last: dict[str, float] = next(
+        (row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {}
+    )
     told = ", ".join(f"{skill} {share:.0%}" for skill, share in last.items()) or "not measured yet"
     return Picture(
         figure,

@@ -131,7 +131,7 @@ def _colour(rng: random.Random, held: bool) -> Question:
 def _question(
     rng: random.Random, kind: str, prompt: str, answer: str, clip: Clip, one: Thing, held: bool
 ) -> Question:
-    more = ()
+    more: tuple[tuple[str, str], ...] = ()
     if not held and kind in ("direction", "which") and rng.random() < 0.5:
         more = ((_ALSO.format(shape=one.shape), one.colour),)
     return Question("motion", prompt, answer, video=clip, group=kind, more=more)
