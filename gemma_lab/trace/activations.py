@@ -244,7 +244,8 @@ def activations(
     positions
         Tokens of the prompt, as rows of ``trace.tokens``; negative ones count from its end. All by default.
     **asking
-        ``images``, ``system``, ``after`` and ``thinking``, as for `Lab.trace`.
+        ``images``, ``video``, ``audio``, ``budget``, ``system``, ``after`` and ``thinking``, as for
+        `Lab.trace`.
 
     Returns
     -------

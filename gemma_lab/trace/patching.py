@@ -60,14 +60,16 @@ def read_activations(
 ) -> Activations:
     """Read a prompt and keep activations; see `gemma_lab.trace.activations.activations`."""
     from ..models.messages import conversation
-    from ..models.prompt import prepare
+    from ..models.prompt import frame_limit, prepare
 
-    thinking = asking.get("thinking", False)
-    media = {name: value for name, value in asking.items() if name != "thinking"}
-    if "images" in media:
-        media["images"] = list(media["images"])  # they are looked at twice
+    given: dict[str, Any] = dict(asking)
+    if "images" in given:
+        given["images"] = list(given["images"])  # they are looked at twice
+    spoken = {name: value for name, value in given.items() if name not in ("thinking", "budget")}
+    messages = conversation(prompt, frames=frame_limit(lab), **spoken)
+    read = prepare(lab, messages, thinking=given.get("thinking", False), budget=given.get("budget"))
     rows = wanted(layers, count=len(layers_of(lab.model)), what="layer")
-    count = len(prepare(lab, conversation(prompt, **media), thinking=thinking).ids)
+    count = len(read.ids)
     columns = wanted(positions, count=count, what="position")
     width = int(lab.text_config.hidden_size)
     if len(rows) * len(columns) * width > MOST_VALUES:
@@ -76,9 +78,9 @@ def read_activations(
             "values that an edit may hold.",
             hint="Name fewer layers= or positions=.",
         )
-    probe = _ActivationProbe(rows, columns, width)
+    probe = ActivationProbe(rows, columns, width)
     with Recorder(lab.model, [probe]):
-        lab.trace(prompt, thinking=thinking, **media)
+        lab.trace(prompt, **given)
     return Activations(rows, columns, probe.result(), lab.name)
 
 
@@ -106,7 +108,7 @@ class _Patching:
         return (made, *output[1:]) if isinstance(output, tuple) else made
 
 
-class _ActivationProbe:
+class ActivationProbe:
     """A probe of `gemma_lab.trace.recorder` for the residual stream at chosen tokens of one sequence."""
 
     def __init__(self, layers: tuple[int, ...], positions: tuple[int, ...], width: int) -> None:
@@ -115,18 +117,22 @@ class _ActivationProbe:
         self._start, self._length = 0, 0
 
     def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+        """Register hooks on the layers (`gemma_lab.trace.recorder.Probe`)."""
         hooks.callback(decoder_of(model).register_forward_pre_hook(_whole, with_kwargs=True).remove)
         layers = layers_of(model)
         for row, layer in enumerate(self.layers):
             hooks.callback(layers[layer].register_forward_hook(partial(self._take, row)).remove)
 
     def begin(self, seen: Pass) -> None:
+        """Take note that a pass begins."""
         self._length = seen.length
 
     def end(self, seen: Pass) -> None:
+        """Take note that a pass ends."""
         self._start += seen.length
 
     def abandon(self) -> None:
+        """Forget the pass that was under way; the next one writes over what it left."""
         self._length = 0
 
     def result(self) -> NDArray[np.float32]:

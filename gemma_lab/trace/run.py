@@ -92,6 +92,8 @@ def trace(
         whole_number("alternatives", alternatives, least=0),
         progress,
     )
+    if edit is not None:
+        edit.check_length(len(request.prompt.ids) + request.generate)
     probe = RoutingProbe(precision=precision)
     looks = attention_probe(lab, request.prompt, attention, generate=request.generate, precision=precision)
     glass = lens_probe(lab, request.prompt, lens, generate=request.generate)

@@ -1,10 +1,11 @@
-"""An edit of experts as a table."""
+"""An edit as tables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .html import Markup, table
+from ..trace.cuts import said
+from .html import Markup, bdi, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,17 +16,19 @@ _MOST = 40  # experts of one cell
 
 
 def edit_html(edit: Edit) -> Markup:
-    """Return an edit as HTML: one row a layer that it names, and what it does there.
+    """Return an edit as HTML: what it does layer by layer, and which tokens it cuts off or patches.
 
     Parameters
     ----------
     edit
-        The edit; "every" layer means every one that has experts.
+        The edit; "every" layer means every one that has experts or heads.
 
     Returns
     -------
     Markup
     """
+    by_layer = ("ablate_experts", "boost_experts", "force_experts", "knock_out_heads")
+    named = [layer for layer in edit.layers if any(layer in getattr(edit, kind) for kind in by_layer)]
     rows = [
         (
             "every" if layer == "all" else layer,
@@ -35,15 +38,57 @@ def edit_html(edit: Edit) -> Markup:
                 for expert, nats in edit.boost_experts.get(layer, {}).items()
             ),
             _listed(map(str, edit.force_experts.get(layer, ()))),
+            _listed(map(str, edit.knock_out_heads.get(layer, ()))),
         )
-        for layer in edit.layers
+        for layer in named
     ]
+    parts = []
+    if rows or not edit.layers:
+        parts.append(
+            table(
+                rows or [("none", "", "", "", "")],
+                columns=("layer", "never chosen", "boosted (nats)", "always chosen", "heads knocked out"),
+                caption="Edit of experts and heads",
+                align="rllll",
+            )
+        )
+    parts += [_cuts(edit)] if edit.cut_attention else []
+    parts += [_patches(edit)] if edit.patch else []
+    return Markup("".join(parts))
+
+
+def _cuts(edit: Edit) -> Markup:
     return table(
-        rows or [("none", "", "", "")],
-        columns=("layer", "never chosen", "boosted (nats)", "always chosen"),
-        caption="Edit of experts",
+        [
+            (
+                said(cut.queries), said(cut.keys), "every" if cut.layers is None else _numbers(cut.layers),
+                "every" if cut.heads is None else _numbers(cut.heads),
+            )
+            for cut in edit.cut_attention
+        ],
+        columns=("tokens", "do not look at", "in layers", "heads"),
+        caption="Attention that is cut",
+        align="rrll",
+    )  # fmt: skip
+
+
+def _patches(edit: Edit) -> Markup:
+    return table(
+        [
+            (
+                _numbers(patch.positions), _numbers(patch.layers), bdi(patch.source.model),
+                _numbers(patch.source.positions),
+            )
+            for patch in edit.patch
+        ],
+        columns=("tokens", "after layers", "get what was read from", "its tokens"),
+        caption="Activations that are patched",
         align="rlll",
-    )
+    )  # fmt: skip
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return _listed(map(str, numbers))
 
 
 def _listed(parts: Iterable[str]) -> str:
