@@ -1,7 +1,7 @@
 // What stands for a medium in a conversation: a picture, frames with their times, a waveform that can be played.
 import { button, h } from "./base.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const DRAWING = "http://www.w3.org/2000/svg";
 
 /** Format seconds as m:ss.s. */
 function clock(seconds) {
@@ -98,8 +98,8 @@ function recording(entry, player) {
 
 /** Draw the peaks of a sound in the colour of the text around it. */
 export function waveform({ peaks, name, seconds }, height = 34) {
-  const svg = document.createElementNS(SVG, "svg");
-  const path = document.createElementNS(SVG, "path");
+  const svg = document.createElementNS(DRAWING, "svg");
+  const path = document.createElementNS(DRAWING, "path");
   const bars = peaks.map((peak, at) => `M${at + 0.5} ${height / 2 - Math.max(0.5, peak * (height / 2 - 1))}v${2 * Math.max(0.5, peak * (height / 2 - 1))}`);
   const labels = { role: "img", "aria-label": `Waveform of ${name}, ${seconds.toFixed(1)} seconds`, viewBox: `0 0 ${peaks.length} ${height}`, preserveAspectRatio: "none", class: "gl-wave" };
   for (const [key, value] of Object.entries(labels)) svg.setAttribute(key, value);
