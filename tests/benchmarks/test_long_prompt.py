@@ -1,4 +1,4 @@
-"""A prompt of 131,072 tokens traced by a mini on two cores, in a process of its own: its time and its peak memory.
+"""A prompt of 131,072 tokens traced by a mini on two cores, in a process of its own: time and peak memory.
 
 ``GEMMA_LAB_LONG=262144 pytest tests/benchmarks/test_long_prompt.py -s`` reports the whole context of the
 family instead. Peak memory is what the system says the process had at most (``ru_maxrss``), libraries and
@@ -25,10 +25,11 @@ import gemma_lab as gl
 
 tokens, asked = int(sys.argv[1]), json.loads(sys.argv[2])
 lab = gl.load("mini-moe", device="cpu", progress=False)
-line = "The river was quiet in the morning. A small dog looked new at night. The sea felt cold all day. "
-ids = lab.tokenizer(line * (tokens // 16), add_special_tokens=False)["input_ids"][: min(tokens, lab.context - 24)]
-text = lab.tokenizer.decode(ids)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+line = "The river was quiet in the morning. A small dog looked new at night. The sea felt cold. "
+ids = lab.tokenizer(line * (tokens // 16), add_special_tokens=False)["input_ids"]
+text = lab.tokenizer.decode(ids[: min(tokens, lab.context - 24)])
+unit = 1 if sys.platform == "darwin" else 1024
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 before = peak()
 start = time.perf_counter()
 trace = lab.trace(text, progress=True, **asked)
