@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .chat import visible
-from .html import Markup, bdi, escape, footnotes, table
 from .lettering import families, writable
 from .looks import (
     attention_of,
@@ -20,60 +19,19 @@ from .looks import (
     scale_end,
     sinkless,
 )
-from .ramp import amounts, data_url, heat
+from .ramp import amounts
 from .style import INK, OKABE_ITO, Picture, bare, card
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
     from PIL.Image import Image
 
     from ..trace.looks import Attention, HeadLayout
     from ..trace.trace import Trace
 
-#: A twin shows so many tokens one by one; more are counted, and stand in the pictures.
-MOST_TOKENS = 400
 _SMALL = 40  # pixels of one head among all
 _LONGEST = 420  # pixels of a drawn picture
 _KINDS = {"local": OKABE_ITO["sky"], "global": OKABE_ITO["vermillion"]}
-_CARD = "background:#fff;padding:6px;border-radius:6px;max-width:100%;height:auto;image-rendering:pixelated"
-_TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.7;margin:.25em 0"
-_CHIP = (
-    "font:11px monospace;opacity:.65;border:1px solid rgba(127,127,127,.4);border-radius:4px;padding:0 .2em"
-)
-_SOFT = ("image", "video", "audio")
-
-
-def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int] = ()) -> Markup:
-    """Return one head of a trace as script-free HTML, all heads as a picture, and where tokens look.
-
-    Parameters
-    ----------
-    trace
-        With attention maps.
-    layer, head
-        The model's layer and its query head.
-    tokens
-        Whose heaviest keys are listed; the last six tokens when there are none.
-
-    Returns
-    -------
-    Markup
-        At most some 200 kB, however long the trace is.
-    """
-    attention = attention_of(trace)
-    layout = attention.layout(layer)
-    line = attention_text(trace, layer=layer, head=head)
-    read = list(tokens) or list(range(max(0, len(trace.tokens) - 6), len(trace.tokens)))
-    return Markup(
-        f'<div role="group" aria-label="{escape(line)}" style="max-width:64em">'
-        f'<div style="font-weight:600;padding:.25em 0">{bdi(visible(_name(trace)))}: '
-        f"layer {layer}, head {head} ({escape(_kind(layout))})</div>"
-        f"{_spoken(trace, layer, head, read[-1])}{_pictures(trace, layer, head, read[-1])}"
-        f"{_map_image(attention, layer, head)}{_heads_image(attention, layer)}"
-        f"{_looks_table(trace, layer, head, read[-12:])}</div>"
-    )
 
 
 def attention_text(trace: Trace, *, layer: int, head: int) -> str:
@@ -81,7 +39,7 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     attention = attention_of(trace)
     at = place_of(attention, head)
     parts = [
-        f"{visible(_name(trace))}, layer {layer} ({_kind(attention.layout(layer))}), head {head}: "
+        f"{visible(name_of(trace))}, layer {layer} ({kind_of(attention.layout(layer))}), head {head}: "
         f"{len(attention):,} tokens"
     ]
     if {"entropy", "first", "distance"} <= attention.numbers.keys():
@@ -114,14 +72,14 @@ def heads_figure(trace: Trace) -> Picture:
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
     with card(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
-        axes.imshow(_sheet(attention), interpolation="nearest")
+        axes.imshow(sheet_of(attention), interpolation="nearest")
         middles = _SMALL * (np.arange(layers) + 0.5)
         axes.set_xticks(middles, [str(layout.layer) for layout in attention.layers])
         axes.set_yticks(_SMALL * (np.arange(heads) + 0.5), [str(head) for head in attention.heads])
         axes.tick_params(length=0)
         for tick, layout in zip(axes.get_xticklabels(), attention.layers, strict=True):
             tick.set_fontweight("bold" if layout.kind == "global" else "normal")
-        axes.set(xlabel=f"layer (global ones bold{_sharing(attention)})", ylabel="head")
+        axes.set(xlabel=f"layer (global ones bold{sharing(attention)})", ylabel="head")
         axes.set_title("Where every head looks, the first token left out")
         bare(axes)
     kinds = ", ".join(
@@ -155,7 +113,7 @@ def map_figure(trace: Trace, *, layer: int, head: int) -> Picture:
         axes.imshow(amounts(maps[at] / top), interpolation="nearest", aspect="auto")
         strip.barh(np.arange(len(sink[at])), sink[at], height=1.0, color=OKABE_ITO["orange"])
         strip.set(xlim=(0, 1), xticks=[0, 1], xlabel="on the\nfirst token")
-        axes.set_title(f"Layer {layer}, head {head} ({_kind(attention.layout(layer))})")
+        axes.set_title(f"Layer {layer}, head {head} ({kind_of(attention.layout(layer))})")
         axes.set_xlabel("key")
         strip.set_ylabel("query")
         for each in (strip, axes):
@@ -194,7 +152,7 @@ def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = Non
         f"({label_of(trace, query)}) gives picture {image + 1} {total:.1%} of its row ({how})"
     )
     with card(4.8, 4.4) as (figure, axes):
-        axes.imshow(np.asarray(_drawn(trace, patches, weights[patches], image)))
+        axes.imshow(np.asarray(drawn(trace, patches, weights[patches], image)))
         axes.set_title(
             f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the row"
         )
@@ -203,19 +161,22 @@ def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = Non
     return Picture(figure, text=said)
 
 
-# ── parts of the twin ──────────────────────────────────────────────────────────────────────────────────
+# ── parts of the figures ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _name(trace: Trace) -> str:
+def name_of(trace: Trace) -> str:
+    """Return what the traced model is called."""
     return str(trace.meta.get("model", "trace"))
 
 
-def _kind(layout: HeadLayout) -> str:
+def kind_of(layout: HeadLayout) -> str:
+    """Return in words what a layer may see, and whose keys it uses."""
     words = layout.kind if layout.window is None else f"{layout.kind}, window {layout.window:,}"
     return words if layout.donor is None else f"{words}, keys of layer {layout.donor}"
 
 
-def _sharing(attention: Attention) -> str:
+def sharing(attention: Attention) -> str:
+    """Return in words which layers reuse the keys of others, or nothing."""
     shared = attention.shared
     if not shared:
         return ""
@@ -223,7 +184,7 @@ def _sharing(attention: Attention) -> str:
     return f"; {min(shared)} to {max(shared)} reuse the keys of {donors}"
 
 
-def _sheet(attention: Attention) -> NDArray[np.uint8]:
+def sheet_of(attention: Attention) -> NDArray[np.uint8]:
     """Return all heads as one picture, a column a layer, the first token's share as a strip beside each."""
     columns = []
     for layout in attention.layers:
@@ -246,96 +207,8 @@ def _tile(one: NDArray[np.float32], first: float) -> NDArray[np.uint8]:
     return tile
 
 
-def _heads_image(attention: Attention, layer: int) -> str:
-    from PIL import Image as Pictures
-
-    kinds = "".join("G" if one.kind == "global" else "L" for one in attention.layers)
-    text = (
-        f"All layers ({attention.layers[0].layer} to {attention.layers[-1].layer}, across; L local, "
-        f"G global: {kinds}{_sharing(attention)}) × heads (down), each on its own scale; "
-        f"orange: mean share on the first token. "
-        f"Layer {layer} is above"
-    )
-    return _figure(data_url(Pictures.fromarray(_sheet(attention))), text)
-
-
-def _map_image(attention: Attention, layer: int, head: int) -> str:
-    maps, sink = sinkless(attention, layer)
-    at = place_of(attention, head)
-    top = scale_end(maps[at])
-    first = float(sink[at, 1:].mean()) if sink.shape[1] > 1 else 1.0
-    cell = max(2, 384 // attention.bins)
-    picture = heat(maps[at] / top, cell=(cell, cell))
-    text = (
-        f"Layer {layer}, head {head}: queries (down) × keys (across), 0 (pale) to {top:.2g} or more (dark); "
-        f"{pooling(attention)}; the first token, {first:.0%} on average, left out"
-    )
-    return _figure(data_url(picture), text)
-
-
-def _figure(address: str, text: str) -> str:
-    return (
-        f'<figure style="margin:.6em 0"><img src="{address}" alt="{escape(text)}" style="{_CARD}">'
-        f'<figcaption style="font-size:.85em;opacity:.8">{escape(text)}</figcaption></figure>'
-    )
-
-
-def _spoken(trace: Trace, layer: int, head: int, query: int) -> str:
-    """Return the text tinted by where one token looks; soft tokens as one mark a run."""
-    weights, how = looks_at(trace, layer=layer, query=query, head=head)
-    top = float(np.delete(weights, 0).max(initial=0.0)) or 1.0
-    parts, tokens, at = [], trace.tokens, max(0, query + 1 - MOST_TOKENS)
-    before = f"<div>{at:,} earlier tokens are in the picture below …</div>" if at else ""
-    end = min(len(tokens), at + MOST_TOKENS)
-    while at < end:
-        kind = tokens.modalities[at]
-        stop = at + 1
-        if kind in _SOFT:
-            while stop < len(tokens) and tokens.modalities[stop] == kind:
-                stop += 1
-            parts.append(f'<bdi style="{_CHIP}">{kind} × {stop - at:,}: {weights[at:stop].sum():.1%}</bdi>')
-        else:
-            parts.append(
-                _token(trace, at, float(weights[at]), min(1.0, float(weights[at]) / top), at == query)
-            )
-        at = stop
-    said = (
-        f"Tint: where token {query:,}, {label_of(trace, query)}, looks ({how}), "
-        "the first token on a scale of its own."
-    )
-    return f'{before}<div dir="auto" style="{_TEXT}">{"".join(parts)}</div>{footnotes([said])}'
-
-
-def _token(trace: Trace, at: int, weight: float, tint: float, read: bool) -> str:
-    text, kind = str(trace.tokens.texts[at]), trace.tokens.modalities[at]
-    if kind == "special" and not text:
-        piece = visible(str(trace.tokens.pieces[at]))
-        return f'<bdi dir="ltr" title="{weight:.2%}" style="{_CHIP}">{escape(piece)}</bdi>'
-    if not text:
-        return ""
-    ring = ";outline:1.5px solid #0072B2" if read else ""
-    shade = f"background-color:rgba(230,159,0,{0.6 * tint:.1f}){ring}"
-    return f'<span title="{weight:.2%}" style="{shade}">{escape(visible(text))}</span>'
-
-
-def _pictures(trace: Trace, layer: int, head: int, query: int) -> str:
-    weights, how = looks_at(trace, layer=layer, query=query, head=head)
-    parts = []
-    for image in range(min(4, len(trace.images))):
-        patches = patches_of(trace, image)
-        text = escape(
-            f"picture {image + 1}: {weights[patches].sum():.1%} of the row of token {query:,} ({how})"
-        )
-        drawn = data_url(_drawn(trace, patches, weights[patches], image))
-        parts.append(
-            f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{text}" '
-            f'style="max-width:300px;border-radius:6px" src="{drawn}">'
-            f'<figcaption style="font-size:.85em;opacity:.8;max-width:300px">{text}</figcaption></figure>'
-        )
-    return "".join(parts)
-
-
-def _drawn(trace: Trace, patches: NDArray[np.intp], weights: NDArray[np.float32], image: int) -> Image:
+def drawn(trace: Trace, patches: NDArray[np.intp], weights: NDArray[np.float32], image: int) -> Image:
+    """Return a picture of the prompt, or a grey sheet, with its patches tinted by weights."""
     from PIL import Image as Pictures
     from PIL import ImageDraw
 
@@ -355,28 +228,6 @@ def _drawn(trace: Trace, patches: NDArray[np.intp], weights: NDArray[np.float32]
         fill = (*tint, 191) if weight > 0 else (255, 255, 255, 150)
         pen.rectangle((left, top, max(left, right - 2), max(top, bottom - 2)), fill=fill)
     return Pictures.alpha_composite(base.convert("RGBA"), veil).convert("RGB")
-
-
-def _looks_table(trace: Trace, layer: int, head: int, read: Sequence[int]) -> Markup:
-    rows = []
-    for query in read:
-        weights, how = looks_at(trace, layer=layer, query=query, head=head)
-        order = np.argsort(-weights, kind="stable")[:5]
-        looks = Markup(
-            " · ".join(
-                f"{bdi(label_of(trace, key))} {weights[key]:.1%}"
-                for key in order.tolist()
-                if weights[key] > 0
-            )
-        )
-        rows.append((f"{query:,}", bdi(label_of(trace, query)), looks, how))
-    return table(
-        rows, columns=("token", "text", "looks at", "known"), align="rlll",
-        caption=f"Where tokens look in layer {layer}, head {head}",
-    )  # fmt: skip
-
-
-# ── parts of the figures ───────────────────────────────────────────────────────────────────────────────
 
 
 def _name_edges(

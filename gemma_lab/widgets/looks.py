@@ -36,7 +36,7 @@ def grid_buffer(attention: Attention) -> bytes:
     """Return all heads at a glance: a small map of each, and its means over all queries but the first.
 
     ``small`` is ``[layers × heads, side, side]``, each map on its own scale; ``means`` is
-    ``[measures, layers × heads]`` in the order of ``meta["measures"]``. Heads of all layers follow one another.
+    ``[measures, layers × heads]`` in the order of ``meta["measures"]``.
     """
     small, means, measures = [], [], _measures(attention)
     for layout in attention.layers:
@@ -69,12 +69,12 @@ def map_buffer(attention: Attention, row: int) -> bytes:
     )
 
 
-def key_buffer(attention: Attention, row: int, start: int) -> bytes:
+def key_buffer(attention: Attention, row: int, start: int, *, keys: bool = True) -> bytes:
     """Return the heaviest keys of every head for `CHUNK` queries from `start` on, and what is known of each.
 
     ``keys`` and ``weights`` are ``[heads, queries, k]``; ``entropy`` (as a share of the logarithm of all
     tokens), ``distance`` (as a share of all tokens) and ``first`` are ``[heads, queries]``, ``mass`` is
-    ``[labels, heads, queries]``.
+    ``[labels, heads, queries]``. Without `keys` only what is known of each row.
     """
     total = len(attention)
     here = slice(start, min(total, start + CHUNK))
@@ -83,7 +83,7 @@ def key_buffer(attention: Attention, row: int, start: int) -> bytes:
         "row": row,
         "start": start,
         "count": here.stop - start,
-        "k": attention.top_k,
+        "k": attention.top_k if keys else 0,
         "labels": [],
     }
 
@@ -91,14 +91,14 @@ def key_buffer(attention: Attention, row: int, start: int) -> bytes:
         """Read a stretch of a layer, ``[heads, …, queries]``; memory maps give no more than that."""
         return np.asarray(attention.numbers[name][row, here])
 
-    if attention.top_k:
+    if meta["k"]:
         kind = np.uint16 if total < _SIXTEEN else np.uint32
         ids = of("keys").swapaxes(0, 1)
         arrays["keys"] = np.where(ids < 0, np.iinfo(kind).max, ids).astype(kind)
         arrays["weights"] = _sixteen(of("weights").swapaxes(0, 1))
     if has_statistics(attention):
-        arrays["entropy"] = _sixteen(of("entropy").T / np.log(total + 1))
-        arrays["distance"] = _sixteen(of("distance").T / max(1, total))
+        arrays["entropy"] = _sixteen(of("entropy").T.astype(np.float32) / np.log(total + 1))
+        arrays["distance"] = _sixteen(of("distance").T.astype(np.float32) / max(1, total))
         arrays["first"] = _sixteen(of("first").T)
         kinds = [at for at, name in enumerate(attention.labels) if name.startswith("modality:")]
         meta["labels"] = [attention.labels[at].removeprefix("modality:") for at in kinds]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -151,18 +150,7 @@ def sparse(
 
 def attended(trace: Trace, attention: Attention) -> Trace:
     """Return a trace that carries an attention."""
-    return dataclasses.replace(trace, attention=attention) if _real() else _Attended(
-        **{one.name: getattr(trace, one.name) for one in dataclasses.fields(Trace)}, attention=attention
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Attended(Trace):
-    attention: Any = None
-
-
-def _real() -> bool:
-    return any(one.name == "attention" for one in dataclasses.fields(Trace))
+    return dataclasses.replace(trace, attention=attention)
 
 
 def arabic(**options: Any) -> Trace:

@@ -80,7 +80,7 @@ class AttentionView {
     this.root.replaceChildren(
       h("header", { class: "gl-top" }, h("div", { class: "gl-heading" }, appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name), h("span", { class: "gl-facts" }, about)), labelled("A token shows", this.turn), labelled("All heads by", this.measure)),
       this.notice,
-      h("div", { class: "gl-all" }, h("div", { class: "gl-all-hint" }, this.grid.hint), this.grid.node, this.key()),
+      h("div", { class: "gl-all" }, h("div", { class: "gl-all-hint" }, this.grid.hint), h("div", { class: "gl-all-row" }, this.grid.node, this.key())),
       this.opened,
       this.body,
       this.status,
@@ -156,7 +156,7 @@ class AttentionView {
     if (!this.scene.inks?.accent) return this.dress();
     if (this.fitted === width) return;
     this.fitted = width;
-    this.grid.width = this.grid.node.clientWidth;
+    this.grid.width = this.grid.node.parentNode.clientWidth;
     for (const side of this.scene.sides) side.map.width = side.map.node.clientWidth || 480;
     this.scene.tell("size", "data", "head", "selection", "theme", "zoom");
   }

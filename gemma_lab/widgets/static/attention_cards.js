@@ -75,7 +75,7 @@ export class RowCard {
     if (side.key >= 0 && !side.scene.toward) words.push(this.pair(token, looks));
     if (looks.how === "heaviest") words.push(`its ${looks.list.length} heaviest keys, exact: ${part(looks.list.reduce((sum, { weight }) => sum + weight, 0))} of the row`);
     else if (looks.how === "pooled") words.push("pooled: bins of several tokens");
-    else words.push(looks.how === "whole" ? "the whole row, exact" : "every token of the row");
+    else words.push(looks.how === "whole" ? "the whole row, exact" : looks.listed ? "every token of the row" : "every token of the row, within 0.4 %");
     const known = side.scene.toward ? null : store.facts_of(side.row, side.head, token);
     if (known) {
       words.push(`entropy ${known.entropy.toFixed(2)} nats`, `first token ${part(known.first)}`, `mean distance ${known.distance.toFixed(1)} tokens`);
@@ -133,7 +133,8 @@ export class MapBar {
 
   said(close) {
     const { side, store } = this;
-    const range = side.zoomed ? `tokens ${Math.floor(side.query0).toLocaleString("en")}–${Math.min(store.facts.tokens, Math.ceil(side.query0 + side.wide)) - 1} × ${Math.floor(side.key0).toLocaleString("en")}–${Math.min(store.facts.tokens, Math.ceil(side.key0 + side.wide)) - 1} · ` : "";
+    const last = (from) => (Math.min(store.facts.tokens, Math.ceil(from + side.wide)) - 1).toLocaleString("en");
+    const range = side.zoomed ? `tokens ${Math.floor(side.query0).toLocaleString("en")}–${last(side.query0)} × ${Math.floor(side.key0).toLocaleString("en")}–${last(side.key0)} · ` : "";
     if (!store.maps.has(side.row)) return "";
     if (store.fine) return `${range}every cell is one query and one key`;
     const size = store.edges[1] - store.edges[0];

@@ -1,6 +1,7 @@
 // All layers × heads at a glance: a small map of each, layers from left to right, heads under their keys and values.
 import { h } from "./base.js";
 import { fresh } from "./colour.js";
+import { tinted } from "./attention_paint.js";
 import { part } from "./attention_store.js";
 
 const [SIDE, ABOVE, TALLEST] = [58, 44, 300];
@@ -33,6 +34,11 @@ export class HeadGrid {
     return Math.max(7, Math.min(46, Math.floor((this.width - SIDE - 14) / this.scene.layouts.length), Math.floor(TALLEST / this.most)));
   }
 
+  /** How wide the grid itself is, without the room beside it. */
+  get across() {
+    return SIDE + this.unit * this.scene.layouts.length + 14;
+  }
+
   get height() {
     return ABOVE + this.unit * this.most + 2;
   }
@@ -59,7 +65,8 @@ export class HeadGrid {
   draw() {
     const { scene, unit } = this;
     this.node.style.height = `${this.height}px`;
-    const paint = fresh(this.base, this.width, this.height);
+    this.node.style.width = `${this.across}px`;
+    const paint = fresh(this.base, this.across, this.height);
     const sheet = scene.measure === "map" ? this.sheet() : null;
     const side = this.stores[0].grid.meta.side;
     const means = this.means();
@@ -102,7 +109,7 @@ export class HeadGrid {
             const [mine, theirs] = [Math.floor(key * scale), Math.floor(query * scale)];
             root = other.small[(flat * other.meta.side + mine) * other.meta.side + theirs];
           }
-          if (root) pixels[at] = ramp.packed[ramp.step((root / 255) ** 2 * 0.999 + 0.001)];
+          if (root) pixels[at] = tinted(ramp, (root / 255) ** 2);
         }
       }
     }
@@ -188,7 +195,7 @@ export class HeadGrid {
 
   drawOver() {
     const { scene, unit } = this;
-    const paint = fresh(this.over, this.width, this.height);
+    const paint = fresh(this.over, this.across, this.height);
     [paint.strokeStyle, paint.lineWidth] = [scene.inks.accent, 2];
     const bar = unit > 11 ? 2 : 0;
     paint.strokeRect(this.x(scene.row) + bar, this.y(scene.head) - 1.5, unit - bar, unit);

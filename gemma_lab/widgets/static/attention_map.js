@@ -1,7 +1,7 @@
 // One head's map with the text on both edges: from the whole, pooled, down to single rows and keys.
 import { h } from "./base.js";
 import { MODALITY, fresh } from "./colour.js";
-import { clear, drawMap, drawRows, drawSink, overlaid } from "./attention_paint.js";
+import { clear, drawMap, drawRows, drawSink, overlaid, tinted } from "./attention_paint.js";
 
 const [LEFT, TOP, STRIP, RIGHT, BOTTOM] = [112, 74, 15, 14, 6];
 const [LARGEST, LETTER] = [520, 12];
@@ -113,7 +113,7 @@ export class HeadMap {
   write(paint, token, every, x, y, room, align = "right") {
     const { store, inks } = this.side;
     const special = store.name("modality", token) !== "text";
-    const label = clip(store.label(token), 40);
+    const label = clip(this.short(token), 40);
     const rtl = store.name("direction", token) === "rtl";
     paint.save();
     paint.beginPath();
@@ -136,6 +136,14 @@ export class HeadMap {
     paint.restore();
   }
 
+  /** A token's name where room is scarce: a patch by its column and row alone. */
+  short(token) {
+    const { store } = this;
+    const box = store.places.get(token)?.box;
+    if (!box || box[0] < 0) return store.label(token);
+    return `${Math.round(box[0] / (box[2] - box[0])) + 1} · ${Math.round(box[1] / (box[3] - box[1])) + 1}`;
+  }
+
   /** What is not text, as a stripe along both edges. */
   kinds(paint) {
     const { side, store } = this;
@@ -152,13 +160,11 @@ export class HeadMap {
     }
   }
 
-  /** Zoomed in, the whole stands small in the corner that a causal map leaves empty. */
+  /** Zoomed in, the whole stands small in the corner between the edges. */
   inset(paint) {
     const { side } = this;
     if (!side.zoomed) return;
-    const { left, top, side: square } = this.frame;
-    const size = Math.min(84, square / 4);
-    const [x, y] = [left + square - size - 7, top + 7];
+    const [size, x, y] = [54, 3, 8];
     const scale = size / side.store.facts.tokens;
     paint.fillStyle = side.inks.page;
     paint.fillRect(x - 3, y - 3, size + 6, size + 6);
@@ -181,7 +187,7 @@ export class HeadMap {
     const image = new ImageData(bins, bins);
     const pixels = new Uint32Array(image.data.buffer);
     const from = side.head * bins * bins;
-    for (let at = 0; at < pixels.length; at++) if (maps[from + at]) pixels[at] = side.ramp.packed[side.ramp.step((maps[from + at] / 255) ** 2 / ends[side.head])];
+    for (let at = 0; at < pixels.length; at++) if (maps[from + at]) pixels[at] = tinted(side.ramp, (maps[from + at] / 255) ** 2 / ends[side.head]);
     this.sheet = h("canvas", { width: bins, height: bins });
     this.sheet.getContext("2d").putImageData(image, 0, 0);
     this.wholeName = name;

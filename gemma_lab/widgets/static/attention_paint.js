@@ -2,20 +2,38 @@
 
 /** Whether single rows are drawn over the pooled map: a token is wide enough to be told from its neighbour. */
 export function overlaid(map) {
-  return !map.store.fine && map.cell >= 1.5;
+  const { store, cell } = map;
+  const bin = cell * (store.edges[1] - store.edges[0]);
+  return !store.fine && (cell >= 1.5 || (cell >= 0.45 && bin >= 60));
+}
+
+/** How much of its colour a share of the scale keeps: little recedes into the page. */
+export function strength(share) {
+  return Math.min(1, 0.08 + 9 * share);
+}
+
+/** A colour of the scale as it lies in an image's memory, receding where it is little. */
+export function tinted(ramp, share) {
+  return ((ramp.packed[ramp.step(share)] & 0xffffff) | (Math.round(255 * strength(share)) << 24)) >>> 0;
 }
 
 /** What the layer may see: keys up to the query, and on local layers only as far back as the window. */
 export function clear(paint, map) {
-  const { side } = map;
   const { left, top, side: square } = map.frame;
-  const { window: reach } = side.layout;
-  const { tokens } = side.store.facts;
   paint.save();
   paint.beginPath();
   paint.rect(left, top, square, square);
   paint.clip();
-  paint.fillStyle = side.inks.empty;
+  paint.fillStyle = map.side.inks.empty;
+  reached(paint, map);
+  paint.fill();
+  paint.restore();
+}
+
+function reached(paint, map) {
+  const { side } = map;
+  const { window: reach } = side.layout;
+  const { tokens } = side.store.facts;
   paint.beginPath();
   paint.moveTo(map.x(0), map.y(0));
   paint.lineTo(map.x(tokens), map.y(tokens));
@@ -24,8 +42,6 @@ export function clear(paint, map) {
     paint.lineTo(map.x(0), map.y(reach));
   } else paint.lineTo(map.x(0), map.y(tokens));
   paint.closePath();
-  paint.fill();
-  paint.restore();
 }
 
 /** The bins under each device pixel of an edge that begins at a token. */
@@ -42,14 +58,14 @@ function binsUnder(map, from, pixels) {
 }
 
 /** The map's cells, each pixel from its own bin, so that bins of any size stand where they belong. */
-export function drawMap(paint, map, strength) {
+export function drawMap(paint, map, opacity) {
   const { side, store } = map;
   const { left, top, side: square } = map.frame;
   const ratio = window.devicePixelRatio || 1;
   const pixels = Math.round(square * ratio);
   const { maps, ends } = store.maps.get(side.row);
   const colours = new Uint32Array(256);
-  for (let root = 1; root < 256; root++) colours[root] = side.ramp.packed[side.ramp.step(Math.max(0.001, (root / 255) ** 2 / ends[side.head]))];
+  for (let root = 1; root < 256; root++) colours[root] = tinted(side.ramp, (root / 255) ** 2 / ends[side.head]);
   const [rows, columns] = [binsUnder(map, side.query0, pixels), binsUnder(map, side.key0, pixels)];
   const image = new ImageData(pixels, pixels);
   const sheet = new Uint32Array(image.data.buffer);
@@ -67,7 +83,12 @@ export function drawMap(paint, map, strength) {
   [canvas.width, canvas.height] = [pixels, pixels];
   canvas.getContext("2d").putImageData(image, 0, 0);
   paint.save();
-  paint.globalAlpha = strength;
+  // A bin on the diagonal is half of what is still to come; only in pictures, on local layers, that is seen.
+  if (overlaid(map) && !(side.layout.window && store.places.size)) {
+    reached(paint, map);
+    paint.clip();
+  }
+  paint.globalAlpha = opacity;
   paint.imageSmoothingEnabled = false;
   paint.drawImage(canvas, left, top, square, square);
   paint.restore();
@@ -80,14 +101,15 @@ export function drawRows(paint, map) {
   if (!overlaid(map)) return counted;
   const { left, top, side: square } = map.frame;
   const scale = side.scaleTop;
-  const size = Math.max(1, map.cell - (map.cell > 6 ? 1 : 0));
+  const size = Math.max(1.5, map.cell - (map.cell > 6 ? 1 : 0));
   paint.save();
   paint.beginPath();
   paint.rect(left, top, square, square);
   paint.clip();
   const put = (key, weight, y) => {
     if (key === 0 || key + 1 < side.key0 || key > side.key0 + side.wide) return;
-    paint.fillStyle = side.ramp.of(Math.max(0.02, weight / scale));
+    paint.globalAlpha = strength(weight / scale);
+    paint.fillStyle = side.ramp.of(weight / scale);
     paint.fillRect(map.x(key), y, size, size);
   };
   for (let query = Math.floor(side.query0); query < Math.min(store.facts.tokens, side.query0 + side.wide); query++) {
@@ -96,6 +118,7 @@ export function drawRows(paint, map) {
     const list = whole ? null : store.heaviest(side.row, side.head, query);
     counted[whole ? "whole" : list ? "heaviest" : "missing"] += 1;
     if (whole) {
+      paint.globalAlpha = 1;
       paint.fillStyle = side.inks.ground;
       paint.fillRect(left, y, square, map.cell);
       const end = Math.min(whole.length, Math.ceil(side.key0 + side.wide));

@@ -87,7 +87,7 @@ export class Looks extends Store {
   /** The heaviest keys of a row, exact, heaviest first; null if they have not arrived. */
   heaviest(row, head, query) {
     const part = this.chunkOf(row, query);
-    if (!part || query - part.meta.start >= part.meta.count) return null;
+    if (!part?.keys || query - part.meta.start >= part.meta.count) return null;
     const [k, found] = [part.meta.k, []];
     const from = (head * part.meta.count + query - part.meta.start) * k;
     const nothing = part.keys.BYTES_PER_ELEMENT === 2 ? 65535 : 4294967295;
@@ -125,7 +125,7 @@ export class Looks extends Store {
     if (whole) return { how: "whole", weight: (key) => (whole[key] ?? 0) / FULL, list: list?.length ? list : ranked(whole.length, (key) => whole[key] / FULL), end: whole.length };
     if (this.fine && this.maps.has(row)) {
       const read = (key) => known?.get(key) ?? (key ? this.cell(row, head, query, key) : this.sink(row, head, query));
-      return { how: "map", weight: read, list: list?.length ? list : ranked(this.bins, read), end: this.bins };
+      return { how: "map", weight: read, list: list?.length ? list : ranked(this.bins, read), listed: Boolean(list?.length), end: this.bins };
     }
     if (list?.length) return { how: "heaviest", weight: (key) => known.get(key) ?? 0, list };
     if (!this.maps.has(row)) return null;

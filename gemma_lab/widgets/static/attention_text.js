@@ -2,6 +2,7 @@
 import { fresh } from "./colour.js";
 import { Flow } from "./flow.js";
 import { Medium } from "./media.js";
+import { strength } from "./attention_paint.js";
 import { part } from "./attention_store.js";
 
 export class LookText extends Flow {
@@ -42,8 +43,9 @@ export class LookText extends Flow {
     // A character of several tokens is as bright as the brightest of them.
     for (let at = token; at >= 0 && store.codes.cluster[at] === store.codes.cluster[token]; at--) share = Math.max(share, looks.share(at));
     if (share < 0.004) return "";
-    const step = scene.ramp.step(share);
-    return `${scene.ramp.css[step]}|${scene.ramp.ink[step]}`;
+    const [step, kept] = [scene.ramp.step(share), strength(share)];
+    // Where the page shines through, its own ink stays the legible one.
+    return kept < 1 ? `color-mix(in srgb, ${scene.ramp.css[step]} ${Math.round(100 * kept)}%, transparent)|${kept > 0.6 ? scene.ramp.ink[step] : ""}` : `${scene.ramp.css[step]}|${scene.ramp.ink[step]}`;
   }
 }
 
