@@ -112,3 +112,19 @@ def pictures(
     folder.mkdir(parents=True, exist_ok=True)
     for digit, picture in digits.samples().items():
         picture.save(folder / f"{digit}.png")
+
+
+@app.command()
+def sounds(
+    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/speech"),
+    samples: Annotated[Path, typer.Option(help="Where one sample a language goes.")] = Path(
+        "data/media/speech"
+    ),
+    speak: Annotated[bool, typer.Option(help="Let espeak-ng say the digits; else only the samples.")] = True,
+) -> None:
+    """Let espeak-ng say the digits that the minis learn to hear, in every voice and language."""
+    from . import sounds
+
+    if speak:
+        sounds.make(folder)
+    sounds.write_samples(samples)

@@ -1,0 +1,135 @@
+"""The spoken digits that the minis learn to hear: said by espeak-ng, trimmed, and kept as Ogg Opus.
+
+Made once and committed; neither training nor tests need espeak-ng. A voice is a speaker of espeak-ng with a
+pitch and a speed of its own; each says the ten digits in every language, one after the other in one file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LabError
+from .tasks.speech import LANGUAGES, RATE, samples
+
+_VOICE = {"en": "en-us", "fr": "fr-fr"}  # what espeak-ng calls a language, where it is not the code
+
+SPEAKERS = (
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt2", "klatt4",
+    "Alicia", "Andrea", "Annie", "Denis", "Diogo", "Jacky", "Lee", "Marco", "Michael", "Mike", "Nguyen",
+    "adam", "anika", "belinda", "boris", "caleb", "david", "edward", "iven", "linda", "max", "miguel",
+    "pablo", "quincy", "rob", "steph", "travis", "zac",
+)  # fmt: skip
+"""espeak-ng's variants that make the voices."""
+
+# espeak-ng reads figures by itself; in Japanese, 0, 4 and 7 are then read in the way that is rarer alone.
+_SAID = {"ja": ("ゼロ", "いち", "に", "さん", "よん", "ご", "ろく", "なな", "はち", "きゅう")}
+_GAP = RATE // 10  # silence between two digits in a file, so that coding does not smear one into the next
+_LEVEL = 0.5  # the loudest sample of a digit
+_COARSE = 0.965  # libsndfile's compression level: some 24 kbit/s at one channel
+
+
+def make(folder: Path) -> Path:
+    """Let every voice say the ten digits in every language.
+
+    Parameters
+    ----------
+    folder
+        Gets one ``.ogg`` a voice and ``index.json``, which says from which sample to which each digit lasts.
+
+    Returns
+    -------
+    Path
+        The index.
+
+    Raises
+    ------
+    LabError
+        If espeak-ng is not installed, or fails.
+    """
+    import soundfile
+
+    if shutil.which("espeak-ng") is None:
+        raise LabError(
+            "espeak-ng, which says the digits, is not installed.", hint="apt-get install espeak-ng"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {"rate": RATE, "languages": list(LANGUAGES), "voices": {}}
+    for speaker in SPEAKERS:
+        rng = random.Random(speaker)
+        pitch, speed = rng.randint(30, 70), rng.randint(135, 185)
+        spans: dict[str, list[list[int]]] = {}
+        parts, at = [], 0
+        for language in LANGUAGES:
+            spans[language] = []
+            for digit in range(10):
+                said = say(digit, language, speaker=speaker, pitch=pitch, speed=speed)
+                spans[language].append([at, at + len(said)])
+                parts += [said, np.zeros(_GAP, dtype=np.float32)]
+                at += len(said) + _GAP
+        soundfile.write(
+            folder / f"{speaker}.ogg", np.concatenate(parts), RATE,
+            format="OGG", subtype="OPUS", compression_level=_COARSE,
+        )  # fmt: skip
+        index["voices"][speaker] = {"pitch": pitch, "speed": speed, "digits": spans}
+    path = folder / "index.json"
+    path.write_text(json.dumps(index, separators=(",", ":")) + "\n")
+    return path
+
+
+def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int = 160) -> Any:
+    """Return espeak-ng's digit, float32 at 16 kHz, trimmed to where it sounds.
+
+    Parameters
+    ----------
+    digit, language
+        0 to 9, and a key of `tasks.speech.LANGUAGES`.
+    speaker, pitch, speed
+        espeak-ng's variant, its pitch (0 to 99), and words a minute.
+
+    Raises
+    ------
+    LabError
+        If espeak-ng fails or says nothing.
+    """
+    import soundfile
+    from scipy.signal import resample_poly
+
+    text = _SAID[language][digit] if language in _SAID else str(digit)
+    voice = f"{_VOICE.get(language, language)}+{speaker}"
+    command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "--stdout", text]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 – fixed words, no shell
+    if done.returncode or not done.stdout:
+        raise LabError(f"espeak-ng said nothing for {text!r} as {voice}: {done.stderr.decode().strip()}")
+    sound, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
+    common = np.gcd(rate, RATE)
+    return trimmed(resample_poly(sound, RATE // common, rate // common).astype(np.float32))
+
+
+def trimmed(sound: Any) -> Any:
+    """Return a sound from where it first reaches a fiftieth of its loudest sample to where it last does.
+
+    Some 20 ms are kept on both sides, and the loudest sample becomes 0.5.
+    """
+    loudest = float(np.abs(sound).max())
+    if loudest == 0:
+        raise LabError("A sound that should hold a digit is silent.")
+    heard = np.flatnonzero(np.abs(sound) > loudest / 50)
+    start, stop = max(0, heard[0] - RATE // 50), heard[-1] + RATE // 50
+    return sound[start:stop] * np.float32(_LEVEL / loudest)
+
+
+def write_samples(folder: Path) -> None:
+    """Write held-out voices saying 2, 0, 7, one WAV file a language, the same ones every time."""
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for language, sound in samples().items():
+        soundfile.write(folder / f"{language}-207.wav", sound, RATE, subtype="PCM_16")
