@@ -32,7 +32,7 @@ class Took(Generic[T]):
     extra: int
 
 
-def took(work: Callable[[], T]) -> Took[T]:
+def took(work: Callable[..., T], *arguments: Any) -> Took[T]:
     """Do some work and return what it took.
 
     On Linux the kernel keeps the peak; elsewhere a thread looks every few milliseconds, and short peaks may
@@ -41,11 +41,13 @@ def took(work: Callable[[], T]) -> Took[T]:
     Parameters
     ----------
     work
-        Called once, without arguments.
+        Called once.
+    arguments
+        What it is called with.
     """
     with _Peak() as peak:
         start = time.perf_counter()
-        result = work()
+        result = work(*arguments)
         seconds = time.perf_counter() - start
     return Took(result, seconds, peak.extra)
 

@@ -22,7 +22,7 @@ def work(megabytes: int) -> int:
 def test_it_counts_what_was_held_and_given_back(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernel:
         monkeypatch.setattr(peak, "_reset", lambda: False)
-    taken = peak.took(lambda: work(200))
+    taken = peak.took(work, 200)
     assert taken.result == 200 * MB // 8
     assert 180 * MB < taken.extra < 260 * MB
     assert 0.05 < taken.seconds < 20
