@@ -178,6 +178,10 @@ def _take(
         answer.rows[query] = block.row(query - block.first_query)
 
 
+#: Of so few queries the mean distance is a product; of more, the difference of two would lose digits.
+_FEW = 32
+
+
 class _Block:
     """The rows of one block of queries: scores less their maximum, and their exponentials."""
 
@@ -205,7 +209,7 @@ class _Block:
         queries = torch.arange(self.queries, device=device, dtype=torch.float32)
         # keys and queries both count from the first query of the block, so that float32 suffices
         keys = torch.arange(span, device=device, dtype=torch.float32) + (self.first_key - self.first_query)
-        if self.ahead:
+        if self.ahead or self.queries > _FEW:
             apart = (queries[:, None] - keys).abs()
             far: torch.Tensor = torch.linalg.vecdot(self.weights, apart) / self.total
             return far
