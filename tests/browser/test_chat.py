@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import expect
 
 from gemma_lab.data import data_path
+from gemma_lab.models.media import sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +58,22 @@ DROP_NOISE = """() => {
     document.querySelector(".gl-chat").dispatchEvent(drop);
   });
 }"""
+
+
+def moving_square() -> bytes:
+    """Return a film of two seconds in which a square moves to the right."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as out:
+        stream = out.add_stream("libvpx", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(20):
+            picture = Image.new("RGB", (96, 64), "navy")
+            picture.paste("orange", (4 * number, 24, 4 * number + 16, 40))
+            out.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        out.mux(stream.encode())
+    return file.getvalue()
 
 
 def ask(chat: Locator, text: str) -> None:
@@ -265,5 +285,55 @@ def test_a_bad_picture_is_refused_calmly(open_notebook: Callable[..., Notebook])
     book.page.evaluate(DROP_NOISE)
     expect(chat.locator(".gl-thumb")).to_contain_text("1200 × 1200")
     chat.get_by_label("Remove noise.png").click()
+    expect(chat.locator(".gl-thumb")).to_have_count(0)
+    book.check_quiet()
+
+
+def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(
+        SCRIPTED + "everything = frozenset({'text', 'image', 'video', 'audio'})\n"
+        "lab = ScriptedLab([words('A', ' square')] * 2, modalities=everything)\nchat = Chat(lab)\nchat",
+        "call = lab.calls[0]\nprint(call['video'], call['audio'], len(call['images']))",
+    )
+    book.run(0)
+    chat = book.page.locator(".gl-chat")
+    expect(chat).to_be_visible(timeout=60_000)
+    expect(chat).to_contain_text("drop a picture, a video or a sound here")
+    tone = (np.sin(np.arange(48_000) / 20) * np.linspace(0, 0.9, 48_000), 48_000)
+    files = [
+        {"name": "square.webm", "mimeType": "video/webm", "buffer": moving_square()},
+        {"name": "tone.wav", "mimeType": "audio/wav", "buffer": sound(tone).wav()},
+    ]
+    chat.get_by_test_id("file").set_input_files(files)
+    expect(chat.locator(".gl-thumb:not(.gl-reading)")).to_have_count(2)
+    expect(chat.locator(".gl-thumb.gl-video")).to_contain_text("20 frames")
+    expect(chat.locator(".gl-thumb.gl-audio")).to_contain_text("1.0 s")
+    book.shot("media-draft", chat)
+    ask(chat, "What moves?")
+    settled(chat, 1)
+    film = chat.get_by_test_id("film")
+    expect(film.locator("img")).to_have_count(16)
+    expect(film.locator("figcaption").nth(1)).to_have_text("0:00.1")
+    expect(film).to_have_attribute("aria-label", re.compile("square.webm · 20 of 20 frames"))
+    assert film.locator("img").first.evaluate("image => image.naturalWidth") == 96
+    recording = chat.get_by_test_id("sound")
+    expect(recording.get_by_role("img", name="Waveform of tone.wav, 1.0 seconds")).to_be_visible()
+    book.shot("media", chat)
+    play = recording.get_by_role("button", name="Play tone.wav")
+    play.focus()
+    play.press("Enter")
+    expect(play).to_have_attribute("aria-pressed", "true")
+    expect(play).to_have_attribute("aria-pressed", "false", timeout=10_000)  # it came, played, and ended
+    expect(chat.locator(".gl-notice")).to_be_hidden()
+    book.theme("JupyterLab Dark")
+    book.shot("media-dark", chat)
+    book.run(1)
+    said = book.page.locator(".jp-OutputArea-output pre").last
+    expect(said).to_contain_text("Video(square.webm: 20 frames")
+    expect(said).to_contain_text("Sound(tone.wav: 1.00 s")
+    chat.get_by_test_id("file").set_input_files(
+        {"name": "broken.mp4", "mimeType": "video/mp4", "buffer": b"not a video"}
+    )
+    expect(chat.locator(".gl-notice")).to_contain_text("broken.mp4")
     expect(chat.locator(".gl-thumb")).to_have_count(0)
     book.check_quiet()
