@@ -33,6 +33,7 @@ _HOMES = {
     "activations": "gemma_lab.trace.activations",
     "AttentionRequest": "gemma_lab.trace.looks",
     "LensRequest": "gemma_lab.trace.lensed",
+    "needles": "gemma_lab.haystack",
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing",
     "AttentionExplorer": "gemma_lab.widgets.attention",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .errors import LabError
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
+    from .haystack import needles
     from .models.cost import Cost
     from .models.lab import Lab
     from .models.load import load

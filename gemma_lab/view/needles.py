@@ -8,7 +8,7 @@ from .html import Markup, table
 from .style import Picture, bare, card
 
 if TYPE_CHECKING:
-    from ..needles import Haystack
+    from ..haystack import Haystack
 
 
 def needle_heat(found: Haystack) -> Picture:

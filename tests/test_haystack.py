@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.needles import Asked, Haystack, needle, needles
+from gemma_lab.haystack import Asked, Haystack, needle, needles
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.3, 0.5, 1.0])
