@@ -316,6 +316,9 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     expect(film.locator("figcaption").nth(1)).to_have_text("0:00.1")
     expect(film).to_have_attribute("aria-label", re.compile("square.webm · 20 of 20 frames"))
     assert film.locator("img").first.evaluate("image => image.naturalWidth") == 96
+    left = "e => e.getBoundingClientRect().left"
+    assert film.evaluate(left) >= chat.evaluate(left)  # it scrolls in itself, from its first frame on
+    assert film.evaluate("e => e.scrollWidth > e.clientWidth && e.scrollLeft === 0")
     recording = chat.get_by_test_id("sound")
     expect(recording.get_by_role("img", name="Waveform of tone.wav, 1.0 seconds")).to_be_visible()
     book.shot("media", chat)
