@@ -6,6 +6,7 @@ pitch and a speed of its own; each says the ten digits in every language, one af
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import random
@@ -97,12 +98,16 @@ def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int 
     Raises
     ------
     LabError
-        If espeak-ng fails or says nothing.
+        If espeak-ng fails, says nothing, or has no such variant: it would then speak in its usual voice.
     """
     import soundfile
     from scipy.signal import resample_poly
 
     text = _SAID[language][digit] if language in _SAID else str(digit)
+    if speaker not in _variants():
+        raise LabError(
+            f"This espeak-ng has no variant {speaker!r}.", hint="espeak-ng --voices=variant lists them."
+        )
     voice = f"{_VOICE.get(language, language)}+{speaker}"
     command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "--stdout", text]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 – fixed words, no shell
@@ -111,6 +116,12 @@ def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int 
     sound, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     common = np.gcd(rate, RATE)
     return trimmed(resample_poly(sound, RATE // common, rate // common).astype(np.float32))
+
+
+@functools.cache
+def _variants() -> frozenset[str]:
+    listed = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True)  # noqa: S607 – where it lies differs
+    return frozenset(word.removeprefix("!v/") for word in listed.stdout.split() if word.startswith("!v/"))
 
 
 def trimmed(sound: Any) -> Any:
