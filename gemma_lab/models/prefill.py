@@ -32,6 +32,9 @@ WHOLE = 4096
 #: Tokens of a piece of a longer one, if memory allows. Fixed, so that the same prompt gives the same bits on
 #: machines with enough memory; more would make matrices larger than a processor gains from.
 PIECE = 1024
+#: Bytes that the masks of a piece may take however much is free: half as large a piece costs little time, and
+#: the mask of 1,024 tokens at the end of 131,072 is most of what reading them takes.
+MASKS = 512 * 2**20
 #: A piece is halved down to this before memory is said to be too small.
 LEAST = 64
 #: Of the free memory, what a piece may take: the allocator rounds up, and other programs live here, too.
@@ -141,7 +144,7 @@ def plan(lab: Lab, prompt: Prompt, *, free: int | None = None) -> Plan:
     if total <= WHOLE and need.bytes(total, total) <= SHARE * free:
         return Plan((total,), total)
     piece = PIECE
-    while piece > LEAST and need.bytes(piece, total) > SHARE * free:
+    while piece > LEAST and (need.bytes(piece, total) > SHARE * free or need.pair * piece * total > MASKS):
         piece //= 2
     if (least := need.bytes(min(LEAST, total), total)) > free:
         raise DoesNotFit(

@@ -80,3 +80,13 @@ def test_no_piece_ends_inside_a_picture_and_the_last_one_has_none(tiny_lab, monk
     assert not any(kinds[stops[-2] :])
     assert sorted(set(stops)) == list(stops)
     assert sum(any(kinds[a:b]) for a, b in zip((0, *stops), stops, strict=False)) == 2  # each by itself
+
+
+def test_masks_stay_small_however_much_memory_is_free(tiny_lab, monkeypatch):
+    lab = tiny_lab("26B-A4B")
+    monkeypatch.setattr(prefill, "WHOLE", 20)
+    prompt = prompt_of(lab, "word " * 400)
+    assert plan(lab, prompt, free=1 << 60).piece == 1024
+    pair = Need.of(architecture_of(lab), value_bytes=4).pair
+    monkeypatch.setattr(prefill, "MASKS", pair * len(prompt.ids) * 300)
+    assert plan(lab, prompt, free=1 << 60).piece == 256
