@@ -2,6 +2,7 @@
 
 They come from the held-out parts of the minis' tasks, drawn once, so that every model is asked the same and
 nothing but this file is needed to ask them: pictures and frames are PNG, sounds int16 samples at 16 kHz.
+The file has the skills that the mini which ships was trained on; it is drawn anew with each mini.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.checkup.questions import questions
+from gemma_lab.checkup.questions import skills
 from gemma_lab.checkup.run import checkup
 from gemma_lab.errors import LabError
 from gemma_lab.minis.evaluation import held_out_questions, write_card
@@ -57,9 +57,12 @@ def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
     assert not torch.equal(again.model.lm_head.weight, shipped)
 
 
-def test_the_questions_of_the_check_up_are_those_that_are_shipped():
-    drawn = held_out_questions(each=200)
-    assert drawn == questions()
+def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
+    drawn = held_out_questions(each=3)
+    assert drawn == held_out_questions(each=3)
+    assert {question.skill for question in drawn} >= set(skills()) | {"scenes", "tools", "long recall"}
+    for skill in {question.skill for question in drawn}:
+        assert len([question for question in drawn if question.skill == skill]) == 3
 
 
 def test_nothing_is_published_without_a_run(tmp_path):
