@@ -14,7 +14,7 @@ _COLUMNS = 5
 
 
 def training_figure(log: Path, *, name: str) -> Picture:
-    """Return how a training went: held-out answer tokens that are right, and the loss, by minutes of computing.
+    """Return how a training went by minutes of computing: held-out answer tokens right, and the loss.
 
     Parameters
     ----------
@@ -36,9 +36,8 @@ def training_figure(log: Path, *, name: str) -> Picture:
         )
     skills = list(practised[-1]["running"])
     lines = math.ceil(len(skills) / _COLUMNS)
-    with card(9.2, 0.7 + 1.75 * lines, nrows=lines, ncols=_COLUMNS, sharex=True, sharey=True, squeeze=False) as (
-        figure, grid,
-    ):  # fmt: skip
+    layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
+    with card(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
         for axes, skill in zip(grid.flat, skills, strict=False):
             _panel(axes, practised, skill)
         for axes in list(grid.flat)[len(skills) :]:

@@ -7,7 +7,10 @@ import pytest
 from gemma_lab.view.chat import chat_html, chat_text, percent, visible
 
 QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "media": []}
-PICTURE = {"kind": "image", "name": '"><script>x</script>.png', "width": 3, "height": 4, "src": "data:image/png;base64,AA"}
+PICTURE = {
+    "kind": "image", "name": '"><script>x</script>.png', "width": 3, "height": 4,
+    "src": "data:image/png;base64,AA",
+}  # fmt: skip
 TOKENS = [
     ["Hm", -0.1, "thought", 0.1, [], -1],
     ["سبعة", -0.693147, "text", 0.2, [["سبعة", -0.693147], ["'\"<", -3.0]], 0],
