@@ -37,7 +37,7 @@ def test_each_kind_of_turn_is_well_formed(held):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_the_wanted_call_is_declared_and_its_arguments_are_in_the_question(held):
-    for question in _drawn(held):
+    for question in _drawn(held, 80):
         calls = [question.call] if question.call else []
         for message in question.history:
             calls += [call["function"] for call in message["tool_calls"]]
