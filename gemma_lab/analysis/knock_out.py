@@ -11,7 +11,7 @@ import numpy as np
 from ..checkup.interval import interval
 from ..errors import LabError
 from ..trace.looks import AttentionRequest
-from .retrieval import Asked, Retrieval, find_needle, retrieval_scores
+from .retrieval import THRESHOLD, Asked, Retrieval, find_needle, retrieval_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,7 +154,7 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
 
 
 def knock_out(
-    lab: Lab, questions: Iterable[Graded], retrieval: Retrieval, *, heads: int = 1, draws: int = 5,
+    lab: Lab, questions: Iterable[Graded], retrieval: Retrieval, *, heads: int | None = None, draws: int = 5,
     seed: int = 0, progress: bool = True,
 ) -> KnockOut:  # fmt: skip
     """Ask the same questions with heads knocked out: the best at retrieval, and random others.
@@ -171,7 +171,8 @@ def knock_out(
     retrieval
         From `retrieval_of`.
     heads
-        How many to knock out at once.
+        How many to knock out at once; by default all from the threshold of a retrieval head on (0.1), and one
+        at least. A model that has several may do without any single one.
     draws
         How many times random heads are drawn, without the best ones.
     seed
@@ -185,6 +186,8 @@ def knock_out(
     from tqdm.auto import tqdm
 
     asked = list(questions)
+    if heads is None:
+        heads = max(1, int((retrieval.scores >= THRESHOLD).sum()))
     best = retrieval.best(heads)
     others = [head for head in retrieval.heads if head not in best]
     if not asked or not 0 < heads <= len(others) or draws < 1:

@@ -166,9 +166,10 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
 
     Notes
     -----
-    A token is said at the row before it: there stands the query. Chance is the share of these queries whose
-    most looked-at key lies in the needle of *another* trace; equal tokens are not asked for, so it is an
-    upper bound.
+    A token is said at the row before it: there stands the query. Tokens are the same if they differ by
+    nothing but a space before: an answer begins without the one that its words have in the text. Chance is
+    the share of these queries whose most looked-at key lies in the needle of *another* trace; equal tokens
+    are not asked for, so it is an upper bound.
     """
     if not traces or len(traces) != len(needles):
         raise LabError(
@@ -182,24 +183,32 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
         if heads_of(attention_of(trace)) != heads:
             raise LabError("The traces do not have the same heads.", hint="Record the same layers and heads.")
         looked, said = _most(trace)
-        ids = trace.tokens.ids
-        wanted = ids[needle.start : needle.stop]
+        names = _names(trace)
         inside = (looked >= needle.start) & (looked < needle.stop)
-        copied = inside & (ids[np.maximum(looked, 0)] == said[None])
+        copied = inside & (names[np.maximum(looked, 0)] == said[None])
         for row in range(len(heads)):
-            each[number, row] = len(set(looked[row, copied[row]].tolist())) / len(wanted)
+            places = set(looked[row, copied[row]].tolist())
+            each[number, row] = len(places) / (needle.stop - needle.start)
         lands.append(looked)
     return Retrieval(heads, each, _by_position(lands, needles))
 
 
 def _most(trace: Trace) -> tuple[Any, Any]:
-    """Return the key looked at most, ``[heads, steps]``, and the token said, ``[steps]``, step by step."""
+    """Return the key looked at most, ``[heads, steps]``, and the name of what is said, ``[steps]``."""
     if trace.generation is None or not len(trace.generation):
         raise LabError("This trace has no answer.", hint="Trace with generate=8.")
     prompt = int((~trace.tokens.generated).sum())
     count = min(len(trace.generation), len(trace) - prompt + 1)
     found = gazes(attention_of(trace), np.arange(prompt - 1, prompt - 1 + count))
-    return found.keys[:, :, 0], trace.generation.ids[:count]
+    names = dict(zip(trace.tokens.ids.tolist(), _names(trace).tolist(), strict=True))
+    # the token that was said last has no row: it is known if it was read before
+    said = [names.get(index, "") for index in trace.generation.ids[:count].tolist()]
+    return found.keys[:, :, 0], np.asarray(said, dtype=object)
+
+
+def _names(trace: Trace) -> Any:
+    """Return the tokens as the vocabulary writes them, without a space before."""
+    return np.asarray([str(piece).lstrip("▁") for piece in trace.tokens.pieces], dtype=object)
 
 
 def _by_position(lands: Sequence[Any], needles: Sequence[Needle]) -> Floats:
