@@ -105,10 +105,11 @@ def interruptible():
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_waiting_stops_the_model(slow):
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    stream = iter(slow.stream("Hi", max_new_tokens=2000))
+    next(stream)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        for _ in slow.stream("Hi", max_new_tokens=2000):
-            pass
+        list(stream)
     assert slow.last_reply.finish == "stopped"
     assert slow.last_reply.tokens
 
