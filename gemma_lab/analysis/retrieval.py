@@ -166,10 +166,11 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
 
     Notes
     -----
-    A token is said at the row before it: there stands the query. Tokens are the same if they differ by
-    nothing but a space before: an answer begins without the one that its words have in the text. Chance is
-    the share of these queries whose most looked-at key lies in the needle of *another* trace; equal tokens
-    are not asked for, so it is an upper bound.
+    A token is said at the row before it: there stands the query. A token is the same also if
+    it lacks the space before, or begins what is looked at: an answer starts without the space that its words
+    have in the text, and may be written in smaller pieces (wider than in the paper). Chance is the share of
+    these queries whose most looked-at key lies in the needle of *another* trace; the same token is not asked
+    for, so it is an upper bound.
     """
     if not traces or len(traces) != len(needles):
         raise LabError(
@@ -185,7 +186,7 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
         looked, said = _most(trace)
         names = _names(trace)
         inside = (looked >= needle.start) & (looked < needle.stop)
-        copied = inside & (names[np.maximum(looked, 0)] == said[None])
+        copied = inside & _same(names[np.maximum(looked, 0)], said)
         for row in range(len(heads)):
             places = set(looked[row, copied[row]].tolist())
             each[number, row] = len(places) / (needle.stop - needle.start)
@@ -204,6 +205,15 @@ def _most(trace: Trace) -> tuple[Any, Any]:
     # the token that was said last has no row: it is known if it was read before
     said = [names.get(index, "") for index in trace.generation.ids[:count].tolist()]
     return found.keys[:, :, 0], np.asarray(said, dtype=object)
+
+
+def _same(looked: Any, said: Any) -> Any:
+    """Return whether what is said begins what is looked at, ``[heads, steps]``."""
+    begins = [
+        [bool(name) and other.startswith(name) for other, name in zip(row, said, strict=True)]
+        for row in looked
+    ]
+    return np.asarray(begins, dtype=bool).reshape(looked.shape)
 
 
 def _names(trace: Trace) -> Any:

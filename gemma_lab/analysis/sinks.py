@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
 THRESHOLD = 0.3
-#: Queries that must see a token before anything is said of it.
-_LEAST_QUERIES = 16
+#: Queries that must see a token before anything is said of it, and part of those that see most.
+_LEAST_QUERIES, _LEAST_PART = 16, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,8 @@ def sinks(trace: Trace) -> Sinks:
 
     Of head h, token k receives :math:`\alpha_k = \frac{1}{n} \sum_q A_{q,k}`, the mean over the n queries
     after it that see it; it is a sink from 0.3 on (Gu et al. 2024, arXiv:2410.10781, §2, whose mean takes in
-    the token's own look at itself; the first tokens as sinks: Xiao et al. 2023, arXiv:2309.17453).
+    the token's own look at itself and is of the first tokens; here at least 16 queries, and a quarter of
+    those that see the first, must see it; the first tokens as sinks: Xiao et al. 2023, arXiv:2309.17453).
 
     Parameters
     ----------
@@ -133,4 +134,5 @@ def _received(attention: Attention, layer: int) -> Floats:
     )
     seen = length - 1 - np.arange(length)
     seen = seen if window is None else np.minimum(seen, window - 1)
-    return np.where(seen >= _LEAST_QUERIES, found / np.maximum(seen, 1), 0.0)
+    least = max(_LEAST_QUERIES, _LEAST_PART * seen.max())
+    return np.where(seen >= least, found / np.maximum(seen, 1), 0.0)

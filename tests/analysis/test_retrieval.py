@@ -48,6 +48,14 @@ def test_a_space_before_makes_no_other_token():
     assert retrieval_scores([trace], [Needle(3, 5)]).scores.tolist() == [1.0]
 
 
+def test_a_word_in_smaller_pieces_is_copied_by_its_first():
+    """The text has "▁drum", the answer "d", "rum": what begins a word is copied from it, what ends it not."""
+    trace = trace_of(attention_of([[copying(3, 3, 0), copying(0, 3, 0)]]), ids=[*IDS[:10], 30, 31],
+                     said=(30, 31, 9))  # fmt: skip
+    trace.tokens.pieces[[3, 10, 11]] = ["▁drum", "d", "rum"]
+    assert retrieval_scores([trace], [Needle(3, 4)]).scores.tolist() == [1.0, 0.0]
+
+
 def test_one_place_is_copied_once():
     trace = trace_of(attention_of([[copying(3, 3, 0)]]), ids=[*IDS[:11], 7], said=(7, 7, 9))
     assert retrieval_scores([trace], [Needle(3, 5)]).scores.tolist() == [0.5]

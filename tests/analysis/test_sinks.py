@@ -41,6 +41,13 @@ def test_a_token_that_few_can_see_is_no_sink():
     assert found.drowned == 0.0
 
 
+def test_the_last_quarter_is_not_everywhere():
+    """Twenty of a hundred tokens see it: that is the end of a text, not a sink."""
+    late = looking(COUNT, np.where(np.arange(COUNT) > 79, 79, -1))
+    early = looking(COUNT, np.where(np.arange(COUNT) > 60, 60, -1))
+    assert sinks(trace_of(attention_of([[late, early]]))).tokens == (60,)
+
+
 def test_a_short_text_is_not_judged():
     with pytest.raises(LabError, match="16 tokens are too few"):
         sinks(trace_of(attention_of([[even(16)]])))
