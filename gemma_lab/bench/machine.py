@@ -24,6 +24,11 @@ def machine() -> str:
     return ", ".join(parts)
 
 
+def load() -> float:
+    """Return how many processes wanted a core over the last minute; 0 where no system counts them."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
+
+
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

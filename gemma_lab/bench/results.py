@@ -46,6 +46,8 @@ class Result:
         The day, ISO.
     test
         Which test measured it.
+    load
+        How many processes wanted a core when it was recorded, the measuring one included; 0 where unknown.
     """
 
     row: str
@@ -58,6 +60,7 @@ class Result:
     machine: str = ""
     date: str = ""
     test: str = ""
+    load: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.measured):

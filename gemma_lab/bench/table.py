@@ -11,7 +11,8 @@ _HEAD = """# Benchmarks
 
 Written by `make bench` from `docs/benchmarks.jsonl`; do not edit. Each number is of the day and the machine
 beside it, and each rival was measured in the same run as the number it stands beside (`make rivals` installs
-them). Processor time is that of one thread. **missed** means that the target was not reached.
+them). Processor time is that of one thread. *Load* is how many processes wanted a core meanwhile: where they
+are more than the cores, seconds by the clock say little. **missed** means that the target was not reached.
 """
 _COLUMNS = """\
 | what | case | measured | target | | rivals, same run | how | date |
@@ -65,7 +66,7 @@ def _rows(title: str, results: Sequence[Result], machines: Sequence[str]) -> lis
             {True: "holds", False: "**missed**", None: ""}[result.met],
             "; ".join(f"{name} {value}" for name, value in result.rivals.items()),
             result.note,
-            f"{result.date} [{which}]",
+            f"{result.date} [{which}]" + (f", load {result.load:g}" if result.load else ""),
         ]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
         title = ""

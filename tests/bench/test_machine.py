@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 
-from gemma_lab.bench.machine import cores, machine
+from gemma_lab.bench.machine import cores, load, machine
 
 
 def test_it_names_cores_memory_and_versions():
@@ -13,3 +13,7 @@ def test_it_names_cores_memory_and_versions():
     assert re.match(rf"{cores()} cores \(.+\), [\d.]+ GiB RAM, ", line)
     assert f"torch {importlib.metadata.version('torch')}" in line
     assert "\n" not in line
+
+
+def test_load_is_a_count_of_processes():
+    assert 0 <= load() < 10_000

@@ -48,6 +48,11 @@ def test_machines_are_numbered():
     assert "2026-11-23 [2]" in text
 
 
+def test_a_busy_machine_is_said():
+    busy = Result("chat-speed", 1.0, machine=HERE, date="2026-11-24", load=12.5)
+    assert "| 2026-11-24 [1], load 12.5 |" in page([busy])
+
+
 def test_what_was_not_measured_is_listed_with_the_reason():
     skipped = Outcome("tests/benchmarks/test_chat_speed.py::test_x", "skipped", "no weights", "2026-11-24")
     text = page([FAST], [skipped])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_lab.bench.machine import machine
+from gemma_lab.bench.machine import load, machine
 from gemma_lab.bench.results import Outcome, Result, append
 
 TODAY = dt.datetime.now(tz=dt.UTC).date().isoformat()
@@ -49,7 +49,7 @@ def record(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
     ) -> None:
         result = Result(
             row=row, measured=float(measured), target=target, unit=unit, note=note, case=case,
-            rivals=dict(rivals or {}), machine=machine(), date=TODAY, test=request.node.nodeid,
+            rivals=dict(rivals or {}), machine=machine(), date=TODAY, test=request.node.nodeid, load=load(),
         )  # fmt: skip
         with capsys.disabled():
             beside = "".join(f"; {name} {value}" for name, value in result.rivals.items())

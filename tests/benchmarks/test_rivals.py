@@ -58,10 +58,10 @@ def rival_figures(decoder: Path, tokens: int) -> dict[str, dict[str, str]]:
         for what, column in figures.items():
             if reason:
                 column[name] = reason
-            elif what == "kept":
-                column[name] = f"{measured['kept'] / 1e6:.1f} MB"
-            else:
-                column[name] = against(measured, plain, what)
+                continue
+            named = f"{name} {measured['version']}"
+            kept = f"{measured['kept'] / 1e6:,.1f} MB"
+            column[named] = kept if what == "kept" else against(measured, plain, what)
     return figures
 
 

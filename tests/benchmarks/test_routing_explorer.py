@@ -161,10 +161,11 @@ def test_pointing_at_a_token_of_a_long_trace(
         f"first message to a live view {sent / 1e6:.2f} MB; twin {len(explorer._twin()[0]) / 1e3:.0f} kB\n"
     )
     case = f"routing explorer, {tokens:,} tokens × 30 layers × 128 experts"
-    best = "the better of clock and the page's own thread time; Chromium"
+    best = f"the page's own thread time, {first_own:.0f} ms, or the clock, {first:.0f} ms; Chromium"
+    moved = f"of the thread's own time, {own[int(0.95 * len(own))]:.1f} ms, or the clock, {p95:.1f} ms"
     record("widget-first", min(first, first_own), "< 1000", "ms", best, case=case)
     record("widget-nodes", nodes, "< 2000", "nodes", case=case)
-    record("widget-hover", min(p95, own[int(0.95 * len(own))]), "< 16", "ms", best, case=case)
+    record("widget-hover", min(p95, own[int(0.95 * len(own))]), "< 16", "ms", moved, case=case)
     assert min(first, first_own) < 1000
     assert min(p95, own[int(0.95 * len(own))]) < 16
     assert nodes < 2000
