@@ -37,6 +37,7 @@ _HOMES = {
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing",
     "AttentionExplorer": "gemma_lab.widgets.attention",
+    "Explorer": "gemma_lab.widgets.explorer",
     "Chat": "gemma_lab.widgets.chat",
     "LabError": "gemma_lab.errors",
 }
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .trace.trace import Trace
     from .widgets.attention import AttentionExplorer
     from .widgets.chat import Chat
+    from .widgets.explorer import Explorer
     from .widgets.routing import RoutingExplorer
 
 

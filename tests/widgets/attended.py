@@ -12,6 +12,7 @@ import numpy as np
 from routed import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
 from gemma_lab.trace.bands import reach, to_band
+from gemma_lab.trace.lensed import Lens
 from gemma_lab.trace.looks import Attention, HeadLayout
 from gemma_lab.trace.trace import Trace
 
@@ -61,18 +62,29 @@ def dense(
 ) -> Attention:  # fmt: skip
     """Return the attention of invented rows over a trace's tokens."""
     total = len(trace)
+    laid = layout(layers, heads, window=window, shared=shared)
+
+    def of(one: HeadLayout) -> np.ndarray:
+        seeds = [(head, seed + 97 * one.layer + head) for head in range(heads)]
+        return np.stack([rows_of(total, head=head, window=one.window, seed=at) for head, at in seeds])
+
+    return of_rows(trace, laid, of, bins=bins, top_k=top_k, rows=rows)
+
+
+def of_rows(
+    trace: Trace, laid: tuple[HeadLayout, ...], rows_of_layer: Any, *, bins: int = 128, top_k: int = 8,
+    rows: tuple[int, ...] = (),
+) -> Attention:  # fmt: skip
+    """Return the sums of whole rows; `rows_of_layer` gives ``[heads, tokens, tokens]`` of a layout."""
+    total = len(trace)
     edges = np.unique(np.linspace(0, total, min(bins, total) + 1).round().astype(np.int64))
-    laid, kept, whole = layout(layers, heads, window=window, shared=shared), {}, {}
     labels = tuple(f"modality:{kind}" for kind in sorted(set(trace.tokens.modalities.tolist())))
     masks = np.stack([trace.tokens.modalities == label.removeprefix("modality:") for label in labels])
+    kept, whole = {}, {}
     for one in laid:
-        drawn = [
-            rows_of(total, head=head, window=one.window, seed=seed + 97 * one.layer + head)
-            for head in range(heads)
-        ]
-        all_rows = np.stack(drawn)
-        kept[one.layer] = _reduced(all_rows, edges, masks, top_k)
-        whole |= {(one.layer, query): (0, all_rows[:, query, : query + 1]) for query in rows}
+        every = rows_of_layer(one)
+        kept[one.layer] = _reduced(every, edges, masks, top_k)
+        whole |= {(one.layer, query): (0, every[:, query, : query + 1]) for query in rows}
     return _made(laid, total, edges, kept, labels, whole)
 
 
@@ -192,3 +204,29 @@ def long(tokens: int, **options: Any) -> Trace:
     many["clusters"] = np.arange(tokens, dtype=np.int32)
     trace = dataclasses.replace(trace, tokens=type(trace.tokens)(**many))
     return attended(trace, sparse(trace, **options))
+
+
+WORDS = {1: " seven", 2: "<turn|>", 3: " نجمة", 4: "<img src=x onerror=alert(9)>"}
+
+
+def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> Lens:
+    """Return a lens at the answer and the token before it: the deeper the layer, the surer of `` seven``."""
+    written = np.flatnonzero(trace.tokens.generated)
+    positions = np.arange(written[0] - 1, len(trace), dtype=np.int32)
+    ids = np.zeros((layers, len(positions), 3), dtype=np.int32)
+    logprobs = np.zeros(ids.shape, dtype=np.float32)
+    ranks = np.zeros((layers, len(positions), 1), dtype=np.int32)
+    for layer in range(layers):
+        order = [1, 2, 3] if layer >= layers // 2 else [4, 1, 2]
+        first = 0.4 + 0.59 * layer / layers
+        ids[layer], logprobs[layer] = order, np.log([first, (1 - first) * 0.6, (1 - first) * 0.3])
+        ranks[layer] = order.index(1)
+    return Lens(
+        tuple(range(layers)), positions, ids, logprobs, np.ones((len(positions), 1), dtype=np.int32), ranks,
+        np.take_along_axis(logprobs, ranks, 2), WORDS,
+    )  # fmt: skip
+
+
+def behind(trace: Trace, **options: Any) -> Trace:
+    """Return a trace with attention, routing and lens."""
+    return dataclasses.replace(trace, attention=dense(trace, **options), lens=lens_of(trace))

@@ -1,0 +1,124 @@
+// One look: an answer, and behind the token that is read everything at once. Python owns the trace and the selection.
+import { appendText, followTheme, h, icon, listen } from "./base.js";
+import { Ask } from "./ask.js";
+import { Ramp, inks } from "./colour.js";
+import { ExpertPanel, LensPanel, LookPanel } from "./explorer_panels.js";
+import { Glance } from "./explorer_scene.js";
+import { LookText } from "./attention_text.js";
+
+class OneLook {
+  constructor(model, el) {
+    this.model = model;
+    this.root = h("section", { class: "gl gl-routing gl-look", "aria-label": "One look", "data-lm-suppress-shortcuts": "true" });
+    this.status = h("div", { class: "gl-unseen", role: "status", "aria-live": "polite" });
+    this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
+    el.append(this.root);
+    this.begin();
+    this.endTheme = followTheme(this.root);
+    this.dress();
+    this.themes = new MutationObserver(() => this.dress());
+    this.themes.observe(this.root, { attributes: true, attributeFilter: ["data-theme"] });
+    this.sizes = new ResizeObserver(() => this.fit());
+    this.sizes.observe(this.root);
+  }
+
+  begin() {
+    const { model } = this;
+    const scene = new Glance(model);
+    this.scene = scene;
+    this.fitted = 0;
+    const ask = new Ask(scene, model);
+    ask.stop.remove(); // an answer is short, and its trace is whole or none
+    ask.field.placeholder = "Ask the model, and see what stands behind its answer …";
+    this.text = new LookText(scene);
+    scene.follow = (token) => this.text.bring(token);
+    const { known } = scene.facts;
+    const panels = [known.includes("attention") && scene.part.keys ? new LookPanel(scene) : null, known.includes("lens") && scene.part.said ? new LensPanel(scene) : null, known.includes("routing") ? new ExpertPanel(scene) : null].filter(Boolean);
+    scene.parts = [this.text, ...panels, ask, { update: (what) => this.head(what) }];
+    const about = `${scene.facts.tokens.toLocaleString("en")} tokens · ${known.join(", ")}`;
+    this.behind = h("div", { class: "gl-opened", "data-testid": "behind" });
+    this.root.replaceChildren(
+      h("header", { class: "gl-top" }, h("div", { class: "gl-heading" }, appendText(h("bdi", { class: "gl-name", dir: "auto" }), scene.facts.name), h("span", { class: "gl-facts" }, about))),
+      this.notice,
+      h("div", { class: "gl-body" }, this.text.node, h("div", { class: "gl-panels" }, this.behind, ...panels.map(({ node }) => node))),
+      ask.node,
+      this.status,
+    );
+    this.open(scene);
+  }
+
+  /** Pictures travel as bytes and are decoded here, so that no address is ever loaded. */
+  async open(scene) {
+    const pictures = this.model.get("pictures");
+    scene.store.pictures = pictures.map(({ width, height }) => ({ width, height, bitmap: null }));
+    for (const [at, { bytes }] of pictures.entries()) {
+      scene.store.pictures[at].bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
+    }
+    if (pictures.length && scene.inks && scene === this.scene) this.text.redraw();
+  }
+
+  /** Which row stands behind the token that is read, in words. */
+  head(what) {
+    const { scene } = this;
+    if (what.has("busy")) {
+      if (this.model.get("busy")) this.notice.hidden = true;
+      this.status.replaceChildren(this.model.get("busy") ? "Running the model" : "Finished");
+    }
+    const { reading, store } = scene;
+    if (reading < 0) return this.behind.replaceChildren(h("b", {}, "Point at a token of the answer"), h("span", { class: "gl-where" }, "to see what stands behind it: ← → along the text, Enter keeps a token"));
+    const row = scene.behind(reading);
+    const words = store.codes.generated[reading] ? [`token ${reading.toLocaleString("en")}, decided by the row of `, h("bdi", {}, store.label(row)), ` (token ${row.toLocaleString("en")})`] : [`token ${reading.toLocaleString("en")} · ${store.name("role", reading)} · ${store.name("modality", reading)}, its own row`];
+    if (scene.index(row) < 0) words.push(" · not kept in this view");
+    this.behind.replaceChildren(h("b", {}, h("bdi", {}, store.label(reading))), h("span", { class: "gl-where" }, ...words));
+    if (!what.has("hover") || !this.root.contains(document.activeElement)) return;
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.status.replaceChildren(h("bdi", {}, store.label(reading)), ": ", h("bdi", {}, scene.inWords())), 250);
+  }
+
+  dress() {
+    const { scene } = this;
+    if (!this.root.isConnected) return;
+    const dark = this.root.dataset.theme === "dark";
+    scene.ramp = new Ramp(this.root.dataset.theme);
+    scene.inks = { ...inks(this.root), veil: dark ? "rgb(20 22 26 / 80%)" : "rgb(255 255 255 / 75%)", sink: dark ? "#e69f00" : "#c47f00" };
+    if (this.fitted) scene.tell("theme", "layer", "data");
+    else this.fit();
+  }
+
+  fit() {
+    const width = this.root.clientWidth;
+    if (!width) return;
+    if (!this.scene.inks?.accent) return this.dress();
+    if (this.fitted === width) return;
+    this.fitted = width;
+    this.scene.tell("size", "data", "layer", "selection", "theme", "busy");
+  }
+
+  note({ what, hint }) {
+    const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
+    if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
+    this.notice.replaceChildren(icon("warn"), words);
+    this.notice.hidden = false;
+  }
+
+  listen() {
+    const adopt = () => this.scene.adopt();
+    const end = listen(this.model, {
+      "change:selected_tokens": adopt,
+      "change:heard": adopt,
+      "change:facts": () => {
+        this.begin();
+        this.dress();
+      },
+      "change:busy": () => this.scene.tell("busy"),
+      "change:shown_notice": () => this.note(this.model.get("shown_notice")),
+    });
+    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => clearTimeout(this.saying)].forEach((stop) => stop());
+  }
+}
+
+export function render({ model, el }) {
+  return new OneLook(model, el).listen();
+}
+
+export default { render };
