@@ -173,6 +173,17 @@ def test_two_cuts_together_may_leave_nothing():
             logits(model)
 
 
+def test_an_interrupt_while_a_cut_is_put_in_force_leaves_nothing(monkeypatch):
+    model = shapes.tiny_model("26B-A4B")
+    plain, held = logits(model), hooks(model)
+    monkeypatch.setattr("gemma_lab.trace.editing.attending", lambda *_: 1 / 0)
+    edit = Edit(cut_attention=Cut(queries=(4, 5), keys=(0, 3)), knock_out_heads={0: [1]})
+    with pytest.raises(ZeroDivisionError), Editing(model, edit):
+        pytest.fail("it was not entered")
+    assert torch.equal(logits(model), plain)
+    assert hooks(model) == held
+
+
 def test_layers_and_heads_that_do_not_exist_are_named():
     model = shapes.tiny_model("26B-A4B")
     with pytest.raises(BadEdit, match=r"Layer 6 of m does not exist or has no attention heads"):

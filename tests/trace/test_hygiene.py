@@ -11,7 +11,8 @@ import pytest
 import gemma_lab.analysis
 
 LIGHT = [f"gemma_lab.trace.{name}" for name in
-         ("trace", "file", "dispatch", "tokens", "generation", "edits", "tables")]  # fmt: skip
+         ("trace", "file", "dispatch", "tokens", "generation",
+          "edits", "cuts", "activations", "tables")]  # fmt: skip
 ANALYSIS = [
     f"gemma_lab.analysis.{module.name}" for module in pkgutil.iter_modules(gemma_lab.analysis.__path__)
 ]
