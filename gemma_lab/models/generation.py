@@ -12,6 +12,7 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
+from .caching import cache_name
 from .messages import answered
 from .pieces import Pieces
 from .prefill import plan
@@ -166,7 +167,8 @@ class Generation:
         done = read(self._lab, self._prompt, self.pieces[:-1], told=self._told)
         ids = inputs["input_ids"]  # all of them: it takes those that the cache lacks
         return {
-            "input_ids": ids, "attention_mask": torch.ones_like(ids), "past_key_values": done.past_key_values,
+            "input_ids": ids, "attention_mask": torch.ones_like(ids),
+            cache_name(self._lab.model): done.past_key_values,
         }  # fmt: skip
 
     def _told_so_far(self) -> str:

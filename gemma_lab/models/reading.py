@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import transformers
 
+from .caching import cache_name
+
 if TYPE_CHECKING:
     from .lab import Lab
     from .prompt import Prompt
@@ -101,13 +103,14 @@ def read(lab: Lab, prompt: Prompt, stops: Sequence[int], *, told: Told | None = 
         Called after each piece with the number of tokens it had.
     """
     total, done, start = len(prompt.ids), None, 0
+    name = cache_name(lab.model)
     for stop in stops:
         cache = None if done is None else done.past_key_values
         if start == 0 and stop == total:
             done = lab.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
         else:
             given = piece(prompt.inputs, start, stop)
-            done = lab.model(**given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            done = lab.model(**given, **{name: cache}, use_cache=True, logits_to_keep=1)
         if told is not None:
             told(stop - start)
         start = stop

@@ -20,6 +20,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import LabError
+from ..models.caching import cache_in
 
 #: What the registered functions are called in a model's configuration.
 NAME = "gemma_lab"
@@ -259,7 +260,7 @@ def _unsliced(
     longer be causal (``_maybe_slice_kv_shared_inputs``). ``logits_to_keep=0`` keeps all.
     """
     kept = kwargs.get("logits_to_keep")
-    static = getattr(kwargs.get("past_key_values"), "is_compileable", False)
+    static = getattr(cache_in(kwargs), "is_compileable", False)
     if type(kept) is int and (kept > 1 or static):
         return args, {**kwargs, "logits_to_keep": 0}
     return None

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from ..errors import BadTrace, LabError
+from ..models.caching import cache_in
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 def cached(given: dict[str, Any]) -> int | None:
     """Return how many positions the cache holds before the pass; None without a cache."""
-    cache = given.get("past_key_values")
+    cache = cache_in(given)
     return None if cache is None else int(cache.get_seq_length())
 
 
