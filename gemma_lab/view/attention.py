@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..trace.looks import Attention, HeadLayout
     from ..trace.trace import Trace
 
-_SMALL = 40  # pixels of one head among all
+_SMALL, _SMALLER, _MANY = 40, 26, 128  # pixels of one head among all, and of one of very many
 _LONGEST = 420  # pixels of a drawn picture
 _KINDS = {"local": OKABE_ITO["sky"], "global": OKABE_ITO["vermillion"]}
 
@@ -73,9 +73,10 @@ def heads_figure(trace: Trace) -> Picture:
     wide = min(12.0, 1.0 + 0.62 * layers)
     with card(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
         axes.imshow(sheet_of(attention), interpolation="nearest")
-        middles = _SMALL * (np.arange(layers) + 0.5)
+        tile = tile_of(attention)
+        middles = tile * (np.arange(layers) + 0.5)
         axes.set_xticks(middles, [str(layout.layer) for layout in attention.layers])
-        axes.set_yticks(_SMALL * (np.arange(heads) + 0.5), [str(head) for head in attention.heads])
+        axes.set_yticks(tile * (np.arange(heads) + 0.5), [str(head) for head in attention.heads])
         axes.tick_params(length=0)
         for tick, layout in zip(axes.get_xticklabels(), attention.layers, strict=True):
             tick.set_fontweight("bold" if layout.kind == "global" else "normal")
@@ -184,22 +185,26 @@ def sharing(attention: Attention) -> str:
     return f"; {min(shared)} to {max(shared)} reuse the keys of {donors}"
 
 
+def tile_of(attention: Attention) -> int:
+    """Return the pixels of one head among all."""
+    return _SMALL if len(attention.layers) * len(attention.heads) <= _MANY else _SMALLER
+
+
 def sheet_of(attention: Attention) -> NDArray[np.uint8]:
     """Return all heads as one picture, a column a layer, the first token's share as a strip beside each."""
-    columns = []
+    columns, size = [], tile_of(attention)
     for layout in attention.layers:
         maps, sink = sinkless(attention, layout.layer)
-        small = pooled(maps, attention.edges, most=_SMALL - 5)
-        columns.append(
-            np.concatenate([_tile(one, float(share.mean())) for one, share in zip(small, sink, strict=True)])
-        )
+        small = pooled(maps, attention.edges, most=size - 5)
+        tiles = [_tile(one, float(share.mean()), size) for one, share in zip(small, sink, strict=True)]
+        columns.append(np.concatenate(tiles))
     return np.concatenate(columns, axis=1)
 
 
-def _tile(one: NDArray[np.float32], first: float) -> NDArray[np.uint8]:
-    side = _SMALL - 5
+def _tile(one: NDArray[np.float32], first: float, size: int) -> NDArray[np.uint8]:
+    side = size - 5
     at = np.arange(side) * len(one) // side
-    tile = np.full((_SMALL, _SMALL, 3), 255, dtype=np.uint8)
+    tile = np.full((size, size, 3), 255, dtype=np.uint8)
     tile[2 : side + 2, 4 : side + 4] = amounts(np.clip(one / scale_end(one), 0, 1))[at][:, at]
     tall = round(side * first)
     tile[2 : side + 2, 1:3] = (225, 228, 232)

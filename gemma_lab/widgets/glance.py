@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Of longer texts only the end of the prompt and the answer are kept, so many rows at least.
 _WHOLE, _END = 1024, 512
-#: Keys of the mean of a layer's heads, and single looks of one head at one key.
-_KEYS, _SINGLE = 12, 8
+#: Keys of the mean of a layer's heads, at least, and bytes that more of them may take; single looks of a row.
+_KEYS, _BYTES, _SINGLE = 12, 3 << 20, 8
 _SIXTEEN = 65535
 
 
@@ -40,10 +40,11 @@ def rows_behind(trace: Trace) -> NDArray[np.int64]:
 def glance_buffer(trace: Trace) -> bytes:
     """Return what stands behind `rows_behind`, as one buffer.
 
-    Arrays, for P rows: ``rows`` ``[P]``; ``keys`` and ``shares`` ``[layers, P, 12]``, the mean of a layer's
-    heads; ``looks`` ``[P, 8, 3]`` (layer's place, head's place, key) with ``strengths`` ``[P, 8]``, the
-    strongest single looks, the first token left out; ``experts`` and ``weights`` ``[layers, P, k]``; of the
-    lens ``said`` and ``chances`` ``[layers, positions, k]`` and ``ranks`` ``[layers, positions]``.
+    Arrays, for P rows: ``rows`` ``[P]``; ``keys`` and ``shares`` ``[layers, P, keys]``, the mean of a layer's
+    heads (of all their heaviest keys where there is room, of 12 at least); ``looks`` ``[P, 8, 3]`` (layer's
+    place, head's place, key) with ``strengths`` ``[P, 8]``, the strongest single looks, the first token left
+    out; ``experts`` and ``weights`` ``[layers, P, k]``; of the lens ``said`` and ``chances``
+    ``[layers, positions, k]`` and ``ranks`` ``[layers, positions]``.
     """
     rows = rows_behind(trace)
     arrays: dict[str, NDArray[Any]] = {"rows": rows.astype(np.uint32)}
@@ -91,7 +92,9 @@ def strongest(attention: Attention, rows: NDArray[Any]) -> tuple[NDArray[np.int6
 def _add_looks(
     arrays: dict[str, Any], meta: dict[str, Any], attention: Attention, rows: NDArray[Any]
 ) -> None:
-    keys = np.zeros((len(attention.layers), len(rows), _KEYS), dtype=np.uint32)
+    room = _BYTES // (6 * len(attention.layers) * max(1, len(rows)))
+    most = min(len(attention.heads) * attention.top_k, max(_KEYS, room))
+    keys = np.zeros((len(attention.layers), len(rows), most), dtype=np.uint32)
     shares = np.zeros(keys.shape, dtype=np.float32)
     for place, layout in enumerate(attention.layers):
         ids, weights = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
@@ -99,7 +102,7 @@ def _add_looks(
             here, inverse = np.unique(ids[at].reshape(-1), return_inverse=True)
             sums = np.bincount(inverse.reshape(-1), weights[at].reshape(-1).astype(np.float64)) / ids.shape[1]
             sums[here < 0] = 0
-            order = np.argsort(-sums, kind="stable")[:_KEYS]
+            order = np.argsort(-sums, kind="stable")[:most]
             keys[place, at, : len(order)] = here[order].clip(0)
             shares[place, at, : len(order)] = sums[order]
     looks, strengths = strongest(attention, rows)

@@ -90,8 +90,10 @@ class OneLook {
     if (!width) return;
     if (!this.scene.inks?.accent) return this.dress();
     if (this.fitted === width) return;
+    const first = !this.fitted;
     this.fitted = width;
     this.scene.tell("size", "data", "layer", "selection", "theme", "busy");
+    if (first) this.text.bring(this.scene.facts.answer); // the answer is what one came for
   }
 
   note({ what, hint }) {
