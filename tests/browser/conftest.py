@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+expect.set_options(timeout=30_000)  # milliseconds: JupyterLab and the model share two cores
+
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "screenshots"
 FLAGS = [
