@@ -160,7 +160,7 @@ def opened(browser: Browser, path: Path, *, rounds: int = 3) -> dict[str, float]
         page.close()
     sys.stdout.write(
         f"\n{path.stat().st_size / 1e6:.2f} MB; first read-out {min(firsts):.0f} ms by the clock, "
-        f"{min(owns):.0f} of the thread's own; hover p95 {min(hovers)[0]:.1f} ms by the clock, {own:.1f} own\n"
+        f"{min(owns):.0f} of the thread's own; hover p95 {min(hovers)[0]:.1f} ms, {own:.1f} own\n"
     )
     return {"first": min(firsts), "own": min(owns), "p95": min(min(hovers)[0], own), "nodes": nodes}
 
