@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -232,47 +232,51 @@ class AttentionProbe(Watcher):
         mask: torch.Tensor | None, *, causal: bool, scaling: float,
     ) -> Answer:  # fmt: skip
         query, key = part.pick(query, queries=True), part.pick(key, queries=False)
-        window = self._layouts[layer].window
-        block = block_length(heads=query.shape[0], keys=key.shape[1], window=window)
+        heads, keys = query.shape[0], key.shape[1]
+        block = block_length(heads=heads, keys=keys, window=self._layouts[layer].window)
         lead = part.first_query - part.first_key
-        sights: Sequence[Sight]
-        if mask is None:
-            own, counts = None, (query.shape[1], key.shape[1])
-            everything = not causal and query.shape[1] > 1
-            sights = list(
-                open_sights(*counts, block=block) if everything
-                else causal_sights(*counts, lead=lead, block=block)
-            )  # fmt: skip
-        else:
-            own = part.pick_mask(mask[row if mask.shape[0] > 1 else 0])
+        sights: Iterable[Sight]
+        biases: dict[tuple[int, int], torch.Tensor] = {}
+        own = None if mask is None else part.pick_mask(mask[row if mask.shape[0] > 1 else 0])
+        if own is not None:
             at = id(mask), row, block
-            if at not in self._sights:
-                self._sights[at] = mask, masked_sights(own, lead=lead, block=block)
-            sights = self._sights[at][1]
+            if at not in self._sights:  # the mask is kept, so that its id stays its own
+                self._sights[at] = mask, masked_sights(own, lead=lead, block=block), biases
+            _, sights, biases = self._sights[at]
+        elif causal or query.shape[1] == 1:
+            sights = causal_sights(query.shape[1], keys, lead=lead, block=block)
+        else:
+            sights = open_sights(query.shape[1], keys, block=block)
         chosen = list(self._heads())
-        if len(chosen) < query.shape[0]:
-            key = key[[head * key.shape[0] // query.shape[0] for head in chosen]]
+        if len(chosen) < heads:
+            key = key[[head * key.shape[0] // heads for head in chosen]]
             own = own if own is None or own.shape[0] == 1 else own[chosen]
             query = query[chosen]
         gaze = Gaze(
-            query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own
-        )
+            query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own,
+            biases=biases,
+        )  # fmt: skip
         return gaze.look(self._question(self._sequences[row], query.device), sights)
 
     def _question(self, sequence: _Sequence, device: torch.device) -> Question:
-        labels = None
-        if self.request.statistics:
-            labels = torch.zeros((sequence.line.tokens, 0), device=device)
-            if sequence.labels is not None:
-                labels = sequence.labels.table(device)
         width = sequence.bins.width if self.request.maps else 0
-        return Question(self.request.top_k, width, labels, frozenset(self.request.rows))
+        asked = Question(self.request.top_k, width, None, rows=frozenset(self.request.rows))
+        if not self.request.statistics:
+            return asked
+        if sequence.labels is None:
+            return replace(asked, labels=torch.zeros((sequence.line.tokens, 0), device=device))
+        return replace(asked, labels=sequence.labels.table(device), runs=sequence.labels.runs())
 
     def _keep(self, sequence: _Sequence, answers: list[Answer]) -> None:
         new = {
             name: torch.stack([answer.numbers[name] for answer in answers], dim=1).cpu().numpy()
             for name in answers[0].numbers
         }
+        if "mass" in new and sequence.labels is not None:
+            # later passes may bring labels that nothing had so far
+            every = np.zeros((*new["mass"].shape[:2], len(LABELS), new["mass"].shape[3]), dtype=np.float32)
+            every[:, :, list(sequence.labels.present())] = new["mass"]
+            new["mass"] = every
         check_numbers(new, labels=LABELS if sequence.labels is not None else ())
         if self.precision == "compact":
             new |= {
@@ -310,8 +314,8 @@ class AttentionProbe(Watcher):
         self._answers: dict[tuple[int, int], Answer] = {}
         self._values: dict[int, torch.Tensor] = {}
         self._doubts = Doubts()
-        #: by mask: it (so that its id stays its own), and what it lets each block see
-        self._sights: dict[tuple[int, int, int], tuple[torch.Tensor, list[Sight]]] = {}
+        #: by mask: it, what it lets each block see, and what it adds to their scores
+        self._sights: dict[tuple[int, int, int], tuple[Any, list[Sight], dict[tuple[int, int], Any]]] = {}
 
 
 def _write_on(labels: Labels, line: Line, ids: torch.Tensor | None, new: int) -> None:

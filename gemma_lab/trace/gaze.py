@@ -1,13 +1,15 @@
 """Attention rows of one sequence and layer, a block of queries at a time, reduced while they are there.
 
-Scores are computed in the model's own type, their softmax in float32, as the stock functions do. A block's
-rows live in two buffers that the next block reuses; what is kept of them are sums and a few keys.
+Scores and their softmax are computed in float32, whatever the model's type, as fused kernels do: scores
+rounded to bfloat16 would move weights by percents. What is kept of a block's rows are sums and a few keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 
@@ -17,8 +19,9 @@ from .sights import Sight
 _HIDDEN = -1e30
 #: Floats in the buffer of a block; two of them lie in a processor's cache at best.
 _BUDGET = 1 << 19
-#: Keys of which only the largest is looked at before the top keys are chosen, at least.
+#: Spans of keys are a multiple of this, so that they can be folded.
 _GROUP = 64
+_FOLD = 8
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Question:
         Tokens in a bin of the maps; 0 for no maps.
     labels
         float32 ``[tokens, labels]``: 1 where a key has a label. None for no statistics.
+    runs
+        Where stretches of tokens with the same labels begin; the last number is the end.
     rows
         Queries (token numbers) whose rows are kept.
     """
@@ -40,6 +45,7 @@ class Question:
     top_k: int
     width: int
     labels: torch.Tensor | None
+    runs: Sequence[int] = ()
     rows: frozenset[int] = frozenset()
 
 
@@ -70,7 +76,7 @@ def block_length(*, heads: int, keys: int, window: int | None) -> int:
     """Return how many queries to take at once: their rows are to fit a processor's cache."""
     reach = keys if window is None else min(keys, 2 * window)
     most = max(1, _BUDGET // (heads * max(1, reach)))
-    return max(4, min(256, most if window is None else min(most, max(32, window // 2))))
+    return max(4, min(256, most if window is None else min(most, max(32, window))))
 
 
 class Gaze:
@@ -88,12 +94,15 @@ class Gaze:
         Token number of the first of each; they count on from there.
     mask
         ``[1 or heads, queries, keys]``, or None where `sights` tells all.
+    biases
+        Where to keep what a boolean mask adds to scores, for other layers with the same mask and blocks.
     """
 
     def __init__(
         self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
-        mask: torch.Tensor | None,
+        mask: torch.Tensor | None, biases: dict[tuple[int, int], torch.Tensor] | None = None,
     ) -> None:  # fmt: skip
+        self.biases: dict[tuple[int, int], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
         self.first_query, self.first_key = first_query, first_key
         self.heads, self.queries = query.shape[0], query.shape[1]
@@ -101,21 +110,17 @@ class Gaze:
     def look(self, question: Question, sights: Iterable[Sight]) -> Answer:
         """Compute the rows block by block and return what was asked of them."""
         answer = Answer(self._room(question))
-        # spans of keys are whole groups of whole bins, in token numbers: padded keys score _HIDDEN
-        group = question.width or _GROUP
-        group *= -(-_GROUP // group)
-        left = self.first_key % group
-        right = -(left + self.key.shape[1]) % group
-        padded = torch.nn.functional.pad(self.key, (0, 0, left, right)).transpose(1, 2)
+        query = self.query.float()
+        # spans of keys are whole groups: those that are added score _HIDDEN
+        padded = torch.nn.functional.pad(self.key.float(), (0, 0, 0, -self.key.shape[1] % _GROUP))
+        padded = padded.transpose(1, 2)
         for sight in sights:
-            low = (left + sight.first) // group * group
-            high = -(-(left + sight.last) // group) * group
-            scores = self._scores(padded[:, :, low:high], sight, offset=left - low)
-            block = _Block(
-                scores, low + self.first_key - left, self.first_query + sight.start, ahead=sight.ahead
-            )  # fmt: skip
+            low, high = sight.first // _GROUP * _GROUP, -(-sight.last // _GROUP) * _GROUP
+            scores = self._scores(query[:, sight.start : sight.stop], padded[:, :, low:high])
+            self._hide(scores, sight, low)
+            block = _Block(scores, low + self.first_key, self.first_query + sight.start, ahead=sight.ahead)
             theirs = {name: array[sight.start : sight.stop] for name, array in answer.numbers.items()}
-            _take(block, question, answer, theirs, group)
+            _take(block, question, answer, theirs)
             if sight.stop == self.queries:
                 answer.last = block.row(block.queries - 1)
         return answer
@@ -133,75 +138,83 @@ class Gaze:
             room["weights"] = torch.zeros((*shape, k), device=device)
         return room
 
-    def _scores(self, keys: torch.Tensor, sight: Sight, *, offset: int) -> torch.Tensor:
-        """Return scores ``[heads, queries, keys]`` in float32, hidden keys at `_HIDDEN`.
+    def _scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        rows = query.reshape(keys.shape[0], -1, query.shape[2])
+        scores = torch.bmm(rows, keys).view(self.heads, query.shape[1], -1)
+        return scores if self.scaling == 1 else scores.mul_(self.scaling)
 
-        `offset` is where the layer's first key lies in this span (negative when it starts later).
-        """
-        part = self.query[:, sight.start : sight.stop]
-        groups, count, dim = keys.shape[0], part.shape[1], part.shape[2]
-        rows = part.reshape(groups, -1, dim)
-        scores = torch.bmm(rows, keys).view(self.heads, count, -1)
-        scores = scores.float() if scores.dtype != torch.float32 else scores
-        if self.scaling != 1:
-            scores *= self.scaling
-        low, high = offset + sight.first, offset + sight.last
-        scores[..., :low] = _HIDDEN
-        scores[..., high:] = _HIDDEN
-        for first, last in ((sight.first, sight.clear[0]), (max(sight.first, sight.clear[1]), sight.last)):
-            if last > first:
-                self._hide(scores[..., offset + first : offset + last], sight, first, last)
-        return scores
+    def _hide(self, scores: torch.Tensor, sight: Sight, low: int) -> None:
+        """Bring what a block does not see to `_HIDDEN`; its scores begin at key `low`."""
+        scores[..., : sight.first - low] = _HIDDEN
+        scores[..., sight.last - low :] = _HIDDEN
+        for first, last in (
+            (sight.first, sight.clear[0]),
+            (max(sight.first, sight.clear[1]), sight.last),
+        ):
+            if last > first:  # added, which is many times faster than filling by a mask
+                scores[..., first - low : last - low] += self._bias(sight, first, last)
 
-    def _hide(self, scores: torch.Tensor, sight: Sight, first: int, last: int) -> None:
+    def _bias(self, sight: Sight, first: int, last: int) -> torch.Tensor:
         if self.mask is None:
-            tokens = torch.arange(first, last, device=scores.device) + self.first_key
-            queries = torch.arange(sight.start, sight.stop, device=scores.device) + self.first_query
-            scores.masked_fill_(tokens > queries[:, None], _HIDDEN)
-        elif self.mask.dtype == torch.bool:
-            scores.masked_fill_(~self.mask[:, sight.start : sight.stop, first:last], _HIDDEN)
-        else:
-            scores += self.mask[:, sight.start : sight.stop, first:last]
-            scores.clamp_min_(_HIDDEN)
+            keys = torch.arange(first, last, device=self.query.device) + self.first_key
+            queries = torch.arange(sight.start, sight.stop, device=self.query.device) + self.first_query
+            return torch.where(keys > queries[:, None], _HIDDEN, 0.0)
+        own = self.mask[:, sight.start : sight.stop, first:last]
+        if own.dtype != torch.bool:
+            return own.float().clamp_min(_HIDDEN)
+        at = sight.start, first
+        if at not in self.biases:
+            self.biases[at] = torch.where(own, 0.0, _HIDDEN)
+        return self.biases[at]
 
 
-def _take(
-    block: _Block, question: Question, answer: Answer, numbers: dict[str, torch.Tensor], group: int
-) -> None:
+def _take(block: _Block, question: Question, answer: Answer, numbers: dict[str, torch.Tensor]) -> None:
     if question.labels is not None:
-        block.statistics(question.labels, numbers)
+        block.statistics(question, numbers)
     if question.top_k:
-        block.top(question.top_k, group, numbers)
+        block.top(question.top_k, numbers)
     if question.width:
         answer.sums.append(block.pool(question.width))
     for query in sorted(question.rows & set(range(block.first_query, block.first_query + block.queries))):
         answer.rows[query] = block.row(query - block.first_query)
 
 
+#: Of more stretches of equal labels a product is as fast.
+_RUNS = 16
 #: Of so few queries the mean distance is a product; of more, the difference of two would lose digits.
 _FEW = 32
 
 
 class _Block:
-    """The rows of one block of queries: scores less their maximum, and their exponentials."""
+    """The rows of one block of queries: their scores and their weights, which sum to 1."""
 
     def __init__(self, scores: torch.Tensor, first_key: int, first_query: int, *, ahead: bool) -> None:
         self.first_key, self.first_query, self.ahead = first_key, first_query, ahead
         self.queries = scores.shape[1]
-        self.scores = scores.sub_(scores.amax(dim=-1, keepdim=True))
-        self.weights = torch.exp(self.scores)
-        self.total = self.weights.sum(dim=-1)  # [heads, queries]
+        self.scores = scores
+        # not exp(): what underflows takes that ten times as long on a CPU, and half of a local block does
+        self.weights = torch.softmax(scores, dim=-1)
 
-    def statistics(self, labels: torch.Tensor, numbers: dict[str, torch.Tensor]) -> None:
-        weights, total, span = self.weights, self.total, self.weights.shape[-1]
-        entropy = total.log() - torch.linalg.vecdot(weights, self.scores) / total
+    def statistics(self, question: Question, numbers: dict[str, torch.Tensor]) -> None:
+        weights = self.weights
+        # -Σ p log p, where log p is the score less the largest, and that of the largest weight
+        below = self.scores.sub_(self.scores.amax(dim=-1, keepdim=True))
+        entropy = -weights.amax(dim=-1).log() - torch.linalg.vecdot(weights, below)
         numbers["entropy"].copy_(entropy.clamp_min_(0).T)
         if self.first_key == 0:
-            numbers["first"].copy_((weights[..., 0] / total).T)
+            numbers["first"].copy_(weights[..., 0].T)
         numbers["distance"].copy_(self._distance().T)
-        theirs = labels[self.first_key : self.first_key + span]
-        mass = weights[..., : len(theirs)] @ theirs / total[..., None]
-        numbers["mass"].copy_(mass.permute(1, 2, 0))
+        if question.labels is not None and question.labels.shape[1]:
+            numbers["mass"].copy_(self._mass(question.labels, question.runs).permute(1, 2, 0))
+
+    def _mass(self, labels: torch.Tensor, runs: Sequence[int]) -> torch.Tensor:
+        """Return the weights by label, ``[heads, queries, labels]``; a few sums are faster than a product."""
+        first, last = self.first_key, min(self.first_key + self.weights.shape[-1], labels.shape[0])
+        edges = [first, *runs[bisect_right(runs, first) : bisect_left(runs, last)], last]
+        if len(edges) > _RUNS:
+            return self.weights[..., : last - first] @ labels[first:last]
+        sums = [self.weights[..., a - first : b - first].sum(dim=-1) for a, b in pairwise(edges)]
+        return torch.stack(sums, dim=-1) @ labels[edges[:-1]]
 
     def _distance(self) -> torch.Tensor:
         span, device = self.weights.shape[-1], self.weights.device
@@ -211,28 +224,17 @@ class _Block:
         keys = torch.arange(span, device=device, dtype=torch.float32) + (self.first_key - self.first_query)
         if self.ahead or self.queries > _FEW:
             apart = (queries[:, None] - keys).abs()
-            far: torch.Tensor = torch.linalg.vecdot(self.weights, apart) / self.total
+            far: torch.Tensor = torch.linalg.vecdot(self.weights, apart)
             return far
-        back = torch.matmul(self.weights, last - keys) / self.total
+        back = torch.matmul(self.weights, last - keys)
         return (back - (last - queries)).clamp_min_(0)
 
-    def top(self, k: int, group: int, numbers: dict[str, torch.Tensor]) -> None:
-        """Find the largest weights: they lie in the groups with the largest maxima."""
-        heads, count, span = self.weights.shape
-        several = span // group
-        grouped = self.weights.view(heads, count, several, group)
-        if several > 2 * k:
-            best = grouped.amax(dim=-1).topk(k, dim=-1, sorted=False).indices
-            picked = grouped.gather(2, best[..., None].expand(-1, -1, -1, group)).flatten(2)
-            values, places = picked.topk(k, dim=-1)
-            keys = best.gather(-1, places // group) * group + places % group
-        else:
-            values, keys = self.weights.topk(min(k, span), dim=-1)
-        there = values > 0
-        keys = torch.where(there, keys + self.first_key, -1)
+    def top(self, k: int, numbers: dict[str, torch.Tensor]) -> None:
+        values, keys = _largest(self.weights, min(k, self.weights.shape[-1]))
+        keys = torch.where(values > 0, keys + self.first_key, -1)
         k = keys.shape[-1]
         numbers["keys"][..., :k].copy_(keys.transpose(0, 1))
-        numbers["weights"][..., :k].copy_((values / self.total[..., None]).transpose(0, 1))
+        numbers["weights"][..., :k].copy_(values.transpose(0, 1))
 
     def pool(self, width: int) -> tuple[int, int, torch.Tensor]:
         heads, count, span = self.weights.shape
@@ -240,10 +242,26 @@ class _Block:
         first = self.first_query // width
         bins = (self.first_query + count - 1) // width + 1 - first
         belongs = (tokens // width - first) == torch.arange(bins, device=tokens.device)[:, None]
-        rows = torch.bmm(belongs / self.total[:, None, :], self.weights)
-        pooled = rows.view(heads, bins, span // width, width).sum(dim=-1)
-        start = self.first_key // width
-        return first, start, pooled
+        rows = torch.bmm(belongs.float().expand(heads, -1, -1), self.weights)
+        left = self.first_key % width
+        rows = torch.nn.functional.pad(rows, (left, -(left + span) % width))
+        return first, self.first_key // width, rows.view(heads, bins, -1, width).sum(dim=-1)
 
     def row(self, query: int) -> tuple[int, torch.Tensor]:
-        return self.first_key, self.weights[:, query] / self.total[:, query, None]
+        return self.first_key, self.weights[:, query].clone()
+
+
+def _largest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the k largest of each row of ``[heads, queries, keys]``, largest first, and where they are.
+
+    A row is folded into lines one below the other. The k largest lie in the columns with the k largest
+    maxima, so most of the row is only looked at for these: ``topk`` alone takes ten times as long.
+    """
+    span = rows.shape[-1]
+    if span <= max(_GROUP, _FOLD * k) or span % _FOLD:
+        values, places = rows.topk(k, dim=-1)
+        return values, places
+    folded = rows.view(*rows.shape[:2], _FOLD, span // _FOLD)
+    columns = _largest(folded.amax(dim=2), k)[1][:, :, None]
+    values, places = folded.gather(3, columns.expand(-1, -1, _FOLD, -1)).flatten(2).topk(k, dim=-1)
+    return values, columns[:, :, 0].gather(-1, places % k) + places // k * (span // _FOLD)

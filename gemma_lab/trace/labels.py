@@ -43,6 +43,10 @@ class Labels:
         self._table = np.zeros((max(64, 2 * len(prompt)), len(LABELS)), dtype=np.float32)
         for column, name in enumerate((*MODALITIES, *ROLES)):
             self._table[: self._count, column] = (kinds if column < len(MODALITIES) else roles) == name
+        self._seen = self._table[: self._count].any(axis=0)
+        changes = (self._table[1 : self._count] != self._table[: max(0, self._count - 1)]).any(axis=1)
+        self._starts = [0, *(np.flatnonzero(changes) + 1).tolist()] if self._count else []
+        self._fetched: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -55,12 +59,23 @@ class Labels:
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         self._table[self._count, MODALITIES.index("special" if special else "text")] = 1
         self._table[self._count, len(MODALITIES) + ROLES.index(self._roles.roles[-1] or "model")] = 1
+        row = self._table[self._count]
+        self._seen |= row > 0
+        if not self._count or (row != self._table[self._count - 1]).any():
+            self._starts.append(self._count)
         self._count += 1
 
     def table(self, device: torch.device) -> torch.Tensor:
-        """Return float32 ``[tokens, labels]``: 1 where a token has a label."""
-        return torch.from_numpy(self._table[: self._count]).to(device)
+        """Return float32 ``[tokens, present labels]``: 1 where a token has a label."""
+        if self._fetched is None or self._fetched.shape[0] != self._count or self._fetched.device != device:
+            columns = list(self.present())
+            self._fetched = torch.from_numpy(self._table[: self._count, columns]).to(device)
+        return self._fetched
+
+    def runs(self) -> list[int]:
+        """Return where stretches of tokens with the same labels begin, and where the last one ends."""
+        return [*self._starts, self._count]
 
     def present(self) -> tuple[int, ...]:
-        """Return the columns of the labels that any token has."""
-        return tuple(np.flatnonzero(self._table[: self._count].any(axis=0)).tolist())
+        """Return the numbers in `LABELS` of the labels that any token has."""
+        return tuple(np.flatnonzero(self._seen).tolist())
