@@ -15,7 +15,7 @@ from .attending import Watcher, attending, attentions
 from .bands import reach, to_band
 from .binning import Bins
 from .doubts import Doubts, check_numbers
-from .gaze import Answer, Gaze, Question, block_length
+from .gaze import Answer, Gaze, Question, Scratch, block_length
 from .head_layout import layout_of
 from .labels import LABELS, Labels
 from .looks import Attention, AttentionRequest, HeadLayout, Tower
@@ -254,7 +254,7 @@ class AttentionProbe(Watcher):
             query = query[chosen]
         gaze = Gaze(
             query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own,
-            biases=biases,
+            biases=biases, scratch=self._scratch,
         )  # fmt: skip
         return gaze.look(self._question(self._sequences[row], query.device), sights)
 
@@ -314,6 +314,7 @@ class AttentionProbe(Watcher):
         self._answers: dict[tuple[int, int], Answer] = {}
         self._values: dict[int, torch.Tensor] = {}
         self._doubts = Doubts()
+        self._scratch = Scratch()
         #: by mask: it, what it lets each block see, and what it adds to their scores
         self._sights: dict[tuple[int, int, int], tuple[Any, list[Sight], dict[tuple[int, int], Any]]] = {}
 

@@ -6,6 +6,7 @@ rounded to bfloat16 would move weights by percents. What is kept of a block's ro
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from .sights import Sight
 
 #: What a hidden key scores: its weight is exactly zero, and times that still a number.
 _HIDDEN = -1e30
-#: Floats in the buffer of a block; two of them lie in a processor's cache at best.
-_BUDGET = 1 << 19
+#: Floats in the buffer of a block: enough rows for an efficient product, few enough for a processor's cache.
+_BUDGET = 1 << 20
 #: Spans of keys are a multiple of this, so that they can be folded.
 _GROUP = 64
 _FOLD = 8
@@ -79,6 +80,24 @@ def block_length(*, heads: int, keys: int, window: int | None) -> int:
     return max(4, min(256, most if window is None else min(most, max(32, window))))
 
 
+class Scratch:
+    """Buffers that are used again: fresh memory for every block would take as long as the block's sums."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, torch.Tensor] = {}
+
+    def take(self, name: str, shape: Sequence[int], device: torch.device) -> torch.Tensor:
+        """Return a float32 tensor whose values are anything; it is the same memory every time."""
+        size, flat = math.prod(shape), self._flat.get(name)
+        if flat is None or flat.numel() < size or flat.device != device:
+            flat = self._flat[name] = torch.empty(size, device=device)
+        return flat[:size].view(*shape)
+
+    def like(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return one of a tensor's shape and device."""
+        return self.take(name, tensor.shape, tensor.device)
+
+
 class Gaze:
     """Reduces the attention of one sequence in one layer.
 
@@ -96,12 +115,16 @@ class Gaze:
         ``[1 or heads, queries, keys]``, or None where `sights` tells all.
     biases
         Where to keep what a boolean mask adds to scores, for other layers with the same mask and blocks.
+    scratch
+        Room for a block's rows, which other layers use, too.
     """
 
     def __init__(
         self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
         mask: torch.Tensor | None, biases: dict[tuple[int, int], torch.Tensor] | None = None,
+        scratch: Scratch | None = None,
     ) -> None:  # fmt: skip
+        self.scratch = Scratch() if scratch is None else scratch
         self.biases: dict[tuple[int, int], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
         self.first_query, self.first_key = first_query, first_key
@@ -110,15 +133,18 @@ class Gaze:
     def look(self, question: Question, sights: Iterable[Sight]) -> Answer:
         """Compute the rows block by block and return what was asked of them."""
         answer = Answer(self._room(question))
-        query = self.query.float()
-        # spans of keys are whole groups: those that are added score _HIDDEN
-        padded = torch.nn.functional.pad(self.key.float(), (0, 0, 0, -self.key.shape[1] % _GROUP))
-        padded = padded.transpose(1, 2)
+        query, keys = self.query.float(), self.key.float().transpose(1, 2)
+        if self.queries > _FEW:  # else it is cheaper to lengthen the scores
+            keys = torch.nn.functional.pad(keys, (0, -keys.shape[2] % _GROUP))
         for sight in sights:
+            # spans of keys are whole groups: what is added to them is hidden
             low, high = sight.first // _GROUP * _GROUP, -(-sight.last // _GROUP) * _GROUP
-            scores = self._scores(query[:, sight.start : sight.stop], padded[:, :, low:high])
+            scores = self._scores(query[:, sight.start : sight.stop], keys[:, :, low:high], high - low)
             self._hide(scores, sight, low)
-            block = _Block(scores, low + self.first_key, self.first_query + sight.start, ahead=sight.ahead)
+            block = _Block(
+                scores, self.scratch.like("weights", scores), low + self.first_key,
+                self.first_query + sight.start, ahead=sight.ahead,
+            )  # fmt: skip
             theirs = {name: array[sight.start : sight.stop] for name, array in answer.numbers.items()}
             _take(block, question, answer, theirs)
             if sight.stop == self.queries:
@@ -138,10 +164,13 @@ class Gaze:
             room["weights"] = torch.zeros((*shape, k), device=device)
         return room
 
-    def _scores(self, query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    def _scores(self, query: torch.Tensor, keys: torch.Tensor, span: int) -> torch.Tensor:
         rows = query.reshape(keys.shape[0], -1, query.shape[2])
-        scores = torch.bmm(rows, keys).view(self.heads, query.shape[1], -1)
-        return scores if self.scaling == 1 else scores.mul_(self.scaling)
+        scores = self.scratch.take("scores", (*rows.shape[:2], keys.shape[2]), query.device)
+        scores = torch.bmm(rows, keys, out=scores).view(self.heads, query.shape[1], -1)
+        scores = scores if self.scaling == 1 else scores.mul_(self.scaling)
+        missing = span - keys.shape[2]
+        return torch.nn.functional.pad(scores, (0, missing), value=_HIDDEN) if missing else scores
 
     def _hide(self, scores: torch.Tensor, sight: Sight, low: int) -> None:
         """Bring what a block does not see to `_HIDDEN`; its scores begin at key `low`."""
@@ -169,10 +198,9 @@ class Gaze:
 
 
 def _take(block: _Block, question: Question, answer: Answer, numbers: dict[str, torch.Tensor]) -> None:
+    largest = block.top(question.top_k, numbers) if question.top_k else None
     if question.labels is not None:
-        block.statistics(question, numbers)
-    if question.top_k:
-        block.top(question.top_k, numbers)
+        block.statistics(question, numbers, largest)
     if question.width:
         answer.sums.append(block.pool(question.width))
     for query in sorted(question.rows & set(range(block.first_query, block.first_query + block.queries))):
@@ -186,20 +214,38 @@ _FEW = 32
 
 
 class _Block:
-    """The rows of one block of queries: their scores and their weights, which sum to 1."""
+    """The rows of one block of queries: their scores, until the statistics are made, and their weights.
 
-    def __init__(self, scores: torch.Tensor, first_key: int, first_query: int, *, ahead: bool) -> None:
+    Parameters
+    ----------
+    scores
+        ``[heads, queries, keys]``; they are overwritten.
+    room
+        Where the weights go, of the same shape.
+    first_key, first_query
+        Token numbers.
+    ahead
+        Whether a query sees a later key than itself.
+    """
+
+    def __init__(
+        self, scores: torch.Tensor, room: torch.Tensor, first_key: int, first_query: int, *, ahead: bool
+    ) -> None:
         self.first_key, self.first_query, self.ahead = first_key, first_query, ahead
         self.queries = scores.shape[1]
         self.scores = scores
         # not exp(): what underflows takes that ten times as long on a CPU, and half of a local block does
-        self.weights = torch.softmax(scores, dim=-1)
+        self.weights = torch.softmax(scores, dim=-1, out=room)
 
-    def statistics(self, question: Question, numbers: dict[str, torch.Tensor]) -> None:
+    def statistics(
+        self, question: Question, numbers: dict[str, torch.Tensor], largest: torch.Tensor | None
+    ) -> None:
+        """Fill in what is asked of every row; `largest` is where its largest weight is, if that is known."""
         weights = self.weights
-        # -Σ p log p, where log p is the score less the largest, and that of the largest weight
-        below = self.scores.sub_(self.scores.amax(dim=-1, keepdim=True))
-        entropy = -weights.amax(dim=-1).log() - torch.linalg.vecdot(weights, below)
+        largest = weights.argmax(dim=-1, keepdim=True) if largest is None else largest
+        # -Σ p log p, where log p = score - log Σ exp(score); the last is told by the largest weight
+        total = self.scores.gather(-1, largest) - weights.gather(-1, largest).log()
+        entropy = total[..., 0] - self.scores.mul_(weights).sum(dim=-1)
         numbers["entropy"].copy_(entropy.clamp_min_(0).T)
         if self.first_key == 0:
             numbers["first"].copy_(weights[..., 0].T)
@@ -229,20 +275,25 @@ class _Block:
         back = torch.matmul(self.weights, last - keys)
         return (back - (last - queries)).clamp_min_(0)
 
-    def top(self, k: int, numbers: dict[str, torch.Tensor]) -> None:
-        values, keys = _largest(self.weights, min(k, self.weights.shape[-1]))
-        keys = torch.where(values > 0, keys + self.first_key, -1)
+    def top(self, k: int, numbers: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Fill in the keys with the largest weights; return where the first of them is, ``[…, 1]``."""
+        values, places = _largest(self.weights, min(k, self.weights.shape[-1]))
+        keys = torch.where(values > 0, places + self.first_key, -1)
         k = keys.shape[-1]
         numbers["keys"][..., :k].copy_(keys.transpose(0, 1))
         numbers["weights"][..., :k].copy_(values.transpose(0, 1))
+        return places[..., :1]
 
     def pool(self, width: int) -> tuple[int, int, torch.Tensor]:
         heads, count, span = self.weights.shape
         tokens = torch.arange(count, device=self.weights.device) + self.first_query
         first = self.first_query // width
         bins = (self.first_query + count - 1) // width + 1 - first
-        belongs = (tokens // width - first) == torch.arange(bins, device=tokens.device)[:, None]
-        rows = torch.bmm(belongs.float().expand(heads, -1, -1), self.weights)
+        if bins == 1:
+            rows = self.weights.sum(dim=1, keepdim=True)
+        else:
+            belongs = (tokens // width - first) == torch.arange(bins, device=tokens.device)[:, None]
+            rows = torch.bmm(belongs.float().expand(heads, -1, -1), self.weights)
         left = self.first_key % width
         rows = torch.nn.functional.pad(rows, (left, -(left + span) % width))
         return first, self.first_key // width, rows.view(heads, bins, -1, width).sum(dim=-1)
