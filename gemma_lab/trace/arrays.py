@@ -1,14 +1,11 @@
-"""A routing's arrays as a safetensors member: written in pieces, read in place.
+"""A routing's arrays in a trace file.
 
-The layout follows from a few numbers (layers, tokens, experts, top-k, precision), so a reader knows it before
-it looks, and whatever else the header says is refused.
-Format: https://github.com/huggingface/safetensors#format.
+Their layout follows from a few numbers (layers, tokens, experts, top-k, precision), so a reader knows it
+before it looks.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +14,9 @@ import numpy as np
 from .archive import Archive, Writer
 from .dispatch import MOST_EXPERTS, Routing
 from .packing import id_type, packed_width
-from .strict_json import strict_json
+from .tensors import Shapes, read_tensors, widest_first, write_tensors
 
 MEMBER = "arrays.safetensors"
-#: Arrays of more bytes stay in the file, as memory maps.
-IN_MEMORY = 64 << 20
-_ALIGN = 64  # bytes: where the arrays begin in the file, so that memory maps are aligned
-_NAMES = {"<f4": "F32", "<f2": "F16", "<u2": "U16", "|u1": "U8"}
-_MOST_HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class Layout:
             "precision": self.precision,
         }  # fmt: skip
 
-    def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    def arrays(self) -> Shapes:
         """Return dtype and shape of every array by its name, the widest numbers first."""
         rows, place = len(self.layers), (len(self.layers), self.tokens)
         number = "<f2" if self.precision == "compact" else "<f4"
@@ -95,32 +87,14 @@ class Layout:
             "routing.experts_share": (number, place),
             "routing.ids": (np.dtype(id_type(self.experts)).newbyteorder("<"), (*place, self.top_k)),
         }
-        listed = [(name, np.dtype(kind), shape) for name, (kind, shape) in kinds.items()]
-        listed.sort(key=lambda entry: (-entry[1].itemsize, entry[0]))
-        return {name: (kind, shape) for name, kind, shape in listed}
-
-    def header(self) -> tuple[dict[str, Any], int]:
-        """Return the header of the safetensors file, and how many bytes of arrays follow it."""
-        header, end = {}, 0
-        for name, (kind, shape) in self.arrays().items():
-            start, end = end, end + kind.itemsize * math.prod(shape)
-            header[name] = {"dtype": _NAMES[kind.str], "shape": list(shape), "data_offsets": [start, end]}
-        return header, end
+        return widest_first({name: (np.dtype(kind), shape) for name, (kind, shape) in kinds.items()})
 
 
 def write_routing(writer: Writer, routing: Routing) -> None:
     """Add a routing's arrays to a trace file, layer by layer."""
     layout = Layout.of(routing)
-    header, total = layout.header()
-    text = json.dumps(header, separators=(",", ":")).encode("ascii")
     fields = _fields(layout)
-    with writer.stream(MEMBER, size=8 + len(text) + _ALIGN + total) as (write, place):
-        text += b" " * (-(place + 8 + len(text)) % _ALIGN)
-        write(len(text).to_bytes(8, "little") + text)
-        for name, (kind, _) in layout.arrays().items():
-            for row in getattr(routing, fields[name]):
-                if row.size:
-                    write(np.ascontiguousarray(row, dtype=kind))
+    write_tensors(writer, MEMBER, layout.arrays(), lambda name: getattr(routing, fields[name]))
 
 
 def read_routing(archive: Archive, layout: Layout) -> Routing:
@@ -131,29 +105,13 @@ def read_routing(archive: Archive, layout: Layout) -> Routing:
     BadTrace
         If the arrays are not those of `layout`, or hold what no router returns.
     """
-    header, total = layout.header()
-    size = archive.bytes_of(MEMBER)
-    if not total + 10 <= size <= total + _MOST_HEADER:
-        raise archive.bad(f"its routing takes {total:,} bytes and {MEMBER} has {size:,}")
-    if size <= IN_MEMORY:
-        data: Any = np.frombuffer(archive.read(MEMBER), dtype=np.uint8)
-    else:
-        place = archive.verify(MEMBER)
-        data = np.memmap(archive.path, dtype=np.uint8, mode="r", offset=place, shape=(size,))
-    length = int.from_bytes(data[:8].tobytes(), "little")
-    try:
-        stated = strict_json(data[8 : 8 + min(length, _MOST_HEADER)].tobytes())
-    except ValueError as error:
-        raise archive.bad(f"the header of {MEMBER} cannot be read ({error})") from error
-    if stated != header or 8 + length + total != size:
-        raise archive.bad(f"the shapes in {MEMBER} contradict the manifest")
-    start, fields = 8 + length, _fields(layout)
-    arrays = {}
-    for name, (kind, shape) in layout.arrays().items():
-        first, last = header[name]["data_offsets"]
-        arrays[fields[name]] = data[start + first : start + last].view(kind).reshape(shape)
+    fields = _fields(layout)
+    arrays = read_tensors(archive, MEMBER, layout.arrays())
     precision: Any = layout.precision
-    routing = Routing(**arrays, layers=layout.layers, experts=layout.experts, precision=precision)
+    routing = Routing(
+        **{fields[name]: array for name, array in arrays.items()}, layers=layout.layers,
+        experts=layout.experts, precision=precision,
+    )  # fmt: skip
     routing.check_stored()
     return routing
 

@@ -20,6 +20,8 @@ from .arrays import MEMBER, Layout, read_routing, write_routing
 from .generation import Generation
 from .lens_tables import SCHEMAS as LENS_TABLES
 from .lens_tables import lens_entry, read_lens
+from .looks_file import MEMBER as LOOKS
+from .looks_file import LooksLayout, read_attention, write_attention
 from .parquet import read_table, write_table
 from .tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
 from .tokens import TokenTable
@@ -65,6 +67,8 @@ def save_trace(trace: Trace, path: str | Path, *, images: bool = False) -> Path:
     with writing(target) as writer:
         if trace.routing is not None:  # first, where its place in the file is aligned without more ado
             write_routing(writer, trace.routing)
+        if trace.attention is not None:
+            write_attention(writer, trace.attention)
         for name, table in stored_tables(trace).items():
             write_table(writer, name, table)
         for number, image in enumerate(trace.images if images else ()):
@@ -111,18 +115,24 @@ def _read(archive: Archive) -> Trace:
         raise archive.bad("its manifest does not say how many tokens and pictures it has")
     if not isinstance(meta, dict) or not isinstance(timings, dict):
         raise archive.bad("its manifest has no meta or no timings")
-    routed, written, glass = (manifest.get(name) for name in ("routing", "generation", "lens"))
+    parts = ("routing", "generation", "lens", "attention")
+    routed, written, glass, looked = (manifest.get(name) for name in parts)
     _expect(
         archive, routing=routed is not None, generation=written is not None, lens=glass is not None,
-        pictures=pictures,
+        attention=looked is not None, pictures=pictures,
     )  # fmt: skip
     tokens, routing, generation = _read_tokens(archive, count), None, None
     if routed is not None:
         routing = read_routing(archive, Layout.read(routed, tokens=count, archive=archive))
     if written is not None:
         generation = _read_generation(archive, written, tokens=tokens)
-    lens = None if glass is None else read_lens(archive, glass)
-    return Trace(tokens, routing, generation, meta, timings, _read_pictures(archive, pictures), lens=lens)
+    attention = None
+    if looked is not None:
+        attention = read_attention(archive, LooksLayout.read(looked, tokens=count, archive=archive))
+    return Trace(
+        tokens, routing, generation, meta, timings, _read_pictures(archive, pictures), attention=attention,
+        lens=None if glass is None else read_lens(archive, glass),
+    )  # fmt: skip
 
 
 def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
@@ -145,6 +155,7 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
         "routing": None if routing is None else Layout.of(routing).entry(),
         "generation": None if generation is None else _generation_entry(generation),
         "lens": None if trace.lens is None else lens_entry(trace.lens),
+        "attention": None if trace.attention is None else LooksLayout.of(trace.attention).entry(),
         "images": len(pictures),
         "meta": trace.meta,
         "timings": trace.timings,
@@ -170,9 +181,11 @@ def _count(value: Any, most: int) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= most
 
 
-def _expect(archive: Archive, *, routing: bool, generation: bool, lens: bool, pictures: int) -> None:
+def _expect(
+    archive: Archive, *, routing: bool, generation: bool, lens: bool, attention: bool, pictures: int
+) -> None:
     """Refuse a file that lacks a member, or has one that its manifest has no use for."""
-    wanted = {"tables/tokens.parquet": True, MEMBER: routing}
+    wanted = {"tables/tokens.parquet": True, MEMBER: routing, LOOKS: attention}
     wanted |= dict.fromkeys(("tables/generation.parquet", "tables/alternatives.parquet"), generation)
     wanted |= {f"tables/{name}.parquet": lens for name in LENS_TABLES}
     wanted |= {f"images/{number}.png": True for number in range(pictures)}

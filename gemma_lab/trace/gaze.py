@@ -49,6 +49,11 @@ class Question:
     runs: Sequence[int] = ()
     rows: frozenset[int] = frozenset()
 
+    def needs(self, start: int, stop: int) -> bool:
+        """Return whether the rows of these queries are needed at all."""
+        whole = bool(self.top_k or self.width) or self.labels is not None
+        return whole or any(start <= row < stop for row in self.rows)
+
 
 @dataclass
 class Answer:
@@ -137,6 +142,10 @@ class Gaze:
         if self.queries > _FEW:  # else it is cheaper to lengthen the scores
             keys = torch.nn.functional.pad(keys, (0, -keys.shape[2] % _GROUP))
         for sight in sights:
+            if not question.needs(self.first_query + sight.start, self.first_query + sight.stop) and (
+                sight.stop < self.queries
+            ):
+                continue
             # spans of keys are whole groups: what is added to them is hidden
             low, high = sight.first // _GROUP * _GROUP, -(-sight.last // _GROUP) * _GROUP
             scores = self._scores(query[:, sight.start : sight.stop], keys[:, :, low:high], high - low)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .dispatch import Routing
+    from .looks import Attention
     from .tokens import TokenTable
     from .trace import Trace
 
@@ -28,6 +29,10 @@ TOKENS = pa.schema(
 ROUTING = pa.schema(
     [("layer", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()), ("expert", pa.int32()),
      ("weight", pa.float32())]
+)  # fmt: skip
+ATTENTION = pa.schema(
+    [("layer", pa.int32()), ("head", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()),
+     ("key", pa.int32()), ("weight", pa.float32())]
 )  # fmt: skip
 GENERATION = pa.schema(
     [("position", pa.int32()), ("token", pa.int32()), ("id", pa.int32()), ("logprob", pa.float32()),
@@ -46,6 +51,9 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     ``routing``
         One row an expert chosen: layer, token, rank (0: the largest share), expert, and the weight really
         applied.
+    ``attention``
+        One row a key that is among those a row looks at most: layer, head, token (the query), rank (0: the
+        largest weight), key (a row of ``tokens``) and weight.
     ``generation``
         One row a generated token: position (0: the first), token (its row in ``tokens``; −1 for the last one,
         which the model did not read), id, log-probability and entropy in nats.
@@ -59,6 +67,8 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
         layers = list(_routing_rows(trace.routing))
         rows = pa.concat_tables(layers) if layers else ROUTING.empty_table()
         tables = {"tokens": tables.pop("tokens"), "routing": rows, **tables}
+    if trace.attention is not None and trace.attention.top_k:
+        tables["attention"] = pa.concat_tables(_attention_rows(trace.attention))
     return tables
 
 
@@ -108,6 +118,22 @@ def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
         yield pa.table([pa.array(column) for column in columns], schema=ROUTING)
 
 
+def _attention_rows(attention: Attention) -> Iterator[pa.Table]:
+    tokens, k = len(attention), attention.top_k
+    token = np.repeat(np.arange(tokens, dtype=np.int32), k)
+    rank = np.tile(np.arange(k, dtype=np.int16), tokens)
+    for layout in attention.layers:
+        keys, weights = attention.top(layout.layer)
+        for number, head in enumerate(attention.heads):
+            there = keys[number].reshape(-1) >= 0
+            columns = [
+                np.full(int(there.sum()), layout.layer, dtype=np.int32),
+                np.full(int(there.sum()), head, dtype=np.int32), token[there], rank[there],
+                keys[number].reshape(-1)[there], weights[number].reshape(-1)[there],
+            ]  # fmt: skip
+            yield pa.table([pa.array(column) for column in columns], schema=ATTENTION)
+
+
 def write_parquet(trace: Trace, folder: str | Path) -> list[Path]:
     """Write a trace's tables as Parquet files that any tool reads, the routing layer by layer.
 
@@ -132,4 +158,9 @@ def write_parquet(trace: Trace, folder: str | Path) -> list[Path]:
             for rows in _routing_rows(trace.routing):
                 file.write_table(rows)
         tables["routing"] = ROUTING
+    if trace.attention is not None and trace.attention.top_k:
+        with pq.ParquetWriter(target / "attention.parquet", ATTENTION) as file:
+            for rows in _attention_rows(trace.attention):
+                file.write_table(rows)
+        tables["attention"] = ATTENTION
     return [target / f"{name}.parquet" for name in tables]

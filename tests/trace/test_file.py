@@ -22,7 +22,7 @@ from routed import arabic_trace, hostile_trace, made_trace, picture_trace, row, 
 
 import gemma_lab
 from gemma_lab.errors import LabError
-from gemma_lab.trace import arrays, file
+from gemma_lab.trace import file, tensors
 from gemma_lab.trace.dispatch import Routing
 from gemma_lab.trace.file import open_trace
 from gemma_lab.trace.tables import ALTERNATIVES, GENERATION, TOKENS
@@ -92,7 +92,7 @@ def test_the_same_trace_gives_the_same_bytes(trace, tmp_path):
 
 
 def test_a_long_trace_stays_in_its_file(trace, tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "IN_MEMORY", 1000)
+    monkeypatch.setattr(tensors, "IN_MEMORY", 1000)
     read = open_trace(trace.save(tmp_path / "a.trace"))
     for name in ("ids", "packed", "entropy", "experts_share", "scale"):
         array = getattr(read.routing, name)
@@ -109,7 +109,7 @@ def test_arrays_cannot_be_changed_by_mistake(saved):
 
 
 def test_a_trace_is_saved_over_the_file_it_lies_in(trace, tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "IN_MEMORY", 1000)
+    monkeypatch.setattr(tensors, "IN_MEMORY", 1000)
     path = trace.save(tmp_path / "a.trace")
     open_trace(path).save(path)
     assert open_trace(path).equal(trace)
