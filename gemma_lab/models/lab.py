@@ -10,6 +10,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import numpy as np
+
     from ..checkup.report import Checkup
     from ..family.catalog import Checkpoint
     from ..trace.activations import Activations, Patch
@@ -365,6 +367,40 @@ class Lab:
             temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
             precision=precision, edit=edit, attention=attention, lens=lens, progress=progress,
         )  # fmt: skip
+
+    def attention_rows(
+        self, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None
+    ) -> dict[tuple[int, int], np.ndarray[Any, np.dtype[np.float32]]]:
+        """Return rows of a trace's attention exactly, by reading its tokens once more.
+
+        They are those of the trace up to rounding: what was generated token by token is read at once here.
+
+        Parameters
+        ----------
+        trace
+            Of this model, with or without attention. Its pictures must be in it; videos and sounds are not
+            kept by any trace.
+        queries
+            Rows of its token table.
+        layers
+            Which; all by default.
+
+        Returns
+        -------
+        dict
+            Layer and query → float32 ``[heads, keys]``, see `gemma_lab.trace.looks.Attention.row`.
+
+        Raises
+        ------
+        BadTrace
+            If the trace is of another model, has media that it does not hold, or tokens other than its prompt
+            gives.
+        LabError
+            If a query or a layer does not exist, or the lab is edited in another way than the trace was.
+        """
+        from ..trace.refetch import attention_rows
+
+        return attention_rows(self, trace, queries, layers=layers)
 
     def edit(
         self,

@@ -82,12 +82,26 @@ def prepare(
     ContextFull
         If the prompt alone fills the context.
     """
-    import torch
-
     budget = checked_budget(budget)
     media = check_media(lab, messages)
     refuse_placeholders(messages)
-    text = rendered(lab, messages, thinking, tools)
+    prompt = _read(lab, messages, rendered(lab, messages, thinking, tools), media, budget, tools)
+    room(lab, prompt)
+    return prompt
+
+
+def read_again(lab: Lab, text: str, *, images: tuple[Image, ...] = (), budget: int | None = None) -> Prompt:
+    """Return a text that the chat template wrote before, with its pictures, as the model reads it."""
+    return _read(lab, [], text, (images, (), ()), checked_budget(budget), ())
+
+
+def _read(
+    lab: Lab, messages: list[Message], text: str,
+    media: tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]], budget: int | None,
+    tools: tuple[Tool, ...],
+) -> Prompt:  # fmt: skip
+    import torch
+
     encoded = _encoded(lab, text, *media, budget)
     inputs = {
         name: value.to(lab.device, lab.dtype) if torch.is_floating_point(value) else value.to(lab.device)
@@ -97,9 +111,7 @@ def prepare(
     ids = encoded["input_ids"][0].tolist()
     marks = [getattr(lab.processor, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
     soft = sum(ids.count(mark) for mark, given in zip(marks, media, strict=True) if given)
-    prompt = Prompt(messages, text, inputs, ids, soft, *media, budget, tools)
-    room(lab, prompt)
-    return prompt
+    return Prompt(messages, text, inputs, ids, soft, *media, budget, tools)
 
 
 def check_media(
