@@ -36,8 +36,9 @@ def _check_frame(attention: Attention) -> None:
         raise _bad(f"its bins do not cover its {len(attention):,} tokens")
     if (np.diff(edges) < 1).any() or len(edges) - 1 > 256:
         raise _bad("its bins are not in order")
-    if len(set(names)) != len(names) or not attention.heads:
-        raise _bad("its layers repeat, or it has no heads")
+    heads = attention.heads
+    if len(set(names)) != len(names) or len(set(heads)) != len(heads) or not heads:
+        raise _bad("its layers or heads repeat, or it has no heads")
     for layout in attention.layers:
         if not 0 < layout.kv_heads <= layout.heads or max(attention.heads) >= layout.heads:
             raise _bad(f"layer {layout.layer} has {layout.heads} heads and {layout.kv_heads} key-value heads")
