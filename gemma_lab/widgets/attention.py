@@ -116,7 +116,7 @@ class AttentionExplorer(LabWidget):
             sides=[self._side(side, row) for side in range(len(self._traces))],
             layer=first,
             head=_head(self._looks[0], self._looks[0].heads[0] if head is None else head),
-            can_fetch=lab is not None and hasattr(lab, "attention_rows"),
+            can_fetch=lab is not None,
         )
 
     def __repr__(self) -> str:
@@ -161,8 +161,7 @@ class AttentionExplorer(LabWidget):
         LabError
             If the explorer has no model, or is reading already.
         """
-        lab: Any = self._model()
-        side = int(other)
+        lab, side = self._model(), int(other)
         looks = self._looks[side]
         number = self.layer if layer is None else layer
         row = _known(looks, number)

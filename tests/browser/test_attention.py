@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 LEFT, TOP = 132, 74  # of the map's square, in pixels
 
-#: Waits for an output, then for its first read-out of a token; returns the milliseconds between.
-FIRST_READOUT = """() => new Promise((done) => {
+#: Waits for an output, then for the read-out of the row that is pointed at; the milliseconds between.
+FIRST_READOUT = """(tokens) => new Promise((done) => {
   let inserted = 0;
   const look = () => {
     if (!inserted && document.querySelectorAll(".jp-OutputArea-child").length) inserted = performance.now();
     const map = document.querySelector(".gl-attention [data-testid=map]");
     if (map?.clientHeight > 100) {
       const box = map.getBoundingClientRect();
+      const token = Math.floor((0.5 / Math.min(520, map.clientWidth - 146)) * tokens).toLocaleString("en");
       map.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + 135, clientY: box.top + 74.5, bubbles: true }));
-      if (/token 0 .*looks at/.test(document.querySelector("[data-testid=row]").innerText.replaceAll("\\n", " "))) return done(performance.now() - inserted);
+      const read = document.querySelector("[data-testid=row]").textContent;
+      if (read.includes(`token ${token} ·`) && read.includes("heaviest keys, exact")) return done(performance.now() - inserted);
     }
     requestAnimationFrame(look);
   };
@@ -336,7 +338,7 @@ def test_any_length_is_read_at_once(open_notebook: Callable[..., Notebook], toke
         """() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
                    void window.jupyterapp.commands.execute("notebook:run-cell"); }"""
     )
-    took = page.evaluate(FIRST_READOUT)
+    took = page.evaluate(FIRST_READOUT, tokens)
     widget = explorer(book)
     point(page, widget, tokens * 0.75, tokens * 0.5, wide=tokens)
     card = widget.get_by_test_id("row")
