@@ -51,6 +51,7 @@ class Bins:
 
     def result(self, tokens: int) -> tuple[Array, dict[int, Array]]:
         """Return the edges of the bins, int64, and by layer the means, float32 ``[heads, bins, bins]``."""
+        self.fit(tokens)  # nobody asked for room where no maps were added
         count = -(-tokens // self.width)
         edges = np.minimum(np.arange(count + 1, dtype=np.int64) * self.width, tokens)
         sizes = np.diff(edges).astype(np.float32)[:, None]

@@ -170,7 +170,10 @@ class AttentionExplorer(LabWidget):
             raise LabError("Rows are being read already.", hint="Wait until they are there.")
         try:
             self.busy = True
-            found = lab.attention_rows(self._traces[side], wanted, layers=[number])
+            every = lab.attention_rows(self._traces[side], wanted, layers=[number])
+            found = {
+                place: rows[list(looks.heads)] for place, rows in every.items()
+            }  # those that were captured
             self._fetched[side].update(found)
             self._send_rows(side, row, {query: found[number, query] for query in wanted})
         finally:
