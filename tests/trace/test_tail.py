@@ -19,10 +19,9 @@ def model():
 
 
 def outputs(model, layer, kept):
-    hook = (
+    return (
         decoder_of(model).layers[layer].register_forward_hook(lambda *given: kept.append(given[-1].clone()))
     )
-    return hook
 
 
 @pytest.mark.parametrize("layer", [6, 11])
