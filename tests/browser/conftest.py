@@ -162,6 +162,8 @@ class Notebook:
             "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
         )
         expect(self.page.locator(f"body[data-jp-theme-light={light}]")).to_be_attached()
+        # a splash lies over the page while the theme changes, and takes the clicks until it has faded
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
     def check_quiet(self) -> None:
         """Fail if the page logged an error or opened a dialog."""
