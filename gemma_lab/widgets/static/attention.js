@@ -1,29 +1,19 @@
 // The attention explorer: all heads, one of them open, the text and its media beside it. Python owns the choice.
-import { appendText, followTheme, h, icon, listen } from "./base.js";
-import { Ramp, inks } from "./colour.js";
+import { appendText, h, listen } from "./base.js";
+import { Ramp } from "./colour.js";
 import { MapBar, RowCard } from "./attention_cards.js";
 import { HeadGrid, KIND, MEASURES } from "./attention_grid.js";
 import { HeadMap } from "./attention_map.js";
 import { Scene, Side } from "./attention_scene.js";
 import { Looks, part } from "./attention_store.js";
 import { LookText } from "./attention_text.js";
+import { View } from "./view.js";
 
 let choices = 0; // a number for the id of each control on the page
 
-class AttentionView {
+class AttentionView extends View {
   constructor(model, el) {
-    this.model = model;
-    this.root = h("section", { class: "gl gl-routing gl-attention", "aria-label": "Attention explorer", "data-lm-suppress-shortcuts": "true" });
-    this.status = h("div", { class: "gl-unseen", role: "status", "aria-live": "polite" });
-    this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
-    el.append(this.root);
-    this.begin();
-    this.endTheme = followTheme(this.root);
-    this.dress();
-    this.themes = new MutationObserver(() => this.dress());
-    this.themes.observe(this.root, { attributes: true, attributeFilter: ["data-theme"] });
-    this.sizes = new ResizeObserver(() => this.fit());
-    this.sizes.observe(this.root);
+    super(model, el, { label: "Attention explorer", kind: "gl-attention" });
   }
 
   begin() {
@@ -141,10 +131,9 @@ class AttentionView {
   dress() {
     const { scene } = this;
     if (!this.root.isConnected) return;
-    const dark = this.root.dataset.theme === "dark";
     scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = inks(this.root);
-    Object.assign(scene.inks, { veil: dark ? "rgb(20 22 26 / 80%)" : "rgb(255 255 255 / 75%)", ground: scene.inks.page, sink: dark ? "#e69f00" : "#c47f00" });
+    scene.inks = this.colours();
+    scene.inks.ground = scene.inks.page;
     for (const side of scene.sides) side.scaleTop = 0.35;
     if (this.fitted) scene.tell("theme");
     else this.fit();
@@ -185,13 +174,6 @@ class AttentionView {
     side.tell("arrived");
   }
 
-  note({ what, hint }) {
-    const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-    if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-    this.notice.replaceChildren(icon("warn"), words);
-    this.notice.hidden = false;
-  }
-
   busy() {
     if (this.model.get("busy")) this.notice.hidden = true;
     this.status.replaceChildren(this.model.get("busy") ? "Reading rows from the model" : "Finished");
@@ -209,7 +191,7 @@ class AttentionView {
       "change:shown_notice": () => this.note(this.model.get("shown_notice")),
       "msg:custom": (message, buffers) => this.onMessage(message, buffers ?? []),
     });
-    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => clearTimeout(this.saying)].forEach((stop) => stop());
+    return this.leaving(end);
   }
 }
 

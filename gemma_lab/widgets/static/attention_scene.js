@@ -1,4 +1,5 @@
 // What is looked at: one layer and head for all, and of each trace its pointer, its selection and its zoom.
+import { toggled } from "./base.js";
 
 let lookers = 0; // a number for each view on the page
 const LEAST = 8; // tokens across the closest view
@@ -79,10 +80,7 @@ export class Side {
   }
 
   toggle(_kind, token, adding) {
-    const next = new Set(adding ? this.tokens : []);
-    if (this.tokens.has(token) && (adding || this.tokens.size === 1)) next.delete(token);
-    else next.add(token);
-    this.select({ tokens: next });
+    this.select({ tokens: toggled(this.tokens, token, adding) });
   }
 
   select({ tokens }) {

@@ -119,6 +119,14 @@ export function textField(props) {
   return h("textarea", { dir: "auto", "data-lm-suppress-shortcuts": "true", onbeforeinput: stop, ...props });
 }
 
+/** Return a selection after a choice: alone or `adding`; what was the only one, or is added again, is taken away. */
+export function toggled(known, value, adding) {
+  const next = new Set(adding ? known : []);
+  if (known.has(value) && (adding || known.size === 1)) next.delete(value);
+  else next.add(value);
+  return next;
+}
+
 /** Listen to a model and return a function that stops listening. */
 export function listen(model, handlers) {
   for (const [event, handler] of Object.entries(handlers)) model.on(event, handler);

@@ -1,25 +1,15 @@
 // One look: an answer, and behind the token that is read everything at once. Python owns the trace and the selection.
-import { appendText, followTheme, h, icon, listen } from "./base.js";
+import { appendText, h, listen } from "./base.js";
 import { Ask } from "./ask.js";
-import { Ramp, inks } from "./colour.js";
+import { Ramp } from "./colour.js";
 import { ExpertPanel, LensPanel, LookPanel } from "./explorer_panels.js";
 import { Glance } from "./explorer_scene.js";
 import { LookText } from "./attention_text.js";
+import { View } from "./view.js";
 
-class OneLook {
+class OneLook extends View {
   constructor(model, el) {
-    this.model = model;
-    this.root = h("section", { class: "gl gl-routing gl-look", "aria-label": "One look", "data-lm-suppress-shortcuts": "true" });
-    this.status = h("div", { class: "gl-unseen", role: "status", "aria-live": "polite" });
-    this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
-    el.append(this.root);
-    this.begin();
-    this.endTheme = followTheme(this.root);
-    this.dress();
-    this.themes = new MutationObserver(() => this.dress());
-    this.themes.observe(this.root, { attributes: true, attributeFilter: ["data-theme"] });
-    this.sizes = new ResizeObserver(() => this.fit());
-    this.sizes.observe(this.root);
+    super(model, el, { label: "One look", kind: "gl-look" });
   }
 
   begin() {
@@ -78,9 +68,8 @@ class OneLook {
   dress() {
     const { scene } = this;
     if (!this.root.isConnected) return;
-    const dark = this.root.dataset.theme === "dark";
     scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = { ...inks(this.root), veil: dark ? "rgb(20 22 26 / 80%)" : "rgb(255 255 255 / 75%)", sink: dark ? "#e69f00" : "#c47f00" };
+    scene.inks = this.colours();
     if (this.fitted) scene.tell("theme", "layer", "data");
     else this.fit();
   }
@@ -96,13 +85,6 @@ class OneLook {
     if (first) this.text.bring(this.scene.facts.answer); // the answer is what one came for
   }
 
-  note({ what, hint }) {
-    const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-    if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-    this.notice.replaceChildren(icon("warn"), words);
-    this.notice.hidden = false;
-  }
-
   listen() {
     const adopt = () => this.scene.adopt();
     const end = listen(this.model, {
@@ -115,7 +97,7 @@ class OneLook {
       "change:busy": () => this.scene.tell("busy"),
       "change:shown_notice": () => this.note(this.model.get("shown_notice")),
     });
-    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => clearTimeout(this.saying)].forEach((stop) => stop());
+    return this.leaving(end);
   }
 }
 

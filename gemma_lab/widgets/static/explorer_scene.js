@@ -1,4 +1,5 @@
 // One trace and the token that is read in it: what stands behind it, in all layers or in the one pointed at.
+import { toggled } from "./base.js";
 import { Store } from "./store.js";
 import { unpack } from "./unpack.js";
 
@@ -128,10 +129,7 @@ export class Glance {
   goTo() {}
 
   toggle(_kind, token, adding) {
-    const next = new Set(adding ? this.tokens : []);
-    if (this.tokens.has(token) && (adding || this.tokens.size === 1)) next.delete(token);
-    else next.add(token);
-    this.select({ tokens: next });
+    this.select({ tokens: toggled(this.tokens, token, adding) });
   }
 
   select({ tokens }) {

@@ -1,8 +1,8 @@
 // The routing explorer: tokens, experts and layers of one trace. Python owns the trace and the selection.
-import { appendText, followTheme, h, icon, listen } from "./base.js";
+import { appendText, h, listen } from "./base.js";
 import { Ablation } from "./ablation.js";
 import { Ask } from "./ask.js";
-import { Ramp, inks } from "./colour.js";
+import { Ramp } from "./colour.js";
 import { Filters, Keys, LayerControl } from "./controls.js";
 import { Flow } from "./flow.js";
 import { Heat } from "./heat.js";
@@ -11,21 +11,15 @@ import { Bars, Overview } from "./overview.js";
 import { Scene } from "./scene.js";
 import { Store } from "./store.js";
 import { startOf } from "./unpack.js";
+import { View } from "./view.js";
 
-class Explorer {
+class Explorer extends View {
   constructor(model, el) {
-    this.model = model;
-    this.root = h("section", { class: "gl gl-routing", "aria-label": "Routing explorer", "data-lm-suppress-shortcuts": "true" });
-    this.status = h("div", { class: "gl-unseen", role: "status", "aria-live": "polite" });
-    this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
-    el.append(this.root);
-    this.begin();
-    this.endTheme = followTheme(this.root);
-    this.dress();
-    this.themes = new MutationObserver(() => this.dress());
-    this.themes.observe(this.root, { attributes: true, attributeFilter: ["data-theme"] });
-    this.sizes = new ResizeObserver(() => this.fit());
-    this.sizes.observe(this.chart);
+    super(model, el, { label: "Routing explorer" });
+  }
+
+  get measured() {
+    return this.chart;
   }
 
   /** Draw a trace from nothing: when the view opens, and when Python holds another trace. */
@@ -107,8 +101,7 @@ class Explorer {
     const { scene } = this;
     if (!this.root.isConnected) return;
     scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = inks(this.root);
-    scene.inks.veil = this.root.dataset.theme === "dark" ? "rgb(20 22 26 / 80%)" : "rgb(255 255 255 / 75%)";
+    scene.inks = this.colours();
     if (scene.axis.fitted) scene.tell("theme");
     else this.fit();
   }
@@ -179,16 +172,9 @@ class Explorer {
     this.scene.tone = tone;
     if (Object.values(filter).some(Boolean)) Object.assign(this.scene, { filter });
     this.scene.sift();
-    this.sizes.observe(this.chart);
+    this.sizes.observe(this.measured);
     this.dress();
     [this.heat, this.flow].forEach(({ scroller }, at) => (scroller.scrollTop = this.scene.live ? scroller.scrollHeight : seen[at]));
-  }
-
-  note({ what, hint }) {
-    const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-    if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-    this.notice.replaceChildren(icon("warn"), words);
-    this.notice.hidden = false;
   }
 
   listen() {
@@ -204,7 +190,7 @@ class Explorer {
       "change:shown_notice": () => this.note(this.model.get("shown_notice")),
       "msg:custom": (message, buffers) => this.onMessage(message, buffers ?? []),
     });
-    return () => [end, this.endTheme, () => this.themes.disconnect(), () => this.sizes.disconnect(), () => [this.later, this.saying].forEach(clearTimeout)].forEach((stop) => stop());
+    return this.leaving(end);
   }
 
   busy() {

@@ -1,4 +1,5 @@
 // What is looked at: the layer, the pointer, the selection, the filter. Every part of the explorer draws from here.
+import { toggled } from "./base.js";
 
 export const LABELS = 118; // room for a token's text left of its row, in pixels
 
@@ -127,11 +128,7 @@ export class Scene {
 
   /** Add to a selection, or begin it anew; choosing the only chosen one again lets go of it. */
   toggle(kind, value, adding) {
-    const known = this[kind];
-    const next = new Set(adding ? known : []);
-    if (known.has(value) && (adding || known.size === 1)) next.delete(value);
-    else next.add(value);
-    this.select({ [kind]: next });
+    this.select({ [kind]: toggled(this[kind], value, adding) });
   }
 
   setFilter(kind, value) {
