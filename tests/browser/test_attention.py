@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from attended import arabic, hostile, long, picture, sound, text
+from pages import NODES, PIXEL, open_saved
 from playwright.sync_api import expect
 
 from gemma_lab.widgets.attention import AttentionExplorer
@@ -41,16 +42,6 @@ FIRST_READOUT = """(tokens) => new Promise((done) => {
   };
   look();
 })"""
-NODES = """root => {
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_ALL);
-  let count = 1;
-  while (walker.nextNode()) count += 1;
-  return count;
-}"""
-PIXEL = """([canvas, x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return [...canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data];
-}"""
 
 
 def explorer(book: Notebook, number: int = 0) -> Locator:
@@ -62,11 +53,7 @@ def explorer(book: Notebook, number: int = 0) -> Locator:
 
 def saved(browser: Browser, path: Path, **options: object) -> tuple[Page, list[str]]:
     """Open a saved page; returns it and its errors."""
-    page = browser.new_context(offline=True, viewport={"width": 1200, "height": 1500}, **options).new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(path.as_uri())
+    page, errors = open_saved(browser, path, height=1500, **options)
     expect(page.get_by_test_id("opened").first).to_contain_text("Layer", timeout=30_000)
     return page, errors
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from attended import behind
+from pages import PIXEL, open_saved
 from playwright.sync_api import expect
 from routed import picture_trace, sound_trace
 
@@ -21,18 +22,10 @@ if TYPE_CHECKING:
     from conftest import Notebook
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-PIXEL = """([canvas, x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return [...canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data];
-}"""
 
 
 def saved(browser: Browser, path: Path, **options: object) -> tuple[Page, list[str]]:
-    page = browser.new_context(offline=True, viewport={"width": 1200, "height": 1100}, **options).new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(path.as_uri())
+    page, errors = open_saved(browser, path, height=1100, **options)
     expect(page.get_by_test_id("behind")).to_contain_text("Point at", timeout=30_000)
     return page, errors
 

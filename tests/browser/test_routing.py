@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from pages import NODES, PIXEL
 from playwright.sync_api import expect
 from routed import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
@@ -36,17 +37,6 @@ FIRST_READOUT = """() => new Promise((done) => {
   };
   look();
 })"""
-NODES = """root => {
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_ALL);
-  let count = 1;
-  while (walker.nextNode()) count += 1;
-  return count;
-}"""
-#: The colour at a place of a canvas, in CSS pixels.
-PIXEL = """([canvas, x, y]) => {
-  const ratio = canvas.width / canvas.clientWidth;
-  return [...canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data];
-}"""
 
 
 def explorer(book: Notebook, number: int = 0) -> Locator:
