@@ -10,7 +10,6 @@ from .chat import visible
 from .lettering import families, writable
 from .looks import (
     attention_of,
-    label_of,
     looks_at,
     patches_of,
     place_of,
@@ -21,6 +20,7 @@ from .looks import (
 )
 from .ramp import amounts
 from .style import INK, OKABE_ITO, Picture, bare, card
+from .tokens import label_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,9 @@ import numpy as np
 from .attention import attention_text, drawn, kind_of, name_of, sharing, sheet_of
 from .chat import visible
 from .html import Markup, bdi, escape, footnotes, table
-from .looks import attention_of, label_of, looks_at, patches_of, place_of, pooling, scale_end, sinkless
+from .looks import attention_of, looks_at, patches_of, place_of, pooling, scale_end, sinkless
 from .ramp import data_url, heat
+from .tokens import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

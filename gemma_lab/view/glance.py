@@ -9,8 +9,9 @@ import numpy as np
 from .attention import drawn, name_of
 from .chat import visible
 from .html import Markup, bdi, escape, footnotes, table
-from .looks import label_of, patches_of
+from .looks import patches_of
 from .ramp import data_url
+from .tokens import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

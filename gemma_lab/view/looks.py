@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadTrace, LabError
-from .chat import visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,15 +138,3 @@ def patches_of(trace: Trace, image: int) -> NDArray[np.intp]:
     if not found.size:
         raise LabError(f"This trace has no picture {image}.", hint="Trace a prompt with images=[…].")
     return found
-
-
-def label_of(trace: Trace, token: int) -> str:
-    """Return what a token is called where it stands alone."""
-    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
-    if x1 > x0 >= 0 and y1 > y0 >= 0:
-        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
-    if trace.tokens.times[token, 0] >= 0:
-        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
-    if not text:
-        return visible(str(trace.tokens.pieces[token]))
-    return visible(text).replace("\n", "⏎").replace(" ", "␣")

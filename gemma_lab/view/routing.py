@@ -13,6 +13,7 @@ from .lettering import families, writable
 from .patches import drawn, patches, told
 from .ramp import amounts, data_url, heat, heaviest
 from .style import INK, OKABE_ITO, Picture, bare, card
+from .tokens import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -287,7 +288,7 @@ def _busiest(trace: Trace, one: Routing) -> Markup:
                 expert,
                 f"{counts[expert]:,}",
                 f"{100 * counts[expert] / len(one):.0f} %",
-                Markup(" · ".join(bdi(_label(trace, token)) for token in strongest)),
+                Markup(" · ".join(bdi(label_of(trace, token)) for token in strongest)),
             )
         )
     even = f"{100 * one.top_k / one.experts:.1f} %"
@@ -299,24 +300,12 @@ def _busiest(trace: Trace, one: Routing) -> Markup:
     )
 
 
-def _label(trace: Trace, token: int) -> str:
-    """Return what a token is called where it stands alone."""
-    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
-    if x1 > x0 >= 0 and y1 > y0 >= 0:
-        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
-    if trace.tokens.times[token, 0] >= 0:
-        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
-    if not text:
-        return visible(str(trace.tokens.pieces[token]))
-    return visible(text).replace("\n", "⏎").replace(" ", "␣")
-
-
 # ── parts of the figures ───────────────────────────────────────────────────────────────────────────────
 
 
 def _name_rows(axes: Any, trace: Trace, where: slice) -> None:
     tokens = range(len(trace.tokens))[where]
-    names = [_label(trace, token)[:18] for token in tokens]
+    names = [label_of(trace, token)[:18] for token in tokens]
     axes.set_yticks(
         np.arange(len(names)) + 0.5,
         [name if writable(name) else f"token {token}" for name, token in zip(names, tokens, strict=True)],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..trace.tokens import Run, TokenTable
+    from ..trace.trace import Trace
 
 #: Tokens drawn, and rows of the detailed table; more are counted, not shown.
 _MOST, _MOST_ROWS = 3_000, 200
@@ -198,3 +199,15 @@ def _legend() -> Markup:
         '<span style="border-bottom:2px solid #0072B2">written by the model</span>',
     )
     return Markup(" · ".join(swatches))
+
+
+def label_of(trace: Trace, token: int) -> str:
+    """Return what a token is called where it stands alone."""
+    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
+    if x1 > x0 >= 0 and y1 > y0 >= 0:
+        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
+    if trace.tokens.times[token, 0] >= 0:
+        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
+    if not text:
+        return visible(str(trace.tokens.pieces[token]))
+    return visible(text).replace("\n", "⏎").replace(" ", "␣")

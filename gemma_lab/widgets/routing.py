@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -12,13 +11,12 @@ from ..view.routing import routing_html, routing_text
 from .base import module, sendable, stylesheet
 from .export import write_page
 from .payload import WHOLE, bytes_of, heaviest, layer_buffer, load_buffer, token_buffer
+from .pictures import shrunk
 from .runs import ModelRuns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from PIL.Image import Image
 
     from ..models.lab import Lab
     from ..trace.dispatch import Routing
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Below this many bytes of routing a browser fetches every layer while nobody waits; above, those it shows.
 _HELD = 64 << 20
-#: Longest side of a picture in the text, in pixels.
-_PICTURE = 640
 
 
 class RoutingExplorer(ModelRuns):
@@ -170,7 +166,7 @@ class RoutingExplorer(ModelRuns):
             "table": token_buffer(trace.tokens),
             "loads": load_buffer(routing),
             "routes": layer_buffer(routing, rows),
-            "pictures": [_picture(image) for image in trace.images],
+            "pictures": [shrunk(image) for image in trace.images],
             "layer": layer,
             "selected_tokens": [],
             "selected_experts": [],
@@ -260,11 +256,3 @@ def _within(values: Sequence[int], count: int, what: str) -> list[int]:
             f"There is no {what} {wrong[0]} in this trace.", hint=f"It has {what}s 0 to {count - 1:,}."
         )
     return sorted({int(value) for value in values})
-
-
-def _picture(image: Image) -> dict[str, Any]:
-    small = image.convert("RGB")
-    small.thumbnail((_PICTURE, _PICTURE))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return {"width": image.width, "height": image.height, "bytes": buffer.getvalue()}

@@ -10,7 +10,6 @@ from routed import arabic_trace
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.view.looks import (
     attention_of,
-    label_of,
     looks_at,
     patches_of,
     place_of,
@@ -19,6 +18,7 @@ from gemma_lab.view.looks import (
     scale_end,
     sinkless,
 )
+from gemma_lab.view.tokens import label_of
 
 
 def test_the_first_token_is_taken_out_and_the_rest_is_what_was_there() -> None:
