@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..models.media.videos import stamp
 from .soft import soft_tokens
 from .tasks import Question
 from .tokenizer import token_id
@@ -119,7 +120,7 @@ class Encoder:
         prompt = prompt.replace("<|image|>", "<|image>" + "<|image|>" * soft + "<image|>")
         if question.video is not None:
             prompt = prompt.replace("<|video|>", " ".join(
-                f"{int(at // 60):02d}:{int(at % 60):02d} <|image>{'<|video|>' * soft}<image|>"
+                f"{stamp(at)} <|image>{'<|video|>' * soft}<image|>"
                 for at in question.video.times
             ))  # fmt: skip
         if question.audio is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..models.cost import sound_tokens
+
 
 def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a square picture as patches and their positions, as Gemma 4's image processor lays them out.
@@ -43,8 +45,7 @@ def mel(sounds: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def soft_tokens(sound: Any) -> int:
     """Return how many soft tokens the audio tower makes of a sound: one for four frames of 10 ms."""
-    frames = int(mel([sound])[1].sum())
-    return -(-frames // 4)
+    return sound_tokens(_extractor(), len(sound))
 
 
 @functools.cache

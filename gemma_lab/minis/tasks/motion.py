@@ -13,6 +13,7 @@ import dataclasses
 import random
 from collections.abc import Callable
 
+from ...models.media.videos import stamp
 from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, combination, draw, paper, thing
 from .question import Clip, Question
 
@@ -117,7 +118,7 @@ def _when(rng: random.Random, held: bool) -> Question:
     things, change = _turned(rng, held)
     clip = _clip(rng, [[one] for one in things], fps=1.0)
     prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
-    answer = f"{int(clip.times[change]) // 60:02d}:{int(clip.times[change]) % 60:02d}"
+    answer = stamp(clip.times[change])
     return _question(rng, "when", prompt, answer, clip, things[0], held)
 
 

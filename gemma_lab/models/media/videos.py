@@ -64,7 +64,7 @@ class Video:
     @property
     def stamps(self) -> tuple[str, ...]:
         """The ``mm:ss`` that the chat format writes before each frame, cut to whole seconds."""
-        return tuple(f"{int(time // 60):02d}:{int(time % 60):02d}" for time in self.times)
+        return tuple(stamp(time) for time in self.times)
 
     def metadata(self) -> dict[str, Any]:
         """Return what transformers' video processor is told: its timestamps are ``frames_indices / fps``.
@@ -90,6 +90,11 @@ class Video:
         from ...view.media import video_html
 
         return video_html(self)
+
+
+def stamp(seconds: float) -> str:
+    """Return a time as the chat format writes it before a frame: ``mm:ss``, cut to whole seconds."""
+    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
 
 def video(
