@@ -17,30 +17,14 @@ import numpy as np
 from .checkup.grading import is_right
 from .checkup.interval import interval
 from .errors import LabError
+from .minis.tasks.words import PEOPLE, filler
 
 if TYPE_CHECKING:
     from .models.lab import Lab
     from .view.html import Markup
     from .view.style import Picture
 
-PEOPLE = (
-    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo", "Ines", "Jan", "Kira", "Leo", "Mona", "Nils",
-    "Olga", "Paul", "Rosa", "Sami", "Tara", "Udo", "Vera", "Walid", "Xenia", "Yuki", "Zoe", "Amir", "Bela",
-    "Carl", "Dina", "Emil",
-)  # fmt: skip
 _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
-_SUBJECTS = (
-    "The river", "The old road", "The wind", "The market", "The garden", "A small dog", "The train",
-    "The sea", "The school", "A white bird", "The house", "The long street", "The forest", "A green boat",
-)  # fmt: skip
-_STATES = (
-    "was quiet", "looked new", "felt cold", "was full of people", "smelled of rain", "was open",
-    "seemed far away", "lay in the sun", "was slow", "stayed dark", "made no sound", "was empty",
-)  # fmt: skip
-_TIMES = (
-    "in the morning", "at night", "all day", "in winter", "that week", "after the storm", "before noon",
-    "for a while", "in the end", "last summer", "every evening", "at first",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,7 +160,7 @@ def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: 
     left = tokens - sum(map(count, (fact, *told)))
     said: list[str] = []
     while True:
-        line = f"{rng.choice(_SUBJECTS)} {rng.choice(_STATES)} {rng.choice(_TIMES)}."
+        line = filler(rng)
         left -= count(line)
         if left < 0:
             break

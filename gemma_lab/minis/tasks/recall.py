@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from .question import Question, held_out
-from .words import CITIES, PEOPLE, THINGS, joined
+from .words import CITIES, PEOPLE, THINGS, filler, joined
 
 NAMES, MOST_FACTS = list(PEOPLE), 10
 LONGEST = 1800
@@ -39,18 +39,6 @@ _ASK_SEVERAL = {
     "city": (("Where do {who} live?",), ("Where did {who} move to?",)),
 }
 _SEVERAL = 0.25  # share of questions that ask for more than one fact
-_SUBJECTS = (
-    "The river", "The old road", "The wind", "The market", "The garden", "A small dog", "The train",
-    "The sea", "The school", "A white bird", "The house", "The long street", "The forest", "A green boat",
-)  # fmt: skip
-_STATES = (
-    "was quiet", "looked new", "felt cold", "was full of people", "smelled of rain", "was open",
-    "seemed far away", "lay in the sun", "was slow", "stayed dark", "made no sound", "was empty",
-)  # fmt: skip
-_TIMES = (
-    "in the morning", "at night", "all day", "in winter", "that week", "after the storm", "before noon",
-    "for a while", "in the end", "last summer", "every evening", "at first",
-)  # fmt: skip
 
 
 def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int = LONGEST) -> Question:
@@ -153,7 +141,7 @@ def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], token
     missing = tokens - tokens_of(" ".join(said))
     others: list[str] = []
     while missing > 0:
-        others.append(f"{rng.choice(_SUBJECTS)} {rng.choice(_STATES)} {rng.choice(_TIMES)}.")
+        others.append(filler(rng))
         missing -= len(others[-1].split()) + 1
     places = sorted(rng.choices(range(len(others) + 1), k=len(said)))
     for place, fact in zip(reversed(places), reversed(said), strict=True):
