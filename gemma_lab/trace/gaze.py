@@ -82,7 +82,7 @@ def block_length(*, heads: int, keys: int, window: int | None) -> int:
     """Return how many queries to take at once: their rows are to fit a processor's cache."""
     reach = keys if window is None else min(keys, 2 * window)
     most = max(1, _BUDGET // (heads * max(1, reach)))
-    return max(4, min(256, most if window is None else min(most, max(32, window))))
+    return max(4, min(most, 64 if window is None else min(256, max(32, window))))
 
 
 class Scratch:
