@@ -9,8 +9,8 @@ from gemma_lab.notebooks.execute import execute
 
 #: Binder kills a kernel at 2 GB, and JupyterLab takes its share: bytes, kernel and children.
 PEAK = 1.5e9
-#: Seconds, on two cores that others may use too: twice what the notebooks promise on a quiet machine.
-LONGEST = 180
+#: On two cores: seconds.
+LONGEST = 90
 
 
 @pytest.mark.parametrize("path", checkout().notebooks, ids=lambda path: path.stem)
