@@ -2,7 +2,8 @@
 
 ``pytest tests/benchmarks/test_attention_overhead.py -s``. Recorded is what ``lab.trace(attention=True)``
 keeps by default: maps of 128 bins, statistics with mass by modality and role, the top 8 keys of every row,
-all layers and heads. Time is processor time of one thread, the smallest of some rounds; memory is what a process needs
+all layers and heads. Time is processor time of one thread, the smallest of some rounds; memory is what a
+process needs
 at its peak beyond the loaded model. Plain is the model's own SDPA prefill in one pass. ``lab.trace`` reads
 long prompts in pieces, whose plain reading is faster: that ratio is reported beside it.
 """
