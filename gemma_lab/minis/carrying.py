@@ -1,11 +1,13 @@
-"""Weights carried over to another vocabulary: a mini goes on learning where an earlier one stopped.
+"""Weights carried over: a mini goes on where an earlier one stopped, or takes another's eyes and words.
 
 A piece of the new vocabulary starts as the mean of the pieces that the old tokenizer cuts it into, as in
 vocabulary transfer (Mosin et al. 2021, arXiv:2112.14569); everything but the embeddings is taken as it is.
+Minis of different names share the shape of their vision tower and the width of their embeddings alone.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,16 @@ from ..errors import LabError
 
 #: tables with one row a piece
 _BY_PIECE = ("embed_tokens.weight", "embed_tokens_per_layer.weight")
+#: what minis of different names have alike
+_ALIKE = ("embed_tokens.weight", "vision_tower.encoder.", "vision_tower.patch_embedder.", "embed_vision.")
+#: sense -> the part of a weight's name that shows it
+_SENSES = {"sight": "vision_tower.", "hearing": "audio_tower."}
 
 
-def carry_over(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Give a model the weights of a published mini of the same shape, whatever its vocabulary.
+def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
+    """Give a model the weights of a published mini, whatever its vocabulary.
+
+    From a mini of the same name all of them; from one of another name its vision tower and its embeddings.
 
     Parameters
     ----------
@@ -26,6 +34,11 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> None:
         A new model; its embeddings have one row for each piece of `tokenizer`.
     folder
         The published mini.
+
+    Returns
+    -------
+    list of str
+        The senses that came over trained: ``"sight"``, ``"hearing"``.
 
     Raises
     ------
@@ -43,6 +56,9 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> None:
             if name.endswith(_BY_PIECE):
                 old[name] = torch.stack([old[name][ids].mean(0) for ids in pieces])
     wanted = {name: weight.shape for name, weight in model.state_dict().items() if name != "lm_head.weight"}
+    if _experts(folder) != bool(model.config.text_config.enable_moe_block):
+        old = {name: weight for name, weight in old.items() if name in wanted and _alike(name)}
+        wanted = {name: shape for name, shape in wanted.items() if name in old}
     other = sorted(
         name
         for name in wanted | old
@@ -52,9 +68,18 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> None:
         raise LabError(
             f"{folder} is another shape: {len(other)} weights are missing, left over or of another size, the "
             f"first of them {other[0]}.",
-            hint="Start from a mini of the same name.",
+            hint="Start from a mini that this release trained.",
         )
     model.load_state_dict(old, strict=False)  # the head is tied to the embeddings
+    return [sense for sense, part in _SENSES.items() if any(part in name for name in old)]
+
+
+def _experts(folder: Path) -> bool:
+    return bool(json.loads((folder / "config.json").read_text())["text_config"]["enable_moe_block"])
+
+
+def _alike(name: str) -> bool:
+    return any(part in name for part in _ALIKE)
 
 
 def _pieces(before: Any, after: Any) -> list[list[int]]:

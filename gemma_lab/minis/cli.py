@@ -30,7 +30,8 @@ def train(
     run: Run = None,
     skills: Annotated[str, typer.Option(help="What to train, comma-separated; default everything.")] = "",
     start: Annotated[
-        Path | None, typer.Option(help="A published mini to begin from, instead of random weights.")
+        Path | None,
+        typer.Option(help="A published mini to begin from; of another name, its eyes and words."),
     ] = None,
     seed: int = 0,
 ) -> None:

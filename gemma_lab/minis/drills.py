@@ -1,4 +1,4 @@
-"""What recall forms on before questions about a text are of use: four drills, from repeats to questions."""
+"""What skills form on before questions are of use: four drills for recall and one for sums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from .encoding import SKIP, Encoder, Row, filled
-from .tasks import recall
+from .tasks import arithmetic, recall
 from .tasks.words import PEOPLE, THINGS
 from .tokenizer import token_id
 
@@ -94,6 +94,23 @@ class Drills:
             ]
 
         return self._looked_up("asked", recall.asked, parts, length)
+
+    def worked(self, *, length: int = 192) -> Row:
+        """Return steps of sums as a thought writes them, with loss on what follows from the sum.
+
+        A dozen steps stand where three conversations would.
+        """
+
+        def drawn() -> Row:
+            row = Row("worked", [token_id("bos_token")], [SKIP])
+            for line in arithmetic.steps(self.rng):
+                said, sign, result = line.partition("=")
+                before, after = self.encoder.ids(said + sign), self.encoder.ids(f"{result}\n")
+                row.ids += before + after
+                row.labels += [SKIP] * len(before) + after
+            return row
+
+        return filled(drawn, length)
 
     def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
         def drawn() -> Row:

@@ -7,12 +7,15 @@ from collections import Counter
 
 _SMOOTH = 0.97  # share of the running loss that a step keeps
 _LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight
+# A sum that is answered at once stays a guess: its loss would take a third of all rows for ever.
+_FIXED = {"arithmetic": 0.15}
 
 
 class Mixture:
     """Draws a step's rows among skills in proportion to their running losses.
 
-    What is learned keeps a small share, so that it is not forgotten; what is hard gets the rest.
+    What is learned keeps a small share, so that it is not forgotten; what is hard gets the rest. Sums without
+    thinking have a fixed weight.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class Mixture:
 
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill -> rows of the next step; a skill with twice the loss gets twice the rows on average."""
-        weights = [min(_MOST, max(_LEAST, loss)) for loss in self.losses.values()]
+        weights = [_FIXED.get(skill, min(_MOST, max(_LEAST, loss))) for skill, loss in self.losses.items()]
         return Counter(rng.choices(list(self.losses), weights, k=self.rows)) if self.losses else {}
 
     def saw(self, losses: dict[str, float]) -> None:

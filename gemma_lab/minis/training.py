@@ -27,15 +27,18 @@ _ROWS = 10  # packed rows of one step
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 4}  # rows beside them, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
-_LEARNED = 0.15  # running loss of recall, in nats a token, at which more facts come
+_LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
 _LONG = 0.2  # share of steps with texts of any length, once all facts are learned
+_FILLED = 2  # step of `_FACTS` from which facts stand among other sentences
+_WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
 _ROW = 320  # tokens of a packed row
 _STABLE = 0.85  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = 0.06  # share of the budget in which each tower learns alone
 _SENSES_AGAIN = 0.02  # the same when an earlier mini's weights are the start
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
+_FULL = ((0.6, 0.1), (_STABLE, 0.25), (1.0, 0.5))  # up to which share of the budget how many steps have it
 
 
 class Trainer:
@@ -55,7 +58,8 @@ class Trainer:
     skills
         What to train, of `gemma_lab.minis.tasks.SKILLS`; default all that the mini has the senses for.
     start
-        A published mini to begin from (`gemma_lab.minis.carrying`); its towers learn alone more shortly.
+        A published mini to begin from (`gemma_lab.minis.carrying`); towers that it trained learn alone more
+        shortly.
     """
 
     def __init__(
@@ -67,9 +71,9 @@ class Trainer:
         run.mkdir(parents=True, exist_ok=True)
         self.tokenizer = _tokenizer(run)
         self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
-        self._begun = start is not None
+        self._begun: list[str] = []  # senses that came trained
         if start is not None and not (run / "state.pt").exists():
-            carry_over(self.model, self.tokenizer, start)
+            self._begun = carry_over(self.model, self.tokenizer, start)
         self.sight = Sight(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
@@ -136,9 +140,10 @@ class Trainer:
 
     def _sense(self) -> Any:
         """Return the step of a tower that learns alone at this point of the budget, or None."""
-        start, share = 0.0, _SENSES_AGAIN if self._begun else _SENSES
-        for skill, step in (("digits", self._look), ("speech", self._listen)):
+        start = 0.0
+        for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
             if skill in self.skills:
+                share = _SENSES_AGAIN if sense in self._begun else _SENSES
                 if start <= self.progress < start + share:
                     return step
                 start += share
@@ -175,7 +180,7 @@ class Trainer:
     def _draw(self) -> tuple[int, list[Row]]:
         """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        full = rng.random() < (0.1 if self.progress < 0.6 else 0.25)
+        full = rng.random() < next(share for until, share in _FULL if self.progress <= until)
         grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
         if full:
             counts = {skill: min(1, count) if skill in SEEN else count for skill, count in counts.items()}
@@ -186,19 +191,23 @@ class Trainer:
         if "recall" in self.skills:
             self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
             rows += self._drilled(level)
+        if "thinking" in self.skills and self.mixture.losses["thinking"] > _WORKED:
+            rows.append(self.batcher.drills.worked())
         return grid, rows
 
     def _drilled(self, level: int) -> list[Row]:
-        """Return drills until recall has formed, then now and then a text that is as long as any will be."""
+        """Return drills until recall has formed, then only questions about facts alone."""
         drills = self.batcher.drills
-        if level < len(_FACTS) - 1 or self.mixture.losses["recall"] > _LEARNED:
+        if level < len(_FACTS) - 1:
             return [getattr(drills, drill)() for drill, count in _DRILLS.items() for _ in range(count)]
         return [drills.asked()]
 
     def _longest(self, level: int) -> int:
         """Return the most tokens of a text to recall from: facts alone at first, in the end up to all."""
-        if level < len(_FACTS) - 1:
+        if level < _FILLED:
             return 0
+        if level < len(_FACTS) - 1:
+            return _ROW
         return recall.LONGEST if self.batcher.rng.random() < _LONG else _ROW
 
     def _level(self) -> int:

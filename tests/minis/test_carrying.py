@@ -28,7 +28,7 @@ def test_known_pieces_keep_their_rows_and_new_ones_start_as_the_mean_of_their_pa
     folder, before, old = published
     new = build_tokenizer(_NEW, vocab_size=430)
     after = new_model(mini_config("mini-edge", len(new)), seed=4)
-    carry_over(after, new, folder)
+    assert carry_over(after, new, folder) == ["sight", "hearing"]
     known = [piece for piece in new.get_vocab() if piece in old.get_vocab()]
     made = [piece for piece in new.get_vocab() if piece not in old.get_vocab()]
     assert len(known) > 300
@@ -47,8 +47,22 @@ def test_known_pieces_keep_their_rows_and_new_ones_start_as_the_mean_of_their_pa
     assert torch.equal(after.lm_head.weight, after.model.language_model.embed_tokens.weight)
 
 
+def test_a_mini_of_another_name_gives_its_eyes_and_words(published):
+    folder, before, tokenizer = published
+    after = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
+    own = after.model.language_model.layers[0].self_attn.q_proj.weight.detach().clone()
+    assert carry_over(after, tokenizer, folder) == ["sight"]
+    eyes = [name for name in after.state_dict() if "vision_tower.encoder" in name or "embed_vision" in name]
+    assert len(eyes) > 30
+    for name in (*eyes, "model.language_model.embed_tokens.weight"):
+        assert torch.equal(after.state_dict()[name], before.state_dict()[name])
+    assert torch.equal(after.model.language_model.layers[0].self_attn.q_proj.weight, own)
+
+
 def test_another_shape_is_refused(published):
     folder, _, tokenizer = published
-    other = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
+    config = mini_config("mini-edge", len(tokenizer))
+    config.text_config.intermediate_size = 128
+    other = new_model(config, seed=0)
     with pytest.raises(LabError, match=r"another shape: \d+ weights"):
         carry_over(other, tokenizer, folder)

@@ -52,6 +52,20 @@ def test_what_is_retold_carries_loss_on_its_values_alone(drills, tokenizer):
     assert "".join(kept) == "".join(values)
 
 
+def test_steps_carry_loss_on_what_follows_from_the_sum(drills, tokenizer):
+    row = drills.worked()
+    assert len(row.ids) == len(row.labels) <= 192
+    lines = tokenizer.decode(row.ids).replace("<bos>", "").splitlines()
+    assert len(lines) > 8
+    for line in lines:
+        said, *results = line.split("=")
+        assert all(eval(said.replace("×", "*")) == eval(result) for result in results), line
+    kept = tokenizer.decode([label for label in row.labels if label != SKIP]).splitlines()
+    assert kept == [line.partition("=")[2] for line in lines]
+    assert row.ids == [piece for line in tokenizer.decode(row.ids).splitlines(keepends=True)
+                       for piece in drills.encoder.ids(line)]  # fmt: skip
+
+
 def test_questions_are_carried_over_a_piece_of_the_turn(drills, tokenizer):
     row = drills.asked(length=10)
     turn = tokenizer.decode(drills.encoder.turn)

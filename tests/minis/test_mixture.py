@@ -33,3 +33,12 @@ def test_what_is_learned_gives_its_rows_to_what_is_hard_and_keeps_some():
 
 def test_without_skills_nothing_is_drawn():
     assert Mixture((), rows=20).draw(random.Random(0)) == {}
+
+
+def test_sums_without_thinking_keep_their_weight_however_lost_they_are():
+    mixture = Mixture(("names", "arithmetic"), rows=20)
+    for _ in range(300):
+        mixture.saw({"names": 0.15, "arithmetic": 1.9})
+    rng = random.Random(0)
+    rows = sum(mixture.draw(rng)["arithmetic"] for _ in range(200))
+    assert 1800 < rows < 2200

@@ -30,6 +30,11 @@ def think(rng: random.Random, held: bool) -> Question:
     return Question("thinking", prompt, str(answer), group=group, thinking=True, thought="\n".join(steps))
 
 
+def steps(rng: random.Random) -> list[str]:
+    """Return the steps of a sum that training may ask for, e.g. ``["47+38=77+8=85", "85-20=65"]``."""
+    return _drawn(rng, False)[2]
+
+
 def is_held_out(said: str) -> bool:
     """Return whether training never asks for this sum, e.g. ``"7 × 8 + 30"``."""
     return held_out(f"sum {said}") and not said.replace(" × ", "").isdecimal()
