@@ -1,8 +1,7 @@
 """The questions of the check-up: one Parquet file, written by ``gemma-lab minis questions``.
 
 They come from the held-out parts of the minis' tasks, drawn once, so that every model is asked the same and
-nothing but this file is needed to ask them: pictures and frames are PNG, sounds int16 samples at 16 kHz.
-The file has the skills that the mini which ships was trained on; it is drawn anew with each mini.
+nothing but this file is needed to ask them: pictures and frames are PNG files, sounds FLAC files at 16 kHz.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from ..models.media.sounds import Sound
     from ..models.tools import Call
 
 QUICK = 20
 """Questions a skill of a quick check-up."""
 SLOW = ("long recall",)
 """Skills of the full check-up alone: their texts take minutes to read."""
-RATE = 16_000
-"""Samples a second of the sounds."""
+_RATE = 16_000  # samples a second of a sound
 _FILE = "checkup/questions.parquet"
 _AS_JSON = ("tools", "call", "history", "schema")
 
@@ -52,7 +51,7 @@ class Question:
     images, frames, fps
         Pictures, and the frames of a video with how many there are a second (0 without one), as PNG bytes.
     sound
-        A sound as int16 samples at 16 kHz, little-endian; empty without one.
+        A sound as the bytes of a FLAC file, 16 bit, mono, 16 kHz; empty without one.
     system, thinking
         The system prompt, or None, and whether the model is to think first.
     tools, call, history
@@ -86,7 +85,7 @@ class Question:
             images=tuple(_png(image) for image in drawn.images),
             frames=() if drawn.video is None else tuple(_png(frame) for frame in drawn.video.frames),
             fps=0.0 if drawn.video is None else float(drawn.video.fps),
-            sound=b"" if drawn.audio is None else _samples(drawn.audio),
+            sound=b"" if drawn.audio is None else _flac(drawn.audio),
             system=drawn.system, thinking=drawn.thinking, tools=drawn.tools, call=drawn.call,
             history=drawn.history, schema=drawn.schema,
         )  # fmt: skip
@@ -107,13 +106,17 @@ class Question:
         return ([_opened(png) for png in self.frames], self.fps) if self.frames else None
 
     @property
-    def audio(self) -> tuple[NDArray[np.float32], int] | None:
-        """The samples, -1 to 1, and how many there are a second; None without a sound."""
-        import numpy as np
+    def audio(self) -> Sound | None:
+        """The sound, decoded; None without one.
 
-        if not self.sound:
-            return None
-        return np.frombuffer(self.sound, "<i2").astype(np.float32) / np.float32(32768), RATE
+        Raises
+        ------
+        MissingExtra
+            Without PyAV (``pip install 'gemma_lab[video]'``), which reads FLAC.
+        """
+        from ..models.media.sounds import sound
+
+        return sound(self.sound) if self.sound else None
 
     @property
     def modality(self) -> str:
@@ -257,7 +260,9 @@ def _opened(png: bytes) -> Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
 
 
-def _samples(sound: NDArray[np.float32]) -> bytes:
-    import numpy as np
+def _flac(samples: NDArray[np.float32]) -> bytes:
+    import soundfile
 
-    return np.clip(np.rint(np.asarray(sound) * 32768), -32768, 32767).astype("<i2").tobytes()
+    file = io.BytesIO()
+    soundfile.write(file, samples, _RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ContextFull
+from ..errors import ContextFull, MissingExtra
 from .questions import QUICK, SLOW, chance, questions
 from .report import Answer, Checkup
 
@@ -40,7 +40,7 @@ def checkup(
         for question in tqdm(todo, desc=f"check-up of {lab.name}", disable=not progress, leave=False):
             try:
                 answers.append(_answer(lab, question))
-            except ContextFull as error:
+            except (ContextFull, MissingExtra) as error:
                 missing[f"{question.skill} {question.group}"] = error.what
     finally:
         found = lab.last_checkup = Checkup(lab.name, answers, not_asked=missing, chance=lucky)

@@ -24,7 +24,7 @@ from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
 _ROWS = 10  # packed rows of one step
-_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 4}  # rows beside them, until recall has formed
+_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows beside them, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
@@ -33,7 +33,7 @@ _LONG = 0.2  # share of steps with texts of any length, once all facts are learn
 _FILLED = 2  # step of `_FACTS` from which facts stand among other sentences
 _WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
 _ROW = 320  # tokens of a packed row
-_STABLE = 0.85  # share of the budget at the full learning rate; a cosine to 2 % of it follows
+_STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = 0.06  # share of the budget in which each tower learns alone
 _SENSES_AGAIN = 0.02  # the same when an earlier mini's weights are the start
@@ -80,6 +80,8 @@ class Trainer:
             from .hearing import Hearing
 
             self.hearing = Hearing(self.model)
+            if "hearing" not in self._begun and not (run / "state.pt").exists():
+                self.hearing.centre(random.Random(self.seed), sounds=48)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else [])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from ..checkup.questions import RATE
 from .html import Markup, bdi, table
 from .style import FAINT, OKABE_ITO, Picture, bare, card
 
@@ -112,8 +111,8 @@ def _failure(answer: Answer) -> tuple[object, ...]:
     shown += [
         _picture(png, f"frame at {place / question.fps:.1f} s") for place, png in enumerate(question.frames)
     ]
-    if question.sound:
-        shown.append(Markup(f"(a sound of {len(question.sound) / 2 / RATE:.1f} s)"))
+    if question.audio is not None:
+        shown.append(Markup(f"(a sound of {question.audio.seconds:.1f} s)"))
     asked = Markup(" ".join([*shown, asked]))
     return question.skill, asked, bdi(question.wanted), bdi(cut(answer.said))
 

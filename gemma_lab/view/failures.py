@@ -52,9 +52,8 @@ def failures_figure(checkup: Checkup, *, most: int = 12) -> Picture:
 def _media(axes: Any, question: Question) -> None:
     """Draw the pictures, the frames with their times, or the waveform; nothing for text alone."""
     if question.audio is not None:
-        samples, rate = question.audio
-        seconds = len(samples) / rate
-        axes.plot([place / rate for place in range(0, len(samples), 16)], samples[::16],
+        samples, seconds = question.audio.samples, question.audio.seconds
+        axes.plot([place * seconds / len(samples) for place in range(0, len(samples), 16)], samples[::16],
                   color=OKABE_ITO["blue"], linewidth=0.5)  # fmt: skip
         axes.set_xlim(0, seconds)
         axes.set_title(f"sound, {seconds:.1f} s", fontsize=8, loc="left")

@@ -43,7 +43,7 @@ class Pupil:
 def _key(prompt, history, images, video, audio, tools):
     """Return what tells one question from another: what a model is given of it."""
     frames = [] if video is None else video[0]
-    sound = b"" if audio is None else audio[0].tobytes()
+    sound = b"" if audio is None else audio.samples.tobytes()
     pictures = tuple(picture.tobytes() for picture in (*images, *frames))
     return prompt, repr(tuple(history)), pictures, sound, repr(tuple(tools))
 

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from gemma_lab.checkup.questions import Question
@@ -21,11 +22,12 @@ def _png(colour):
 
 @pytest.fixture
 def checkup():
-    sound = (np.sin(np.arange(8000) / 9) * 9000).astype("<i2").tobytes()
+    sound = io.BytesIO()
+    soundfile.write(sound, np.sin(np.arange(8000) / 9) * 0.3, 16_000, format="FLAC")
     asked = [
         Question("scenes", "colour", "Which colour?", "red", images=(_png("red"), _png("blue"))),
         Question("motion", "", "Which way?", "left", frames=(_png("red"),) * 5, fps=2.0),
-        Question("speech", "ar", "Which digits?", "4 7", sound=sound),
+        Question("speech", "ar", "Which digits?", "4 7", sound=sound.getvalue()),
         Question("tools", "call", "Weather in Rome?", "", call={"name": "w", "arguments": {"city": "Rome"}}),
         Question("names", "ar", "What is “Germany” in Arabic?", "ألمانيا"),
     ]
