@@ -373,7 +373,8 @@ class Lab:
     ) -> dict[tuple[int, int], np.ndarray[Any, np.dtype[np.float32]]]:
         """Return rows of a trace's attention exactly, by reading its tokens once more.
 
-        They are those of the trace up to rounding: what was generated token by token is read at once here.
+        They are read as they were then, those of the answer one by one as far as the last query, under the
+        edit that the trace was made under (patches included), which is taken off again.
 
         Parameters
         ----------
@@ -393,8 +394,8 @@ class Lab:
         Raises
         ------
         BadTrace
-            If the trace is of another model, has media that it does not hold, or tokens other than its prompt
-            gives.
+            If the trace is of another model, has media that it does not hold, tokens other than its prompt
+            gives, or an edit that the model cannot be under.
         LabError
             If a query or a layer does not exist, or the lab is edited in another way than the trace was.
         """
