@@ -33,6 +33,7 @@ _LONG = 0.2  # share of steps with texts of any length, once all facts are learn
 _FILLED = 2  # step of `_FACTS` from which facts stand among other sentences
 _WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
 _ROW = 320  # tokens of a packed row
+_PARTS = (200, _ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = 0.06  # share of the budget in which each tower learns alone
@@ -316,9 +317,11 @@ class Trainer:
 
 
 def _by_length(rows: list[Row]) -> list[list[Row]]:
-    """Return rows in two batches, so that a few long ones do not make padding of the rest."""
-    parts = [row for row in rows if len(row.ids) <= _ROW], [row for row in rows if len(row.ids) > _ROW]
-    return [part for part in parts if part]
+    """Return rows in up to three batches, so that a few long ones do not make padding of the rest."""
+    parts: dict[int, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(sum(len(row.ids) > most for most in _PARTS), []).append(row)
+    return list(parts.values())
 
 
 def _make_portable(config: Path) -> None:
