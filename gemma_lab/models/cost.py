@@ -7,7 +7,7 @@ and the text around them is written out and counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ from .media.budgets import soft_tokens
 from .messages import conversation
 from .prefill import PIECE, WHOLE, Need
 from .prompt import begins, check_media, frame_limit, refuse_placeholders, rendered
+from .tools import declared_for
 
 if TYPE_CHECKING:
     from ..family.architecture import Architecture
     from .lab import Lab
     from .media import Sound, Video
     from .reply import Reply
+    from .tools import Tool
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Cost:
     model
         Name of the model.
     tokens
-        Tokens of the prompt by medium: ``"text"`` (the chat format's own included), ``"image"``, ``"video"``,
-        ``"audio"``; only what there is.
+        Tokens of the prompt by medium: ``"text"`` (the chat format's own and declared tools included),
+        ``"image"``, ``"video"``, ``"audio"``; only what there is.
     media
         Each medium by itself.
     generate
@@ -109,6 +111,7 @@ def cost(
     budget: int | None = None,
     system: str | None = None,
     after: Reply | None = None,
+    tools: Iterable[Tool | Callable[..., Any]] | None = None,
     thinking: bool = False,
     generate: int = 0,
 ) -> Cost:
@@ -125,7 +128,7 @@ def cost(
         *(_video(lab, clip, budget) for clip in videos),
         *(_sound(lab, recording) for recording in sounds),
     ]
-    tokens = _counted(lab, rendered(lab, messages, thinking), items, videos)
+    tokens = _counted(lab, rendered(lab, messages, thinking, declared_for(after, tools)), items, videos)
     total = sum(tokens.values())
     shape = from_config(lab.config.to_dict())
     size = lab.dtype.itemsize

@@ -250,6 +250,7 @@ class Lab:
         budget: int | None = None,
         system: str | None = None,
         after: Reply | None = None,
+        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
         thinking: bool = False,
         generate: int = 0,
     ) -> Cost:
@@ -257,8 +258,8 @@ class Lab:
 
         Parameters
         ----------
-        prompt, images, video, audio, budget, system, after, thinking
-            As for `chat`.
+        prompt, images, video, audio, budget, system, after, tools, thinking
+            As for `chat`: declared tools are part of the prompt, and those of `after` stay declared.
         generate
             Tokens of an answer to count with; 0 is the prompt alone.
 
@@ -277,7 +278,7 @@ class Lab:
 
         return cost(
             self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
-            thinking=thinking, generate=generate,
+            tools=tools, thinking=thinking, generate=generate,
         )  # fmt: skip
 
     def facts(self) -> dict[str, str]:

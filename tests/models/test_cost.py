@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from shapes import HEARS, SIZES
 
+import gemma_lab.minis
 from gemma_lab.errors import BadMedia, BadPrompt, LabError
 from gemma_lab.family.architecture import from_config
 from gemma_lab.models.cost import cached_bytes
@@ -16,6 +19,7 @@ from gemma_lab.models.media.budgets import soft_tokens
 from gemma_lab.models.messages import conversation
 from gemma_lab.models.prompt import frame_limit, prepare
 
+TEMPLATE = Path(gemma_lab.minis.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
 NOISE = np.random.default_rng(0)
 
 
@@ -113,6 +117,37 @@ def test_continuing_counts_earlier_media(tiny_lab):
     cost = lab.cost("And now?", after=reply)
     assert cost.tokens["image"] == lab.cost("x", images=[drawn(60, 60)]).tokens["image"]
     assert cost.prompt_tokens == lab.chat("And now?", after=reply, max_new_tokens=1).prompt_tokens
+
+
+def weather(city: str, days: int = 1) -> dict:
+    """Weather in a city."""
+    raise AssertionError  # nothing may call it
+
+
+CLOCK = {"type": "function", "function": {"name": "clock", "description": "What time it is: „jetzt“."}}
+
+
+@pytest.mark.parametrize("size", ["E2B", "31B"])
+def test_declared_tools_cost_what_they_take_in_chat(tiny_lab, monkeypatch, size):
+    lab = tiny_lab(size)
+    monkeypatch.setattr(lab.processor, "chat_template", TEMPLATE)  # the tiny one's own declares no tools
+    bare = lab.cost("Rain?").prompt_tokens
+    counts = [bare]
+    for tools in ([weather], [weather, CLOCK]):
+        asked = {"tools": tools, "system": "Be short.", "images": [drawn(60, 60)], "thinking": True}
+        cost, reply = lab.cost("Rain?", **asked), lab.chat("Rain?", **asked, max_new_tokens=1)
+        assert cost.prompt_tokens == reply.prompt_tokens
+        counts.append(lab.cost("Rain?", tools=tools).prompt_tokens)
+    assert counts == sorted(set(counts))
+    # they stay declared, unless others are
+    for tools in (None, [], [CLOCK]):
+        cost = lab.cost("And now?", after=reply, tools=tools)
+        assert (
+            cost.prompt_tokens
+            == lab.chat("And now?", after=reply, tools=tools, max_new_tokens=1).prompt_tokens
+        )
+    with pytest.raises(BadPrompt, match="Two tools are named weather"):
+        lab.cost("Rain?", tools=[weather, weather])
 
 
 def test_nothing_is_encoded(tiny_lab, monkeypatch):
