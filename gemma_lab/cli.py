@@ -92,6 +92,10 @@ def chat(
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture for the first message; repeatable.")
     ] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="A video for it; repeatable.")] = None,
+    audio: Annotated[
+        list[Path] | None, typer.Option(help="A sound for it, at most 30 s; repeatable.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     thinking: Annotated[bool, typer.Option("--thinking", help="Let it think before it answers.")] = False,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
@@ -113,7 +117,9 @@ def chat(
         "max_new_tokens": max_new_tokens,
     }  # fmt: skip
     talk = Conversation(lab, write=_write, system=system, thinking=thinking, settings=settings)
-    talk.images = list(image or ())
+    for kind, paths in (("image", image), ("video", video), ("audio", audio)):
+        for path in paths or ():
+            talk.attach(kind, path)
     if prompt is not None:
         talk.say(prompt)
         return

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from .models.reply import Reply
 
 HELP = """/image PATH  send a picture with the next message
+/video PATH  send a video
+/audio PATH  send a sound, at most 30 s
 /new         forget the conversation
 /help        this list
 /quit        leave (or Ctrl-D)
 Ctrl-C stops an answer."""
+_KINDS = ("image", "video", "audio")
 # Embeddings, overrides and isolates can make a line show something other than it says, also past its end.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -62,20 +65,47 @@ class Conversation:
         self.thinking = thinking
         self.settings = settings or {}
         self.reply: Reply | None = None
-        self.images: list[Path] = []
+        #: By kind, opened: what goes with the next message.
+        self.media: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+
+    def attach(self, kind: str, path: Path) -> str:
+        """Open a medium that goes with the next message, and return its size or length in words.
+
+        Parameters
+        ----------
+        kind
+            ``"image"``, ``"video"`` or ``"audio"``.
+        path
+            Its file.
+
+        Raises
+        ------
+        BadMedia
+            If the model has no tower for it, or the file cannot be read.
+        MissingExtra
+            If a library that reads such files is not installed.
+        """
+        from .models.prompt import check_modality
+
+        check_modality(self.lab, kind)
+        medium, said = _opened(self.lab, kind, path)
+        self.media[kind].append(medium)
+        return said
 
     def say(self, text: str) -> Reply:
         """Send a message and write the answer; an interrupt keeps what was said by then."""
         stream = self.lab.stream(
             text,
-            images=self.images,
+            images=self.media["image"],
+            video=self.media["video"],
+            audio=self.media["audio"],
             system=self.system if self.reply is None else None,
             after=self.reply,
             thinking=self.thinking,
             alternatives=0,
             **self.settings,
         )
-        self.images = []  # only now: a message that was refused can be said again
+        self._drop()  # only now: a message that was refused can be said again
         kind = "text"
         try:
             with stream:
@@ -107,24 +137,38 @@ class Conversation:
                 continue
             try:
                 self._do(line)
-            except LabError as error:  # a full context or a bad picture ends the turn, not the program
+            except LabError as error:  # a full context or a bad medium ends the turn, not the program
                 self.write(f"{printable(str(error))}\n")
 
     def _do(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "/new":
-            self.reply, self.images = None, []
+            self.reply = None
+            self._drop()
             self.write("(a new conversation)\n")
-        elif word == "/image":
-            self._attach(Path(rest.strip().strip("'\"")).expanduser())
+        elif (kind := word.removeprefix("/")) in _KINDS and kind != word:
+            path = Path(rest.strip().strip("'\"")).expanduser()
+            self.write(f"({printable(path.name)}, {self.attach(kind, path)}, goes with the next message)\n")
         elif word.startswith("/") and "/" not in word[1:]:
             self.write(f"{HELP}\n")
         else:
             self.say(line)
 
-    def _attach(self, path: Path) -> None:
-        from .models.media import picture
+    def _drop(self) -> None:
+        self.media = {kind: [] for kind in _KINDS}
 
-        size = picture(path).size
-        self.images.append(path)
-        self.write(f"({printable(path.name)}, {size[0]} × {size[1]}, goes with the next message)\n")
+
+def _opened(lab: Lab, kind: str, path: Path) -> tuple[Any, str]:
+    """Return a medium as the model takes it, and its size or length in words."""
+    from .models.media import picture, sound, video
+    from .models.prompt import frame_limit
+
+    if kind == "audio":
+        recording = sound(path)
+        return recording, f"{recording.seconds:.2f} s"
+    if kind == "image":
+        image = picture(path)
+        return image, f"{image.width} × {image.height}"
+    clip = video(path, frames=frame_limit(lab))
+    width, height = clip.size
+    return clip, f"{len(clip.frames):,} of {clip.total:,} frames, {width} × {height}"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import gemma_lab
 from gemma_lab.cli import app
+from gemma_lab.terminal import printable
 
 
 def run(*arguments, **settings):
@@ -88,6 +89,32 @@ def test_chat_with_a_picture(tiny_folder, tmp_path):
     done = run("chat", folder, "-p", "What?", "--image", picture, "--max-new-tokens", "3")
     assert done.exit_code == 0
     assert run("chat", folder, "-p", "What?", "--image", "/none.png").exit_code == 1
+
+
+def test_chat_with_a_video_and_sounds(tiny_folder, tmp_path):
+    from PIL import Image
+
+    pytest.importorskip("av")
+    frames = [Image.new("RGB", (60, 60), (40 * n, 0, 0)) for n in range(5)]
+    clip, tone = str(tmp_path / "a.gif"), str(tmp_path / "tone.wav")
+    frames[0].save(clip, save_all=True, append_images=frames[1:], duration=200)
+    (tmp_path / "tone.wav").write_bytes(gemma_lab.sound(([0.1] * 8000, 16_000)).wav())
+    once = ("-p", "What?", "--temperature", "0", "--max-new-tokens", "3")
+    hears, deaf = str(tiny_folder("E2B")), str(tiny_folder("31B"))
+    done = run("chat", hears, *once, "--video", clip, "--audio", tone, "--audio", tone)
+    assert done.exit_code == 0
+    lab = gemma_lab.load(hears, device="cpu")
+    said = lab.chat("What?", video=clip, audio=[tone, tone], temperature=0, max_new_tokens=3)
+    assert done.stdout == f"{printable(said.text)}\n"
+    for arguments, why in (
+        ((deaf, "--audio", tone), "takes no sounds"),
+        ((hears, "--audio", "/none.wav"), "none.wav"),
+        ((hears, "--video", tone), "tone.wav"),
+    ):
+        done = run("chat", *arguments, input="Hi\n")  # before the conversation begins
+        assert done.exit_code == 1
+        assert why in done.stderr
+        assert done.stdout == ""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

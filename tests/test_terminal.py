@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from gemma_lab.errors import ContextFull
+import gemma_lab as gl
+from gemma_lab.errors import BadMedia, ContextFull
 from gemma_lab.terminal import Conversation, printable
 
 
@@ -45,6 +46,8 @@ class _Stream:
 
 
 class _Lab:
+    name, modalities = "a model", frozenset({"text", "image", "video", "audio"})
+
     def __init__(self, *streams):
         self.streams, self.asked = list(streams), []
 
@@ -125,6 +128,49 @@ def test_a_picture_that_is_none_is_refused_at_once(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no")
     talk, shown = _conversation()
     talk.loop(_reader(f"/image {tmp_path / 'x.png'}", "/what"))
-    assert talk.images == []
+    assert talk.media == {"image": [], "video": [], "audio": []}
     assert "x.png" in "".join(shown)
     assert "/quit" in "".join(shown)
+
+
+def test_videos_and_sounds_go_with_the_next_message_only(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    frames = [Image.new("RGB", (30, 20), (40 * n, 0, 0)) for n in range(6)]
+    frames[0].save(tmp_path / "a b.gif", save_all=True, append_images=frames[1:], duration=200)
+    (tmp_path / "tone.wav").write_bytes(gl.sound(([0.1] * 8000, 16_000)).wav())
+    talk, shown = _conversation(_Stream([("1", "text")]), _Stream([("2", "text")]))
+    # as many frames as the model's processor looks at, as without a terminal
+    talk.lab.processor = SimpleNamespace(video_processor=SimpleNamespace(num_frames=4))
+    sound = f"/audio {tmp_path / 'tone.wav'}"
+    talk.loop(_reader(f"/video '{tmp_path / 'a b.gif'}'", sound, sound, "what is it", "and now"))
+    (_, first), (_, second) = talk.lab.asked
+    assert [len(clip.frames) for clip in first["video"]] == [4]
+    assert [len(sound.samples) for sound in first["audio"]] == [8000, 8000]
+    assert (first["images"], second["video"], second["audio"]) == ([], [], [])
+    assert "(a b.gif, 4 of 6 frames, 30 × 20, goes" in "".join(shown)
+    assert "(tone.wav, 0.50 s, goes" in "".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("image", "no pictures"), ("video", "no videos"), ("audio", "no sounds")]
+)
+def test_what_the_model_has_no_tower_for_is_refused_at_once(tmp_path, kind, why):
+    talk, shown = _conversation(_Stream([("fine", "text")]))
+    talk.lab.modalities = frozenset({"text"})
+    talk.loop(_reader(f"/{kind} {tmp_path / 'a'}", "a"))
+    assert f"a model takes {why}" in "".join(shown)
+    assert "fine" in "".join(shown)
+    assert not any(talk.media.values())
+    with pytest.raises(BadMedia, match=why):
+        talk.attach(kind, tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_a_file_that_is_none_is_refused_and_new_forgets_what_waits(tmp_path, kind):
+    (tmp_path / "tone.wav").write_bytes(gl.sound(([0.1] * 8000, 16_000)).wav())
+    talk, shown = _conversation()
+    talk.loop(_reader(f"/{kind} {tmp_path / 'none.bin'}"))
+    assert "none.bin" in "".join(shown)
+    assert talk.media[kind] == []
+    talk.loop(_reader(f"/audio {tmp_path / 'tone.wav'}", "/new"))
+    assert talk.media["audio"] == []

@@ -126,9 +126,15 @@ def check_media(
     """
     media = (tuple(pictures(messages)), tuple(videos(messages)), tuple(sounds(messages)))
     for kind, given in zip(("image", "video", "audio"), media, strict=True):
-        if given and kind not in lab.modalities:
-            raise _missing(lab, kind)
+        if given:
+            check_modality(lab, kind)
     return media
+
+
+def check_modality(lab: Lab, kind: str) -> None:
+    """Raise `BadMedia` if a model has no tower or processor for ``"image"``, ``"video"`` or ``"audio"``."""
+    if kind not in lab.modalities:
+        raise _missing(lab, kind)
 
 
 def room(lab: Lab, prompt: Prompt) -> int:
