@@ -39,7 +39,9 @@ _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 
 _SENSES = 0.06  # share of the budget in which each tower learns alone
 _SENSES_AGAIN = 0.02  # the same when an earlier mini's weights are the start
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
-_FULL = ((0.6, 0.1), (_STABLE, 0.25), (1.0, 0.5))  # up to which share of the budget how many steps have it
+# Up to which share of the budget: how many steps have that grid, and what the others have.
+_GRIDS = ((0.6, 0.1, (2, 3, 3, 4)), (_STABLE, 0.25, (2, 3, 3, 4)), (1.0, 0.7, (3, 4)))
+_HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
 
 
 class Trainer:
@@ -81,8 +83,8 @@ class Trainer:
             from .hearing import Hearing
 
             self.hearing = Hearing(self.model)
-            if "hearing" not in self._begun and not (run / "state.pt").exists():
-                self.hearing.centre(random.Random(self.seed), sounds=48)
+            if not (run / "state.pt").exists():
+                self._centre()
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else [])]
@@ -130,6 +132,8 @@ class Trainer:
 
     def _step(self) -> dict[str, float]:
         sense = self._sense()
+        if sense is None and not self._joint:
+            self._centre()
         self._joint += sense is None
         warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
@@ -170,7 +174,16 @@ class Trainer:
         torch.autograd.backward(loss)
         return {"hearing": float(loss.detach())}
 
+    def _centre(self) -> None:
+        """Before and after the audio tower learns alone: take off what all of its sounds have in common."""
+        if self.hearing and "speech" in self.skills and "hearing" not in self._begun:
+            self.hearing.centre(random.Random(self.seed), sounds=48)
+
     def _practise(self) -> dict[str, float]:
+        if self.hearing and "speech" in self.skills:
+            # a decoder that does not listen yet sends its tower only noise, which undoes what that learned
+            heard = self.mixture.losses["speech"] < _HEARS
+            self.model.model.audio_tower.requires_grad_(heard)
         grid, rows = self._draw()
         found: dict[str, float] = {}
         for part in _by_length(rows):
@@ -183,8 +196,9 @@ class Trainer:
     def _draw(self) -> tuple[int, list[Row]]:
         """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        full = rng.random() < next(share for until, share in _FULL if self.progress <= until)
-        grid = _FULL_GRID if full else rng.choice((2, 3, 3, 4))
+        share, small = next((share, small) for until, share, small in _GRIDS if self.progress <= until)
+        full = rng.random() < share
+        grid = _FULL_GRID if full else rng.choice(small)
         if full:
             counts = {skill: min(1, count) if skill in SEEN else count for skill, count in counts.items()}
         level = self._level()
