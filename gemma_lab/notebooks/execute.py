@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from . import form
+from .meter import Meter
 
 if TYPE_CHECKING:
     import nbformat
@@ -29,7 +27,6 @@ QUIET = {
 }
 #: The mode that committed notebooks are in: every widget gives its static twin.
 STATIC = {"GEMMA_LAB_STATIC": "1"}
-_SAMPLING_PERIOD = 0.05
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
         resources={"metadata": {"path": str(path.parent)}},
         config=config,
     )
-    meter = _Meter()
+    meter = Meter()
     client.on_notebook_start = lambda **_: meter.start(client.km.provisioner.pid)
     begin = time.monotonic()
     try:
@@ -110,51 +107,3 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
 def _environment(*, static: bool) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if key not in STATIC}
     return {**own, **QUIET, **(STATIC if static else {})}
-
-
-class _Meter:
-    """Samples the resident memory of a process and its children from a thread."""
-
-    def __init__(self) -> None:
-        self._peak = 0
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, pid: int) -> None:
-        self._thread = threading.Thread(target=self._run, args=(psutil.Process(pid),), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        self._done.set()
-        if self._thread is not None:
-            self._thread.join()
-        return self._peak
-
-    def _run(self, process: psutil.Process) -> None:
-        while not self._done.wait(_SAMPLING_PERIOD):
-            self._peak = max(self._peak, _resident(process), _high_water_mark(process.pid))
-
-
-def _resident(process: psutil.Process) -> int:
-    total = 0
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    for member in family:
-        try:
-            total += int(member.memory_info().rss)
-        except psutil.NoSuchProcess:  # it ended between the two looks
-            continue
-    return total
-
-
-def _high_water_mark(pid: int) -> int:
-    """Linux keeps the exact peak of one process, which no sampling can miss; elsewhere 0."""
-    status = Path(f"/proc/{pid}/status")
-    try:
-        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:  # not Linux, or the kernel has ended
-        return 0
-    kib: list[Any] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(kib[0]) * 1024 if kib else 0
