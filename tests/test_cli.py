@@ -54,6 +54,12 @@ def test_minis_is_registered():
     assert "train" in run("minis", "--help").stdout
 
 
+def test_a_published_mini_shows_how_its_training_went(tmp_path):
+    done = run("minis", "curves", "mini-moe", "--path", str(tmp_path / "curves.png"))
+    assert "held-out tokens right: digits" in done.stdout
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_tour_hands_its_notebooks_on(tmp_path, monkeypatch):
     from gemma_lab.notebooks import __main__ as notebooks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -69,10 +70,15 @@ def publish(
 def evaluate(
     name: Mini = "mini-moe",
     folder: Annotated[Path | None, typer.Option(help="Where it lies; default data/minis/NAME.")] = None,
+    skills: Annotated[
+        str, typer.Option(help="Which, comma-separated; the card keeps the others. Default all.")
+    ] = "",
 ) -> None:
     """Ask a published mini the held-out questions and rewrite its card."""
     folder = folder or _MINIS / _known(name)
-    _card(folder, json.loads((folder / "card.json").read_text())["training"])
+    card = json.loads((folder / "card.json").read_text())
+    only = skills.split(",") if skills else None
+    _card(folder, card["training"], skills=only, earlier=card["skills"] if only else [])
 
 
 def _known(name: str) -> str:
@@ -81,14 +87,34 @@ def _known(name: str) -> str:
     return name
 
 
-def _card(folder: Path, training: dict[str, object]) -> None:
+def _card(
+    folder: Path, training: dict[str, object], *, skills: list[str] | None = None,
+    earlier: Sequence[dict[str, object]] = (),
+) -> None:  # fmt: skip
     from ..checkup.run import checkup
     from ..models.load import load
     from .evaluation import write_card
 
-    found = checkup(load(folder), full=True)
-    write_card(folder, found, training=training)
+    found = checkup(load(folder), full=True, skills=skills)
+    write_card(folder, found, training=training, earlier=earlier)
     typer.echo(str(found))
+
+
+@app.command()
+def curves(
+    name: Mini = "mini-moe",
+    path: Annotated[
+        Path | None, typer.Option(help="Where the PNG goes; default docs/training-NAME.png.")
+    ] = None,
+) -> None:
+    """Draw how the training of a published mini went, skill by skill."""
+    from ..data import data_path
+    from ..view.training import training_figure
+
+    log = data_path(f"minis/{_known(name)}/training.jsonl")
+    picture = training_figure(log, name=name)
+    typer.echo(picture.save(path or Path(f"docs/training-{name}.png")))
+    typer.echo(picture.text)
 
 
 @app.command()

@@ -51,18 +51,22 @@ def card_table(card: dict[str, Any]) -> str:
     ----------
     card
         As the evaluation command writes it: ``skills`` is a list of
-        ``{"skill", "questions", "accuracy", "interval_95", "target", …}``; shares, not percent.
+        ``{"skill", "questions", "accuracy", "interval_95", "target", …}``; shares, not percent. A skill
+        without a target has None there.
     """
     head = ["| skill | held-out questions | right | 95 % interval | target |", "|---|---:|---:|---|---:|"]
     rows = []
     for skill in card["skills"]:
         low, high = skill["interval_95"]
+        target = "reported" if skill["target"] is None else f"{skill['target']:.0%}"
+        if skill["target"] is not None and skill["accuracy"] < skill["target"]:
+            target += ", **missed**"
         cells = [
             _cell(skill["skill"]),
             f"{skill['questions']:,}",
             f"{skill['accuracy']:.1%}",
             f"{low:.1%} to {high:.1%}",
-            f"{skill['target']:.0%}",
+            target,
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([*head, *rows])

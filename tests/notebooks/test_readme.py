@@ -32,6 +32,10 @@ def test_a_card_becomes_a_table():
     }
     row = r"| a \| b | 1,797 | 91.2% | 90.0% to 93.0% | 90% |"
     assert card_table({"skills": [skill]}).splitlines()[2:] == [row]
+    (missed,) = card_table({"skills": [skill | {"target": 0.95}]}).splitlines()[2:]
+    assert missed.endswith("| 95%, **missed** |")
+    (reported,) = card_table({"skills": [skill | {"target": None}]}).splitlines()[2:]
+    assert reported.endswith("| reported |")
 
 
 def test_the_readme_is_in_step():

@@ -63,6 +63,14 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
     return Question("recall", f"{text} {question}", answer, group=group, more=tuple(more))
 
 
+def facts(rng: random.Random, held: bool) -> Question:
+    """Draw a question about ten facts with no other sentences among them."""
+    kind, form, drawn = _draw(rng, MOST_FACTS, held)
+    question, answer = _question(rng, kind, form, drawn)
+    group = kind if answer in drawn.values() else "several"
+    return Question("facts", f"{_told(rng, kind, form, drawn, 0)} {question}", answer, group=group)
+
+
 def long(rng: random.Random, held: bool, *, group: str | None = None) -> Question:
     """Draw a question about one of ten facts in a long text; the fact may stand anywhere.
 

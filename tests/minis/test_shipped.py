@@ -1,0 +1,48 @@
+"""The minis that ship answer as their cards say, and every expert has work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import gemma_lab as gl
+from gemma_lab.analysis.load import load
+from gemma_lab.checkup.questions import SLOW, questions, skills
+from gemma_lab.checkup.run import checkup
+from gemma_lab.data import data_path
+
+_QUICKLY = ["digits", "scenes", "speech", "names", "numbers", "tools"]
+
+
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+def test_what_a_card_says_is_what_the_mini_does(name):
+    card = json.loads((data_path("minis") / name / "card.json").read_text(encoding="utf-8"))
+    said = {row["skill"]: row for row in card["skills"]}
+    found = checkup(gl.load(name, progress=False), skills=_QUICKLY, progress=False)
+    heard = {"speech"} if name == "mini-moe" else set()
+    assert set(found.not_asked) == heard
+    assert {score.name for score in found.skills} == set(_QUICKLY) - heard
+    for score in found.skills:  # the first twenty of the card's two hundred questions
+        low, high = score.interval
+        assert low <= said[score.name]["accuracy"] <= high, score
+        assert said[score.name]["questions"] == 200
+
+
+def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
+    lab = gl.load("mini-moe", progress=False)
+    asked = [
+        question
+        for skill in skills()
+        if skill not in (*SLOW, "recall")
+        for question in questions(only=[skill], each=8)
+        if question.modality in lab.modalities
+    ]
+    traces = [
+        lab.trace(question.messages, images=question.pictures, video=question.video, generate=0)
+        for question in asked
+    ]
+    used = load([trace.routing for trace in traces])
+    idle = (used.counts == 0).mean(axis=1)
+    assert used.counts.shape == (6, 128)
+    assert idle.max() <= 0.1, idle
