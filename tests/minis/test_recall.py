@@ -69,3 +69,11 @@ def test_a_text_told_again_has_the_same_facts():
     assert sorted(f"{before}{value}." for before, value in parts) == sorted(
         re.findall(r"[^.]+\.", text.replace(". ", "."))
     )
+
+
+def test_facts_alone_are_ten_sentences_with_held_out_pairs():
+    for seed in range(20):
+        question = recall.facts(random.Random(seed), True)
+        sentences = question.prompt.split(". ")
+        assert len(sentences) == recall.MOST_FACTS + 1
+        assert question.answer.split(" and ")[0].split(",")[0] in question.prompt

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.checkup.questions import skills
+from gemma_lab.checkup.questions import questions, skills
+from gemma_lab.checkup.report import Answer, Checkup
 from gemma_lab.checkup.run import checkup
 from gemma_lab.errors import LabError
 from gemma_lab.minis.evaluation import held_out_questions, write_card
@@ -76,3 +77,17 @@ def test_nothing_is_published_without_a_run(tmp_path):
     assert done.exit_code == 1
     assert "There is no training run" in done.output
     assert not (tmp_path / "x").exists()
+
+
+def test_a_card_keeps_the_rows_of_skills_that_were_not_asked_again(tmp_path):
+    asked = questions(only=["names"], each=2)
+    found = Checkup("mini", [Answer(one, "?", False) for one in asked], not_asked={})
+    earlier = [
+        {"skill": "numbers", "questions": 200},
+        {"skill": "names", "questions": 9},
+        {"skill": "digits"},
+    ]
+    write_card(tmp_path, found, training={}, earlier=earlier)
+    rows = json.loads((tmp_path / "card.json").read_text())["skills"]
+    assert [row["skill"] for row in rows] == ["digits", "names", "numbers"]
+    assert [row.get("questions") for row in rows] == [None, 2, 200]
