@@ -32,8 +32,10 @@ class Meter:
         return self._peak
 
     def _run(self, process: psutil.Process) -> None:
-        while not self._done.wait(_SAMPLING_PERIOD):
+        done = False
+        while not done:  # also of a process that is measured for less than a period
             self._peak = max(self._peak, _resident(process), _high_water_mark(process.pid))
+            done = self._done.wait(_SAMPLING_PERIOD)
 
 
 def _resident(process: psutil.Process) -> int:
