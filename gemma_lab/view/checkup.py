@@ -111,8 +111,9 @@ def _failure(answer: Answer) -> tuple[object, ...]:
     shown += [
         _picture(png, f"frame at {place / question.fps:.1f} s") for place, png in enumerate(question.frames)
     ]
-    if question.audio is not None:
-        shown.append(Markup(f"(a sound of {question.audio.seconds:.1f} s)"))
+    sound = question.audio  # decoded each time that it is asked for
+    if sound is not None:
+        shown.append(Markup(f"(a sound of {sound.seconds:.1f} s)"))
     asked = Markup(" ".join([*shown, asked]))
     return question.skill, asked, bdi(question.wanted), bdi(cut(answer.said))
 

@@ -51,12 +51,13 @@ def failures_figure(checkup: Checkup, *, most: int = 12) -> Picture:
 
 def _media(axes: Any, question: Question) -> None:
     """Draw the pictures, the frames with their times, or the waveform; nothing for text alone."""
-    if question.audio is not None:
-        samples, seconds = question.audio.samples, question.audio.seconds
-        axes.plot([place * seconds / len(samples) for place in range(0, len(samples), 16)], samples[::16],
+    sound = question.audio  # decoded each time that it is asked for
+    if sound is not None:
+        drawn = sound.samples[::16]
+        axes.plot([place * sound.seconds / len(drawn) for place in range(len(drawn))], drawn,
                   color=OKABE_ITO["blue"], linewidth=0.5)  # fmt: skip
-        axes.set_xlim(0, seconds)
-        axes.set_title(f"sound, {seconds:.1f} s", fontsize=8, loc="left")
+        axes.set_xlim(0, sound.seconds)
+        axes.set_title(f"sound, {sound.seconds:.1f} s", fontsize=8, loc="left")
         return
     pictures, labels = question.pictures, [""] * len(question.images)
     if question.video is not None:

@@ -58,8 +58,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
     tokens = rng.randint(0, longest) if held or rng.random() < 0.5 else 0
     (question, answer), *more = asked
     text = _told(rng, kind, form, facts, tokens)
-    many = answer.count(",") + answer.count(" and ") + 1
-    group = kind if many == 1 else "several"
+    group = _group(kind, facts, answer)
     return Question("recall", f"{text} {question}", answer, group=group, more=tuple(more))
 
 
@@ -67,8 +66,8 @@ def facts(rng: random.Random, held: bool) -> Question:
     """Draw a question about ten facts with no other sentences among them."""
     kind, form, drawn = _draw(rng, MOST_FACTS, held)
     question, answer = _question(rng, kind, form, drawn)
-    group = kind if answer in drawn.values() else "several"
-    return Question("facts", f"{_told(rng, kind, form, drawn, 0)} {question}", answer, group=group)
+    text = _told(rng, kind, form, drawn, 0)
+    return Question("facts", f"{text} {question}", answer, group=_group(kind, drawn, answer))
 
 
 def long(rng: random.Random, held: bool, *, group: str | None = None) -> Question:
@@ -141,6 +140,10 @@ def _question(rng: random.Random, kind: str, form: int, facts: dict[str, str]) -
         return rng.choice(_ASK_SEVERAL[kind][form]).format(who=joined(people)), joined(values)
     who = rng.choice(list(facts))  # again and again the same: what was not asked yet says nothing
     return rng.choice(_ASK[kind][form]).format(who=who), facts[who]
+
+
+def _group(kind: str, facts: dict[str, str], answer: str) -> str:
+    return kind if answer in facts.values() else "several"
 
 
 def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
