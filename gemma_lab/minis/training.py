@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,24 @@ from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model, new_processor
 from .batches import Batch, Batcher
 from .carrying import carry_over
+from .curriculum import ROW, Curriculum, draw_grid
 from .encoding import SKIP, Row
 from .mixture import Mixture
 from .sight import Sight
-from .tasks import SEEN, corpus, recall, skills_of
+from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
 _ROWS = 10  # packed rows of one step
-_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows beside them, until recall has formed
-_FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
-_AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
-_LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
-_ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
-_LONG = 0.2  # share of steps with texts of any length, once all facts are learned
-_FILLED = 2  # step of `_FACTS` from which facts stand among other sentences
-_WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
-_ROW = 320  # tokens of a packed row
-_PARTS = (200, _ROW)  # most tokens of the rows that are padded together
+_FAR = ("recall", "tools", "retold", "asked", "pairs")  # skills and drills where something is to be looked up
+_NARROW = (24, 48, 96)  # windows of the local layers in every second step, for what is to be looked up
+_PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_SENSES = 0.06  # share of the budget in which each tower learns alone
-_SENSES_AGAIN = 0.02  # the same when an earlier mini's weights are the start
-_FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
-# Up to which share of the budget: how many steps have that grid, and what the others have.
-_GRIDS = ((0.6, 0.1, (2, 3, 3, 4)), (_STABLE, 0.25, (2, 3, 3, 4)), (1.0, 0.7, (3, 4)))
+_SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
+_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
+_SEES = 0.2  # the same of scenes for the vision tower
 
 
 class Trainer:
@@ -96,13 +90,14 @@ class Trainer:
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
-        self._joint, self.level = 0, 0
+        self._joint, level = 0, 0
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
-            self._resume()
+            level = self._resume()
         self.batcher = Batcher(self.tokenizer, random.Random(f"{self.seed} {self.step}"))
+        self.curriculum = Curriculum(self.batcher, self.mixture, level=level)
 
     @property
     def progress(self) -> float:
@@ -150,7 +145,7 @@ class Trainer:
         start = 0.0
         for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
             if skill in self.skills:
-                share = _SENSES_AGAIN if sense in self._begun else _SENSES
+                share = _SENSES[sense] * (_AGAIN if sense in self._begun else 1)
                 if start <= self.progress < start + share:
                     return step
                 start += share
@@ -162,8 +157,8 @@ class Trainer:
 
     def _look(self) -> dict[str, float]:
         rng = self.batcher.rng
-        full = self.progress > 0.7 * _SENSES and rng.random() < 0.2
-        pictures, grid = (6, _FULL_GRID) if full else (32, rng.choice((2, 3, 3, 4)))
+        full, grid = draw_grid(rng)
+        pictures = 9 if full else 18
         loss = self.sight.loss(rng, pictures=pictures, grid=grid)
         torch.autograd.backward(loss)
         return {"sight": float(loss.detach())}
@@ -180,61 +175,37 @@ class Trainer:
             self.hearing.centre(random.Random(self.seed), sounds=48)
 
     def _practise(self) -> dict[str, float]:
-        if self.hearing and "speech" in self.skills:
-            # a decoder that does not listen yet sends its tower only noise, which undoes what that learned
-            heard = self.mixture.losses["speech"] < _HEARS
-            self.model.model.audio_tower.requires_grad_(heard)
-        grid, rows = self._draw()
+        # a decoder that does not listen or look yet sends a tower only noise, which undoes what that learned
+        towers = (("vision_tower", "scenes", _SEES), ("audio_tower", "speech", _HEARS))
+        for tower, skill, most in towers:
+            if skill in self.skills:
+                getattr(self.model.model, tower).requires_grad_(self.mixture.losses[skill] < most)
+        grid, rows = self.curriculum.draw(self.progress)
+        window = self.batcher.rng.choice(_NARROW) if self.step % 2 else None
         found: dict[str, float] = {}
         for part in _by_length(rows):
-            loss, losses = self._loss(self.batcher.batch(part, grid=grid))
-            torch.autograd.backward(loss + _BALANCE * self._balance())
-            found |= losses
+            for some, narrow in _looked_up(part, window):
+                with self._window(narrow):
+                    loss, losses = self._loss(self.batcher.batch(some, grid=grid))
+                torch.autograd.backward(loss + _BALANCE * self._balance())
+                found |= losses
         self.mixture.saw(found)
         return found
 
-    def _draw(self) -> tuple[int, list[Row]]:
-        """Draw one step's rows; pictures are small at first, later often of the processor's own size."""
-        rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        share, small = next((share, small) for until, share, small in _GRIDS if self.progress <= until)
-        full = rng.random() < share
-        grid = _FULL_GRID if full else rng.choice(small)
-        if full:
-            counts = {skill: min(1, count) if skill in SEEN else count for skill, count in counts.items()}
-        level = self._level()
-        self.batcher.most_facts = _FACTS[level]
-        self.batcher.longest = self._longest(level)
-        rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
-        if "recall" in self.skills:
-            self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
-            rows += self._drilled(level)
-        if "thinking" in self.skills and self.mixture.losses["thinking"] > _WORKED:
-            rows.append(self.batcher.drills.worked())
-        return grid, rows
+    @contextlib.contextmanager
+    def _window(self, tokens: int | None) -> Iterator[None]:
+        """Let the local layers see so many tokens only.
 
-    def _drilled(self, level: int) -> list[Row]:
-        """Return drills until recall has formed, then only questions about facts alone."""
-        drills = self.batcher.drills
-        if level < len(_FACTS) - 1:
-            return [getattr(drills, drill)() for drill, count in _DRILLS.items() for _ in range(count)]
-        return [drills.asked()]
-
-    def _longest(self, level: int) -> int:
-        """Return the most tokens of a text to recall from: facts alone at first, in the end up to all."""
-        if level < _FILLED:
-            return 0
-        if level < len(_FACTS) - 1:
-            return _ROW
-        return recall.LONGEST if self.batcher.rng.random() < _LONG else _ROW
-
-    def _level(self) -> int:
-        """Return the place in `_FACTS`: one step further whenever recall has learned the last."""
-        if self.progress >= _ALL_FACTS:
-            self.level = len(_FACTS) - 1
-        elif self.mixture.losses.get("recall", 1.0) < _LEARNED and self.level < len(_FACTS) - 1:
-            self.level += 1
-            self.mixture.losses["recall"] = 2 * _LEARNED  # judged anew
-        return self.level
+        What stands within their window is looked up there, and never by the global layer, which alone can
+        look further: with less to see nearby it has to learn it.
+        """
+        text = self.model.config.text_config
+        before = text.sliding_window
+        text.sliding_window = before if tokens is None else min(tokens, before)
+        try:
+            yield
+        finally:
+            text.sliding_window = before
 
     def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits of the wanted tokens, the tokens, and the row of each."""
@@ -277,7 +248,7 @@ class Trainer:
 
     def _log(self, losses: dict[str, float]) -> None:
         row: dict[str, Any] = {
-            "step": self.step, "seconds": round(self.spent, 1), "level": self.level,
+            "step": self.step, "seconds": round(self.spent, 1), "level": self.curriculum.level,
             "loss": {name: round(loss, 4) for name, loss in losses.items()},
             "running": {name: round(loss, 4) for name, loss in self.mixture.losses.items()},
         }  # fmt: skip
@@ -293,12 +264,13 @@ class Trainer:
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
-            "level": self.level, "begun": self._begun,
+            "level": self.curriculum.level, "begun": self._begun,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
 
-    def _resume(self) -> None:
+    def _resume(self) -> int:
+        """Take up the run's state and return how far its curriculum was."""
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
         if state["name"] != self.name:
             raise LabError(
@@ -309,9 +281,10 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self.level, self._begun = state["joint"], state["level"], state["begun"]
+        self._joint, self._begun = state["joint"], state["begun"]
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
+        return int(state["level"])
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint as it ships: bf16 safetensors, tokenizer, processor, generation settings."""
@@ -328,6 +301,15 @@ class Trainer:
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
         ).save_pretrained(folder)  # fmt: skip
+
+
+def _looked_up(rows: list[Row], window: int | None) -> list[tuple[list[Row], int | None]]:
+    """Return rows apart that something is looked up in, with the window of the local layers for each."""
+    if window is None:
+        return [(rows, None)]
+    far = [row for row in rows if row.skill in _FAR]
+    near = [row for row in rows if row.skill not in _FAR]
+    return [(part, wide) for part, wide in ((far, window), (near, None)) if part]
 
 
 def _by_length(rows: list[Row]) -> list[list[Row]]:

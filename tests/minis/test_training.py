@@ -58,6 +58,55 @@ def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
     assert not torch.equal(again.model.lm_head.weight, shipped)
 
 
+def test_every_second_step_looks_far_under_a_narrow_window_and_leaves_the_window_as_it_was(
+    tmp_path, monkeypatch
+):
+    trainer = Trainer(tmp_path, minutes=1, skills=("names", "recall"))
+    seen = []
+    loss = trainer._loss
+    text = trainer.model.config.text_config
+    monkeypatch.setattr(
+        trainer, "_loss", lambda batch: seen.append((text.sliding_window, {*batch.skills})) or loss(batch)
+    )
+    for trainer.step in (2, 3):
+        trainer._practise()
+        assert text.sliding_window == 128
+    narrow = [skills for window, skills in seen if window < 128]
+    assert narrow
+    assert set().union(*narrow) <= {"recall", "retold", "asked", "pairs"}
+    assert not any("names" in skills for skills in narrow)
+
+
+def test_a_narrow_window_hides_from_local_layers_what_lies_further_back(tmp_path):
+    trainer = Trainer(tmp_path, minutes=1, skills=("names",))
+    text = trainer.model.config.text_config
+    text.layer_types[-1] = "sliding_attention"  # no layer can look further
+    ids = torch.randint(400, 500, (1, 80), generator=torch.Generator().manual_seed(0))
+    other = ids.clone()
+    other[0, 0] += 1
+    with torch.no_grad():
+        for window, same in ((None, False), (3, True)):
+            with trainer._window(window):
+                one, two = (
+                    trainer.model.model(input_ids=each, use_cache=False).last_hidden_state[0, -1]
+                    for each in (ids, other)
+                )
+            assert torch.equal(one, two) == same
+
+
+def test_towers_stand_still_until_the_decoder_has_use_for_them(tmp_path):
+    trainer = Trainer(tmp_path, name="mini-edge", minutes=1, skills=("scenes", "speech"))
+    for losses, sees, hears in (
+        ((1.0, 1.0), False, False),
+        ((0.1, 1.0), True, False),
+        ((0.5, 0.5), False, True),
+    ):
+        trainer.mixture.losses = dict(zip(("scenes", "speech"), losses, strict=True))
+        trainer._practise()
+        assert all(p.requires_grad == sees for p in trainer.model.model.vision_tower.parameters())
+        assert all(p.requires_grad == hears for p in trainer.model.model.audio_tower.parameters())
+
+
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
     drawn = held_out_questions(each=3)
     assert drawn == held_out_questions(each=3)

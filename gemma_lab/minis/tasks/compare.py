@@ -69,8 +69,9 @@ def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list
     counts = rng.sample(range(1, MOST + 1), 2)
     unseen = rng.randrange(2)  # which of the two has a combination that training never draws
     images = tuple(
-        draw(things(rng, held and number == unseen, count=count), size=SIDE, background=paper(rng))
+        draw(scene, size=SIDE, background=paper(rng))
         for number, count in enumerate(counts)
+        for scene in [things(rng, held and number == unseen, count=count, more=not held)]
     )
     return images, "first" if counts[0] > counts[1] else "second", [str(count) for count in counts]
 

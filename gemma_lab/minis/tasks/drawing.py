@@ -20,12 +20,24 @@ COLOURS = {
     "black": (25, 25, 25),
 }
 SHAPES = ("circle", "square", "triangle", "star")
+MORE_COLOURS = {
+    "orange": (245, 130, 20),
+    "pink": (245, 135, 190),
+    "brown": (120, 70, 30),
+    "grey": (140, 140, 140),
+    "cyan": (40, 190, 215),
+}
+"""Colours of training alone, for a shape to be learned apart from the few colours that it is asked in."""
+MORE_SHAPES = ("arrow", "diamond", "moon")
+"""Shapes of training alone."""
 HELD_OUT = frozenset({("yellow", "circle"), ("blue", "square"), ("red", "triangle"), ("purple", "star")})
 """The (colour, shape) that training never draws."""
 
 _FINER = 3  # drawn this much larger, then averaged: smooth edges
 _GAP = 0.03  # between two things, of the picture's side
 _SHADE = 14  # how far a channel may lie from its colour
+_MORE = 0.25  # share of a training's things with a colour, and with a shape, of training alone
+_INKS = COLOURS | MORE_COLOURS
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Thing:
     Attributes
     ----------
     colour, shape
-        Keys of `COLOURS` and members of `SHAPES`.
+        Keys of `COLOURS` or `MORE_COLOURS`, members of `SHAPES` or `MORE_SHAPES`.
     x, y
         Its centre, from the left and from the top, as shares of the picture's side.
     radius
@@ -60,12 +72,20 @@ class Thing:
         return self.colour, self.shape
 
 
-def combination(rng: random.Random, held: bool) -> tuple[str, str]:
-    """Draw a colour and a shape, from the held-out combinations or from the others."""
+def combination(rng: random.Random, held: bool, *, more: bool = False) -> tuple[str, str]:
+    """Draw a colour and a shape, from the held-out combinations or from the others.
+
+    Parameters
+    ----------
+    more
+        Draw also colours and shapes of training alone.
+    """
     while True:
-        name = rng.choice(list(COLOURS)), rng.choice(SHAPES)
-        if (name in HELD_OUT) == held:
-            return name
+        strange = (rng.random() < _MORE, rng.random() < _MORE) if more else (False, False)
+        colour = rng.choice(list(MORE_COLOURS if strange[0] else COLOURS))
+        shape = rng.choice(MORE_SHAPES if strange[1] else SHAPES)
+        if ((colour, shape) in HELD_OUT) == held:
+            return colour, shape
 
 
 def thing(
@@ -112,18 +132,43 @@ def draw(things: list[Thing], *, size: int, background: tuple[int, int, int] = (
     large = Image.new("RGB", (size * _FINER,) * 2, background)
     pen = ImageDraw.Draw(large)
     for one in things:
-        base = COLOURS[one.colour]
+        base = _INKS[one.colour]
         ink = tuple(min(255, max(0, part + more)) for part, more in zip(base, one.shade, strict=True))
         pen.polygon([(x * size * _FINER, y * size * _FINER) for x, y in _outline(one)], fill=ink)
     return large.reduce(_FINER)
 
 
 def _outline(one: Thing) -> list[tuple[float, float]]:
+    points = _around(one) if one.shape in SHAPES else _turned(_MORE_OUTLINES[one.shape], one.turn)
+    return [(one.x + one.radius * x, one.y + one.radius * y) for x, y in points]
+
+
+def _around(one: Thing) -> list[tuple[float, float]]:
     corners = {"circle": 40, "square": 4, "triangle": 3, "star": 10}[one.shape]
     first = -90.0 + (45.0 if one.shape == "square" else 0.0) + (0.0 if one.shape == "circle" else one.turn)
     points = []
     for corner in range(corners):
         angle = math.radians(first + 360 * corner / corners)
-        reach = one.radius * (0.42 if one.shape == "star" and corner % 2 else 1.0)
-        points.append((one.x + reach * math.cos(angle), one.y + reach * math.sin(angle)))
+        reach = 0.42 if one.shape == "star" and corner % 2 else 1.0
+        points.append((reach * math.cos(angle), reach * math.sin(angle)))
     return points
+
+
+def _turned(points: list[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
+    turn = complex(math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))
+    return [((complex(*point) * turn).real, (complex(*point) * turn).imag) for point in points]
+
+
+def _moon() -> list[tuple[float, float]]:
+    outer = [math.radians(angle) for angle in range(50, 311, 10)]
+    inner = [(0.42 + 0.78 * math.cos(angle), 0.78 * math.sin(angle)) for angle in reversed(outer)]
+    return [(math.cos(angle), math.sin(angle)) for angle in outer] + inner
+
+
+#: shape of training alone -> its outline in a circle of radius 1
+_MORE_OUTLINES = {
+    "arrow": [(0.0, -1.0), (0.75, -0.1), (0.28, -0.1), (0.28, 0.95),
+              (-0.28, 0.95), (-0.28, -0.1), (-0.75, -0.1)],
+    "diamond": [(0.0, -1.0), (0.5, 0.0), (0.0, 1.0), (-0.5, 0.0)],
+    "moon": _moon(),
+}  # fmt: skip

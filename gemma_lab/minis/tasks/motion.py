@@ -14,7 +14,18 @@ import random
 from collections.abc import Callable
 
 from ...models.media.videos import stamp
-from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, combination, draw, paper, thing
+from .drawing import (
+    COLOURS,
+    HELD_OUT,
+    MORE_COLOURS,
+    MORE_SHAPES,
+    SHAPES,
+    Thing,
+    combination,
+    draw,
+    paper,
+    thing,
+)
 from .question import Clip, Question
 
 CHANCE = {"direction": 1 / 4, "which": 1 / 2, "when": 0.26, "colour": 0.2}
@@ -71,7 +82,7 @@ def _drawn(rng: random.Random) -> tuple[int, float]:
 def _direction(rng: random.Random, held: bool) -> Question:
     count, fps = _drawn(rng)
     way = rng.choice(list(_STEPS))
-    one = thing(rng, combination(rng, held), radius=_RADIUS)
+    one = thing(rng, combination(rng, held, more=not held), radius=_RADIUS)
     frames = [[dataclasses.replace(one, x=x, y=y)] for x, y in _path(rng, way, count)]
     prompt = rng.choice(_ASK["direction"]).format(shape=one.shape)
     return _question(rng, "direction", prompt, way, _clip(rng, frames, fps=fps), one, held)
@@ -80,9 +91,9 @@ def _direction(rng: random.Random, held: bool) -> Question:
 def _which(rng: random.Random, held: bool) -> Question:
     """Two shapes, each in its half, of which one moves along the line between the halves."""
     count, fps = _drawn(rng)
-    one = thing(rng, combination(rng, held), radius=_RADIUS)
+    one = thing(rng, combination(rng, held, more=not held), radius=_RADIUS)
     while True:
-        other = thing(rng, combination(rng, False), radius=_RADIUS)
+        other = thing(rng, combination(rng, False, more=not held), radius=_RADIUS)
         if other.shape != one.shape and other.colour != one.colour:
             break
     way = rng.choice(list(_STEPS))
@@ -102,9 +113,9 @@ def _which(rng: random.Random, held: bool) -> Question:
 
 def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
     """Return a resting thing before and after its colour changes, as one a frame, and the changing frame."""
-    count, shape = rng.randint(4, 6), rng.choice(SHAPES)
+    count, shape = rng.randint(4, 6), rng.choice(SHAPES if held else SHAPES + MORE_SHAPES)
     while True:
-        before, after = rng.sample(list(COLOURS), 2)
+        before, after = rng.sample(list(COLOURS if held else COLOURS | MORE_COLOURS), 2)
         if any((colour, shape) in HELD_OUT for colour in (before, after)) == held:
             break
     x, y = rng.uniform(_NEAR, _FAR), rng.uniform(_NEAR, _FAR)

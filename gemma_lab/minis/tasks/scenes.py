@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from .drawing import COLOURS, SHAPES, Thing, combination, draw, paper, place
+from .drawing import COLOURS, MORE_COLOURS, MORE_SHAPES, SHAPES, Thing, combination, draw, paper, place
 from .question import Question
 
 CHANCE = {"colour": 0.25, "shape": 0.27, "count": 0.35, "where": 1 / 2}
@@ -32,11 +32,17 @@ _ASK = {
 _COUNT_SOME = ("How many {some} are there? Answer with a digit.",)
 
 
-def things(rng: random.Random, held: bool, *, count: int) -> list[Thing]:
-    """Draw `count` things; of a held-out scene at least one is a combination that training never draws."""
-    names = [combination(rng, held)]
+def things(rng: random.Random, held: bool, *, count: int, more: bool = False) -> list[Thing]:
+    """Draw `count` things; of a held-out scene at least one is a combination that training never draws.
+
+    Parameters
+    ----------
+    more
+        Draw also colours and shapes of training alone.
+    """
+    names = [combination(rng, held, more=more)]
     while len(names) < count:
-        names.append(combination(rng, held and rng.random() < 0.2))
+        names.append(combination(rng, held and rng.random() < 0.2, more=more))
     rng.shuffle(names)
     return place(rng, names)
 
@@ -84,7 +90,7 @@ def ask(rng: random.Random, held: bool) -> Question:
     """Draw one scene with its question; training asks up to two more about the same scene."""
     kind = rng.choice(list(CHANCE))
     while True:
-        scene = things(rng, held, count=rng.randint(1, MOST))
+        scene = things(rng, held, count=rng.randint(1, MOST), more=not held)
         asked = {name: (prompt, answer) for name, prompt, answer in questions(rng, scene)}
         if kind in asked:
             break
@@ -96,8 +102,9 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 def corpus() -> list[str]:
     """Return the questions and their words, for the tokenizer."""
-    named = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    colours, shapes = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
+    named = [(colour, shape) for colour in colours for shape in shapes]
     texts = [ask.format(colour=c, shape=s) for asks in _ASK.values() for ask in asks for c, s in named]
-    some = [*(f"{colour} objects" for colour in COLOURS), *(f"{shape}s" for shape in SHAPES)]
+    some = [*(f"{colour} objects" for colour in colours), *(f"{shape}s" for shape in shapes)]
     texts += [ask.format(some=many) for ask in _COUNT_SOME for many in some]
-    return texts + [*COLOURS, *SHAPES, "left", "right", "top", "bottom"] * 20
+    return texts + [*colours, *shapes, "left", "right", "top", "bottom"] * 20

@@ -1,0 +1,88 @@
+"""What a training step practises: how many facts, how long texts, how large pictures, which drills."""
+
+from __future__ import annotations
+
+import random
+
+from .batches import Batcher
+from .encoding import Row
+from .mixture import Mixture
+from .tasks import SEEN, recall
+
+ROW = 320
+"""Tokens of a packed row; texts to recall from are as long at first."""
+_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
+_FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
+_AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
+_LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
+_ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
+_FILLED = 2  # step of `_FACTS` from which some texts are as long
+_LONG = 0.3  # share of steps with such texts
+_WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
+_FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
+_FULL_SHARE, _SMALL = 0.85, (4, 6)  # share of steps with that grid, and the grids of the others
+_FULL = 2  # most rows of a skill that needs eyes where pictures have that grid
+
+
+class Curriculum:
+    """Draws the rows of training steps, harder ones when easier ones are learned.
+
+    Parameters
+    ----------
+    batcher
+        Draws one row.
+    mixture
+        How well each skill goes.
+    level
+        How far an earlier sitting came, a place in the numbers of facts; 0 at first.
+    """
+
+    def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
+        self.batcher, self.mixture, self.level = batcher, mixture, level
+
+    def draw(self, progress: float) -> tuple[int, list[Row]]:
+        """Draw one step's rows, and the soft tokens a side of its pictures, mostly the processor's own.
+
+        Parameters
+        ----------
+        progress
+            Share of the budget that is spent, 0 to 1.
+        """
+        rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
+        full, grid = draw_grid(rng)
+        if full:
+            counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
+        level = self._level(progress)
+        self.batcher.most_facts = _FACTS[level]
+        long = level >= _FILLED and rng.random() < _LONG
+        self.batcher.longest = recall.LONGEST if long else ROW
+        rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
+        if "recall" in self.mixture.losses:
+            self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
+            rows += self._drilled(level)
+        if self.mixture.losses.get("thinking", 0.0) > _WORKED:
+            rows.append(self.batcher.drills.worked())
+        return grid, rows
+
+    def _drilled(self, level: int) -> list[Row]:
+        """Return drills until recall has formed, then only questions about facts alone."""
+        drills = self.batcher.drills
+        if level < len(_FACTS) - 1:
+            return [getattr(drills, drill)() for drill, count in _DRILLS.items() for _ in range(count)]
+        return [drills.asked()]
+
+    def _level(self, progress: float) -> int:
+        """Return the place in `_FACTS`: one step further whenever recall has learned the last."""
+        losses = self.mixture.losses
+        if progress >= _ALL_FACTS:
+            self.level = len(_FACTS) - 1
+        elif losses.get("recall", 1.0) < _LEARNED and self.level < len(_FACTS) - 1:
+            self.level += 1
+            losses["recall"] = 2 * _LEARNED  # judged anew
+        return self.level
+
+
+def draw_grid(rng: random.Random) -> tuple[bool, int]:
+    """Draw the soft tokens a side of a step's pictures, and whether they are the processor's own number."""
+    full = rng.random() < _FULL_SHARE
+    return full, _FULL_GRID if full else rng.choice(_SMALL)

@@ -1,0 +1,57 @@
+"""Steps get harder as skills are learned."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gemma_lab.minis.batches import Batcher
+from gemma_lab.minis.curriculum import ROW, Curriculum, draw_grid
+from gemma_lab.minis.mixture import Mixture
+from gemma_lab.minis.tasks import recall
+from gemma_lab.minis.tokenizer import build_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(recall.corpus())
+
+
+def _curriculum(tokenizer, **more):
+    return Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(("recall",), rows=2), **more)
+
+
+def test_more_facts_come_when_recall_is_learned_and_all_of_them_in_the_end(tokenizer):
+    one = _curriculum(tokenizer)
+    one.draw(0.3)
+    assert (one.level, one.batcher.most_facts) == (0, 3)
+    one.mixture.losses["recall"] = 0.1
+    one.draw(0.3)
+    assert (one.level, one.batcher.most_facts) == (1, 4)
+    one.draw(0.3)  # judged anew
+    assert one.level == 1
+    one.draw(0.95)
+    assert one.batcher.most_facts == recall.MOST_FACTS
+
+
+def test_texts_are_long_only_when_some_facts_are_learned_and_then_not_always(tokenizer):
+    longest = {}
+    for level in (0, 4):
+        one = _curriculum(tokenizer, level=level)
+        longest[level] = {one.draw(0.3) and one.batcher.longest for _ in range(20)}
+    assert longest == {0: {ROW}, 4: {ROW, recall.LONGEST}}
+
+
+def test_drills_end_when_recall_has_formed(tokenizer):
+    early = {row.skill for row in _curriculum(tokenizer).draw(0.3)[1]}
+    late = {row.skill for row in _curriculum(tokenizer, level=4).draw(0.3)[1]}
+    assert early == {"recall", "repeats", "pairs", "retold", "asked"}
+    assert late == {"recall", "asked"}
+
+
+def test_most_pictures_have_the_grid_that_the_processor_makes():
+    drawn = [draw_grid(random.Random(seed)) for seed in range(400)]
+    assert all(full == (grid == 8) for full, grid in drawn)
+    assert 0.75 < sum(full for full, _ in drawn) / 400 < 0.95
+    assert {grid for _, grid in drawn} == {4, 6, 8}
