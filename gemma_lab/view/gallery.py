@@ -35,10 +35,12 @@ def gallery(
         Whether what it said counts as right.
     """
     lines = math.ceil(len(prompts) / _COLUMNS)
-    with card(8.6, 2.45 * lines, nrows=lines, ncols=min(_COLUMNS, len(prompts)), squeeze=False) as (
+    with card(8.6, 2.7 * lines, nrows=lines, ncols=min(_COLUMNS, len(prompts)), squeeze=False) as (
         figure,
         grid,
     ):
+        engine: Any = figure.get_layout_engine()
+        engine.set(h_pad=0.12)  # between an answer and the question below it
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, images, prompt, answer, wanted, fine in zip(

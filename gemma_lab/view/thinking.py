@@ -28,7 +28,7 @@ def thinking_figure(
         Whose answers they are.
     """
     names = sorted(set(groups))
-    with card(7.6, 3.0, ncols=2, gridspec_kw={"width_ratios": [3, 2]}) as (figure, (right, cost)):
+    with card(7.6, 3.2, ncols=2, gridspec_kw={"width_ratios": [3, 2]}) as (figure, (right, cost)):
         for (name, colour, shift), answers in zip(_WAYS, (off, on), strict=True):
             for place, group in enumerate(names):
                 of = [good for good, its in zip(answers, groups, strict=True) if its == group]
@@ -43,7 +43,7 @@ def thinking_figure(
         right.set_xlim(-0.5, len(names) - 0.5)
         right.set_ylim(-2, 103)
         right.set_title("right answers, % (bars: 95 %)")
-        right.legend(loc="lower left", fontsize=8.5)
+        right.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=2, fontsize=8.5)
         for place, ((_, colour, _), counts) in enumerate(zip(_WAYS, tokens, strict=True)):
             mean = sum(counts) / len(counts)
             cost.barh(place, mean, color=OKABE_ITO[colour], height=0.55)
