@@ -63,7 +63,8 @@ def publish(
     shutil.copyfile(run / "log.jsonl", folder / "training.jsonl")
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
-    _card(folder, {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained})
+    training = {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained}
+    _card(folder, training | ({"started_from": trainer.earlier} if trainer.earlier else {}))
 
 
 @app.command()

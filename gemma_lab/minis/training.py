@@ -69,8 +69,11 @@ class Trainer:
         self.tokenizer = _tokenizer(run)
         self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
         self._begun: list[str] = []  # senses that came trained
+        self.earlier: dict[str, Any] | None = None  # how the mini that it starts from was trained
         if start is not None and not (run / "state.pt").exists():
             self._begun = carry_over(self.model, self.tokenizer, start)
+            if (start / "card.json").exists():
+                self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
         self.sight = Sight(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
@@ -265,6 +268,7 @@ class Trainer:
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
             "level": self.curriculum.level, "begun": self._begun,
+            "earlier": self.earlier,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -281,7 +285,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self._begun = state["joint"], state["begun"]
+        self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
         return int(state["level"])

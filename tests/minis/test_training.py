@@ -54,7 +54,9 @@ def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
     again = Trainer(tmp_path / "next", minutes=0.05, skills=("names",), start=tmp_path / "mini-moe")
     shipped = trainer.model.lm_head.weight.bfloat16().float()
     assert torch.equal(again.model.lm_head.weight, shipped)
+    assert again.earlier == {"steps": trainer.step}
     again.train()
+    assert Trainer(tmp_path / "next", minutes=0.05, skills=("names",)).earlier == again.earlier
     assert not torch.equal(again.model.lm_head.weight, shipped)
 
 
