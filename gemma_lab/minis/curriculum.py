@@ -19,9 +19,12 @@ _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they wil
 _FILLED = 2  # step of `_FACTS` from which some texts are as long
 _LONG = 0.3  # share of steps with such texts
 _WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
+_SURE = 0.25  # running loss of a drill, in nats a token, below which steps leave it out more and more
+_SELDOM = 0.1  # share of steps that even a drill without any loss is part of
+_SMOOTH = 0.9  # share of a drill's running loss that a step keeps
 _FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
 _FULL_SHARE, _SMALL = 0.85, (4, 6)  # share of steps with that grid, and the grids of the others
-_FULL = 2  # most rows of a skill that needs eyes where pictures have that grid
+_FULL = 3  # most rows of a skill that needs eyes where pictures have that grid
 
 
 class Curriculum:
@@ -39,6 +42,7 @@ class Curriculum:
 
     def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
+        self._drills: dict[str, float] = {}  # running losses
 
     def draw(self, progress: float) -> tuple[int, list[Row]]:
         """Draw one step's rows, and the soft tokens a side of its pictures, mostly the processor's own.
@@ -60,16 +64,28 @@ class Curriculum:
         if "recall" in self.mixture.losses:
             self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
             rows += self._drilled(level)
-        if self.mixture.losses.get("thinking", 0.0) > _WORKED:
+        if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
         return grid, rows
+
+    def saw(self, losses: dict[str, float]) -> None:
+        """Take in one step's losses, of skills and of drills, in nats a token."""
+        self.mixture.saw(losses)
+        for drill in {*_DRILLS, "worked"} & set(losses):
+            before = self._drills.get(drill, losses[drill])
+            self._drills[drill] = _SMOOTH * before + (1 - _SMOOTH) * losses[drill]
+
+    def _wanted(self, drill: str) -> bool:
+        share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)
+        return self.batcher.rng.random() < share
 
     def _drilled(self, level: int) -> list[Row]:
         """Return drills until recall has formed, then only questions about facts alone."""
         drills = self.batcher.drills
         if level < len(_FACTS) - 1:
-            return [getattr(drills, drill)() for drill, count in _DRILLS.items() for _ in range(count)]
-        return [drills.asked()]
+            wanted = {drill: count for drill, count in _DRILLS.items() if self._wanted(drill)}
+            return [getattr(drills, drill)() for drill, count in wanted.items() for _ in range(count)]
+        return [drills.asked()] if self._wanted("asked") else []
 
     def _level(self, progress: float) -> int:
         """Return the place in `_FACTS`: one step further whenever recall has learned the last."""

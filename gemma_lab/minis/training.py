@@ -26,7 +26,7 @@ from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
-_ROWS = 10  # packed rows of one step
+_ROWS = 12  # packed rows of one step
 _FAR = ("recall", "tools", "retold", "asked", "pairs")  # skills and drills where something is to be looked up
 _NARROW = (24, 48, 96)  # windows of the local layers in every second step, for what is to be looked up
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
@@ -192,7 +192,7 @@ class Trainer:
                     loss, losses = self._loss(self.batcher.batch(some, grid=grid))
                 torch.autograd.backward(loss + _BALANCE * self._balance())
                 found |= losses
-        self.mixture.saw(found)
+        self.curriculum.saw(found)
         return found
 
     @contextlib.contextmanager

@@ -50,6 +50,15 @@ def test_drills_end_when_recall_has_formed(tokenizer):
     assert late == {"recall", "asked"}
 
 
+def test_a_drill_without_loss_is_seldom_part_of_a_step(tokenizer):
+    one = _curriculum(tokenizer)
+    for _ in range(30):
+        one.saw({"repeats": 0.0, "pairs": 3.0, "recall": 2.0})
+    drawn = [{row.skill for row in one.draw(0.3)[1]} for _ in range(40)]
+    assert 0 <= sum("repeats" in skills for skills in drawn) < 15
+    assert all("pairs" in skills for skills in drawn)
+
+
 def test_most_pictures_have_the_grid_that_the_processor_makes():
     drawn = [draw_grid(random.Random(seed)) for seed in range(400)]
     assert all(full == (grid == 8) for full, grid in drawn)

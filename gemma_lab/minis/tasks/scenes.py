@@ -29,6 +29,7 @@ _ASK = {
     "left": ("Is the {colour} {shape} on the left or on the right?",),
     "top": ("Is the {colour} {shape} at the top or at the bottom?",),
 }
+_MORE = 6  # questions of training about a scene beside the first
 _COUNT_SOME = ("How many {some} are there? Answer with a digit.",)
 
 
@@ -87,17 +88,21 @@ def _sides(one: Thing) -> list[tuple[str, str]]:
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw one scene with its question; training asks up to two more about the same scene."""
+    """Draw one scene with its question; training asks up to `_MORE` more about the same scene."""
     kind = rng.choice(list(CHANCE))
     while True:
         scene = things(rng, held, count=rng.randint(1, MOST), more=not held)
         asked = {name: (prompt, answer) for name, prompt, answer in questions(rng, scene)}
         if kind in asked:
             break
-    (prompt, answer), rest = asked.pop(kind), list(asked.values())
-    more = () if held else tuple(rng.sample(rest, min(len(rest), rng.randint(0, 2))))
+    prompt, answer = asked[kind]
+    more: dict[str, str] = {}
+    for _ in range(0 if held else rng.randint(1, _MORE)):
+        _, another, right = rng.choice(questions(rng, scene))
+        more[another] = right
+    more.pop(prompt, None)
     picture = draw(scene, size=SIDE, background=paper(rng))
-    return Question("scenes", prompt, answer, images=(picture,), group=kind, more=more)
+    return Question("scenes", prompt, answer, images=(picture,), group=kind, more=tuple(more.items()))
 
 
 def corpus() -> list[str]:
