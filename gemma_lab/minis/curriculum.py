@@ -13,6 +13,7 @@ ROW = 320
 """Tokens of a packed row; texts to recall from are as long at first."""
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
+_SHOWN = 3  # rows of cues about a picture
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
@@ -64,6 +65,8 @@ class Curriculum:
         if "recall" in self.mixture.losses:
             self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
             rows += self._drilled(level)
+        if "scenes" in self.mixture.losses:
+            rows += [self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN) if self._wanted("shown")]
         if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
         return grid, rows
@@ -71,7 +74,7 @@ class Curriculum:
     def saw(self, losses: dict[str, float]) -> None:
         """Take in one step's losses, of skills and of drills, in nats a token."""
         self.mixture.saw(losses)
-        for drill in {*_DRILLS, "worked"} & set(losses):
+        for drill in {*_DRILLS, "worked", "shown"} & set(losses):
             before = self._drills.get(drill, losses[drill])
             self._drills[drill] = _SMOOTH * before + (1 - _SMOOTH) * losses[drill]
 

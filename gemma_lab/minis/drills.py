@@ -1,4 +1,4 @@
-"""What skills form on before questions are of use: four drills for recall and one for sums."""
+"""What skills form on before questions are of use: four drills for recall, one for sums, one for pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import random
 from typing import Any
 
 from .encoding import SKIP, Encoder, Row, filled
-from .tasks import arithmetic, recall
+from .tasks import arithmetic, recall, scenes
+from .tasks.drawing import draw, paper
 from .tasks.words import PEOPLE, THINGS
 from .tokenizer import token_id
 
+_CUES = 9  # about one scene
 _FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
 
 
@@ -111,6 +113,31 @@ class Drills:
             return row
 
         return filled(drawn, length)
+
+    def shown(self, *, grid: int) -> Row:
+        """Return a scene and what is asked about it in a word or two, with loss on what follows.
+
+        As `asked` for pictures: a cue such as a shape, a piece of what the chat format puts between question
+        and answer, the colour of that shape in the scene. A dozen cues stand where four questions would, all
+        of them near the picture. Without them the looking up of one thing among several did not form.
+
+        Parameters
+        ----------
+        grid
+            Soft tokens a side of the picture.
+        """
+        scene = scenes.things(self.rng, False, count=self.rng.randint(1, scenes.MOST), more=True)
+        seen = [token_id("boi_token"), *[token_id("image_token")] * grid**2, token_id("eoi_token")]
+        row = Row("shown", [token_id("bos_token"), *seen], [SKIP] * (1 + len(seen)))
+        row.images.append(draw(scene, size=scenes.SIDE, background=paper(self.rng)))
+        turn = self.encoder.turn
+        for _ in range(_CUES):
+            cue, answer = scenes.cue(self.rng, scene)
+            gap = turn[: self.rng.choice((0, 0, self.rng.randint(0, len(turn))))]
+            before, after = self.encoder.ids(f" {cue}") + gap, self.encoder.ids(answer)
+            row.ids += [*before, *after, token_id("eot_token")]
+            row.labels += [SKIP] * len(before) + after + [SKIP]
+        return row
 
     def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
         def drawn() -> Row:

@@ -8,6 +8,7 @@ import pytest
 
 from gemma_lab.minis.drills import Drills
 from gemma_lab.minis.encoding import SKIP, Encoder
+from gemma_lab.minis.tasks import scenes
 from gemma_lab.minis.tokenizer import token_id
 
 
@@ -73,3 +74,19 @@ def test_questions_are_carried_over_a_piece_of_the_turn(drills, tokenizer):
     kept = [label for label in row.labels if label != SKIP]
     assert kept
     assert token_id("eot_token") not in kept
+
+
+def test_cues_about_a_picture_carry_loss_on_their_answers_alone(drills, tokenizer, monkeypatch):
+    drawn = []
+    cue = scenes.cue
+    monkeypatch.setattr(scenes, "cue", lambda *given: drawn.append(cue(*given)) or drawn[-1])
+    row = drills.shown(grid=4)
+    assert len(row.ids) == len(row.labels)
+    assert len(row.images) == 1
+    assert row.ids.count(token_id("image_token")) == 16
+    ends = [place for place, token in enumerate(row.ids) if token == token_id("eot_token")]
+    kept = tokenizer.decode([label for label in row.labels if label != SKIP])
+    assert kept == "".join(answer for _, answer in drawn)
+    text = tokenizer.decode(row.ids)
+    assert all(f" {asked}" in text for asked, _ in drawn)
+    assert len(ends) >= len(drawn)  # one after each answer, and one in every long gap

@@ -39,6 +39,16 @@ def test_only_what_is_unambiguous_is_asked_and_its_answer_is_right():
     assert "Is the red circle at the top or at the bottom?" not in answers
 
 
+def test_cues_ask_for_what_is_unambiguous_in_a_word_or_two():
+    cues = {scenes.cue(random.Random(seed), _SCENE) for seed in range(300)}
+    assert cues == {
+        ("circle", "red"), ("green", "square"), ("red circle side", "left"), ("red square side", "right"),
+        ("red square height", "top"), ("green square height", "bottom"),
+    }  # fmt: skip
+    twins = [drawing.Thing("red", "circle", x=x, y=0.5, radius=0.1) for x in (0.2, 0.8)]
+    assert scenes.cue(random.Random(0), twins) == ("objects", "2")
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_training_never_draws_a_held_out_combination_and_evaluation_always_does(count):
     for seed in range(60):

@@ -67,6 +67,23 @@ def questions(rng: random.Random, scene: Sequence[Thing]) -> list[tuple[str, str
     return asked
 
 
+def cue(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
+    """Draw what is asked about one thing of a scene, in a word or two, and the answer.
+
+    A shape asks for the colour, a colour for the shape, both together for the side: left or right, top or
+    bottom.
+    """
+    shapes, colours = [one.shape for one in scene], [one.colour for one in scene]
+    found = [(one.shape, one.colour) for one in scene if shapes.count(one.shape) == 1]
+    found += [(one.colour, one.shape) for one in scene if colours.count(one.colour) == 1]
+    names = [one.name for one in scene]
+    for one in scene:
+        if names.count(one.name) == 1:
+            for across, (_, side) in zip(("side", "height"), _where(one), strict=True):
+                found += [(f"{one.colour} {one.shape} {across}", side)] if side else []
+    return rng.choice(found) if found else ("objects", str(len(scene)))
+
+
 def _count(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
     if len(scene) > 1 and rng.random() < 0.2:
         one = rng.choice(scene)
@@ -79,12 +96,17 @@ def _count(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
 
 
 def _sides(one: Thing) -> list[tuple[str, str]]:
-    found = []
-    for ask, where, names in (("left", one.x, ("left", "right")), ("top", one.y, ("top", "bottom"))):
-        if abs(where - 0.5) > _CLEAR:
-            prompt = _ASK[ask][0].format(colour=one.colour, shape=one.shape)
-            found.append((prompt, names[where > 0.5]))
-    return found
+    return [
+        (_ASK[ask][0].format(colour=one.colour, shape=one.shape), side) for ask, side in _where(one) if side
+    ]
+
+
+def _where(one: Thing) -> list[tuple[str, str]]:
+    """Return left or right and top or bottom, each with its key in `_ASK`; "" where a thing is between."""
+    return [
+        (ask, names[where > 0.5] if abs(where - 0.5) > _CLEAR else "")
+        for ask, where, names in (("left", one.x, ("left", "right")), ("top", one.y, ("top", "bottom")))
+    ]
 
 
 def ask(rng: random.Random, held: bool) -> Question:
