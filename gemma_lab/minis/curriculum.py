@@ -13,7 +13,8 @@ ROW = 320
 """Tokens of a packed row; texts to recall from are as long at first."""
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
-_SHOWN = 3  # rows of cues about a picture
+_SHOWN = 8  # rows of cues about a picture, in every second step that has nothing else
+_LOOKS = 0.1  # running loss of those cues, in nats a token, at which these steps end
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
@@ -44,6 +45,7 @@ class Curriculum:
     def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
+        self._steps = 0
 
     def draw(self, progress: float) -> tuple[int, list[Row]]:
         """Draw one step's rows, and the soft tokens a side of its pictures, mostly the processor's own.
@@ -55,6 +57,10 @@ class Curriculum:
         """
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
         full, grid = draw_grid(rng)
+        self._steps += 1
+        if "scenes" in self.mixture.losses and self._steps % 2 and self._drills.get("shown", 1.0) > _LOOKS:
+            # among other rows, what these few cues teach is lost in the noise of a step
+            return grid, [self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN)]
         if full:
             counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
         level = self._level(progress)
@@ -65,8 +71,6 @@ class Curriculum:
         if "recall" in self.mixture.losses:
             self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
             rows += self._drilled(level)
-        if "scenes" in self.mixture.losses:
-            rows += [self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN) if self._wanted("shown")]
         if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
         return grid, rows

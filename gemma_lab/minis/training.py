@@ -26,9 +26,10 @@ from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
 
 _PEAK_RATE = 2e-3
+_RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _ROWS = 12  # packed rows of one step
 _FAR = ("recall", "tools", "retold", "asked", "pairs")  # skills and drills where something is to be looked up
-_NARROW = (24, 48, 96)  # windows of the local layers in every second step, for what is to be looked up
+_NARROW = (24, 48, 96)  # windows of the local layers, for these, in two of four steps
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
@@ -135,7 +136,7 @@ class Trainer:
         self._joint += sense is None
         warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * warm * self._decay()
+            group["lr"] = _PEAK_RATE * (_RATE_AGAIN if self.earlier else 1) * warm * self._decay()
         losses = self._practise() if sense is None else sense()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -184,7 +185,7 @@ class Trainer:
             if skill in self.skills:
                 getattr(self.model.model, tower).requires_grad_(self.mixture.losses[skill] < most)
         grid, rows = self.curriculum.draw(self.progress)
-        window = self.batcher.rng.choice(_NARROW) if self.step % 2 else None
+        window = self.batcher.rng.choice(_NARROW) if self.step % 4 > 1 else None
         found: dict[str, float] = {}
         for part in _by_length(rows):
             for some, narrow in _looked_up(part, window):
