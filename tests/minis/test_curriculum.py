@@ -18,8 +18,8 @@ def tokenizer():
     return build_tokenizer(recall.corpus())
 
 
-def _curriculum(tokenizer, **more):
-    return Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(("recall",), rows=2), **more)
+def _curriculum(tokenizer, *, skills=("recall",), **more):
+    return Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), **more)
 
 
 def test_more_facts_come_when_recall_is_learned_and_all_of_them_in_the_end(tokenizer):
@@ -57,6 +57,15 @@ def test_a_drill_without_loss_is_seldom_part_of_a_step(tokenizer):
     drawn = [{row.skill for row in one.draw(0.3)[1]} for _ in range(40)]
     assert 0 <= sum("repeats" in skills for skills in drawn) < 15
     assert all("pairs" in skills for skills in drawn)
+
+
+def test_every_second_step_has_cues_about_pictures_alone_until_they_are_learned(tokenizer):
+    one = _curriculum(tokenizer, skills=("scenes",))
+    drawn = [{row.skill for row in one.draw(0.3)[1]} for _ in range(4)]
+    assert drawn == [{"shown"}, {"scenes"}, {"shown"}, {"scenes"}]
+    for _ in range(40):
+        one.saw({"shown": 0.01})
+    assert [{row.skill for row in one.draw(0.3)[1]} for _ in range(2)] == [{"scenes"}] * 2
 
 
 def test_most_pictures_have_the_grid_that_the_processor_makes():
