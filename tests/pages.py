@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Browser, Page
 
 #: How many nodes an element has, itself included.
@@ -33,3 +36,11 @@ def open_saved(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(path.as_uri())
     return page, errors
+
+
+def settles(page: Page, read: Callable[[], object], expected: object) -> None:
+    """Expect what is read of a page within 20 seconds: it may still be on its way from Python."""
+    end = time.monotonic() + 20
+    while (found := read()) != expected and time.monotonic() < end:
+        page.wait_for_timeout(100)
+    assert found == expected

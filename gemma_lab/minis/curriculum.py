@@ -11,6 +11,8 @@ from .tasks import SEEN, recall
 
 ROW = 320
 """Tokens of a packed row; texts to recall from are as long at first."""
+FULL_GRID = 8
+"""Soft tokens a side that the processor makes of a square picture."""
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _SHOWN = 8  # rows of cues about a picture, in every second step that has nothing else
@@ -24,7 +26,6 @@ _WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps 
 _SURE = 0.25  # running loss of a drill, in nats a token, below which steps leave it out more and more
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
-_FULL_GRID = 8  # soft tokens a side that the processor makes of a square picture
 _FULL_SHARE, _SMALL = 0.85, (4, 6)  # share of steps with that grid, and the grids of the others
 _FULL = 3  # most rows of a skill that needs eyes where pictures have that grid
 
@@ -56,12 +57,12 @@ class Curriculum:
             Share of the budget that is spent, 0 to 1.
         """
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        full, grid = draw_grid(rng)
+        grid = draw_grid(rng)
         self._steps += 1
         if "scenes" in self.mixture.losses and self._steps % 2 and self._drills.get("shown", 1.0) > _LOOKS:
             # among other rows, what these few cues teach is lost in the noise of a step
             return grid, [self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN)]
-        if full:
+        if grid == FULL_GRID:
             counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
         level = self._level(progress)
         self.batcher.most_facts = _FACTS[level]
@@ -105,7 +106,6 @@ class Curriculum:
         return self.level
 
 
-def draw_grid(rng: random.Random) -> tuple[bool, int]:
-    """Draw the soft tokens a side of a step's pictures, and whether they are the processor's own number."""
-    full = rng.random() < _FULL_SHARE
-    return full, _FULL_GRID if full else rng.choice(_SMALL)
+def draw_grid(rng: random.Random) -> int:
+    """Draw the soft tokens a side of a step's pictures, mostly the processor's own."""
+    return FULL_GRID if rng.random() < _FULL_SHARE else rng.choice(_SMALL)

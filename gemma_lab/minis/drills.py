@@ -118,8 +118,8 @@ class Drills:
         """Return a scene and what is asked about it in a word or two, with loss on what follows.
 
         As `asked` for pictures: a cue such as a shape, a piece of what the chat format puts between question
-        and answer, the colour of that shape in the scene. A dozen cues stand where four questions would, all
-        of them near the picture. Without them the looking up of one thing among several did not form.
+        and answer, the colour of that shape in the scene. Many cues stand where few questions would, all of
+        them near the picture. Without them the looking up of one thing among several did not form.
 
         Parameters
         ----------

@@ -65,11 +65,11 @@ class Sight:
         found = self.logits(*stacked_patches(images, grid))
         losses = []
         for kind, labels in truth.items():
-            of = found[kind].flatten(0, -2), labels.flatten()
-            each = torch.nn.functional.cross_entropy(*of, ignore_index=_UNKNOWN, reduction="none")
-            parts = [labels.flatten() > 0, labels.flatten() == 0]
-            if kind not in ("colour", "shape"):
-                parts = [labels.flatten() != _UNKNOWN]
+            flat = labels.flatten()
+            each = torch.nn.functional.cross_entropy(
+                found[kind].flatten(0, -2), flat, ignore_index=_UNKNOWN, reduction="none"
+            )
+            parts = [flat > 0, flat == 0] if kind in ("colour", "shape") else [flat != _UNKNOWN]
             losses += [each[part].mean() / len(parts) for part in parts if part.any()]
         return torch.stack(losses).sum() / len(truth)
 

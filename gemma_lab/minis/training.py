@@ -18,7 +18,7 @@ from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model, new_processor
 from .batches import Batch, Batcher
 from .carrying import carry_over
-from .curriculum import ROW, Curriculum, draw_grid
+from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid
 from .encoding import SKIP, Row
 from .mixture import Mixture
 from .sight import Sight
@@ -161,8 +161,8 @@ class Trainer:
 
     def _look(self) -> dict[str, float]:
         rng = self.batcher.rng
-        full, grid = draw_grid(rng)
-        pictures = 9 if full else 18
+        grid = draw_grid(rng)
+        pictures = 9 if grid == FULL_GRID else 18
         loss = self.sight.loss(rng, pictures=pictures, grid=grid)
         torch.autograd.backward(loss)
         return {"sight": float(loss.detach())}

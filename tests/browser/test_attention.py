@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from attended import arabic, hostile, long, picture, sound, text
-from pages import NODES, PIXEL, open_saved
+from pages import NODES, PIXEL, open_saved, settles
 from playwright.sync_api import expect
 
 from gemma_lab.widgets.attention import AttentionExplorer
@@ -79,10 +78,7 @@ def shares(widget: Locator) -> list[float]:
 
 def has_shares(widget: Locator, expected: Sequence[float], **near: float) -> None:
     """Expect these shares on the card, once a layer's rows are no longer on their way from Python."""
-    end = time.monotonic() + 20
-    while (found := shares(widget)) != pytest.approx(expected, **near) and time.monotonic() < end:
-        widget.page.wait_for_timeout(100)
-    assert found == pytest.approx(expected, **near)
+    settles(widget.page, lambda: shares(widget), pytest.approx(expected, **near))
 
 
 def looks(trace: Trace, layer: int, head: int, query: int) -> list[float]:

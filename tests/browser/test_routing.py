@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import NODES, PIXEL
+from pages import NODES, PIXEL, settles
 from playwright.sync_api import expect
 from routed import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
@@ -76,10 +75,7 @@ def weights(widget: Locator) -> dict[int, float]:
 
 def has_weights(widget: Locator, expected: dict[int, float]) -> None:
     """Expect these weights on the card, once a layer's rows are no longer on their way from Python."""
-    end = time.monotonic() + 20
-    while (found := weights(widget)) != pytest.approx(expected, abs=2e-3) and time.monotonic() < end:
-        widget.page.wait_for_timeout(100)
-    assert found == pytest.approx(expected, abs=2e-3)
+    settles(widget.page, lambda: weights(widget), pytest.approx(expected, abs=2e-3))
 
 
 def applied(trace: Trace, layer: int, token: int) -> dict[int, float]:

@@ -73,7 +73,7 @@ def trainer(run, tmp_path):
     return made
 
 
-def test_some_steps_look_far_under_a_narrow_window_and_leaves_the_window_as_it_was(trainer, monkeypatch):
+def test_some_steps_look_far_under_a_narrow_window_and_leave_it_as_it_was(trainer, monkeypatch):
     one = trainer(skills=("names", "recall"))
     seen = []
     loss, text = one._loss, one.model.config.text_config
