@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 from .batches import Batcher
 from .encoding import Row
@@ -15,8 +16,13 @@ FULL_GRID = 8
 """Soft tokens a side that the processor makes of a square picture."""
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
-_SHOWN = 8  # rows of cues about a picture, in every second step that has nothing else
-_LOOKS = 0.1  # running loss of those cues, in nats a token, at which these steps end
+_TURN = 120  # steps in which one thing is practised alone, and as many of everything between them
+_SHOWN = 8  # rows of such a step, of cues about a picture
+_FAR = {"asked": 8, "retold": 4, "recall": 4}  # the same, of what is to be looked up beyond the window
+_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats a token at which it needs no turns any more
+_FIRST = 1.0  # where that loss begins
+_NEAR = 0.5  # share of the other steps with such a window
+_NARROW = (24, 48, 96)  # windows of the local layers in some steps, for what is to be looked up
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
@@ -28,6 +34,26 @@ _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
 _FULL_SHARE, _SMALL = 0.85, (4, 6)  # share of steps with that grid, and the grids of the others
 _FULL = 3  # most rows of a skill that needs eyes where pictures have that grid
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What one step practises.
+
+    Attributes
+    ----------
+    rows
+        Of skills and of drills.
+    grid
+        Soft tokens a side of their pictures, mostly the processor's own.
+    window
+        Tokens that the local layers see of rows in which something is to be looked up; None: as many as
+        always.
+    """
+
+    rows: list[Row]
+    grid: int
+    window: int | None
 
 
 class Curriculum:
@@ -46,10 +72,13 @@ class Curriculum:
     def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
+        needs = {"shown": "scenes", "far": "recall"}
+        self._alone = {one: _FIRST for one, skill in needs.items() if skill in mixture.losses}  # the same
+        self._now: str | None = None  # what is practised alone
         self._steps = 0
 
-    def draw(self, progress: float) -> tuple[int, list[Row]]:
-        """Draw one step's rows, and the soft tokens a side of its pictures, mostly the processor's own.
+    def draw(self, progress: float) -> Practice:
+        """Draw what one step practises.
 
         Parameters
         ----------
@@ -57,31 +86,53 @@ class Curriculum:
             Share of the budget that is spent, 0 to 1.
         """
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        grid = draw_grid(rng)
-        self._steps += 1
-        if "scenes" in self.mixture.losses and self._steps % 2 and self._drills.get("shown", 1.0) > _LOOKS:
-            # among other rows, what these few cues teach is lost in the noise of a step
-            return grid, [self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN)]
-        if grid == FULL_GRID:
-            counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
+        grid, window = draw_grid(rng), rng.choice(_NARROW)
         level = self._level(progress)
         self.batcher.most_facts = _FACTS[level]
-        long = level >= _FILLED and rng.random() < _LONG
-        self.batcher.longest = recall.LONGEST if long else ROW
+        self.batcher.longest = ROW
+        self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
+        if self._steps % _TURN == 0:
+            self._now = self._turn(self._steps // _TURN)
+        elif self._now and self._alone[self._now] <= _ALONE[self._now]:
+            self._now = None  # learned before its turn is over
+        self._steps += 1
+        if self._now == "shown":
+            return Practice([self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN)], grid, None)
+        if self._now == "far":
+            rows = [self._far(name) for name, count in _FAR.items() for _ in range(count)]
+            return Practice(rows, grid, window)
+        if grid == FULL_GRID:
+            counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
+        if level >= _FILLED and rng.random() < _LONG:
+            self.batcher.longest = recall.LONGEST
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
         if "recall" in self.mixture.losses:
-            self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
             rows += self._drilled(level)
         if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
-        return grid, rows
+        return Practice(rows, grid, window if rng.random() < _NEAR else None)
 
     def saw(self, losses: dict[str, float]) -> None:
-        """Take in one step's losses, of skills and of drills, in nats a token."""
-        self.mixture.saw(losses)
-        for drill in {*_DRILLS, "worked", "shown"} & set(losses):
-            before = self._drills.get(drill, losses[drill])
-            self._drills[drill] = _SMOOTH * before + (1 - _SMOOTH) * losses[drill]
+        """Take in the losses of the step that was drawn last, of skills and of drills, in nats a token."""
+        if self._now is None:
+            self.mixture.saw(losses)
+            for drill in {*_DRILLS, "worked"} & set(losses):
+                self._drills[drill] = _smoothed(self._drills.get(drill, losses[drill]), losses[drill])
+        else:
+            mean = sum(losses.values()) / len(losses)
+            self._alone[self._now] = _smoothed(self._alone[self._now], mean)
+
+    def _turn(self, number: int) -> str | None:
+        """Return what this turn is for: every second one for everything, the others for one thing alone.
+
+        Among other rows, the looking up of one thing among several did not form: Adam's step is as small as
+        the noise of all skills together is large.
+        """
+        wanted = [one for one, loss in self._alone.items() if loss > _ALONE[one]]
+        return wanted[number // 2 % len(wanted)] if wanted and number % 2 == 0 else None
+
+    def _far(self, name: str) -> Row:
+        return self.batcher.row(name) if name == "recall" else getattr(self.batcher.drills, name)()
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)
@@ -109,3 +160,7 @@ class Curriculum:
 def draw_grid(rng: random.Random) -> int:
     """Draw the soft tokens a side of a step's pictures, mostly the processor's own."""
     return FULL_GRID if rng.random() < _FULL_SHARE else rng.choice(_SMALL)
+
+
+def _smoothed(before: float, loss: float) -> float:
+    return _SMOOTH * before + (1 - _SMOOTH) * loss

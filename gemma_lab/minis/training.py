@@ -29,7 +29,6 @@ _PEAK_RATE = 2e-3
 _RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _ROWS = 12  # packed rows of one step
 _FAR = ("recall", "tools", "retold", "asked", "pairs")  # skills and drills where something is to be looked up
-_NARROW = (24, 48, 96)  # windows of the local layers, for these, in two of four steps
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
@@ -184,13 +183,12 @@ class Trainer:
         for tower, skill, most in towers:
             if skill in self.skills:
                 getattr(self.model.model, tower).requires_grad_(self.mixture.losses[skill] < most)
-        grid, rows = self.curriculum.draw(self.progress)
-        window = self.batcher.rng.choice(_NARROW) if self.step % 4 > 1 else None
+        practice = self.curriculum.draw(self.progress)
         found: dict[str, float] = {}
-        for part in _by_length(rows):
-            for some, narrow in _looked_up(part, window):
+        for part in _by_length(practice.rows):
+            for some, narrow in _looked_up(part, practice.window):
                 with self._window(narrow):
-                    loss, losses = self._loss(self.batcher.batch(some, grid=grid))
+                    loss, losses = self._loss(self.batcher.batch(some, grid=practice.grid))
                 torch.autograd.backward(loss + _BALANCE * self._balance())
                 found |= losses
         self.curriculum.saw(found)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.curriculum import ROW, Curriculum, draw_grid
+from gemma_lab.minis.curriculum import _TURN, ROW, Curriculum, draw_grid
 from gemma_lab.minis.mixture import Mixture
 from gemma_lab.minis.tasks import recall
 from gemma_lab.minis.tokenizer import build_tokenizer
@@ -18,8 +18,14 @@ def tokenizer():
     return build_tokenizer(recall.corpus())
 
 
-def _curriculum(tokenizer, *, skills=("recall",), **more):
-    return Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), **more)
+def _curriculum(tokenizer, *, skills=("recall",), alone=False, **more):
+    one = Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), **more)
+    one._steps = 0 if alone else _TURN  # past the turn of what is practised alone
+    return one
+
+
+def _skills(practice):
+    return {row.skill for row in practice.rows}
 
 
 def test_more_facts_come_when_recall_is_learned_and_all_of_them_in_the_end(tokenizer):
@@ -44,28 +50,56 @@ def test_texts_are_long_only_when_some_facts_are_learned_and_then_not_always(tok
 
 
 def test_drills_end_when_recall_has_formed(tokenizer):
-    early = {row.skill for row in _curriculum(tokenizer).draw(0.3)[1]}
-    late = {row.skill for row in _curriculum(tokenizer, level=4).draw(0.3)[1]}
+    early, late = (_skills(_curriculum(tokenizer, level=level).draw(0.3)) for level in (0, 4))
     assert early == {"recall", "repeats", "pairs", "retold", "asked"}
     assert late == {"recall", "asked"}
 
 
 def test_a_drill_without_loss_is_seldom_part_of_a_step(tokenizer):
     one = _curriculum(tokenizer)
+    one.draw(0.3)
     for _ in range(30):
         one.saw({"repeats": 0.0, "pairs": 3.0, "recall": 2.0})
-    drawn = [{row.skill for row in one.draw(0.3)[1]} for _ in range(40)]
+    drawn = [_skills(one.draw(0.3)) for _ in range(40)]
     assert 0 <= sum("repeats" in skills for skills in drawn) < 15
     assert all("pairs" in skills for skills in drawn)
 
 
-def test_every_second_step_has_cues_about_pictures_alone_until_they_are_learned(tokenizer):
-    one = _curriculum(tokenizer, skills=("scenes",))
-    drawn = [{row.skill for row in one.draw(0.3)[1]} for _ in range(4)]
-    assert drawn == [{"shown"}, {"scenes"}, {"shown"}, {"scenes"}]
+def test_turns_of_one_thing_alone_alternate_with_all_until_it_is_learned(tokenizer):
+    one = _curriculum(tokenizer, skills=("scenes", "recall"), alone=True)
+    turns = []
+    for number in range(5):
+        one._steps = number * _TURN
+        turns.append(_skills(one.draw(0.3)))
+    alone, far = {"shown"}, {"asked", "retold", "recall"}
+    assert turns[0] == turns[4] == alone
+    assert turns[2] == far
+    for turn in (1, 3):
+        assert turns[turn] >= {"pairs"}  # everything, drills among it
+    one._steps = 0
+    one.draw(0.3)
     for _ in range(40):
         one.saw({"shown": 0.01})
-    assert [{row.skill for row in one.draw(0.3)[1]} for _ in range(2)] == [{"scenes"}] * 2
+    one._steps = 0
+    assert _skills(one.draw(0.3)) == far
+
+
+def test_a_turn_lasts_and_what_it_loses_does_not_change_the_mixture(tokenizer):
+    one = _curriculum(tokenizer, alone=True)
+    before = dict(one.mixture.losses)
+    for _ in range(_TURN):
+        assert _skills(one.draw(0.3)) == {"asked", "retold", "recall"}
+        one.saw({"asked": 3.0, "recall": 0.0})
+    assert one.mixture.losses == before
+    assert "pairs" in _skills(one.draw(0.3))
+
+
+def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):
+    alone = _curriculum(tokenizer, alone=True)
+    windows = {alone.draw(0.3).window for _ in range(30)}
+    assert windows == {24, 48, 96}
+    mixed = _curriculum(tokenizer)
+    assert {mixed.draw(0.3).window for _ in range(60)} == {None, 24, 48, 96}
 
 
 def test_most_pictures_have_the_grid_that_the_processor_makes():
