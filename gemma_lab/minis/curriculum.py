@@ -16,10 +16,19 @@ FULL_GRID = 8
 """Soft tokens a side that the processor makes of a square picture."""
 _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
-_TURN = 120  # steps in which one thing is practised alone, and as many of everything between them
-_SHOWN = 8  # rows of such a step, of cues about a picture
-_FAR = {"asked": 8, "retold": 4, "recall": 4}  # the same, of what is to be looked up beyond the window
-_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats a token at which it needs no turns any more
+_ALONE = {
+    "shown": {"shown": 8},
+    "far": {"asked": 8, "retold": 4, "recall": 4},
+    "motion": {"motion": 4},
+    "compare": {"compare": 6},
+    "tools": {"tools": 8},
+}
+"""What is practised alone in turns -> skills and drills, and how many rows of each a step has."""
+_TURN, _BETWEEN = 100, 60  # steps of such a turn, and steps of everything after it
+_LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats a token at which no turn is needed
+_SURE_ALONE = 0.06  # the same of the others
+_TOGETHER = 0.85  # share of the budget from which there are no such turns
+_NEEDS = {"shown": "scenes", "far": "recall"}  # skills that these are for; the others are skills themselves
 _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
 _NARROW = (24, 48, 96)  # windows of the local layers in some steps, for what is to be looked up
@@ -72,8 +81,7 @@ class Curriculum:
     def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        needs = {"shown": "scenes", "far": "recall"}
-        self._alone = {one: _FIRST for one, skill in needs.items() if skill in mixture.losses}  # the same
+        self._alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.losses}  # the same
         self._now: str | None = None  # what is practised alone
         self._steps = 0
 
@@ -91,16 +99,12 @@ class Curriculum:
         self.batcher.most_facts = _FACTS[level]
         self.batcher.longest = ROW
         self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
-        if self._steps % _TURN == 0:
-            self._now = self._turn(self._steps // _TURN)
-        elif self._now and self._alone[self._now] <= _ALONE[self._now]:
-            self._now = None  # learned before its turn is over
+        self._now = self._turn(progress)
         self._steps += 1
-        if self._now == "shown":
-            return Practice([self.batcher.drills.shown(grid=grid) for _ in range(_SHOWN)], grid, None)
-        if self._now == "far":
-            rows = [self._far(name) for name, count in _FAR.items() for _ in range(count)]
-            return Practice(rows, grid, window)
+        near = self._now == "far" or rng.random() < _NEAR
+        if self._now:
+            rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
+            return Practice(rows, grid, window if near else None)
         if grid == FULL_GRID:
             counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
         if level >= _FILLED and rng.random() < _LONG:
@@ -110,7 +114,7 @@ class Curriculum:
             rows += self._drilled(level)
         if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
-        return Practice(rows, grid, window if rng.random() < _NEAR else None)
+        return Practice(rows, grid, window if near else None)
 
     def saw(self, losses: dict[str, float]) -> None:
         """Take in the losses of the step that was drawn last, of skills and of drills, in nats a token."""
@@ -122,17 +126,27 @@ class Curriculum:
             mean = sum(losses.values()) / len(losses)
             self._alone[self._now] = _smoothed(self._alone[self._now], mean)
 
-    def _turn(self, number: int) -> str | None:
-        """Return what this turn is for: every second one for everything, the others for one thing alone.
+    def _turn(self, progress: float) -> str | None:
+        """Return what is practised alone now, or None for everything together.
 
-        Among other rows, the looking up of one thing among several did not form: Adam's step is as small as
-        the noise of all skills together is large.
+        Among other rows, the looking up of one thing among several did not form: Adam's steps are as small
+        as the gradients of all skills together are large.
         """
-        wanted = [one for one, loss in self._alone.items() if loss > _ALONE[one]]
-        return wanted[number // 2 % len(wanted)] if wanted and number % 2 == 0 else None
+        number, at = divmod(self._steps, _TURN + _BETWEEN)
+        wanted = [one for one in self._alone if not self._learned(one)] if progress < _TOGETHER else []
+        if at == 0:
+            return wanted[number % len(wanted)] if wanted else None
+        return self._now if at < _TURN and self._now in wanted else None
 
-    def _far(self, name: str) -> Row:
-        return self.batcher.row(name) if name == "recall" else getattr(self.batcher.drills, name)()
+    def _learned(self, alone: str) -> bool:
+        return self._alone[alone] <= _LEARNED_ALONE.get(alone, _SURE_ALONE)
+
+    def _row(self, name: str, grid: int) -> Row:
+        """Return a row of a skill or of a drill."""
+        drills = self.batcher.drills
+        if name == "shown":
+            return drills.shown(grid=grid)
+        return getattr(drills, name)() if name in _DRILLS else self.batcher.row(name, grid=grid)
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)

@@ -19,13 +19,19 @@ def test_questions_are_repeatable_and_carry_two_pictures(held):
         first, second = question.images
         assert first.size == second.size
         assert first.tobytes() != second.tobytes()
-        assert bool(question.more) == (not held and question.group != "changed")
+        assert bool(question.more) == (not held)
 
 
 def test_the_further_questions_agree_with_the_first():
     for seed in range(80):
         question = compare.ask(random.Random(seed), False)
         each = {prompt.split("in the ")[1].split()[0]: said for prompt, said in question.more}
+        if question.group == "changed":
+            kinds = {said in drawing.COLOURS: set() for _, said in question.more}
+            for _, said in question.more:
+                kinds[said in drawing.COLOURS].add(said)
+            changes = {"colour": (2, 1), "shape": (1, 2), "place": (1, 1)}
+            assert (len(kinds[True]), len(kinds[False])) == changes[question.answer]
         if question.group == "same":
             assert (each["first"] == each["second"]) == (question.answer == "yes")
         if question.group == "more":

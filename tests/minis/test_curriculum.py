@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.curriculum import _TURN, ROW, Curriculum, draw_grid
+from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum, draw_grid
 from gemma_lab.minis.mixture import Mixture
 from gemma_lab.minis.tasks import recall
 from gemma_lab.minis.tokenizer import build_tokenizer
@@ -22,6 +22,12 @@ def _curriculum(tokenizer, *, skills=("recall",), alone=False, **more):
     one = Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), **more)
     one._steps = 0 if alone else _TURN  # past the turn of what is practised alone
     return one
+
+
+def _turn(curriculum, number):
+    """Return what the first step of a turn practises."""
+    curriculum._steps = number * (_TURN + _BETWEEN)
+    return _skills(curriculum.draw(0.3))
 
 
 def _skills(practice):
@@ -65,26 +71,26 @@ def test_a_drill_without_loss_is_seldom_part_of_a_step(tokenizer):
     assert all("pairs" in skills for skills in drawn)
 
 
-def test_turns_of_one_thing_alone_alternate_with_all_until_it_is_learned(tokenizer):
+def test_turns_of_one_thing_alone_come_before_everything_until_it_is_learned(tokenizer):
     one = _curriculum(tokenizer, skills=("scenes", "recall"), alone=True)
-    turns = []
-    for number in range(5):
-        one._steps = number * _TURN
-        turns.append(_skills(one.draw(0.3)))
-    alone, far = {"shown"}, {"asked", "retold", "recall"}
-    assert turns[0] == turns[4] == alone
-    assert turns[2] == far
-    for turn in (1, 3):
-        assert turns[turn] >= {"pairs"}  # everything, drills among it
-    one._steps = 0
-    one.draw(0.3)
+    shown, far = {"shown"}, {"asked", "retold", "recall"}
+    assert [_turn(one, number) for number in range(3)] == [shown, far, shown]
+    one._steps = _TURN
+    assert "pairs" in _skills(one.draw(0.3))  # everything, drills among it
+    _turn(one, 0)
     for _ in range(40):
         one.saw({"shown": 0.01})
-    one._steps = 0
-    assert _skills(one.draw(0.3)) == far
+    assert "pairs" in _skills(one.draw(0.3))  # it ends when it is learned
+    assert _turn(one, 2) == far
 
 
-def test_a_turn_lasts_and_what_it_loses_does_not_change_the_mixture(tokenizer):
+def test_in_the_end_everything_is_practised_together(tokenizer):
+    one = _curriculum(tokenizer, skills=("scenes",), alone=True)
+    assert _skills(one.draw(0.3)) == {"shown"}
+    assert _skills(one.draw(0.9)) == {"scenes"}
+
+
+def test_what_a_turn_loses_does_not_change_the_mixture(tokenizer):
     one = _curriculum(tokenizer, alone=True)
     before = dict(one.mixture.losses)
     for _ in range(_TURN):
@@ -92,6 +98,12 @@ def test_a_turn_lasts_and_what_it_loses_does_not_change_the_mixture(tokenizer):
         one.saw({"asked": 3.0, "recall": 0.0})
     assert one.mixture.losses == before
     assert "pairs" in _skills(one.draw(0.3))
+
+
+@pytest.mark.parametrize("skill", ["motion", "compare", "tools"])
+def test_skills_that_need_it_have_turns_of_their_own(skill, tokenizer):
+    one = _curriculum(tokenizer, skills=("names", skill), alone=True)
+    assert _turn(one, 0) == {skill}
 
 
 def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):

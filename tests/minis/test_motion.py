@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 
@@ -82,6 +83,33 @@ def test_what_is_asked_about_is_held_out_or_not(held, monkeypatch):
         motion.ask(random.Random(seed), held)
         names = {one.name for things in drawn for one in things}
         assert bool(names & drawing.HELD_OUT) == held
+
+
+def test_training_asks_more_about_the_same_clip_and_evaluation_does_not():
+    assert not any(motion.ask(random.Random(seed), True).more for seed in range(40))
+    asked = [motion.ask(random.Random(seed), False) for seed in range(200)]
+    more = [pair for question in asked for pair in question.more]
+    assert {len(question.more) for question in asked} <= set(range(6))
+    for start in ("Does the", "What colour is the", "Is the"):
+        assert any(prompt.startswith(start) for prompt, _ in more)
+    assert all(prompt != question.prompt for question in asked for prompt, _ in question.more)
+
+
+def test_the_further_questions_are_answered_by_the_things_of_each_frame():
+    red, blue = drawing.Thing("red", "star", 0.2, 0.7, 0.1), drawing.Thing("blue", "moon", 0.5, 0.5, 0.1)
+    moved = dataclasses.replace(red, x=0.8)
+    film = motion._Film([[red, blue], [moved, blue]], 1.0, (250, 250, 250))
+    asked = motion._about(random.Random(0), film)
+    assert ("Does the star move?", "yes") in asked
+    assert ("Does the moon move?", "no") in asked
+    assert ("Is the star on the left or on the right at 00:00?", "left") in asked
+    assert ("Is the star on the left or on the right at 00:01?", "right") in asked
+    assert ("Is the star at the top or at the bottom at 00:01?", "bottom") in asked
+    assert not any("moon on" in prompt for prompt, _ in asked)  # it lies in the middle
+    turned = motion._Film([[red], [dataclasses.replace(red, colour="green")]], 1.0, (250, 250, 250))
+    asked = motion._about(random.Random(0), turned)
+    assert ("What colour is the star at 00:00?", "red") in asked
+    assert ("What colour is the star at 00:01?", "green") in asked
 
 
 def test_clips_are_short_and_repeatable():

@@ -30,17 +30,22 @@ _ASK = {
 _ALSO = {
     "same": "Which digit is in the {which} picture?",
     "more": "How many objects are in the {which} picture? Answer with a digit.",
+    "colour": "Which colour is in the {which} picture?",
+    "shape": "Which shape is in the {which} picture?",
 }
+_Parts = dict[str, list[str]]
+"""A key of `_ALSO` -> the answer for each picture."""
 _FAR = 0.3  # how far a thing must have moved to be in another place, of the picture's side
 
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw two pictures with their question; training then asks about each of the two as well."""
     kind = rng.choice(list(_KINDS))
-    images, answer, each = _KINDS[kind](rng, held)
+    images, answer, parts = _KINDS[kind](rng, held)
     more = [
-        (_ALSO[kind].format(which=which), said)
-        for which, said in zip(("first", "second"), each, strict=False)
+        (_ALSO[part].format(which=which), said)
+        for part, each in parts.items()
+        for which, said in zip(("first", "second"), each, strict=True)
     ]
     rng.shuffle(more)
     prompt = rng.choice(_ASK[kind])
@@ -55,17 +60,17 @@ def _of_digit(held: bool) -> dict[int, list[int]]:
     return found
 
 
-def _same(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+def _same(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
     drawings = _of_digit(held)
     first = second = rng.randrange(10)
     same = rng.random() < 0.5
     while not same and second == first:
         second = rng.randrange(10)
     images = tuple(digits.draw(rng.choice(drawings[digit]), rng) for digit in (first, second))
-    return images, "yes" if same else "no", [str(first), str(second)]
+    return images, "yes" if same else "no", {"same": [str(first), str(second)]}
 
 
-def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
     counts = rng.sample(range(1, MOST + 1), 2)
     unseen = rng.randrange(2)  # which of the two has a combination that training never draws
     images = tuple(
@@ -73,10 +78,10 @@ def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list
         for number, count in enumerate(counts)
         for scene in [things(rng, held and number == unseen, count=count, more=not held)]
     )
-    return images, "first" if counts[0] > counts[1] else "second", [str(count) for count in counts]
+    return images, "first" if counts[0] > counts[1] else "second", {"more": [str(count) for count in counts]}
 
 
-def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, list[str]]:
+def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
     what = rng.choice(("colour", "shape", "place"))
     while True:
         before, after = _one_changed(rng, what)
@@ -84,7 +89,8 @@ def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, l
             break
     background = paper(rng)
     images = tuple(draw([one], size=SIDE, background=background) for one in (before, after))
-    return images, what, []
+    parts = {"colour": [before.colour, after.colour], "shape": [before.shape, after.shape]}
+    return images, what, parts
 
 
 def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:
@@ -101,7 +107,7 @@ def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:
     return before, dataclasses.replace(before, x=elsewhere.x, y=elsewhere.y)
 
 
-_KINDS: dict[str, Callable[[random.Random, bool], tuple[tuple[object, ...], str, list[str]]]] = {
+_KINDS: dict[str, Callable[[random.Random, bool], tuple[tuple[object, ...], str, _Parts]]] = {
     "same": _same,
     "more": _more,
     "changed": _changed,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ...models.media.videos import stamp
 from .drawing import (
@@ -50,18 +51,30 @@ _ASK = {
     ),
     "colour": ("Which colour does the {shape} turn?", "What colour is the {shape} at the end?"),
 }
-_ALSO = "What colour is the {shape}?"
+_ALSO = {
+    "colour": "What colour is the {shape}?",
+    "then": "What colour is the {shape} at {time}?",
+    "moves": "Does the {shape} move?",
+    "side": "Is the {shape} on the left or on the right at {time}?",
+    "height": "Is the {shape} at the top or at the bottom at {time}?",
+}
+_MORE = 5  # questions of training about a clip beside the first
+_CLEAR = 0.1  # how far from the middle a thing must lie for its side to be asked for, of the frame's side
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw one clip with its question; training may ask about a thing's colour as well."""
+    """Draw one clip with its question; training asks up to `_MORE` more about the same clip."""
     kind = rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0]
     return _KINDS[kind](rng, held)
 
 
-def _clip(rng: random.Random, frames: list[list[Thing]], *, fps: float) -> Clip:
-    background = paper(rng)
-    return Clip(tuple(draw(things, size=SIDE, background=background) for things in frames), fps)
+@dataclass(frozen=True)
+class _Film:
+    """The things of every frame, always the same ones in the same order, and what lies behind them."""
+
+    frames: list[list[Thing]]
+    fps: float
+    background: tuple[int, int, int]
 
 
 def _path(rng: random.Random, way: str, count: int) -> list[tuple[float, float]]:
@@ -85,7 +98,7 @@ def _direction(rng: random.Random, held: bool) -> Question:
     one = thing(rng, combination(rng, held, more=not held), radius=_RADIUS)
     frames = [[dataclasses.replace(one, x=x, y=y)] for x, y in _path(rng, way, count)]
     prompt = rng.choice(_ASK["direction"]).format(shape=one.shape)
-    return _question(rng, "direction", prompt, way, _clip(rng, frames, fps=fps), one, held)
+    return _question(rng, "direction", prompt, way, _Film(frames, fps, paper(rng)), held)
 
 
 def _which(rng: random.Random, held: bool) -> Question:
@@ -107,8 +120,8 @@ def _which(rng: random.Random, held: bool) -> Question:
         moves = [dataclasses.replace(one, x=here, y=y) for _, y in _path(rng, way, count)]
     first, second = rng.sample((one.shape, other.shape), 2)
     prompt = rng.choice(_ASK["which"]).format(shape=first, other=second)
-    clip = _clip(rng, [[move, other] for move in moves], fps=fps)
-    return _question(rng, "which", prompt, one.shape, clip, one, held)
+    film = _Film([[move, other] for move in moves], fps, paper(rng))
+    return _question(rng, "which", prompt, one.shape, film, held)
 
 
 def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
@@ -127,26 +140,63 @@ def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
 def _when(rng: random.Random, held: bool) -> Question:
     """One frame a second, so that every frame has its own time."""
     things, change = _turned(rng, held)
-    clip = _clip(rng, [[one] for one in things], fps=1.0)
+    film = _Film([[one] for one in things], 1.0, paper(rng))
     prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
-    answer = stamp(clip.times[change])
-    return _question(rng, "when", prompt, answer, clip, things[0], held)
+    return _question(rng, "when", prompt, stamp(change), film, held)
 
 
 def _colour(rng: random.Random, held: bool) -> Question:
     things, _ = _turned(rng, held)
-    clip = _clip(rng, [[one] for one in things], fps=rng.choice((1.0, 2.0)))
+    film = _Film([[one] for one in things], rng.choice((1.0, 2.0)), paper(rng))
     prompt = rng.choice(_ASK["colour"]).format(shape=things[0].shape)
-    return _question(rng, "colour", prompt, things[-1].colour, clip, things[0], held)
+    return _question(rng, "colour", prompt, things[-1].colour, film, held)
 
 
-def _question(
-    rng: random.Random, kind: str, prompt: str, answer: str, clip: Clip, one: Thing, held: bool
-) -> Question:
-    more: tuple[tuple[str, str], ...] = ()
-    if not held and kind in ("direction", "which") and rng.random() < 0.5:
-        more = ((_ALSO.format(shape=one.shape), one.colour),)
-    return Question("motion", prompt, answer, video=clip, group=kind, more=more)
+def _question(rng: random.Random, kind: str, prompt: str, answer: str, film: _Film, held: bool) -> Question:
+    more: dict[str, str] = {}
+    if not held:
+        asked = _about(rng, film)
+        more = dict(rng.sample(asked, min(len(asked), rng.randint(1, _MORE))))
+        more.pop(prompt, None)
+    clip = Clip(
+        tuple(draw(things, size=SIDE, background=film.background) for things in film.frames), film.fps
+    )
+    return Question("motion", prompt, answer, video=clip, group=kind, more=tuple(more.items()))
+
+
+def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:
+    """Return what else can be asked about a clip: its things at the start, in between and at the end."""
+    asked: list[tuple[str, str]] = []
+    for path in zip(*film.frames, strict=True):
+        first, last = path[0], path[-1]
+        name = {"shape": first.shape}
+        across, down = last.x - first.x, last.y - first.y
+        moves = bool(across or down)
+        asked.append((_ALSO["moves"].format(**name), "yes" if moves else "no"))
+        if moves:
+            way = ("right" if across > 0 else "left") if across else ("down" if down > 0 else "up")
+            asked.append((rng.choice(_ASK["direction"]).format(**name), way))
+        if first.colour == last.colour:
+            asked.append((_ALSO["colour"].format(**name), last.colour))
+        else:
+            asked.append((rng.choice(_ASK["colour"]).format(**name), last.colour))
+        if film.fps == 1:  # every frame has a time of its own
+            asked += _then(name, path, changes=first.colour != last.colour)
+    return asked
+
+
+def _then(name: dict[str, str], path: Sequence[Thing], *, changes: bool) -> list[tuple[str, str]]:
+    """Return what can be asked about a thing at the time of each frame, seconds after the start."""
+    asked = []
+    for second, one in enumerate(path):
+        time = stamp(second)
+        if changes:
+            asked.append((_ALSO["then"].format(time=time, **name), one.colour))
+        if abs(one.x - 0.5) > _CLEAR and not changes:
+            asked.append((_ALSO["side"].format(time=time, **name), "right" if one.x > 0.5 else "left"))
+        if abs(one.y - 0.5) > _CLEAR and not changes:
+            asked.append((_ALSO["height"].format(time=time, **name), "bottom" if one.y > 0.5 else "top"))
+    return asked
 
 
 _KINDS: dict[str, Callable[[random.Random, bool], Question]] = {
@@ -162,5 +212,6 @@ def corpus() -> list[str]:
     texts = [
         ask.format(shape=shape, other=shape) for asks in _ASK.values() for ask in asks for shape in SHAPES
     ]
-    texts += [_ALSO.format(shape=shape) for shape in SHAPES] + [f"00:{second:02d}" for second in range(6)]
+    texts += [ask.format(shape=shape, time="00:01") for ask in _ALSO.values() for shape in SHAPES]
+    texts += [f"00:{second:02d}" for second in range(6)]
     return ([*texts, "left", "right", "up", "down"]) * 5
