@@ -76,14 +76,19 @@ class Curriculum:
         How well each skill goes.
     level
         How far an earlier sitting came, a place in the numbers of facts; 0 at first.
+    alone
+        The running losses of what it practised alone.
     """
 
-    def __init__(self, batcher: Batcher, mixture: Mixture, *, level: int = 0) -> None:
+    def __init__(
+        self, batcher: Batcher, mixture: Mixture, *, level: int = 0, alone: dict[str, float] | None = None
+    ) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        self._alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.losses}  # the same
+        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.losses} | (alone or {})
         self._now: str | None = None  # what is practised alone
-        self._steps = 0
+        self._left = 0  # steps that are left of what is practised now
+        self._since = dict.fromkeys(self.alone, 0)  # turns since it was practised alone
 
     def draw(self, progress: float) -> Practice:
         """Draw what one step practises.
@@ -100,7 +105,6 @@ class Curriculum:
         self.batcher.longest = ROW
         self.batcher.drills.most_facts = _FACTS[min(level + _AHEAD, len(_FACTS) - 1)]
         self._now = self._turn(progress)
-        self._steps += 1
         near = self._now == "far" or rng.random() < _NEAR
         if self._now:
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
@@ -124,7 +128,7 @@ class Curriculum:
                 self._drills[drill] = _smoothed(self._drills.get(drill, losses[drill]), losses[drill])
         else:
             mean = sum(losses.values()) / len(losses)
-            self._alone[self._now] = _smoothed(self._alone[self._now], mean)
+            self.alone[self._now] = _smoothed(self.alone[self._now], mean)
 
     def _turn(self, progress: float) -> str | None:
         """Return what is practised alone now, or None for everything together.
@@ -132,14 +136,18 @@ class Curriculum:
         Among other rows, the looking up of one thing among several did not form: Adam's steps are as small
         as the gradients of all skills together are large.
         """
-        number, at = divmod(self._steps, _TURN + _BETWEEN)
-        wanted = [one for one in self._alone if not self._learned(one)] if progress < _TOGETHER else []
-        if at == 0:
-            return wanted[number % len(wanted)] if wanted else None
-        return self._now if at < _TURN and self._now in wanted else None
+        wanted = [one for one in self.alone if not self._learned(one)] if progress < _TOGETHER else []
+        self._left -= 1
+        if self._left < 0 or (self._now and self._now not in wanted):
+            alone = self._now is None and wanted
+            self._now = max(wanted, key=self._since.__getitem__) if alone else None
+            self._left = (_TURN if alone else _BETWEEN) - 1
+            for one in self._since:
+                self._since[one] = 0 if one == self._now else self._since[one] + 1
+        return self._now
 
     def _learned(self, alone: str) -> bool:
-        return self._alone[alone] <= _LEARNED_ALONE.get(alone, _SURE_ALONE)
+        return self.alone[alone] <= _LEARNED_ALONE.get(alone, _SURE_ALONE)
 
     def _row(self, name: str, grid: int) -> Row:
         """Return a row of a skill or of a drill."""

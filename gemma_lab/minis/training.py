@@ -93,14 +93,15 @@ class Trainer:
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
-        self._joint, level = 0, 0
+        self._joint = 0
+        came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
-            level = self._resume()
+            came = self._resume()
         self.batcher = Batcher(self.tokenizer, random.Random(f"{self.seed} {self.step}"))
-        self.curriculum = Curriculum(self.batcher, self.mixture, level=level)
+        self.curriculum = Curriculum(self.batcher, self.mixture, **came)
 
     @property
     def progress(self) -> float:
@@ -266,13 +267,13 @@ class Trainer:
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
-            "level": self.curriculum.level, "begun": self._begun,
+            "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self._begun,
             "earlier": self.earlier,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
 
-    def _resume(self) -> int:
+    def _resume(self) -> dict[str, Any]:
         """Take up the run's state and return how far its curriculum was."""
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
         if state["name"] != self.name:
@@ -287,7 +288,7 @@ class Trainer:
         self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
         self.trained |= set(state["trained"])
-        return int(state["level"])
+        return {"level": state["level"], "alone": state.get("alone")}
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint as it ships: bf16 safetensors, tokenizer, processor, generation settings."""

@@ -18,16 +18,11 @@ def tokenizer():
     return build_tokenizer(recall.corpus())
 
 
-def _curriculum(tokenizer, *, skills=("recall",), alone=False, **more):
-    one = Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), **more)
-    one._steps = 0 if alone else _TURN  # past the turn of what is practised alone
+def _curriculum(tokenizer, *, skills=("recall",), alone=False, losses=None, **more):
+    one = Curriculum(Batcher(tokenizer, random.Random(0)), Mixture(skills, rows=2), alone=losses, **more)
+    if not alone:
+        one._left = 10**6  # of everything together
     return one
-
-
-def _turn(curriculum, number):
-    """Return what the first step of a turn practises."""
-    curriculum._steps = number * (_TURN + _BETWEEN)
-    return _skills(curriculum.draw(0.3))
 
 
 def _skills(practice):
@@ -74,14 +69,23 @@ def test_a_drill_without_loss_is_seldom_part_of_a_step(tokenizer):
 def test_turns_of_one_thing_alone_come_before_everything_until_it_is_learned(tokenizer):
     one = _curriculum(tokenizer, skills=("scenes", "recall"), alone=True)
     shown, far = {"shown"}, {"asked", "retold", "recall"}
-    assert [_turn(one, number) for number in range(3)] == [shown, far, shown]
-    one._steps = _TURN
-    assert "pairs" in _skills(one.draw(0.3))  # everything, drills among it
-    _turn(one, 0)
-    for _ in range(40):
-        one.saw({"shown": 0.01})
+    for turn in (shown, far, shown):
+        assert all(_skills(one.draw(0.3)) == turn for _ in range(_TURN))
+        drawn = [_skills(one.draw(0.3)) for _ in range(_BETWEEN)]
+        assert all("pairs" in skills for skills in drawn)  # everything, drills among it
+    assert _skills(one.draw(0.3)) == far
+    for _ in range(60):
+        one.saw({"asked": 0.01})
     assert "pairs" in _skills(one.draw(0.3))  # it ends when it is learned
-    assert _turn(one, 2) == far
+    for _ in range(_BETWEEN - 1):
+        one.draw(0.3)
+    assert _skills(one.draw(0.3)) == shown
+
+
+def test_a_later_sitting_knows_what_was_learned_alone(tokenizer):
+    one = _curriculum(tokenizer, skills=("scenes", "recall"), alone=True, losses={"shown": 0.01})
+    assert one.alone == {"shown": 0.01, "far": 1.0}
+    assert _skills(one.draw(0.3)) == {"asked", "retold", "recall"}
 
 
 def test_in_the_end_everything_is_practised_together(tokenizer):
@@ -103,7 +107,7 @@ def test_what_a_turn_loses_does_not_change_the_mixture(tokenizer):
 @pytest.mark.parametrize("skill", ["motion", "compare", "tools"])
 def test_skills_that_need_it_have_turns_of_their_own(skill, tokenizer):
     one = _curriculum(tokenizer, skills=("names", skill), alone=True)
-    assert _turn(one, 0) == {skill}
+    assert _skills(one.draw(0.3)) == {skill}
 
 
 def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):
