@@ -12,6 +12,7 @@ from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
 from .soft import mel, stacked_patches
 from .tasks import SKILLS, Question, recall
+from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 
 #: values of ``mm_token_type_ids``
@@ -20,11 +21,15 @@ _KINDS = {"image_token": 1, "video_token": 2}
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors: what the model takes, labels of shape ``(rows, length)``, and each row's skill."""
+    """Rows as tensors: what the model takes, labels of shape ``(rows, length)``, and each row's skill.
+
+    ``news``, of the same shape as the labels, says what is new at soft tokens (`Row.news`).
+    """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     skills: list[str]
+    news: torch.Tensor
 
 
 class Batcher:
@@ -79,7 +84,9 @@ class Batcher:
             "input_ids": ids, "attention_mask": (ids != token_id("pad_token")).long(),
             "mm_token_type_ids": kinds,
         }  # fmt: skip
-        return Batch(inputs | _media(rows, grid), labels, [row.skill for row in rows])
+        news = torch.full_like(ids, UNKNOWN)
+        news[kinds > 0] = torch.tensor([new for row in rows for new in row.news], dtype=ids.dtype)
+        return Batch(inputs | _media(rows, grid), labels, [row.skill for row in rows], news)
 
 
 def _media(rows: list[Row], grid: int) -> dict[str, torch.Tensor]:

@@ -34,6 +34,7 @@ def train(
         Path | None,
         typer.Option(help="A published mini to begin from; of another name, its eyes and words."),
     ] = None,
+    keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,
     seed: int = 0,
 ) -> None:
     """Train a mini, or go on with it."""
@@ -41,7 +42,9 @@ def train(
 
     chosen = tuple(skills.split(",")) if skills else None
     folder = run or _RUNS / _known(name)
-    Trainer(folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start).train()
+    Trainer(
+        folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words
+    ).train()
 
 
 @app.command()

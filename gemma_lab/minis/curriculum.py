@@ -18,13 +18,13 @@ _DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step,
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _ALONE = {
     "shown": {"shown": 8},
-    "far": {"asked": 8, "retold": 4, "recall": 4},
-    "motion": {"motion": 4},
+    "far": {"asked": 8, "retold": 2, "recall": 6},
+    "motion": {"motion": 2},
     "compare": {"compare": 6},
-    "tools": {"tools": 8},
+    "tools": {"called": 4, "tools": 4},
 }
 """What is practised alone in turns -> skills and drills, and how many rows of each a step has."""
-_TURN, _BETWEEN = 100, 60  # steps of such a turn, and steps of everything after it
+_TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats a token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
 _TOGETHER = 0.85  # share of the budget from which there are no such turns
@@ -154,7 +154,8 @@ class Curriculum:
         drills = self.batcher.drills
         if name == "shown":
             return drills.shown(grid=grid)
-        return getattr(drills, name)() if name in _DRILLS else self.batcher.row(name, grid=grid)
+        drilled = name in _DRILLS or name == "called"
+        return getattr(drills, name)() if drilled else self.batcher.row(name, grid=grid)
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)

@@ -1,4 +1,4 @@
-"""What skills form on before questions are of use: four drills for recall, one for sums, one for pictures."""
+"""What skills form on before questions are of use: drills for recall, sums, pictures and calls."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import random
 from typing import Any
 
 from .encoding import SKIP, Encoder, Row, filled
-from .tasks import arithmetic, recall, scenes
+from .tasks import arithmetic, calling, recall, scenes
+from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
 from .tasks.words import PEOPLE, THINGS
 from .tokenizer import token_id
 
 _CUES = 9  # about one scene
+_CALLS = 8  # under one set of declared functions
 _FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
 
 
@@ -130,6 +132,7 @@ class Drills:
         seen = [token_id("boi_token"), *[token_id("image_token")] * grid**2, token_id("eoi_token")]
         row = Row("shown", [token_id("bos_token"), *seen], [SKIP] * (1 + len(seen)))
         row.images.append(draw(scene, size=scenes.SIDE, background=paper(self.rng)))
+        row.news = [UNKNOWN] * grid**2
         turn = self.encoder.turn
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
@@ -137,6 +140,24 @@ class Drills:
             before, after = self.encoder.ids(f" {cue}") + gap, self.encoder.ids(answer)
             row.ids += [*before, *after, token_id("eot_token")]
             row.labels += [SKIP] * len(before) + after + [SKIP]
+        return row
+
+    def called(self) -> Row:
+        """Return declared functions, then one request after the other with its call, which carries loss.
+
+        As `asked` for tools: which name a function was declared under is read from the declarations again
+        and again, where a conversation asks for it once.
+        """
+        tools, asked = calling.called(self.rng, count=_CALLS)
+        row = Row("called", self.encoder.declared(tools))
+        row.labels = [SKIP] * len(row.ids)
+        turn = self.encoder.turn
+        for request, call in asked:
+            gap = turn[: self.rng.choice((len(turn), self.rng.randint(0, len(turn))))]
+            before = self.encoder.ids(f"<|turn>user\n{request}") + gap
+            opening, *after = self.encoder.called(call)
+            row.ids += [*before, opening, *after]
+            row.labels += [SKIP] * (len(before) + 1) + after
         return row
 
     def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:

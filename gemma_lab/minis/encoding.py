@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..models.media.videos import stamp
 from .soft import soft_tokens
 from .tasks import Question
+from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 
 SKIP = -100  # the label that the loss leaves out
@@ -16,7 +17,10 @@ SKIP = -100  # the label that the loss leaves out
 
 @dataclass
 class Row:
-    """One packed row: token ids, the labels that carry loss, and the media that stand in it, in order."""
+    """One packed row: token ids, the labels that carry loss, and the media that stand in it, in order.
+
+    ``news`` says for each soft token of a picture or a frame what is new there (`Question.news`).
+    """
 
     skill: str
     ids: list[int] = field(default_factory=list)
@@ -24,10 +28,11 @@ class Row:
     images: list[Any] = field(default_factory=list)
     clips: list[Any] = field(default_factory=list)
     sounds: list[Any] = field(default_factory=list)
+    news: list[int] = field(default_factory=list)
 
     def extend(self, more: Row) -> None:
         """Put another row behind this one."""
-        for name in ("ids", "labels", "images", "clips", "sounds"):
+        for name in ("ids", "labels", "images", "clips", "sounds", "news"):
             getattr(self, name).extend(getattr(more, name))
 
 
@@ -87,7 +92,7 @@ class Encoder:
         sounds = [] if question.audio is None else [question.audio]
         return Row(
             question.skill, before + answer + end, labels + answer + [SKIP] * len(end),
-            list(question.images), clips, sounds,
+            list(question.images), clips, sounds, _news(question, grid),
         )  # fmt: skip
 
     def _prompt(self, question: Question) -> str:
@@ -96,6 +101,17 @@ class Encoder:
             add_generation_prompt=True, enable_thinking=question.thinking,
         )  # fmt: skip
         return text
+
+    def declared(self, tools: Sequence[dict[str, Any]]) -> list[int]:
+        """Return the system turn that declares functions, from its ``<bos>`` to its end."""
+        text: str = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}], tools=list(tools), tokenize=False
+        )
+        return self.ids(text[: text.index("<|turn>user")])
+
+    def called(self, call: dict[str, Any]) -> list[int]:
+        """Return a call, ``{"name": …, "arguments": {…}}``, in the template's own syntax."""
+        return self.ids(self._call(call))
 
     def _answer(self, question: Question) -> str:
         if question.call is not None:
@@ -142,6 +158,13 @@ class Encoder:
                 inside = ids[i] != token_id("eot_token")
             i += 1
         return labels
+
+
+def _news(question: Question, grid: int) -> list[int]:
+    if question.news is not None:
+        return question.news(grid)
+    pictures = len(question.images) + (0 if question.video is None else len(question.video.frames))
+    return [UNKNOWN] * grid**2 * pictures
 
 
 def filled(draw: Callable[[], Row], length: int) -> Row:

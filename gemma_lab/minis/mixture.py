@@ -7,6 +7,8 @@ from collections import Counter
 
 _SMOOTH = 0.97  # share of the running loss that a step keeps
 _LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight
+# Losses are means of tokens: one wrong token spoils an answer of many, and hardly shows.
+_LONGER = {"thinking": 0.15, "tools": 0.15, "records": 0.12, "recall": 0.12}
 # A sum that is answered at once stays a guess: its loss would take a third of all rows for ever.
 _FIXED = {"arithmetic": 0.15}
 
@@ -31,7 +33,10 @@ class Mixture:
 
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill -> rows of the next step; a skill with twice the loss gets twice the rows on average."""
-        weights = [_FIXED.get(skill, min(_MOST, max(_LEAST, loss))) for skill, loss in self.losses.items()]
+        weights = [
+            _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), loss)))
+            for skill, loss in self.losses.items()
+        ]
         return Counter(rng.choices(list(self.losses), weights, k=self.rows)) if self.losses else {}
 
     def saw(self, losses: dict[str, float]) -> None:

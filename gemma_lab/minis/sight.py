@@ -9,26 +9,21 @@ in the picture. (Probes of the mean alone let the tower forget the places: left 
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .soft import stacked_patches
 from .tasks import digits
-from .tasks.drawing import COLOURS, MORE_COLOURS, MORE_SHAPES, SHAPES, Thing, draw, paper
+from .tasks.cells import ALL_COLOURS, ALL_SHAPES, PLACES, UNKNOWN, cells
+from .tasks.drawing import draw, paper
 from .tasks.scenes import MOST, SIDE, things
 
-_COLOURS, _SHAPES = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
-_PLACES = 8  # into which a picture's side is cut
 #: of a whole picture, and of each of its soft tokens: what is told apart -> classes
 _WHOLE = {"digit": 10, "count": MOST}
-_EACH = {"colour": len(_COLOURS) + 1, "shape": len(_SHAPES) + 1, "column": _PLACES, "row": _PLACES}
-_UNKNOWN = -100  # a soft token that shows two things or the edge of one, the count of a digit
+_EACH = {"colour": len(ALL_COLOURS) + 1, "shape": len(ALL_SHAPES) + 1, "column": PLACES, "row": PLACES}
 _COUNTS = (1, 2, 3, 3, 4, 4)  # of things: where there are more, more soft tokens show one
-_CORE = 0.7  # how much of a thing's radius a soft token's centre lies in that surely shows it
 
 
 class Sight:
@@ -67,9 +62,9 @@ class Sight:
         for kind, labels in truth.items():
             flat = labels.flatten()
             each = torch.nn.functional.cross_entropy(
-                found[kind].flatten(0, -2), flat, ignore_index=_UNKNOWN, reduction="none"
+                found[kind].flatten(0, -2), flat, ignore_index=UNKNOWN, reduction="none"
             )
-            parts = [flat > 0, flat == 0] if kind in ("colour", "shape") else [flat != _UNKNOWN]
+            parts = [flat > 0, flat == 0] if kind in ("colour", "shape") else [flat != UNKNOWN]
             losses += [each[part].mean() / len(parts) for part in parts if part.any()]
         return torch.stack(losses).sum() / len(truth)
 
@@ -83,35 +78,12 @@ def drawn(rng: random.Random, *, pictures: int, grid: int) -> tuple[list[Any], d
         if number % 3:
             scene = things(rng, False, count=rng.choice(_COUNTS), more=True)
             images.append(draw(scene, size=SIDE, background=paper(rng)))
-            whole.append((_UNKNOWN, len(scene) - 1))
+            whole.append((UNKNOWN, len(scene) - 1))
             each.append(cells(scene, grid))
         else:
             question = digits.ask(rng, False)
             images.append(question.images[0])
-            whole.append((int(question.answer), _UNKNOWN))
-            each.append([(_UNKNOWN, _UNKNOWN, *cell[2:]) for cell in cells([], grid)])
+            whole.append((int(question.answer), UNKNOWN))
+            each.append([(UNKNOWN, UNKNOWN, *cell[2:]) for cell in cells([], grid)])
     labels = dict(zip(_WHOLE, torch.tensor(whole).T, strict=True))
     return images, labels | dict(zip(_EACH, torch.tensor(each).permute(2, 0, 1), strict=True))
-
-
-def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
-    """Return for each soft token of a picture, row by row, its labels: colour, shape, column, row.
-
-    Colour and shape are counted from 1; 0 is the background, -100 what cannot be said.
-    """
-    found, half = [], 0.5 / grid
-    for number in range(grid**2):
-        x, y = (number % grid + 0.5) / grid, (number // grid + 0.5) / grid
-        far = [(one, math.dist((x, y), (one.x, one.y))) for one in scene]
-        shown = [
-            one
-            for one, away in far
-            if away < _CORE * one.radius or max(abs(one.x - x), abs(one.y - y)) < half
-        ]
-        colour = shape = _UNKNOWN
-        if len(shown) == 1:
-            colour, shape = _COLOURS.index(shown[0].colour) + 1, _SHAPES.index(shown[0].shape) + 1
-        elif all(away > one.radius + half * math.sqrt(2) for one, away in far):
-            colour = shape = 0
-        found.append((colour, shape, int(_PLACES * x), int(_PLACES * y)))
-    return found

@@ -24,16 +24,25 @@ from .mixture import Mixture
 from .sight import Sight
 from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
+from .watching import Watching
 
 _PEAK_RATE = 2e-3
 _RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _ROWS = 12  # packed rows of one step
-_FAR = ("recall", "tools", "retold", "asked", "pairs")  # skills and drills where something is to be looked up
+_FAR = (
+    "recall",
+    "tools",
+    "retold",
+    "asked",
+    "pairs",
+    "called",
+)  # skills and drills where something is to be looked up
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
-_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
+_AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
+_WATCHES = 0.5  # weight of the probe's loss on what is new in a picture
 _HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
 _SEES = 0.2  # the same of scenes for the vision tower
 
@@ -57,16 +66,18 @@ class Trainer:
     start
         A published mini to begin from (`gemma_lab.minis.carrying`); towers that it trained learn alone more
         shortly.
+    keep_words
+        Keep the vocabulary of that mini, not the one that the tasks have by now.
     """
 
     def __init__(
         self, run: Path, *, name: str = "mini-moe", minutes: float, seed: int = 0,
-        skills: tuple[str, ...] | None = None, start: Path | None = None,
+        skills: tuple[str, ...] | None = None, start: Path | None = None, keep_words: bool = False,
     ) -> None:  # fmt: skip
         self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
         self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
         run.mkdir(parents=True, exist_ok=True)
-        self.tokenizer = _tokenizer(run)
+        self.tokenizer = _tokenizer(run, start if keep_words else None)
         self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
         self._begun: list[str] = []  # senses that came trained
         self.earlier: dict[str, Any] | None = None  # how the mini that it starts from was trained
@@ -74,7 +85,7 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
-        self.sight = Sight(self.model)
+        self.sight, self.watching = Sight(self.model), Watching(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
             from .hearing import Hearing
@@ -84,7 +95,7 @@ class Trainer:
                 self._centre()
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else [])]
+        probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else []), self.watching.probe]
         self.probes = torch.nn.ModuleList(probes)
         weights = [*self.model.parameters(), *self.probes.parameters()]
         self.optimizer = torch.optim.AdamW(
@@ -94,6 +105,7 @@ class Trainer:
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self._joint = 0
+        self.noticed = 0.0  # the last loss on what is new in a picture, in nats a soft token
         came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
@@ -189,9 +201,12 @@ class Trainer:
         for part in _by_length(practice.rows):
             for some, narrow in _looked_up(part, practice.window):
                 with self._window(narrow):
-                    loss, losses = self._loss(self.batcher.batch(some, grid=practice.grid))
-                torch.autograd.backward(loss + _BALANCE * self._balance())
+                    batch = self.batcher.batch(some, grid=practice.grid)
+                    loss, losses = self._loss(batch)
+                    watched = self.watching.loss(batch.news)
+                torch.autograd.backward(loss + _BALANCE * self._balance() + _WATCHES * watched)
                 found |= losses
+                self.noticed = self.noticed if not watched else float(watched.detach())
         self.curriculum.saw(found)
         return found
 
@@ -254,6 +269,8 @@ class Trainer:
             "step": self.step, "seconds": round(self.spent, 1), "level": self.curriculum.level,
             "loss": {name: round(loss, 4) for name, loss in losses.items()},
             "running": {name: round(loss, 4) for name, loss in self.mixture.losses.items()},
+            "alone": {name: round(loss, 4) for name, loss in self.curriculum.alone.items()},
+            "news": round(self.noticed, 4),
         }  # fmt: skip
         if self._routed:
             row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
@@ -335,12 +352,14 @@ def _make_portable(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _tokenizer(run: Path) -> Any:
-    """Return the run's tokenizer; later sittings keep the first one's, whatever data they find."""
+def _tokenizer(run: Path, kept: Path | None) -> Any:
+    """Return the run's tokenizer, at first that of a mini to keep; later sittings keep the first one's."""
     from transformers import GemmaTokenizer
 
     folder = run / "tokenizer"
-    if not folder.exists():
+    if not folder.exists() and kept:
+        GemmaTokenizer.from_pretrained(kept).save_pretrained(folder)
+    elif not folder.exists():
         build_tokenizer(corpus()).save_pretrained(folder)
     return GemmaTokenizer.from_pretrained(folder)
 

@@ -15,11 +15,12 @@ from .attending import Watcher, attending, attentions
 from .bands import reach, to_band
 from .binning import Bins
 from .doubts import Doubts, check_numbers
-from .gaze import Answer, Gaze, Question, Scratch, block_length
+from .gaze import Answer, Gaze, Question, block_length
 from .head_layout import layout_of
 from .labels import LABELS, Labels
 from .looks import Attention, AttentionRequest, HeadLayout, Tower
 from .recorder import Pass
+from .scratch import Scratch
 from .sequence import Line, Stretch
 from .sights import Sight, causal_sights, masked_sights, open_sights
 from .spool import Spool
@@ -233,7 +234,8 @@ class AttentionProbe(Watcher):
     ) -> Answer:  # fmt: skip
         query, key = part.pick(query, queries=True), part.pick(key, queries=False)
         heads, keys = query.shape[0], key.shape[1]
-        block = block_length(heads=heads, keys=keys, window=self._layouts[layer].window)
+        width = self._sequences[row].bins.width if self.request.maps else 0
+        block = block_length(heads=heads, keys=keys, window=self._layouts[layer].window, width=width)
         lead = part.first_query - part.first_key
         sights: Iterable[Sight]
         biases: dict[tuple[int, int], torch.Tensor] = {}
@@ -285,8 +287,8 @@ class AttentionProbe(Watcher):
         if new:
             sequence.spool.add(new)
         for layer, answer in zip(self._modules, answers, strict=True):
-            for first, start, part in answer.sums:
-                sequence.bins.add(layer, first, start, part)
+            for part in answer.sums:
+                sequence.bins.add(layer, part)
             for query, (first, weights) in answer.rows.items():
                 sequence.rows[layer, query] = _trim(first, weights.cpu().numpy(), sequence.line.tokens)
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .block import Pooled
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -42,12 +44,23 @@ class Bins:
                 sums.zero_()
                 sums[:, :half, :half] = paired
 
-    def add(self, layer: int, first: int, start: int, part: torch.Tensor) -> None:
-        """Add sums ``[heads, bins, bins]`` whose first bin of queries is `first`, and of keys `start`."""
+    def add(self, layer: int, part: Pooled) -> None:
+        """Add part of a map."""
+        heads, blocks, high, wide = part.sums.shape
         if layer not in self._sums:
-            self._sums[layer] = part.new_zeros((part.shape[0], self.most, self.most))
-        part = part[:, :, : self.most - start]  # what goes beyond is padding, and zero
-        self._sums[layer][:, first : first + part.shape[1], start : start + part.shape[2]] += part
+            self._sums[layer] = part.sums.new_zeros((heads, self.most, self.most))
+        sums, device = self._sums[layer], part.sums.device
+        if blocks == 1:
+            first, start = part.queries[0], part.keys[0]
+            theirs = part.sums[:, 0, :, : self.most - start]  # what goes beyond is padding, and zero
+            sums[:, first : first + high, start : start + wide] += theirs
+            return
+        rows = torch.tensor(part.queries, device=device)[:, None] + torch.arange(high, device=device)
+        columns = torch.tensor(part.keys, device=device)[:, None] + torch.arange(wide, device=device)
+        rows, columns = rows.clamp_(0, self.most - 1), columns.clamp_(0, self.most - 1)
+        at = rows[:, :, None] * self.most + columns[:, None]
+        at = at + torch.arange(heads, device=device)[:, None, None, None] * self.most**2
+        sums.view(-1).index_add_(0, at.flatten(), part.sums.flatten())
 
     def result(self, tokens: int) -> tuple[Array, dict[int, Array]]:
         """Return the edges of the bins, int64, and by layer the means, float32 ``[heads, bins, bins]``."""

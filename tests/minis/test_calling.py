@@ -68,3 +68,37 @@ def test_names_differ_between_functions_and_declarations_are_short():
             both = [set(calling._part(function, parameter, held)) for held in (False, True)]
             assert all(both)
             assert len(function.values[parameter]) < 5 or not both[0] & both[1]
+
+
+def test_training_passes_more_values_where_few_would_be_left_to_learn_by_heart():
+    for function in FUNCTIONS:
+        for parameter in function.values:
+            asked, trained = (set(calling._part(function, parameter, held)) for held in (True, False))
+            more = set(function.more.get(parameter, ()))
+            assert not asked & more
+            assert more <= trained
+            assert len(trained) == 2 or len(trained) >= 5
+
+
+def test_training_repeats_every_word_that_a_function_takes_and_evaluation_only_held_out_ones():
+    rng = random.Random(0)
+    said = {held: {calling._small_talk(rng, held)[1] for _ in range(6000)} for held in (False, True)}
+    assert {"bedroom", "soul", "Turkish", "attic"} <= said[False]
+    kept = {word for word in calling._WORDS if calling.is_held_out("repeat", word)}
+    assert kept <= said[True]
+    assert not kept & said[False]
+    assert "bedroom" not in said[True]
+
+
+def test_what_is_called_under_one_set_of_functions_is_declared_there_and_trained():
+    rng = random.Random(0)
+    for _ in range(40):
+        tools, asked = calling.called(rng, count=6)
+        declared = {tool["function"]["name"]: tool["function"] for tool in tools}
+        assert not calling.is_held_out_set(list(declared))
+        assert len(asked) == 6
+        for said, call in asked:
+            jsonschema.validate(call["arguments"], declared[call["name"]]["parameters"])
+            for parameter, value in call["arguments"].items():
+                assert str(value) in said
+                assert value in calling._part(OF[call["name"]], parameter, False)

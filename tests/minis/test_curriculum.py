@@ -107,7 +107,7 @@ def test_what_a_turn_loses_does_not_change_the_mixture(tokenizer):
 @pytest.mark.parametrize("skill", ["motion", "compare", "tools"])
 def test_skills_that_need_it_have_turns_of_their_own(skill, tokenizer):
     one = _curriculum(tokenizer, skills=("names", skill), alone=True)
-    assert _skills(one.draw(0.3)) == {skill}
+    assert _skills(one.draw(0.3)) - {"called"} == {skill}
 
 
 def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -90,3 +91,19 @@ def test_cues_about_a_picture_carry_loss_on_their_answers_alone(drills, tokenize
     text = tokenizer.decode(row.ids)
     assert all(f" {asked}" in text for asked, _ in drawn)
     assert len(ends) >= len(drawn)  # one after each answer, and one in every long gap
+
+
+def test_calls_are_asked_for_again_and_again_under_one_set_of_declared_functions(drills, tokenizer):
+    row = drills.called()
+    assert len(row.ids) == len(row.labels)
+    text = tokenizer.decode(row.ids)
+    system, *requests = text.split("<|turn>user\n")
+    assert system.startswith("<bos><|turn>system")
+    declared = set(re.findall(r"declaration:(\w+)", system))
+    calls = [re.search(r"call:(\w+)", request)[1] for request in requests]
+    assert len(calls) >= 8
+    assert set(calls) <= declared
+    assert len(set(calls)) > 1
+    kept = tokenizer.decode([label for label in row.labels if label != SKIP])
+    wanted = re.findall(r"(call:.*?<tool_call\|>)", text)
+    assert kept == "".join(wanted)

@@ -42,3 +42,12 @@ def test_sums_without_thinking_keep_their_weight_however_lost_they_are():
     rng = random.Random(0)
     rows = sum(mixture.draw(rng)["arithmetic"] for _ in range(200))
     assert 1800 < rows < 2200
+
+
+def test_answers_of_many_tokens_keep_more_rows_when_they_are_learned():
+    mixture = Mixture(("names", "thinking"), rows=20)
+    for _ in range(300):
+        mixture.saw({"names": 0.001, "thinking": 0.001})
+    rng = random.Random(0)
+    rows = sum(mixture.draw(rng)["thinking"] for _ in range(200))
+    assert 2800 < rows < 3200

@@ -56,6 +56,11 @@ def test_what_it_publishes_loads_is_graded_and_is_a_start(run, tmp_path):
     again = Trainer(tmp_path / "next", minutes=0.05, skills=("names",), start=tmp_path / "mini-moe")
     shipped = trainer.model.lm_head.weight.bfloat16().float()
     assert torch.equal(again.model.lm_head.weight, shipped)
+    kept = Trainer(
+        tmp_path / "kept", minutes=0.05, skills=("names",), start=tmp_path / "mini-moe", keep_words=True
+    )
+    assert kept.tokenizer.get_vocab() == trainer.tokenizer.get_vocab()
+    assert torch.equal(kept.model.lm_head.weight, shipped)
     assert again.earlier == {"steps": trainer.step}
     again.train()
     assert Trainer(tmp_path / "next", minutes=0.05, skills=("names",)).earlier == again.earlier

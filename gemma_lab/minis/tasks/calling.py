@@ -1,8 +1,9 @@
 """Tools: call the right one of several declared functions, or none, or answer from a call's result.
 
 Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
-function. Evaluation asks for held-out values under held-out sets; training sees neither. (Parameters with two
-values, on and off, and the opposites that need no call are the same in both.)
+function. Evaluation asks for held-out values under held-out sets; training sees neither, but it repeats every
+word now and then, to learn how each is spelled behind a quotation mark. (Parameters with two values, on and
+off, and the opposites that need no call are the same in both.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ _OPPOSITES = (
     ("long", "short"), ("black", "white"), ("wet", "dry"), ("up", "down"),
 )  # fmt: skip
 _WORDS = (*CITIES, *THINGS, *PEOPLE)
+_PASSED = tuple(dict.fromkeys(
+    value for function in FUNCTIONS for values in (function.values, function.more)
+    for some in values.values() for value in some if isinstance(value, str) and value.isalpha()
+))  # fmt: skip
+"""Every word that some function takes."""
 
 
 def ask(rng: random.Random, held: bool) -> Question:
@@ -52,13 +58,35 @@ def _drawn(
 ) -> tuple[Function, str, dict[str, Any], tuple[dict[str, Any], ...]]:
     """Draw a function, one of its names, its arguments, and the declarations that it is among."""
     function = rng.choice([each for each in FUNCTIONS if each.result or not telling])
+    values = _arguments(rng, function, held)
+    tools, names = _declared(rng, held, [function])
+    return function, names[function], values, tools
+
+
+def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...], list[tuple[str, Any]]]:
+    """Draw declared functions of training, and what is said to have one of them called, with the call.
+
+    Parameters
+    ----------
+    count
+        How many calls.
+    """
+    tools, names = _declared(rng, False, [rng.choice(FUNCTIONS)])
+    asked = []
+    for function in rng.choices(list(names), k=count):
+        values = _arguments(rng, function, False)
+        asked.append((_said(rng, function, values), {"name": names[function], "arguments": values}))
+    return tools, asked
+
+
+def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, Any]:
+    """Draw what is passed to a function, no value twice."""
     values: dict[str, Any] = {}
     for parameter in function.values:
         values[parameter] = rng.choice(
             [value for value in _part(function, parameter, held) if value not in values.values()]
         )
-    tools, names = _declared(rng, held, [function])
-    return function, names[function], values, tools
+    return values
 
 
 @functools.cache
@@ -68,7 +96,9 @@ def _part(function: Function, parameter: str, held: bool) -> tuple[Any, ...]:
     if len(every) < 5:
         return tuple(every)
     part = [value for value in every if is_held_out(function.names[0], value)] or every[:2]
-    return tuple(part if held else (value for value in every if value not in part))
+    if held:
+        return tuple(part)
+    return (*(value for value in every if value not in part), *function.more.get(parameter, ()))
 
 
 def _declared(
@@ -101,7 +131,10 @@ def _from_result(rng: random.Random, held: bool) -> Question:
 def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
     """Draw something that no function is for; the word to repeat is held out or not."""
     if rng.random() < 0.5:
-        word = rng.choice([word for word in _WORDS if is_held_out("repeat", word) == held])
+        words = _WORDS if held else (*_WORDS, *_PASSED)
+        word = rng.choice([
+            word for word in words if word not in _WORDS or is_held_out("repeat", word) == held
+        ])  # fmt: skip
         return rng.choice(("Repeat the word {}.", "Say the word {}.", "Just say {}.")).format(word), word
     a, b = rng.choice(_OPPOSITES)
     return rng.choice(("What is the opposite of {}?", "Which word is the opposite of {}?")).format(a), b
@@ -127,6 +160,7 @@ def corpus() -> list[str]:
             texts.append(f"call:{question.call['name']}{{{values}}}")
     # An argument has no space before it: the words need a piece without one too.
     passed = [str(value) for function in FUNCTIONS for some in function.values.values() for value in some]
+    passed += [spelled for word in _PASSED for spelled in (word, f" {word}")]
     return texts + ["response:value:null,true,false,", *passed] * 20
 
 

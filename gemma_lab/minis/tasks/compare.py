@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 from . import digits
+from .cells import NEWS, UNKNOWN, changes
 from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, draw, paper, place
 from .question import Question
 from .scenes import MOST, SIDE, things
@@ -35,21 +36,24 @@ _ALSO = {
 }
 _Parts = dict[str, list[str]]
 """A key of `_ALSO` -> the answer for each picture."""
+_News = Callable[[int], list[int]] | None
+_Pair = tuple[tuple[object, ...], str, _Parts, _News]
+"""Two pictures, the answer, what can be asked about each of them, and what is new in the second."""
 _FAR = 0.3  # how far a thing must have moved to be in another place, of the picture's side
 
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw two pictures with their question; training then asks about each of the two as well."""
     kind = rng.choice(list(_KINDS))
-    images, answer, parts = _KINDS[kind](rng, held)
+    images, answer, parts, news = _KINDS[kind](rng, held)
     more = [
         (_ALSO[part].format(which=which), said)
         for part, each in parts.items()
         for which, said in zip(("first", "second"), each, strict=True)
     ]
     rng.shuffle(more)
-    prompt = rng.choice(_ASK[kind])
-    return Question("compare", prompt, answer, images=images, group=kind, more=() if held else tuple(more))
+    prompt, more = rng.choice(_ASK[kind]), [] if held else more
+    return Question("compare", prompt, answer, images=images, group=kind, more=tuple(more), news=news)
 
 
 @functools.cache
@@ -60,17 +64,23 @@ def _of_digit(held: bool) -> dict[int, list[int]]:
     return found
 
 
-def _same(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
+def _same(rng: random.Random, held: bool) -> _Pair:
     drawings = _of_digit(held)
     first = second = rng.randrange(10)
     same = rng.random() < 0.5
     while not same and second == first:
         second = rng.randrange(10)
     images = tuple(digits.draw(rng.choice(drawings[digit]), rng) for digit in (first, second))
-    return images, "yes" if same else "no", {"same": [str(first), str(second)]}
+    news = functools.partial(_other, "same digit" if same else "other digit")
+    return images, "yes" if same else "no", {"same": [str(first), str(second)]}, news
 
 
-def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
+def _other(said: str, grid: int) -> list[int]:
+    """Return what is new at the soft tokens of two digits: the same at all of the second one's."""
+    return [UNKNOWN] * grid**2 + [NEWS.index(said)] * grid**2
+
+
+def _more(rng: random.Random, held: bool) -> _Pair:
     counts = rng.sample(range(1, MOST + 1), 2)
     unseen = rng.randrange(2)  # which of the two has a combination that training never draws
     images = tuple(
@@ -78,10 +88,11 @@ def _more(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Par
         for number, count in enumerate(counts)
         for scene in [things(rng, held and number == unseen, count=count, more=not held)]
     )
-    return images, "first" if counts[0] > counts[1] else "second", {"more": [str(count) for count in counts]}
+    answer = "first" if counts[0] > counts[1] else "second"
+    return images, answer, {"more": [str(count) for count in counts]}, None
 
 
-def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _Parts]:
+def _changed(rng: random.Random, held: bool) -> _Pair:
     what = rng.choice(("colour", "shape", "place"))
     while True:
         before, after = _one_changed(rng, what)
@@ -90,7 +101,7 @@ def _changed(rng: random.Random, held: bool) -> tuple[tuple[object, ...], str, _
     background = paper(rng)
     images = tuple(draw([one], size=SIDE, background=background) for one in (before, after))
     parts = {"colour": [before.colour, after.colour], "shape": [before.shape, after.shape]}
-    return images, what, parts
+    return images, what, parts, functools.partial(changes, [[before], [after]])
 
 
 def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:
@@ -107,7 +118,7 @@ def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:
     return before, dataclasses.replace(before, x=elsewhere.x, y=elsewhere.y)
 
 
-_KINDS: dict[str, Callable[[random.Random, bool], tuple[tuple[object, ...], str, _Parts]]] = {
+_KINDS: dict[str, Callable[[random.Random, bool], _Pair]] = {
     "same": _same,
     "more": _more,
     "changed": _changed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .words import CITIES, DAYS, PEOPLE, THINGS
@@ -15,6 +15,22 @@ _ROOMS = ("kitchen", "hall", "garden", "office", "cellar", "bedroom")
 _TONGUES = ("German", "French", "Spanish", "Turkish", "Russian", "Hindi")
 _MUSIC = ("jazz", "rock", "folk", "soul", "opera", "blues")
 _NUMBERS = tuple(range(2, 100))
+_MORE_ROOMS = (
+    "attic",
+    "library",
+    "garage",
+    "studio",
+    "lobby",
+    "stable",
+    "tower",
+    "bathroom",
+    "porch",
+    "shed",
+)
+_MORE_TONGUES = (
+    "English", "Italian", "Arabic", "Thai", "Korean", "Japanese", "Chinese", "Greek", "Dutch", "Polish",
+)  # fmt: skip
+_MORE_MUSIC = ("pop", "metal", "disco", "swing", "techno", "polka", "tango", "samba", "waltz", "funk")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +49,9 @@ class Function:
         How a person asks for it, with ``{parameter}`` in place.
     result
         The key of its result and what that may be; None when it only does something.
+    more
+        Parameter -> values of training alone. Of few values nearly all may be held out, and what is left is
+        learned by heart, not read from the question.
     """
 
     names: tuple[str, ...]
@@ -40,6 +59,7 @@ class Function:
     values: dict[str, Sequence[Any]]
     asked: tuple[str, ...]
     result: tuple[str, Sequence[Any]] | None = None
+    more: dict[str, Sequence[Any]] = field(default_factory=dict)
 
     def declared(self, name: str) -> dict[str, Any]:
         """Return the declaration under one of its names, as the chat format takes it."""
@@ -72,15 +92,17 @@ FUNCTIONS = (
     Function(
         ("light", "set_light", "switch"), "Switch a light", {"room": _ROOMS, "state": ("on", "off")},
         ("Turn {state} the light in the {room}.", "Switch the light in the {room} {state}."),
+        more={"room": _MORE_ROOMS},
     ),
     Function(
         ("music", "play_music", "radio"), "Play music", {"style": _MUSIC},
-        ("Play some {style}.", "I want to hear {style}."),
+        ("Play some {style}.", "I want to hear {style}."), more={"style": _MORE_MUSIC},
     ),
     Function(
         ("translate", "to_language", "translator"), "Translate a word",
         {"word": THINGS, "language": _TONGUES},
         ("Translate {word} into {language}.", "Translate the word {word} into {language}."),
+        more={"language": _MORE_TONGUES},
     ),
     Function(
         ("price", "get_price", "cost"), "Price of a thing", {"thing": THINGS},

@@ -10,11 +10,13 @@ tokens. Every thing is large enough to be told apart on a grid of 3 × 3 soft to
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...models.media.videos import stamp
+from .cells import changes
 from .drawing import (
     COLOURS,
     HELD_OUT,
@@ -161,7 +163,8 @@ def _question(rng: random.Random, kind: str, prompt: str, answer: str, film: _Fi
     clip = Clip(
         tuple(draw(things, size=SIDE, background=film.background) for things in film.frames), film.fps
     )
-    return Question("motion", prompt, answer, video=clip, group=kind, more=tuple(more.items()))
+    news = functools.partial(changes, film.frames)
+    return Question("motion", prompt, answer, video=clip, group=kind, more=tuple(more.items()), news=news)
 
 
 def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,9 @@ class Question:
         Messages between the prompt and the answer: a call by the model and its result.
     schema
         The JSON schema that the answer follows, or None when it is plain text.
+    news
+        Soft tokens a side -> what is new at each soft token of its pictures or frames, in order, since the
+        one before (`gemma_lab.minis.tasks.cells`); for training, None where it is not known.
     """
 
     skill: str
@@ -77,6 +81,7 @@ class Question:
     call: dict[str, Any] | None = None
     history: tuple[dict[str, Any], ...] = ()
     schema: dict[str, Any] | None = None
+    news: Callable[[int], list[int]] | None = None
 
 
 def held_out(key: str, *, share: float = 0.15) -> bool:

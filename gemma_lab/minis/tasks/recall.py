@@ -39,6 +39,7 @@ _ASK_SEVERAL = {
     "city": (("Where do {who} live?",), ("Where did {who} move to?",)),
 }
 _SEVERAL = 0.25  # share of questions that ask for more than one fact
+_SEVERAL_TRAINED = 0.4  # the same in training: each of them is three chances to be wrong
 
 
 def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int = LONGEST) -> Question:
@@ -54,7 +55,10 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
         Tokens of the longest text; half of the texts of training hold facts alone. 0: all of them do.
     """
     kind, form, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most), held)
-    asked = [_question(rng, kind, form, facts) for _ in range(1 if held else rng.randint(1, 6))]
+    several = _SEVERAL if held else _SEVERAL_TRAINED
+    asked = [
+        _question(rng, kind, form, facts, several=several) for _ in range(1 if held else rng.randint(1, 6))
+    ]
     tokens = rng.randint(0, longest) if held or rng.random() < 0.5 else 0
     (question, answer), *more = asked
     text = _told(rng, kind, form, facts, tokens)
@@ -104,9 +108,8 @@ def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tup
 def asked(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
     """Draw a text of 2 to `most` facts, and as many questions about any of them, with their answers."""
     kind, form, facts = _draw(rng, rng.randint(2, most), False)
-    drawn = rng.choices(list(facts), k=len(facts))
-    questions = [(f"{rng.choice(_ASK[kind][form]).format(who=who)} ", facts[who]) for who in drawn]
-    return _told(rng, kind, form, facts, 0), questions
+    drawn = [_question(rng, kind, form, facts, several=_SEVERAL_TRAINED) for _ in facts]
+    return _told(rng, kind, form, facts, 0), [(f"{question} ", answer) for question, answer in drawn]
 
 
 def tokens_of(text: str) -> int:
@@ -133,8 +136,10 @@ def _draw(rng: random.Random, count: int, held: bool) -> tuple[str, int, dict[st
             return kind, form, facts
 
 
-def _question(rng: random.Random, kind: str, form: int, facts: dict[str, str]) -> tuple[str, str]:
-    if len(facts) > 2 and rng.random() < _SEVERAL:
+def _question(
+    rng: random.Random, kind: str, form: int, facts: dict[str, str], *, several: float = _SEVERAL
+) -> tuple[str, str]:
+    if len(facts) > 2 and rng.random() < several:
         people = rng.sample(list(facts), rng.randint(2, 3))
         values = [facts[who] for who in people]
         return rng.choice(_ASK_SEVERAL[kind][form]).format(who=joined(people)), joined(values)

@@ -1,0 +1,90 @@
+"""What each soft token of a picture shows, and what is new there since the picture before it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from .drawing import COLOURS, MORE_COLOURS, MORE_SHAPES, SHAPES, Thing
+
+ALL_COLOURS, ALL_SHAPES = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
+PLACES = 8
+"""Into how many parts a picture's side is cut."""
+UNKNOWN = -100
+"""The label of what cannot be said: a soft token that shows two things or the edge of one."""
+NEWS = ("nothing", "moved", "left", "other colour", "other shape", "same digit", "other digit")
+"""What may be new at a soft token since the picture before."""
+_CORE = 0.7  # how much of a thing's radius a soft token's centre lies in that surely shows it
+
+
+def shown(scene: Sequence[Thing], grid: int) -> list[int]:
+    """Return for each soft token of a picture, row by row, which thing it shows.
+
+    Counted from 1; 0 is the background, -100 what cannot be said.
+
+    Parameters
+    ----------
+    grid
+        Soft tokens a side.
+    """
+    found, half = [], 0.5 / grid
+    for number in range(grid**2):
+        x, y = (number % grid + 0.5) / grid, (number // grid + 0.5) / grid
+        far = [math.dist((x, y), (one.x, one.y)) for one in scene]
+        surely = [
+            place
+            for place, (one, away) in enumerate(zip(scene, far, strict=True), 1)
+            if away < _CORE * one.radius or max(abs(one.x - x), abs(one.y - y)) < half
+        ]
+        clear = all(away > one.radius + half * math.sqrt(2) for one, away in zip(scene, far, strict=True))
+        found.append(surely[0] if len(surely) == 1 else 0 if clear else UNKNOWN)
+    return found
+
+
+def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
+    """Return for each soft token of a picture, row by row, its labels: colour, shape, column, row.
+
+    Colour and shape are counted from 1; 0 is the background, -100 what cannot be said.
+    """
+    found = []
+    for number, place in enumerate(shown(scene, grid)):
+        colour = shape = place
+        if place > 0:
+            one = scene[place - 1]
+            colour, shape = ALL_COLOURS.index(one.colour) + 1, ALL_SHAPES.index(one.shape) + 1
+        column, row = (int(PLACES * (at + 0.5) / grid) for at in (number % grid, number // grid))
+        found.append((colour, shape, column, row))
+    return found
+
+
+def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
+    """Return for each soft token of pictures in a row what is new there, a place in `NEWS` or unknown.
+
+    Parameters
+    ----------
+    scenes
+        What each picture shows, always the same things in the same order; of the first one nothing is new
+        that could be said.
+    grid
+        Soft tokens a side.
+    """
+    news = [UNKNOWN] * grid**2
+    for before, after in itertools.pairwise(scenes):
+        happened = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
+        for was, now in zip(shown(before, grid), shown(after, grid), strict=True):
+            if now > 0:
+                news.append(happened[now - 1])
+            elif now == 0 and was >= 0:
+                news.append(NEWS.index("left" if was else "nothing"))
+            else:
+                news.append(UNKNOWN)
+    return news
+
+
+def _happened(old: Thing, new: Thing) -> str:
+    if (old.x, old.y) != (new.x, new.y):
+        return "moved"
+    if old.colour != new.colour:
+        return "other colour"
+    return "other shape" if old.shape != new.shape else "nothing"

@@ -1,0 +1,66 @@
+"""What is new at a soft token follows from what stands there before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+from gemma_lab.minis.tasks import compare, motion
+from gemma_lab.minis.tasks.cells import NEWS, UNKNOWN, changes
+from gemma_lab.minis.tasks.drawing import Thing
+
+HERE = Thing("blue", "square", 0.31, 0.31, 0.16)
+THERE = Thing("blue", "square", 0.81, 0.81, 0.16)
+GRID = 8
+_HERE, _THERE, _NOWHERE = 2 * GRID + 2, 6 * GRID + 6, 7 * GRID + 0  # soft tokens
+
+
+def _kinds(before, after):
+    """Return what is new where the thing was, where it may have come to, and where nothing ever is."""
+    news = changes([[before], [after]], GRID)
+    assert news[: GRID**2] == [UNKNOWN] * GRID**2
+    second = news[GRID**2 :]
+    assert len(second) == GRID**2
+    return [NEWS[second[place]] for place in (_HERE, _THERE, _NOWHERE)]
+
+
+def test_a_thing_that_moves_leaves_one_place_and_comes_to_another():
+    assert _kinds(HERE, THERE) == ["left", "moved", "nothing"]
+    assert _kinds(HERE, dataclasses.replace(HERE, x=0.34))[0] == "moved"  # though it was there before
+
+
+def test_a_thing_that_rests_is_no_news():
+    assert set(_kinds(HERE, HERE)) == {"nothing"}
+
+
+def test_a_colour_and_a_shape_that_change_are_told_apart():
+    assert _kinds(HERE, dataclasses.replace(HERE, colour="red"))[0] == "other colour"
+    assert _kinds(HERE, dataclasses.replace(HERE, shape="circle"))[0] == "other shape"
+
+
+def test_what_lies_on_an_edge_is_not_said():
+    assert UNKNOWN in changes([[HERE], [HERE]], GRID)[GRID**2 :]
+
+
+def _drawn(ask, group):
+    found = (ask(random.Random(seed), False) for seed in range(400))
+    return [question for question in found if question.group == group][:20]
+
+
+def test_clips_say_where_something_moves_or_changes():
+    for group, expected in (("direction", {"left", "moved"}), ("when", {"other colour"})):
+        for question in _drawn(motion.ask, group):
+            news = question.news(GRID)
+            assert len(news) == GRID**2 * len(question.video.frames)
+            assert {NEWS[new] for new in news if new > 0} <= expected
+            assert max(expected) in {NEWS[new] for new in news if new > 0}
+
+
+def test_pairs_of_pictures_say_what_changed_and_whether_the_digit_did():
+    said = {"place": {"moved", "left"}, "colour": {"other colour"}, "shape": {"other shape"}}
+    for question in _drawn(compare.ask, "changed"):
+        assert {NEWS[new] for new in question.news(GRID) if new > 0} == said[question.answer]
+    for question in _drawn(compare.ask, "same"):
+        second = question.news(GRID)[GRID**2 :]
+        assert {NEWS[new] for new in second} == {"same digit" if question.answer == "yes" else "other digit"}
+    assert all(question.news is None for question in _drawn(compare.ask, "more"))
