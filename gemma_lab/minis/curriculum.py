@@ -41,8 +41,10 @@ _WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps 
 _SURE = 0.25  # running loss of a drill, in nats a token, below which steps leave it out more and more
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
-_FULL_SHARE, _SMALL = 0.85, (4, 6)  # share of steps with that grid, and the grids of the others
-_FULL = 3  # most rows of a skill that needs eyes where pictures have that grid
+_SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps with them
+_LARGE, _LARGE_SHARE = {11: 3, 16: 2, 23: 1}, 0.06  # those of budgets 140, 280 and 560, and how often each
+_FULL = 3  # most rows of a skill that needs eyes where pictures have the full grid
+_ENLARGED = ("digits", "scenes")  # skills with larger pictures, one row of one of them a step
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,14 @@ class Curriculum:
         self._now = self._turn(progress)
         near = self._now == "far" or rng.random() < _NEAR
         if self._now:
+            grid = min(grid, FULL_GRID)
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
             return Practice(rows, grid, window if near else None)
-        if grid == FULL_GRID:
+        if grid > FULL_GRID:
+            seen = [skill for skill in _ENLARGED if skill in counts]
+            counts = {skill: count for skill, count in counts.items() if skill not in SEEN}
+            counts |= {rng.choice(seen): 1} if seen else {}
+        elif grid == FULL_GRID:
             counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
         if level >= _FILLED and rng.random() < _LONG:
             self.batcher.longest = recall.LONGEST
@@ -182,7 +189,15 @@ class Curriculum:
 
 def draw_grid(rng: random.Random) -> int:
     """Draw the soft tokens a side of a step's pictures, mostly the processor's own."""
-    return FULL_GRID if rng.random() < _FULL_SHARE else rng.choice(_SMALL)
+    share = rng.random()
+    if share < _LARGE_SHARE:
+        return draw_large_grid(rng)
+    return rng.choice(_SMALL) if share < _LARGE_SHARE + _SMALL_SHARE else FULL_GRID
+
+
+def draw_large_grid(rng: random.Random) -> int:
+    """Draw the soft tokens a side that a budget beyond the smallest makes of a square picture."""
+    return rng.choices(list(_LARGE), list(_LARGE.values()))[0]
 
 
 def _smoothed(before: float, loss: float) -> float:

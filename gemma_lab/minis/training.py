@@ -18,7 +18,7 @@ from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model, new_processor
 from .batches import Batch, Batcher
 from .carrying import carry_over
-from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid
+from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid, draw_large_grid
 from .encoding import SKIP, Row
 from .mixture import Mixture
 from .sight import Sight
@@ -42,6 +42,8 @@ _STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 %
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
+_GLANCE = 16  # steps from one look at pictures of larger budgets to the next
+_PICTURES = 18, 9  # most that the vision tower looks at alone in a step, and how many of the full grid
 _WATCHES = 0.5  # weight of the probe's loss on what is new in a picture
 _HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
 _SEES = 0.2  # the same of scenes for the vision tower
@@ -165,19 +167,27 @@ class Trainer:
                 if start <= self.progress < start + share:
                     return step
                 start += share
+        if "digits" in self.skills and self.step % _GLANCE == 0:
+            return self._glance
         return None
 
     def _decay(self) -> float:
         late = max(0.0, self.progress - _STABLE) / (1 - _STABLE)
         return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late))
 
-    def _look(self) -> dict[str, float]:
+    def _look(self, grid: int | None = None) -> dict[str, float]:
         rng = self.batcher.rng
-        grid = draw_grid(rng)
-        pictures = 9 if grid == FULL_GRID else 18
+        grid = grid or draw_grid(rng)
+        most, full = _PICTURES
+        pictures = max(1, min(most, round(full * FULL_GRID**2 / grid**2)))
         loss = self.sight.loss(rng, pictures=pictures, grid=grid)
         torch.autograd.backward(loss)
         return {"sight": float(loss.detach())}
+
+    def _glance(self) -> dict[str, float]:
+        """Let the vision tower look at larger pictures alone: few steps with questions have them."""
+        self.model.model.vision_tower.requires_grad_(True)
+        return self._look(draw_large_grid(self.batcher.rng))
 
     def _listen(self) -> dict[str, float]:
         assert self.hearing is not None  # only minis with an audio tower have the skill

@@ -288,7 +288,7 @@ class AttentionProbe(Watcher):
             sequence.spool.add(new)
         for layer, answer in zip(self._modules, answers, strict=True):
             for part in answer.sums:
-                sequence.bins.add(layer, part)
+                sequence.bins.put(layer, part)
             for query, (first, weights) in answer.rows.items():
                 sequence.rows[layer, query] = _trim(first, weights.cpu().numpy(), sequence.line.tokens)
 

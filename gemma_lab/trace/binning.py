@@ -44,23 +44,24 @@ class Bins:
                 sums.zero_()
                 sums[:, :half, :half] = paired
 
-    def add(self, layer: int, part: Pooled) -> None:
-        """Add part of a map."""
+    def add(self, layer: int, first: int, start: int, part: torch.Tensor) -> None:
+        """Add sums ``[heads, bins, bins]`` whose first bin of queries is `first`, and of keys `start`."""
+        part = part[:, :, : self.most - start]  # what goes beyond is padding, and zero
+        self._map(layer, part)[:, first : first + part.shape[1], start : start + part.shape[2]] += part
+
+    def put(self, layer: int, part: Pooled) -> None:
+        """Add the sums of some blocks of queries."""
         heads, blocks, high, wide = part.sums.shape
-        if layer not in self._sums:
-            self._sums[layer] = part.sums.new_zeros((heads, self.most, self.most))
-        sums, device = self._sums[layer], part.sums.device
         if blocks == 1:
-            first, start = part.queries[0], part.keys[0]
-            theirs = part.sums[:, 0, :, : self.most - start]  # what goes beyond is padding, and zero
-            sums[:, first : first + high, start : start + wide] += theirs
+            self.add(layer, part.queries[0], part.keys[0], part.sums[:, 0])
             return
+        device = part.sums.device
         rows = torch.tensor(part.queries, device=device)[:, None] + torch.arange(high, device=device)
-        columns = torch.tensor(part.keys, device=device)[:, None] + torch.arange(wide, device=device)
-        rows, columns = rows.clamp_(0, self.most - 1), columns.clamp_(0, self.most - 1)
-        at = rows[:, :, None] * self.most + columns[:, None]
+        keys = torch.tensor(part.keys, device=device)[:, None] + torch.arange(wide, device=device)
+        # what lies outside of the map is zero, wherever it goes
+        at = rows.clamp_max_(self.most - 1)[:, :, None] * self.most + keys.clamp_(0, self.most - 1)[:, None]
         at = at + torch.arange(heads, device=device)[:, None, None, None] * self.most**2
-        sums.view(-1).index_add_(0, at.flatten(), part.sums.flatten())
+        self._map(layer, part.sums).view(-1).index_add_(0, at.flatten(), part.sums.flatten())
 
     def result(self, tokens: int) -> tuple[Array, dict[int, Array]]:
         """Return the edges of the bins, int64, and by layer the means, float32 ``[heads, bins, bins]``."""
@@ -71,3 +72,8 @@ class Bins:
         return edges, {
             layer: sums[:, :count, :count].cpu().numpy() / sizes for layer, sums in self._sums.items()
         }
+
+    def _map(self, layer: int, part: torch.Tensor) -> torch.Tensor:
+        if layer not in self._sums:
+            self._sums[layer] = part.new_zeros((part.shape[0], self.most, self.most))
+        return self._sums[layer]

@@ -80,7 +80,7 @@ class Block:
         # -Σ p log p, where log p = score - log Σ exp(score); the last is told by the largest weight
         total = self.scores.gather(-1, largest) - weights.gather(-1, largest).log()
         entropy = total[..., 0] - self.scores.mul_(weights).sum(dim=-1)
-        self._fill(numbers["entropy"], entropy.clamp_min_(0))
+        self._fill(numbers["entropy"], entropy)
         sums = self.rows.sum(dim=-1).view(weights.shape[:-1])
         self._fill(numbers["distance"], self._distance(sums))
         for block in range(self.blocks):
@@ -96,13 +96,9 @@ class Block:
     def top(self, k: int, numbers: dict[str, torch.Tensor]) -> torch.Tensor:
         """Fill in the keys with the largest weights; return where the first of them is, ``[…, 1]``."""
         values, places = heaviest(self.weights, min(k, self.span))
-        first = self.first_key
+        keys = places + self.first_key
         if self.blocks > 1:
-            steps = torch.arange(self.blocks, device=places.device) * self.queries + first
-            keys = places + steps[:, None, None, None]
-        else:
-            keys = places + first
-        keys.masked_fill_(values == 0, -1)
+            keys += torch.arange(0, self.blocks * self.queries, self.queries, device=keys.device).view(-1, 1, 1, 1)
         k = keys.shape[-1]
         self._fill(numbers["keys"][..., :k], keys)
         self._fill(numbers["weights"][..., :k], values)
@@ -118,14 +114,14 @@ class Block:
         if bins == 1:
             rows = self.weights.sum(dim=3, keepdim=True)
         elif count % width == 0 and self.first_query % width == 0:
-            rows = self.weights.unflatten(3, (bins, width)).sum(dim=4)
+            rows = self.weights.view(kv_heads, blocks, groups, bins, width, span).sum(dim=4)
         else:
             belongs = self._bins(starts, count, width, bins)
             rows = torch.matmul(belongs.transpose(1, 2)[:, None], self.weights)
         left = self.first_key % width
         if blocks == 1 or count % width == 0:
             rows = torch.nn.functional.pad(rows, (left, -(left + span) % width))
-            sums = rows.unflatten(-1, (-1, width)).sum(dim=-1)
+            sums = rows.view(*rows.shape[:-1], -1, width).sum(dim=-1)
         else:
             most = max((first + span - 1) // width + 1 - first // width for first in firsts)
             sums = torch.matmul(rows, self._bins(firsts, span, width, most)[:, None])
@@ -141,7 +137,7 @@ class Block:
     def _fill(self, numbers: torch.Tensor, values: torch.Tensor) -> None:
         """Write ``[kv_heads, blocks, heads of each, queries, …]`` to ``[queries, heads, …]``."""
         kv_heads, blocks, groups, queries = values.shape[:4]
-        room = numbers.unflatten(0, (blocks, queries)).unflatten(2, (kv_heads, groups))
+        room = numbers.view(blocks, queries, kv_heads, groups, *values.shape[4:])
         room.copy_(values.permute(1, 3, 0, 2, *range(4, values.ndim)))
 
     def _distance(self, sums: torch.Tensor) -> torch.Tensor:
@@ -149,13 +145,13 @@ class Block:
         # keys and queries both count from the middle of their block, so that float32 suffices
         queries = torch.arange(self.queries, device=device, dtype=torch.float32) - self.queries // 2
         offset = self.first_key - self.first_query - self.queries // 2
-        keys = torch.arange(span, device=device, dtype=torch.float32) + offset
+        keys = torch.arange(offset, offset + span, device=device, dtype=torch.float32)
         if self.ahead:
             apart = (queries[:, None] - keys).abs()
             far: torch.Tensor = torch.linalg.vecdot(self.weights, apart)
             return far
-        back = torch.mv(self.rows, -keys).view(sums.shape)
-        return torch.addcmul(back, sums, queries).clamp_min_(0)
+        back = torch.mv(self.rows, keys.neg_()).view(sums.shape)
+        return torch.addcmul(back, sums, queries)
 
     def _mass(self, labels: torch.Tensor, runs: Sequence[int], sums: torch.Tensor) -> torch.Tensor:
         """Return the weights by label, ``[…, labels]``."""

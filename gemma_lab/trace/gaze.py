@@ -19,9 +19,9 @@ from .strips import Strip, strips
 #: What a hidden key scores: its weight is exactly zero, and times that still a number.
 _HIDDEN = -1e30
 #: Floats in the buffer of a block: enough rows for an efficient product, few enough for a processor's cache.
-_BUDGET = 1 << 18
+_BUDGET = 1 << 19
 #: Floats in that of several blocks.
-_STRIP = 1 << 17
+_STRIP = 1 << 18
 #: Queries of a block of a global layer and of a local one, about.
 _GLOBAL, _LOCAL = 64, 32
 #: Of so few queries it is cheaper to lengthen the scores than the keys.
@@ -155,6 +155,7 @@ class Gaze:
             _take(block, question, answer, theirs)
             if part.stop == self.queries:
                 answer.last = block.row(part.stop - part.start - 1)
+        _settle(answer.numbers)
         return answer
 
     def _room(self, question: Question) -> dict[str, torch.Tensor]:
@@ -236,6 +237,15 @@ class Gaze:
                 bias[block, :, low - first : high - first].masked_fill_(rows[:, low:high], 0)
             self.biases[at] = bias
         return self.biases[at]
+
+
+def _settle(numbers: dict[str, torch.Tensor]) -> None:
+    """Say of all rows at once what the blocks left open."""
+    if "distance" in numbers:
+        numbers["entropy"].clamp_min_(0)
+        numbers["distance"].clamp_min_(0)
+    if "keys" in numbers:
+        numbers["keys"].masked_fill_(numbers["weights"] == 0, -1)
 
 
 def _take(block: Block, question: Question, answer: Answer, numbers: dict[str, torch.Tensor]) -> None:

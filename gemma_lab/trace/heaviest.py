@@ -18,7 +18,7 @@ def heaviest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the k largest of every row, and where they are.
 
     A row is folded into lines one below the other. The k largest lie in the columns with the k largest
-    maxima, so most of the row is looked at once. Of equal weights any may be taken.
+    maxima, so most of the row is looked at once. Of equal weights the earlier comes first among those that are taken.
 
     Parameters
     ----------
@@ -34,33 +34,44 @@ def heaviest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     places
         int64 ``[…, k]``.
     """
+    if rows.device.type != "cpu":
+        values, places = rows.topk(k, dim=-1)
+        return values, places
+    packed = _packed(rows, k).flip(-1)
+    return packed.view(torch.float64).float(), _places(packed)
+
+
+def _packed(rows: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the k largest of every row, each with its place in one number, the largest last.
+
+    ``topk`` sorts pairs, a row after the other and with a branch for every comparison. A weight as float64
+    with its place in the bits that are zero is one number, and numpy sorts those with vectors. Earlier places
+    are larger numbers.
+    """
     lines = _lines(rows.shape[-1], k)
     if lines == 1:
-        return _sorted(rows, k)
-    folded = rows.unflatten(-1, (lines, -1))
-    columns = heaviest(folded.amax(dim=-2), k)[1]
-    candidates = folded.gather(-1, columns.unsqueeze(-2).expand(*folded.shape[:-1], k)).flatten(-2)
-    values, at = _sorted(candidates, k)
-    return values, columns.gather(-1, at % k) + at // k * folded.shape[-1]
+        ranks = _PLACE - torch.arange(rows.shape[-1])
+    else:
+        folded = rows.view(*rows.shape[:-1], lines, -1)
+        columns = _places(_packed(folded.amax(dim=-2), k)).unsqueeze(-2)
+        rows = folded.gather(-1, columns.expand(*folded.shape[:-1], k))
+        firsts = torch.arange(0, lines * folded.shape[-1], folded.shape[-1])[:, None]
+        ranks = (_PLACE - firsts) - columns
+    packed = rows.double().view(torch.int64).bitwise_or_(ranks)
+    packed = packed if lines == 1 else packed.flatten(-2)
+    packed.numpy().sort(axis=-1)
+    return packed[..., -k:]
+
+
+def _places(packed: torch.Tensor) -> torch.Tensor:
+    return packed.bitwise_not().bitwise_and_(_PLACE)
 
 
 def _lines(span: int, k: int) -> int:
     """Return how many lines to fold a row into; 1 where that does not pay."""
+    if span <= max(_SHORT, 2 * k):
+        return 1
     for width in _WIDTHS:
         if span % width == 0 and width >= k and span // width <= _MOST:
-            return span // width if span > max(_SHORT, 2 * k) else 1
-    return _FEW if span % _FEW == 0 and span > max(_SHORT, _FEW * k) else 1
-
-
-def _sorted(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    if rows.device.type != "cpu":
-        values, places = rows.topk(k, dim=-1)
-        return values, places
-    # topk() sorts pairs one row after the other, with a branch for every comparison. Each weight with its
-    # place in the bits that a float32 leaves empty is one number, and numpy sorts those with vectors
-    span = rows.shape[-1]
-    packed = rows.double().view(torch.int64)
-    packed.bitwise_or_(torch.arange(span - 1, -1, -1))  # of equal weights the first is the largest number
-    packed.numpy().sort(axis=-1)
-    packed = packed[..., -k:].flip(-1)
-    return packed.view(torch.float64).float(), (span - 1) - (packed & _PLACE)
+            return span // width
+    return _FEW if span % _FEW == 0 and span > _FEW * k else 1

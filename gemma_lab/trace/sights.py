@@ -32,11 +32,20 @@ class Sight:
     ahead: bool = False
 
 
-def causal_sights(queries: int, keys: int, *, lead: int, block: int) -> Iterator[Sight]:
-    """Yield blocks of queries of which query *i* sees the keys up to ``lead + i``."""
-    for start in range(0, queries, block):
-        stop = min(start + block, queries)
+def causal_sights(queries: int, keys: int, *, lead: int, block: int, most: int | None = None) -> Iterator[Sight]:
+    """Yield blocks of queries of which query *i* sees the keys up to ``lead + i``.
+
+    With `most`, a block has half as many queries, or a quarter, …, where queries times keys would be more;
+    but not fewer than 16 unless `block` is less.
+    """
+    start = 0
+    while start < queries:
+        size = block
+        while most is not None and size * (lead + start + size) > most and size % 2 == 0 and size > _LEAST:
+            size //= 2
+        stop = min(start + size, queries)
         yield Sight(start, stop, 0, min(keys, lead + stop), (0, min(keys, lead + start + 1)))
+        start = stop
 
 
 def open_sights(queries: int, keys: int, *, block: int) -> Iterator[Sight]:
@@ -60,33 +69,47 @@ def masked_sights(mask: torch.Tensor, *, lead: int, block: int) -> list[Sight]:
     shown = visible(mask)
     alone = mask.shape[0] == 1
     some, every = (shown[0], shown[0]) if alone else (shown.any(dim=0), shown.all(dim=0))
-    starts = range(0, mask.shape[1], block)
-    bounds = [
-        torch.stack([*_around(_any(some[at : at + block])), *_stretch(_all(every[at : at + block]))])
-        for at in starts
-    ]  # on the device, fetched at once
-    listed = torch.stack(bounds).tolist() if bounds else []
-    # above the diagonal, as far as any query sees
-    above = [
-        _any(some[at : at + block, lead + at + 1 : last].triu().flatten())
-        if last > lead + at + 1
-        else some.new_zeros(())
-        for at, (_, last, _, _) in zip(starts, listed, strict=True)
-    ]
-    ahead = torch.stack(above).tolist() if above else []
+    queries = mask.shape[1]
+    whole = queries // block * block
+    found = []  # on the device, fetched at once
+    if whole:
+        found.append(_bounds(some[:whole], every[:whole], lead=lead, block=block))
+    if whole < queries:
+        found.append(_bounds(some[whole:], every[whole:], lead=lead + whole, block=queries - whole))
+    listed = torch.cat(found).tolist() if found else []
     added = mask.dtype != torch.bool  # then it may change what it does not hide
     return [
         Sight(
             at,
-            min(at + block, mask.shape[1]),
+            min(at + block, queries),
             first,
             last,
             (first, first) if added else (min(low, last), min(high, last)),
-            later,
+            bool(later) or last > lead + min(at + block, queries),
         )
-        for at, (first, last, low, high), later in zip(starts, listed, ahead, strict=True)
+        for at, (first, last, low, high, later) in zip(range(0, queries, block), listed, strict=True)
         if last > first
     ]
+
+
+def _bounds(some: torch.Tensor, every: torch.Tensor, *, lead: int, block: int) -> torch.Tensor:
+    """Return, by block: the keys that any query sees, those that every one does, whether one looks ahead.
+
+    Parameters
+    ----------
+    some, every
+        Which keys some head sees and which every head does, ``[queries, keys]``; whole blocks.
+    lead, block
+        See `masked_sights`. Looking ahead is told of the keys that are the block's own tokens.
+    """
+    blocks = some.shape[0] // block
+    # amax() of bytes is many times faster than any() on a CPU
+    seen = some.view(torch.uint8).unflatten(0, (blocks, block)).amax(dim=1).bool()
+    clear = every.view(torch.uint8).unflatten(0, (blocks, block)).amin(dim=1).bool()
+    own = some[:, lead : lead + blocks * block].unflatten(0, (blocks, block)).unflatten(2, (blocks, block))
+    squares = own.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    ahead = squares.triu(1).flatten(1).any(dim=1)
+    return torch.stack([*_around(seen), *_stretch(clear), ahead.long()], dim=1)
 
 
 def visible(mask: torch.Tensor) -> torch.Tensor:
@@ -94,22 +117,14 @@ def visible(mask: torch.Tensor) -> torch.Tensor:
     return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
 
 
-def _any(rows: torch.Tensor) -> torch.Tensor:
-    return rows.view(torch.uint8).amax(dim=0).bool()  # many times faster than any() on a CPU
+def _around(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first True of each row and the one after the last; equal or beyond where there is none."""
+    place, span = torch.arange(rows.shape[1], device=rows.device), rows.shape[1]
+    return torch.where(rows, place, span).amin(dim=1), torch.where(rows, place, -1).amax(dim=1) + 1
 
 
-def _all(rows: torch.Tensor) -> torch.Tensor:
-    return rows.view(torch.uint8).amin(dim=0).bool()
-
-
-def _around(row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first True of a row and the one after the last; equal or beyond where there is none."""
-    place = torch.arange(row.shape[0], device=row.device)
-    return torch.where(row, place, row.shape[0]).amin(), torch.where(row, place, -1).amax() + 1
-
-
-def _stretch(row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first True of a row and the first False after it."""
-    place = torch.arange(row.shape[0], device=row.device)
-    first = torch.where(row, place, row.shape[0]).amin()
-    return first, torch.where(row | (place < first), row.shape[0], place).amin()
+def _stretch(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the first True of each row and the first False after it."""
+    place, span = torch.arange(rows.shape[1], device=rows.device), rows.shape[1]
+    first = torch.where(rows, place, span).amin(dim=1)
+    return first, torch.where(rows | (place < first[:, None]), span, place).amin(dim=1)

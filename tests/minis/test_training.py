@@ -121,6 +121,24 @@ def test_towers_stand_still_until_the_decoder_has_use_for_them(trainer):
         assert all(p.requires_grad == hears for p in one.model.model.audio_tower.parameters())
 
 
+def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monkeypatch):
+    one = trainer(skills=("digits",))
+    one.spent = 30  # beyond the time in which the towers learn alone
+    seen = []
+    loss = one.sight.loss
+    monkeypatch.setattr(
+        one.sight, "loss", lambda rng, *, pictures, grid: seen.append((grid, pictures)) or loss(
+            rng, pictures=1, grid=4
+        ),
+    )  # fmt: skip
+    for one.step in range(32, 40):
+        if one._sense() is not None:
+            one._sense()()
+    assert len(seen) == 1
+    assert seen[0] in ((11, 5), (16, 2), (23, 1))
+    assert all(p.requires_grad for p in one.model.model.vision_tower.parameters())
+
+
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
     drawn = held_out_questions(each=3)
     assert drawn == held_out_questions(each=3)
