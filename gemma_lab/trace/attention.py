@@ -15,14 +15,14 @@ from .attending import Watcher, attending, attentions
 from .bands import reach, to_band
 from .binning import Bins
 from .doubts import Doubts, check_numbers
-from .gaze import Answer, Gaze, Question, block_length
+from .gaze import Answer, Gaze, Question, block_length, block_room
 from .head_layout import layout_of
 from .labels import LABELS, Labels
 from .looks import Attention, AttentionRequest, HeadLayout, Tower
 from .recorder import Pass
 from .scratch import Scratch
 from .sequence import Line, Stretch
-from .sights import Sight, causal_sights, masked_sights, open_sights
+from .sights import Sight, causal_sights, fitting, masked_sights, open_sights
 from .spool import Spool
 from .towers import TowerProbe
 
@@ -235,10 +235,12 @@ class AttentionProbe(Watcher):
         query, key = part.pick(query, queries=True), part.pick(key, queries=False)
         heads, keys = query.shape[0], key.shape[1]
         width = self._sequences[row].bins.width if self.request.maps else 0
-        block = block_length(heads=heads, keys=keys, window=self._layouts[layer].window, width=width)
+        window, most = self._layouts[layer].window, block_room(heads)
+        about = block_length(window=window, width=width)
+        block = fitting(about, keys=keys if window is None else min(keys, window + about), most=most)
         lead = part.first_query - part.first_key
         sights: Iterable[Sight]
-        biases: dict[tuple[int, int], torch.Tensor] = {}
+        biases: dict[tuple[int, ...], torch.Tensor] = {}
         own = None if mask is None else part.pick_mask(mask[row if mask.shape[0] > 1 else 0])
         if own is not None:
             at = id(mask), row, block
@@ -246,7 +248,7 @@ class AttentionProbe(Watcher):
                 self._sights[at] = mask, masked_sights(own, lead=lead, block=block), biases
             _, sights, biases = self._sights[at]
         elif causal or query.shape[1] == 1:
-            sights = causal_sights(query.shape[1], keys, lead=lead, block=block)
+            sights = causal_sights(query.shape[1], keys, lead=lead, block=about, most=most)
         else:
             sights = open_sights(query.shape[1], keys, block=block)
         chosen = list(self._heads())
@@ -318,7 +320,7 @@ class AttentionProbe(Watcher):
         self._doubts = Doubts()
         self._scratch = Scratch()
         #: by mask: it, what it lets each block see, and what it adds to their scores
-        self._sights: dict[tuple[int, int, int], tuple[Any, list[Sight], dict[tuple[int, int], Any]]] = {}
+        self._sights: dict[tuple[int, int, int], tuple[Any, list[Sight], dict[tuple[int, ...], Any]]] = {}
 
 
 def _write_on(labels: Labels, line: Line, ids: torch.Tensor | None, new: int) -> None:

@@ -13,6 +13,8 @@ from .heaviest import heaviest
 
 #: Of more stretches of equal labels a product is as fast.
 _RUNS = 16
+#: Of so few queries the mean distance is a product; of more, the difference of two would lose digits.
+_FEW = 32
 #: A product with fewer columns takes longer than one with so many.
 _COLUMNS = 16
 
@@ -62,7 +64,7 @@ class Block:
 
     def statistics(
         self, numbers: dict[str, torch.Tensor], labels: torch.Tensor, runs: Sequence[int],
-        largest: torch.Tensor | None,
+        largest: tuple[torch.Tensor, torch.Tensor] | None,
     ) -> None:  # fmt: skip
         """Fill in what is asked of every row.
 
@@ -73,36 +75,32 @@ class Block:
         labels, runs
             See `gemma_lab.trace.gaze.Question`.
         largest
-            Where the largest weight of each row is, ``[…, 1]``, if that is known.
+            The largest weight of each row and where it is, ``[…, 1]``, if that is known.
         """
         weights = self.weights
-        largest = weights.argmax(dim=-1, keepdim=True) if largest is None else largest
+        most, place = weights.max(dim=-1, keepdim=True) if largest is None else largest
         # -Σ p log p, where log p = score - log Σ exp(score); the last is told by the largest weight
-        total = self.scores.gather(-1, largest) - weights.gather(-1, largest).log()
-        entropy = total[..., 0] - self.scores.mul_(weights).sum(dim=-1)
-        self._fill(numbers["entropy"], entropy)
+        total = self.scores.gather(-1, place).sub_(most.log())
+        self._fill(numbers["entropy"], total[..., 0].sub_(self.scores.mul_(weights).sum(dim=-1)))
         sums = self.rows.sum(dim=-1).view(weights.shape[:-1])
         self._fill(numbers["distance"], self._distance(sums))
         for block in range(self.blocks):
             first = -self.first_key - block * self.queries
             if 0 <= first < self.span:
                 theirs = numbers["first"][block * self.queries : (block + 1) * self.queries]
-                theirs.view(self.queries, *weights.shape[::2][:2]).copy_(
-                    weights[:, block, :, :, first].permute(2, 0, 1)
-                )
+                theirs.copy_(weights[:, block, :, :, first].flatten(0, 1).T)
         if labels.shape[1]:
             self._fill(numbers["mass"].transpose(1, 2), self._mass(labels, runs, sums))
 
-    def top(self, k: int, numbers: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Fill in the keys with the largest weights; return where the first of them is, ``[…, 1]``."""
+    def top(self, k: int, numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fill in the keys with the largest weights; return the first of them and its place, ``[…, 1]``."""
         values, places = heaviest(self.weights, min(k, self.span))
-        keys = places + self.first_key
-        if self.blocks > 1:
-            keys += torch.arange(0, self.blocks * self.queries, self.queries, device=keys.device).view(-1, 1, 1, 1)
+        firsts = torch.arange(self.blocks, device=places.device) * self.queries + self.first_key
+        keys = places + firsts.view(-1, 1, 1, 1)
         k = keys.shape[-1]
         self._fill(numbers["keys"][..., :k], keys)
         self._fill(numbers["weights"][..., :k], values)
-        return places[..., :1]
+        return values[..., :1], places[..., :1]
 
     def pool(self, width: int) -> Pooled:
         """Return the sums of weights by bins of `width` tokens."""
@@ -141,14 +139,13 @@ class Block:
         room.copy_(values.permute(1, 3, 0, 2, *range(4, values.ndim)))
 
     def _distance(self, sums: torch.Tensor) -> torch.Tensor:
-        span, device = self.span, self.weights.device
+        device, middle = self.weights.device, self.queries // 2
         # keys and queries both count from the middle of their block, so that float32 suffices
-        queries = torch.arange(self.queries, device=device, dtype=torch.float32) - self.queries // 2
-        offset = self.first_key - self.first_query - self.queries // 2
-        keys = torch.arange(offset, offset + span, device=device, dtype=torch.float32)
-        if self.ahead:
-            apart = (queries[:, None] - keys).abs()
-            far: torch.Tensor = torch.linalg.vecdot(self.weights, apart)
+        queries = torch.arange(-middle, self.queries - middle, device=device, dtype=torch.float32)
+        first = self.first_key - self.first_query - middle
+        keys = torch.arange(first, first + self.span, device=device, dtype=torch.float32)
+        if self.ahead or self.queries > _FEW:
+            far: torch.Tensor = torch.linalg.vecdot(self.weights, (queries[:, None] - keys).abs_())
             return far
         back = torch.mv(self.rows, keys.neg_()).view(sums.shape)
         return torch.addcmul(back, sums, queries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 
@@ -19,11 +20,11 @@ from .strips import Strip, strips
 #: What a hidden key scores: its weight is exactly zero, and times that still a number.
 _HIDDEN = -1e30
 #: Floats in the buffer of a block: enough rows for an efficient product, few enough for a processor's cache.
-_BUDGET = 1 << 19
+_BUDGET = 1 << 18
 #: Floats in that of several blocks.
-_STRIP = 1 << 18
+_STRIP = 1 << 17
 #: Queries of a block of a global layer and of a local one, about.
-_GLOBAL, _LOCAL = 64, 32
+_GLOBAL, _LOCAL = 128, 32
 #: Of so few queries it is cheaper to lengthen the scores than the keys.
 _FEW = 32
 
@@ -81,20 +82,25 @@ class Answer:
     last: tuple[int, torch.Tensor] | None = None
 
 
-def block_length(*, heads: int, keys: int, window: int | None, width: int) -> int:
-    """Return how many queries to take at once.
+def block_length(*, window: int | None, width: int) -> int:
+    """Return how many queries to take at once where memory allows.
 
     Parameters
     ----------
-    heads, keys
-        Of the layer: rows are to fit a processor's cache.
     window
         Of a local layer: a block sees so many keys, and as many as it has queries.
     width
-        Tokens in a bin of the maps, or 0: a block of whole bins is pooled faster.
+        Tokens in a bin of the maps, or 0: blocks of whole bins, or bins of whole blocks, are pooled faster.
     """
-    about = _LOCAL if window is not None else max(8, min(_GLOBAL, _BUDGET // (heads * max(1, keys))))
-    return max(1, round(about / width)) * width if 0 < width <= about else about
+    about = _GLOBAL if window is None else _LOCAL
+    if not 0 < width <= 2 * about or width % about == 0:
+        return about
+    return max(1, round(about / width)) * width
+
+
+def block_room(heads: int) -> int:
+    """Return how many queries times keys a block may have."""
+    return _BUDGET // heads
 
 
 class Gaze:
@@ -120,11 +126,11 @@ class Gaze:
 
     def __init__(
         self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
-        mask: torch.Tensor | None, biases: dict[tuple[int, int], torch.Tensor] | None = None,
+        mask: torch.Tensor | None, biases: dict[tuple[int, ...], torch.Tensor] | None = None,
         scratch: Scratch | None = None,
     ) -> None:  # fmt: skip
         self.scratch = Scratch() if scratch is None else scratch
-        self.biases: dict[tuple[int, int], torch.Tensor] = {} if biases is None else biases
+        self.biases: dict[tuple[int, ...], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
         self.first_query, self.first_key = first_query, first_key
         self.heads, self.queries = query.shape[0], query.shape[1]
@@ -140,10 +146,11 @@ class Gaze:
         same = self.mask is not None and self.mask.dtype == torch.bool and self.mask.shape[0] == 1
         parts = list(strips(needed, most=_STRIP // self.heads if same else 0))
         query, keys = self.query.float(), self.key.float().transpose(1, 2)
-        count, before = keys.shape[2], max(0, *(-part.first for part in parts), 0)
-        behind = max(0, *(part.last - count for part in parts), 0)
-        if self.queries > _FEW:
-            keys = torch.nn.functional.pad(keys, (before, behind))
+        before = 0
+        if self.queries > _FEW or any(part.count > 1 for part in parts):
+            before = max(0, max((-part.first for part in parts), default=0))
+            beyond = max((part.last for part in parts), default=0) - keys.shape[2]
+            keys = torch.nn.functional.pad(keys, (before, max(0, beyond)))
         for part in parts:
             scores = self._scores(query, keys, part, before)
             self._hide(scores, part)
@@ -199,44 +206,54 @@ class Gaze:
             scores += self._band(part)[:, None]
             return
         low = part.first
-        scores[..., : sight.first - low] = _HIDDEN
-        scores[..., sight.last - low :] = _HIDDEN
+        if sight.first > low:
+            scores[..., : sight.first - low] = _HIDDEN
+        if sight.last < low + part.span:
+            scores[..., sight.last - low :] = _HIDDEN
         for first, last in (
             (sight.first, sight.clear[0]),
             (max(sight.first, sight.clear[1]), sight.last),
         ):
             if last > first:
-                bias = self._bias(sight, first, last)
-                bias = bias if bias.ndim == 2 else bias.unflatten(0, (-1, 1, 1) if bias.shape[0] == 1 else (
-                    scores.shape[0], 1, scores.shape[2]))
-                scores[..., first - low : last - low] += bias
+                scores[..., first - low : last - low] += self._bias(sight, first, last)
 
     def _bias(self, sight: Sight, first: int, last: int) -> torch.Tensor:
+        """Return what hides some keys from a block, ``[queries, keys]`` or of every head."""
         if self.mask is None:
-            keys = torch.arange(first, last, device=self.query.device) + self.first_key
-            queries = torch.arange(sight.start, sight.stop, device=self.query.device) + self.first_query
-            return torch.where(keys > queries[:, None], _HIDDEN, 0.0)
+            count, apart = sight.stop - sight.start, first + self.first_key - sight.start - self.first_query
+            return _later(count, last - first, apart, self.query.device)
         own = self.mask[:, sight.start : sight.stop, first:last]
         if own.dtype != torch.bool:
-            return own.float().clamp_min(_HIDDEN)
+            return self._by_head(own.float().clamp_min(_HIDDEN))
         at = sight.start, first
         if at not in self.biases:
             self.biases[at] = torch.where(own, 0.0, _HIDDEN)
-        return self.biases[at]
+        return self._by_head(self.biases[at])
+
+    def _by_head(self, bias: torch.Tensor) -> torch.Tensor:
+        return bias[0] if bias.shape[0] == 1 else bias.view(self.key.shape[0], 1, -1, *bias.shape[1:])
 
     def _band(self, part: Strip) -> torch.Tensor:
         """Return what hides keys from the blocks of a strip, ``[blocks, queries, keys]``."""
-        at = part.start, part.first
+        at = part.start, part.first, part.count, part.span
         if at not in self.biases:
             assert self.mask is not None  # only what a mask hides comes in strips
             own, keys = self.mask[0, part.start : part.stop], self.mask.shape[2]
             bias = torch.full((part.count, part.length, part.span), _HIDDEN, device=own.device)
-            for block, rows in enumerate(own.split(part.length)):
+            for block in range(part.count):
                 first = part.first + block * part.length
                 low, high = max(0, first), min(first + part.span, keys)
-                bias[block, :, low - first : high - first].masked_fill_(rows[:, low:high], 0)
+                rows = own[block * part.length : (block + 1) * part.length, low:high]
+                bias[block, :, low - first : high - first].masked_fill_(rows, 0)
             self.biases[at] = bias
         return self.biases[at]
+
+
+@lru_cache(maxsize=64)
+def _later(queries: int, keys: int, apart: int, device: torch.device) -> torch.Tensor:
+    """Return what hides keys that come after a query; the first of them is `apart` from the first query."""
+    places = torch.arange(keys, device=device) + apart
+    return torch.where(places > torch.arange(queries, device=device)[:, None], _HIDDEN, 0.0)
 
 
 def _settle(numbers: dict[str, torch.Tensor]) -> None:

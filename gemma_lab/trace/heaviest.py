@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 #: Rows of up to so many weights are sorted as they are.
@@ -18,7 +20,8 @@ def heaviest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the k largest of every row, and where they are.
 
     A row is folded into lines one below the other. The k largest lie in the columns with the k largest
-    maxima, so most of the row is looked at once. Of equal weights the earlier comes first among those that are taken.
+    maxima, so most of the row is looked at once. Of equal weights the earlier is taken, as far as their
+    columns go, and comes first.
 
     Parameters
     ----------
@@ -50,17 +53,22 @@ def _packed(rows: torch.Tensor, k: int) -> torch.Tensor:
     """
     lines = _lines(rows.shape[-1], k)
     if lines == 1:
-        ranks = _PLACE - torch.arange(rows.shape[-1])
+        ranks = _ranks(1, rows.shape[-1])[0]
     else:
         folded = rows.view(*rows.shape[:-1], lines, -1)
         columns = _places(_packed(folded.amax(dim=-2), k)).unsqueeze(-2)
         rows = folded.gather(-1, columns.expand(*folded.shape[:-1], k))
-        firsts = torch.arange(0, lines * folded.shape[-1], folded.shape[-1])[:, None]
-        ranks = (_PLACE - firsts) - columns
+        ranks = _ranks(lines, folded.shape[-1])[:, :1] - columns
     packed = rows.double().view(torch.int64).bitwise_or_(ranks)
     packed = packed if lines == 1 else packed.flatten(-2)
     packed.numpy().sort(axis=-1)
     return packed[..., -k:]
+
+
+@lru_cache(maxsize=64)
+def _ranks(lines: int, width: int) -> torch.Tensor:
+    """Return what goes into the lowest bits: int64 ``[lines, width]``, the larger the earlier the place."""
+    return (_PLACE - torch.arange(lines * width)).view(lines, width)
 
 
 def _places(packed: torch.Tensor) -> torch.Tensor:

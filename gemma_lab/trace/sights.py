@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+#: Of fewer queries a product is slow, and of fewer still it is not worth the while.
+_EFFICIENT, _LEAST = 32, 4
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -32,17 +35,33 @@ class Sight:
     ahead: bool = False
 
 
-def causal_sights(queries: int, keys: int, *, lead: int, block: int, most: int | None = None) -> Iterator[Sight]:
+def fitting(block: int, *, keys: int, most: int) -> int:
+    """Return how many queries to take at once: `block`, or half as many as often as it takes.
+
+    Parameters
+    ----------
+    block
+        How many there should be.
+    keys
+        That the last of them sees.
+    most
+        Queries times keys; up to twice as many rather than fewer than 32 queries, and never fewer than 4.
+    """
+    while block * keys > (most if block > _EFFICIENT else 2 * most) and block > _LEAST:
+        block = max(_LEAST, block // 2)
+    return block
+
+
+def causal_sights(
+    queries: int, keys: int, *, lead: int, block: int, most: int | None = None
+) -> Iterator[Sight]:
     """Yield blocks of queries of which query *i* sees the keys up to ``lead + i``.
 
-    With `most`, a block has half as many queries, or a quarter, …, where queries times keys would be more;
-    but not fewer than 16 unless `block` is less.
+    They have `block` queries, or what is `fitting` when `most` is given.
     """
     start = 0
     while start < queries:
-        size = block
-        while most is not None and size * (lead + start + size) > most and size % 2 == 0 and size > _LEAST:
-            size //= 2
+        size = block if most is None else fitting(block, keys=lead + start + block, most=most)
         stop = min(start + size, queries)
         yield Sight(start, stop, 0, min(keys, lead + stop), (0, min(keys, lead + start + 1)))
         start = stop
@@ -104,9 +123,9 @@ def _bounds(some: torch.Tensor, every: torch.Tensor, *, lead: int, block: int) -
     """
     blocks = some.shape[0] // block
     # amax() of bytes is many times faster than any() on a CPU
-    seen = some.view(torch.uint8).unflatten(0, (blocks, block)).amax(dim=1).bool()
-    clear = every.view(torch.uint8).unflatten(0, (blocks, block)).amin(dim=1).bool()
-    own = some[:, lead : lead + blocks * block].unflatten(0, (blocks, block)).unflatten(2, (blocks, block))
+    seen = some.view(torch.uint8).view(blocks, block, -1).amax(dim=1).bool()
+    clear = every.view(torch.uint8).view(blocks, block, -1).amin(dim=1).bool()
+    own = some[:, lead : lead + blocks * block].view(blocks, block, blocks, block)
     squares = own.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     ahead = squares.triu(1).flatten(1).any(dim=1)
     return torch.stack([*_around(seen), *_stretch(clear), ahead.long()], dim=1)

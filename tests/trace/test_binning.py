@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from gemma_lab.trace.binning import Bins
+from gemma_lab.trace.block import Pooled
 
 
 def test_bins_cover_any_number_of_tokens_also_where_nothing_was_added() -> None:
@@ -22,3 +23,14 @@ def test_joined_bins_hold_what_was_in_both() -> None:
     np.testing.assert_array_equal(edges, [0, 2, 4, 6, 8])
     np.testing.assert_allclose(maps[0][:, :2, :2], 4 / 2)  # four sums of one, over two queries
     assert not maps[0][:, 2:].any()
+
+
+def test_blocks_are_put_where_their_bins_are():
+    bins, part = Bins(most=4, expected=4), torch.arange(2 * 3 * 1 * 2.0).view(2, 3, 1, 2)
+    part[:, 0, :, 0] = part[:, 2, :, 1] = 0  # before the first key and after the last bin
+    bins.put(0, Pooled(part, [0, 1, 3], [-1, 1, 3]))
+    bins.put(0, Pooled(part[:, 1:2], [1], [1]))
+    wanted = np.zeros((2, 4, 4), dtype=np.float32)
+    wanted[:, 0, 0], wanted[:, 3, 3] = part[:, 0, 0, 1], part[:, 2, 0, 0]
+    wanted[:, 1, 1:3] = 2 * part[:, 1, 0]
+    np.testing.assert_array_equal(bins.result(4)[1][0], wanted)
