@@ -38,7 +38,7 @@ _FAR = (
     "called",
 )  # skills and drills where something is to be looked up
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
-_STABLE = 0.75  # share of the budget at the full learning rate; a cosine to 2 % of it follows
+_STABLE = 0.6  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
@@ -46,7 +46,7 @@ _GLANCE = 16  # steps from one look at pictures of larger budgets to the next
 _PICTURES = 18, 9  # most that the vision tower looks at alone in a step, and how many of the full grid
 _WATCHES = 0.5  # weight of the probe's loss on what is new in a picture
 _HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
-_SEES = 0.2  # the same of scenes for the vision tower
+_SEES = 0.3  # the same of scenes for the vision tower
 
 
 class Trainer:
