@@ -47,6 +47,14 @@ def test_a_thing_moves_the_way_the_answer_says():
     assert {question.answer for question in asked} == set(ways.values())
 
 
+def test_the_direction_alone_is_asked_for_and_grouped_by_the_way():
+    asked = [motion.direction(random.Random(seed), True) for seed in range(40)]
+    assert {question.skill for question in asked} == {"direction"}
+    assert {question.group for question in asked} == {"left", "right", "up", "down"}
+    assert all(question.group == question.answer for question in asked)
+    assert all("left, right, up or down" in question.prompt for question in asked)
+
+
 def test_the_colour_changes_at_the_time_of_the_answer():
     for question in _asked("when"):
         colours = [np.asarray(f, dtype=int)[_ink(f)].mean(0) for f in question.video.frames]

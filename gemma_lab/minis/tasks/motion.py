@@ -70,6 +70,12 @@ def ask(rng: random.Random, held: bool) -> Question:
     return _KINDS[kind](rng, held)
 
 
+def direction(rng: random.Random, held: bool) -> Question:
+    """Draw one clip and ask which way its thing moves; groups are the ways."""
+    question = _direction(rng, held)
+    return dataclasses.replace(question, skill="direction", group=question.answer)
+
+
 @dataclass(frozen=True)
 class _Film:
     """The things of every frame, always the same ones in the same order, and what lies behind them."""
