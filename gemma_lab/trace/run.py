@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import __version__
-from ..errors import LabError
+from ..errors import BadTrace, LabError
 from ..models.chat import chosen_seed, whole_number
 from ..models.generation import Generation as Writing
 from ..models.messages import conversation
@@ -106,6 +106,8 @@ def trace(
                 run.write()
             else:
                 run.read()
+        except BadTrace:
+            raise  # probes stopped at different places, and what contradicts itself is not kept
         except BaseException:
             if recorder.lengths:  # what whole pieces have read is kept, whatever ended it
                 lab.interrupted_trace = _trace(run, probe.result(), looks, glass)

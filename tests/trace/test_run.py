@@ -11,8 +11,9 @@ from moe import hooks
 from PIL import Image
 
 import gemma_lab as gl
-from gemma_lab.errors import BadEdit, ContextFull, DoesNotFit, LabError
+from gemma_lab.errors import BadEdit, BadTrace, ContextFull, DoesNotFit, LabError
 from gemma_lab.models import prefill
+from gemma_lab.trace.doubts import Doubts
 
 RED = Image.new("RGB", (60, 40), "red")
 
@@ -170,6 +171,26 @@ def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp
     assert gl.open_trace(part.save(tmp_path / "part.trace")).equal(part)
     lab.trace("Hi")
     assert lab.interrupted_trace is None
+
+
+def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, monkeypatch):
+    lab = tiny_lab("26B-A4B")
+    before = hooks(lab.model)
+    monkeypatch.setattr(prefill, "WHOLE", 20)
+    monkeypatch.setattr(prefill, "PIECE", 16)
+    real, calls = Doubts.settle, []
+
+    def doubtful(self):
+        calls.append(1)
+        if len(calls) > 1:
+            raise BadTrace("The rows are off.")
+        real(self)
+
+    monkeypatch.setattr(Doubts, "settle", doubtful)
+    with pytest.raises(BadTrace, match="The rows are off"):
+        lab.trace("A long story. " * 9, attention=True)
+    assert lab.interrupted_trace is None
+    assert hooks(lab.model) == before
 
 
 def test_what_was_generated_before_an_interrupt_is_kept(tiny_lab, monkeypatch):
