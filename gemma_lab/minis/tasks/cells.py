@@ -69,10 +69,12 @@ def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
     grid
         Soft tokens a side.
     """
-    news = [UNKNOWN] * grid**2
-    for before, after in itertools.pairwise(scenes):
+    news, seen = [UNKNOWN] * grid**2, [shown(scene, grid) for scene in scenes]
+    for (before, after), (there, here) in zip(
+        itertools.pairwise(scenes), itertools.pairwise(seen), strict=True
+    ):
         happened = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
-        for was, now in zip(shown(before, grid), shown(after, grid), strict=True):
+        for was, now in zip(there, here, strict=True):
             if now > 0:
                 news.append(happened[now - 1])
             elif now == 0 and was >= 0:
