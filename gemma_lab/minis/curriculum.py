@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from .batches import Batcher
 from .encoding import Row
 from .mixture import Mixture
-from .tasks import SEEN, recall
+from .tasks import SEEN, SKILLS, recall
 
 ROW = 320
 """Tokens of a packed row; texts to recall from are as long at first."""
 FULL_GRID = 8
 """Soft tokens a side that the processor makes of a square picture."""
-_DRILLS = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # rows of a step, until recall has formed
+_FORMING = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # drills of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _ALONE = {
     "shown": {"shown": 8},
     "far": {"asked": 8, "retold": 2, "recall": 6},
-    "motion": {"motion": 2},
-    "compare": {"compare": 6},
-    "tools": {"called": 4, "tools": 4},
+    "compare": {"compare": 8},
+    "tools": {"called": 5, "tools": 3},
 }
 """What is practised alone in turns -> skills and drills, and how many rows of each a step has."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
@@ -87,7 +86,7 @@ class Curriculum:
     ) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.losses} | (alone or {})
+        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.skills} | (alone or {})
         self._now: str | None = None  # what is practised alone
         self._left = 0  # steps that are left of what is practised now
         self._since = dict.fromkeys(self.alone, 0)  # turns since it was practised alone
@@ -121,9 +120,10 @@ class Curriculum:
         if level >= _FILLED and rng.random() < _LONG:
             self.batcher.longest = recall.LONGEST
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
-        if "recall" in self.mixture.losses:
+        if "recall" in self.mixture.skills:
             rows += self._drilled(level)
-        if self.mixture.losses.get("thinking", 0.0) > _WORKED and self._wanted("worked"):
+        thinks = "thinking" in self.mixture.skills
+        if thinks and self.mixture.loss("thinking") > _WORKED and self._wanted("worked"):
             rows.append(self.batcher.drills.worked())
         return Practice(rows, grid, window if near else None)
 
@@ -131,7 +131,7 @@ class Curriculum:
         """Take in the losses of the step that was drawn last, of skills and of drills, in nats a token."""
         if self._now is None:
             self.mixture.saw(losses)
-            for drill in {*_DRILLS, "worked"} & set(losses):
+            for drill in losses.keys() - set(self.mixture.skills):
                 self._drills[drill] = _smoothed(self._drills.get(drill, losses[drill]), losses[drill])
         else:
             mean = sum(losses.values()) / len(losses)
@@ -158,11 +158,10 @@ class Curriculum:
 
     def _row(self, name: str, grid: int) -> Row:
         """Return a row of a skill or of a drill."""
-        drills = self.batcher.drills
-        if name == "shown":
-            return drills.shown(grid=grid)
-        drilled = name in _DRILLS or name == "called"
-        return getattr(drills, name)() if drilled else self.batcher.row(name, grid=grid)
+        if name in SKILLS:
+            return self.batcher.row(name, grid=grid)
+        drill = getattr(self.batcher.drills, name)
+        return drill(grid=grid) if name == "shown" else drill()
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)
@@ -172,7 +171,7 @@ class Curriculum:
         """Return drills until recall has formed, then only questions about facts alone."""
         drills = self.batcher.drills
         if level < len(_FACTS) - 1:
-            wanted = {drill: count for drill, count in _DRILLS.items() if self._wanted(drill)}
+            wanted = {drill: count for drill, count in _FORMING.items() if self._wanted(drill)}
             return [getattr(drills, drill)() for drill, count in wanted.items() for _ in range(count)]
         return [drills.asked()] if self._wanted("asked") else []
 
@@ -181,7 +180,7 @@ class Curriculum:
         losses = self.mixture.losses
         if progress >= _ALL_FACTS:
             self.level = len(_FACTS) - 1
-        elif losses.get("recall", 1.0) < _LEARNED and self.level < len(_FACTS) - 1:
+        elif self.mixture.loss("recall") < _LEARNED and self.level < len(_FACTS) - 1:
             self.level += 1
             losses["recall"] = 2 * _LEARNED  # judged anew
         return self.level

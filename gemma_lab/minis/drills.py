@@ -88,14 +88,10 @@ class Drills:
         Between retold facts and conversations: from nothing to the whole of what the chat format puts
         between question and answer, so that what was asked is carried further and further.
         """
-        turn = self.encoder.turn
 
         def parts(before: str, value: str) -> tuple[list[int], list[int]]:
-            gap = turn[: self.rng.randint(0, len(turn))]
-            return self.encoder.ids(f" {before.rstrip()}") + gap, [
-                *self.encoder.ids(value),
-                token_id("eot_token"),
-            ]
+            said = self.encoder.ids(f" {before.rstrip()}") + self._gap(part=1)
+            return said, [*self.encoder.ids(value), token_id("eot_token")]
 
         return self._looked_up("asked", recall.asked, parts, length)
 
@@ -133,11 +129,9 @@ class Drills:
         row = Row("shown", [token_id("bos_token"), *seen], [SKIP] * (1 + len(seen)))
         row.images.append(draw(scene, size=scenes.SIDE, background=paper(self.rng)))
         row.news = [UNKNOWN] * grid**2
-        turn = self.encoder.turn
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
-            gap = turn[: self.rng.choice((0, 0, self.rng.randint(0, len(turn))))]
-            before, after = self.encoder.ids(f" {cue}") + gap, self.encoder.ids(answer)
+            before, after = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1), self.encoder.ids(answer)
             row.ids += [*before, *after, token_id("eot_token")]
             row.labels += [SKIP] * len(before) + after + [SKIP]
         return row
@@ -151,14 +145,25 @@ class Drills:
         tools, asked = calling.called(self.rng, count=_CALLS)
         row = Row("called", self.encoder.declared(tools))
         row.labels = [SKIP] * len(row.ids)
-        turn = self.encoder.turn
         for request, call in asked:
-            gap = turn[: self.rng.choice((len(turn), self.rng.randint(0, len(turn))))]
-            before = self.encoder.ids(f"<|turn>user\n{request}") + gap
+            before = self.encoder.ids(f"<|turn>user\n{request}") + self._gap(part=1 / 2)
             opening, *after = self.encoder.called(call)
             row.ids += [*before, opening, *after]
             row.labels += [SKIP] * (len(before) + 1) + after
         return row
+
+    def _gap(self, *, none: float = 0.0, part: float) -> list[int]:
+        """Return what of the turn stands between a question and its answer.
+
+        Parameters
+        ----------
+        none, part
+            How often nothing, and how often a piece of it, from nothing to the whole; else the whole.
+        """
+        turn = self.encoder.turn
+        if (share := self.rng.random()) < none:
+            return []
+        return turn[: self.rng.randint(0, len(turn))] if share < none + part else turn
 
     def _looked_up(self, name: str, draw: Any, parts: Any, length: int) -> Row:
         def drawn() -> Row:

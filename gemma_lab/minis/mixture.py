@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 _SMOOTH = 0.97  # share of the running loss that a step keeps
-_LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight
+_LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight; the second until it was practised
 # Losses are means of tokens: one wrong token spoils an answer of many, and hardly shows.
 _LONGER = {"thinking": 0.15, "tools": 0.15, "records": 0.12, "recall": 0.12}
 # A sum that is answered at once stays a guess: its loss would take a third of all rows for ever.
@@ -25,22 +25,31 @@ class Mixture:
         What is trained.
     rows
         Rows of one step.
+
+    Attributes
+    ----------
+    losses
+        Skill -> running loss in nats a token, of those that were practised.
     """
 
     def __init__(self, skills: tuple[str, ...], *, rows: int) -> None:
-        self.rows = rows
-        self.losses = dict.fromkeys(skills, _MOST)
+        self.skills, self.rows = skills, rows
+        self.losses: dict[str, float] = {}
+
+    def loss(self, skill: str) -> float:
+        """Return a skill's running loss, or what stands for it until it was practised."""
+        return self.losses.get(skill, _MOST)
 
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill -> rows of the next step; a skill with twice the loss gets twice the rows on average."""
         weights = [
-            _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), loss)))
-            for skill, loss in self.losses.items()
+            _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), self.loss(skill))))
+            for skill in self.skills
         ]
-        return Counter(rng.choices(list(self.losses), weights, k=self.rows)) if self.losses else {}
+        return Counter(rng.choices(self.skills, weights, k=self.rows)) if self.skills else {}
 
     def saw(self, losses: dict[str, float]) -> None:
         """Take in one step's loss of each skill, in nats a token."""
         for skill, loss in losses.items():
-            if skill in self.losses:
-                self.losses[skill] = _SMOOTH * self.losses[skill] + (1 - _SMOOTH) * loss
+            if skill in self.skills:
+                self.losses[skill] = _SMOOTH * self.losses.get(skill, loss) + (1 - _SMOOTH) * loss

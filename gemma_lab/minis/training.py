@@ -29,14 +29,8 @@ from .watching import Watching
 _PEAK_RATE = 2e-3
 _RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _ROWS = 12  # packed rows of one step
-_FAR = (
-    "recall",
-    "tools",
-    "retold",
-    "asked",
-    "pairs",
-    "called",
-)  # skills and drills where something is to be looked up
+_FAR = ("recall", "tools", "retold", "asked", "pairs", "called")
+"""Skills and drills where something is to be looked up."""
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _STABLE = 0.6  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
@@ -205,7 +199,7 @@ class Trainer:
         towers = (("vision_tower", "scenes", _SEES), ("audio_tower", "speech", _HEARS))
         for tower, skill, most in towers:
             if skill in self.skills:
-                getattr(self.model.model, tower).requires_grad_(self.mixture.losses[skill] < most)
+                getattr(self.model.model, tower).requires_grad_(self.mixture.loss(skill) < most)
         practice = self.curriculum.draw(self.progress)
         found: dict[str, float] = {}
         for part in _by_length(practice.rows):
@@ -278,7 +272,10 @@ class Trainer:
         row: dict[str, Any] = {
             "step": self.step, "seconds": round(self.spent, 1), "level": self.curriculum.level,
             "loss": {name: round(loss, 4) for name, loss in losses.items()},
-            "running": {name: round(loss, 4) for name, loss in self.mixture.losses.items()},
+            "running": {
+                skill: round(self.mixture.losses[skill], 4)
+                for skill in self.skills if skill in self.mixture.losses
+            },
             "alone": {name: round(loss, 4) for name, loss in self.curriculum.alone.items()},
             "news": round(self.noticed, 4),
         }  # fmt: skip
@@ -313,7 +310,7 @@ class Trainer:
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
         self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
-        self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.losses}
+        self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.skills}
         self.trained |= set(state["trained"])
         return {"level": state["level"], "alone": state.get("alone")}
 

@@ -146,8 +146,9 @@ class AttentionProbe(Watcher):
                     f"Layers {missing} did not compute attention where it can be watched.",
                     hint='Load the model with attn_implementation="sdpa".',
                 )
-            self._keep(sequence, [answer for answer in answers if answer is not None])
+            self._keep(sequence, [answer for answer in answers if answer is not None], self._rooms[row])
             sequence.line.end()
+        self._forget()
 
     def result(self, row: int = 0) -> Attention:
         """Return the attention of one sequence of the batch.
@@ -260,7 +261,12 @@ class AttentionProbe(Watcher):
             query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own,
             biases=biases, scratch=self._scratch,
         )  # fmt: skip
-        return gaze.look(self._question(self._sequences[row], query.device), sights)
+        question = self._question(self._sequences[row], query.device)
+        if row not in self._rooms:  # of all layers at once: nothing is to be copied together afterwards
+            shape = len(self._modules), query.shape[1], len(chosen)
+            self._rooms[row] = question.room(shape, query.device)
+        at = list(self._modules).index(layer)
+        return gaze.look(question, sights, {name: array[at] for name, array in self._rooms[row].items()})
 
     def _question(self, sequence: _Sequence, device: torch.device) -> Question:
         width = sequence.bins.width if self.request.maps else 0
@@ -271,11 +277,8 @@ class AttentionProbe(Watcher):
             return replace(asked, labels=torch.zeros((sequence.line.tokens, 0), device=device))
         return replace(asked, labels=sequence.labels.table(device), runs=sequence.labels.runs())
 
-    def _keep(self, sequence: _Sequence, answers: list[Answer]) -> None:
-        new = {
-            name: torch.stack([answer.numbers[name] for answer in answers], dim=1).cpu().numpy()
-            for name in answers[0].numbers
-        }
+    def _keep(self, sequence: _Sequence, answers: list[Answer], room: dict[str, torch.Tensor]) -> None:
+        new = {name: array.transpose(0, 1).cpu().numpy() for name, array in room.items()}
         if "mass" in new and sequence.labels is not None:
             # later passes may bring labels that nothing had so far
             every = np.zeros((*new["mass"].shape[:2], len(LABELS), new["mass"].shape[3]), dtype=np.float32)
@@ -316,6 +319,7 @@ class AttentionProbe(Watcher):
 
     def _forget(self) -> None:
         self._answers: dict[tuple[int, int], Answer] = {}
+        self._rooms: dict[int, dict[str, torch.Tensor]] = {}  # by sequence: its answers' numbers, by layer
         self._values: dict[int, torch.Tensor] = {}
         self._doubts = Doubts()
         self._scratch = Scratch()

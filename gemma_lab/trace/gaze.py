@@ -53,6 +53,25 @@ class Question:
     runs: Sequence[int] = ()
     rows: frozenset[int] = frozenset()
 
+    def room(self, shape: tuple[int, ...], device: torch.device) -> dict[str, torch.Tensor]:
+        """Return where the numbers of an `Answer` go, all of them empty.
+
+        Parameters
+        ----------
+        shape
+            ``(…, queries, heads)``.
+        """
+        room = {}
+        if self.labels is not None:
+            for name in ("entropy", "first", "distance"):
+                room[name] = torch.zeros(shape, device=device)
+            *more, heads = shape
+            room["mass"] = torch.zeros((*more, self.labels.shape[1], heads), device=device)
+        if self.top_k:
+            room["keys"] = torch.full((*shape, self.top_k), -1, dtype=torch.int32, device=device)
+            room["weights"] = torch.zeros((*shape, self.top_k), device=device)
+        return room
+
     def needs(self, start: int, stop: int) -> bool:
         """Return whether the rows of these queries are needed at all."""
         whole = bool(self.top_k or self.width) or self.labels is not None
@@ -135,9 +154,13 @@ class Gaze:
         self.first_query, self.first_key = first_query, first_key
         self.heads, self.queries = query.shape[0], query.shape[1]
 
-    def look(self, question: Question, sights: Iterable[Sight]) -> Answer:
-        """Compute the rows block by block and return what was asked of them."""
-        answer = Answer(self._room(question))
+    def look(
+        self, question: Question, sights: Iterable[Sight], room: dict[str, torch.Tensor] | None = None
+    ) -> Answer:
+        """Compute the rows block by block and return what was asked of them, its numbers in `room`."""
+        if room is None:
+            room = question.room((self.queries, self.heads), self.query.device)
+        answer = Answer(room)
         needed = [
             sight for sight in sights
             if sight.stop == self.queries
@@ -164,19 +187,6 @@ class Gaze:
                 answer.last = block.row(part.stop - part.start - 1)
         _settle(answer.numbers)
         return answer
-
-    def _room(self, question: Question) -> dict[str, torch.Tensor]:
-        device, shape = self.query.device, (self.queries, self.heads)
-        room = {}
-        if question.labels is not None:
-            for name in ("entropy", "first", "distance"):
-                room[name] = torch.zeros(shape, device=device)
-            room["mass"] = torch.zeros((self.queries, question.labels.shape[1], self.heads), device=device)
-        if question.top_k:
-            k = question.top_k
-            room["keys"] = torch.full((*shape, k), -1, dtype=torch.int32, device=device)
-            room["weights"] = torch.zeros((*shape, k), device=device)
-        return room
 
     def _scores(self, query: torch.Tensor, keys: torch.Tensor, part: Strip, before: int) -> torch.Tensor:
         """Return ``[kv_heads, blocks, heads of each, queries, keys]``."""

@@ -29,7 +29,7 @@ def training_figure(log: Path, *, name: str) -> Picture:
         If the log has no line with losses.
     """
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    practised = [row for row in rows if "running" in row]
+    practised = [row for row in rows if row.get("running")]
     if not practised:
         raise LabError(
             f"{log.name} has no losses yet.", hint="gemma-lab minis train writes one every 20 steps."
@@ -56,10 +56,10 @@ def training_figure(log: Path, *, name: str) -> Picture:
 
 
 def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
-    minutes = [row["seconds"] / 60 for row in rows]
-    losses = [row["running"][skill] for row in rows if skill in row["running"]]
+    seen = [(row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]]
+    losses = [loss for _, loss in seen]
     start = max(losses[: max(1, len(losses) // 10)])
-    axes.plot(minutes[-len(losses) :], [100 * loss / start for loss in losses],
+    axes.plot([at for at, _ in seen], [100 * loss / start for loss in losses],
               color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)))  # fmt: skip
     right = [
         (row["seconds"] / 60, 100 * row["held_out_tokens_right"][skill])

@@ -2,12 +2,16 @@
 
 The model is the text decoder of mini-moe (6 layers, 4 heads), which TransformerLens and nnterp load, too. The
 time is processor time of one thread: the smallest of some rounds. The memory is what a process needs at its
-peak beyond the loaded model. The rivals keep every L×L weight, this one its default summary.
+peak beyond the loaded model: of ours and of the plain prefill beside it the median of some processes, since
+the allocator alone makes one differ from the next by a third. The rivals keep every L×L weight, this one its
+default summary.
 """
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ import rivals
 
 import gemma_lab as gl
 
+PROCESSES = 3
 RIVALS = {"HF eager": "eager", "TransformerLens": "TransformerLens", "nnterp": "nnterp"}
 NOTE = "mini-moe's text decoder, 6 layers × 4 heads, fp32; everything that each tool keeps by default"
 
@@ -43,6 +48,16 @@ def against(measured: dict, plain: dict, what: str) -> str:
     return f"{measured[what] / plain[what]:.2f} ×"
 
 
+def ours(way: str, decoder: Path, tokens: int) -> dict[str, Any]:
+    """Return what `PROCESSES` processes measured: the least time and the median of the memory."""
+    runs = [rivals.run("capture", way, decoder, tokens, ours=True) for _ in range(PROCESSES)]
+    memory = [run["memory"] for run in runs]
+    return runs[0] | {
+        "seconds": min(run["seconds"] for run in runs),
+        "memory": None if None in memory else statistics.median(memory),
+    }
+
+
 def rival_figures(decoder: Path, tokens: int) -> dict[str, dict[str, str]]:
     """Return each rival's time and memory over plain SDPA in its own environment, and the bytes it keeps."""
     figures: dict[str, dict[str, str]] = {"seconds": {}, "memory": {}, "kept": {}}
@@ -67,12 +82,11 @@ def rival_figures(decoder: Path, tokens: int) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("tokens", [512, 1024, 2048, 4096])
 def test_capturing_attention(decoder, record, tokens):
-    plain = rivals.run("capture", "plain", decoder, tokens, ours=True)
-    ours = rivals.run("capture", "gemma_lab", decoder, tokens, ours=True)
+    plain, recorded = ours("plain", decoder, tokens), ours("gemma_lab", decoder, tokens)
     theirs = rival_figures(decoder, tokens)
     case = f"{tokens:,} tokens, text decoder"
-    time = ours["seconds"] / plain["seconds"]
-    memory = None if ours["memory"] is None else ours["memory"] / max(plain["memory"], 1)
+    time = recorded["seconds"] / plain["seconds"]
+    memory = None if recorded["memory"] is None else recorded["memory"] / max(plain["memory"], 1)
     # the targets are those of 1,024 tokens and more: shorter prompts of so small a model are mostly Python
     bound = tokens >= 1024
     record("attention-time", time, "≤ 1.5" if bound else "", "×", NOTE, case=case, rivals=theirs["seconds"])
@@ -87,8 +101,8 @@ def test_capturing_attention(decoder, record, tokens):
             case=case,
             rivals=theirs["memory"],
         )
-    record("attention kept", ours["kept"] / 1e6, "", "MB", NOTE, case=case, rivals=theirs["kept"])
-    assert ours["kept"] < 6 * 4 * tokens * tokens * 4, "a summary that is larger than what it sums up"
+    record("attention kept", recorded["kept"] / 1e6, "", "MB", NOTE, case=case, rivals=theirs["kept"])
+    assert recorded["kept"] < 6 * 4 * tokens * tokens * 4, "a summary that is larger than what it sums up"
 
 
 @pytest.fixture(scope="module")

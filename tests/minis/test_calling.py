@@ -80,6 +80,22 @@ def test_training_passes_more_values_where_few_would_be_left_to_learn_by_heart()
             assert len(trained) == 2 or len(trained) >= 5
 
 
+def test_training_passes_words_of_other_functions_but_none_that_is_held_out_for_this_one():
+    rng = random.Random(0)
+    passed = {}
+    for function in FUNCTIONS:
+        for _ in range(400):
+            for parameter, value in calling._arguments(rng, function, False).items():
+                passed.setdefault((function, parameter), set()).add(value)
+                few = len(function.values[parameter]) < 5
+                assert few or value not in calling._part(function, parameter, True)
+    heard = passed[next(function for function in FUNCTIONS if "music" in function.names), "style"]
+    assert {"bedroom", "Turkish", "jazz"} & heard > {"jazz"}
+    assert not heard & set(calling._part(OF["music"], "style", True))
+    numbers = passed[OF["timer"], "minutes"]
+    assert all(isinstance(value, int) for value in numbers)
+
+
 def test_training_repeats_every_word_that_a_function_takes_and_evaluation_only_held_out_ones():
     rng = random.Random(0)
     said = {held: {calling._small_talk(rng, held)[1] for _ in range(6000)} for held in (False, True)}
@@ -101,4 +117,5 @@ def test_what_is_called_under_one_set_of_functions_is_declared_there_and_trained
             jsonschema.validate(call["arguments"], declared[call["name"]]["parameters"])
             for parameter, value in call["arguments"].items():
                 assert str(value) in said
-                assert value in calling._part(OF[call["name"]], parameter, False)
+                few = len(OF[call["name"]].values[parameter]) < 5
+                assert few or value not in calling._part(OF[call["name"]], parameter, True)

@@ -106,7 +106,7 @@ def test_what_a_turn_loses_does_not_change_the_mixture(tokenizer):
     assert "pairs" in _skills(one.draw(0.3))
 
 
-@pytest.mark.parametrize("skill", ["motion", "compare", "tools"])
+@pytest.mark.parametrize("skill", ["compare", "tools"])
 def test_skills_that_need_it_have_turns_of_their_own(skill, tokenizer):
     one = _curriculum(tokenizer, skills=("names", skill), alone=True)
     assert _skills(one.draw(0.3)) - {"called"} == {skill}

@@ -31,6 +31,16 @@ def test_what_is_learned_gives_its_rows_to_what_is_hard_and_keeps_some():
     assert sum(counts.values()) == 4000
 
 
+def test_a_running_loss_begins_with_the_first_that_was_seen():
+    mixture = Mixture(("names", "digits"), rows=20)
+    assert mixture.losses == {}
+    assert mixture.loss("names") == 2.0
+    mixture.saw({"names": 0.4, "repeats": 9.0})
+    assert mixture.losses == {"names": 0.4}
+    mixture.saw({"names": 0.2})
+    assert 0.39 < mixture.loss("names") < 0.4
+
+
 def test_without_skills_nothing_is_drawn():
     assert Mixture((), rows=20).draw(random.Random(0)) == {}
 

@@ -1,9 +1,10 @@
 """Tools: call the right one of several declared functions, or none, or answer from a call's result.
 
 Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
-function. Evaluation asks for held-out values under held-out sets; training sees neither, but it repeats every
-word now and then, to learn how each is spelled behind a quotation mark. (Parameters with two values, on and
-off, and the opposites that need no call are the same in both.)
+function. Evaluation asks for held-out values under held-out sets; training sees neither. Training passes words
+of other functions as well ("Play some bedroom."), so that any word may stand in any place and is read, not
+known by heart. (Parameters with two values, on and off, and the opposites that need no call are the same in
+both.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from .question import Question, held_out
 from .words import CITIES, PEOPLE, THINGS
 
 _CALLS, _RESULTS = 0.6, 0.2  # shares of questions; the rest need no call
+_STRANGE = 0.4  # share of the words passed in training that may be those of any function
 _DECLARED = (4, 5, 6)
+_FEW = 5  # values of a parameter that are too few to hold some out
 _OPPOSITES = (
     ("hot", "cold"), ("big", "small"), ("day", "night"), ("open", "closed"),
     ("long", "short"), ("black", "white"), ("wet", "dry"), ("up", "down"),
@@ -71,7 +74,7 @@ def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...
     count
         How many calls.
     """
-    tools, names = _declared(rng, False, [rng.choice(FUNCTIONS)])
+    tools, names = _declared(rng, False, [])
     asked = []
     for function in rng.choices(list(names), k=count):
         values = _arguments(rng, function, False)
@@ -83,17 +86,29 @@ def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, 
     """Draw what is passed to a function, no value twice."""
     values: dict[str, Any] = {}
     for parameter in function.values:
-        values[parameter] = rng.choice(
-            [value for value in _part(function, parameter, held) if value not in values.values()]
-        )
+        some = _part(function, parameter, held)
+        if not held and rng.random() < _STRANGE:
+            some = _strange(function, parameter) or some
+        values[parameter] = rng.choice([value for value in some if value not in values.values()])
     return values
+
+
+@functools.cache
+def _strange(function: Function, parameter: str) -> tuple[str, ...]:
+    """Return every word that training may pass where a word is passed; where none is, nothing."""
+    every, unseen = function.values[parameter], set(_part(function, parameter, True))
+    if len(every) < _FEW or not all(value in _PASSED for value in every):
+        return ()
+    return tuple(
+        word for word in _PASSED if word not in unseen and not is_held_out(function.names[0], word)
+    )
 
 
 @functools.cache
 def _part(function: Function, parameter: str, held: bool) -> tuple[Any, ...]:
     """Return the values that one part may pass; of a parameter with few values, both parts pass all."""
     every = function.values[parameter]
-    if len(every) < 5:
+    if len(every) < _FEW:
         return tuple(every)
     part = [value for value in every if is_held_out(function.names[0], value)] or every[:2]
     if held:
@@ -119,13 +134,13 @@ def _from_result(rng: random.Random, held: bool) -> Question:
     assert function.result is not None  # drawn among those that tell something
     key, results = function.result
     result = rng.choice(results)
-    called = {
+    earlier = {
         "role": "assistant", "content": "",
         "tool_calls": [{"type": "function", "function": {"name": name, "arguments": values}}],
         "tool_responses": [{"name": name, "response": {key: result}}],
     }  # fmt: skip
     prompt = function.asked[0].format(**values)  # "Will it rain?" asks for more than the result says
-    return Question("tools", prompt, str(result), group="result", tools=tools, history=(called,))
+    return Question("tools", prompt, str(result), group="result", tools=tools, history=(earlier,))
 
 
 def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:

@@ -16,17 +16,8 @@ _TONGUES = ("German", "French", "Spanish", "Turkish", "Russian", "Hindi")
 _MUSIC = ("jazz", "rock", "folk", "soul", "opera", "blues")
 _NUMBERS = tuple(range(2, 100))
 _MORE_ROOMS = (
-    "attic",
-    "library",
-    "garage",
-    "studio",
-    "lobby",
-    "stable",
-    "tower",
-    "bathroom",
-    "porch",
-    "shed",
-)
+    "attic", "library", "garage", "studio", "lobby", "stable", "tower", "bathroom", "porch", "shed",
+)  # fmt: skip
 _MORE_TONGUES = (
     "English", "Italian", "Arabic", "Thai", "Korean", "Japanese", "Chinese", "Greek", "Dutch", "Polish",
 )  # fmt: skip

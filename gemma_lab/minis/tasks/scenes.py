@@ -68,20 +68,21 @@ def questions(rng: random.Random, scene: Sequence[Thing]) -> list[tuple[str, str
 
 
 def cue(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
-    """Draw what is asked about one thing of a scene, in a word or two, and the answer.
+    """Draw what is asked about a scene, in a word or two, and the answer.
 
     A shape asks for the colour, a colour for the shape, both together for the side: left or right, top or
-    bottom.
+    bottom; the word objects for how many there are.
     """
     shapes, colours = [one.shape for one in scene], [one.colour for one in scene]
-    found = [(one.shape, one.colour) for one in scene if shapes.count(one.shape) == 1]
+    found = [("objects", str(len(scene)))]
+    found += [(one.shape, one.colour) for one in scene if shapes.count(one.shape) == 1]
     found += [(one.colour, one.shape) for one in scene if colours.count(one.colour) == 1]
     names = [one.name for one in scene]
     for one in scene:
         if names.count(one.name) == 1:
             for across, (_, side) in zip(("side", "height"), _where(one), strict=True):
                 found += [(f"{one.colour} {one.shape} {across}", side)] if side else []
-    return rng.choice(found) if found else ("objects", str(len(scene)))
+    return rng.choice(found)
 
 
 def _count(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:

@@ -164,7 +164,7 @@ export class HeadMap {
   inset(paint) {
     const { side } = this;
     if (!side.zoomed) return;
-    const [size, x, y] = [54, 3, 8];
+    const [size, x, y] = [44, 3, 8]; // clear of what names the edges
     const scale = size / side.store.facts.tokens;
     paint.fillStyle = side.inks.page;
     paint.fillRect(x - 3, y - 3, size + 6, size + 6);
