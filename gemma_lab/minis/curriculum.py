@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .batches import Batcher
@@ -160,7 +161,7 @@ class Curriculum:
         """Return a row of a skill or of a drill."""
         if name in SKILLS:
             return self.batcher.row(name, grid=grid)
-        drill = getattr(self.batcher.drills, name)
+        drill: Callable[..., Row] = getattr(self.batcher.drills, name)
         return drill(grid=grid) if name == "shown" else drill()
 
     def _wanted(self, drill: str) -> bool:

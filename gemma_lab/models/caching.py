@@ -16,5 +16,5 @@ def cache_name(model: Any) -> str:
 
 
 def cache_in(arguments: Mapping[str, Any]) -> Any:
-    """Return the cache among the arguments of a forward pass, by whichever name; None without one."""
+    """Return the cache among what goes into a forward pass or comes out of it; None without one."""
     return next((arguments[name] for name in _NAMES if arguments.get(name) is not None), None)

@@ -12,7 +12,7 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from .caching import cache_name
+from .caching import cache_in, cache_name
 from .messages import answered
 from .pieces import Pieces
 from .prefill import plan
@@ -168,7 +168,7 @@ class Generation:
         ids = inputs["input_ids"]  # all of them: it takes those that the cache lacks
         return {
             "input_ids": ids, "attention_mask": torch.ones_like(ids),
-            cache_name(self._lab.model): done.past_key_values,
+            cache_name(self._lab.model): cache_in(done),
         }  # fmt: skip
 
     def _told_so_far(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import transformers
 
-from .caching import cache_name
+from .caching import cache_in, cache_name
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -90,8 +90,7 @@ def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
 def read(lab: Lab, prompt: Prompt, stops: Sequence[int], *, told: Told | None = None) -> Any:
     """Read a prompt up to the last of `stops`, piece by piece; return what the model gave for the last one.
 
-    Its cache is ``past_key_values``, unless one stop is all of the prompt: then there is none. Hold
-    ``lab.lock``.
+    `cache_in` finds its cache, unless one stop is all of the prompt: then there is none. Hold ``lab.lock``.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ def read(lab: Lab, prompt: Prompt, stops: Sequence[int], *, told: Told | None = 
     total, done, start = len(prompt.ids), None, 0
     name = cache_name(lab.model)
     for stop in stops:
-        cache = None if done is None else done.past_key_values
+        cache = None if done is None else cache_in(done)
         if start == 0 and stop == total:
             done = lab.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
         else:

@@ -265,8 +265,8 @@ class AttentionProbe(Watcher):
         if row not in self._rooms:  # of all layers at once: nothing is to be copied together afterwards
             shape = len(self._modules), query.shape[1], len(chosen)
             self._rooms[row] = question.room(shape, query.device)
-        at = list(self._modules).index(layer)
-        return gaze.look(question, sights, {name: array[at] for name, array in self._rooms[row].items()})
+        place = list(self._modules).index(layer)
+        return gaze.look(question, sights, {name: array[place] for name, array in self._rooms[row].items()})
 
     def _question(self, sequence: _Sequence, device: torch.device) -> Question:
         width = sequence.bins.width if self.request.maps else 0

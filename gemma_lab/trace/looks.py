@@ -313,7 +313,7 @@ class Attention:
         parts += [f"{self.tokens:,} tokens"]
         parts += [f"{self.bins} bins"] if self.bands else []
         parts += [f"top {self.top_k}"] if self.top_k else []
-        parts += [f"{len(self.rows)} rows"] if self.exact else []
+        parts += [f"{len(self.rows)} row{'s' * (len(self.rows) != 1)}"] if self.exact else []
         parts += [f"{len(several)} {tower}" for tower, several in sorted(self.towers.items())]
         return f"Attention({', '.join(parts)})"
 

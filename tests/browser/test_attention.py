@@ -181,7 +181,7 @@ def test_zooming_from_pooled_bins_to_exact_rows_and_fetching_them(
     expect(how).to_contain_text("of 38 rows the heaviest keys")
     book.shot("attention-zoomed", widget)
     fetch.click()
-    expect(how).to_contain_text("38 whole rows", timeout=20_000)
+    expect(how).to_contain_text("all of 38 rows", timeout=20_000)
     page.mouse.move(*place(widget, 0.3, 0.6, 1))
     card = widget.get_by_test_id("row")
     expect(card).to_contain_text("the whole row, exact")

@@ -33,6 +33,6 @@ def test_a_model_goes_on_with_the_cache_it_is_given(tiny_lab):
     ids = torch.arange(121, 131)[None]
     with torch.no_grad():
         begun = model(input_ids=ids[:, :6], use_cache=True)
-        done = model(input_ids=ids[:, 6:], **{name: begun.past_key_values}, use_cache=True)
+        done = model(input_ids=ids[:, 6:], **{name: cache_in(begun)}, use_cache=True)
         whole = model(input_ids=ids)
     torch.testing.assert_close(done.logits, whole.logits[:, 6:], atol=1e-4, rtol=1e-4)

@@ -1,10 +1,10 @@
 """Tools: call the right one of several declared functions, or none, or answer from a call's result.
 
 Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
-function. Evaluation asks for held-out values under held-out sets; training sees neither. Training passes words
-of other functions as well ("Play some bedroom."), so that any word may stand in any place and is read, not
-known by heart. (Parameters with two values, on and off, and the opposites that need no call are the same in
-both.)
+function. Evaluation asks for held-out values under held-out sets; training sees neither. Training passes
+words of other functions as well ("Play some bedroom."), so that any word may stand in any place and is read,
+not known by heart. (Parameters with two values, on and off, and the opposites that need no call are the same
+in both.)
 """
 
 from __future__ import annotations
@@ -99,9 +99,7 @@ def _strange(function: Function, parameter: str) -> tuple[str, ...]:
     every, unseen = function.values[parameter], set(_part(function, parameter, True))
     if len(every) < _FEW or not all(value in _PASSED for value in every):
         return ()
-    return tuple(
-        word for word in _PASSED if word not in unseen and not is_held_out(function.names[0], word)
-    )
+    return tuple(word for word in _PASSED if word not in unseen and not is_held_out(function.names[0], word))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import { MapBar, RowCard } from "./attention_cards.js";
 import { HeadGrid, KIND, MEASURES } from "./attention_grid.js";
 import { HeadMap } from "./attention_map.js";
 import { Scene, Side } from "./attention_scene.js";
-import { Looks, part } from "./attention_store.js";
+import { Looks, far, part } from "./attention_store.js";
 import { LookText } from "./attention_text.js";
 import { View } from "./view.js";
 
@@ -61,7 +61,7 @@ class AttentionView extends View {
     const { scene } = this;
     const { facts } = scene.sides[0].store;
     const lengths = scene.sides.map(({ store }) => `${store.facts.tokens.toLocaleString("en")} tokens`).join(" and ");
-        const about = `${facts.layers.length} layers × ${facts.heads.length} heads · ${lengths}`;
+        const about = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"} × ${facts.heads.length} heads · ${lengths}`;
     this.opened = h("div", { class: "gl-opened", "data-testid": "opened" });
     this.turn = h("select", { "data-testid": "toward", onchange: () => scene.turnRound() }, h("option", { value: "" }, "where it looks"), h("option", { value: "to" }, "who looks at it"));
     const measures = ["map", ...scene.sides[0].store.grid.meta.measures];
@@ -124,7 +124,7 @@ class AttentionView extends View {
   averages(row, head) {
     const flat = this.grid.flat(row, head);
     const [entropy, first, distance] = ["entropy", "first", "distance"].map((one) => this.grid.mean(one, flat));
-    return entropy === null ? "" : `on average: entropy ${entropy.toFixed(2)} nats · first token ${part(first)} · distance ${distance.toFixed(1)} tokens`;
+    return entropy === null ? "" : `on average: entropy ${entropy.toFixed(2)} nats · first token ${part(first)} · distance ${far(distance)}`;
   }
 
   /** Take the colours of the theme, once there is a page to read them from. */

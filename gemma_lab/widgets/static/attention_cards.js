@@ -1,9 +1,10 @@
 // In numbers: where the token that is read looks, and how exactly that is known.
 import { button, h } from "./base.js";
 import { overlaid } from "./attention_paint.js";
-import { part } from "./attention_store.js";
+import { far, part } from "./attention_store.js";
 
 const ROWS = 8;
+const LONG = 1000; // tokens from which a word stands too often to say which of them is meant
 const HELP = [["↑ ↓", "tokens"], ["← →", "keys"], ["PgUp PgDn", "layers"], ["[ ]", "heads"], ["+ − 0", "zoom"], ["Enter", "keep"]];
 
 /** The token that is read, and its heaviest keys. */
@@ -20,9 +21,9 @@ export class RowCard {
   }
 
   line() {
-    const [label, fill, weight] = [h("bdi", { dir: "auto" }), h("i", {}), h("span", {})];
-    const node = h("div", { class: "gl-weight" }, label, h("span", { class: "gl-track" }, fill), weight);
-    const one = { node, label, fill, weight, key: -1 };
+    const [label, number, fill, weight] = [h("bdi", { dir: "auto" }), h("span", { class: "gl-number" }), h("i", {}), h("span", {})];
+    const node = h("div", { class: "gl-weight" }, h("span", { class: "gl-key" }, number, label), h("span", { class: "gl-track" }, fill), weight);
+    const one = { node, label, number, fill, weight, key: -1 };
     node.addEventListener("click", () => this.side.scene.follow(this.side, one.key));
     return one;
   }
@@ -50,6 +51,7 @@ export class RowCard {
     one.key = found.key;
     const name = found.bin === undefined ? store.label(found.key) : `tokens ${store.span(found.bin)}`;
     one.label.textContent = [...name].slice(0, 22).join("");
+    one.number.textContent = found.bin === undefined && store.facts.tokens >= LONG ? found.key.toLocaleString("en") : "";
     one.node.title = `token ${found.key.toLocaleString("en")}`;
     one.fill.style.width = `${100 * Math.min(1, found.weight / Math.max(looks.list[0].weight, 1e-9))}%`;
     one.fill.style.backgroundColor = found.key === 0 && !side.scene.toward ? side.inks.sink : side.ramp.of(Math.min(1, found.weight / looks.top));
@@ -78,7 +80,7 @@ export class RowCard {
     else words.push(looks.how === "whole" ? "the whole row, exact" : looks.listed ? "every token of the row" : "every token of the row, within 0.4 %");
     const known = side.scene.toward ? null : store.facts_of(side.row, side.head, token);
     if (known) {
-      words.push(`entropy ${known.entropy.toFixed(2)} nats`, `first token ${part(known.first)}`, `mean distance ${known.distance.toFixed(1)} tokens`);
+      words.push(`entropy ${known.entropy.toFixed(2)} nats`, `first token ${part(known.first)}`, `mean distance ${far(known.distance)}`);
       if (known.masses.length > 1) words.push(known.masses.map(([label, mass]) => `${label} ${part(mass)}`).join(", "));
     }
     return words.join(" · ");
@@ -141,9 +143,10 @@ export class MapBar {
     if (!close) return `${range}pooled: a cell is ${size.toLocaleString("en")} queries (their mean) × ${size.toLocaleString("en")} keys (their sum)`;
     const { whole = 0, heaviest = 0, missing = 0 } = side.map.exact ?? {};
     const words = [];
-    if (whole) words.push(`${whole} whole rows`);
-    if (heaviest) words.push(`of ${heaviest} rows the heaviest keys`);
-    if (missing) words.push(`${missing} rows not here`);
+    const rows = (count) => `${count} ${count === 1 ? "row" : "rows"}`;
+    if (whole) words.push(`all of ${rows(whole)}`);
+    if (heaviest) words.push(`of ${rows(heaviest)} the heaviest keys`);
+    if (missing) words.push(`${rows(missing)} not here`);
     return `${range}${words.join(", ")}; behind them, pale, the pooled map`;
   }
 }

@@ -2,7 +2,7 @@
 import { h } from "./base.js";
 import { fresh } from "./colour.js";
 import { tinted } from "./attention_paint.js";
-import { part } from "./attention_store.js";
+import { far, part } from "./attention_store.js";
 
 const [SIDE, ABOVE, TALLEST] = [58, 44, 300];
 export const KIND = { local: "#56b4e9", global: "#d55e00" };
@@ -251,7 +251,7 @@ export class HeadGrid {
     const [layout, flat] = [this.scene.layouts[row], this.flat(row, head)];
     const [entropy, first, distance] = ["entropy", "first", "distance"].map((measure) => this.mean(measure, flat));
     const words = [`layer ${layout.layer} (${layout.kind}${layout.donor === null ? "" : `, keys of layer ${layout.donor}`}) · head ${this.scene.heads[head]}`];
-    if (entropy !== null) words.push(`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${distance < 100 ? distance.toFixed(1) : Math.round(distance).toLocaleString("en")} tokens`);
+    if (entropy !== null) words.push(`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${far(distance)}`);
     return words.join(" · ");
   }
 

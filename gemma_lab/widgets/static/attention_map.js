@@ -331,13 +331,18 @@ export class HeadMap {
     if (query !== undefined || key !== undefined) this.walk(query ?? 0, key ?? 0);
     else if (layer) scene.open(scene.row + layer, scene.head);
     else if (head) scene.open(scene.row, scene.head + head);
-    else if (zoom) side.zoom(zoom, Math.max(0, side.reading), Math.max(0, side.key));
+    else if (zoom) side.zoom(zoom, Math.max(0, side.reading), side.key < 0 ? this.heaviest : side.key);
     else if (event.key === "0") this.whole0();
     else if (event.key === "Enter" && side.token >= 0) side.toggle("tokens", side.token, event.shiftKey);
     else if (event.key === "Escape") side.select({ tokens: new Set() });
     else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** Where the row that is read looks most. */
+  get heaviest() {
+    return this.side.looks?.list[0]?.key ?? 0;
   }
 
   whole0() {

@@ -171,3 +171,8 @@ export function part(share) {
   if (value === 0) return "0 %";
   return value >= 99.95 ? "100 %" : value >= 10 ? `${value.toFixed(1)} %` : value >= 0.01 ? `${value.toPrecision(2)} %` : "< 0.01 %";
 }
+
+/** A distance in tokens, with a digit after the point only where it tells something. */
+export function far(tokens) {
+  return `${tokens < 100 ? tokens.toFixed(1) : Math.round(tokens).toLocaleString("en")} tokens`;
+}

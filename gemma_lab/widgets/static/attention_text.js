@@ -17,19 +17,6 @@ export class LookText extends Flow {
     super.update(said);
   }
 
-  /** Bring a token into sight. */
-  bring(token) {
-    const index = this.blocks.findIndex(({ start, stop }) => token >= start && token < stop);
-    if (index < 0) return;
-    if (!this.drawn.has(index)) {
-      this.scroller.scrollTop = this.blocks[index].top;
-      this.show();
-    }
-    const { spans, node } = this.drawn.get(index);
-    const [own, box] = [(spans.get(token) ?? node).getBoundingClientRect(), this.scroller.getBoundingClientRect()];
-    if (own.top < box.top || own.bottom > box.bottom) this.scroller.scrollTop += own.top - box.top - box.height / 3;
-  }
-
   medium(tokens, width) {
     return new LookMedium(this.scene, tokens, width);
   }

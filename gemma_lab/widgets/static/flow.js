@@ -8,7 +8,7 @@ const MEDIA = new Set(["image", "video", "audio"]);
 export class Flow {
   constructor(scene) {
     [this.scene, this.store] = [scene, scene.store];
-    [this.blocks, this.drawn] = [[], new Map()];
+    [this.blocks, this.drawn, this.wanted] = [[], new Map(), -1];
     [this.before, this.after] = [h("div", {}), h("div", {})];
     this.inner = h("div", { class: "gl-flow-inner" }, this.before, this.after);
     this.scroller = h("div", { class: "gl-flow-scroller", tabindex: 0, role: "group", "aria-label": "Text; left and right read one token at a time, up and down change the layer, Enter selects", "data-testid": "flow" }, this.inner);
@@ -179,7 +179,10 @@ export class Flow {
     for (const drawn of this.drawn.values()) this.paint(drawn, what);
     clearTimeout(this.waiting);
     // Only once the pointer rests: a text that jumps about cannot be read.
-    if (this.scene.token >= 0 && !this.inside) this.waiting = setTimeout(() => this.follow(), 120);
+    const picked = this.scene.tokens ?? new Set();
+    if (what.has("selection") || what.has("data")) this.wanted = picked.size === 1 && !this.inside ? [...picked][0] : -1;
+    const token = this.scene.token >= 0 && !this.inside ? this.scene.token : this.wanted;
+    if (token >= 0) this.waiting = setTimeout(() => this.bring(token), 120);
   }
 
   paint(drawn, what) {
@@ -218,9 +221,10 @@ export class Flow {
     return tone > 0.02 ? `color-mix(in srgb, var(--gl-warm) ${Math.round(tone * 46)}%, transparent)|` : "";
   }
 
-  /** Bring the token that is read elsewhere into sight. */
-  follow() {
-    const index = this.blocks.findIndex(({ start, stop }) => this.scene.token >= start && this.scene.token < stop);
+  /** Bring a token into sight. */
+  bring(token) {
+    const index = this.blocks.findIndex(({ start, stop }) => token >= start && token < stop);
+    this.wanted = -1;
     if (index < 0) return;
     if (!this.drawn.has(index)) {
       this.scroller.scrollTop = this.blocks[index].top;
@@ -228,7 +232,7 @@ export class Flow {
     }
     const { spans, node } = this.drawn.get(index) ?? {};
     if (!node) return;
-    const [span, box] = [spans.get(this.scene.token) ?? node, this.scroller.getBoundingClientRect()];
+    const [span, box] = [spans.get(token) ?? node, this.scroller.getBoundingClientRect()];
     const own = span.getBoundingClientRect();
     if (own.top < box.top || own.bottom > box.bottom) this.scroller.scrollTop += own.top - box.top - box.height / 3;
   }
