@@ -87,7 +87,8 @@ class Curriculum:
     ) -> None:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.skills} | (alone or {})
+        before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE}
+        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.skills} | before
         self._now: str | None = None  # what is practised alone
         self._left = 0  # steps that are left of what is practised now
         self._since = dict.fromkeys(self.alone, 0)  # turns since it was practised alone

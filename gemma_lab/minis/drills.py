@@ -131,10 +131,8 @@ class Drills:
         row.news = [UNKNOWN] * grid**2
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
-            before, after = (
-                self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1),
-                self.encoder.ids(answer),
-            )
+            before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
+            after = self.encoder.ids(answer)
             row.ids += [*before, *after, token_id("eot_token")]
             row.labels += [SKIP] * len(before) + after + [SKIP]
         return row

@@ -43,7 +43,7 @@ def test_cues_ask_for_what_is_unambiguous_in_a_word_or_two():
     cues = {scenes.cue(random.Random(seed), _SCENE) for seed in range(300)}
     assert cues == {
         ("circle", "red"), ("green", "square"), ("red circle side", "left"), ("red square side", "right"),
-        ("red square height", "top"), ("green square height", "bottom"),
+        ("red square height", "top"), ("green square height", "bottom"), ("objects", "3"),
     }  # fmt: skip
     twins = [drawing.Thing("red", "circle", x=x, y=0.5, radius=0.1) for x in (0.2, 0.8)]
     assert scenes.cue(random.Random(0), twins) == ("objects", "2")

@@ -5,7 +5,7 @@ import { MapBar, RowCard } from "./attention_cards.js";
 import { HeadGrid, KIND, MEASURES } from "./attention_grid.js";
 import { HeadMap } from "./attention_map.js";
 import { Scene, Side } from "./attention_scene.js";
-import { Looks, far, part } from "./attention_store.js";
+import { Looks, part } from "./attention_store.js";
 import { LookText } from "./attention_text.js";
 import { View } from "./view.js";
 
@@ -61,7 +61,7 @@ class AttentionView extends View {
     const { scene } = this;
     const { facts } = scene.sides[0].store;
     const lengths = scene.sides.map(({ store }) => `${store.facts.tokens.toLocaleString("en")} tokens`).join(" and ");
-        const about = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"} × ${facts.heads.length} heads · ${lengths}`;
+    const about = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"} × ${facts.heads.length} heads · ${lengths}`;
     this.opened = h("div", { class: "gl-opened", "data-testid": "opened" });
     this.turn = h("select", { "data-testid": "toward", onchange: () => scene.turnRound() }, h("option", { value: "" }, "where it looks"), h("option", { value: "to" }, "who looks at it"));
     const measures = ["map", ...scene.sides[0].store.grid.meta.measures];
@@ -116,15 +116,9 @@ class AttentionView extends View {
       mates.length > 1 ? `key-value head ${group}, shared by heads ${mates[0]} to ${mates.at(-1)}` : `key-value head ${group}`,
       layout.k_is_v ? "keys are the values" : "",
     ];
-    const dot = h("i", { class: "gl-kind" });
+    const [dot, means] = [h("i", { class: "gl-kind" }), this.grid.means(row, head)];
     dot.style.background = KIND[layout.kind] ?? "";
-    this.opened.replaceChildren(dot, h("b", {}, `Layer ${layout.layer} · head ${heads[head]}`), h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")), h("span", { class: "gl-gap" }), h("span", { class: "gl-where" }, this.averages(row, head)));
-  }
-
-  averages(row, head) {
-    const flat = this.grid.flat(row, head);
-    const [entropy, first, distance] = ["entropy", "first", "distance"].map((one) => this.grid.mean(one, flat));
-    return entropy === null ? "" : `on average: entropy ${entropy.toFixed(2)} nats · first token ${part(first)} · distance ${far(distance)}`;
+    this.opened.replaceChildren(dot, h("b", {}, `Layer ${layout.layer} · head ${heads[head]}`), h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")), h("span", { class: "gl-gap" }), h("span", { class: "gl-where" }, means.length ? `on average: ${means.join(" · ")}` : ""));
   }
 
   /** Take the colours of the theme, once there is a page to read them from. */

@@ -248,11 +248,16 @@ export class HeadGrid {
   }
 
   said(row, head) {
-    const [layout, flat] = [this.scene.layouts[row], this.flat(row, head)];
-    const [entropy, first, distance] = ["entropy", "first", "distance"].map((measure) => this.mean(measure, flat));
+    const layout = this.scene.layouts[row];
     const words = [`layer ${layout.layer} (${layout.kind}${layout.donor === null ? "" : `, keys of layer ${layout.donor}`}) · head ${this.scene.heads[head]}`];
-    if (entropy !== null) words.push(`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${far(distance)}`);
-    return words.join(" · ");
+    return [...words, ...this.means(row, head)].join(" · ");
+  }
+
+  /** What is known of a head on average, in words. */
+  means(row, head) {
+    const flat = this.flat(row, head);
+    const [entropy, first, distance] = ["entropy", "first", "distance"].map((measure) => this.mean(measure, flat));
+    return entropy === null ? [] : [`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${far(distance)}`];
   }
 
   leave() {

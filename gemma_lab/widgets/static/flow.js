@@ -50,6 +50,11 @@ export class Flow {
   }
 
   update(what) {
+    // not when tokens are added: who reads along would be sent back
+    if (what.has("selection") || (what.has("data") && this.epoch !== this.scene.epoch)) {
+      const picked = this.scene.tokens ?? new Set();
+      this.wanted = picked.size === 1 ? [...picked][0] : -1;
+    }
     if (what.has("data")) this.rebuild();
     if (what.has("size")) this.redraw();
     if (["hover", "layer", "selection", "filter", "data", "theme", "tone"].some((one) => what.has(one))) this.tint(what);
@@ -179,8 +184,6 @@ export class Flow {
     for (const drawn of this.drawn.values()) this.paint(drawn, what);
     clearTimeout(this.waiting);
     // Only once the pointer rests: a text that jumps about cannot be read.
-    const picked = this.scene.tokens ?? new Set();
-    if (what.has("selection") || what.has("data")) this.wanted = picked.size === 1 && !this.inside ? [...picked][0] : -1;
     const token = this.scene.token >= 0 && !this.inside ? this.scene.token : this.wanted;
     if (token >= 0) this.waiting = setTimeout(() => this.bring(token), 120);
   }
