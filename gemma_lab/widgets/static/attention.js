@@ -116,9 +116,9 @@ class AttentionView extends View {
       mates.length > 1 ? `key-value head ${group}, shared by heads ${mates[0]} to ${mates.at(-1)}` : `key-value head ${group}`,
       layout.k_is_v ? "keys are the values" : "",
     ];
-    const [dot, means] = [h("i", { class: "gl-kind" }), this.grid.means(row, head)];
+    const [dot, known] = [h("i", { class: "gl-kind" }), this.grid.averages(row, head)];
     dot.style.background = KIND[layout.kind] ?? "";
-    this.opened.replaceChildren(dot, h("b", {}, `Layer ${layout.layer} · head ${heads[head]}`), h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")), h("span", { class: "gl-gap" }), h("span", { class: "gl-where" }, means.length ? `on average: ${means.join(" · ")}` : ""));
+    this.opened.replaceChildren(dot, h("b", {}, `Layer ${layout.layer} · head ${heads[head]}`), h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")), h("span", { class: "gl-gap" }), h("span", { class: "gl-where" }, known.length ? `on average: ${known.join(" · ")}` : ""));
   }
 
   /** Take the colours of the theme, once there is a page to read them from. */

@@ -250,11 +250,11 @@ export class HeadGrid {
   said(row, head) {
     const layout = this.scene.layouts[row];
     const words = [`layer ${layout.layer} (${layout.kind}${layout.donor === null ? "" : `, keys of layer ${layout.donor}`}) · head ${this.scene.heads[head]}`];
-    return [...words, ...this.means(row, head)].join(" · ");
+    return [...words, ...this.averages(row, head)].join(" · ");
   }
 
   /** What is known of a head on average, in words. */
-  means(row, head) {
+  averages(row, head) {
     const flat = this.flat(row, head);
     const [entropy, first, distance] = ["entropy", "first", "distance"].map((measure) => this.mean(measure, flat));
     return entropy === null ? [] : [`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${far(distance)}`];
