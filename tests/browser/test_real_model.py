@@ -33,7 +33,6 @@ explorer.selected_tokens = [asks]
 explorer
 """
 FACT = """
-import numpy as np
 import gemma_lab as gl
 from gemma_lab.haystack import needle
 
@@ -103,7 +102,6 @@ def test_a_fact_is_found_among_thirty_two_thousand_tokens(open_notebook: Callabl
     widget = book.page.locator(".gl-attention")
     card = widget.get_by_test_id("row")
     expect(card).to_contain_text("looks at", timeout=60_000)
-    book.shot("attention-32k", widget)
     settles(book.page, lambda: share(card), pytest.approx(float(weight), abs=0.01))
     book.shot("attention-32k", widget)
     # Close by, rows are read from the model again, all of them, and say the same.

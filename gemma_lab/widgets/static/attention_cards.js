@@ -22,7 +22,7 @@ export class RowCard {
 
   line() {
     const [label, number, fill, weight] = [h("bdi", { dir: "auto" }), h("span", { class: "gl-number" }), h("i", {}), h("span", {})];
-    const node = h("div", { class: "gl-weight" }, h("span", { class: "gl-key" }, number, label), h("span", { class: "gl-track" }, fill), weight);
+    const node = h("div", { class: "gl-weight" }, h("span", { class: "gl-looked-at" }, number, label), h("span", { class: "gl-track" }, fill), weight);
     const one = { node, label, number, fill, weight, key: -1 };
     node.addEventListener("click", () => this.side.scene.follow(this.side, one.key));
     return one;
