@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gemma_lab.notebooks.execute import QUIET, STATIC
-from gemma_lab.notebooks.meter import Meter
+from gemma_lab.system.memory_meter import Meter
+from tools.notebooks.execute import QUIET, STATIC
 
 #: Binder kills a kernel at 2 GB, and JupyterLab takes its share: bytes, kernel and children.
 PEAK = 1.5e9

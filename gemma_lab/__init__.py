@@ -12,33 +12,33 @@ __version__ = "0.1.0"
 
 #: public name -> module that defines it
 _HOMES = {
-    "load": "gemma_lab.models.load",
-    "Lab": "gemma_lab.models.lab",
-    "Reply": "gemma_lab.models.reply",
-    "Sampling": "gemma_lab.models.sampling",
-    "Cost": "gemma_lab.models.cost",
+    "load": "gemma_lab.models.loading.load",
+    "Lab": "gemma_lab.lab",
+    "Reply": "gemma_lab.models.chat.reply",
+    "Sampling": "gemma_lab.models.chat.sampling",
+    "Cost": "gemma_lab.models.chat.cost",
     "picture": "gemma_lab.models.media",
     "video": "gemma_lab.models.media",
     "sound": "gemma_lab.models.media",
     "catalog": "gemma_lab.family.catalog",
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
-    "doctor": "gemma_lab.environment",
+    "doctor": "gemma_lab.system.report",
     "Trace": "gemma_lab.trace.trace",
-    "open_trace": "gemma_lab.trace.file",
-    "Edit": "gemma_lab.trace.edits",
-    "Cut": "gemma_lab.trace.cuts",
-    "Patch": "gemma_lab.trace.activations",
-    "Activations": "gemma_lab.trace.activations",
-    "activations": "gemma_lab.trace.activations",
-    "AttentionRequest": "gemma_lab.trace.looks",
-    "LensRequest": "gemma_lab.trace.lensed",
-    "needles": "gemma_lab.haystack",
+    "open_trace": "gemma_lab.trace.storage.trace_file",
+    "Edit": "gemma_lab.interventions.edit",
+    "Cut": "gemma_lab.interventions.attention_block",
+    "Patch": "gemma_lab.trace.records.activations",
+    "Activations": "gemma_lab.trace.records.activations",
+    "activations": "gemma_lab.trace.records.activations",
+    "AttentionRequest": "gemma_lab.trace.records.attention",
+    "LensRequest": "gemma_lab.trace.records.logit_lens",
+    "needles": "gemma_lab.evals.needle_in_a_haystack",
     "compare": "gemma_lab.analysis.compare",
-    "RoutingExplorer": "gemma_lab.widgets.routing",
-    "AttentionExplorer": "gemma_lab.widgets.attention",
-    "Explorer": "gemma_lab.widgets.explorer",
-    "Chat": "gemma_lab.widgets.chat",
+    "RoutingExplorer": "gemma_lab.widgets.routing.widget",
+    "AttentionExplorer": "gemma_lab.widgets.attention.widget",
+    "Explorer": "gemma_lab.widgets.explorer.widget",
+    "Chat": "gemma_lab.widgets.chat.widget",
     "LabError": "gemma_lab.errors",
 }
 
@@ -46,28 +46,28 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from .analysis.compare import compare
-    from .environment import doctor
     from .errors import LabError
+    from .evals.needle_in_a_haystack import needles
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
-    from .haystack import needles
-    from .models.cost import Cost
-    from .models.lab import Lab
-    from .models.load import load
+    from .interventions.attention_block import Cut
+    from .interventions.edit import Edit
+    from .lab import Lab
+    from .models.chat.cost import Cost
+    from .models.chat.reply import Reply
+    from .models.chat.sampling import Sampling
+    from .models.loading.load import load
     from .models.media import picture, sound, video
-    from .models.reply import Reply
-    from .models.sampling import Sampling
-    from .trace.activations import Activations, Patch, activations
-    from .trace.cuts import Cut
-    from .trace.edits import Edit
-    from .trace.file import open_trace
-    from .trace.lensed import LensRequest
-    from .trace.looks import AttentionRequest
+    from .system.report import doctor
+    from .trace.records.activations import Activations, Patch, activations
+    from .trace.records.attention import AttentionRequest
+    from .trace.records.logit_lens import LensRequest
+    from .trace.storage.trace_file import open_trace
     from .trace.trace import Trace
-    from .widgets.attention import AttentionExplorer
-    from .widgets.chat import Chat
-    from .widgets.explorer import Explorer
-    from .widgets.routing import RoutingExplorer
+    from .widgets.attention.widget import AttentionExplorer
+    from .widgets.chat.widget import Chat
+    from .widgets.explorer.widget import Explorer
+    from .widgets.routing.widget import RoutingExplorer
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ..errors import LabError
 from .alignment import Pair, align, common_prefix
-from .kl import Bound, kl_bound
+from .kl_bound import Bound, kl_bound
 
 if TYPE_CHECKING:
-    from ..trace.dispatch import Routing
-    from ..trace.generation import Generation
+    from ..trace.records.generation import Generation
+    from ..trace.records.routing import Routing
     from ..trace.trace import Trace
-    from ..view.html import Markup
-    from ..view.style import Picture
+    from ..views.base.figure import Picture
+    from ..views.base.html import Markup
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class Comparison:
         Log-probability that each gave its own token, nats, ``[rows, 2]``; NaN where it has none.
     kl
         A lower bound of ``KL(first ‖ second)`` of the next token here, nats; NaN in rows that only one has.
-        It comes from the recorded alternatives by `gemma_lab.analysis.kl.kl_bound`: each token whose
+        It comes from the recorded alternatives by `gemma_lab.analysis.kl_bound.kl_bound`: each token whose
         probability is known on both sides is a bin, all others together are one.
     resolved
         Probability, under the first, of the tokens with a bin of their own. At 1 `kl` is exact.
@@ -174,12 +174,12 @@ class Comparison:
 
     def figure(self) -> Picture:
         """Draw divergence along the answer, and the experts in common layer by layer."""
-        from ..view.compare import compare_figure
+        from ..views.trace.compare import compare_figure
 
         return compare_figure(self)
 
     def _repr_html_(self) -> Markup:
-        from ..view.compare import compare_html
+        from ..views.trace.compare import compare_html
 
         return compare_html(self)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, overload
 
-from ..data import data_root
+from ..assets import data_root
 from ..errors import LabError
 from .architecture import architecture, from_config
 from .memory import all_weight_bytes
@@ -86,12 +86,12 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        from ..view.catalog import checkpoint_line
+        from ..views.family.catalog import checkpoint_line
 
         return f"Checkpoint({checkpoint_line(self)})"
 
     def _repr_html_(self) -> str:
-        from ..view.catalog import checkpoint_html
+        from ..views.family.catalog import checkpoint_html
 
         return checkpoint_html(self)
 
@@ -149,12 +149,12 @@ class Catalog(Sequence[Checkpoint]):
         return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
 
     def __str__(self) -> str:
-        from ..view.catalog import catalog_text
+        from ..views.family.catalog import catalog_text
 
         return catalog_text(self)
 
     def _repr_html_(self) -> str:
-        from ..view.catalog import catalog_html
+        from ..views.family.catalog import catalog_html
 
         return catalog_html(self)
 

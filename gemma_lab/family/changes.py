@@ -32,7 +32,7 @@ class Changes:
         return f"Changes({len(self.rows)} from Gemma 3 27B to Gemma 4 31B)"
 
     def _repr_html_(self) -> str:
-        from ..view.published import changes_html
+        from ..views.family.published import changes_html
 
         return changes_html(self)
 

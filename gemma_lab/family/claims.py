@@ -114,7 +114,7 @@ class Claims(Sequence[Claim]):
         )
 
     def _repr_html_(self) -> str:
-        from ..view.published import claims_html
+        from ..views.family.published import claims_html
 
         return claims_html(self)
 

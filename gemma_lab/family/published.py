@@ -106,7 +106,7 @@ class Published(Sequence[Benchmark]):
         return f"Published({len(self)} benchmarks, {len(MODELS)} models, {figures} figures)"
 
     def _repr_html_(self) -> str:
-        from ..view.published import published_html
+        from ..views.family.published import published_html
 
         return published_html(self)
 

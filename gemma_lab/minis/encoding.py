@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..models.media.videos import stamp
-from .soft import soft_tokens
+from ..models.media.video import stamp
 from .tasks import Question
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
+from .tower_inputs import soft_tokens
 
 SKIP = -100  # the label that the loss leaves out
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image
 
-    from .dispatch import Routing
-    from .generation import Generation
-    from .lensed import Lens
-    from .looks import Attention
-    from .tokens import TokenTable
+    from .records.attention import Attention
+    from .records.generation import Generation
+    from .records.logit_lens import Lens
+    from .records.routing import Routing
+    from .tokens.table import TokenTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,8 @@ class Trace:
         )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:
-        """Write the trace as one file and return its path (`gemma_lab.trace.file.save_trace`)."""
-        from .file import save_trace
+        """Write the trace as one file and return its path (`gemma_lab.trace.storage.trace_file.save_trace`)."""
+        from .storage.trace_file import save_trace
 
         return save_trace(self, path, images=images)
 
@@ -113,9 +113,9 @@ class Trace:
         """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``alternatives``.
 
         ``routing`` has one row an expert chosen (``layer, token, rank, expert, weight``): with 30 layers and
-        8 experts, 240 rows a token. The columns: `gemma_lab.trace.tables.arrow_tables`.
+        8 experts, 240 rows a token. The columns: `gemma_lab.trace.storage.arrow_tables.arrow_tables`.
         """
-        from .tables import arrow_tables
+        from .storage.arrow_tables import arrow_tables
 
         return arrow_tables(self)
 
@@ -125,7 +125,7 @@ class Trace:
 
     def to_parquet(self, folder: str | Path) -> list[Path]:
         """Write the tables of `to_arrow` into a folder, one Parquet file each, and return their paths."""
-        from .tables import write_parquet
+        from .storage.arrow_tables import write_parquet
 
         return write_parquet(self, folder)
 
@@ -140,7 +140,7 @@ class Trace:
         return f"Trace({model}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        from ..view.trace import trace_html
+        from ..views.trace.trace import trace_html
 
         return trace_html(self)
 

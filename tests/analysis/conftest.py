@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.trace.dispatch import Routing
+from gemma_lab.trace.records.routing import Routing
 
 
 def routing(ids, *, experts, layers=None, shares=None) -> Routing:

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from support.traced import generation, trace_of
 
 import gemma_lab as gl
 from gemma_lab.analysis.compare import compare
 from gemma_lab.errors import LabError
-from tests.analysis.traced import generation, trace_of
 
 
 @pytest.fixture

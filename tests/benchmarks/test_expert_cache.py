@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 import numpy as np
 
-from gemma_lab.analysis.expert_cache import cache_curve
-from gemma_lab.trace.dispatch import Routing
+from gemma_lab.analysis.experts.cache import cache_curve
+from gemma_lab.trace.records.routing import Routing
 
 TARGET = 20
 LAYERS, TOKENS, TOP_K, EXPERTS = 30, 1_000, 8, 128  # the shape of the 26B-A4B

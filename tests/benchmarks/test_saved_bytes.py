@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from gemma_lab.notebooks.execute import QUIET
+from tools.notebooks.execute import QUIET
 
 START = """
 import gemma_lab as gl

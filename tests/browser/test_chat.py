@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from gemma_lab.data import data_path
+from gemma_lab.assets import data_path
 from gemma_lab.models.media import sound
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Notebook
 
 SCRIPTED = """\
-from scripted import ScriptedLab, demo_lab, token, words
+from support.scripted import ScriptedLab, demo_lab, token, words
 from gemma_lab import Chat
 """
 HOSTILE = [
@@ -94,7 +94,7 @@ def test_a_newcomer_asks_the_mini_model_about_a_picture(open_notebook: Callable[
     asked = "What digit is in the picture?"
     book = open_notebook(
         "import gemma_lab as gl\n\nlab = gl.load()\nchat = gl.Chat(lab, sampling=gl.Sampling.greedy())\nchat",
-        "from gemma_lab.data import data_path\n\n"
+        "from gemma_lab.assets import data_path\n\n"
         "picture = data_path('media/digits/4.png')\n"
         f"alone = lab.chat({asked!r}, images=[picture], sampling=gl.Sampling.greedy())\n"
         "print(alone.text == chat.replies[0].text, len(alone.tokens) == len(chat.replies[0].tokens))",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from attended import behind
-from pages import PIXEL, open_saved
 from playwright.sync_api import expect
-from routed import picture_trace, sound_trace
+from support.attention_traces import behind
+from support.pages import PIXEL, open_saved
+from support.routing_traces import picture_trace, sound_trace
 
-from gemma_lab.widgets.explorer import Explorer
+from gemma_lab.widgets.explorer.widget import Explorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ def test_sounds_the_keyboard_the_dark_and_a_narrow_page(browser: Browser, tmp_pa
 
 def test_asking_shows_the_next_answer(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
-        "from attended import behind\nfrom routed import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
+        "from support.attention_traces import behind\nfrom routed import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
         "class Lab:\n    def trace(self, prompt, **options):\n        return behind(picture_trace())\n"
         "explorer = gl.Explorer(behind(arabic_trace()), lab=Lab())\nexplorer",
         "print(explorer.selected_tokens, len(explorer.trace))",

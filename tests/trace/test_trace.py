@@ -7,7 +7,7 @@ import dataclasses
 import duckdb
 import numpy as np
 import pytest
-from routed import arabic_trace, picture_trace, sound_trace
+from support.routing_traces import arabic_trace, picture_trace, sound_trace
 
 from gemma_lab.errors import BadTrace
 

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...models.media.videos import stamp
+from ...models.media.video import stamp
 from .cells import changes
 from .drawing import (
     COLOURS,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .budgets import BUDGETS, checked_budget
-from .pictures import picture
-from .sounds import Sound, sound
-from .videos import Video, video
+from .audio import Sound, sound
+from .images import picture
+from .soft_tokens import BUDGETS, checked_budget
+from .video import Video, video
 
 __all__ = ["BUDGETS", "Sound", "Video", "checked_budget", "picture", "sound", "video"]

@@ -1,0 +1,194 @@
+"""Sounds in: every source gives the same mono sound at 16 kHz, and what is no sound says so."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import wave
+
+import numpy as np
+import pytest
+
+from gemma_lab.errors import BadMedia, MissingExtra
+from gemma_lab.models.media import Sound, sound
+from gemma_lab.models.media.audio import LONGEST, RATE
+
+TIME = np.arange(RATE) / RATE
+TONE = (0.5 * np.sin(2 * np.pi * 440 * TIME)).astype(np.float32)
+
+
+def wav(samples, *, rate=RATE, width=2):
+    """Return a WAV file of floats (samples[, channels])."""
+    array = np.atleast_2d(np.asarray(samples, dtype=np.float64).T).T
+    whole = np.round(array * (2 ** (8 * width - 1) - 1)).astype(np.int64)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(array.shape[1])
+        out.setsampwidth(width)
+        out.setframerate(rate)
+        if width == 1:
+            out.writeframes((whole + 128).astype(np.uint8).tobytes())
+        else:
+            out.writeframes(
+                whole.astype("<i8").reshape(-1, 1).view(np.uint8).reshape(-1, 8)[:, :width].tobytes()
+            )
+    return file.getvalue()
+
+
+def pitch(samples):
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * RATE / len(samples))
+
+
+def test_every_source_is_the_same_sound(tmp_path):
+    data = wav(TONE)
+    path = tmp_path / "ton – صوت.wav"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        sources = [
+            path,
+            str(path),
+            data,
+            bytearray(data),
+            file,
+            (TONE, RATE),
+            (np.round(TONE * 32768).astype(np.int16), RATE),
+        ]
+        for source in sources:
+            made = sound(source)
+            assert made.samples.dtype == np.float32
+            assert made.samples == pytest.approx(TONE, abs=1e-4)
+    assert sound(path).name == path.name
+    assert repr(sound(path)) == f"Sound({path.name}: 1.00 s, 16 kHz mono)"
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_wav_of_every_width(width):
+    assert sound(wav(TONE, width=width)).samples == pytest.approx(TONE, abs=0.02 if width == 1 else 1e-4)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_any_rate_keeps_pitch_and_length(rate):
+    time = np.arange(rate) / rate
+    made = sound((0.5 * np.sin(2 * np.pi * 440 * time), rate))
+    assert len(made.samples) == pytest.approx(RATE, abs=1)
+    assert pitch(made.samples) == pytest.approx(440, abs=1.5)
+    assert np.abs(made.samples).max() == pytest.approx(0.5, abs=0.02)
+    assert made.original == (rate, 1)
+
+
+def test_resampling_lets_nothing_alias():
+    time = np.arange(48_000) / 48_000
+    above = sound((np.sin(2 * np.pi * 11_000 * time), 48_000))  # would fold to 5 kHz
+    assert np.abs(above.samples[800:-800]).max() < 1e-3
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_channels_are_averaged_whichever_axis_they_are_on(turned):
+    stereo = np.stack([TONE, -0.5 * TONE], axis=1)
+    made = sound((stereo.T if turned else stereo, RATE))
+    assert made.samples == pytest.approx(0.25 * TONE, abs=1e-6)
+    assert made.original == (RATE, 2)
+    assert sound(wav(stereo)).samples == pytest.approx(0.25 * TONE, abs=1e-3)
+
+
+def test_a_part_is_cut_where_asked():
+    long = np.concatenate([np.zeros(RATE * 40), TONE, np.zeros(RATE * 5)]).astype(np.float32)
+    made = sound((long, RATE), start=40, stop=41)
+    assert made.samples == pytest.approx(TONE)
+    assert made.start == 40
+    again = sound(made, start=0.25, stop=0.5)
+    assert again.samples == pytest.approx(TONE[RATE // 4 : RATE // 2])
+    assert again.start == 40.25
+    assert sound(made).samples == pytest.approx(made.samples)
+
+
+def test_too_long_offers_the_choice_and_is_never_cut_silently():
+    long = np.zeros(RATE * 75, np.float32)
+    with pytest.raises(BadMedia, match=r"75\.0 s long.* at most 30 s") as caught:
+        sound((long, RATE))
+    assert "start=0, stop=30" in caught.value.hint
+    assert "3 parts" in caught.value.hint
+    with pytest.raises(BadMedia, match=r"65\.0 s long"):
+        sound((long, RATE), start=10)
+    exact = sound((np.zeros(44_100 * 30, np.float32), 44_100))
+    assert exact.seconds == pytest.approx(LONGEST, abs=1e-4)
+    assert len(exact.samples) <= 480_000
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        (TONE, "only with its rate"),
+        ((np.zeros(0), RATE), "empty"),
+        ((np.zeros(100), RATE), "6 ms long"),
+        ((np.full(RATE, np.nan), RATE), "NaN or infinity"),
+        ((np.full(RATE, np.inf), RATE), "NaN or infinity"),
+        ((TONE * 32768, RATE), "floats of a sound run from −1 to 1"),
+        ((np.zeros(RATE, np.int64), RATE), "array of int64"),
+        ((np.zeros((RATE, 20)), RATE), "no sound"),
+        ((np.zeros((2, 2, RATE)), RATE), "no sound"),
+        ((TONE, 0), "no number of samples a second"),
+        ((TONE, True), "no number of samples a second"),
+        (7, "A int is no sound"),
+        (b"", "empty"),
+        (wav(np.zeros(0)), "holds no samples"),
+        (wav(TONE)[:30], "broken"),
+        ("https://example.org/a.wav", "is an address"),
+        ("/nowhere/a.wav", "No such file"),
+        ("/dev/zero", "no ordinary file"),
+    ],
+)
+def test_what_is_no_sound_says_so(source, match):
+    with pytest.raises(BadMedia, match=match) as caught:
+        sound(source)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "span", [{"start": -1}, {"stop": float("nan")}, {"start": 2, "stop": 1}, {"start": "1"}]
+)
+def test_a_span_that_is_none(span):
+    with pytest.raises(BadMedia, match=r"start|stop"):
+        sound((TONE, RATE), **span)
+
+
+def test_a_span_behind_the_end():
+    with pytest.raises(BadMedia, match="0 ms long from 5 s on"):
+        sound((TONE, RATE), start=5)
+
+
+def test_a_cut_off_wav_keeps_what_is_there():
+    data = wav(TONE)
+    assert sound(data[: len(data) // 2 + 1]).seconds == pytest.approx(0.5, abs=0.01)
+
+
+def test_float_wav_goes_to_pyav():
+    body = TONE.astype("<f4").tobytes()
+    header = b"fmt " + struct.pack("<IHHIIHH", 16, 3, 1, RATE, RATE * 4, 4, 32)
+    data = b"WAVE" + header + b"data" + struct.pack("<I", len(body)) + body
+    made = sound(b"RIFF" + struct.pack("<I", len(data)) + data)
+    assert made.samples == pytest.approx(TONE, abs=1e-6)
+
+
+def test_without_pyav_other_formats_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtra, match="PyAV") as caught:
+        sound(b"ID3 an mp3, perhaps")
+    assert "gemma_lab[video]" in caught.value.hint
+    assert sound(wav(TONE)).seconds == 1
+
+
+def test_a_sound_is_its_own_copy():
+    samples = TONE.copy()
+    made = sound((samples, RATE))
+    samples[:] = 0
+    assert made.samples == pytest.approx(TONE)
+
+
+def test_wav_out_is_what_went_in():
+    made = Sound(TONE)
+    assert sound(made.wav()).samples == pytest.approx(TONE, abs=1e-4)
+    assert "<script" not in made._repr_html_()
+    assert "<audio controls" in made._repr_html_()
