@@ -17,9 +17,9 @@ _HOMES = {
     "Reply": "gemma_lab.models.chat.reply",
     "Sampling": "gemma_lab.models.chat.sampling",
     "Cost": "gemma_lab.models.chat.cost",
-    "picture": "gemma_lab.models.media",
-    "video": "gemma_lab.models.media",
-    "sound": "gemma_lab.models.media",
+    "load_image": "gemma_lab.models.media",
+    "load_video": "gemma_lab.models.media",
+    "load_audio": "gemma_lab.models.media",
     "catalog": "gemma_lab.family.catalog",
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
@@ -27,12 +27,12 @@ _HOMES = {
     "Trace": "gemma_lab.trace.trace",
     "open_trace": "gemma_lab.trace.storage.trace_file",
     "Edit": "gemma_lab.interventions.edit",
-    "Cut": "gemma_lab.interventions.attention_block",
+    "AttentionKnockout": "gemma_lab.interventions.attention_block",
     "Patch": "gemma_lab.trace.records.activations",
     "Activations": "gemma_lab.trace.records.activations",
     "activations": "gemma_lab.trace.records.activations",
     "AttentionRequest": "gemma_lab.trace.records.attention",
-    "LensRequest": "gemma_lab.trace.records.logit_lens",
+    "LogitLensRequest": "gemma_lab.trace.records.logit_lens",
     "needles": "gemma_lab.evals.needle_in_a_haystack",
     "compare": "gemma_lab.analysis.compare",
     "RoutingExplorer": "gemma_lab.widgets.routing.widget",
@@ -50,18 +50,18 @@ if TYPE_CHECKING:
     from .evals.needle_in_a_haystack import needles
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
-    from .interventions.attention_block import Cut
+    from .interventions.attention_block import AttentionKnockout
     from .interventions.edit import Edit
     from .lab import Lab
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
     from .models.chat.sampling import Sampling
     from .models.loading.load import load
-    from .models.media import picture, sound, video
+    from .models.media import load_audio, load_image, load_video
     from .system.report import doctor
     from .trace.records.activations import Activations, Patch, activations
     from .trace.records.attention import AttentionRequest
-    from .trace.records.logit_lens import LensRequest
+    from .trace.records.logit_lens import LogitLensRequest
     from .trace.storage.trace_file import open_trace
     from .trace.trace import Trace
     from .widgets.attention.widget import AttentionExplorer

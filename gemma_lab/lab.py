@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .models.loading.loaded_model import Subject
+from .models.loading.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from .evals.report import Checkup
     from .family.catalog import Checkpoint
-    from .interventions.apply import Editing
-    from .interventions.attention_block import Cut
+    from .interventions.apply import EditContext
+    from .interventions.attention_block import AttentionKnockout
     from .interventions.edit import Edit
     from .interventions.parsing import Boosts, Experts, Heads
     from .models.chat.cost import Cost
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .models.chat.stream import Stream
     from .trace.records.activations import Activations, Patch
     from .trace.records.attention import AttentionRequest
-    from .trace.records.logit_lens import LensRequest
+    from .trace.records.logit_lens import LogitLensRequest
     from .trace.records.routing import Precision
     from .trace.trace import Trace
 
 
-class Lab(Subject):
+class Lab(LoadedModel):
     """A loaded Gemma 4: the model, its processor, and what can be done with them.
 
     `gemma_lab.load` makes one; the constructor is for a model that you built or changed yourself.
@@ -86,9 +86,9 @@ class Lab(Subject):
         images: Iterable[Any] = (),
         video: Any = None,
         audio: Any = None,
-        budget: int | None = None,
+        max_soft_tokens: int | None = None,
         system: str | None = None,
-        after: Reply | None = None,
+        previous: Reply | None = None,
         tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
         tool_results: Sequence[Any] | None = None,
         thinking: bool = False,
@@ -98,7 +98,7 @@ class Lab(Subject):
         top_k: int | None = None,
         seed: int | None = None,
         max_new_tokens: int = 512,
-        alternatives: int = 5,
+        top_logprobs: int = 5,
         stop: threading.Event | None = None,
     ) -> Reply:
         """Ask, wait for the whole answer and return it.
@@ -113,23 +113,23 @@ class Lab(Subject):
             open files. They go before the text, as the model card recommends.
         video
             A video for this turn, or a list of them: a path, bytes, frames with their rate ``(frames, 2.0)``,
-            or what `gemma_lab.video` opened (which says how many frames are taken, from when to when).
+            or what `gemma_lab.load_video` opened (which says how many frames are taken, from when to when).
         audio
             A sound for this turn, or a list of them: a path, bytes, samples with their rate
-            ``(samples, 44_100)``, or what `gemma_lab.sound` opened. At most 30 s each.
-        budget
+            ``(samples, 44_100)``, or what `gemma_lab.load_audio` opened. At most 30 s each.
+        max_soft_tokens
             Soft tokens a picture, and a frame of a video, at most: 70, 140, 280, 560 or 1120; as the
             processor says when left out. It holds for all pictures and videos of the conversation.
         system
             The system prompt; only for the first turn.
-        after
+        previous
             Continue the conversation of this reply. Replies do not change, so one can be continued twice.
         tools
             Functions that the model may call: Python functions with type hints, or declarations as OpenAI's.
             They are declared, never called: ``reply.calls`` says what the model asks for. Left out, those of
-            `after` stay declared.
+            `previous` stay declared.
         tool_results
-            What the calls of `after` gave, one a call in order: mappings or plain values.
+            What the calls of `previous` gave, one a call in order: mappings or plain values.
         thinking
             Let the model think before it answers.
         sampling
@@ -140,7 +140,7 @@ class Lab(Subject):
             Makes the sampling repeatable; the global random state is never touched.
         max_new_tokens
             Where to cut the answer, in tokens.
-        alternatives
+        top_logprobs
             How many of the likeliest tokens to keep at each position.
         stop
             Set it from another thread to stop; the partial answer is returned.
@@ -161,10 +161,10 @@ class Lab(Subject):
         from .models.chat.chat import chat
 
         return chat(
-            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
             tools=tools, tool_results=tool_results, thinking=thinking,
             sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
-            seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
+            seed=seed, max_new_tokens=max_new_tokens, top_logprobs=top_logprobs, stop=stop,
         )  # fmt: skip
 
     def stream(
@@ -174,9 +174,9 @@ class Lab(Subject):
         images: Iterable[Any] = (),
         video: Any = None,
         audio: Any = None,
-        budget: int | None = None,
+        max_soft_tokens: int | None = None,
         system: str | None = None,
-        after: Reply | None = None,
+        previous: Reply | None = None,
         tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
         tool_results: Sequence[Any] | None = None,
         thinking: bool = False,
@@ -186,7 +186,7 @@ class Lab(Subject):
         top_k: int | None = None,
         seed: int | None = None,
         max_new_tokens: int = 512,
-        alternatives: int = 5,
+        top_logprobs: int = 5,
         stop: threading.Event | None = None,
     ) -> Stream:
         """Ask and get the answer piece by piece.
@@ -207,10 +207,10 @@ class Lab(Subject):
         from .models.chat.chat import stream
 
         return stream(
-            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
+            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
             tools=tools, tool_results=tool_results, thinking=thinking,
             sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
-            seed=seed, max_new_tokens=max_new_tokens, alternatives=alternatives, stop=stop,
+            seed=seed, max_new_tokens=max_new_tokens, top_logprobs=top_logprobs, stop=stop,
         )  # fmt: skip
 
     def cost(
@@ -220,20 +220,20 @@ class Lab(Subject):
         images: Iterable[Any] = (),
         video: Any = None,
         audio: Any = None,
-        budget: int | None = None,
+        max_soft_tokens: int | None = None,
         system: str | None = None,
-        after: Reply | None = None,
+        previous: Reply | None = None,
         tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
         thinking: bool = False,
-        generate: int = 0,
+        max_new_tokens: int = 0,
     ) -> Cost:
         """Return what a prompt would cost, without running it or encoding its media.
 
         Parameters
         ----------
-        prompt, images, video, audio, budget, system, after, tools, thinking
-            As for `chat`: declared tools are part of the prompt, and those of `after` stay declared.
-        generate
+        prompt, images, video, audio, max_soft_tokens, system, previous, tools, thinking
+            As for `chat`: declared tools are part of the prompt, and those of `previous` stay declared.
+        max_new_tokens
             Tokens of an answer to count with; 0 is the prompt alone.
 
         Returns
@@ -250,8 +250,8 @@ class Lab(Subject):
         from .models.chat.cost import cost
 
         return cost(
-            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
-            tools=tools, thinking=thinking, generate=generate,
+            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
+            tools=tools, thinking=thinking, max_new_tokens=max_new_tokens,
         )  # fmt: skip
 
     def trace(
@@ -261,20 +261,20 @@ class Lab(Subject):
         images: Iterable[Any] = (),
         video: Any = None,
         audio: Any = None,
-        budget: int | None = None,
+        max_soft_tokens: int | None = None,
         system: str | None = None,
-        after: Reply | None = None,
+        previous: Reply | None = None,
         thinking: bool = False,
-        generate: int = 0,
+        max_new_tokens: int = 0,
         temperature: float = 0.0,
         top_p: float | None = None,
         top_k: int | None = None,
         seed: int | None = None,
-        alternatives: int = 5,
+        top_logprobs: int = 5,
         precision: Precision = "compact",
         edit: Edit | None = None,
         attention: bool | AttentionRequest = False,
-        lens: bool | Sequence[int] | LensRequest = False,
+        logit_lens: bool | Sequence[int] | LogitLensRequest = False,
         progress: bool = False,
     ) -> Trace:
         """Run the model on a prompt, and on an answer of its own, and return what it did.
@@ -286,13 +286,13 @@ class Lab(Subject):
 
         Parameters
         ----------
-        prompt, images, video, audio, budget, system, after, thinking
+        prompt, images, video, audio, max_soft_tokens, system, previous, thinking
             As for `chat`.
-        generate
+        max_new_tokens
             Tokens to generate at most; 0 reads the prompt alone.
         temperature, top_p, top_k, seed
             How they are drawn; greedily by default.
-        alternatives
+        top_logprobs
             How many of the likeliest tokens to keep at each generated position.
         precision
             ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
@@ -300,7 +300,7 @@ class Lab(Subject):
             A change of the model to apply meanwhile, on top of those that are active (`edit`).
         attention
             Keep where every head looked: True, or a `gemma_lab.AttentionRequest` of what exactly.
-        lens
+        logit_lens
             Where to keep what each layer would say: token numbers (negative ones count from the end of the
             prompt), a `gemma_lab.LensRequest`, or True for the last 64 tokens of the prompt and the answer.
         progress
@@ -322,10 +322,10 @@ class Lab(Subject):
         from .trace.run.run import trace
 
         return trace(
-            self, prompt, images=images, video=video, audio=audio, budget=budget, system=system, after=after,
-            thinking=thinking, generate=generate,
-            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, alternatives=alternatives,
-            precision=precision, edit=edit, attention=attention, lens=lens, progress=progress,
+            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
+            thinking=thinking, max_new_tokens=max_new_tokens,
+            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, top_logprobs=top_logprobs,
+            precision=precision, edit=edit, attention=attention, logit_lens=logit_lens, progress=progress,
         )  # fmt: skip
 
     def attention_rows(
@@ -370,10 +370,10 @@ class Lab(Subject):
         ablate_experts: Experts = (),
         boost_experts: Boosts | None = None,
         force_experts: Experts = (),
-        knock_out_heads: Heads = (),
-        cut_attention: Cut | Iterable[Cut] = (),
+        ablate_heads: Heads = (),
+        knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
         patch: Patch | Activations | Iterable[Patch] = (),
-    ) -> Editing:
+    ) -> EditContext:
         """Return a context in which the model is changed: ``with lab.edit(ablate_experts={4: [17]}):``.
 
         Inside the block `chat`, `stream`, `trace` and the model itself run under the edit; leaving it
@@ -389,9 +389,9 @@ class Lab(Subject):
             Nats added to the router's logits: layer → expert → nats, or expert → nats for every layer.
         force_experts
             Experts that are always among the chosen: layer → ids, or ids for every layer.
-        knock_out_heads
+        ablate_heads
             Query heads whose output is zero: layer → heads, or heads for every layer.
-        cut_attention
+        knock_out_attention
             Queries that may not look at keys: a `gemma_lab.Cut` or several.
         patch
             What layers gave in another run, in the place of what they give: a `gemma_lab.Patch` or several,
@@ -407,7 +407,7 @@ class Lab(Subject):
 
         return editing(
             self, edit, ablate_experts=ablate_experts, boost_experts=boost_experts,
-            force_experts=force_experts, knock_out_heads=knock_out_heads, cut_attention=cut_attention,
+            force_experts=force_experts, ablate_heads=ablate_heads, knock_out_attention=knock_out_attention,
             patch=patch,
         )  # fmt: skip
 

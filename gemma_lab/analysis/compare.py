@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..trace.records.generation import Generation
     from ..trace.records.routing import Routing
     from ..trace.trace import Trace
-    from ..views.base.figure import Picture
+    from ..views.base.figure import Plot
     from ..views.base.html import Markup
 
 Floats = NDArray[np.float64]
@@ -172,7 +172,7 @@ class Comparison:
         data |= {"kl": self.kl, "resolved": self.resolved, "same_context": self.same_context}
         return pd.DataFrame(data)
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Draw divergence along the answer, and the experts in common layer by layer."""
         from ..views.trace.compare import compare_figure
 
@@ -203,8 +203,8 @@ def compare(first: Trace, second: Trace) -> Comparison:
 
     Examples
     --------
-    >>> plain = lab.trace("What is 7 in German?", generate=8)
-    >>> gl.compare(plain, lab.trace("What is 7 in German?", generate=8, edit=Edit(ablate_experts={3: [17]})))
+    >>> plain = lab.trace("What is 7 in German?", max_new_tokens=8)
+    >>> gl.compare(plain, lab.trace("What is 7 in German?", max_new_tokens=8, edit=Edit(ablate_experts={3: [17]})))
     """
     from ..trace.trace import Trace
 
@@ -319,7 +319,7 @@ def _layer(one: Routing, two: Routing) -> Sequence[Floats]:
     a, b = one.ids[0], two.ids[0]
     same = a[:, :, None] == b[:, None, :]  # [tokens, k, k]
     common = same.sum(axis=(1, 2))
-    shares = [part.shares[0].astype(float) for part in (one, two)]
-    mine, theirs = (part / part.sum(axis=1, keepdims=True) for part in shares)
+    gate_weights = [part.gate_weights[0].astype(float) for part in (one, two)]
+    mine, theirs = (part / part.sum(axis=1, keepdims=True) for part in gate_weights)
     weight = np.where(same, np.minimum(mine[:, :, None], theirs[:, None, :]), 0.0).sum(axis=(1, 2))
     return common / (one.top_k + two.top_k - common), np.minimum(weight, 1.0)

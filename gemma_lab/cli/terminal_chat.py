@@ -100,9 +100,9 @@ class Conversation:
             video=self.media["video"],
             audio=self.media["audio"],
             system=self.system if self.reply is None else None,
-            after=self.reply,
+            previous=self.reply,
             thinking=self.thinking,
-            alternatives=0,
+            top_logprobs=0,
             **self.settings,
         )
         self._drop()  # only now: a message that was refused can be said again
@@ -161,14 +161,14 @@ class Conversation:
 def _opened(lab: Lab, kind: str, path: Path) -> tuple[Any, str]:
     """Return a medium as the model takes it, and its size or length in words."""
     from ..models.chat.prompt import frame_limit
-    from ..models.media import picture, sound, video
+    from ..models.media import load_audio, load_image, load_video
 
     if kind == "audio":
-        recording = sound(path)
+        recording = load_audio(path)
         return recording, f"{recording.seconds:.2f} s"
     if kind == "image":
-        image = picture(path)
+        image = load_image(path)
         return image, f"{image.width} × {image.height}"
-    clip = video(path, frames=frame_limit(lab))
+    clip = load_video(path, frames=frame_limit(lab))
     width, height = clip.size
     return clip, f"{len(clip.frames):,} of {clip.total:,} frames, {width} × {height}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..lab import Lab
-    from ..views.base.figure import Picture
+    from ..views.base.figure import Plot
 
 _LONGEST = 12  # tokens; an answer that is copied from the text is shorter
 
@@ -102,7 +102,7 @@ class KnockOut:
         columns = ["condition", "heads", "asked", "right", "accuracy", "low", "high"]
         return pd.DataFrame(rows, columns=columns)
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Draw it (`gemma_lab.views.attention.heads.knock_out_figure`)."""
         from ..views.attention.heads import knock_out_figure
 
@@ -139,7 +139,7 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
     request = AttentionRequest(top_k=1, maps=False, statistics=False)
     listed = list(questions)
     for question in tqdm(listed, desc=f"retrieval of {lab.name}", disable=not progress, leave=False):
-        trace = lab.trace(question.prompt, generate=_LONGEST, attention=request)
+        trace = lab.trace(question.prompt, max_new_tokens=_LONGEST, attention=request)
         try:
             needles.append(find_needle(trace, question))
         except LabError:
@@ -219,10 +219,10 @@ def _ask(lab: Lab, questions: Sequence[Graded], off: Heads) -> Condition:
     by_layer: dict[Any, list[int]] = {}
     for layer, head in off:
         by_layer.setdefault(layer, []).append(head)
-    with lab.edit(knock_out_heads=by_layer):
+    with lab.edit(ablate_heads=by_layer):
         right = sum(
             question.is_right(
-                lab.chat(question.prompt, temperature=0, max_new_tokens=_LONGEST, alternatives=0).text
+                lab.chat(question.prompt, temperature=0, max_new_tokens=_LONGEST, top_logprobs=0).text
             )
             for question in questions
         )

@@ -21,7 +21,7 @@ from .words import PEOPLE, filler
 
 if TYPE_CHECKING:
     from ..lab import Lab
-    from ..views.base.figure import Picture
+    from ..views.base.figure import Plot
     from ..views.base.html import Markup
 
 _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
@@ -106,7 +106,7 @@ class Haystack:
             for length, r, n in zip(self.lengths, found, asked, strict=True)
         }
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Return the grid as a heat map (`gemma_lab.views.evals.needles.needle_heat`)."""
         from ..views.evals.needles import needle_heat
 
@@ -223,7 +223,7 @@ def needles(
             for row, depth in enumerate(grid[1]):
                 for number in range(asked):
                     made = needle(lab, tokens=length, depth=depth, others=others, seed=seed + number)
-                    reply = lab.chat(made.prompt, temperature=0, max_new_tokens=24, alternatives=0)
+                    reply = lab.chat(made.prompt, temperature=0, max_new_tokens=24, top_logprobs=0)
                     good = is_right(reply.text, made.answer)
                     right[row, column] += good
                     found.append(Asked(length, depth, made.question, made.answer, reply.text, good))

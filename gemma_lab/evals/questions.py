@@ -114,9 +114,9 @@ class Question:
         MissingExtra
             Without PyAV (``pip install 'gemma_lab[video]'``), which reads FLAC.
         """
-        from ..models.media.audio import sound
+        from ..models.media.audio import load_audio
 
-        return sound(self.sound) if self.sound else None
+        return load_audio(self.sound) if self.sound else None
 
     @property
     def modality(self) -> str:

@@ -11,7 +11,7 @@ from ..stats import interval
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..views.base.figure import Picture
+    from ..views.base.figure import Plot
     from .questions import Question
 
 
@@ -121,13 +121,13 @@ class Checkup:
             ]
         )  # fmt: skip
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Return accuracy by skill and group, with intervals and the accuracy of guessing, as a figure."""
         from ..views.evals.report import checkup_figure
 
         return checkup_figure(self)
 
-    def failures_figure(self, *, most: int = 12) -> Picture:
+    def failures_figure(self, *, most: int = 12) -> Plot:
         """Return wrong answers, some of every skill, with what was seen, heard or asked, as a figure."""
         from ..views.evals.failures import failures_figure
 

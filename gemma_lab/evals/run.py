@@ -66,7 +66,7 @@ def _answer(lab: Lab, question: Question) -> Answer:
         **{name: value for name, value in options.items() if value},
         temperature=0,
         max_new_tokens=_LONGEST_THOUGHT if question.thinking else most,
-        alternatives=0,
+        top_logprobs=0,
     )
     calls = reply.calls
     said = " ".join(filter(None, (reply.text, *(call.text for call in calls))))

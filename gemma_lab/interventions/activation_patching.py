@@ -12,7 +12,7 @@ import torch
 
 from ..errors import BadEdit
 from ..trace.probes.attention.interface import decoder_of
-from ..trace.probes.positions import Passes
+from ..trace.probes.positions import PositionTracker
 from ..trace.probes.recorder import Pass, Recorder
 from ..trace.records.activations import MOST_VALUES, Activations, Patch, unread, wanted
 
@@ -28,7 +28,7 @@ def layers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
     return list(found)
 
 
-def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: Passes) -> list[Any]:
+def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: PositionTracker) -> list[Any]:
     """Put activations in the place of what layers give, and return the handles of the hooks that do.
 
     They come before every other hook of the layer, so that whoever looks sees what the next layer is given.
@@ -65,9 +65,11 @@ def read_activations(
     given: dict[str, Any] = dict(asking)
     if "images" in given:
         given["images"] = list(given["images"])  # they are looked at twice
-    spoken = {name: value for name, value in given.items() if name not in ("thinking", "budget")}
+    spoken = {name: value for name, value in given.items() if name not in ("thinking", "max_soft_tokens")}
     messages = conversation(prompt, frames=frame_limit(lab), **spoken)
-    read = prepare(lab, messages, thinking=given.get("thinking", False), budget=given.get("budget"))
+    read = prepare(
+        lab, messages, thinking=given.get("thinking", False), max_soft_tokens=given.get("max_soft_tokens")
+    )
     rows = wanted(layers, count=len(layers_of(lab.model)), what="layer")
     count = len(read.ids)
     columns = wanted(positions, count=count, what="position")
@@ -87,7 +89,7 @@ def read_activations(
 class _Patching:
     """The hook of one layer: writes rows of the residual stream wherever their tokens are worked on."""
 
-    def __init__(self, values: dict[int, NDArray[np.float32]], passes: Passes) -> None:
+    def __init__(self, values: dict[int, NDArray[np.float32]], passes: PositionTracker) -> None:
         self.positions = torch.tensor(list(values))
         self.values = torch.from_numpy(np.stack(list(values.values())))
         self.passes = passes

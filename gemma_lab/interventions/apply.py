@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 from ..trace.probes.attention.interface import attending
-from ..trace.probes.positions import Passes
-from ..trace.probes.routers import EDITED, Dispatch, Router, has_experts, routers
+from ..trace.probes.positions import PositionTracker
+from ..trace.probes.routers import EDITED, Router, RouterOutput, has_experts, routers
 from .activation_patching import layers_of, patch_hooks
-from .attention_mask import Cutting
+from .attention_mask import AttentionMasker
 from .edit import Edit, LayerEdit
 from .head_ablation import head_hooks, heads_of
 from .validation import Anatomy
@@ -26,13 +26,13 @@ from .validation import Anatomy
 if TYPE_CHECKING:
     from ..lab import Lab
     from ..trace.records.activations import Activations, Patch
-    from .attention_block import Cut
+    from .attention_block import AttentionKnockout
     from .parsing import Boosts, Experts, Heads
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 
 
-class Editing:
+class EditContext:
     """An edit, ready to be put in force: ``with Editing(model, edit) as merged: …``.
 
     Inside the block every forward pass of the model runs under the edit: a plain call, ``generate``,
@@ -131,9 +131,9 @@ class Editing:
 
 def editing(
     lab: Lab, edit: Edit | None = None, *, ablate_experts: Experts = (), boost_experts: Boosts | None = None,
-    force_experts: Experts = (), knock_out_heads: Heads = (), cut_attention: Cut | Iterable[Cut] = (),
+    force_experts: Experts = (), ablate_heads: Heads = (), knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
     patch: Patch | Activations | Iterable[Patch] = (),
-) -> Editing:  # fmt: skip
+) -> EditContext:  # fmt: skip
     """Return the context manager of an edit of a lab's model; `Lab.edit` calls this.
 
     Parameters
@@ -142,7 +142,7 @@ def editing(
         The loaded model.
     edit
         An edit to begin with.
-    ablate_experts, boost_experts, force_experts, knock_out_heads, cut_attention, patch
+    ablate_experts, boost_experts, force_experts, ablate_heads, knock_out_attention, patch
         As `Edit` takes them; merged into `edit`.
 
     Raises
@@ -152,9 +152,9 @@ def editing(
     """
     more = Edit(
         ablate_experts=ablate_experts, boost_experts=boost_experts or {}, force_experts=force_experts,
-        knock_out_heads=knock_out_heads, cut_attention=cut_attention, patch=patch,
+        ablate_heads=ablate_heads, knock_out_attention=knock_out_attention, patch=patch,
     )  # fmt: skip
-    return Editing(lab.model, more if edit is None else edit | more, lock=lab.lock, name=lab.name)
+    return EditContext(lab.model, more if edit is None else edit | more, lock=lab.lock, name=lab.name)
 
 
 def in_force(model: torch.nn.Module) -> Edit:
@@ -196,21 +196,21 @@ class _Force:
         self._put_attention(model, edit)
 
     def _put_attention(self, model: torch.nn.Module, edit: Edit) -> None:
-        off = {layer: edit.listed("knock_out_heads", layer) for layer in heads_of(model)}
+        off = {layer: edit.listed("ablate_heads", layer) for layer in heads_of(model)}
         self.handles += head_hooks(model, {layer: heads for layer, heads in off.items() if heads})
-        if not edit.cut_attention and not edit.patch:
+        if not edit.knock_out_attention and not edit.patch:
             return
-        passes = Passes()
+        passes = PositionTracker()
         self.handles += passes.attach(model)
         self.handles += patch_hooks(model, edit.patch, passes)
-        if edit.cut_attention:
-            self.handles.append(_Attending(model, Cutting(edit.cut_attention, passes)))
+        if edit.knock_out_attention:
+            self.handles.append(_Attending(model, AttentionMasker(edit.knock_out_attention, passes)))
 
 
 class _Attending:
     """A watcher of a model's attention that is taken away like a hook."""
 
-    def __init__(self, model: torch.nn.Module, watcher: Cutting) -> None:
+    def __init__(self, model: torch.nn.Module, watcher: AttentionMasker) -> None:
         self._leaving = ExitStack()
         self._leaving.enter_context(attending(model, [watcher]))
 
@@ -281,7 +281,7 @@ def _hook(router: Router, edit: LayerEdit) -> Callable[[torch.nn.Module, Any, An
     return hook
 
 
-def _edited(router: Router, said: Dispatch, terms: _Terms) -> Dispatch:
+def _edited(router: Router, said: RouterOutput, terms: _Terms) -> RouterOutput:
     """Return what the router would have decided under the edit.
 
     Boosts and ablations act on the logits ``log p``: ``p' = softmax(log p + boost)``, with −∞ for what is
@@ -300,8 +300,11 @@ def _edited(router: Router, said: Dispatch, terms: _Terms) -> Dispatch:
         ids = ids.gather(-1, odds.gather(-1, ids).argsort(dim=-1, descending=True, stable=True))
     whole = said.probabilities if terms.boost is terms.ablated is None else odds / odds.sum(-1, keepdim=True)
     made = router.weigh(odds if router.renormalises else whole, ids, like=said.weights)
-    weights, shares = made.weights, made.shares
+    weights, gate_weights = made.weights, made.gate_weights
     if terms.boost is None and (router.renormalises or terms.ablated is None):
         same = (ids == said.ids).all(-1, keepdim=True)  # the edit does not touch these tokens
-        weights, shares = torch.where(same, said.weights, weights), torch.where(same, said.shares, shares)
-    return Dispatch(whole, shares, weights, ids)
+        weights, gate_weights = (
+            torch.where(same, said.weights, weights),
+            torch.where(same, said.gate_weights, gate_weights),
+        )
+    return RouterOutput(whole, gate_weights, weights, ids)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..errors import BadEdit
 from .parsing import short, whole
 
-HOW = "For example Cut(queries=(30, None), keys=(4, 20)): from token 30 on, nobody looks at tokens 4 to 19."
+HOW = "For example AttentionKnockout(queries=(30, None), keys=(4, 20)): from token 30 on, nobody looks at tokens 4 to 19."
 
 
 class Stretch(Protocol):
@@ -29,7 +29,7 @@ Spanned = tuple[int, int | None] | list[int | None] | Stretch
 
 
 @dataclass(frozen=True, init=False)
-class Cut:
+class AttentionKnockout:
     """Attention that is taken away: queries of one span may not look at keys of another.
 
     The scores of what is cut are masked before the softmax, so the rest of a row shares the attention in the
@@ -53,8 +53,8 @@ class Cut:
 
     Examples
     --------
-    >>> Cut(queries=(30, None), keys=slice(4, 20), layers=[5])
-    Cut(queries=(30, None), keys=(4, 20), layers=(5,))
+    >>> AttentionKnockout(queries=(30, None), keys=slice(4, 20), layers=[5])
+    AttentionKnockout(queries=(30, None), keys=(4, 20), layers=(5,))
     """
 
     queries: Span
@@ -89,7 +89,7 @@ class Cut:
         return told
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Cut:
+    def from_dict(cls, data: Mapping[str, Any]) -> AttentionKnockout:
         """Return the cut of which `to_dict` gave these values.
 
         Raises
@@ -104,10 +104,10 @@ class Cut:
 
     def __repr__(self) -> str:
         parts = [f"{name}={value}" for name, value in vars(self).items() if value is not None]
-        return f"Cut({', '.join(parts)})"
+        return f"AttentionKnockout({', '.join(parts)})"
 
 
-def cuts(given: Cut | Iterable[Cut]) -> tuple[Cut, ...]:
+def cuts(given: AttentionKnockout | Iterable[AttentionKnockout]) -> tuple[AttentionKnockout, ...]:
     """Read one cut or several; each once, in a fixed order.
 
     Raises
@@ -115,13 +115,13 @@ def cuts(given: Cut | Iterable[Cut]) -> tuple[Cut, ...]:
     BadEdit
         If it is anything else.
     """
-    listed = [given] if isinstance(given, Cut) else given
+    listed = [given] if isinstance(given, AttentionKnockout) else given
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise BadEdit(f"cut_attention is {short(given)}.", hint=HOW)
+        raise BadEdit(f"knock_out_attention is {short(given)}.", hint=HOW)
     found = list(listed)
     for cut in found:
-        if not isinstance(cut, Cut):
-            raise BadEdit(f"cut_attention has {short(cut)}; it takes cuts.", hint=HOW)
+        if not isinstance(cut, AttentionKnockout):
+            raise BadEdit(f"knock_out_attention has {short(cut)}; it takes cuts.", hint=HOW)
     return tuple(sorted(set(found), key=repr))
 
 
@@ -140,8 +140,8 @@ def _span(name: str, given: Any) -> Span:
         start, stop = given.start, given.stop
     else:
         raise BadEdit(f"{name} of a cut is {short(given)}; it is (start, stop).", hint=HOW)
-    first = 0 if start is None else whole(start, "a token", "cut_attention", hint=HOW)
-    last = None if stop is None else whole(stop, "a token", "cut_attention", hint=HOW)
+    first = 0 if start is None else whole(start, "a token", "knock_out_attention", hint=HOW)
+    last = None if stop is None else whole(stop, "a token", "knock_out_attention", hint=HOW)
     if last is not None and last <= first:
         raise BadEdit(f"{name} of a cut is {short(given)}: there is no token in it.", hint=HOW)
     return first, last
@@ -152,7 +152,7 @@ def _numbers(what: str, given: Any) -> tuple[int, ...] | None:
         return None
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise BadEdit(f"A cut gives {short(given)} where it takes {what[2:]}s.", hint=HOW)
-    listed = tuple(sorted({whole(value, what, "cut_attention", hint=HOW) for value in given}))
+    listed = tuple(sorted({whole(value, what, "knock_out_attention", hint=HOW) for value in given}))
     if not listed:
         raise BadEdit(f"A cut names no {what[2:]} at all.", hint=f"Leave out {what[2:]}s= for all of them.")
     return listed

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import BadEdit
-from ..trace.probes.attention.interface import Watcher
-from ..trace.probes.positions import Passes
-from .attention_block import Cut, Span
+from ..trace.probes.attention.interface import AttentionTap
+from ..trace.probes.positions import PositionTracker
+from .attention_block import AttentionKnockout, Span
 
 
-class Cutting(Watcher):
+class AttentionMasker(AttentionTap):
     """Takes away what cuts say, in the mask of each layer; masks that nothing is cut from stay as they are.
 
     Parameters
@@ -28,7 +28,7 @@ class Cutting(Watcher):
         While the model runs, if a token would be left without any key.
     """
 
-    def __init__(self, cuts: Sequence[Cut], passes: Passes) -> None:
+    def __init__(self, cuts: Sequence[AttentionKnockout], passes: PositionTracker) -> None:
         self.cuts, self.passes = tuple(cuts), passes
 
     def mask(

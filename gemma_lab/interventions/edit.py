@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadEdit
 from ..trace.records.activations import Activations, Patch, patches
-from .attention_block import Cut, cuts
+from .attention_block import AttentionKnockout, cuts
 from .parsing import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
 from .serialization import KINDS, SETS, from_plain, read, to_plain, write
 from .validation import Anatomy, both, check
@@ -63,20 +63,20 @@ class Edit:
     force_experts
         Experts that are always among the chosen, in the place of the least likely ones, with the weight that
         the family's rule gives them there: small if the router finds them unlikely. Boost them to change it.
-    knock_out_heads
+    ablate_heads
         Query heads whose output is zero: what they attended to does not reach the residual stream (Michel et
         al. 2019, arXiv:1905.10650). Heads that share its keys and values go on.
-    cut_attention
-        One `Cut` or several: queries that may not look at keys.
+    knock_out_attention
+        One `AttentionKnockout` or several: queries that may not look at keys.
     patch
         One `Patch` (or `Activations`) or several: what layers gave in another run, put in the place of what
         they give. Where two write one place, the last one stands.
 
     Attributes
     ----------
-    ablate_experts, force_experts, knock_out_heads : mapping of layer to tuple of int
+    ablate_experts, force_experts, ablate_heads : mapping of layer to tuple of int
     boost_experts : mapping of layer to mapping of int to float
-    cut_attention : tuple of Cut
+    knock_out_attention : tuple of Cut
     patch : tuple of Patch
 
     Raises
@@ -95,31 +95,31 @@ class Edit:
     --------
     >>> Edit(ablate_experts={4: [90, 17]}) | Edit(boost_experts={17: 2})
     Edit(ablate_experts={4: [17, 90]}, boost_experts={'all': {17: 2.0}})
-    >>> Edit(knock_out_heads={5: [0]}, cut_attention=Cut(queries=(30, None), keys=(4, 20)))
-    Edit(knock_out_heads={5: [0]}, cut_attention=[Cut(queries=(30, None), keys=(4, 20))])
+    >>> Edit(ablate_heads={5: [0]}, knock_out_attention=AttentionKnockout(queries=(30, None), keys=(4, 20)))
+    Edit(ablate_heads={5: [0]}, knock_out_attention=[AttentionKnockout(queries=(30, None), keys=(4, 20))])
     """
 
     ablate_experts: Mapping[Layer, tuple[int, ...]]
     boost_experts: Mapping[Layer, Mapping[int, float]]
     force_experts: Mapping[Layer, tuple[int, ...]]
-    knock_out_heads: Mapping[Layer, tuple[int, ...]]
-    cut_attention: tuple[Cut, ...]
+    ablate_heads: Mapping[Layer, tuple[int, ...]]
+    knock_out_attention: tuple[AttentionKnockout, ...]
     patch: tuple[Patch, ...]
 
     def __init__(
         self, *, ablate_experts: Experts = (), boost_experts: Boosts = MappingProxyType({}),
-        force_experts: Experts = (), knock_out_heads: Heads = (), cut_attention: Cut | Iterable[Cut] = (),
+        force_experts: Experts = (), ablate_heads: Heads = (), knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
         patch: Patch | Activations | Iterable[Patch] = (),
     ) -> None:  # fmt: skip
         found: dict[str, dict[Layer, Any]] = {
             "ablate_experts": expert_sets("ablate_experts", ablate_experts),
             "boost_experts": boosts(boost_experts),
             "force_experts": expert_sets("force_experts", force_experts),
-            "knock_out_heads": head_sets(knock_out_heads),
+            "ablate_heads": head_sets(ablate_heads),
         }
         for name, value in found.items():
             object.__setattr__(self, name, MappingProxyType(value))
-        object.__setattr__(self, "cut_attention", cuts(cut_attention))
+        object.__setattr__(self, "knock_out_attention", cuts(knock_out_attention))
         object.__setattr__(self, "patch", patches(patch))
         both(self)
 
@@ -127,7 +127,7 @@ class Edit:
     def layers(self) -> tuple[Layer, ...]:
         """Layers that it names: ascending, then ``"all"``."""
         named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
-        for cut in self.cut_attention:
+        for cut in self.knock_out_attention:
             named |= {"all"} if cut.layers is None else set(cut.layers)
         for patch in self.patch:
             named |= set(patch.layers)
@@ -173,7 +173,7 @@ class Edit:
         BadEdit
             If one names tokens beyond them alone: it would do nothing, silently.
         """
-        starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.cut_attention]
+        starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.knock_out_attention]
         ends = [(patch, max(patch.positions)) for patch in self.patch]
         for what, position in (*starts, *ends):
             if position >= tokens:
@@ -223,8 +223,8 @@ class Edit:
             ablate_experts=union(self.ablate_experts, other.ablate_experts),
             boost_experts=boosted,
             force_experts=union(self.force_experts, other.force_experts),
-            knock_out_heads=union(self.knock_out_heads, other.knock_out_heads),
-            cut_attention=(*self.cut_attention, *other.cut_attention),
+            ablate_heads=union(self.ablate_heads, other.ablate_heads),
+            knock_out_attention=(*self.knock_out_attention, *other.knock_out_attention),
             patch=(*self.patch, *other.patch),
         )
 
@@ -257,7 +257,7 @@ class Edit:
             places = getattr(self, kind)
             if not places:
                 continue
-            if kind in ("cut_attention", "patch"):
+            if kind in ("knock_out_attention", "patch"):
                 said.append(f"{kind}: {len(places):,}")
                 continue
             count = sum(len(of) for of in places.values())

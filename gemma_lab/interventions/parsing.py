@@ -23,7 +23,7 @@ MOST_TOKENS = 1 << 30
 _STRONGEST = 1_000.0
 HOW = "For example ablate_experts={4: [17, 90]}, or ablate_experts=[17] in every layer."
 _HOW_BOOST = "For example boost_experts={4: {17: 2.0}}: layer, expert, nats."
-HOW_HEADS = "For example knock_out_heads={5: [0, 3]}, or knock_out_heads=[0] in every layer."
+HOW_HEADS = "For example ablate_heads={5: [0, 3]}, or ablate_heads=[0] in every layer."
 
 
 def expert_sets(kind: str, given: Experts) -> dict[Layer, tuple[int, ...]]:
@@ -45,7 +45,7 @@ def head_sets(given: Heads) -> dict[Layer, tuple[int, ...]]:
     BadEdit
         If it is neither.
     """
-    return _sets("knock_out_heads", given, what="a head", hint=HOW_HEADS)
+    return _sets("ablate_heads", given, what="a head", hint=HOW_HEADS)
 
 
 def _sets(kind: str, given: Any, *, what: str, hint: str) -> dict[Layer, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadEdit
 from ..trace.records.activations import Patch
 from ..trace.storage.strict_json import strict_json
-from .attention_block import Cut
+from .attention_block import AttentionKnockout
 from .parsing import HOW, HOW_HEADS, short
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _LARGEST_FILE = 32 << 20
 _SAVED = "Give a file that Edit.save wrote."
 
 #: What an edit is made of, in the order in which it is printed.
-SETS = ("ablate_experts", "force_experts", "knock_out_heads")
-KINDS = ("ablate_experts", "boost_experts", "force_experts", "knock_out_heads", "cut_attention", "patch")
+SETS = ("ablate_experts", "force_experts", "ablate_heads")
+KINDS = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads", "knock_out_attention", "patch")
 
 
 def to_plain(edit: Edit) -> dict[str, Any]:
@@ -55,14 +55,16 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
         raise BadEdit(f"An edit cannot be read from {short(data)}.", hint=f"It has only {', '.join(KINDS)}.")
     parts: dict[str, Any] = {}
     for kind, part in data.items():
-        if kind in ("cut_attention", "patch"):
+        if kind in ("knock_out_attention", "patch"):
             if not isinstance(part, list):
                 raise BadEdit(f"{kind} is {short(part)}, not a list.", hint=_SAVED)
-            of: type[Cut | Patch] = Cut if kind == "cut_attention" else Patch
+            of: type[AttentionKnockout | Patch] = (
+                AttentionKnockout if kind == "knock_out_attention" else Patch
+            )
             parts[kind] = [of.from_dict(one) for one in part]
             continue
         if not isinstance(part, Mapping):
-            hint = HOW_HEADS if kind == "knock_out_heads" else HOW
+            hint = HOW_HEADS if kind == "ablate_heads" else HOW
             raise BadEdit(f"{kind} is {short(part)}, not a mapping of layers.", hint=hint)
         parts[kind] = {_key(layer, kind): value for layer, value in part.items()}
     if "boost_experts" in parts:

@@ -107,14 +107,14 @@ def _check_router(edit: Edit, layer: int, experts: int, top_k: int, model: str) 
 
 
 def _check_heads(edit: Edit, heads: Mapping[int, int], model: str) -> None:
-    for layer, listed in edit.knock_out_heads.items():
+    for layer, listed in edit.ablate_heads.items():
         _check_attention(layer, heads, model)
         for where in heads if layer == "all" else (layer,):
             _check_exist(listed, where, heads[where], model)
 
 
 def _check_cuts(edit: Edit, heads: Mapping[int, int], model: str) -> None:
-    for cut in edit.cut_attention:
+    for cut in edit.knock_out_attention:
         places: tuple[Layer, ...] = ("all",) if cut.layers is None else cut.layers
         for layer in places:
             _check_attention(layer, heads, model)

@@ -23,7 +23,7 @@ from .frame_change_probe import Watching
 from .skill_mixture import Mixture
 from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
-from .vision_pretraining import Sight
+from .vision_pretraining import VisibleKeys
 from .weight_transfer import carry_over
 
 _PEAK_RATE = 2e-3
@@ -81,7 +81,7 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
-        self.sight, self.watching = Sight(self.model), Watching(self.model)
+        self.sight, self.watching = VisibleKeys(self.model), Watching(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
             from .audio_pretraining import Hearing

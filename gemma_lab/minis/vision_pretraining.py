@@ -26,7 +26,7 @@ _EACH = {"colour": len(ALL_COLOURS) + 1, "shape": len(ALL_SHAPES) + 1, "column":
 _COUNTS = (1, 2, 3, 3, 4, 4)  # of things: where there are more, more soft tokens show one
 
 
-class Sight:
+class VisibleKeys:
     """Probes on the soft tokens of a model's pictures.
 
     Parameters
@@ -70,7 +70,7 @@ class Sight:
 
 
 def drawn(rng: random.Random, *, pictures: int, grid: int) -> tuple[list[Any], dict[str, torch.Tensor]]:
-    """Return training pictures, a third of them digits, and kind -> labels as `Sight.logits` has them."""
+    """Return training pictures, a third of them digits, and kind -> labels as `VisibleKeys.logits` has them."""
     images: list[Any] = []
     whole: list[tuple[int, int]] = []
     each: list[list[tuple[int, int, int, int]]] = []

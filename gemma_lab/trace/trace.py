@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .records.attention import Attention
     from .records.generation import Generation
-    from .records.logit_lens import Lens
+    from .records.logit_lens import LogitLens
     from .records.routing import Routing
     from .tokens.table import TokenTable
 
@@ -47,7 +47,7 @@ class Trace:
         The pictures of the prompt, in their order. Saved only when asked for.
     attention
         Where every head looked; None if it was not asked for.
-    lens
+    logit_lens
         What each layer would say at chosen tokens; None if it was not asked for.
     """
 
@@ -58,7 +58,7 @@ class Trace:
     timings: dict[str, float] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
     attention: Attention | None = None
-    lens: Lens | None = None
+    logit_lens: LogitLens | None = None
 
     def __post_init__(self) -> None:
         if self.routing is not None and len(self.routing) != len(self.tokens):
@@ -72,9 +72,13 @@ class Trace:
                 f"The attention covers {len(self.attention):,} tokens, the token table {len(self.tokens):,}.",
                 hint="Trace again, or open another file.",
             )
-        if self.lens is not None and len(self.lens) and self.lens.positions[-1] >= len(self.tokens):
+        if (
+            self.logit_lens is not None
+            and len(self.logit_lens)
+            and self.logit_lens.positions[-1] >= len(self.tokens)
+        ):
             raise BadTrace(
-                f"The lens looks at token {self.lens.positions[-1]:,} of {len(self.tokens):,}.",
+                f"The lens looks at token {self.logit_lens.positions[-1]:,} of {len(self.tokens):,}.",
                 hint="Trace again, or open another file.",
             )
         if self.generation is not None:
@@ -100,7 +104,7 @@ class Trace:
             and _plain(self.meta) == _plain(other.meta)
             and self.tokens.equal(other.tokens)
             and _same(self.attention, other.attention)
-            and self.lens == other.lens
+            and self.logit_lens == other.logit_lens
         )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:
@@ -110,7 +114,7 @@ class Trace:
         return save_trace(self, path, images=images)
 
     def to_arrow(self) -> dict[str, pa.Table]:
-        """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``alternatives``.
+        """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``top_logprobs``.
 
         ``routing`` has one row an expert chosen (``layer, token, rank, expert, weight``): with 30 layers and
         8 experts, 240 rows a token. The columns: `gemma_lab.trace.storage.arrow_tables.arrow_tables`.

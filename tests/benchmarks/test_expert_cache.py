@@ -68,7 +68,7 @@ def _routing() -> Routing:
         np.full(ids.shape, 1 / TOP_K, dtype=np.float32),
         scale=np.ones((LAYERS, EXPERTS), dtype=np.float32),
         entropy=np.zeros(ids.shape[:2], dtype=np.float32),
-        experts_share=np.ones(ids.shape[:2], dtype=np.float32),
+        expert_output_fraction=np.ones(ids.shape[:2], dtype=np.float32),
         layers=tuple(range(LAYERS)),
         experts=EXPERTS,
     )

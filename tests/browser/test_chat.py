@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from gemma_lab.assets import data_path
-from gemma_lab.models.media import sound
+from gemma_lab.models.media import load_audio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -302,7 +302,7 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     tone = (np.sin(np.arange(48_000) / 20) * np.linspace(0, 0.9, 48_000), 48_000)
     files = [
         {"name": "square.webm", "mimeType": "video/webm", "buffer": moving_square()},
-        {"name": "tone.wav", "mimeType": "audio/wav", "buffer": sound(tone).wav()},
+        {"name": "tone.wav", "mimeType": "audio/wav", "buffer": load_audio(tone).wav()},
     ]
     chat.get_by_test_id("file").set_input_files(files)
     expect(chat.locator(".gl-thumb:not(.gl-reading)")).to_have_count(2)

@@ -20,7 +20,7 @@ from gemma_lab.assets import data_path
 
 lab = gl.load()
 trace = lab.trace("Which digit is in the picture?", images=[data_path("media/digits/7.png")],
-                  generate=4, attention=True, lens=True)
+                  max_new_tokens=4, attention=True, logit_lens=True)
 asks = int((~trace.tokens.generated).sum()) - 1  # the answer is written from here
 """
 HEAD = """
@@ -38,7 +38,7 @@ from gemma_lab.evals.needle_in_a_haystack import needle
 
 lab = gl.load()
 one = needle(lab, tokens=32_700, depth=0.5)
-trace = lab.trace(one.prompt, generate=4, attention=gl.AttentionRequest(layers=[5], rows=(-1,)))
+trace = lab.trace(one.prompt, max_new_tokens=4, attention=gl.AttentionRequest(layers=[5], rows=(-1,)))
 asks = trace.attention.rows[0]
 row = trace.attention.row(5, asks)[:, 1:]
 head = int(row.max(axis=1).argmax())

@@ -310,11 +310,11 @@ def test_ten_thousand_tokens_of_thirty_layers_answer_within_a_second(
 def test_a_question_is_followed_and_an_expert_switched_off(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
         "import gemma_lab as gl\n\nlab = gl.load('mini-moe', progress=False)\n"
-        "explorer = gl.RoutingExplorer(lab.trace('What is 7 in German?', generate=8), lab=lab)\nexplorer",
-        "alone = lab.trace('Write 12 in Arabic.', generate=64)\n"
+        "explorer = gl.RoutingExplorer(lab.trace('What is 7 in German?', max_new_tokens=8), lab=lab)\nexplorer",
+        "alone = lab.trace('Write 12 in Arabic.', max_new_tokens=64)\n"
         "print(alone.equal(explorer.trace), len(explorer.trace), explorer.layer, explorer.selected_experts)",
         "with lab.edit(ablate_experts={explorer.layer: explorer.selected_experts}):\n"
-        "    edited = lab.trace('Write 12 in Arabic.', generate=64)\n"
+        "    edited = lab.trace('Write 12 in Arabic.', max_new_tokens=64)\n"
         "print(edited.generation.text == explorer.edited.generation.text, explorer.edit)",
         height=1400,
     )

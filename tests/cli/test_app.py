@@ -104,7 +104,7 @@ def test_chat_with_a_video_and_sounds(tiny_folder, tmp_path):
     frames = [Image.new("RGB", (60, 60), (40 * n, 0, 0)) for n in range(5)]
     clip, tone = str(tmp_path / "a.gif"), str(tmp_path / "tone.wav")
     frames[0].save(clip, save_all=True, append_images=frames[1:], duration=200)
-    (tmp_path / "tone.wav").write_bytes(gemma_lab.sound(([0.1] * 8000, 16_000)).wav())
+    (tmp_path / "tone.wav").write_bytes(gemma_lab.load_audio(([0.1] * 8000, 16_000)).wav())
     once = ("-p", "What?", "--temperature", "0", "--max-new-tokens", "3")
     hears, deaf = str(tiny_folder("E2B")), str(tiny_folder("31B"))
     done = run("chat", hears, *once, "--video", clip, "--audio", tone, "--audio", tone)

@@ -80,9 +80,9 @@ def test_turns_follow_each_other_and_only_the_first_has_the_system_prompt():
     talk, shown = _conversation(_Stream([("one", "text")]), _Stream([("two", "text")]), system="Be short.")
     talk.loop(_reader("a", "", "b", "/quit"))
     (_, first), (_, second) = talk.lab.asked
-    assert (first["system"], first["after"]) == ("Be short.", None)
+    assert (first["system"], first["previous"]) == ("Be short.", None)
     assert second["system"] is None
-    assert second["after"].text == "one"
+    assert second["previous"].text == "one"
     assert "".join(shown) == "one\ntwo\n"
 
 
@@ -92,7 +92,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said():
     talk.loop(_reader("a", "b"))
     assert stream.closed
     assert "[stopped]" in "".join(shown)
-    assert talk.lab.asked[1][1]["after"].text == "half an ans"
+    assert talk.lab.asked[1][1]["previous"].text == "half an ans"
 
 
 def test_ctrl_c_at_the_prompt_does_not_leave():
@@ -137,7 +137,7 @@ def test_videos_and_sounds_go_with_the_next_message_only(tmp_path, monkeypatch):
     pytest.importorskip("av")
     frames = [Image.new("RGB", (30, 20), (40 * n, 0, 0)) for n in range(6)]
     frames[0].save(tmp_path / "a b.gif", save_all=True, append_images=frames[1:], duration=200)
-    (tmp_path / "tone.wav").write_bytes(gl.sound(([0.1] * 8000, 16_000)).wav())
+    (tmp_path / "tone.wav").write_bytes(gl.load_audio(([0.1] * 8000, 16_000)).wav())
     talk, shown = _conversation(_Stream([("1", "text")]), _Stream([("2", "text")]))
     # as many frames as the model's processor looks at, as without a terminal
     talk.lab.processor = SimpleNamespace(video_processor=SimpleNamespace(num_frames=4))
@@ -167,7 +167,7 @@ def test_what_the_model_has_no_tower_for_is_refused_at_once(tmp_path, kind, why)
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
 def test_a_file_that_is_none_is_refused_and_new_forgets_what_waits(tmp_path, kind):
-    (tmp_path / "tone.wav").write_bytes(gl.sound(([0.1] * 8000, 16_000)).wav())
+    (tmp_path / "tone.wav").write_bytes(gl.load_audio(([0.1] * 8000, 16_000)).wav())
     talk, shown = _conversation()
     talk.loop(_reader(f"/{kind} {tmp_path / 'none.bin'}"))
     assert "none.bin" in "".join(shown)

@@ -36,8 +36,8 @@ class Needing:
         self.needed, self.off, self.seen = set(needed), set(), []
 
     @contextmanager
-    def edit(self, *, knock_out_heads):
-        self.off = {(layer, head) for layer, heads in knock_out_heads.items() for head in heads}
+    def edit(self, *, ablate_heads):
+        self.off = {(layer, head) for layer, heads in ablate_heads.items() for head in heads}
         self.seen.append(tuple(sorted(self.off)))
         try:
             yield

@@ -13,7 +13,7 @@ import gemma_lab as gl
 from gemma_lab import Activations, Edit, Patch
 from gemma_lab.errors import BadEdit, BadTrace
 from gemma_lab.interventions.activation_patching import ActivationProbe, layers_of
-from gemma_lab.interventions.apply import Editing
+from gemma_lab.interventions.apply import EditContext
 from gemma_lab.lab import Lab
 
 IDS = torch.arange(30, 60)[None]
@@ -68,7 +68,7 @@ def test_the_last_layer_of_another_prompt_says_what_that_prompt_says(lab):
     model, last = lab.model, len(layers_of(lab.model)) - 1
     patch = Patch(Activations((last,), tuple(range(30)), residual(model, OTHER, last)))
     plain, held, other = logits(model), hooks(model), logits(model, OTHER)
-    with Editing(model, Edit(patch=patch)):
+    with EditContext(model, Edit(patch=patch)):
         assert torch.equal(logits(model), other)
     assert torch.equal(logits(model), plain)
     assert hooks(model) == held
@@ -78,7 +78,7 @@ def test_its_own_activations_change_no_bit(lab):
     model = lab.model
     values = np.concatenate([residual(model, IDS, layer) for layer in (1, 3)])
     plain = logits(model)
-    with Editing(model, Edit(patch=Activations((1, 3), tuple(range(30)), values))):
+    with EditContext(model, Edit(patch=Activations((1, 3), tuple(range(30)), values))):
         assert torch.equal(logits(model), plain)
 
 
@@ -87,7 +87,7 @@ def test_a_layer_in_between_decides_all_that_follows(size):
     """Where nothing but the residual stream goes from layer to layer."""
     model = shapes.tiny_model(size)
     patch = Patch(Activations((2,), tuple(range(30)), residual(model, OTHER, 2)))
-    with Editing(model, Edit(patch=patch)):
+    with EditContext(model, Edit(patch=patch)):
         edited = logits(model)
     torch.testing.assert_close(edited, logits(model, OTHER), rtol=1e-5, atol=1e-5)
 
@@ -96,7 +96,7 @@ def test_tokens_before_a_patch_are_as_they_were_and_those_after_are_not(lab):
     model = lab.model
     patch = Patch(Activations((1,), (5,), residual(model, OTHER, 1)[:, 5:6]), positions=[12])
     plain = logits(model)
-    with Editing(model, Edit(patch=patch)):
+    with EditContext(model, Edit(patch=patch)):
         edited = logits(model)
     torch.testing.assert_close(edited[:, :12], plain[:, :12], rtol=1e-5, atol=1e-5)
     assert not torch.equal(edited[:, 12], plain[:, 12])
@@ -106,7 +106,7 @@ def test_tokens_before_a_patch_are_as_they_were_and_those_after_are_not(lab):
 def test_in_pieces_padded_and_while_it_writes(lab):
     model = lab.model
     edit = Edit(patch=Patch(Activations((0, 2), (5, 6), np.ones((2, 2, 64))), positions=[10, 25]))
-    with Editing(model, edit), torch.no_grad():
+    with EditContext(model, edit), torch.no_grad():
         whole = logits(model)
         cache, said = None, []
         for start, stop in ((0, 9), (9, 11), (11, 25), (25, 26), (26, 30)):
@@ -127,11 +127,11 @@ def test_in_pieces_padded_and_while_it_writes(lab):
 def test_an_inner_patch_stands_before_the_outer(lab):
     model = lab.model
     one, two = (Patch(Activations((1,), (4,), np.full((1, 1, 64), value))) for value in (1.0, -1.0))
-    with Editing(model, Edit(patch=two)):
+    with EditContext(model, Edit(patch=two)):
         expected = logits(model)
-    with Editing(model, Edit(patch=one)):
+    with EditContext(model, Edit(patch=one)):
         outer = logits(model)
-        with Editing(model, Edit(patch=two)) as merged:
+        with EditContext(model, Edit(patch=two)) as merged:
             assert merged.patch == (one, two)
             assert torch.equal(logits(model), expected)
         assert torch.equal(logits(model), outer)
@@ -143,15 +143,15 @@ def test_other_decoders_of_transformers(family):
     model = tiny_decoder(family)
     ids, other = torch.arange(1, 20)[None], torch.arange(40, 21, -1)[None]
     last = len(layers_of(model)) - 1
-    with Editing(model, Edit(patch=Activations((last,), tuple(range(19)), residual(model, other, last)))):
+    with EditContext(model, Edit(patch=Activations((last,), tuple(range(19)), residual(model, other, last)))):
         assert torch.equal(logits(model, ids), logits(model, other))
 
 
 def test_compare_and_files_take_a_patched_trace(lab, tmp_path):
     source = gl.activations(lab, "Hello there", layers=[1], positions=[4])
     edit = Edit(patch=Patch(source, positions=[6]))
-    plain = lab.trace("Hello there", generate=4)
-    patched = lab.trace("Hello there", generate=4, edit=edit)
+    plain = lab.trace("Hello there", max_new_tokens=4)
+    patched = lab.trace("Hello there", max_new_tokens=4, edit=edit)
     assert Edit.from_dict(patched.meta["edit"]) == edit
     assert gl.open_trace(patched.save(tmp_path / "a.trace")).equal(patched)
     assert patched.generation.logprobs.tolist() != plain.generation.logprobs.tolist()

@@ -13,7 +13,7 @@ from support.moe import NEIGHBOURS, hooks, tiny
 
 from gemma_lab import Edit
 from gemma_lab.errors import BadEdit
-from gemma_lab.interventions.apply import Editing, editing, in_force
+from gemma_lab.interventions.apply import EditContext, editing, in_force
 from gemma_lab.lab import Lab
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.probes.routers import EDITED, routers
@@ -70,7 +70,7 @@ def dispatch(model, edit=None, *, layer=LAYER):
         hook = router.module.register_forward_hook(lambda _m, _a, output: said.append(output[0].clone()))
         stack.callback(hook.remove)
         if edit is not None:
-            stack.enter_context(Editing(model, edit))
+            stack.enter_context(EditContext(model, edit))
         seen = stack.enter_context(given(model, layer=layer))
         logits(model)
     ((ids, weights),) = seen
@@ -79,8 +79,8 @@ def dispatch(model, edit=None, *, layer=LAYER):
 
 def by_hand(scores, ids, scale):
     """The family's rule for chosen ids, from scratch."""
-    shares = scores.gather(1, ids)
-    return shares / shares.sum(1, keepdim=True) * scale[ids]
+    gate_weights = scores.gather(1, ids)
+    return gate_weights / gate_weights.sum(1, keepdim=True) * scale[ids]
 
 
 def test_ablated_experts_are_never_chosen_and_the_next_best_are(lab):
@@ -125,8 +125,8 @@ def test_forced_experts_are_always_chosen_with_the_weight_of_the_rule(lab):
     others[:, forced] = -1
     assert torch.equal(kept, others.topk(5).indices)
     torch.testing.assert_close(weights, by_hand(scores, ids, router.scale))
-    shares = weights / router.scale[ids]
-    assert (shares[:, :-1] >= shares[:, 1:]).all()
+    gate_weights = weights / router.scale[ids]
+    assert (gate_weights[:, :-1] >= gate_weights[:, 1:]).all()
     assert not torch.equal(ids, plain)
 
 
@@ -175,14 +175,14 @@ def test_the_logits_change(lab):
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm", "batched_mm"])
 def test_every_experts_implementation_computes_the_edited_dispatch(lab, implementation):
     edit = Edit(ablate_experts={LAYER: range(60)}, boost_experts={0: {7: 3.0}}, force_experts={1: [9]})
-    with Editing(lab.model, edit):
+    with EditContext(lab.model, edit):
         reference = logits(lab.model)
     before = lab.model.config.get_text_config()._experts_implementation
     lab.model.set_experts_implementation(implementation)
     try:
         ids, _, _, _ = dispatch(lab.model, edit)
         assert (ids >= 60).all()
-        with Editing(lab.model, edit):
+        with EditContext(lab.model, edit):
             torch.testing.assert_close(logits(lab.model), reference, rtol=1e-4, atol=1e-4)
     finally:
         lab.model.set_experts_implementation(before)
@@ -214,7 +214,7 @@ def test_the_neighbours_are_edited_by_their_own_rule(family):
     hook.remove()
     edit = Edit(ablate_experts={1: [0]}, boost_experts={1: {1: 1.5}}, force_experts={1: [2]})
     probe = RoutingProbe(precision="full")
-    with Recorder(model, [probe]), Editing(model, edit), given(model, layer=1) as seen:
+    with Recorder(model, [probe]), EditContext(model, edit), given(model, layer=1) as seen:
         changed = logits(model, ids)
     ((chosen, weights),) = seen
     expected = raw[0].double()
@@ -224,10 +224,10 @@ def test_the_neighbours_are_edited_by_their_own_rule(family):
     ranked = odds.clone()
     ranked[:, 2] = 2
     assert torch.equal(chosen.sort().values, ranked.topk(router.top_k).indices.sort().values)
-    shares = odds.gather(1, chosen)
+    gate_weights = odds.gather(1, chosen)
     if router.renormalises:
-        shares = shares / shares.sum(1, keepdim=True)
-    torch.testing.assert_close(weights.double(), shares, rtol=1e-5, atol=1e-6)
+        gate_weights = gate_weights / gate_weights.sum(1, keepdim=True)
+    torch.testing.assert_close(weights.double(), gate_weights, rtol=1e-5, atol=1e-6)
     assert probe.result().layer(1).ids[0].tolist() == chosen.tolist()
     assert not torch.equal(changed, before)
     assert torch.equal(logits(model, ids), before)
@@ -263,7 +263,7 @@ def test_chat_and_stream_speak_under_the_edit(lab):
 )
 def test_an_edit_that_changes_nothing_leaves_every_bit(lab, edit):
     before, held = logits(lab.model), hooks(lab.model)
-    with Editing(lab.model, edit):
+    with EditContext(lab.model, edit):
         assert torch.equal(logits(lab.model), before)
         assert hooks(lab.model) == held
 
@@ -278,7 +278,7 @@ def test_tokens_that_an_edit_does_not_touch_keep_every_bit(lab):
     assert torch.equal(ids, plain)
     assert torch.equal(edited, weights)
     before = logits(lab.model)
-    with Editing(lab.model, edit):
+    with EditContext(lab.model, edit):
         assert torch.equal(logits(lab.model), before)
     ids, edited, _, _ = dispatch(lab.model, Edit(force_experts={LAYER: [favourite[0]]}))
     touched = (ids != plain).any(1)
@@ -291,7 +291,7 @@ def test_tokens_that_an_edit_does_not_touch_keep_every_bit(lab):
 def test_probes_see_the_edited_dispatch_whenever_they_came(lab, order):
     probe = RoutingProbe(precision="full")
     edit = Edit(ablate_experts={LAYER: range(64)}, boost_experts={LAYER: {70: 2.0}}, force_experts={1: [5]})
-    contexts = [Recorder(lab.model, [probe]), Editing(lab.model, edit)]
+    contexts = [Recorder(lab.model, [probe]), EditContext(lab.model, edit)]
     with ExitStack() as stack:
         for context in contexts if order == "before" else contexts[::-1]:
             stack.enter_context(context)
@@ -344,10 +344,10 @@ def test_the_model_is_restored_when_entering_is_interrupted(lab, monkeypatch):
 
 def test_nested_edits_are_merged_and_peeled_off_one_by_one(lab):
     outer, inner = Edit(ablate_experts={LAYER: range(60)}), Edit(ablate_experts={LAYER: range(60, 120)})
-    with Editing(lab.model, outer) as first:
+    with EditContext(lab.model, outer) as first:
         alone = logits(lab.model)
         assert first == in_force(lab.model) == outer
-        with Editing(lab.model, inner) as both:
+        with EditContext(lab.model, inner) as both:
             assert both == in_force(lab.model) == outer | inner
             assert (dispatch(lab.model)[0] >= 120).all()
         assert torch.equal(logits(lab.model), alone)
@@ -466,8 +466,8 @@ def test_it_is_for_models_that_have_what_it_names(lab):
         editing(lab, boost_experts={6: {1: 1.0}})
     dense = shapes.tiny_model("31B")
     with pytest.raises(BadEdit, match="no experts to edit in dense"):
-        Editing(dense, Edit(ablate_experts=[1]), name="dense")
-    with Editing(dense, Edit()):
+        EditContext(dense, Edit(ablate_experts=[1]), name="dense")
+    with EditContext(dense, Edit()):
         logits(dense)
 
 

@@ -9,16 +9,16 @@ from support import shapes
 from support.decoders import DECODERS, tiny_decoder
 from support.moe import hooks
 
-from gemma_lab import Cut, Edit
+from gemma_lab import AttentionKnockout, Edit
 from gemma_lab.errors import BadEdit
-from gemma_lab.interventions.apply import Editing
+from gemma_lab.interventions.apply import EditContext
 from gemma_lab.lab import Lab
-from gemma_lab.trace.probes.attention.interface import Watcher, attending
+from gemma_lab.trace.probes.attention.interface import AttentionTap, attending
 
 IDS = torch.arange(30, 80)[None]
 CUT = 9
 #: From token 9 on nobody looks before it: what follows is what a model says that never read the first nine.
-APART = Edit(cut_attention=Cut(queries=(CUT, None), keys=(0, CUT)))
+APART = Edit(knock_out_attention=AttentionKnockout(queries=(CUT, None), keys=(0, CUT)))
 
 
 def logits(model, ids=IDS, **more):
@@ -40,7 +40,7 @@ def test_what_is_cut_off_might_as_well_not_be_there(model):
     plain, held = logits(model), hooks(model)
     named = model.config.get_text_config()._attn_implementation
     alone = logits(model, IDS[:, CUT:])
-    with Editing(model, APART):
+    with EditContext(model, APART):
         edited = logits(model)
     close(edited[:, CUT:], alone)
     close(edited[:, :CUT], plain[:, :CUT])
@@ -53,7 +53,7 @@ def test_what_is_cut_off_might_as_well_not_be_there(model):
 def test_in_pieces_and_token_by_token(model):
     alone = logits(model, IDS[:, CUT:])
     cache, said = None, []
-    with Editing(model, APART), torch.no_grad():
+    with EditContext(model, APART), torch.no_grad():
         for start, stop in ((0, 7), (7, 30), (30, 48), (48, 49), (49, 50)):
             done = model(input_ids=IDS[:, start:stop], past_key_values=cache, use_cache=True)
             cache = done.past_key_values
@@ -65,7 +65,7 @@ def test_while_it_writes(model):
     """A span without an end goes on through what is generated."""
     settings = {"max_new_tokens": 20, "do_sample": False, "eos_token_id": None}
     alone = model.generate(IDS[:, CUT:], **settings)
-    with Editing(model, APART):
+    with EditContext(model, APART):
         said = model.generate(IDS, **settings)
     assert torch.equal(said[:, IDS.shape[1] :], alone[:, IDS.shape[1] - CUT :])
     assert not torch.equal(said, model.generate(IDS, **settings))
@@ -76,7 +76,7 @@ def test_positions_do_not_count_padding(model):
     ids = torch.cat([ids, torch.arange(40, 96)[None]])
     mask = torch.ones_like(ids)
     mask[0, :6] = 0
-    with Editing(model, APART):
+    with EditContext(model, APART):
         edited = logits(model, ids, attention_mask=mask)
     close(edited[0, 6 + CUT :], logits(model, IDS[:, CUT:])[0])
     close(edited[1, CUT:], logits(model, ids[1:, CUT:])[0])
@@ -87,7 +87,7 @@ def test_the_rest_of_a_row_keeps_its_proportions(implementation):
     """In the first layer: the same scores, one key less."""
     model = shapes.tiny_model("26B-A4B")
     model.set_attn_implementation(implementation)
-    edit = Edit(cut_attention=Cut(queries=(12, 15), keys=(10, 12), layers=[0], heads=[1]))
+    edit = Edit(knock_out_attention=AttentionKnockout(queries=(12, 15), keys=(10, 12), layers=[0], heads=[1]))
     plain, edited = weights(model), weights(model, edit)
     expected = plain.clone()
     expected[0, 1, 12:15, 10:12] = 0
@@ -99,7 +99,7 @@ def test_the_rest_of_a_row_keeps_its_proportions(implementation):
 def weights(model, edit=None):
     """Attention of the first layer, worked out from what the layer was given."""
 
-    class Look(Watcher):
+    class Look(AttentionTap):
         def see(self, layer, module, query, key, value, mask, is_causal, positions, scaling):
             if layer:
                 return
@@ -111,7 +111,7 @@ def weights(model, edit=None):
             found.append(scores.masked_fill(~mask, -torch.inf).softmax(-1))
 
     found = []
-    with attending(model, [Look()]), Editing(model, edit or Edit()):
+    with attending(model, [Look()]), EditContext(model, edit or Edit()):
         logits(model, IDS[:, :20])
     return found[0]
 
@@ -120,8 +120,11 @@ def test_an_edit_elsewhere_leaves_every_bit():
     """Keys beyond a local layer's window, and queries that no pass has, change no mask."""
     model = shapes.tiny_model("26B-A4B")
     plain = logits(model)
-    for cut in (Cut(queries=(200, None), keys=(0, 5)), Cut(queries=(45, 50), keys=(0, 5), layers=[0])):
-        with Editing(model, Edit(cut_attention=cut)):
+    for cut in (
+        AttentionKnockout(queries=(200, None), keys=(0, 5)),
+        AttentionKnockout(queries=(45, 50), keys=(0, 5), layers=[0]),
+    ):
+        with EditContext(model, Edit(knock_out_attention=cut)):
             assert torch.equal(logits(model), plain)
 
 
@@ -131,10 +134,10 @@ def test_an_answer_that_is_cut_off_from_a_picture_does_not_depend_on_it(size):
     red, stripes = (Image.new("RGB", (96, 96), "red"), Image.effect_noise((96, 96), 90).convert("RGB"))
     trace = lab.trace("What is it?", images=[red])
     (seen,) = [run for run in trace.tokens.runs() if run.modality == "image"]
-    edit = Edit(cut_attention=Cut(queries=(seen.stop, None), keys=seen))
+    edit = Edit(knock_out_attention=AttentionKnockout(queries=(seen.stop, None), keys=seen))
 
     def said(picture, edit=None):
-        return lab.trace("What is it?", images=[picture], generate=4, edit=edit).generation
+        return lab.trace("What is it?", images=[picture], max_new_tokens=4, edit=edit).generation
 
     assert said(red, edit) == said(stripes, edit)
     assert said(red) != said(stripes)
@@ -145,7 +148,7 @@ def test_other_decoders_of_transformers(family):
     model = tiny_decoder(family)
     ids = torch.arange(1, 40)[None]
     plain = logits(model, ids)
-    with Editing(model, APART):
+    with EditContext(model, APART):
         edited = logits(model, ids)
     close(edited[:, CUT:], logits(model, ids[:, CUT:]))
     assert torch.equal(logits(model, ids), plain)
@@ -153,9 +156,9 @@ def test_other_decoders_of_transformers(family):
 
 def test_a_token_with_nothing_left_to_look_at_is_refused_and_nothing_is_left_of_it(model):
     plain, held = logits(model), hooks(model)
-    edit = Edit(cut_attention=Cut(queries=(20, 30), keys=(0, 26), layers=[0]))
+    edit = Edit(knock_out_attention=AttentionKnockout(queries=(20, 30), keys=(0, 26), layers=[0]))
     said = r"Token 20 would be left with nothing to look at in layer 0"
-    with pytest.raises(BadEdit, match=said), Editing(model, edit):
+    with pytest.raises(BadEdit, match=said), EditContext(model, edit):
         logits(model)
     assert torch.equal(logits(model), plain)
     assert hooks(model) == held
@@ -163,13 +166,21 @@ def test_a_token_with_nothing_left_to_look_at_is_refused_and_nothing_is_left_of_
 
 def test_two_cuts_together_may_leave_nothing():
     model = shapes.tiny_model("26B-A4B")
-    first, second = Cut(queries=(4, 5), keys=(0, 3)), Cut(queries=(4, 5), keys=(3, 5), heads=[2])
-    with Editing(model, Edit(cut_attention=first)):
+    first, second = (
+        AttentionKnockout(queries=(4, 5), keys=(0, 3)),
+        AttentionKnockout(queries=(4, 5), keys=(3, 5), heads=[2]),
+    )
+    with EditContext(model, Edit(knock_out_attention=first)):
         logits(model)
-        with pytest.raises(BadEdit, match="layer 0 of head 2"), Editing(model, Edit(cut_attention=second)):
+        with (
+            pytest.raises(BadEdit, match="layer 0 of head 2"),
+            EditContext(model, Edit(knock_out_attention=second)),
+        ):
             logits(model)
-        with Editing(model, Edit(cut_attention=Cut(queries=(4, 5), keys=(3, 4)))) as merged:
-            assert len(merged.cut_attention) == 2
+        with EditContext(
+            model, Edit(knock_out_attention=AttentionKnockout(queries=(4, 5), keys=(3, 4)))
+        ) as merged:
+            assert len(merged.knock_out_attention) == 2
             logits(model)
 
 
@@ -177,8 +188,8 @@ def test_an_interrupt_while_a_cut_is_put_in_force_leaves_nothing(monkeypatch):
     model = shapes.tiny_model("26B-A4B")
     plain, held = logits(model), hooks(model)
     monkeypatch.setattr("gemma_lab.interventions.apply.attending", lambda *_: 1 / 0)
-    edit = Edit(cut_attention=Cut(queries=(4, 5), keys=(0, 3)), knock_out_heads={0: [1]})
-    with pytest.raises(ZeroDivisionError), Editing(model, edit):
+    edit = Edit(knock_out_attention=AttentionKnockout(queries=(4, 5), keys=(0, 3)), ablate_heads={0: [1]})
+    with pytest.raises(ZeroDivisionError), EditContext(model, edit):
         pytest.fail("it was not entered")
     assert torch.equal(logits(model), plain)
     assert hooks(model) == held
@@ -187,6 +198,14 @@ def test_an_interrupt_while_a_cut_is_put_in_force_leaves_nothing(monkeypatch):
 def test_layers_and_heads_that_do_not_exist_are_named():
     model = shapes.tiny_model("26B-A4B")
     with pytest.raises(BadEdit, match=r"Layer 6 of m does not exist or has no attention heads"):
-        Editing(model, Edit(cut_attention=Cut(queries=(1, 2), keys=(0, 1), layers=[6])), name="m")
+        EditContext(
+            model,
+            Edit(knock_out_attention=AttentionKnockout(queries=(1, 2), keys=(0, 1), layers=[6])),
+            name="m",
+        )
     with pytest.raises(BadEdit, match=r"Head 4 does not exist in layer 0 of m"):
-        Editing(model, Edit(cut_attention=Cut(queries=(1, 2), keys=(0, 1), heads=[4])), name="m")
+        EditContext(
+            model,
+            Edit(knock_out_attention=AttentionKnockout(queries=(1, 2), keys=(0, 1), heads=[4])),
+            name="m",
+        )

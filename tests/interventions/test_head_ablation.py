@@ -12,7 +12,7 @@ from support.moe import hooks
 
 from gemma_lab import Edit
 from gemma_lab.errors import BadEdit
-from gemma_lab.interventions.apply import Editing
+from gemma_lab.interventions.apply import EditContext
 from gemma_lab.interventions.head_ablation import heads_of
 from gemma_lab.trace.probes.attention.interface import attentions
 
@@ -41,7 +41,7 @@ def test_it_is_the_model_without_the_heads_weights(size):
     last = len(model.get_decoder().layers) - 1
     off = {0: [1], last: [0, 3]}
     plain, held = logits(model), hooks(model)
-    with Editing(model, Edit(knock_out_heads=off)):
+    with EditContext(model, Edit(ablate_heads=off)):
         edited = logits(model)
     torch.testing.assert_close(edited, logits(without(model, off)), rtol=1e-5, atol=1e-5)
     assert (edited - plain).abs().max() > 1e-4
@@ -55,7 +55,7 @@ def test_other_decoders_of_transformers(family):
     ids = torch.arange(1, 30)[None]
     off = {layer: [2] for layer in heads_of(model)}
     plain = logits(model, ids)
-    with Editing(model, Edit(knock_out_heads=off)):
+    with EditContext(model, Edit(ablate_heads=off)):
         edited = logits(model, ids)
     torch.testing.assert_close(edited, logits(without(model, off), ids), rtol=1e-5, atol=1e-5)
     assert not torch.equal(edited, plain)
@@ -67,7 +67,7 @@ def test_generating_without_heads():
     off = {layer: [0, 2] for layer in heads_of(model)}
     settings = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
     expected = without(model, off).generate(IDS, **settings)
-    with Editing(model, Edit(knock_out_heads=[0, 2])):
+    with EditContext(model, Edit(ablate_heads=[0, 2])):
         said = model.generate(IDS, **settings)
     assert torch.equal(said, expected)
 
@@ -75,7 +75,7 @@ def test_generating_without_heads():
 def test_every_head_in_every_layer_leaves_the_tokens_alone():
     """Without attention a token knows nothing of the others."""
     model = shapes.tiny_model("31B")
-    with Editing(model, Edit(knock_out_heads=range(4))):
+    with EditContext(model, Edit(ablate_heads=range(4))):
         edited = logits(model)
         alone = logits(model, IDS[:, 7:8])
     torch.testing.assert_close(edited[:, 7], alone[:, 0], rtol=1e-5, atol=1e-5)
@@ -92,17 +92,17 @@ def test_the_heads_are_those_of_the_configuration():
 def test_heads_that_do_not_exist_are_named():
     model = shapes.tiny_model("26B-A4B")
     with pytest.raises(BadEdit, match=r"Head 4 does not exist in layer 2 of m\.\n→ .*heads 0 to 3"):
-        Editing(model, Edit(knock_out_heads={2: [0, 4]}), name="m")
+        EditContext(model, Edit(ablate_heads={2: [0, 4]}), name="m")
     with pytest.raises(BadEdit, match=r"Layer 99 of m does not exist or has no attention heads"):
-        Editing(model, Edit(knock_out_heads={99: [0]}), name="m")
+        EditContext(model, Edit(ablate_heads={99: [0]}), name="m")
 
 
 def test_nested_knock_outs_add_up():
     model = shapes.tiny_model("26B-A4B")
-    with Editing(model, Edit(knock_out_heads={0: [1]})):
+    with EditContext(model, Edit(ablate_heads={0: [1]})):
         alone = logits(model)
-        with Editing(model, Edit(knock_out_heads={0: [2], "all": [3]})) as merged:
-            assert merged.listed("knock_out_heads", 0) == (1, 2, 3)
+        with EditContext(model, Edit(ablate_heads={0: [2], "all": [3]})) as merged:
+            assert merged.listed("ablate_heads", 0) == (1, 2, 3)
             both = logits(model)
         assert torch.equal(logits(model), alone)
     off = {layer: [3] for layer in range(6)} | {0: [1, 2, 3]}

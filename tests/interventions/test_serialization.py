@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from gemma_lab import Activations, Cut, Edit, Patch
+from gemma_lab import Activations, AttentionKnockout, Edit, Patch
 from gemma_lab.errors import BadEdit
 from gemma_lab.interventions.serialization import KINDS, from_plain, read, to_plain, write
 
 SOURCE = Activations((1,), (7, 8), np.random.default_rng(0).normal(size=(1, 2, 4)), "mini")
 WHOLE = Edit(
-    ablate_experts={4: [1]}, boost_experts={"all": {2: 1.5}}, force_experts=[3], knock_out_heads={5: [0, 3]},
-    cut_attention=Cut(queries=(9, None), keys=(0, 4), layers=[2]), patch=Patch(SOURCE, positions=[3, 1]),
+    ablate_experts={4: [1]}, boost_experts={"all": {2: 1.5}}, force_experts=[3], ablate_heads={5: [0, 3]},
+    knock_out_attention=AttentionKnockout(queries=(9, None), keys=(0, 4), layers=[2]), patch=Patch(SOURCE, positions=[3, 1]),
 )  # fmt: skip
 
 
@@ -29,9 +29,9 @@ def test_all_kinds_go_there_and_back(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        {"knock_out_heads": [1]}, {"knock_out_heads": {"5": 1}}, {"knock_out_heads": {"05": [1]}},
-        {"cut_attention": {}}, {"cut_attention": [3]}, {"cut_attention": [{"queries": [0, 1]}]},
-        {"cut_attention": [{"queries": [0, 1], "keys": [0, 1, 2]}]}, {"patch": {}}, {"patch": [{}]},
+        {"ablate_heads": [1]}, {"ablate_heads": {"5": 1}}, {"ablate_heads": {"05": [1]}},
+        {"knock_out_attention": {}}, {"knock_out_attention": [3]}, {"knock_out_attention": [{"queries": [0, 1]}]},
+        {"knock_out_attention": [{"queries": [0, 1], "keys": [0, 1, 2]}]}, {"patch": {}}, {"patch": [{}]},
         {"other": []}, [], "x",
     ],
     ids=repr,

@@ -39,7 +39,7 @@ def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
         if question.modality in lab.modalities
     ]
     traces = [
-        lab.trace(question.messages, images=question.pictures, video=question.video, generate=0)
+        lab.trace(question.messages, images=question.pictures, video=question.video, max_new_tokens=0)
         for question in asked
     ]
     used = load([trace.routing for trace in traces])

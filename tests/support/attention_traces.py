@@ -13,7 +13,7 @@ from support.routing_traces import arabic_trace, hostile_trace, long_trace, pict
 
 from gemma_lab.trace.records.attention import Attention, HeadLayout
 from gemma_lab.trace.records.attention_bands import reach, to_band
-from gemma_lab.trace.records.logit_lens import Lens
+from gemma_lab.trace.records.logit_lens import LogitLens
 from gemma_lab.trace.trace import Trace
 
 
@@ -27,13 +27,20 @@ def layout(
         donors = [
             one.layer
             for one in made
-            if one.kind == kind and one.donor is None and one.layer < layers - shared
+            if one.kind == kind and one.kv_shared_from is None and one.layer < layers - shared
         ]
-        donor = donors[-1] if layer >= layers - shared and donors else None
+        kv_shared_from = donors[-1] if layer >= layers - shared and donors else None
         kv = max(1, heads // 2) if kind == "local" else 1
         made.append(
             HeadLayout(
-                layer, kind, window if kind == "local" else None, heads, kv, 32, donor, kind == "global"
+                layer,
+                kind,
+                window if kind == "local" else None,
+                heads,
+                kv,
+                32,
+                kv_shared_from,
+                kind == "global",
             )
         )
     return tuple(made)
@@ -209,7 +216,7 @@ def long(tokens: int, **options: Any) -> Trace:
 WORDS = {1: " seven", 2: "<turn|>", 3: " نجمة", 4: "<img src=x onerror=alert(9)>"}
 
 
-def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> Lens:
+def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> LogitLens:
     """Return a lens at the answer and the token before it: the deeper the layer, the surer of `` seven``."""
     written = np.flatnonzero(trace.tokens.generated)
     positions = np.arange(written[0] - 1, len(trace), dtype=np.int32)
@@ -221,7 +228,7 @@ def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> Lens:
         first = 0.4 + 0.59 * layer / layers
         ids[layer], logprobs[layer] = order, np.log([first, (1 - first) * 0.6, (1 - first) * 0.3])
         ranks[layer] = order.index(1)
-    return Lens(
+    return LogitLens(
         tuple(range(layers)), positions, ids, logprobs, np.ones((len(positions), 1), dtype=np.int32), ranks,
         np.take_along_axis(logprobs, ranks, 2), WORDS,
     )  # fmt: skip
@@ -229,4 +236,4 @@ def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> Lens:
 
 def behind(trace: Trace, **options: Any) -> Trace:
     """Return a trace with attention, routing and lens."""
-    return dataclasses.replace(trace, attention=dense(trace, **options), lens=lens_of(trace))
+    return dataclasses.replace(trace, attention=dense(trace, **options), logit_lens=lens_of(trace))

@@ -23,7 +23,7 @@ from gemma_lab.trace.probes.attention.labels import Labels
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.records.attention import AttentionRequest
-from gemma_lab.trace.tokens.vocabulary import Pieces
+from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 
 class Prefill:
@@ -47,7 +47,7 @@ class Prefill:
     def probe(self) -> Any:
         """What ``lab.trace(attention=True)`` adds: labels of the prompt, the probe, its result."""
         ids, tokenizer = self.ids[0].tolist(), self.lab.tokenizer
-        labels = Labels(ids, tokenizer=tokenizer, pieces=Pieces(tokenizer))
+        labels = Labels(ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))
         probe = AttentionProbe(AttentionRequest(), expected=len(ids), labels=[labels])
         with Recorder(self.lab.model, [probe]):
             self.plain()

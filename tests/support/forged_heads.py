@@ -87,6 +87,6 @@ def trace_of(attention, *, ids=None, said=(), texts=None, scripts=None, images=N
         known = [[index] for index in said]
         made = Generation.of(
             ids=list(said), logprobs=[-0.1] * len(said), entropy=[0.1] * len(said), alternative_ids=known,
-            alternative_logprobs=[[-0.1]] * len(said), finish="length", text="said",
+            alternative_logprobs=[[-0.1]] * len(said), finish_reason="length", text="said",
         )  # fmt: skip
     return Trace(table, generation=made, meta={"model": "forged"}, attention=attention)

@@ -24,7 +24,7 @@ def made_up(*, tokens: int = 20, bins: int = 5, top_k: int = 3, small: Any = np.
     edges = np.linspace(0, tokens, bins + 1).astype(np.int64)
     layers = (
         HeadLayout(3, "local", 6, 4, 2, 16),
-        HeadLayout(7, "global", None, 4, 1, 32, donor=5, k_is_v=True),
+        HeadLayout(7, "global", None, 4, 1, 32, kv_shared_from=5, k_eq_v=True),
     )
     whole = [whole_rows(tokens=tokens, window=layout.window, seed=layout.layer) for layout in layers]
     bands, behind = {}, {}

@@ -102,13 +102,13 @@ def routing(
     logits += liking[:, kinds]
     ids = np.argsort(-logits, axis=-1)[..., :top_k]
     chosen = np.take_along_axis(logits, ids, -1)
-    shares = np.exp(0.6 * (chosen - chosen.max(-1, keepdims=True)))
+    gate_weights = np.exp(0.6 * (chosen - chosen.max(-1, keepdims=True)))
     full = np.exp(0.6 * (logits - logits.max(-1, keepdims=True)))
     full /= full.sum(-1, keepdims=True)
     return Routing.pack(
-        ids, shares / shares.sum(-1, keepdims=True), scale=random.uniform(0.8, 1.2, (layers, experts)),
+        ids, gate_weights / gate_weights.sum(-1, keepdims=True), scale=random.uniform(0.8, 1.2, (layers, experts)),
         entropy=-(full * np.log(full + 1e-12)).sum(-1),
-        experts_share=random.uniform(0.3, 0.8, (layers, tokens)),
+        expert_output_fraction=random.uniform(0.3, 0.8, (layers, tokens)),
         layers=tuple(range(layers)), experts=experts,
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ def made_trace(
     some = len(new)
     generation = Generation.of(
         ids=[rows[at]["id"] for at in new], logprobs=np.full(some, -0.2), entropy=np.full(some, 0.5),
-        alternative_ids=np.zeros((some, 1)), alternative_logprobs=np.full((some, 1), -0.2), finish="stop",
+        alternative_ids=np.zeros((some, 1)), alternative_logprobs=np.full((some, 1), -0.2), finish_reason="stop",
         text="".join(rows[at]["text"] for at in new),
     )  # fmt: skip
     return Trace(

@@ -21,7 +21,7 @@ def token(text: str, logprob: float = -0.1, kind: str = "text") -> Token:
         Alternative(2, "<b>other</b>", -3.0),
         Alternative(3, "\u202e", -5.0),
     )
-    return Token(id=1, text=text, logprob=logprob, entropy=0.4, alternatives=others, kind=kind)
+    return Token(id=1, text=text, logprob=logprob, entropy=0.4, top_logprobs=others, kind=kind)
 
 
 @dataclass
@@ -65,14 +65,14 @@ class ScriptedStream:
     def reply(self) -> Reply:
         text = "".join(t.text for t in self._said if t.kind == "text")
         question = {"role": "user", "content": [{"type": "text", "text": self._call["prompt"]}]}
-        after = self._call["after"]
+        after = self._call["previous"]
         return Reply(
             text=text,
             thinking="".join(t.text for t in self._said if t.kind == "thought"),
             tokens=tuple(self._said),
             messages=[*(after.messages if after else []), question, {"role": "assistant", "content": text}],
             prompt_tokens=7,
-            finish=self._finish,
+            finish_reason=self._finish,
             sampling=Sampling(),
             seed=self._call["seed"],
             model=self._lab.name,

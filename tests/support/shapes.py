@@ -134,14 +134,14 @@ def tiny_processor(size: str) -> Any:
     import transformers
 
     family = "Gemma4Unified" if size == "12B" else "Gemma4"
-    budget = {"patch_size": 16, "pooling_kernel_size": 3, "max_soft_tokens": 70}
+    max_soft_tokens = {"patch_size": 16, "pooling_kernel_size": 3, "max_soft_tokens": 70}
     part = {kind: getattr(transformers, f"{family}{kind}") for kind in
             ("Processor", "ImageProcessor", "VideoProcessor", "AudioFeatureExtractor")}  # fmt: skip
     return part["Processor"](
         # transformers demands an extractor of 26B and 31B too, which have no audio tower to use it
         feature_extractor=part["AudioFeatureExtractor"](),
-        image_processor=part["ImageProcessor"](**budget),
-        video_processor=part["VideoProcessor"](**budget, num_frames=4),
+        image_processor=part["ImageProcessor"](**max_soft_tokens),
+        video_processor=part["VideoProcessor"](**max_soft_tokens, num_frames=4),
         tokenizer=tiny_tokenizer(),
         chat_template=_TEMPLATE,
         image_seq_length=70,

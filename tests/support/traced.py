@@ -9,9 +9,9 @@ from gemma_lab.trace.tokens.table import TokenTable
 from gemma_lab.trace.trace import Trace
 
 
-def generation(ids, text, *, alternatives=None) -> Generation:
-    """A generation of these tokens; `alternatives` are ``{id: probability}``, the chosen token first."""
-    given = alternatives or [{index: 0.5} for index in ids]
+def generation(ids, text, *, top_logprobs=None) -> Generation:
+    """A generation of these tokens; `top_logprobs` are ``{id: probability}``, the chosen token first."""
+    given = top_logprobs or [{index: 0.5} for index in ids]
     most = max((len(known) for known in given), default=0)
     # a token that is recorded twice is one token
     padded = [list(known.items()) + [next(iter(known.items()))] * (most - len(known)) for known in given]
@@ -21,7 +21,7 @@ def generation(ids, text, *, alternatives=None) -> Generation:
         entropy=[1.0] * len(ids),
         alternative_ids=[[index for index, _ in row] for row in padded],
         alternative_logprobs=[[np.log(p) if p else -np.inf for _, p in row] for row in padded],
-        finish="length",
+        finish_reason="length",
         text=text,
     )
 

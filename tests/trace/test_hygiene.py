@@ -9,12 +9,17 @@ import sys
 import pytest
 
 import gemma_lab.analysis
+from gemma_lab.trace import records, storage, tokens
 
-LIGHT = [f"gemma_lab.trace.{name}" for name in
-         ("trace", "file", "dispatch", "tokens", "generation",
-          "edits", "cuts", "activations", "tables")]  # fmt: skip
+LIGHT = ["gemma_lab.trace.trace"] + [
+    module.name
+    for package in (records, storage, tokens)
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+]
 ANALYSIS = [
-    f"gemma_lab.analysis.{module.name}" for module in pkgutil.iter_modules(gemma_lab.analysis.__path__)
+    module.name
+    for module in pkgutil.walk_packages(gemma_lab.analysis.__path__, "gemma_lab.analysis.")
+    if not module.ispkg
 ]
 
 

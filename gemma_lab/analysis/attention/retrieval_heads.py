@@ -14,7 +14,7 @@ from .top_keys import attention_of, gazes, heads_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
-    from ...views.base.figure import Picture
+    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 #: Score from which on Wu et al. call a head a retrieval head.
@@ -87,7 +87,7 @@ class Retrieval:
         layers, numbers = zip(*self.heads, strict=True)
         return pd.DataFrame({"layer": layers, "head": numbers, "score": self.scores, "chance": self.chance})
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Draw the scores (`gemma_lab.views.attention.heads.retrieval_figure`)."""
         from ...views.attention.heads import retrieval_figure
 
@@ -197,7 +197,7 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
 def _most(trace: Trace) -> tuple[Any, Any]:
     """Return the key looked at most, ``[heads, steps]``, and the name of what is said, ``[steps]``."""
     if trace.generation is None or not len(trace.generation):
-        raise LabError("This trace has no answer.", hint="Trace with generate=8.")
+        raise LabError("This trace has no answer.", hint="Trace with max_new_tokens=8.")
     prompt = int((~trace.tokens.generated).sum())
     count = min(len(trace.generation), len(trace) - prompt + 1)
     found = gazes(attention_of(trace), np.arange(prompt - 1, prompt - 1 + count))

@@ -13,7 +13,7 @@ from .top_keys import attention_of, heads_of
 if TYPE_CHECKING:
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from ...views.base.figure import Picture
+    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
@@ -70,7 +70,7 @@ class Sinks:
         ]
         return pd.DataFrame(rows, columns=["layer", "head", "token", "piece", "received"])
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Draw them (`gemma_lab.views.attention.heads.sinks_figure`)."""
         from ...views.attention.heads import sinks_figure
 

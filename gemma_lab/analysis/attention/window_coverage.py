@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from ...views.base.figure import Picture
+    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 
@@ -69,7 +69,7 @@ class Reach:
             }
         )
 
-    def figure(self) -> Picture:
+    def figure(self) -> Plot:
         """Draw it (`gemma_lab.views.attention.heads.reach_figure`)."""
         from ...views.attention.heads import reach_figure
 

@@ -34,7 +34,7 @@ class Load:
         ``[layers, experts]``, in tokens: a row sums to `tokens`.
     router_entropy
         Mean over tokens of the entropy of the router's full distribution, ``[layers]``, nats.
-    experts_share
+    expert_output_fraction
         Mean over tokens of the share of the feed-forward output that came from the experts, ``[layers]``.
     """
 
@@ -44,7 +44,7 @@ class Load:
     counts: NDArray[np.int64]
     mass: Floats
     router_entropy: Floats
-    experts_share: Floats
+    expert_output_fraction: Floats
 
     def __repr__(self) -> str:
         rows, experts = self.counts.shape
@@ -145,7 +145,7 @@ class Load:
                 "load_entropy_bits": self.load_entropy,
                 "never_used": self.never_used.sum(axis=1),
                 "router_entropy_nats": self.router_entropy,
-                "experts_share": self.experts_share,
+                "expert_output_fraction": self.expert_output_fraction,
             }
         )
 
@@ -165,11 +165,11 @@ def load(routing: Routing | Sequence[Routing]) -> Load:
     """
     pool = Pool(routing)
     counts, mass = [], []
-    shares = pool.column("shares")
+    gate_weights = pool.column("gate_weights")
     for row in range(len(pool.layers)):
         ids = pool.ids(row)
         counts.append(choice_counts(ids, pool.experts))
-        mass.append(np.bincount(ids.ravel(), weights=shares[row].ravel(), minlength=pool.experts))
+        mass.append(np.bincount(ids.ravel(), weights=gate_weights[row].ravel(), minlength=pool.experts))
     return Load(
         layers=pool.layers,
         tokens=pool.tokens,
@@ -177,7 +177,7 @@ def load(routing: Routing | Sequence[Routing]) -> Load:
         counts=np.stack(counts),
         mass=np.stack(mass),
         router_entropy=pool.column("entropy").mean(axis=1, dtype=np.float64),
-        experts_share=pool.column("experts_share").mean(axis=1, dtype=np.float64),
+        expert_output_fraction=pool.column("expert_output_fraction").mean(axis=1, dtype=np.float64),
     )
 
 

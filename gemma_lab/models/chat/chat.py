@@ -32,9 +32,9 @@ def chat(
     images: Iterable[Any] = (),
     video: Any = None,
     audio: Any = None,
-    budget: int | None = None,
+    max_soft_tokens: int | None = None,
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     tools: Iterable[Tool | Callable[..., Any]] | None = None,
     tool_results: Sequence[Any] | None = None,
     thinking: bool = False,
@@ -44,7 +44,7 @@ def chat(
     top_k: int | None = None,
     seed: int | None = None,
     max_new_tokens: int = 512,
-    alternatives: int = 5,
+    top_logprobs: int = 5,
     stop: threading.Event | None = None,
 ) -> Reply:
     """Ask `lab`, wait for the whole answer and return it; see `Lab.chat`.
@@ -52,17 +52,23 @@ def chat(
     An interrupt of the cell goes through; what there was of the answer is in ``lab.last_reply``.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, results=tool_results,
+        prompt, images=images, video=video, audio=audio, system=system, previous=previous, results=tool_results,
         frames=frame_limit(lab),
     )  # fmt: skip
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     generation = Generation(
         lab,
-        prepare(lab, messages, thinking=thinking, budget=budget, tools=declared_for(after, tools)),
+        prepare(
+            lab,
+            messages,
+            thinking=thinking,
+            max_soft_tokens=max_soft_tokens,
+            tools=declared_for(previous, tools),
+        ),
         sampling=drawn,
         seed=chosen_seed(seed, drawn),
         max_new_tokens=whole_number("max_new_tokens", max_new_tokens, least=1),
-        alternatives=whole_number("alternatives", alternatives, least=0),
+        top_logprobs=whole_number("top_logprobs", top_logprobs, least=0),
         stop=(stop,) if stop is not None else (),
     )
     generation.run()
@@ -76,9 +82,9 @@ def stream(
     images: Iterable[Any] = (),
     video: Any = None,
     audio: Any = None,
-    budget: int | None = None,
+    max_soft_tokens: int | None = None,
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     tools: Iterable[Tool | Callable[..., Any]] | None = None,
     tool_results: Sequence[Any] | None = None,
     thinking: bool = False,
@@ -88,7 +94,7 @@ def stream(
     top_k: int | None = None,
     seed: int | None = None,
     max_new_tokens: int = 512,
-    alternatives: int = 5,
+    top_logprobs: int = 5,
     stop: threading.Event | None = None,
 ) -> Stream:
     """Ask `lab` and get the answer piece by piece; see `Lab.stream`.
@@ -96,13 +102,15 @@ def stream(
     Errors of the prompt are raised here, those of the model where the stream is read.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, results=tool_results,
+        prompt, images=images, video=video, audio=audio, system=system, previous=previous, results=tool_results,
         frames=frame_limit(lab),
     )  # fmt: skip
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
-    ready = prepare(lab, messages, thinking=thinking, budget=budget, tools=declared_for(after, tools))
+    ready = prepare(
+        lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens, tools=declared_for(previous, tools)
+    )
     most = whole_number("max_new_tokens", max_new_tokens, least=1)
-    kept = whole_number("alternatives", alternatives, least=0)
+    kept = whole_number("top_logprobs", top_logprobs, least=0)
     chosen = chosen_seed(seed, drawn)
     halt = threading.Event()
     events = (halt, stop) if stop is not None else (halt,)
@@ -114,7 +122,7 @@ def stream(
             sampling=drawn,
             seed=chosen,
             max_new_tokens=most,
-            alternatives=kept,
+            top_logprobs=kept,
             stop=events,
             heard=heard,
         )

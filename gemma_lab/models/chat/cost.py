@@ -60,7 +60,7 @@ class Cost:
         ``"image"``, ``"video"``, ``"audio"``; only what there is.
     media
         Each medium by itself.
-    generate
+    max_new_tokens
         Tokens of the answer that are counted with.
     context
         Longest context of the model, in tokens.
@@ -75,7 +75,7 @@ class Cost:
     model: str
     tokens: dict[str, int]
     media: tuple[Item, ...] = field(repr=False)
-    generate: int
+    max_new_tokens: int
     context: int
     kv_cache_bytes: int
     prefill_bytes: int
@@ -87,8 +87,8 @@ class Cost:
 
     @property
     def fits(self) -> bool:
-        """Whether the prompt leaves room for an answer of `generate` tokens, or at least of one."""
-        return self.prompt_tokens + max(1, self.generate) <= self.context
+        """Whether the prompt leaves room for an answer of `max_new_tokens` tokens, or at least of one."""
+        return self.prompt_tokens + max(1, self.max_new_tokens) <= self.context
 
     def __repr__(self) -> str:
         from ...views.chat.cost import cost_line
@@ -108,27 +108,33 @@ def cost(
     images: Iterable[Any] = (),
     video: Any = None,
     audio: Any = None,
-    budget: int | None = None,
+    max_soft_tokens: int | None = None,
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     tools: Iterable[Tool | Callable[..., Any]] | None = None,
     thinking: bool = False,
-    generate: int = 0,
+    max_new_tokens: int = 0,
 ) -> Cost:
     """Return what a prompt would cost; see `Lab.cost`."""
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
+        prompt,
+        images=images,
+        video=video,
+        audio=audio,
+        system=system,
+        previous=previous,
+        frames=frame_limit(lab),
     )
-    budget = checked_budget(budget)
-    generate = whole_number("generate", generate, least=0)
+    max_soft_tokens = checked_budget(max_soft_tokens)
+    max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=0)
     pictures, videos, sounds = check_media(lab, messages)
     refuse_placeholders(messages)
     items = [
-        *(_picture(lab, image.size, budget) for image in pictures),
-        *(_video(lab, clip, budget) for clip in videos),
+        *(_picture(lab, image.size, max_soft_tokens) for image in pictures),
+        *(_video(lab, clip, max_soft_tokens) for clip in videos),
         *(_sound(lab, recording) for recording in sounds),
     ]
-    tokens = _counted(lab, rendered(lab, messages, thinking, declared_for(after, tools)), items, videos)
+    tokens = _counted(lab, rendered(lab, messages, thinking, declared_for(previous, tools)), items, videos)
     total = sum(tokens.values())
     shape = from_config(lab.config.to_dict())
     size = lab.dtype.itemsize
@@ -137,9 +143,9 @@ def cost(
         model=lab.name,
         tokens=tokens,
         media=tuple(items),
-        generate=generate,
+        max_new_tokens=max_new_tokens,
         context=lab.context,
-        kv_cache_bytes=cached_bytes(shape, total + max(0, generate - 1), value_bytes=size),
+        kv_cache_bytes=cached_bytes(shape, total + max(0, max_new_tokens - 1), value_bytes=size),
         prefill_bytes=need.bytes(total if total <= WHOLE else PIECE, total),
     )
 
@@ -157,14 +163,14 @@ def cached_bytes(shape: Architecture, tokens: int, *, value_bytes: int) -> int:
     )  # fmt: skip
 
 
-def _picture(lab: Lab, size: tuple[int, int], budget: int | None) -> Item:
+def _picture(lab: Lab, size: tuple[int, int], max_soft_tokens: int | None) -> Item:
     width, height = size
-    count = _soft(lab.processor.image_processor, size, budget)
+    count = _soft(lab.processor.image_processor, size, max_soft_tokens)
     return Item("image", f"{width:,} × {height:,} pixels", count)
 
 
-def _video(lab: Lab, clip: Video, budget: int | None) -> Item:
-    count = _soft(lab.processor.video_processor, clip.size, budget)
+def _video(lab: Lab, clip: Video, max_soft_tokens: int | None) -> Item:
+    count = _soft(lab.processor.video_processor, clip.size, max_soft_tokens)
     frames = len(clip.frames)
     return Item("video", f"{frames:,} frame{'' if frames == 1 else 's'} of {count:,}", frames * count)
 
@@ -174,9 +180,9 @@ def _sound(lab: Lab, recording: Sound) -> Item:
     return Item("audio", f"{recording.seconds:.2f} s", count)
 
 
-def _soft(processor: Any, size: tuple[int, int], budget: int | None) -> int:
+def _soft(processor: Any, size: tuple[int, int], max_soft_tokens: int | None) -> int:
     return soft_tokens(
-        size, budget=budget or processor.max_soft_tokens, patch=processor.patch_size,
+        size, max_soft_tokens=max_soft_tokens or processor.max_soft_tokens, patch=processor.patch_size,
         pooling=processor.pooling_kernel_size,
     )  # fmt: skip
 

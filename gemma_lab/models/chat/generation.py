@@ -12,12 +12,12 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from ...trace.tokens.vocabulary import Pieces
+from ...trace.tokens.vocabulary import Vocabulary
 from ..loading.compat_cache import cache_in, cache_name
 from .chunked_prefill import read
-from .logits_processors import Draw, Halt, Halted, Listener, Recorder, leaving_early
+from .logits_processors import Recorder, SampleToken, StopOnEvent, Stopped, TokenStreamer, leaving_early
 from .messages import answered
-from .out_of_memory import enough_memory
+from .out_of_memory import raise_on_out_of_memory
 from .prefill_plan import plan
 from .prompt import room
 from .reply import Reply, Timings, Token
@@ -49,7 +49,7 @@ class Generation:
         How tokens are drawn.
     max_new_tokens
         Where to cut the answer; the end of the context cuts it too.
-    alternatives
+    top_logprobs
         How many of the likeliest tokens to keep at each position.
     stop
         Events that stop it, from any thread.
@@ -70,7 +70,7 @@ class Generation:
         sampling: Sampling,
         seed: int | None,
         max_new_tokens: int,
-        alternatives: int,
+        top_logprobs: int,
         stop: Sequence[threading.Event],
         heard: Heard | None = None,
         told: Told | None = None,
@@ -81,8 +81,8 @@ class Generation:
         self._limit = min(max_new_tokens, room(lab, prompt))
         self._stop, self._heard, self._told = stop, heard, told
         self._around: AbstractContextManager[Any] = nullcontext() if around is None else around
-        pieces = Pieces(lab.tokenizer)
-        self._recorder = Recorder(pieces, alternatives)
+        pieces = Vocabulary(lab.tokenizer)
+        self._recorder = Recorder(pieces, top_logprobs)
         self._transcript = Transcript(pieces, prompt.ids)
         #: Where each piece of the prompt ends, once it is read.
         self.pieces: tuple[int, ...] = ()
@@ -122,7 +122,7 @@ class Generation:
             tokens=tuple(self._tokens),
             messages=answered(self._prompt.messages, text, thinking, asked),
             prompt_tokens=len(self._prompt.ids),
-            finish=self._finish(),
+            finish_reason=self._finish(),
             sampling=self._sampling,
             seed=self._seed,
             model=self._lab.name,
@@ -139,23 +139,25 @@ class Generation:
         model = self._lab.model
         config = _config(model, self._limit)
         suppressed = config.suppress_tokens or []
-        if suppressed:  # done in `Draw`, after the recorder; a None would be filled from the checkpoint again
+        if (
+            suppressed
+        ):  # done in `SampleToken`, after the recorder; a None would be filled from the checkpoint again
             config.suppress_tokens = []
-        draw = Draw(self._sampling, self._seed, suppressed)
+        draw = SampleToken(self._sampling, self._seed, suppressed)
         self._started = time.perf_counter()
         try:
             with (
-                enough_memory(self._lab.device, self._told_so_far), self._around,
+                raise_on_out_of_memory(self._lab.device, self._told_so_far), self._around,
                 leaving_early(model, self._stop),
             ):  # fmt: skip
                 model.generate(
                     **self._begun(),
                     generation_config=config,
                     logits_processor=LogitsProcessorList([self._recorder, draw]),
-                    stopping_criteria=StoppingCriteriaList([Halt(self._stop)]),
-                    streamer=Listener(self._hear),
+                    stopping_criteria=StoppingCriteriaList([StopOnEvent(self._stop)]),
+                    streamer=TokenStreamer(self._hear),
                 )
-        except Halted:
+        except Stopped:
             return  # asked for: the reply says "stopped"
 
     def _begun(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from .transcript import Record
 if TYPE_CHECKING:
     import threading
 
-    from ...trace.tokens.vocabulary import Pieces
+    from ...trace.tokens.vocabulary import Vocabulary
     from .sampling import Sampling
 
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Step = tuple[torch.Tensor, torch.Tensor]
 
 
-class Halted(Exception):
+class Stopped(Exception):
     """Raised inside the model to leave it when somebody asked to stop."""
 
 
@@ -48,13 +48,13 @@ class Recorder(LogitsProcessor):
     ----------
     pieces
         The vocabulary, to name alternatives.
-    alternatives
+    top_logprobs
         How many of the likeliest tokens to keep.
     """
 
-    def __init__(self, pieces: Pieces, alternatives: int) -> None:
+    def __init__(self, pieces: Vocabulary, top_logprobs: int) -> None:
         self._pieces = pieces
-        self._alternatives = alternatives
+        self._alternatives = top_logprobs
         # One step is in flight; two on devices where transformers reads tokens a step late.
         self._rows: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque()
 
@@ -86,7 +86,7 @@ class Recorder(LogitsProcessor):
         return Alternative(index, self._pieces.name(index), logprob)
 
 
-class Draw(LogitsProcessor):
+class SampleToken(LogitsProcessor):
     """Draws the next token and leaves it as the only one possible, so that ``generate`` takes it.
 
     Parameters
@@ -130,7 +130,7 @@ class Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 
 
-class Listener(BaseStreamer):
+class TokenStreamer(BaseStreamer):
     """Hands on each new token's id; the prompt, which comes first, is skipped."""
 
     def __init__(self, heard: Callable[[int], None]) -> None:
@@ -147,7 +147,7 @@ class Listener(BaseStreamer):
         """Do nothing: the end is seen where ``generate`` returns."""
 
 
-class Halt(StoppingCriteria):
+class StopOnEvent(StoppingCriteria):
     """Ends the generation after the current token once any of the events is set."""
 
     def __init__(self, events: Sequence[threading.Event]) -> None:
@@ -163,12 +163,12 @@ class Halt(StoppingCriteria):
 def leaving_early(model: Any, events: Sequence[threading.Event]) -> Iterator[None]:
     """Let the model be left between two layers, so that a long prompt need not be read to its end first.
 
-    Raises `Halted` out of the model when one of the events is set. The hooks are gone afterwards.
+    Raises `Stopped` out of the model when one of the events is set. The hooks are gone afterwards.
     """
 
     def check(*_: Any) -> None:
         if any(event.is_set() for event in events):
-            raise Halted
+            raise Stopped
 
     handles = [layer.register_forward_pre_hook(check) for layer in model.get_decoder().layers]
     try:

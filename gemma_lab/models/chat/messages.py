@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
-from ..media import Video, picture, sound, video
+from ..media import Video, load_audio, load_image, load_video
 from .tools import refuse_control, with_results
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def conversation(
     video: Any = None,
     audio: Any = None,
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     results: Sequence[Any] | None = None,
     frames: int | None = None,
 ) -> list[Message]:
@@ -60,12 +60,12 @@ def conversation(
         A video and a sound for it, or a list of them; they go between the pictures and the text.
     system
         The system prompt, for a conversation that has none yet.
-    after
+    previous
         A reply to continue from.
     results
         What its calls gave (`gemma_lab.models.chat.tools.with_results`); there is no prompt then.
     frames
-        How many frames are taken of a video that is opened here; default as `gemma_lab.video`.
+        How many frames are taken of a video that is opened here; default as `gemma_lab.load_video`.
 
     Returns
     -------
@@ -79,16 +79,16 @@ def conversation(
     BadMedia
         If a medium cannot be read.
     """
-    messages = [dict(message) for message in after.messages] if after is not None else []
+    messages = [dict(message) for message in previous.messages] if previous is not None else []
     if results is not None:
-        messages = with_results(after, results, prompt)
+        messages = with_results(previous, results, prompt)
     else:
         messages += _asked(prompt, frames)
     if system is not None:
         if messages and messages[0]["role"] == "system":
             raise BadPrompt(
                 "The conversation already has a system prompt, and another one was passed.",
-                hint="Leave `system` out, or start a new conversation (without `after`).",
+                hint="Leave `system` out, or start a new conversation (without `previous`).",
             )
         messages.insert(0, {"role": "system", "content": _string(system, "system")})
     _check_order(messages)
@@ -214,14 +214,14 @@ def _part(part: Any, place: int, frames: int | None) -> Message:
 
 
 def _opened(kind: str, source: Any, part: Message, frames: int | None) -> Any:
-    """Open the medium of one part; video and audio take the keywords of `gemma_lab.video` and `sound`."""
+    """Open the medium of one part; video and audio take the keywords of `gemma_lab.load_video` and `load_audio`."""
     if kind == "image":
-        return picture(source)
+        return load_image(source)
     span = {name: part[name] for name in ("start", "stop") if name in part}
     if kind == "audio":
-        return sound(source, rate=part.get("rate"), **span)
+        return load_audio(source, rate=part.get("rate"), **span)
     taken = part.get("frames", None if isinstance(source, Video) or "fps" in part else frames)
-    return video(source, fps=part.get("fps"), frames=taken, **span)
+    return load_video(source, fps=part.get("fps"), frames=taken, **span)
 
 
 def _check_order(messages: list[Message]) -> None:
@@ -240,7 +240,7 @@ def _parts(images: Iterable[Any], clips: Any, recordings: Any, frames: int | Non
     one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Iterable)
     if one or getattr(images, "ndim", 0) in (2, 3):  # an array would iterate over its rows
         images = [images]
-    parts = [{"type": "image", "image": picture(image)} for image in images]
+    parts = [{"type": "image", "image": load_image(image)} for image in images]
     for kind, sources in (("video", clips), ("audio", recordings)):
         # only a list is several: a tuple is a medium with its rate
         several = sources if isinstance(sources, list) else [] if sources is None else [sources]

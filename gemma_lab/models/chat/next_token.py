@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...trace.tokens.vocabulary import Pieces
+from ...trace.tokens.vocabulary import Vocabulary
 from .messages import conversation
 from .prompt import prepare
 from .reply import Alternative
@@ -35,7 +35,7 @@ class Distribution:
 
     logprobs: NDArray[np.float64]
     model: str
-    _pieces: Pieces = field(repr=False)
+    _pieces: Vocabulary = field(repr=False)
 
     @property
     def entropy(self) -> float:
@@ -71,7 +71,7 @@ def next_token(
     *,
     images: Iterable[Any] = (),
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     thinking: bool = False,
 ) -> Distribution:
     """Return the distribution of the first token of an answer, without drawing one.
@@ -80,8 +80,10 @@ def next_token(
     """
     import torch
 
-    ready = prepare(lab, conversation(prompt, images=images, system=system, after=after), thinking=thinking)
+    ready = prepare(
+        lab, conversation(prompt, images=images, system=system, previous=previous), thinking=thinking
+    )
     with lab.lock, torch.no_grad():
         logits = lab.model(**ready.inputs, logits_to_keep=1, use_cache=False).logits[0, -1]
     logprobs = torch.log_softmax(logits.float(), dim=-1).double().cpu().numpy()
-    return Distribution(logprobs, lab.name, Pieces(lab.tokenizer))
+    return Distribution(logprobs, lab.name, Vocabulary(lab.tokenizer))

@@ -11,7 +11,7 @@ from ...errors import DoesNotFit
 
 
 @contextmanager
-def enough_memory(device: torch.device, doing: Callable[[], str]) -> Iterator[None]:
+def raise_on_out_of_memory(device: torch.device, doing: Callable[[], str]) -> Iterator[None]:
     """Turn an error that says that memory ran out into `DoesNotFit`, and let others pass.
 
     Parameters

@@ -39,7 +39,7 @@ class Prompt:
         How many of them are soft tokens of media.
     images, videos, sounds
         The media, in the order of their placeholders.
-    budget
+    max_soft_tokens
         Soft tokens a picture and a frame may cost; None for the processor's own.
     tools
         The functions that are declared in it.
@@ -53,7 +53,7 @@ class Prompt:
     images: tuple[Image, ...] = field(default=(), repr=False)
     videos: tuple[Video, ...] = ()
     sounds: tuple[Sound, ...] = ()
-    budget: int | None = None
+    max_soft_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
 
 
@@ -64,7 +64,7 @@ def frame_limit(lab: Lab) -> int | None:
 
 
 def prepare(
-    lab: Lab, messages: list[Message], *, thinking: bool = False, budget: int | None = None,
+    lab: Lab, messages: list[Message], *, thinking: bool = False, max_soft_tokens: int | None = None,
     tools: tuple[Tool, ...] = (),
 ) -> Prompt:  # fmt: skip
     """Return a conversation as the model reads it.
@@ -82,27 +82,29 @@ def prepare(
     ContextFull
         If the prompt alone fills the context.
     """
-    budget = checked_budget(budget)
+    max_soft_tokens = checked_budget(max_soft_tokens)
     media = check_media(lab, messages)
     refuse_placeholders(messages)
-    prompt = _read(lab, messages, rendered(lab, messages, thinking, tools), media, budget, tools)
+    prompt = _read(lab, messages, rendered(lab, messages, thinking, tools), media, max_soft_tokens, tools)
     room(lab, prompt)
     return prompt
 
 
-def read_again(lab: Lab, text: str, *, images: tuple[Image, ...] = (), budget: int | None = None) -> Prompt:
+def read_again(
+    lab: Lab, text: str, *, images: tuple[Image, ...] = (), max_soft_tokens: int | None = None
+) -> Prompt:
     """Return a text that the chat template wrote before, with its pictures, as the model reads it."""
-    return _read(lab, [], text, (images, (), ()), checked_budget(budget), ())
+    return _read(lab, [], text, (images, (), ()), checked_budget(max_soft_tokens), ())
 
 
 def _read(
     lab: Lab, messages: list[Message], text: str,
-    media: tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]], budget: int | None,
+    media: tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]], max_soft_tokens: int | None,
     tools: tuple[Tool, ...],
 ) -> Prompt:  # fmt: skip
     import torch
 
-    encoded = _encoded(lab, text, *media, budget)
+    encoded = _encoded(lab, text, *media, max_soft_tokens)
     inputs = {
         name: value.to(lab.device, lab.dtype) if torch.is_floating_point(value) else value.to(lab.device)
         for name, value in encoded.items()
@@ -111,7 +113,7 @@ def _read(
     ids = encoded["input_ids"][0].tolist()
     marks = [getattr(lab.processor, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]
     soft = sum(ids.count(mark) for mark, given in zip(marks, media, strict=True) if given)
-    return Prompt(messages, text, inputs, ids, soft, *media, budget, tools)
+    return Prompt(messages, text, inputs, ids, soft, *media, max_soft_tokens, tools)
 
 
 def check_media(
@@ -153,7 +155,7 @@ def room(lab: Lab, prompt: Prompt) -> int:
     raise ContextFull(
         f"The prompt is {size:,} tokens{seen} and the context of {lab.name} is {lab.context:,}: with one "
         f"token for an answer that is {over:,} too many.",
-        hint="Shorten the text, drop earlier turns or media, lower `budget`, or load a model with a longer "
+        hint="Shorten the text, drop earlier turns or media, lower `max_soft_tokens`, or load a model with a longer "
         "context (gemma_lab.catalog() lists them).",
     )
 
@@ -196,10 +198,10 @@ def rendered(lab: Lab, messages: list[Message], thinking: bool, tools: tuple[Too
 
 def _encoded(
     lab: Lab, text: str, images: tuple[Image, ...], clips: tuple[Video, ...], recordings: tuple[Sound, ...],
-    budget: int | None,
+    max_soft_tokens: int | None,
 ) -> Any:  # fmt: skip
     options: dict[str, Any] = {"add_special_tokens": not begins(lab, text), "return_tensors": "pt"}
-    most = {} if budget is None else {"max_soft_tokens": budget}
+    most = {} if max_soft_tokens is None else {"max_soft_tokens": max_soft_tokens}
     if images:
         options |= {"images": list(images), "images_kwargs": most}
     if clips:
@@ -247,7 +249,7 @@ def _same_length(clips: tuple[Video, ...]) -> None:
         raise TooOld(
             f"transformers {transformers.__version__} takes several videos only with as many frames each; "
             f"these have {', '.join(map(str, counts))}.",
-            hint=f"Upgrade transformers to 5.19, or open each with gemma_lab.video(…, frames={counts[0]}).",
+            hint=f"Upgrade transformers to 5.19, or open each with gemma_lab.load_video(…, frames={counts[0]}).",
         )
 
 
@@ -261,7 +263,7 @@ def _within_grid(lab: Lab, encoded: Any) -> None:
             raise BadMedia(
                 f"A picture is {int(grid.max()) + 1:,} patches long on one side; {lab.name} has positions "
                 f"for {most:,}.",
-                hint="Lower `budget`, or crop the picture: its sides differ very much.",
+                hint="Lower `max_soft_tokens`, or crop the picture: its sides differ very much.",
             )
 
 

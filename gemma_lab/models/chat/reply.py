@@ -52,7 +52,7 @@ class Token:
         Its log-probability in nats, in the model's own distribution: before temperature, top-k and top-p.
     entropy
         Entropy of that distribution in nats: how undecided the model was here.
-    alternatives
+    top_logprobs
         The likeliest tokens at this position, best first; the chosen one is usually among them.
     kind
         ``"text"`` (the answer), ``"thought"``, ``"tool"`` (a tool call, with its delimiters), ``"special"``.
@@ -62,7 +62,7 @@ class Token:
     text: str
     logprob: float
     entropy: float
-    alternatives: tuple[Alternative, ...] = ()
+    top_logprobs: tuple[Alternative, ...] = ()
     kind: Kind = "text"
 
     @property
@@ -112,7 +112,7 @@ class Reply:
         The whole conversation with this answer, in the messages format of transformers.
     prompt_tokens
         How many tokens the model read, soft tokens of pictures included.
-    finish
+    finish_reason
         ``"stop"``: the model ended its turn. ``"length"``: the limit did. ``"stopped"``: somebody did.
     sampling, seed
         How the tokens were drawn; the same seed gives the same answer. None when nothing was drawn.
@@ -129,7 +129,7 @@ class Reply:
     tokens: tuple[Token, ...]
     messages: list[dict[str, Any]] = field(repr=False)
     prompt_tokens: int
-    finish: Finish
+    finish_reason: Finish
     sampling: Sampling
     seed: int | None
     model: str
@@ -156,7 +156,7 @@ class Reply:
             "tokens": [asdict(token) for token in self.tokens],
             "messages": [_plain(message) for message in self.messages],
             "prompt_tokens": self.prompt_tokens,
-            "finish": self.finish,
+            "finish_reason": self.finish_reason,
             "sampling": self.sampling.to_dict(),
             "seed": self.seed,
             "model": self.model,
@@ -171,7 +171,7 @@ class Reply:
         shown = self.text if len(self.text) <= 60 else self.text[:59] + "…"
         count = len(self.tokens)
         tokens = f"{count} token{'' if count == 1 else 's'}"
-        return f"Reply({shown!r}, {tokens}, finish={self.finish!r}, model={self.model!r})"
+        return f"Reply({shown!r}, {tokens}, finish={self.finish_reason!r}, model={self.model!r})"
 
     def _repr_html_(self) -> str:
         from ...views.chat.reply import reply_html

@@ -118,10 +118,12 @@ def declared(tools: Iterable[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
     return made
 
 
-def declared_for(after: Reply | None, tools: Iterable[Tool | Callable[..., Any]] | None) -> tuple[Tool, ...]:
+def declared_for(
+    previous: Reply | None, tools: Iterable[Tool | Callable[..., Any]] | None
+) -> tuple[Tool, ...]:
     """Return the tools of a turn: those that were passed, or else those of the reply that it goes on from."""
     if tools is None:
-        return () if after is None else after.tools
+        return () if previous is None else previous.tools
     return declared(tools)
 
 

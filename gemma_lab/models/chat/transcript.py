@@ -16,7 +16,7 @@ import regex
 from .reply import Token
 
 if TYPE_CHECKING:
-    from ...trace.tokens.vocabulary import Pieces
+    from ...trace.tokens.vocabulary import Vocabulary
     from .reply import Alternative, Kind
 
 _CLUSTER = regex.compile(r"\X")
@@ -29,7 +29,7 @@ class Record:
 
     logprob: float
     entropy: float
-    alternatives: tuple[Alternative, ...] = ()
+    top_logprobs: tuple[Alternative, ...] = ()
 
 
 class _Run:
@@ -59,7 +59,7 @@ class _Run:
                 break
             stop = max(edge for edge in certain if edge <= end)
             text = self.text[start:stop]
-            tokens.append(Token(index, text, record.logprob, record.entropy, record.alternatives, kind))
+            tokens.append(Token(index, text, record.logprob, record.entropy, record.top_logprobs, kind))
             start = stop
         self.waiting = [
             (i, kind, record, end - start) for i, kind, record, end in self.waiting[len(tokens) :]
@@ -102,7 +102,7 @@ class Transcript:
     that the span can be parsed. Bytes that never become a character are shown as ``\xNN``.
     """
 
-    def __init__(self, pieces: Pieces, prompt: Sequence[int] = ()) -> None:
+    def __init__(self, pieces: Vocabulary, prompt: Sequence[int] = ()) -> None:
         self._pieces = pieces
         self._channel, self._channel_end = pieces.find("<|channel>"), pieces.find("<channel|>")
         self._call, self._call_end = pieces.find("<|tool_call>"), pieces.find("<tool_call|>")

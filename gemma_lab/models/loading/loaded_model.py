@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ...family.catalog import Checkpoint
 
 
-class Subject:
+class LoadedModel:
     """A loaded Gemma 4 that says what it is; `gemma_lab.lab.Lab` adds what can be done with it.
 
     Parameters

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .audio import Sound, sound
-from .images import picture
+from .audio import Sound, load_audio
+from .images import load_image
 from .soft_tokens import BUDGETS, checked_budget
-from .video import Video, video
+from .video import Video, load_video
 
-__all__ = ["BUDGETS", "Sound", "Video", "checked_budget", "picture", "sound", "video"]
+__all__ = ["BUDGETS", "Sound", "Video", "checked_budget", "load_audio", "load_image", "load_video"]

@@ -31,7 +31,7 @@ _LOUDEST = 2.0
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, or an array with its rate: (samples, 44_100). "
-    "gemma_lab.sound(…) opens one and cuts it."
+    "gemma_lab.load_audio(…) opens one and cuts it."
 )
 
 
@@ -39,7 +39,7 @@ _ACCEPTED = (
 class Sound:
     """A sound as the models take it.
 
-    `gemma_lab.sound` makes one.
+    `gemma_lab.load_audio` makes one.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Sound:
         return sound_html(self)
 
 
-def sound(
+def load_audio(
     source: Any,
     *,
     rate: int | None = None,
@@ -114,7 +114,7 @@ def sound(
 
     Examples
     --------
-    >>> lab.chat("What is said?", audio=gemma_lab.sound("talk.wav", start=12, stop=40))
+    >>> lab.chat("What is said?", audio=gemma_lab.load_audio("talk.wav", start=12, stop=40))
     """
     checked_span(start, stop)
     if isinstance(source, Sound):
@@ -210,8 +210,8 @@ def too_long(seconds: float, first: float = 0.0) -> BadMedia:
     """Return the error that offers the choice how to shorten a sound."""
     return BadMedia(
         f"The sound is {seconds:.1f} s long; a Gemma 4 hears at most {LONGEST:.0f} s at once.",
-        hint=f"Choose the part: gemma_lab.sound(…, start={first:g}, stop={first + LONGEST:g}). Or pass "
-        f"{int(-(-seconds // LONGEST))} parts one after the other: audio=[gemma_lab.sound(…, start=s, "
+        hint=f"Choose the part: gemma_lab.load_audio(…, start={first:g}, stop={first + LONGEST:g}). Or pass "
+        f"{int(-(-seconds // LONGEST))} parts one after the other: audio=[gemma_lab.load_audio(…, start=s, "
         f"stop=s + 30) for s in range({int(first)}, {int(first + seconds)}, 30)].",
     )
 

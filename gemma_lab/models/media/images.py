@@ -23,7 +23,7 @@ _ACCEPTED = (
 )
 
 
-def picture(source: Any) -> Image.Image:
+def load_image(source: Any) -> Image.Image:
     """Return a picture as the models take it: RGB, upright, transparent parts on white.
 
     Parameters

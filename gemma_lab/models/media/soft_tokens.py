@@ -11,7 +11,7 @@ from ...errors import BadMedia
 BUDGETS = (70, 140, 280, 560, 1120)
 
 
-def checked_budget(budget: Any) -> int | None:
+def checked_budget(max_soft_tokens: Any) -> int | None:
     """Return a budget, or None for the processor's own.
 
     Raises
@@ -19,24 +19,24 @@ def checked_budget(budget: Any) -> int | None:
     BadMedia
         If it is none of `BUDGETS`.
     """
-    if budget is None:
+    if max_soft_tokens is None:
         return None
-    if isinstance(budget, bool) or budget not in BUDGETS:
+    if isinstance(max_soft_tokens, bool) or max_soft_tokens not in BUDGETS:
         raise BadMedia(
-            f"budget={budget!r} is none of the budgets that Gemma 4 was trained with.",
+            f"budget={max_soft_tokens!r} is none of the budgets that Gemma 4 was trained with.",
             hint="Soft tokens a picture: " + ", ".join(map(str, BUDGETS)) + ".",
         )
-    return int(budget)
+    return int(max_soft_tokens)
 
 
-def soft_tokens(size: tuple[int, int], *, budget: int, patch: int = 16, pooling: int = 3) -> int:
+def soft_tokens(size: tuple[int, int], *, max_soft_tokens: int, patch: int = 16, pooling: int = 3) -> int:
     """Return how many soft tokens a picture costs, without looking at its pixels.
 
     Parameters
     ----------
     size
         ``(width, height)`` in pixels.
-    budget
+    max_soft_tokens
         Soft tokens at most.
     patch, pooling
         Pixels on the side of a patch, and patches on the side of a soft token (``patch_size`` and
@@ -50,10 +50,10 @@ def soft_tokens(size: tuple[int, int], *, budget: int, patch: int = 16, pooling:
     """
     width, height = size
     side = patch * pooling
-    factor = math.sqrt(budget * side**2 / (width * height))
+    factor = math.sqrt(max_soft_tokens * side**2 / (width * height))
     columns, rows = math.floor(factor * width / side), math.floor(factor * height / side)
     if not rows:
-        rows, columns = 1, min(width // height, budget)
+        rows, columns = 1, min(width // height, max_soft_tokens)
     elif not columns:
-        columns, rows = 1, min(height // width, budget)
+        columns, rows = 1, min(height // width, max_soft_tokens)
     return rows * columns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadMedia
-from .images import picture
+from .images import load_image
 from .pyav import film, frames_at
 from .sources import is_file, ordinary_path, read_file
 from .time_spans import checked_span
@@ -28,7 +28,7 @@ MOST_FRAMES = 1024
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, or frames with their rate: (frames, 2.0) for 2 a "
-    "second. gemma_lab.video(…) opens one, cuts it and says how many frames are taken."
+    "second. gemma_lab.load_video(…) opens one, cuts it and says how many frames are taken."
 )
 
 
@@ -36,7 +36,7 @@ _ACCEPTED = (
 class Video:
     """A video as the models take it: some frames, each with its time.
 
-    `gemma_lab.video` makes one.
+    `gemma_lab.load_video` makes one.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def stamp(seconds: float) -> str:
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
 
-def video(
+def load_video(
     source: Any,
     *,
     frames: int | None = None,
@@ -112,7 +112,7 @@ def video(
     source
         A path, the bytes of a file or a file open for reading bytes (with the extra ``video``: whatever
         FFmpeg reads); frames with their rate, as a pair ``(frames, fps)`` or an object with ``frames`` and
-        ``fps``; frames alone (with `fps`): whatever `picture` takes, or an array
+        ``fps``; frames alone (with `fps`): whatever `load_image` takes, or an array
         ``(frames, height, width, 3)``; or a `Video`.
     frames
         How many frames are taken at most; default 32, as the models' processor does.
@@ -240,7 +240,7 @@ def _from_frames(
             hint="Choose an earlier start.",
         )
     chosen = [inside[number] for number in sampled(len(inside), frames or FRAMES)]
-    pictures = tuple(picture(source[number]) for number in chosen)
+    pictures = tuple(load_image(source[number]) for number in chosen)
     _one_size(pictures)
     return Video(pictures, tuple(times[number] for number in chosen), len(inside))
 

@@ -22,7 +22,7 @@ from ...errors import BadTrace
 
 
 @contextmanager
-def reading_whole(model: torch.nn.Module) -> Iterator[None]:
+def full_prefill(model: torch.nn.Module) -> Iterator[None]:
     """Let hooks and watchers on a KV-shared tail meet every row of a prompt; blocks may be nested.
 
     Hooks on the layers of the tail first get the model's own call, with the last row alone, then one with

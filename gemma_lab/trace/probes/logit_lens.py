@@ -10,22 +10,22 @@ import numpy as np
 import torch
 
 from ...errors import BadTrace, LabError
-from ..records.logit_lens import Lens, LensRequest
-from ..tokens.vocabulary import Pieces
-from .kv_shared_layers import reading_whole
+from ..records.logit_lens import LogitLens, LogitLensRequest
+from ..tokens.vocabulary import Vocabulary
+from .kv_shared_layers import full_prefill
 from .recorder import Pass
 
 if TYPE_CHECKING:
     from ...lab import Lab
     from ...models.chat.prompt import Prompt
 
-#: What lens=True looks at of a prompt: its last tokens.
+#: What logit_lens=True looks at of a prompt: its last tokens.
 _LAST = 64
 #: Numbers of a block of distributions that are held at once: 256 MiB in float32.
 _BLOCK = 1 << 26
 
 
-class LensProbe:
+class LogitLensProbe:
     """Reads every layer's output at some positions as the model reads the last one's.
 
     For use with `Recorder`. One sequence at a time; also at the soft tokens of a picture, in a KV-shared tail
@@ -78,7 +78,7 @@ class LensProbe:
         config = source.config.get_text_config()
         self._cap = getattr(config, "final_logit_softcapping", None)
         self.layers = tuple(range(len(layers)))
-        hooks.enter_context(reading_whole(model))
+        hooks.enter_context(full_prefill(model))
         for number, layer in enumerate(layers):
             hooks.callback(layer.register_forward_hook(self._left(number)).remove)
         hooks.callback(norm.register_forward_hook(self._normed).remove)
@@ -124,7 +124,7 @@ class LensProbe:
         """Whether any of the positions was read."""
         return bool(self._parts)
 
-    def result(self) -> Lens:
+    def result(self) -> LogitLens:
         """Return what was seen.
 
         Raises
@@ -143,7 +143,7 @@ class LensProbe:
         )
         targets = np.concatenate([part[5] for part in self._parts])
         known = np.unique(np.concatenate([ids.reshape(-1), targets.reshape(-1)])).tolist()
-        return Lens(
+        return LogitLens(
             layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
             targets=targets, ranks=ranks, target_logprobs=followed,
             words={index: self.name(index) for index in known},
@@ -232,9 +232,9 @@ class LensProbe:
 
 
 def lens_probe(
-    lab: Lab, prompt: Prompt, asked: bool | Sequence[int] | LensRequest, *, generate: int
-) -> LensProbe | None:
-    """Return the probe for a prompt and an answer of up to `generate` tokens; None if none is asked for.
+    lab: Lab, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
+) -> LogitLensProbe | None:
+    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
 
     Raises
     ------
@@ -243,18 +243,20 @@ def lens_probe(
     """
     if asked is False or asked is None:
         return None
-    request = asked if isinstance(asked, LensRequest) else LensRequest(None if asked is True else asked)
+    request = (
+        asked if isinstance(asked, LogitLensRequest) else LogitLensRequest(None if asked is True else asked)
+    )
     count = len(prompt.ids)
     for place in request.positions or ():
-        if not -count <= place < count + generate:
+        if not -count <= place < count + max_new_tokens:
             raise LabError(
                 f"The lens is to look at token {place:,}; the prompt has {count:,}"
-                + (f" and its answer up to {generate:,}." if generate else "."),
+                + (f" and its answer up to {max_new_tokens:,}." if max_new_tokens else "."),
                 hint="Positions count from 0; negative ones from the end of the prompt.",
             )
-    pieces = Pieces(lab.tokenizer)
+    pieces = Vocabulary(lab.tokenizer)
     places = range(max(0, count - _LAST), count) if request.positions is None else request.positions
-    return LensProbe(
+    return LogitLensProbe(
         {place + count if place < 0 else place for place in places},
         onward=count if request.positions is None else None,
         top=request.top,
@@ -263,7 +265,7 @@ def lens_probe(
     )
 
 
-def _target(lab: Lab, pieces: Pieces, target: int | str) -> int:
+def _target(lab: Lab, pieces: Vocabulary, target: int | str) -> int:
     """Return the id of a target."""
     if isinstance(target, str):
         ids = lab.tokenizer(target, add_special_tokens=False)["input_ids"]

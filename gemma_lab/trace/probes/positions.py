@@ -14,7 +14,7 @@ from .recorder import cached, entrances
 PADDING = -1
 
 
-class Passes:
+class PositionTracker:
     """The positions of the forward pass under way, in a whole prompt, in pieces of one, in decoding.
 
     A position counts the tokens of a sequence from 0, padding left out: the rows of ``trace.tokens``.

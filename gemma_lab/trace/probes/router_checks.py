@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...errors import BadTrace
-from .routers import Dispatch, Router
+from .routers import Router, RouterOutput
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,7 +30,7 @@ class Decision:
     ----------
     ids, weights
         As returned, ``[tokens, top_k]``.
-    shares
+    gate_weights
         Before the per-expert scale, float32 ``[tokens, top_k]``.
     entropy
         Of all probabilities, in nats, ``[tokens]``.
@@ -46,7 +46,7 @@ class Decision:
 
     ids: torch.Tensor
     weights: torch.Tensor
-    shares: torch.Tensor
+    gate_weights: torch.Tensor
     entropy: torch.Tensor
     excess: torch.Tensor
     astray: torch.Tensor
@@ -54,7 +54,7 @@ class Decision:
     differs: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, router: Router, said: Dispatch, *, edited: bool) -> Decision:
+    def of(cls, router: Router, said: RouterOutput, *, edited: bool) -> Decision:
         """Read a decision and measure what speaks against it; edited ids need not be the likeliest."""
         odds, ids = said.probabilities, said.ids
         rule = router.weigh(odds, ids).weights
@@ -68,7 +68,7 @@ class Decision:
             unlikely = best_left - odds.gather(-1, ids).amin(-1)
         entropy = -torch.linalg.vecdot(odds, odds.clamp_min(_TINY).log_())
         return cls(
-            ids=ids, weights=said.weights, shares=said.shares.detach(),
+            ids=ids, weights=said.weights, gate_weights=said.gate_weights.detach(),
             entropy=entropy.clamp_min(0),  # rounding may leave it below when one expert is certain
             excess=excess, astray=astray / largest, unlikely=unlikely,
         )  # fmt: skip
@@ -90,7 +90,7 @@ class Decision:
         """Return everything but the ids as float32 ``[tokens, top_k + 6]``."""
         differs = torch.zeros_like(self.excess) if self.differs is None else self.differs
         single = (self.entropy, share, self.excess, self.astray, self.unlikely, differs)
-        return torch.cat([self.shares, torch.stack(single, -1)], -1)
+        return torch.cat([self.gate_weights, torch.stack(single, -1)], -1)
 
 
 class Decisions:

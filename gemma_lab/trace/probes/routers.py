@@ -37,14 +37,14 @@ _RELEASE = "This release of transformers has another form of router; install one
 
 
 @dataclass(frozen=True)
-class Dispatch:
+class RouterOutput:
     """What a router decided for some tokens.
 
     Attributes
     ----------
     probabilities
         Over all experts, float32 ``[tokens, experts]``.
-    shares
+    gate_weights
         Of the chosen experts, before the per-expert scale, float32 ``[tokens, top_k]``.
     weights
         As the experts' outputs are multiplied with, ``[tokens, top_k]``, in the model's dtype.
@@ -53,7 +53,7 @@ class Dispatch:
     """
 
     probabilities: torch.Tensor
-    shares: torch.Tensor
+    gate_weights: torch.Tensor
     weights: torch.Tensor
     ids: torch.Tensor
 
@@ -117,7 +117,7 @@ class Router:
             found = hook.weights_map["per_expert_scale"]
         return found
 
-    def read(self, output: Any) -> Dispatch:
+    def read(self, output: Any) -> RouterOutput:
         """Return what the router's output says.
 
         Raises
@@ -129,10 +129,10 @@ class Router:
         given = scores.detach().float()
         probabilities = given if self._returns_probabilities(scores) else given.softmax(-1)
         # Where a scale was multiplied in, shares cannot be had from the weights: it may be zero.
-        shares = weights.detach().float() if self.scale is None else self._shares(probabilities, ids)
-        return Dispatch(probabilities, shares, weights, ids)
+        gate_weights = weights.detach().float() if self.scale is None else self._shares(probabilities, ids)
+        return RouterOutput(probabilities, gate_weights, weights, ids)
 
-    def dispatch(self, probabilities: torch.Tensor, *, like: torch.Tensor | None = None) -> Dispatch:
+    def dispatch(self, probabilities: torch.Tensor, *, like: torch.Tensor | None = None) -> RouterOutput:
         """Choose by the family's own rule: the top k, renormalised where it does that, scaled.
 
         Parameters
@@ -146,14 +146,16 @@ class Router:
 
     def weigh(
         self, probabilities: torch.Tensor, ids: torch.Tensor, *, like: torch.Tensor | None = None
-    ) -> Dispatch:
+    ) -> RouterOutput:
         """Return the dispatch of given ids, with the shares and weights that the family's rule gives them."""
-        shares = self._shares(probabilities, ids)
+        gate_weights = self._shares(probabilities, ids)
         scale = self.scale
-        weights = shares if scale is None else shares * scale.detach().to(ids.device).float()[ids]
-        return Dispatch(probabilities, shares, weights if like is None else weights.to(like.dtype), ids)
+        weights = gate_weights if scale is None else gate_weights * scale.detach().to(ids.device).float()[ids]
+        return RouterOutput(
+            probabilities, gate_weights, weights if like is None else weights.to(like.dtype), ids
+        )
 
-    def write(self, dispatch: Dispatch, output: Any) -> Output:
+    def write(self, dispatch: RouterOutput, output: Any) -> Output:
         """Return a router output that says what `dispatch` says, in the form of `output`.
 
         Logits stay float32: rounded to the model's dtype they would no longer give these weights.

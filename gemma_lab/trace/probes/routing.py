@@ -15,7 +15,7 @@ from ..records.routing_packing import id_type, pack12
 from .recorder import Pass
 from .router_checks import Decision, Decisions
 from .routers import EDITED, Router, routers
-from .spill import Spool
+from .spill import SpillBuffer
 
 Hook = Callable[..., None]
 
@@ -56,7 +56,7 @@ class RoutingProbe:
         self.precision: Precision = precision
         self.spill_bytes = spill_bytes
         self.routers: list[Router] = []
-        self._spools: list[Spool] = []  # one a sequence of the batch
+        self._spools: list[SpillBuffer] = []  # one a sequence of the batch
         self._pass = Decisions([])
 
     def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
@@ -76,7 +76,7 @@ class RoutingProbe:
         """Start a pass; see `Probe`."""
         self._pass = Decisions(self.routers)
         if not self._spools:
-            self._spools = [Spool(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
+            self._spools = [SpillBuffer(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
 
     def abandon(self) -> None:
         """Forget a pass; see `Probe`."""
@@ -121,13 +121,15 @@ class RoutingProbe:
     def _packed(self, seen: Pass) -> dict[str, Any]:
         """Return the real tokens of the pass as they are stored, ``[tokens, layers, …]``."""
         real = None if seen.real is None else seen.real.flatten().numpy()
-        ids, shares, entropy, experts_share = self._pass.gather(seen.rows * seen.length, real)
+        ids, gate_weights, entropy, expert_output_fraction = self._pass.gather(seen.rows * seen.length, real)
         small = np.float16 if self.precision == "compact" else np.float32
         return {
             "ids": ids.astype(id_type(self.routers[0].experts)),
-            "packed": pack12(shares) if self.precision == "compact" else np.ascontiguousarray(shares),
+            "packed": pack12(gate_weights)
+            if self.precision == "compact"
+            else np.ascontiguousarray(gate_weights),
             "entropy": entropy.astype(small),
-            "experts_share": experts_share.astype(small),
+            "expert_output_fraction": expert_output_fraction.astype(small),
         }
 
     def _decided(self, place: int) -> Hook:

@@ -11,7 +11,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Spool:
+class SpillBuffer:
     """Collects pieces of named arrays, a stretch of tokens at a time.
 
     Parameters

@@ -12,7 +12,7 @@ import torch
 
 from ...errors import BadTrace
 from ..records.attention import Tower
-from .attention.interface import Watcher, attending
+from .attention.interface import AttentionTap, attending
 from .attention.visible_keys import visible
 
 #: Bins of a tower's maps at most: a picture is divided into squares of patches, a sound into stretches.
@@ -20,7 +20,7 @@ MOST_BINS = 64
 _BUDGET = 1 << 19  # floats in a block of rows
 
 
-class TowerProbe(Watcher):
+class TowerProbe(AttentionTap):
     """Records the pooled attention of the vision tower and the audio tower, one map a picture or sound.
 
     The vision tower's rows are computed from the queries and keys that its stock function gets. The audio
@@ -60,7 +60,7 @@ class TowerProbe(Watcher):
         self, tower: str, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
         mask: torch.Tensor | None, scaling: float | None,
     ) -> None:  # fmt: skip
-        """Pool the attention of one layer of the vision tower; see `Watcher`."""
+        """Pool the attention of one layer of the vision tower; see `AttentionTap`."""
         del tower, layer, module
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         groups = query.shape[1] // key.shape[1]

@@ -244,7 +244,7 @@ def activations(
     positions
         Tokens of the prompt, as rows of ``trace.tokens``; negative ones count from its end. All by default.
     **asking
-        ``images``, ``video``, ``audio``, ``budget``, ``system``, ``after`` and ``thinking``, as for
+        ``images``, ``video``, ``audio``, ``max_soft_tokens``, ``system``, ``previous`` and ``thinking``, as for
         `Lab.trace`.
 
     Returns

@@ -78,9 +78,9 @@ class HeadLayout:
         How many query heads and key-value heads it has: query head *h* uses ``h * kv_heads // heads``.
     head_dim
         Of queries and keys.
-    donor
+    kv_shared_from
         The layer whose keys and values it reuses (KV sharing); None if it has its own.
-    k_is_v
+    k_eq_v
         Whether keys and values come from one projection.
     """
 
@@ -90,8 +90,8 @@ class HeadLayout:
     heads: int
     kv_heads: int
     head_dim: int
-    donor: int | None = None
-    k_is_v: bool = False
+    kv_shared_from: int | None = None
+    k_eq_v: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,9 @@ class Attention:
     @property
     def shared(self) -> dict[int, int]:
         """The layers that reuse another's keys and values, and whose: layer → donor."""
-        return {layout.layer: layout.donor for layout in self.layers if layout.donor is not None}
+        return {
+            layout.layer: layout.kv_shared_from for layout in self.layers if layout.kv_shared_from is not None
+        }
 
     @property
     def nbytes(self) -> int:

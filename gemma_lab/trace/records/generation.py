@@ -29,7 +29,7 @@ class Generation:
         Of that distribution, in nats, float32 ``[n]``.
     alternative_ids, alternative_logprobs
         The likeliest tokens at each position, best first, int32 and float32 ``[n, alternatives]``.
-    finish
+    finish_reason
         Why it ended: ``"stop"``, ``"length"`` or ``"stopped"``.
     text
         The answer's visible text.
@@ -40,7 +40,7 @@ class Generation:
     entropy: Array
     alternative_ids: Array = field(repr=False)
     alternative_logprobs: Array = field(repr=False)
-    finish: str
+    finish_reason: str
     text: str
 
     def __post_init__(self) -> None:
@@ -62,8 +62,8 @@ class Generation:
             )
         n = len(self.ids)
         shapes = {
-            "logprobs": (n,), "entropy": (n,), "alternative_ids": (n, self.alternatives),
-            "alternative_logprobs": (n, self.alternatives),
+            "logprobs": (n,), "entropy": (n,), "alternative_ids": (n, self.top_logprobs),
+            "alternative_logprobs": (n, self.top_logprobs),
         }  # fmt: skip
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -75,7 +75,7 @@ class Generation:
     @classmethod
     def of(
         cls, *, ids: Any, logprobs: Any, entropy: Any, alternative_ids: Any, alternative_logprobs: Any,
-        finish: str, text: str,
+        finish_reason: str, text: str,
     ) -> Generation:  # fmt: skip
         """Return a generation from anything that numpy takes."""
         n = len(ids)
@@ -85,12 +85,12 @@ class Generation:
             entropy=np.asarray(entropy, dtype=np.float32),
             alternative_ids=_rows(alternative_ids, n, np.int32),
             alternative_logprobs=_rows(alternative_logprobs, n, np.float32),
-            finish=finish,
+            finish_reason=finish_reason,
             text=text,
         )
 
     @property
-    def alternatives(self) -> int:
+    def top_logprobs(self) -> int:
         """How many of the likeliest tokens were kept at each position."""
         return int(self.alternative_ids.shape[1])
 
@@ -101,14 +101,14 @@ class Generation:
         if not isinstance(other, Generation):
             return NotImplemented
         names = ("ids", "logprobs", "entropy", "alternative_ids", "alternative_logprobs")
-        same = (self.finish, self.text) == (other.finish, other.text)
+        same = (self.finish_reason, self.text) == (other.finish_reason, other.text)
         return same and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = self.text if len(self.text) <= 60 else self.text[:59] + "…"
-        return f"Generation({len(self):,} token{'s' * (len(self) != 1)}, {self.finish}: {shown!r})"
+        return f"Generation({len(self):,} token{'s' * (len(self) != 1)}, {self.finish_reason}: {shown!r})"
 
 
 def _rows(values: Any, n: int, kind: type[np.generic]) -> Array:

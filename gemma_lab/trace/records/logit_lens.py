@@ -18,7 +18,7 @@ MOST_TARGETS = 64
 
 
 @dataclass(frozen=True)
-class LensRequest:
+class LogitLensRequest:
     """Where to look through the lens.
 
     Attributes
@@ -53,7 +53,7 @@ class LensRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
+class LogitLens:
     """What each layer would say at some positions: its output under the final norm, head and soft cap.
 
     L layers, P positions, k tokens, n targets. The last layer's distribution is the model's own. This is the
@@ -134,7 +134,7 @@ class Lens:
         if found == len(self.positions) or self.positions[found] != position:
             raise LabError(
                 f"The lens did not look at token {position:,}.",
-                hint="Trace again with lens=[…]; lens.positions says where it looked.",
+                hint="Trace again with logit_lens=[…]; lens.positions says where it looked.",
             )
         return found
 
@@ -176,7 +176,7 @@ class Lens:
         return layers
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Lens):
+        if not isinstance(other, LogitLens):
             return NotImplemented
         names = ("positions", "ids", "logprobs", "targets", "ranks", "target_logprobs")
         same = self.layers == other.layers and dict(self.words) == dict(other.words)

@@ -32,12 +32,12 @@ class Routing:
         Expert ids as the router returned them, largest share first, shape ``[layers, tokens, top_k]``.
     packed
         The shares as stored: float32 ``[layers, tokens, top_k]``, or their 12-bit form, uint8
-        ``[layers, tokens, ceil(1.5 * top_k)]``. `shares` reads them.
+        ``[layers, tokens, ceil(1.5 * top_k)]``. `gate_weights` reads them.
     scale
         Per-expert scale, float32 ``[layers, experts]``; ones where a family has none.
     entropy
         Of the router's distribution over all experts, in nats, shape ``[layers, tokens]``.
-    experts_share
+    expert_output_fraction
         ‖experts‖ / (‖experts‖ + ‖dense branch‖) of the layer's feed-forward output, after the post-norms of
         both, shape ``[layers, tokens]``; 1 where a layer has no dense branch.
     layers
@@ -52,7 +52,7 @@ class Routing:
     packed: Array = field(repr=False)
     scale: Array
     entropy: Array
-    experts_share: Array
+    expert_output_fraction: Array
     layers: tuple[int, ...]
     experts: int
     precision: Precision = "compact"
@@ -60,7 +60,7 @@ class Routing:
 
     @classmethod
     def pack(
-        cls, ids: Any, shares: Any, *, scale: Any, entropy: Any, experts_share: Any,
+        cls, ids: Any, gate_weights: Any, *, scale: Any, entropy: Any, expert_output_fraction: Any,
         layers: tuple[int, ...], experts: int, precision: Precision = "compact",
     ) -> Routing:  # fmt: skip
         """Check and store what a router returned.
@@ -69,9 +69,9 @@ class Routing:
         ----------
         ids
             Integers, shape ``[layers, tokens, top_k]``.
-        shares
+        gate_weights
             The weights before the per-expert scale (renormalised where the family does that), same shape.
-        scale, entropy, experts_share
+        scale, entropy, expert_output_fraction
             See the attributes.
         layers, experts
             Layer index of each row, and the number of experts.
@@ -88,15 +88,15 @@ class Routing:
         """
         if precision not in ("compact", "full"):
             raise LabError(f"There is no precision {precision!r}.", hint='It is "compact" or "full".')
-        ids, shares = np.asarray(ids), np.asarray(shares, dtype=np.float32)
-        check_choices(ids, shares, experts=experts)
+        ids, gate_weights = np.asarray(ids), np.asarray(gate_weights, dtype=np.float32)
+        check_choices(ids, gate_weights, experts=experts)
         float_type = np.float16 if precision == "compact" else np.float32
         made = cls(
             ids=ids.astype(id_type(experts)),
-            packed=pack12(shares) if precision == "compact" else shares,
+            packed=pack12(gate_weights) if precision == "compact" else gate_weights,
             scale=np.asarray(scale, dtype=np.float32),
             entropy=np.asarray(entropy).astype(float_type),
-            experts_share=np.asarray(experts_share).astype(float_type),
+            expert_output_fraction=np.asarray(expert_output_fraction).astype(float_type),
             layers=tuple(int(layer) for layer in layers),
             experts=int(experts),
             precision=precision,
@@ -111,7 +111,7 @@ class Routing:
         wide = packed_width(k) if self.precision == "compact" else k
         wanted = {
             "packed": (rows, tokens, wide), "scale": (rows, self.experts), "entropy": (rows, tokens),
-            "experts_share": (rows, tokens),
+            "expert_output_fraction": (rows, tokens),
         }  # fmt: skip
         for name, shape in wanted.items():
             found = getattr(self, name).shape
@@ -131,7 +131,7 @@ class Routing:
         if not np.isfinite(self.scale).all():
             raise BadTrace("A per-expert scale is not a finite number.", hint=_AGAIN)
         for row, layer in enumerate(self.layers):  # layer by layer: memory maps stay on disk
-            for name, most in (("entropy", np.inf), ("experts_share", 1.0)):
+            for name, most in (("entropy", np.inf), ("expert_output_fraction", 1.0)):
                 values = getattr(self, name)[row]
                 if not (np.isfinite(values).all() and (values >= 0).all() and (values <= most).all()):
                     raise BadTrace(
@@ -157,7 +157,7 @@ class Routing:
         return int(self.ids.shape[1])
 
     @property
-    def shares(self) -> Array:
+    def gate_weights(self) -> Array:
         """The weights before the per-expert scale, float32 ``[layers, tokens, top_k]``.
 
         Unpacked at every use, so that a compact routing stays compact; keep it in a variable.
@@ -182,7 +182,9 @@ class Routing:
     @property
     def nbytes(self) -> int:
         """Bytes of everything that grows with the tokens."""
-        return int(self.ids.nbytes + self.packed.nbytes + self.entropy.nbytes + self.experts_share.nbytes)
+        return int(
+            self.ids.nbytes + self.packed.nbytes + self.entropy.nbytes + self.expert_output_fraction.nbytes
+        )
 
     @property
     def bytes_per_token_layer(self) -> float:
@@ -215,7 +217,7 @@ class Routing:
     def _cut(self, rows: slice, tokens: Any, layers: tuple[int, ...]) -> Routing:
         return Routing(
             ids=self.ids[rows][:, tokens], packed=self.packed[rows][:, tokens], scale=self.scale[rows],
-            entropy=self.entropy[rows][:, tokens], experts_share=self.experts_share[rows][:, tokens],
+            entropy=self.entropy[rows][:, tokens], expert_output_fraction=self.expert_output_fraction[rows][:, tokens],
             layers=layers, experts=self.experts, precision=self.precision, keep=self.keep,
         )  # fmt: skip
 
@@ -223,7 +225,7 @@ class Routing:
         if not isinstance(other, Routing):
             return NotImplemented
         same = (self.layers, self.experts, self.precision) == (other.layers, other.experts, other.precision)
-        names = ("ids", "packed", "scale", "entropy", "experts_share")
+        names = ("ids", "packed", "scale", "entropy", "expert_output_fraction")
         pairs = ((getattr(self, name), getattr(other, name)) for name in names)
         return same and all(np.array_equal(mine, theirs, equal_nan=True) for mine, theirs in pairs)
 
@@ -238,19 +240,19 @@ class Routing:
         )
 
 
-def check_choices(ids: Array, shares: Array, *, experts: int) -> None:
+def check_choices(ids: Array, gate_weights: Array, *, experts: int) -> None:
     """Raise `BadTrace` unless these can be the choices of routers of so many experts.
 
     Parameters
     ----------
-    ids, shares
+    ids, gate_weights
         Both ``[layers, tokens, top_k]``.
     experts
         How many experts a layer has.
     """
-    if ids.ndim != 3 or ids.shape != shares.shape:
+    if ids.ndim != 3 or ids.shape != gate_weights.shape:
         raise BadTrace(
-            f"Expert ids of shape {ids.shape} and shares of shape {shares.shape} do not belong together.",
+            f"Expert ids of shape {ids.shape} and shares of shape {gate_weights.shape} do not belong together.",
             hint="Both are [layers, tokens, top_k].",
         )
     if ids.dtype.kind not in "iu" or not 0 < ids.shape[2] <= experts <= MOST_EXPERTS:
@@ -267,7 +269,7 @@ def check_choices(ids: Array, shares: Array, *, experts: int) -> None:
     ordered = np.sort(ids.astype(id_type(experts)), axis=-1)
     if (ordered[..., 1:] == ordered[..., :-1]).any():
         raise BadTrace("A token went to one expert twice.", hint=_AGAIN)
-    low, high = shares.min(), shares.max()
+    low, high = gate_weights.min(), gate_weights.max()
     if not (low >= 0 and high <= 1 + 1e-3):  # written so that NaN is refused too
         raise BadTrace(f"Router shares run from {low} to {high}; a share lies between 0 and 1.", hint=_AGAIN)
 

@@ -14,7 +14,7 @@ from ...errors import BadEdit, BadTrace, LabError
 from ...interventions.apply import editing, in_force
 from ...interventions.edit import Edit
 from ...models.chat.chunked_prefill import read, up_to
-from ...models.chat.out_of_memory import enough_memory
+from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prefill_plan import plan
 from ...models.chat.prompt import Prompt, read_again
 from ..probes.attention.probe import AttentionProbe
@@ -52,7 +52,7 @@ def attention_rows(
     probe = AttentionProbe(request)
     with (
         _as_it_was(lab, trace) as edit, lab.lock,
-        enough_memory(lab.device, lambda: "while rows were read again"),
+        raise_on_out_of_memory(lab.device, lambda: "while rows were read again"),
     ):  # fmt: skip
         if in_force(lab.model) != edit:  # now that the lab is ours: another thread may have edited it
             raise _another_edit()
@@ -81,8 +81,8 @@ def _prompt(lab: Lab, trace: Trace) -> Prompt:
             hint=f"{_AT_ONCE} Pictures that were read are kept by trace.save(…, images=True).",
         )
     ids = trace.tokens.ids.tolist()
-    budget = trace.meta.get("budget")
-    again = read_again(lab, text, images=trace.images, budget=budget)
+    max_soft_tokens = trace.meta.get("max_soft_tokens")
+    again = read_again(lab, text, images=trace.images, max_soft_tokens=max_soft_tokens)
     if digests(again) != trace.meta.get("media", []):
         raise BadTrace(
             "The pictures of the trace are not those that it was made with.",

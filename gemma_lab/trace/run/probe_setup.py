@@ -10,7 +10,7 @@ from ..probes.attention.labels import Labels
 from ..probes.attention.probe import AttentionProbe
 from ..records.attention import AttentionRequest
 from ..records.routing import Precision
-from ..tokens.vocabulary import Pieces
+from ..tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from ...lab import Lab
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def attention_probe(
-    lab: Lab, prompt: Prompt, asked: bool | AttentionRequest, *, generate: int, precision: Precision
+    lab: Lab, prompt: Prompt, asked: bool | AttentionRequest, *, max_new_tokens: int, precision: Precision
 ) -> AttentionProbe | None:
-    """Return the probe for a prompt and an answer of up to `generate` tokens; None if none is asked for.
+    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
 
     Raises
     ------
@@ -32,21 +32,21 @@ def attention_probe(
     request = AttentionRequest() if asked is True else asked
     count = len(prompt.ids)
     for row in request.rows:
-        if not -count <= row < count + generate:
+        if not -count <= row < count + max_new_tokens:
             raise LabError(
                 f"rows={row} is none of the prompt's {count:,} tokens"
-                + (f" and {generate:,} generated ones." if generate else "."),
+                + (f" and {max_new_tokens:,} generated ones." if max_new_tokens else "."),
                 hint="Queries count from 0; negative ones from the end of the prompt.",
             )
     rows = tuple(sorted({row % count if row < 0 else row for row in request.rows}))
     tokenizer = getattr(lab.processor, "tokenizer", None) or lab.processor
     labels = []
     if request.statistics:
-        labels = [Labels(prompt.ids, tokenizer=tokenizer, pieces=Pieces(tokenizer))]
+        labels = [Labels(prompt.ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))]
     return AttentionProbe(
         replace(request, rows=rows),
         # bins are for the prompt; a long answer joins them two by two
-        expected=count + min(generate, count // 4),
+        expected=count + min(max_new_tokens, count // 4),
         labels=labels,
         precision=precision,
     )

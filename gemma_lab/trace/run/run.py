@@ -18,13 +18,13 @@ from ...interventions.edit import Edit
 from ...models.chat.chat import chosen_seed, whole_number
 from ...models.chat.chunked_prefill import read, up_to
 from ...models.chat.generation import Generation as Writing
-from ...models.chat.logits_processors import Halted
+from ...models.chat.logits_processors import Stopped
 from ...models.chat.messages import conversation
-from ...models.chat.out_of_memory import enough_memory
+from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prefill_plan import plan
 from ...models.chat.prompt import frame_limit, prepare
 from ...models.chat.sampling import Sampling
-from ..probes.logit_lens import LensProbe, lens_probe
+from ..probes.logit_lens import LogitLensProbe, lens_probe
 from ..probes.recorder import Recorder
 from ..probes.routing import RoutingProbe
 from ..records.generation import Generation
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ...models.chat.reply import Reply
     from ..probes.attention.probe import AttentionProbe
     from ..records.attention import AttentionRequest
-    from ..records.logit_lens import LensRequest
+    from ..records.logit_lens import LogitLensRequest
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Request:
     """What is traced: a prompt, ready for the model, and how it is to be continued."""
 
     prompt: Prompt
-    generate: int
+    max_new_tokens: int
     sampling: Sampling
     seed: int | None
-    alternatives: int
+    top_logprobs: int
     progress: bool
 
 
@@ -63,46 +63,54 @@ def trace(
     images: Iterable[Any] = (),
     video: Any = None,
     audio: Any = None,
-    budget: int | None = None,
+    max_soft_tokens: int | None = None,
     system: str | None = None,
-    after: Reply | None = None,
+    previous: Reply | None = None,
     thinking: bool = False,
-    generate: int = 0,
+    max_new_tokens: int = 0,
     temperature: float = 0.0,
     top_p: float | None = None,
     top_k: int | None = None,
     seed: int | None = None,
-    alternatives: int = 5,
+    top_logprobs: int = 5,
     precision: Precision = "compact",
     edit: Edit | None = None,
     attention: bool | AttentionRequest = False,
-    lens: bool | Sequence[int] | LensRequest = False,
+    logit_lens: bool | Sequence[int] | LogitLensRequest = False,
     progress: bool = False,
 ) -> Trace:
     """Run the model on a prompt and return what it did; see `Lab.trace`."""
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, after=after, frames=frame_limit(lab)
+        prompt,
+        images=images,
+        video=video,
+        audio=audio,
+        system=system,
+        previous=previous,
+        frames=frame_limit(lab),
     )
     sampling = Sampling().but(temperature=temperature, top_p=top_p, top_k=top_k)
     request = Request(
-        prepare(lab, messages, thinking=thinking, budget=budget),
-        whole_number("generate", generate, least=0),
+        prepare(lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens),
+        whole_number("max_new_tokens", max_new_tokens, least=0),
         sampling,
-        chosen_seed(seed, sampling) if generate else None,
-        whole_number("alternatives", alternatives, least=0),
+        chosen_seed(seed, sampling) if max_new_tokens else None,
+        whole_number("top_logprobs", top_logprobs, least=0),
         progress,
     )
     if edit is not None:
-        edit.check_length(len(request.prompt.ids) + request.generate)
+        edit.check_length(len(request.prompt.ids) + request.max_new_tokens)
     probe = RoutingProbe(precision=precision)
-    looks = attention_probe(lab, request.prompt, attention, generate=request.generate, precision=precision)
-    glass = lens_probe(lab, request.prompt, lens, generate=request.generate)
+    looks = attention_probe(
+        lab, request.prompt, attention, max_new_tokens=request.max_new_tokens, precision=precision
+    )
+    glass = lens_probe(lab, request.prompt, logit_lens, max_new_tokens=request.max_new_tokens)
     recorder = Recorder(lab.model, [each for each in (probe, looks, glass) if each is not None])
     run = _Run(lab, request, recorder, started=time.perf_counter())
     lab.interrupted_trace = None
     with editing(lab, edit):
         try:
-            if request.generate:
+            if request.max_new_tokens:
                 run.write()
             else:
                 run.read()
@@ -142,14 +150,14 @@ class _Run:
     def write(self) -> None:
         """Let the model read the prompt and go on with it."""
         request, prompt = self.request, self.request.prompt
-        with self._bar(total=len(prompt.ids) + request.generate) as bar:
+        with self._bar(total=len(prompt.ids) + request.max_new_tokens) as bar:
 
             def heard(tokens: list[Any]) -> None:
                 bar.update(max(0, len(prompt.ids) - bar.n) + len(tokens))
 
             writing = Writing(
                 self.lab, prompt, sampling=request.sampling, seed=request.seed,
-                max_new_tokens=request.generate, alternatives=request.alternatives, stop=(),
+                max_new_tokens=request.max_new_tokens, top_logprobs=request.top_logprobs, stop=(),
                 heard=heard if request.progress else None, told=bar.update, around=self,
             )  # fmt: skip
             try:
@@ -164,7 +172,7 @@ class _Run:
         prompt = self.request.prompt
         with (
             self._bar(total=len(prompt.ids)) as bar, self.lab.lock,
-            enough_memory(self.lab.device, self._so_far), suppress(Halted), self,
+            raise_on_out_of_memory(self.lab.device, self._so_far), suppress(Stopped), self,
         ):  # fmt: skip
             self.pieces = plan(self.lab, prompt).stops
             read(self.lab, prompt, self.pieces, told=bar.update)
@@ -183,7 +191,7 @@ class _Run:
 
 
 def _trace(
-    run: _Run, routing: Routing | None, looks: AttentionProbe | None, glass: LensProbe | None
+    run: _Run, routing: Routing | None, looks: AttentionProbe | None, glass: LogitLensProbe | None
 ) -> Trace:
     """Return the trace of what a run read; of an interrupted one, as if the prompt had ended there."""
     lab, request, read = run.lab, run.request, run.recorder.lengths[0]
@@ -199,12 +207,12 @@ def _trace(
     return Trace(
         tokens=table,
         routing=routing,
-        generation=_generation(reply, request.alternatives),
+        generation=_generation(reply, request.top_logprobs),
         meta=_meta(run, prompt),
         timings=run.timings,
         images=prompt.images,
         attention=None if looks is None else looks.result(),
-        lens=None if glass is None or not glass.reached else glass.result(),
+        logit_lens=None if glass is None or not glass.reached else glass.result(),
     )
 
 
@@ -228,17 +236,17 @@ def _videos(prompt: Prompt) -> Videos | None:
     )
 
 
-def _generation(reply: Reply | None, alternatives: int) -> Generation | None:
+def _generation(reply: Reply | None, top_logprobs: int) -> Generation | None:
     if reply is None:
         return None
-    kept = [token.alternatives[:alternatives] for token in reply.tokens]
+    kept = [token.top_logprobs[:top_logprobs] for token in reply.tokens]
     return Generation.of(
         ids=[token.id for token in reply.tokens],
         logprobs=[token.logprob for token in reply.tokens],
         entropy=[token.entropy for token in reply.tokens],
         alternative_ids=[[other.id for other in row] for row in kept],
         alternative_logprobs=[[other.logprob for other in row] for row in kept],
-        finish=reply.finish,
+        finish_reason=reply.finish_reason,
         text=reply.text,
     )
 
@@ -265,11 +273,11 @@ def _meta(run: _Run, prompt: Prompt) -> dict[str, Any]:
         "experts_implementation": getattr(text, "_experts_implementation", None) if experts else None,
         "seed": request.seed,
         "sampling": request.sampling.to_dict(),
-        "generate": request.generate,
+        "max_new_tokens": request.max_new_tokens,
         "prompt": request.prompt.text,
         "messages": [_told(message) for message in request.prompt.messages],
         "media": digests(prompt),
-        "budget": request.prompt.budget,
+        "max_soft_tokens": request.prompt.max_soft_tokens,
         "edit": run.applied.to_dict() if run.applied else None,
         "reading": {
             "tokens": len(request.prompt.ids), "read": min(read, len(request.prompt.ids)),

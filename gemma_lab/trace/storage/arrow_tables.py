@@ -57,9 +57,9 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     ``generation``
         One row a generated token: position (0: the first), token (its row in ``tokens``; −1 for the last one,
         which the model did not read), id, log-probability and entropy in nats.
-    ``alternatives``
+    ``top_logprobs``
         One row a candidate: position, rank (0: the likeliest), id, log-probability in nats.
-    ``lens``, ``lens_targets``
+    ``logit_lens``, ``logit_lens_targets``
         See `gemma_lab.trace.storage.logit_lens.lens_tables`.
     """
     tables = stored_tables(trace)
@@ -76,10 +76,10 @@ def stored_tables(trace: Trace) -> dict[str, pa.Table]:
     """Return the tables of `arrow_tables` but ``routing``, which a trace file holds as arrays."""
     number = pa.array(np.arange(len(trace.tokens), dtype=np.int32))
     tables = {"tokens": trace.tokens.to_arrow().add_column(0, "token", number).cast(TOKENS)}
-    if trace.lens is not None:
+    if trace.logit_lens is not None:
         from .logit_lens import lens_tables
 
-        tables |= lens_tables(trace.lens)
+        tables |= lens_tables(trace.logit_lens)
     generation = trace.generation
     if generation is None:
         return tables
@@ -93,7 +93,7 @@ def stored_tables(trace: Trace) -> dict[str, pa.Table]:
         generation.alternative_ids.reshape(-1), generation.alternative_logprobs.reshape(-1),
     ]  # fmt: skip
     tables["generation"] = pa.table([pa.array(column) for column in chosen], schema=GENERATION)
-    tables["alternatives"] = pa.table([pa.array(column) for column in others], schema=ALTERNATIVES)
+    tables["top_logprobs"] = pa.table([pa.array(column) for column in others], schema=ALTERNATIVES)
     return tables
 
 

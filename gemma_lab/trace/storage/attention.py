@@ -234,11 +234,11 @@ def _layer(layer: Any) -> bool:
     if not isinstance(layer, dict) or set(layer) != _LAYOUT:
         return False
     whole = [layer[name] for name in ("layer", "heads", "kv_heads", "head_dim")]
-    either = [layer[name] for name in ("window", "donor") if layer[name] is not None]
+    either = [layer[name] for name in ("window", "kv_shared_from") if layer[name] is not None]
     return (
         layer["kind"] in ("local", "global")
         and (layer["kind"] == "local") == (layer["window"] is not None)
-        and type(layer["k_is_v"]) is bool
+        and type(layer["k_eq_v"]) is bool
         and _numbers([*whole, *either], least=1)
     )
 

@@ -27,7 +27,7 @@ VERSION = 2
 MANIFEST = "manifest.json"
 #: Every name a trace may hold beside its manifest.
 _MEMBER = re.compile(
-    r"(arrays|attention)\.safetensors|tables/(tokens|generation|alternatives|lens|lens_targets)\.parquet|images/[0-9]{1,4}\.png"
+    r"(arrays|attention)\.safetensors|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet|images/[0-9]{1,4}\.png"
 )
 #: Bytes; a prompt of 262,144 tokens takes about one megabyte.
 MOST_MANIFEST = 64 << 20

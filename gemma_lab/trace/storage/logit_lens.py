@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..records.logit_lens import MOST_TARGETS, MOST_TOP, Lens
+from ..records.logit_lens import MOST_TARGETS, MOST_TOP, LogitLens
 from .container import Archive
 from .parquet import read_table
 
@@ -20,34 +20,36 @@ TARGETS = pa.schema(
      ("word", pa.string()), ("rank", pa.int32()), ("logprob", pa.float32())]
 )  # fmt: skip
 #: The tables, by the names of their members.
-SCHEMAS = {"lens": LENS, "lens_targets": TARGETS}
+SCHEMAS = {"logit_lens": LENS, "logit_lens_targets": TARGETS}
 _MOST_LAYERS, _MOST_POSITIONS = 1 << 12, 1 << 22
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def lens_tables(lens: Lens) -> dict[str, pa.Table]:
+def lens_tables(logit_lens: LogitLens) -> dict[str, pa.Table]:
     """Return a lens as two tables.
 
-    ``lens``
+    ``logit_lens``
         One row a token that is among the likeliest: layer, token (its row in ``tokens``), rank (0: the
         likeliest), id, word, and log-probability in nats.
-    ``lens_targets``
+    ``logit_lens_targets``
         One row a followed token: layer, token, target (0: the last layer's choice there), id, word, rank (how
         many are likelier) and log-probability.
     """
-    followed = np.broadcast_to(lens.targets, lens.ranks.shape)
+    followed = np.broadcast_to(logit_lens.targets, logit_lens.ranks.shape)
     return {
-        "lens": _table(LENS, lens, lens.top, lens.ids, [lens.logprobs]),
-        "lens_targets": _table(
-            TARGETS, lens, followed.shape[2], followed, [lens.ranks, lens.target_logprobs]
+        "logit_lens": _table(LENS, logit_lens, logit_lens.top, logit_lens.ids, [logit_lens.logprobs]),
+        "logit_lens_targets": _table(
+            TARGETS, logit_lens, followed.shape[2], followed, [logit_lens.ranks, logit_lens.target_logprobs]
         ),
     }
 
 
-def _table(schema: pa.Schema, lens: Lens, width: int, ids: Array, numbers: list[Array]) -> pa.Table:
-    layer, token, place = _places(lens.layers, lens.positions, width)
-    words = [lens.words[index] for index in ids.reshape(-1).tolist()]
+def _table(
+    schema: pa.Schema, logit_lens: LogitLens, width: int, ids: Array, numbers: list[Array]
+) -> pa.Table:
+    layer, token, place = _places(logit_lens.layers, logit_lens.positions, width)
+    words = [logit_lens.words[index] for index in ids.reshape(-1).tolist()]
     columns = [layer, token, place, ids.reshape(-1), words, *(each.reshape(-1) for each in numbers)]
     return pa.table([pa.array(column) for column in columns], schema=schema)
 
@@ -62,15 +64,15 @@ def _places(layers: tuple[int, ...], positions: Array, width: int) -> tuple[Arra
     )
 
 
-def lens_entry(lens: Lens) -> dict[str, Any]:
+def lens_entry(logit_lens: LogitLens) -> dict[str, Any]:
     """Return what a manifest says of a lens."""
     return {
-        "layers": list(lens.layers), "positions": len(lens), "top": lens.top,
-        "targets": int(lens.targets.shape[1]),
+        "layers": list(logit_lens.layers), "positions": len(logit_lens), "top": logit_lens.top,
+        "targets": int(logit_lens.targets.shape[1]),
     }  # fmt: skip
 
 
-def read_lens(archive: Archive, entry: Any) -> Lens:
+def read_lens(archive: Archive, entry: Any) -> LogitLens:
     """Return the lens of a trace file.
 
     Raises
@@ -91,8 +93,8 @@ def read_lens(archive: Archive, entry: Any) -> Lens:
     ):
         raise archive.bad("its lens is larger than any")
     rows = tuple(numbers)
-    best = _columns(archive, "lens", len(rows) * count * top)
-    followed = _columns(archive, "lens_targets", len(rows) * count * n)
+    best = _columns(archive, "logit_lens", len(rows) * count * top)
+    followed = _columns(archive, "logit_lens_targets", len(rows) * count * n)
     positions = best["token"][: count * top : top]
     for table, width, name in ((best, top, "rank"), (followed, n, "target")):
         layer, token, place = _places(rows, positions, width)
@@ -103,7 +105,7 @@ def read_lens(archive: Archive, entry: Any) -> Lens:
     if (targets != targets[:1]).any():
         raise archive.bad("its lens follows other tokens in other layers")
     words = {**_words(followed), **_words(best)}
-    return Lens(
+    return LogitLens(
         layers=rows, positions=positions, ids=best["id"].reshape(len(rows), count, top),
         logprobs=best["logprob"].reshape(len(rows), count, top), targets=targets[0],
         ranks=followed["rank"].reshape(len(rows), count, n),

@@ -75,16 +75,16 @@ class Layout:
         """Return dtype and shape of every array by its name, the widest numbers first."""
         rows, place = len(self.layers), (len(self.layers), self.tokens)
         number = "<f2" if self.precision == "compact" else "<f4"
-        shares = (
-            {"routing.shares12": ("|u1", (*place, packed_width(self.top_k)))}
+        gate_weights = (
+            {"routing.gate_weights12": ("|u1", (*place, packed_width(self.top_k)))}
             if self.precision == "compact"
-            else {"routing.shares": ("<f4", (*place, self.top_k))}
+            else {"routing.gate_weights": ("<f4", (*place, self.top_k))}
         )
         kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
             "routing.scale": ("<f4", (rows, self.experts)),
-            **shares,
+            **gate_weights,
             "routing.entropy": (number, place),
-            "routing.experts_share": (number, place),
+            "routing.expert_output_fraction": (number, place),
             "routing.ids": (np.dtype(id_type(self.experts)).newbyteorder("<"), (*place, self.top_k)),
         }
         return widest_first({name: (np.dtype(kind), shape) for name, (kind, shape) in kinds.items()})
@@ -119,4 +119,4 @@ def read_routing(archive: Archive, layout: Layout) -> Routing:
 def _fields(layout: Layout) -> dict[str, str]:
     """Return the attribute of `Routing` that each array is."""
     names = (name.removeprefix("routing.") for name in layout.arrays())
-    return {f"routing.{name}": "packed" if name.startswith("shares") else name for name in names}
+    return {f"routing.{name}": "packed" if name.startswith("gate_weights") else name for name in names}

@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 
 from ...errors import BadMedia, BadTrace, LabError
-from ...models.media import picture
+from ...models.media import load_image
 from ..records.generation import Generation
 from ..tokens.table import TokenTable
 from ..trace import Trace
@@ -115,10 +115,10 @@ def _read(archive: Archive) -> Trace:
         raise archive.bad("its manifest does not say how many tokens and pictures it has")
     if not isinstance(meta, dict) or not isinstance(timings, dict):
         raise archive.bad("its manifest has no meta or no timings")
-    parts = ("routing", "generation", "lens", "attention")
+    parts = ("routing", "generation", "logit_lens", "attention")
     routed, written, glass, looked = (manifest.get(name) for name in parts)
     _expect(
-        archive, routing=routed is not None, generation=written is not None, lens=glass is not None,
+        archive, routing=routed is not None, generation=written is not None, logit_lens=glass is not None,
         attention=looked is not None, pictures=pictures,
     )  # fmt: skip
     tokens, routing, generation = _read_tokens(archive, count), None, None
@@ -131,7 +131,7 @@ def _read(archive: Archive) -> Trace:
         attention = read_attention(archive, LooksLayout.read(looked, tokens=count, archive=archive))
     return Trace(
         tokens, routing, generation, meta, timings, _read_pictures(archive, pictures), attention=attention,
-        lens=None if glass is None else read_lens(archive, glass),
+        logit_lens=None if glass is None else read_lens(archive, glass),
     )  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
         "tokens": len(trace),
         "routing": None if routing is None else Layout.of(routing).entry(),
         "generation": None if generation is None else _generation_entry(generation),
-        "lens": None if trace.lens is None else lens_entry(trace.lens),
+        "logit_lens": None if trace.logit_lens is None else lens_entry(trace.logit_lens),
         "attention": None if trace.attention is None else LooksLayout.of(trace.attention).entry(),
         "images": len(pictures),
         "meta": trace.meta,
@@ -172,7 +172,7 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
 
 def _generation_entry(generation: Generation) -> dict[str, Any]:
     return {
-        "tokens": len(generation), "alternatives": generation.alternatives, "finish": generation.finish,
+        "tokens": len(generation), "top_logprobs": generation.top_logprobs, "finish_reason": generation.finish_reason,
         "text": generation.text,
     }  # fmt: skip
 
@@ -182,12 +182,12 @@ def _count(value: Any, most: int) -> TypeGuard[int]:
 
 
 def _expect(
-    archive: Archive, *, routing: bool, generation: bool, lens: bool, attention: bool, pictures: int
+    archive: Archive, *, routing: bool, generation: bool, logit_lens: bool, attention: bool, pictures: int
 ) -> None:
     """Refuse a file that lacks a member, or has one that its manifest has no use for."""
     wanted = {"tables/tokens.parquet": True, MEMBER: routing, LOOKS: attention}
-    wanted |= dict.fromkeys(("tables/generation.parquet", "tables/alternatives.parquet"), generation)
-    wanted |= {f"tables/{name}.parquet": lens for name in LENS_TABLES}
+    wanted |= dict.fromkeys(("tables/generation.parquet", "tables/top_logprobs.parquet"), generation)
+    wanted |= {f"tables/{name}.parquet": logit_lens for name in LENS_TABLES}
     wanted |= {f"images/{number}.png": True for number in range(pictures)}
     for name in archive.manifest["members"]:
         if not wanted.get(name, False):
@@ -206,13 +206,15 @@ def _read_tokens(archive: Archive, count: int) -> TokenTable:
 
 def _read_generation(archive: Archive, entry: Any, *, tokens: TokenTable) -> Generation:
     entry = entry if isinstance(entry, dict) else {}
-    n, a, finish, text = (entry.get(key) for key in ("tokens", "alternatives", "finish", "text"))
+    n, a, finish_reason, text = (
+        entry.get(key) for key in ("tokens", "top_logprobs", "finish_reason", "text")
+    )
     if not _count(n, MOST_TOKENS) or not _count(a, MOST_ALTERNATIVES):
         raise archive.bad("its manifest does not say how many tokens were generated")
-    if not isinstance(finish, str) or not isinstance(text, str):
+    if not isinstance(finish_reason, str) or not isinstance(text, str):
         raise archive.bad("its manifest does not say what was generated")
     chosen = _columns(archive, read_table(archive, "generation", schema=GENERATION, rows=n))
-    others = _columns(archive, read_table(archive, "alternatives", schema=ALTERNATIVES, rows=n * a))
+    others = _columns(archive, read_table(archive, "top_logprobs", schema=ALTERNATIVES, rows=n * a))
     position = np.arange(n)
     in_order = (
         np.array_equal(chosen["position"], position)
@@ -225,7 +227,7 @@ def _read_generation(archive: Archive, entry: Any, *, tokens: TokenTable) -> Gen
     return Generation(
         ids=chosen["id"], logprobs=chosen["logprob"], entropy=chosen["entropy"],
         alternative_ids=others["id"].reshape(n, a), alternative_logprobs=others["logprob"].reshape(n, a),
-        finish=finish, text=text,
+        finish_reason=finish_reason, text=text,
     )  # fmt: skip
 
 
@@ -237,7 +239,7 @@ def _columns(archive: Archive, table: pa.Table) -> dict[str, np.ndarray[Any, Any
 
 def _write_picture(writer: Writer, number: int, image: Image) -> None:
     sink = io.BytesIO()
-    picture(image).save(sink, format="PNG")  # as the models take it, and without the file's own metadata
+    load_image(image).save(sink, format="PNG")  # as the models take it, and without the file's own metadata
     writer.add(f"images/{number}.png", sink.getvalue())
 
 
@@ -251,7 +253,7 @@ def _read_pictures(archive: Archive, count: int) -> tuple[Image, ...]:
         if not data.startswith(_PNG) or data[12:16] != b"IHDR" or pixels > MOST_PIXELS:
             raise archive.bad(f"{name} is no PNG, or its pictures have more than {MOST_PIXELS / 1e6:.0f} Mpx")
         try:
-            images.append(picture(data))
+            images.append(load_image(data))
         except BadMedia as error:
             raise archive.bad(f"{name} cannot be read ({error.what})") from error
     return tuple(images)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .vocabulary import Pieces
+    from .vocabulary import Vocabulary
 
 SOFT = ("image", "video", "audio")
 """The modalities whose tokens stand for a piece of a medium."""
@@ -36,7 +36,7 @@ class Lookup:
     written: list[str]
 
 
-def look_up(ids: Sequence[int], *, tokenizer: Any, pieces: Pieces) -> Lookup:
+def look_up(ids: Sequence[int], *, tokenizer: Any, pieces: Vocabulary) -> Lookup:
     """Return what each id is.
 
     Parameters
@@ -58,7 +58,7 @@ def look_up(ids: Sequence[int], *, tokenizer: Any, pieces: Pieces) -> Lookup:
     return Lookup([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def _written(index: int, tokenizer: Any, pieces: Pieces) -> str:
+def _written(index: int, tokenizer: Any, pieces: Vocabulary) -> str:
     piece = tokenizer.convert_ids_to_tokens(index)
     if piece is None:  # a padding row of the embedding
         return pieces.name(index)

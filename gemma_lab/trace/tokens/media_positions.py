@@ -99,7 +99,7 @@ class Videos:
 
 
 @dataclass(frozen=True)
-class Places:
+class MediaPositions:
     """Where tokens lie in their media, one row a token; −1 where that means nothing.
 
     Attributes
@@ -120,7 +120,7 @@ class Places:
     frames: NDArray[np.int16]
 
     @classmethod
-    def nowhere(cls, tokens: int) -> Places:
+    def nowhere(cls, tokens: int) -> MediaPositions:
         """Return the places of `tokens` tokens of text."""
         return cls(
             np.full(tokens, -1, np.int16),
@@ -207,7 +207,7 @@ def locate(
     videos: Videos | None = None,
     sounds: int | None = None,
     audio_ms: float = AUDIO_MS,
-) -> Places:
+) -> MediaPositions:
     """Return where every token lies in its medium.
 
     Parameters
@@ -236,7 +236,7 @@ def locate(
     encoder is wider: two convolutions of stride 2 over windows of 20 ms see 40 ms to either side of the start
     of that span. In the 12B it is exactly the span.
     """
-    places = Places.nowhere(len(modalities))
+    places = MediaPositions.nowhere(len(modalities))
     _place_pictures(places, runs_of(modalities == "image"), pictures or Pictures())
     _place_videos(places, runs_of(modalities == "video"), videos or Videos(), texts)
     clips = runs_of(modalities == "audio")
@@ -248,7 +248,7 @@ def locate(
     return places
 
 
-def _place_pictures(places: Places, runs: list[tuple[int, int]], pictures: Pictures) -> None:
+def _place_pictures(places: MediaPositions, runs: list[tuple[int, int]], pictures: Pictures) -> None:
     known = pictures.position_ids
     _agree(len(runs), None if known is None else len(known), "pictures")
     _agree(len(runs), len(pictures.sizes) or None, "pictures")
@@ -259,7 +259,9 @@ def _place_pictures(places: Places, runs: list[tuple[int, int]], pictures: Pictu
             places.boxes[start:stop] = grid_boxes(known[medium], soft=stop - start, size=size)
 
 
-def _place_videos(places: Places, runs: list[tuple[int, int]], videos: Videos, texts: Sequence[str]) -> None:
+def _place_videos(
+    places: MediaPositions, runs: list[tuple[int, int]], videos: Videos, texts: Sequence[str]
+) -> None:
     counts = list(map(int, videos.frames)) or ([len(runs)] if runs else [])
     _agree(len(runs), sum(counts) if videos.frames else None, "video frames")
     _agree(len(runs), None if videos.position_ids is None else len(videos.position_ids), "video frames")

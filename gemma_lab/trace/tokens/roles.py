@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .vocabulary import Pieces
+    from .vocabulary import Vocabulary
 
 ROLES = ("", "system", "user", "model", "thought", "tool")
 """What a role can be; ``""`` is outside any turn."""
@@ -56,7 +56,7 @@ class _State:
 
 
 def read_roles(
-    ids: Sequence[int], *, pieces: Pieces, prompt_length: int | None = None
+    ids: Sequence[int], *, pieces: Vocabulary, prompt_length: int | None = None
 ) -> tuple[list[str], list[bool]]:
     """Return the role of each token, and which tokens are the chat format itself.
 
@@ -97,7 +97,7 @@ class RoleReader:
         The vocabulary.
     """
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: Vocabulary) -> None:
         self._pieces = pieces
         self._openers, self._closers = _delimiters(pieces)
         self._state = _State()
@@ -128,7 +128,7 @@ class RoleReader:
         return self.roles, self.scaffold
 
 
-def _delimiters(pieces: Pieces) -> tuple[dict[int, str], dict[int, str]]:
+def _delimiters(pieces: Vocabulary) -> tuple[dict[int, str], dict[int, str]]:
     openers: dict[int, str] = {}
     closers: dict[int, str] = {}
     for name in ("turn", "channel", *_TOOLS):
@@ -169,7 +169,7 @@ def _control(state: _State, opens: str | None, closes: str | None) -> None:
         state.inside, state.around = state.around, ""
 
 
-def _say(state: _State, index: int, pieces: Pieces) -> None:
+def _say(state: _State, index: int, pieces: Vocabulary) -> None:
     if state.header is None:
         _put(state, scaffold=state.closed and not pieces.bytes(index).strip(b"\n"))
         return

@@ -16,7 +16,7 @@ from .kinds import MODALITIES, SOFT, look_up
 from .media_positions import AUDIO_MS, Pictures, Videos, locate, runs_of
 from .roles import read_roles
 from .scripts import direction, script
-from .vocabulary import Pieces
+from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -201,7 +201,7 @@ class TokenTable:
                 hint="Pass prompt and answer together, and how many of the ids are the prompt.",
             )
         listed = numbers.tolist()
-        pieces = Pieces(tokenizer)
+        pieces = Vocabulary(tokenizer)
         roles, scaffold = read_roles(listed, pieces=pieces, prompt_length=length)
         known = look_up(listed, tokenizer=tokenizer, pieces=pieces)
         modalities = strings(known.modalities)

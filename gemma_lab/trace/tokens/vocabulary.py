@@ -8,7 +8,7 @@ from typing import Any
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
-class Pieces:
+class Vocabulary:
     """The vocabulary of one tokenizer, read an id at a time and remembered.
 
     A piece is either text, in which ``▁`` stands for a space, or one raw byte ``<0xNN>`` (the fallback for

@@ -17,7 +17,7 @@ from ...analysis.attention.rows import (
     sinkless,
 )
 from ..base.colors import amounts
-from ..base.figure import INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..chat.chat import visible
 from ..trace.tokens import label_of
@@ -55,7 +55,7 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     return "; ".join(parts)
 
 
-def heads_figure(trace: Trace) -> Picture:
+def heads_figure(trace: Trace) -> Plot:
     """Return the maps of all heads, one column a layer, each on its own scale and without the first token.
 
     Parameters
@@ -71,7 +71,7 @@ def heads_figure(trace: Trace) -> Picture:
     attention = attention_of(trace)
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
-    with card(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
+    with new_figure(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
         axes.imshow(sheet_of(attention), interpolation="nearest")
         tile = tile_of(attention)
         middles = tile * (np.arange(layers) + 0.5)
@@ -82,14 +82,14 @@ def heads_figure(trace: Trace) -> Picture:
             tick.set_fontweight("bold" if layout.kind == "global" else "normal")
         axes.set(xlabel=f"layer (global ones bold{sharing(attention)})", ylabel="head")
         axes.set_title("Where every head looks, the first token left out")
-        bare(axes)
+        hide_frame(axes)
     kinds = ", ".join(
         f"{n} {kind}" for kind in _KINDS if (n := sum(o.kind == kind for o in attention.layers))
     )
-    return Picture(figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {pooling(attention)}")
+    return Plot(figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {pooling(attention)}")
 
 
-def map_figure(trace: Trace, *, layer: int, head: int) -> Picture:
+def map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     """Return one head's map with the first token's share on a strip of its own.
 
     Parameters
@@ -110,7 +110,7 @@ def map_figure(trace: Trace, *, layer: int, head: int) -> Picture:
     top = scale_end(maps[at])
     named = attention.bins == len(attention) <= 48
     size = 7.4 if named else 6.2
-    with card(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (strip, axes)):
+    with new_figure(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (strip, axes)):
         axes.imshow(amounts(maps[at] / top), interpolation="nearest", aspect="auto")
         strip.barh(np.arange(len(sink[at])), sink[at], height=1.0, color=OKABE_ITO["orange"])
         strip.set(xlim=(0, 1), xticks=[0, 1], xlabel="on the\nfirst token")
@@ -118,13 +118,13 @@ def map_figure(trace: Trace, *, layer: int, head: int) -> Picture:
         axes.set_xlabel("key")
         strip.set_ylabel("query")
         for each in (strip, axes):
-            bare(each, keep="bottom left" if each is axes else "left")
+            hide_frame(each, keep="bottom left" if each is axes else "left")
         _name_edges(trace, attention, strip, axes, named=named, edges=edges)
         _scale(figure, axes, top)
-    return Picture(figure, text=attention_text(trace, layer=layer, head=head))
+    return Plot(figure, text=attention_text(trace, layer=layer, head=head))
 
 
-def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0) -> Picture:
+def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0) -> Plot:
     """Return a picture of the prompt with its patches tinted by how much a token looks at them.
 
     Parameters
@@ -152,14 +152,14 @@ def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = Non
         f"layer {layer}, {'all heads' if head is None else f'head {head}'}: token {query} "
         f"({label_of(trace, query)}) gives picture {image + 1} {total:.1%} of its row ({how})"
     )
-    with card(4.8, 4.4) as (figure, axes):
+    with new_figure(4.8, 4.4) as (figure, axes):
         axes.imshow(np.asarray(drawn(trace, patches, weights[patches], image)))
         axes.set_title(
             f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the row"
         )
-        bare(axes)
+        hide_frame(axes)
         axes.set(xticks=[], yticks=[])
-    return Picture(figure, text=said)
+    return Plot(figure, text=said)
 
 
 # ── parts of the figures ──────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +173,7 @@ def name_of(trace: Trace) -> str:
 def kind_of(layout: HeadLayout) -> str:
     """Return in words what a layer may see, and whose keys it uses."""
     words = layout.kind if layout.window is None else f"{layout.kind}, window {layout.window:,}"
-    return words if layout.donor is None else f"{words}, keys of layer {layout.donor}"
+    return words if layout.kv_shared_from is None else f"{words}, keys of layer {layout.kv_shared_from}"
 
 
 def sharing(attention: Attention) -> str:
@@ -181,7 +181,7 @@ def sharing(attention: Attention) -> str:
     shared = attention.shared
     if not shared:
         return ""
-    donors = " and ".join(str(donor) for donor in sorted(set(shared.values())))
+    donors = " and ".join(str(kv_shared_from) for kv_shared_from in sorted(set(shared.values())))
     return f"; {min(shared)} to {max(shared)} reuse the keys of {donors}"
 
 

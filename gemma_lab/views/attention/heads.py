@@ -10,7 +10,7 @@ from ...analysis.attention.head_types import THRESHOLDS
 from ...analysis.attention.retrieval_heads import THRESHOLD as RETRIEVES
 from ...analysis.attention.sinks import THRESHOLD as SINK
 from ...evals.head_ablation import said
-from ..base.figure import FAINT, INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MARKS = {
 _MOST_LABELS = 24
 
 
-def kinds_figure(data: HeadKinds) -> Picture:
+def kinds_figure(data: HeadKinds) -> Plot:
     """Draw every head, layer by layer, in the colour and with the letter of its kind.
 
     A head of several kinds has all their letters, and the colour of the first.
@@ -41,7 +41,7 @@ def kinds_figure(data: HeadKinds) -> Picture:
     """
     layers, columns = _grid(data.heads)
     names = data.names
-    with card(max(5.5, 1.8 + 0.55 * len(columns)), 1.6 + 0.4 * len(layers)) as (figure, axes):
+    with new_figure(max(5.5, 1.8 + 0.55 * len(columns)), 1.6 + 0.4 * len(layers)) as (figure, axes):
         for place, (layer, head) in enumerate(data.heads):
             row, column = layers.index(layer), columns.index(head)
             colour = _MARKS[names[place]][0]
@@ -58,12 +58,12 @@ def kinds_figure(data: HeadKinds) -> Picture:
             ylabel="layer", title="What kind of head it is",
         )  # fmt: skip
         axes.tick_params(length=0)
-        bare(axes)
+        hide_frame(axes)
         _legend(figure, [kind for kind in THRESHOLDS if kind not in data.untested])
     counted = ", ".join(
         f"{int(data.passed[kind].sum())} {kind}" for kind in THRESHOLDS if data.passed[kind].any()
     )
-    return Picture(
+    return Plot(
         figure, text=f"{len(data.heads)} heads over {data.tokens:,} tokens: {counted or 'of no kind'}"
     )
 
@@ -96,7 +96,7 @@ def kinds_html(data: HeadKinds) -> Markup:
     )
 
 
-def retrieval_figure(data: Retrieval) -> Picture:
+def retrieval_figure(data: Retrieval) -> Plot:
     """Draw the retrieval score of every head, highest first, beside what its place alone would give.
 
     Parameters
@@ -106,7 +106,7 @@ def retrieval_figure(data: Retrieval) -> Picture:
     """
     order = np.argsort(-data.scores, kind="stable")[:_MOST_LABELS]
     rows = np.arange(len(order))
-    with card(7.0, 1.6 + 0.24 * len(order)) as (figure, axes):
+    with new_figure(7.0, 1.6 + 0.24 * len(order)) as (figure, axes):
         found = data.scores[order] >= RETRIEVES
         colours = [OKABE_ITO["vermillion" if yes else "sky"] for yes in found]
         axes.barh(rows, data.scores[order], color=colours, height=0.7)
@@ -122,14 +122,14 @@ def retrieval_figure(data: Retrieval) -> Picture:
         figure.legend(loc="outside lower left", ncols=2)
     best = data.best()[0]
     count = int((data.scores >= RETRIEVES).sum())
-    return Picture(
+    return Plot(
         figure,
         text=f"Retrieval over {len(data.each):,} prompts: {count} of {len(data.heads)} heads from "
         f"{RETRIEVES}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
     )
 
 
-def sinks_figure(data: Sinks) -> Picture:
+def sinks_figure(data: Sinks) -> Plot:
     """Draw how much attention each sink gets from each head.
 
     Parameters
@@ -138,7 +138,7 @@ def sinks_figure(data: Sinks) -> Picture:
         From `gemma_lab.analysis.attention.sinks.sinks`.
     """
     shown = np.argsort(-data.received.mean(axis=0), kind="stable")[:_MOST_LABELS]
-    with card(max(5.5, 2.6 + 0.45 * len(shown)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
+    with new_figure(max(5.5, 2.6 + 0.45 * len(shown)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
         if len(shown):
             image = axes.imshow(
                 data.received[:, shown],
@@ -159,8 +159,8 @@ def sinks_figure(data: Sinks) -> Picture:
         axes.set_yticks(starts, [str(data.heads[row][0]) for row in starts])
         axes.set(xlabel="token (row of the table)", ylabel="layer, its heads below", title="Attention sinks")
         axes.tick_params(length=0)
-        bare(axes)
-    return Picture(
+        hide_frame(axes)
+    return Plot(
         figure,
         text=f"{len(data.tokens)} of {data.length:,} tokens are a sink (from {SINK}) of at least one head, "
         f"{data.drowned:.0%} of {len(data.heads)} heads have one; first token {data.first.mean():.2f} on "
@@ -168,7 +168,7 @@ def sinks_figure(data: Sinks) -> Picture:
     )
 
 
-def reach_figure(data: Reach) -> Picture:
+def reach_figure(data: Reach) -> Plot:
     """Draw what part of the text each layer cannot see, and how much the global heads look there.
 
     Parameters
@@ -178,7 +178,7 @@ def reach_figure(data: Reach) -> Picture:
     """
     rows = np.arange(len(data.layers))
     local = np.asarray([window is not None for window in data.windows])
-    with card(9.5, 1.9 + 0.22 * max(len(rows), len(data.heads)), ncols=2) as (figure, (left, right)):
+    with new_figure(9.5, 1.9 + 0.22 * max(len(rows), len(data.heads)), ncols=2) as (figure, (left, right)):
         left.barh(rows, np.ones(len(rows)), color=FAINT, height=0.75)
         left.barh(rows, data.unseen, color=OKABE_ITO["blue"], height=0.75)
         kinds = ["local" if here else "global" for here in local]
@@ -194,7 +194,7 @@ def reach_figure(data: Reach) -> Picture:
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
     worst = float(data.unseen.max()) if len(rows) else 0.0
-    return Picture(
+    return Plot(
         figure,
         text=f"{int(local.sum())} of {len(rows)} layers are local; of {data.tokens:,} tokens they cannot see "
         f"up to {worst:.0%} of the pairs; {len(data.heads)} global heads look beyond the window with "
@@ -202,7 +202,7 @@ def reach_figure(data: Reach) -> Picture:
     )
 
 
-def knock_out_figure(data: KnockOut) -> Picture:
+def knock_out_figure(data: KnockOut) -> Plot:
     """Draw the accuracy with nothing, the best retrieval heads, and random heads knocked out.
 
     Bars are accuracies, whiskers 95 % Wilson intervals over the questions; every random draw has a bar.
@@ -218,7 +218,7 @@ def knock_out_figure(data: KnockOut) -> Picture:
     ]
     conditions += [(f"random: {said(one.heads)}", one, "sky") for one in data.random]
     rows = np.arange(len(conditions))
-    with card(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
+    with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
         for row, (_, condition, colour) in enumerate(conditions):
             low, high = condition.interval
             axes.barh(row, condition.accuracy, color=OKABE_ITO[colour], height=0.7)
@@ -229,7 +229,7 @@ def knock_out_figure(data: KnockOut) -> Picture:
                  title=f"Recall with heads knocked out ({data.intact.asked} questions)")  # fmt: skip
         axes.tick_params(axis="y", length=0)
     mean = float(np.mean([one.accuracy for one in data.random]))
-    return Picture(
+    return Plot(
         figure,
         text=f"Recall of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} intact, "
         f"{data.best.accuracy:.0%} without {said(data.best.heads)}, {mean:.0%} on average without as many "

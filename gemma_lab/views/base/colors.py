@@ -21,12 +21,12 @@ _POINTS = np.array([[int(hex6[at : at + 2], 16) for at in (0, 2, 4)] for hex6 in
 _NOTHING = np.array([244, 246, 248], dtype=np.uint8)
 
 
-def amounts(shares: NDArray[Any]) -> NDArray[np.uint8]:
+def amounts(gate_weights: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the colours of amounts in 0…1, ``[…, 3]`` red, green, blue.
 
     Viridis from green (little) to violet (much), small amounts paler so that they recede; 0 is nearly white.
     """
-    clipped = np.clip(np.asarray(shares, dtype=float), 0, 1)
+    clipped = np.clip(np.asarray(gate_weights, dtype=float), 0, 1)
     at = 0.62 * (1 - clipped) * (len(_POINTS) - 1)
     white = (0.7 * (1 - clipped) ** 1.4)[..., None]
     channels = [np.interp(at, np.arange(len(_POINTS)), _POINTS[:, channel]) for channel in range(3)]
@@ -41,12 +41,12 @@ def heaviest(weights: NDArray[Any]) -> float:
     return float(max(np.quantile(weights, 0.99), 1e-6)) if weights.size else 1.0
 
 
-def heat(shares: NDArray[Any], *, cell: tuple[int, int]) -> Image:
+def heat(gate_weights: NDArray[Any], *, cell: tuple[int, int]) -> Image:
     """Return amounts in 0…1 as a picture.
 
     Parameters
     ----------
-    shares
+    gate_weights
         ``[rows, columns]``.
     cell
         Width and height of one amount in pixels.
@@ -54,7 +54,7 @@ def heat(shares: NDArray[Any], *, cell: tuple[int, int]) -> Image:
     from PIL import Image as Pictures
 
     wide, tall = cell
-    return Pictures.fromarray(amounts(shares).repeat(tall, axis=0).repeat(wide, axis=1))
+    return Pictures.fromarray(amounts(gate_weights).repeat(tall, axis=0).repeat(wide, axis=1))
 
 
 def png(picture: Image, *, palette: int = 96) -> bytes:

@@ -54,13 +54,13 @@ _RC: Any = {
 }
 
 
-class Picture:
+class Plot:
     """A finished figure with a text that says what it shows.
 
     Parameters
     ----------
     figure
-        The matplotlib figure, also afterwards as `Picture.figure`.
+        The matplotlib figure, also afterwards as `Plot.figure`.
     text
         What it shows, in a sentence or two: the text form for terminals, screen readers and comparisons.
     """
@@ -70,7 +70,7 @@ class Picture:
         self.text = text
 
     def __repr__(self) -> str:
-        return f"Picture({self.text})"
+        return f"Plot({self.text})"
 
     def png(self) -> bytes:
         """Return the picture as PNG, the same bytes every time.
@@ -101,7 +101,7 @@ class Picture:
 
 
 @contextmanager
-def card(width: float, height: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
+def new_figure(width: float, height: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
     """Open a new figure in the house style; yields it and its axes (as ``Figure.subplots`` gives them).
 
     Parameters
@@ -119,7 +119,7 @@ def card(width: float, height: float, **layout: Any) -> Iterator[tuple[Figure, A
         yield figure, figure.subplots(**layout)
 
 
-def bare(axes: Axes, *, keep: str = "") -> None:
+def hide_frame(axes: Axes, *, keep: str = "") -> None:
     """Remove the frame of some axes, but for the sides named in `keep`, e.g. ``"bottom"``."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in keep)

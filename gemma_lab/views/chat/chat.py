@@ -55,7 +55,7 @@ def _line(turn: Turn) -> str:
         return "Model: (still writing)"
     if turn["state"] == "failed":
         return visible(f"Model: (failed) {turn['error']['what']}")
-    note = _FINISHES.get(turn["finish"])
+    note = _FINISHES.get(turn["finish_reason"])
     return visible(f"Model: {turn['text']}{f' ({note})' if note else ''}")
 
 
@@ -112,8 +112,8 @@ def _answer(turn: Turn, name: str) -> str:
         error = turn["error"]
         hint = f"<div>→ {_shown(error['hint'])}</div>" if error["hint"] else ""
         parts.append(f'<div role="note"><b>No answer.</b> {_shown(error["what"])}{hint}</div>')
-    elif turn["finish"] in _FINISHES:
-        parts.append(f'<div style="{_NAME}">{_FINISHES[turn["finish"]]}</div>')
+    elif turn["finish_reason"] in _FINISHES:
+        parts.append(f'<div style="{_NAME}">{_FINISHES[turn["finish_reason"]]}</div>')
     return _block(who, *parts)
 
 

@@ -19,7 +19,7 @@ def cost_line(cost: Cost) -> str:
     parts = [f"{count:,} {_NAMES[kind]}" for kind, count in cost.tokens.items()]
     listed = f": {' + '.join(parts)}" if len(parts) > 1 else ""
     over = "" if cost.fits else ", does not fit"
-    answer = f" + {cost.generate:,} generated" if cost.generate else ""
+    answer = f" + {cost.max_new_tokens:,} generated" if cost.max_new_tokens else ""
     return (
         f"{cost.prompt_tokens:,} tokens{listed}{answer}, of {cost.context:,}{over}; "
         f"KV cache {gib(cost.kv_cache_bytes)}, reading about {gib(cost.prefill_bytes)}"
@@ -31,9 +31,9 @@ def cost_html(cost: Cost) -> Markup:
     rows: list[tuple[object, object, object]] = [("text and chat format", "", f"{cost.tokens['text']:,}")]
     for number, item in enumerate(cost.media, 1):
         rows.append((f"{number}. {_NAMES[item.kind].removesuffix('s')}", item.what, f"{item.tokens:,}"))
-    if cost.generate:
-        rows.append(("answer, at most", "", f"{cost.generate:,}"))
-    share = (cost.prompt_tokens + cost.generate) / cost.context
+    if cost.max_new_tokens:
+        rows.append(("answer, at most", "", f"{cost.max_new_tokens:,}"))
+    share = (cost.prompt_tokens + cost.max_new_tokens) / cost.context
     rows.append(("of the context", f"{cost.context:,} tokens", f"{100 * share:.1f} %"))
     notes = [
         f"Keys and values then take {gib(cost.kv_cache_bytes)}; reading the prompt takes about "

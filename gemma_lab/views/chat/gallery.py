@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..base.figure import OKABE_ITO, Picture, card
+from ..base.figure import OKABE_ITO, Plot, new_figure
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +22,7 @@ def gallery(
     said: Sequence[str],
     right: Sequence[str],
     good: Sequence[bool],
-) -> Picture:
+) -> Plot:
     """Return questions with their pictures, what a model said, and, where that is not it, what is right.
 
     Parameters
@@ -35,7 +35,7 @@ def gallery(
         Whether what it said counts as right.
     """
     lines = math.ceil(len(prompts) / _COLUMNS)
-    with card(8.6, 2.7 * lines, nrows=lines, ncols=min(_COLUMNS, len(prompts)), squeeze=False) as (
+    with new_figure(8.6, 2.7 * lines, nrows=lines, ncols=min(_COLUMNS, len(prompts)), squeeze=False) as (
         figure,
         grid,
     ):
@@ -56,7 +56,7 @@ def gallery(
     answers = "; ".join(
         f"{_cut(answer)} for {_cut(wanted)}" for answer, wanted in zip(said, right, strict=True)
     )
-    return Picture(figure, text=f"{sum(good)} of {len(prompts)} right, said for right: {answers}.")
+    return Plot(figure, text=f"{sum(good)} of {len(prompts)} right, said for right: {answers}.")
 
 
 def _show(axes: Any, images: Sequence[Image]) -> None:

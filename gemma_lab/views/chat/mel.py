@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..base.figure import FAINT, OKABE_ITO, Picture, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, new_figure
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,7 +16,7 @@ _HOP_MS = 10.0  # milliseconds between two mel frames (Gemma4AudioFeatureExtract
 
 def mel_figure(
     samples: ArrayLike, frames: ArrayLike, *, rate: int, soft_tokens: int, name: str = "sound"
-) -> Picture:
+) -> Plot:
     """Return a sound as a waveform over its log-mel spectrogram, with the borders of its soft tokens.
 
     Parameters
@@ -34,7 +34,7 @@ def mel_figure(
     """
     heard, energies = np.asarray(samples, dtype=np.float32), np.asarray(frames, dtype=np.float32)
     seconds = len(heard) / rate
-    with card(7.6, 3.6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [1, 2]}) as (figure, axes):
+    with new_figure(7.6, 3.6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [1, 2]}) as (figure, axes):
         top, below = axes
         edges = np.linspace(0, len(heard), min(len(heard), 1500) + 1).astype(int)[:-1]
         times = edges / rate
@@ -55,6 +55,6 @@ def mel_figure(
             below.axvline(token * 4 * _HOP_MS / 1000, color=FAINT, linewidth=0.35, alpha=0.6)
         below.set_xlim(0, seconds)
         figure.colorbar(shown, ax=list(axes), label="log energy", shrink=0.7)
-    return Picture(
+    return Plot(
         figure, text=f"{name}: {seconds:.2f} s as {len(energies)} mel frames and {soft_tokens} soft tokens."
     )

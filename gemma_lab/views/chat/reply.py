@@ -66,7 +66,7 @@ def tint(probability: float) -> str:
 def hover(token: Token) -> str:
     """Return what hovering over a token says: its probability, and what else the model weighed."""
     lines = [f"{percent(token.probability)} · entropy {token.entropy:.2f} nats"]
-    lines += [f"{percent(math.exp(other.logprob))}  {_isolated(other.text)}" for other in token.alternatives]
+    lines += [f"{percent(math.exp(other.logprob))}  {_isolated(other.text)}" for other in token.top_logprobs]
     return "\n".join(lines)
 
 
@@ -102,7 +102,7 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
             token.kind,
             percent(token.probability),
             f"{token.entropy:.2f}",
-            _others(token.alternatives),
+            _others(token.top_logprobs),
         )
         for number, token in enumerate(tokens[:_MOST_ROWS], start=1)
     ]
@@ -113,17 +113,15 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
     return table(rows, columns=columns, align="rllrrl", caption="Tokens of the reply", notes=notes)
 
 
-def _others(alternatives: tuple[Alternative, ...]) -> Markup:
+def _others(top_logprobs: tuple[Alternative, ...]) -> Markup:
     return Markup(
-        " · ".join(f"{bdi(visible(a.text))} {escape(percent(math.exp(a.logprob)))}" for a in alternatives)
+        " · ".join(f"{bdi(visible(a.text))} {escape(percent(math.exp(a.logprob)))}" for a in top_logprobs)
     )
 
 
 def _summary(reply: Reply) -> str:
     count = len(reply.tokens)
-    return (
-        f"{reply.model}: {count} token{'' if count == 1 else 's'}, {_FINISH[reply.finish]}, {reply.sampling}"
-    )
+    return f"{reply.model}: {count} token{'' if count == 1 else 's'}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
 
 
 def _legend() -> str:

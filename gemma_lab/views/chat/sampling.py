@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..base.figure import INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, table
 from .reply import percent, visible
 
@@ -59,7 +59,7 @@ def sampling_text(
 
 def sampling_figure(
     distribution: Distribution, samplings: Mapping[str, Sampling], *, count: int = 10
-) -> Picture:
+) -> Plot:
     """Draw the likeliest tokens as bars, one panel a sampling, beside the model's own probabilities.
 
     A filled bar is the probability to be drawn, the outline the model's own; a cross marks a token that
@@ -70,14 +70,14 @@ def sampling_figure(
     labels = [label if _drawable(label) else f"#{index}" for index, label, _ in rows]
     own = [values[0] for *_, values in rows]
     size = (2.0 * len(samplings) + 0.8, 0.3 * len(rows) + 1.1)
-    with card(*size, ncols=len(samplings), sharey=True, squeeze=False) as (figure, panels):
+    with new_figure(*size, ncols=len(samplings), sharey=True, squeeze=False) as (figure, panels):
         for number, (panel, name) in enumerate(zip(panels[0], columns[1:], strict=True), start=1):
             _panel(panel, own, [values[number] for *_, values in rows])
             panel.set_title(name)
             panel.set_yticks(range(len(labels)), labels)
             panel.set_xlim(0, min(1.0, 1.1 * max(max(values) for *_, values in rows)))
         panels[0][0].set_ylim(len(labels) - 0.5, -0.5)
-    return Picture(
+    return Plot(
         figure,
         text=f"Next-token probabilities of {distribution.model}: the likeliest {len(rows)} tokens, "
         f"{len(samplings)} samplings; numbers in sampling_text",
@@ -94,16 +94,18 @@ def _panel(panel: Axes, own: list[float], drawn: list[float]) -> None:
     panel.locator_params(axis="x", nbins=3)
     panel.set_xlabel("probability")
     panel.tick_params(length=0)
-    bare(panel, keep="leftbottom")
+    hide_frame(panel, keep="leftbottom")
 
 
 def _cells(
     distribution: Distribution, samplings: Mapping[str, Sampling], count: int
 ) -> tuple[list[str], list[tuple[int, str, list[float]]]]:
     """Return column names, and per token its id, label and probabilities (the model's own first)."""
-    shares = [distribution.probabilities()] + [distribution.probabilities(s) for s in samplings.values()]
+    gate_weights = [distribution.probabilities()] + [
+        distribution.probabilities(s) for s in samplings.values()
+    ]
     rows = [
-        (other.id, visible(other.text), [float(share[other.id]) for share in shares])
+        (other.id, visible(other.text), [float(share[other.id]) for share in gate_weights])
         for other in distribution.top(count)
     ]
     return ["model's own", *samplings], rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from ..base.figure import OKABE_ITO, Picture, bare, card
+from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from .report import cut, spread
 
@@ -19,7 +19,7 @@ _SIDE = 96  # pixels of a picture in the figure
 _FRAMES = 6  # frames shown of a video
 
 
-def failures_figure(checkup: Checkup, *, most: int = 12) -> Picture:
+def failures_figure(checkup: Checkup, *, most: int = 12) -> Plot:
     """Return wrong answers, some of every skill: the media on the left, what was asked and said beside them.
 
     Parameters
@@ -32,12 +32,12 @@ def failures_figure(checkup: Checkup, *, most: int = 12) -> Picture:
     shown = spread(checkup.failures, most)
     count = len(checkup.failures)
     title = f"{checkup.model}: {count} wrong of {len(checkup.answers)}, {len(shown)} shown"
-    with card(8.6, 0.5 + _ROW * max(1, len(shown)), nrows=max(1, len(shown)), ncols=2, squeeze=False,
+    with new_figure(8.6, 0.5 + _ROW * max(1, len(shown)), nrows=max(1, len(shown)), ncols=2, squeeze=False,
               gridspec_kw={"width_ratios": (2, 3)}) as (figure, axes):  # fmt: skip
         figure.suptitle(_writable(title), fontsize=11, parse_math=False)
         for pair in axes:
             for one in pair:
-                bare(one)
+                hide_frame(one)
                 one.set_xticks([])
                 one.set_yticks([])
         for answer, (left, right) in zip(shown, axes, strict=False):
@@ -46,7 +46,7 @@ def failures_figure(checkup: Checkup, *, most: int = 12) -> Picture:
     said = "; ".join(
         f"{a.question.skill}: {cut(a.question.wanted)!r} was wanted, {cut(a.said)!r} said" for a in shown
     )
-    return Picture(figure, text=f"{title}. {said}".strip())
+    return Plot(figure, text=f"{title}. {said}".strip())
 
 
 def _media(axes: Any, question: Question) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import LabError
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 _MARKS = (("o", OKABE_ITO["blue"]), ("D", OKABE_ITO["orange"]), ("s", OKABE_ITO["green"]))
 
 
-def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: str) -> Picture:
+def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: str) -> Plot:
     """Draw how many tokens the same sentences take in each language, as a multiple of one language's.
 
     Parameters
@@ -25,7 +25,7 @@ def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: st
 
     Returns
     -------
-    Picture
+    Plot
         One row a language, sorted by the first tokenizer; the mark is the ratio of the sums, the line runs
         from the cheapest to the dearest sentence.
 
@@ -41,7 +41,7 @@ def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: st
         )
     first = next(iter(costs.values()))
     order = sorted(first, key=lambda language: _ratios(first, language, reference)[0])
-    with card(7.2, 0.9 + 0.24 * len(order)) as (figure, axes):
+    with new_figure(7.2, 0.9 + 0.24 * len(order)) as (figure, axes):
         for (name, part), (mark, colour), shift in zip(
             costs.items(), _MARKS, (0.0, 0.22, -0.22), strict=False
         ):
@@ -63,11 +63,11 @@ def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: st
         alone = next(iter(costs)) if len(costs) == 1 else ""
         axes.set_title(f"What a language costs in tokens{f' of {alone}' if alone else ''}")
         axes.tick_params(axis="y", length=0)
-        bare(axes, keep="bottom")
+        hide_frame(axes, keep="bottom")
         if not alone:
             axes.legend(loc="upper right")
     said = "; ".join(f"{name}: {_said(part, reference)}" for name, part in costs.items())
-    return Picture(figure, text=f"Tokens for the same sentences, {reference} = 1. {said}.")
+    return Plot(figure, text=f"Tokens for the same sentences, {reference} = 1. {said}.")
 
 
 def _ratios(part: Mapping[str, Sequence[int]], language: str, reference: str) -> tuple[float, float, float]:

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..base.figure import Picture, bare, card
+from ..base.figure import Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 
 if TYPE_CHECKING:
     from ...evals.needle_in_a_haystack import Haystack
 
 
-def needle_heat(found: Haystack) -> Picture:
+def needle_heat(found: Haystack) -> Plot:
     """Draw the grid: a column a length, a row a depth, the share found as colour and in words."""
-    shares = found.right / found.asked
-    with card(1.6 + 0.85 * max(len(found.lengths), 4), 1.4 + 0.42 * len(found.depths)) as (figure, axes):
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    gate_weights = found.right / found.asked
+    with new_figure(1.6 + 0.85 * max(len(found.lengths), 4), 1.4 + 0.42 * len(found.depths)) as (
+        figure,
+        axes,
+    ):
+        image = axes.imshow(
+            gate_weights, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+        )
         for row in range(len(found.depths)):
             for column in range(len(found.lengths)):
                 said = f"{found.right[row, column]} / {found.asked[row, column]}"
-                ink = "white" if shares[row, column] < 0.55 else "black"
+                ink = "white" if gate_weights[row, column] < 0.55 else "black"
                 axes.text(column, row, said, ha="center", va="center", fontsize=8, color=ink)
         axes.set_xticks(range(len(found.lengths)), [f"{length:,}" for length in found.lengths])
         axes.set_yticks(range(len(found.depths)), [f"{depth:.0%}" for depth in found.depths])
         axes.tick_params(length=0)
         axes.set(xlabel="tokens of the text", ylabel="depth of the fact")
         axes.set_title("Facts found, by where they stand")
-        bare(axes)
+        hide_frame(axes)
         bar = figure.colorbar(image, ax=axes, pad=0.02)
         bar.set_label("share found")
         bar.outline.set_visible(False)
-    return Picture(figure, text=needle_text(found))
+    return Plot(figure, text=needle_text(found))
 
 
 def needle_text(found: Haystack) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, table
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def checkup_html(checkup: Checkup) -> Markup:
     return Markup(scores + failures)
 
 
-def checkup_figure(checkup: Checkup) -> Picture:
+def checkup_figure(checkup: Checkup) -> Plot:
     """Return accuracy by skill, with each skill's groups below it, and 95 % intervals."""
     rows: list[tuple[Score, bool]] = []
     for skill in checkup.skills:
         groups = checkup.groups(skill.name)
         rows += [(skill, True), *((group, False) for group in groups if len(groups) > 1)]
-    with card(7.2, 0.9 + 0.24 * len(rows)) as (figure, axes):
+    with new_figure(7.2, 0.9 + 0.24 * len(rows)) as (figure, axes):
         for place, (score, whole) in enumerate(rows):
             low, high = score.interval
             colour = OKABE_ITO["blue"] if whole else OKABE_ITO["sky"]
@@ -86,9 +86,9 @@ def checkup_figure(checkup: Checkup) -> Picture:
         axes.set_xlabel("right answers, % (bars: 95 % interval; grey strokes: guessing)")
         axes.set_title(f"Check-up of {checkup.model}")
         axes.tick_params(axis="y", length=0)
-        bare(axes, keep="bottom")
+        hide_frame(axes, keep="bottom")
     scores = ", ".join(f"{score.name} {score.accuracy:.0%}" for score in checkup.skills)
-    return Picture(figure, text=f"Check-up of {checkup.model}: {scores}.")
+    return Plot(figure, text=f"Check-up of {checkup.model}: {scores}.")
 
 
 def _row(score: Score) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...stats import interval
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 _WAYS = (("off", "sky", -0.12), ("on", "blue", 0.12))
 
@@ -13,7 +13,7 @@ _WAYS = (("off", "sky", -0.12), ("on", "blue", 0.12))
 def thinking_figure(
     groups: Sequence[str], *, off: Sequence[bool], on: Sequence[bool],
     tokens: tuple[Sequence[int], Sequence[int]], model: str,
-) -> Picture:  # fmt: skip
+) -> Plot:  # fmt: skip
     """Return the share of right answers by group, and the tokens of an answer, with thinking off and on.
 
     Parameters
@@ -28,7 +28,7 @@ def thinking_figure(
         Whose answers they are.
     """
     names = sorted(set(groups))
-    with card(7.6, 3.2, ncols=2, gridspec_kw={"width_ratios": [3, 2]}) as (figure, (right, cost)):
+    with new_figure(7.6, 3.2, ncols=2, gridspec_kw={"width_ratios": [3, 2]}) as (figure, (right, cost)):
         for (name, colour, shift), answers in zip(_WAYS, (off, on), strict=True):
             for place, group in enumerate(names):
                 of = [good for good, its in zip(answers, groups, strict=True) if its == group]
@@ -54,9 +54,9 @@ def thinking_figure(
         for axes, along in ((right, "y"), (cost, "x")):
             axes.grid(axis=along, color=FAINT, linewidth=0.8)
             axes.set_axisbelow(True)
-            bare(axes, keep="bottom")
+            hide_frame(axes, keep="bottom")
         figure.suptitle(model, x=0.01, ha="left", fontsize=9, color=OKABE_ITO["grey"])
-    return Picture(
+    return Plot(
         figure,
         text=f"{model}: {sum(off)}/{len(off)} right with thinking off, {sum(on)}/{len(on)} with it on.",
     )

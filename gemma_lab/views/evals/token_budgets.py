@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Budgeted:
     interval: tuple[float, float]
 
 
-def budgets_figure(rows: Sequence[Budgeted], *, model: str) -> Picture:
+def budgets_figure(rows: Sequence[Budgeted], *, model: str) -> Plot:
     """Return soft tokens, seconds and the share of right answers by budget, one panel each."""
     places = range(len(rows))
-    with card(8.4, 2.9, ncols=3) as (figure, axes):
+    with new_figure(8.4, 2.9, ncols=3) as (figure, axes):
         cost, time, right = axes
         cost.bar(places, [row.tokens for row in rows], color=OKABE_ITO["sky"], width=0.7)
         for place, row in zip(places, rows, strict=True):
@@ -57,7 +57,7 @@ def budgets_figure(rows: Sequence[Budgeted], *, model: str) -> Picture:
             one.set_xlabel("budget, soft tokens")
             one.grid(axis="y", color=FAINT, linewidth=0.8)
             one.set_axisbelow(True)
-            bare(one, keep="bottom")
+            hide_frame(one, keep="bottom")
     # seconds differ from run to run: they are drawn, and take no part in the text that notebooks compare
     told = ", ".join(f"{row.budget}: {row.right}/{row.asked}" for row in rows)
-    return Picture(figure, text=f"{model} by budget of soft tokens, right answers: {told}.")
+    return Plot(figure, text=f"{model} by budget of soft tokens, right answers: {told}.")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LabError
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 _COLUMNS = 5
 
 
-def training_figure(log: Path, *, name: str) -> Picture:
+def training_figure(log: Path, *, name: str) -> Plot:
     """Return how a training went by minutes of computing: held-out answer tokens right, and the loss.
 
     Parameters
@@ -37,7 +37,7 @@ def training_figure(log: Path, *, name: str) -> Picture:
     skills = list(practised[-1]["running"])
     lines = math.ceil(len(skills) / _COLUMNS)
     layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
-    with card(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
+    with new_figure(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
         for axes, skill in zip(grid.flat, skills, strict=False):
             _panel(axes, practised, skill)
         for axes in list(grid.flat)[len(skills) :]:
@@ -49,7 +49,7 @@ def training_figure(log: Path, *, name: str) -> Picture:
         (row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {}
     )
     told = ", ".join(f"{skill} {share:.0%}" for skill, share in last.items()) or "not measured yet"
-    return Picture(
+    return Plot(
         figure,
         text=f"Training of {name}, {rows[-1]['seconds'] / 60:.0f} minutes; held-out tokens right: {told}.",
     )
@@ -72,4 +72,4 @@ def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
     axes.set_ylim(0, 104)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    bare(axes, keep="bottom")
+    hide_frame(axes, keep="bottom")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...family.memory import GIB
-from ..base.figure import FAINT, INK, OKABE_ITO, Picture, card
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, new_figure
 from ..base.html import Markup, table
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pu
 _DASHES = ("-", "--", "-.", ":")
 
 
-def cache_lines(curve: CacheCurve) -> Picture:
+def cache_lines(curve: CacheCurve) -> Plot:
     """Draw the hit rate of every policy against the share of experts that is cached.
 
     Parameters
@@ -31,7 +31,7 @@ def cache_lines(curve: CacheCurve) -> Picture:
     curve
         From `gemma_lab.analysis.experts.cache.cache_curve`.
     """
-    with card(8.0, 4.4) as (figure, axes):
+    with new_figure(8.0, 4.4) as (figure, axes):
         percent = 100 * curve.share
         for policy in sorted(curve.hits, key=list(_STYLES).index):
             name, colour, dash = _STYLES[policy]
@@ -55,10 +55,10 @@ def cache_lines(curve: CacheCurve) -> Picture:
         f"{_STYLES[policy][0]} " + " and ".join(f"{curve.hit_rate(policy)[at]:.0%}" for at in places)
         for policy in curve.hits
     )
-    return Picture(figure, text=f"Hit rates with a quarter and a half of the experts cached: {rates}")
+    return Plot(figure, text=f"Hit rates with a quarter and a half of the experts cached: {rates}")
 
 
-def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Picture:
+def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Plot:
     """Draw tokens/s against the share of experts on the card, with the largest share that fits.
 
     Parameters
@@ -74,7 +74,7 @@ def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Picture:
         If there are labels, but not one a result.
     """
     names = list(labels) or [_name(result) for result in results]
-    with card(8.0, 4.4) as (figure, axes):
+    with new_figure(8.0, 4.4) as (figure, axes):
         for number, (result, name) in enumerate(zip(results, names, strict=True)):
             colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
             axes.plot(100 * result.share, result.speed, color=colour, ls=dash, lw=1.9, label=name)
@@ -94,9 +94,7 @@ def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Picture:
         axes.set_axisbelow(True)
         axes.legend(loc="lower right", labelcolor=INK)
     text = "; ".join(f"{name}: {_said(result)}" for name, result in zip(names, results, strict=True))
-    return Picture(
-        figure, text=f"Estimated speed of the 26B-A4B, an estimate under stated assumptions: {text}"
-    )
+    return Plot(figure, text=f"Estimated speed of the 26B-A4B, an estimate under stated assumptions: {text}")
 
 
 def offload_html(data: Offload) -> Markup:

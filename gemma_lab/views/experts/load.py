@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..base.figure import OKABE_ITO, Picture, bare, card
+from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...analysis.experts.load import Load
 
 
-def load_heat(data: Load) -> Picture:
+def load_heat(data: Load) -> Plot:
     """Draw each expert's load against the mean of its layer, and how uneven each layer is.
 
     Parameters
@@ -23,7 +23,7 @@ def load_heat(data: Load) -> Picture:
         From `gemma_lab.analysis.experts.load.load`.
     """
     rows = len(data.layers)
-    with card(10.5, 1.9 + 0.19 * rows, ncols=2, width_ratios=[6, 1]) as (figure, (heat, side)):
+    with new_figure(10.5, 1.9 + 0.19 * rows, ncols=2, width_ratios=[6, 1]) as (figure, (heat, side)):
         relative = data.counts / data.counts.mean(axis=1, keepdims=True)
         top = max(2.0, float(np.quantile(relative, 0.995)))
         image = heat.imshow(
@@ -31,16 +31,16 @@ def load_heat(data: Load) -> Picture:
         )
         heat.set(xlabel="expert", ylabel="layer", title="Load of each expert")
         layer_ticks(heat, data.layers)
-        bare(heat)
+        hide_frame(heat)
         bar = figure.colorbar(image, ax=heat, extend="max" if relative.max() > top else "neither", pad=0.01)
         bar.set_label("load ÷ the layer's mean")
         bar.outline.set_visible(False)
         side.barh(range(rows), data.gini, color=OKABE_ITO["blue"], height=0.75)
         side.set(xlim=(0, 1), ylim=(rows - 0.5, -0.5), xlabel="Gini, 0 even … 1", title="Unevenness")
         side.set_yticks([])
-        bare(side, keep="bottom")
+        hide_frame(side, keep="bottom")
     worst = int(data.gini.argmax())
-    return Picture(
+    return Plot(
         figure,
         text=f"Load of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
         f"{data.peak.max():.1f} × the mean; most uneven layer {data.layers[worst]} "

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import LabError
 from ..base.colors import amounts
-from ..base.figure import INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +133,7 @@ def colours(found: Patches) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> Picture:
+def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> Plot:
     """Return the picture as it is, and with its patches coloured by their experts.
 
     Parameters
@@ -148,7 +148,7 @@ def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequenc
     """
     found = patches(trace, image=image, layer=layer, experts=experts)
     known = image < len(trace.images)
-    with card(7.2 if known else 4.6, 4.1, ncols=2 if known else 1, squeeze=False) as (figure, grid):
+    with new_figure(7.2 if known else 4.6, 4.1, ncols=2 if known else 1, squeeze=False) as (figure, grid):
         axes = list(grid[0])
         if known:
             axes[0].imshow(np.asarray(trace.images[image].convert("RGB")))
@@ -156,12 +156,12 @@ def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequenc
         axes[-1].imshow(np.asarray(drawn(trace, found, image=image)))
         axes[-1].set_title(f"Layer {layer}: {_asked(experts)}")
         for each in axes:
-            bare(each)
+            hide_frame(each)
             each.set_xticks([])
             each.set_yticks([])
         if found.weights is None:
             _legend(figure, found)
-    return Picture(figure, text=told(found, image=image, experts=experts))
+    return Plot(figure, text=told(found, image=image, experts=experts))
 
 
 def told(found: Patches, *, image: int = 0, experts: Sequence[int] = ()) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import BadTrace
 from ..base.colors import amounts, data_url, heat, heaviest
-from ..base.figure import INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..base.html import Markup, bdi, escape, footnotes, table
 from ..chat.chat import visible
@@ -77,7 +77,7 @@ def routing_text(trace: Trace, *, layer: int) -> str:
     )
 
 
-def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None = None) -> Picture:
+def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None = None) -> Plot:
     """Return tokens × experts of one layer as a figure.
 
     Parameters
@@ -98,7 +98,7 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
     one = _routing(trace).layer(layer).select(where)
     dense, per_row = _dense(one)
     rows = len(dense)
-    with card(8.2, min(9.0, max(2.4, 0.9 + rows * (0.17 if rows <= 48 else 0.02)))) as (figure, axes):
+    with new_figure(8.2, min(9.0, max(2.4, 0.9 + rows * (0.17 if rows <= 48 else 0.02)))) as (figure, axes):
         top = heaviest(one.weights)
         axes.imshow(
             amounts(dense / top),
@@ -108,7 +108,7 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
         )
         axes.set_xlabel(f"expert (0 … {one.experts - 1})")
         axes.set_title(f"Layer {layer}: which experts serve which tokens")
-        bare(axes, keep="bottom left")
+        hide_frame(axes, keep="bottom left")
         if rows <= 48 and per_row == 1:
             _name_rows(axes, trace, where)
         else:
@@ -117,14 +117,14 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
             axes.set_yticks(ticks, [f"{start + round(tick * per_row):,}" for tick in ticks])
         _scale(figure, axes, top)
     pooled = "" if per_row == 1 else f", {per_row} tokens pooled a row"
-    return Picture(
+    return Plot(
         figure,
         text=f"layer {layer}: {len(one):,} tokens × {one.experts} experts, weights 0 to {top:.2f} or more"
         f"{pooled}",
     )
 
 
-def loads_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Picture:
+def loads_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Plot:
     """Return the load of every expert as bars, one strip a layer, against an even split.
 
     Parameters
@@ -148,7 +148,10 @@ def loads_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Pictur
         np.bincount(routing.layer(one).ids.reshape(-1), minlength=routing.experts) / tokens for one in shown
     ]
     top = max(float(rate.max()) for rate in rates)
-    with card(8.2, 0.7 + 0.62 * len(shown), nrows=len(shown), sharex=True, squeeze=False) as (figure, grid):
+    with new_figure(8.2, 0.7 + 0.62 * len(shown), nrows=len(shown), sharex=True, squeeze=False) as (
+        figure,
+        grid,
+    ):
         for axes, number, rate in zip(grid[:, 0], shown, rates, strict=True):
             axes.bar(np.arange(routing.experts), rate * 100, width=0.86, color=OKABE_ITO["blue"])
             axes.axhline(even * 100, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
@@ -156,13 +159,13 @@ def loads_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Pictur
             axes.set_yticks([0, round(top * 100)])
             axes.set_ylabel(f"layer {number}", rotation=0, ha="right", va="center")
             axes.margins(x=0.005)
-            bare(axes, keep="bottom")
+            hide_frame(axes, keep="bottom")
         grid[0, 0].set_title(f"% of {tokens:,} tokens each expert served (dashed: an even split, {even:.1%})")
         grid[-1, 0].set_xlabel(f"expert (0 … {routing.experts - 1})")
     unused = ", ".join(
         f"{number}: {int((rate == 0).sum())}" for number, rate in zip(shown, rates, strict=True)
     )
-    return Picture(
+    return Plot(
         figure, text=f"busiest expert served {top:.0%} of {tokens:,} tokens; unused experts by layer {unused}"
     )
 

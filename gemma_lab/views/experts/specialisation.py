@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import LabError
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from .load import layer_ticks
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST = 3.0  # the colours end at 2³ times as often
 
 
-def specialisation_heat(data: Specialisation, label: str) -> Picture:
+def specialisation_heat(data: Specialisation, label: str) -> Plot:
     """Draw how much more or less often tokens of one label chose each expert; chance is left blank.
 
     Parameters
@@ -36,7 +36,7 @@ def specialisation_heat(data: Specialisation, label: str) -> Picture:
     place = data.labels.index(label)
     found, lift = data.found[place], data.lift[place]
     doublings = np.log2(np.clip(lift, 2.0**-_MOST, 2.0**_MOST))
-    with card(10.5, 1.9 + 0.19 * len(data.layers)) as (figure, axes):
+    with new_figure(10.5, 1.9 + 0.19 * len(data.layers)) as (figure, axes):
         axes.set_facecolor("#F2F2F2")
         image = axes.imshow(
             np.ma.masked_where(~found, doublings),
@@ -50,20 +50,20 @@ def specialisation_heat(data: Specialisation, label: str) -> Picture:
             xlabel="expert", ylabel="layer", title=f"Experts that “{label}” prefers or avoids, beyond chance"
         )
         layer_ticks(axes, data.layers)
-        bare(axes)
+        hide_frame(axes)
         bar = figure.colorbar(image, ax=axes, pad=0.01, ticks=[-3, -2, -1, 0, 1, 2, 3])
         bar.ax.set_yticklabels(["⅛", "¼", "½", "1", "2", "4", "8"])
         bar.set_label("rate ÷ rate over all tokens")
         bar.outline.set_visible(False)
     prefers, avoids = int((found & (lift > 1)).sum()), int((found & (lift < 1)).sum())
-    return Picture(
+    return Plot(
         figure,
         text=f"{label}: of {found.size:,} experts {prefers:,} chosen more often and {avoids:,} less often "
         f"than chance explains (family-wise {data.alpha:.0%}); the others are blank",
     )
 
 
-def information_lines(data: Specialisation) -> Picture:
+def information_lines(data: Specialisation) -> Plot:
     """Draw what the chosen expert says about the label, layer by layer, above what chance says.
 
     Parameters
@@ -72,7 +72,7 @@ def information_lines(data: Specialisation) -> Picture:
         From `gemma_lab.analysis.experts.specialisation.specialisation`.
     """
     rows = np.arange(len(data.layers))
-    with card(8.0, 3.6) as (figure, axes):
+    with new_figure(8.0, 3.6) as (figure, axes):
         axes.fill_between(rows, 0, data.information_limit, color=FAINT, lw=0, label="chance explains it")
         axes.plot(
             rows, data.information, color=OKABE_ITO["vermillion"], marker="o", ms=4, lw=1.8, label="observed"
@@ -86,7 +86,7 @@ def information_lines(data: Specialisation) -> Picture:
         layer_ticks(axes, data.layers, axis="x")
         figure.legend(loc="outside lower left", ncols=2)
     beyond = int((data.information > data.information_limit).sum())
-    return Picture(
+    return Plot(
         figure,
         text=f"Mutual information of label and expert: {data.information.min():.3f} to "
         f"{data.information.max():.3f} bits a choice; beyond chance in {beyond} of {len(rows)} layers",

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...family.published import MODELS, Benchmark, Published, published
-from ..base.figure import FAINT, Picture, bare, card
+from ..base.figure import FAINT, Plot, hide_frame, new_figure
 from .figures import MODEL_STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def benchmark_dots(data: Published | None = None) -> Picture:
+def benchmark_dots(data: Published | None = None) -> Plot:
     """Draw every published benchmark as a row of dots, one a model.
 
     Percentages share one axis; each other benchmark has its own, turned so that better is always to the
@@ -28,7 +28,7 @@ def benchmark_dots(data: Published | None = None) -> Picture:
     shared = [row for row in data if row.unit == "%"]
     single = [row for row in data if row.unit != "%"]
     heights = [len(shared), *([1.0] * len(single))]
-    with card(
+    with new_figure(
         10.0, 1.5 + 0.36 * sum(heights) + 0.25 * len(single), nrows=len(heights), height_ratios=heights
     ) as (
         figure,
@@ -43,7 +43,7 @@ def benchmark_dots(data: Published | None = None) -> Picture:
         figure.legend(
             handles, labels, loc="outside upper left", ncols=len(MODELS), fontsize=9.5, handletextpad=0.2
         )
-    return Picture(
+    return Plot(
         figure,
         text=f"Published benchmarks: {len(data)} rows, {len(MODELS)} models; numbers in gl.published()",
     )
@@ -65,7 +65,7 @@ def _panel(axes: Axes, rows: Sequence[Benchmark]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=FAINT, lw=0.6)
     axes.set_axisbelow(True)
-    bare(axes, keep="bottom")
+    hide_frame(axes, keep="bottom")
 
 
 def _turn(axes: Axes, row: Benchmark) -> None:

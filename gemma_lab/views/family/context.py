@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...family.caches import Cache, caches
-from ..base.figure import FAINT, INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.units import gib, tokens
 from .figures import MODEL_STYLES
 
@@ -17,7 +17,7 @@ NEIGHBOURS = {"Qwen3.5-35B-A3B": (OKABE_ITO["purple"], "P")}
 _LENGTHS = (1024, 4096, 32_768, 131_072, 262_144)
 
 
-def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) -> Picture:
+def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) -> Plot:
     """Draw what one sequence keeps in bfloat16 against its length, for the family and its neighbours.
 
     Parameters
@@ -28,7 +28,7 @@ def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) 
         Shortest length, in tokens.
     """
     models = models or caches()
-    with card(9.5, 5.2) as (figure, axes):
+    with new_figure(9.5, 5.2) as (figure, axes):
         for model in models:
             lengths = [start * 2**step for step in range(20) if start * 2**step <= model.context]
             colour, marker = _style(model.name)
@@ -38,10 +38,10 @@ def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) 
         _scales(axes, start, max(model.context for model in models))
         _ends(axes, models)
     ends = "; ".join(f"{m.name} {gib(m.bytes(m.context))} at {tokens(m.context)}" for m in models)
-    return Picture(figure, text=f"What one sequence keeps, bfloat16: {ends}")
+    return Plot(figure, text=f"What one sequence keeps, bfloat16: {ends}")
 
 
-def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072) -> Picture:
+def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072) -> Plot:
     """Draw at one length the cache, and what it would be without windows and shared caches.
 
     Parameters
@@ -52,7 +52,7 @@ def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072)
         Tokens.
     """
     models = models or caches()
-    with card(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
+    with new_figure(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
         for row, model in enumerate(models):
             real, whole = model.bytes(length), model.whole(length)
             axes.barh(row, whole / 2**30, height=0.62, color=FAINT)
@@ -63,10 +63,10 @@ def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072)
         axes.tick_params(axis="y", length=0)
         longest = max(model.whole(length) for model in models) / 2**30
         axes.set(xlim=(0, longest * 1.25), xlabel=f"GiB (2³⁰ bytes) at {tokens(length)} tokens, bfloat16")
-        bare(axes, keep="bottom")
-    shares = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
-    return Picture(
-        figure, text=f"Of a cache without windows and sharing at {tokens(length)} tokens: {shares}"
+        hide_frame(axes, keep="bottom")
+    gate_weights = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
+    return Plot(
+        figure, text=f"Of a cache without windows and sharing at {tokens(length)} tokens: {gate_weights}"
     )
 
 
@@ -90,7 +90,7 @@ def context_text(models: Sequence[Cache] | None = None, lengths: Sequence[int] =
     return "\n".join(lines)
 
 
-def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Picture:
+def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Plot:
     """Draw what runs of several lengths took, one line a way of running.
 
     Parameters
@@ -103,7 +103,7 @@ def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, t
         Above the figure.
     """
     colours = (OKABE_ITO["blue"], OKABE_ITO["vermillion"], OKABE_ITO["green"], OKABE_ITO["purple"])
-    with card(7.5, 3.6) as (figure, axes):
+    with new_figure(7.5, 3.6) as (figure, axes):
         for (name, pairs), colour, marker in zip(costs.items(), colours, "os^D", strict=False):
             lengths, values = zip(*pairs, strict=True)
             axes.plot(lengths, values, color=colour, marker=marker, ms=5, lw=1.8, label=name)
@@ -116,7 +116,7 @@ def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, t
         axes.grid(axis="y", color=FAINT, lw=0.7)
         axes.legend(loc="upper left")
     ways = ", ".join(costs)
-    return Picture(
+    return Plot(
         figure,
         text=f"{title or unit} by length of the prompt: {ways}; {tokens(shown[0])} to {tokens(shown[-1])}",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...family.architecture import SIZES, Architecture, architecture
 from ...family.memory import kv_cache_bytes
 from ...family.parameters import Parameters, count
-from ..base.figure import FAINT, INK, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.units import gib, parameters, tokens
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _PARTS = (
 )
 
 
-def layer_strips(shapes: Sequence[Architecture] | None = None) -> Picture:
+def layer_strips(shapes: Sequence[Architecture] | None = None) -> Plot:
     """Draw every decoder layer of some models, first to last: local or global, its cache shared or its own.
 
     Parameters
@@ -47,7 +47,7 @@ def layer_strips(shapes: Sequence[Architecture] | None = None) -> Picture:
     """
     shapes = shapes or [architecture(size) for size in SIZES]
     longest = max(len(shape.layers) for shape in shapes)
-    with card(10.5, 0.95 + 0.78 * len(shapes)) as (figure, axes):
+    with new_figure(10.5, 0.95 + 0.78 * len(shapes)) as (figure, axes):
         for row, shape in enumerate(shapes):
             _strip(axes, shape, -row)
         axes.set(xlim=(-0.9, longest + 0.1), ylim=(-len(shapes) + 0.32, 0.62))
@@ -55,15 +55,15 @@ def layer_strips(shapes: Sequence[Architecture] | None = None) -> Picture:
         axes.set_xticks(range(0, longest, 5))
         axes.set_xlabel("layer, from 0")
         axes.tick_params(axis="y", length=0)
-        bare(axes, keep="bottom")
+        hide_frame(axes, keep="bottom")
         _strip_legend(figure, shapes)
     kinds = "; ".join(
         f"{shape.name} {shape.kinds['local']} local + {shape.kinds['global']} global" for shape in shapes
     )
-    return Picture(figure, text=f"Decoder layers: {kinds}")
+    return Plot(figure, text=f"Decoder layers: {kinds}")
 
 
-def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Picture:
+def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Plot:
     """Draw the parameters of some models as stacked bars, part by part.
 
     Parameters
@@ -73,20 +73,20 @@ def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Picture:
     """
     counts = [count(shape) for shape in shapes or [architecture(size) for size in SIZES]]
     longest = max(counted.total for counted in counts) / 1e9
-    with card(10.5, 1.25 + 0.62 * len(counts)) as (figure, axes):
+    with new_figure(10.5, 1.25 + 0.62 * len(counts)) as (figure, axes):
         for row, counted in enumerate(counts):
             _bar(axes, counted, row, longest)
         axes.set_yticks(range(len(counts)), [counted.name for counted in counts], fontweight="bold")
         axes.invert_yaxis()
         axes.set(xlim=(0, longest * 1.18), xlabel="parameters, billions (10⁹)")
         axes.tick_params(axis="y", length=0)
-        bare(axes, keep="bottom")
+        hide_frame(axes, keep="bottom")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=9)
     sums = "; ".join(f"{counted.name} {parameters(counted.total)}" for counted in counts)
-    return Picture(figure, text=f"Parameters by part: {sums}")
+    return Plot(figure, text=f"Parameters by part: {sums}")
 
 
-def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 256) -> Picture:
+def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 256) -> Plot:
     """Draw the bfloat16 key-value cache of one sequence against its length, both axes logarithmic.
 
     Parameters
@@ -98,7 +98,7 @@ def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 2
     """
     shapes = shapes or [architecture(size) for size in SIZES]
     ends: list[tuple[Architecture, int]] = []
-    with card(9.0, 5.0) as (figure, axes):
+    with new_figure(9.0, 5.0) as (figure, axes):
         for shape in shapes:
             lengths = _powers(start, shape.context)
             sizes = [kv_cache_bytes(shape, length) for length in lengths]
@@ -117,7 +117,7 @@ def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 2
         axes.set_axisbelow(True)
         _end_labels(axes, ends)
     text = "; ".join(f"{shape.name} {gib(size)} at {tokens(shape.context)}" for shape, size in ends)
-    return Picture(figure, text=f"Key-value cache, bfloat16, one sequence: {text}")
+    return Plot(figure, text=f"Key-value cache, bfloat16, one sequence: {text}")
 
 
 def _strip(axes: Axes, shape: Architecture, y: float) -> None:
@@ -125,7 +125,7 @@ def _strip(axes: Axes, shape: Architecture, y: float) -> None:
 
     for layer in shape.layers:
         colour = LOCAL if layer.kind == "local" else GLOBAL
-        shared = layer.donor is not None
+        shared = layer.kv_shared_from is not None
         height = 0.42 if layer.kind == "local" else 0.62
         inset = 0.05 if shared else 0.0  # an outline is drawn half outside: the same size for both
         box = Rectangle(
@@ -142,11 +142,11 @@ def _strip(axes: Axes, shape: Architecture, y: float) -> None:
             axes.text(
                 layer.index, y, "=", ha="center", va="center", color="white", fontsize=10, fontweight="bold"
             )
-    donors = sorted({layer.donor for layer in shape.layers if layer.donor is not None})
-    for donor in donors:
-        axes.plot(donor, y + 0.40, marker="v", color=INK, ms=5, clip_on=False)
+    donors = sorted({layer.kv_shared_from for layer in shape.layers if layer.kv_shared_from is not None})
+    for kv_shared_from in donors:
+        axes.plot(kv_shared_from, y + 0.40, marker="v", color=INK, ms=5, clip_on=False)
     if donors:
-        first = next(layer.index for layer in shape.layers if layer.donor is not None)
+        first = next(layer.index for layer in shape.layers if layer.kv_shared_from is not None)
         note = f"{first}–{len(shape.layers) - 1} read the caches of {' and '.join(map(str, donors))}"
         axes.text(len(shape.layers), y, note, va="center", fontsize=9)
 
@@ -167,7 +167,7 @@ def _strip_legend(figure: Any, shapes: Sequence[Architecture]) -> None:
     layers = [layer for shape in shapes for layer in shape.layers]
     if any(layer.tied_kv for layer in layers):
         handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="K = V projection"))
-    if any(layer.donor is not None for layer in layers):
+    if any(layer.kv_shared_from is not None for layer in layers):
         handles.append(Patch(facecolor="white", edgecolor=INK, label="no cache of its own"))
         handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="lends its cache"))
     figure.legend(

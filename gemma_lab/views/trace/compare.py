@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...errors import LabError
-from ..base.figure import FAINT, OKABE_ITO, Picture, bare, card
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, escape, footnotes, table
 from ..chat.reply import percent, visible
 from ..experts.load import layer_ticks
@@ -67,7 +67,7 @@ def compare_html(comparison: Comparison) -> Markup:
     )
 
 
-def compare_figure(comparison: Comparison) -> Picture:
+def compare_figure(comparison: Comparison) -> Plot:
     """Draw the divergence at each generated token, and what the routing of each layer has in common.
 
     Parameters
@@ -86,14 +86,14 @@ def compare_figure(comparison: Comparison) -> Picture:
     if not drawn:
         raise LabError(
             f"There is nothing to draw: no generated tokens, and {comparison.note}.",
-            hint="Trace with generate=20, or a model with experts.",
+            hint="Trace with max_new_tokens=20, or a model with experts.",
         )
-    with card(5.2 * len(drawn), 3.4, ncols=len(drawn), squeeze=False) as (figure, axes):
+    with new_figure(5.2 * len(drawn), 3.4, ncols=len(drawn), squeeze=False) as (figure, axes):
         if comparison.pairs:
             _draw_answer(axes[0, 0], comparison)
         if routing is not None:
             _draw_routing(axes[0, -1], routing)
-    return Picture(figure, text=f"{' and '.join(comparison.names)}: {'; '.join(comparison.findings())}")
+    return Plot(figure, text=f"{' and '.join(comparison.names)}: {'; '.join(comparison.findings())}")
 
 
 def _answers(comparison: Comparison) -> str:
@@ -197,4 +197,4 @@ def _draw_routing(axes: Axes, change: RoutingChange) -> None:
     axes.set_axisbelow(True)
     layer_ticks(axes, change.layers, axis="x")
     axes.legend(loc="lower left")
-    bare(axes, keep="left bottom")
+    hide_frame(axes, keep="left bottom")

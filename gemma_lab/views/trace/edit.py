@@ -27,7 +27,7 @@ def edit_html(edit: Edit) -> Markup:
     -------
     Markup
     """
-    by_layer = ("ablate_experts", "boost_experts", "force_experts", "knock_out_heads")
+    by_layer = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads")
     named = [layer for layer in edit.layers if any(layer in getattr(edit, kind) for kind in by_layer)]
     rows = [
         (
@@ -38,7 +38,7 @@ def edit_html(edit: Edit) -> Markup:
                 for expert, nats in edit.boost_experts.get(layer, {}).items()
             ),
             _listed(map(str, edit.force_experts.get(layer, ()))),
-            _listed(map(str, edit.knock_out_heads.get(layer, ()))),
+            _listed(map(str, edit.ablate_heads.get(layer, ()))),
         )
         for layer in named
     ]
@@ -52,7 +52,7 @@ def edit_html(edit: Edit) -> Markup:
                 align="rllll",
             )
         )
-    parts += [_cuts(edit)] if edit.cut_attention else []
+    parts += [_cuts(edit)] if edit.knock_out_attention else []
     parts += [_patches(edit)] if edit.patch else []
     return Markup("".join(parts))
 
@@ -64,7 +64,7 @@ def _cuts(edit: Edit) -> Markup:
                 said(cut.queries), said(cut.keys), "every" if cut.layers is None else _numbers(cut.layers),
                 "every" if cut.heads is None else _numbers(cut.heads),
             )
-            for cut in edit.cut_attention
+            for cut in edit.knock_out_attention
         ],
         columns=("tokens", "do not look at", "in layers", "heads"),
         caption="Attention that is cut",

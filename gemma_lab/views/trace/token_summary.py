@@ -45,7 +45,7 @@ def glance_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
     columns = ["token", "text", "decided by"]
     columns += ["looked at most (mean of all heads)"] if _looks(trace) else []
     columns += ["experts of the last layer"] if trace.routing is not None else []
-    columns += ["first choice from layer"] if trace.lens is not None else []
+    columns += ["first choice from layer"] if trace.logit_lens is not None else []
     rows = [_row(trace, token) for token in shown]
     left = len(read) - len(shown)
     notes = ["A token that the model wrote was decided by the row of the token before it."]
@@ -62,7 +62,7 @@ def glance_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
 
 def glance_text(trace: Trace) -> str:
     """Return one stable line: what was said, and what is known of it."""
-    known = [name for name in ("attention", "routing", "lens") if getattr(trace, name) is not None]
+    known = [name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None]
     said = "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
     return (
         f"{visible(name_of(trace))}: {len(trace):,} tokens with {', '.join(known)}; "
@@ -109,9 +109,11 @@ def _row(trace: Trace, token: int) -> tuple[object, ...]:
         routing = trace.routing.layer(trace.routing.layers[-1])
         order = np.argsort(-routing.weights[0][row], kind="stable")[:_KEYS]
         cells.append(", ".join(str(expert) for expert in routing.ids[0][row][order].tolist()))
-    if trace.lens is not None:
-        there = row in trace.lens.positions
-        cells.append(str(int(trace.lens.settled()[trace.lens.place(row)])) if there else "not looked at")
+    if trace.logit_lens is not None:
+        there = row in trace.logit_lens.positions
+        cells.append(
+            str(int(trace.logit_lens.settled()[trace.logit_lens.place(row)])) if there else "not looked at"
+        )
     return tuple(cells)
 
 

@@ -55,8 +55,8 @@ def _facts(trace: Trace) -> list[tuple[str, object]]:
         ("roles", _counted(role or "outside any turn" for role in tokens.roles)),
     ]
     if generation is not None:
-        finish = _FINISH.get(generation.finish, generation.finish)
-        facts.append(("generated", f"{len(generation):,} tokens, {visible(finish)}"))
+        finish_reason = _FINISH.get(generation.finish_reason, generation.finish_reason)
+        facts.append(("generated", f"{len(generation):,} tokens, {visible(finish_reason)}"))
     if generation is not None and generation.text.strip():
         facts.append(("answer", bdi(_short(generation.text))))
     if routing is None:
@@ -87,7 +87,7 @@ def _layers(routing: Routing) -> Markup:
                 f"{int(counts.argmax())}: {_percent(counts.max(), tokens)}",
                 int((counts == 0).sum()),
                 _mean(routing.entropy[row]),
-                _mean(routing.experts_share[row]),
+                _mean(routing.expert_output_fraction[row]),
             )
         )
     even = f"{100 * routing.top_k / routing.experts:.3g} %"

@@ -68,7 +68,7 @@ class AttentionExplorer(LabWidget):
 
     Examples
     --------
-    >>> trace = lab.trace("Ada has a lemon. What has Ada?", generate=4, attention=True)
+    >>> trace = lab.trace("Ada has a lemon. What has Ada?", max_new_tokens=4, attention=True)
     >>> explorer = gl.AttentionExplorer(trace, lab=lab)
     >>> explorer.layer, explorer.head = 5, 2
     >>> explorer.fetch([12, 13])                     # exact rows, read once more from the model

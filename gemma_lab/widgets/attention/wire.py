@@ -118,7 +118,7 @@ def layouts(attention: Attention) -> list[dict[str, Any]]:
             "layer": int(one.layer), "kind": str(one.kind),
             "window": None if one.window is None else int(one.window),
             "heads": int(one.heads), "kv_heads": int(one.kv_heads),
-            "donor": None if one.donor is None else int(one.donor), "k_is_v": bool(one.k_is_v),
+            "kv_shared_from": None if one.kv_shared_from is None else int(one.kv_shared_from), "k_eq_v": bool(one.k_eq_v),
         }
         for one in attention.layers
     ]  # fmt: skip

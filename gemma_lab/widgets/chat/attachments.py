@@ -133,10 +133,10 @@ def checked(kind: str, sources: Iterable[Any], *, prefix: str, frames: int | Non
 
 
 def _opened(kind: str, source: Any, frames: int | None) -> Any:
-    from ...models.media import Video, picture, sound, video
+    from ...models.media import Video, load_audio, load_image, load_video
 
     if kind == "image":
-        return picture(source)
+        return load_image(source)
     if kind == "audio":
-        return sound(source)
-    return video(source, frames=None if isinstance(source, Video) else frames)
+        return load_audio(source)
+    return load_video(source, frames=None if isinstance(source, Video) else frames)

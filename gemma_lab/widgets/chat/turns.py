@@ -25,8 +25,8 @@ def packed(tokens: Iterable[Token]) -> list[list[Any]]:
             _short(token.logprob),
             token.kind,
             _short(token.entropy),
-            [[sendable(other.text), _short(other.logprob)] for other in token.alternatives],
-            next((at for at, other in enumerate(token.alternatives) if other.id == token.id), -1),
+            [[sendable(other.text), _short(other.logprob)] for other in token.top_logprobs],
+            next((at for at, other in enumerate(token.top_logprobs) if other.id == token.id), -1),
         ]
         for token in tokens
     ]
@@ -56,7 +56,7 @@ def done_turn(key: int, reply: Reply) -> dict[str, Any]:
         "text": sendable(reply.text),
         "thinking": sendable(reply.thinking or ""),
         "tokens": packed(reply.tokens),
-        "finish": reply.finish,
+        "finish_reason": reply.finish_reason,
         "seed": reply.seed,
         "context": reply.prompt_tokens + len(reply.tokens),
         "speed": _speed(reply),

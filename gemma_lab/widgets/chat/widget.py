@@ -11,7 +11,7 @@ import traitlets
 
 from ...errors import BadPrompt, LabError
 from ...views.chat.chat import chat_html, chat_text
-from ..shared.base import LabWidget, Pump, module, sendable, stylesheet
+from ..shared.base import BatchSender, LabWidget, module, sendable, stylesheet
 from .attachments import Tray, checked
 from .settings import checked_settings, first_settings
 from .turns import done_turn, failed_turn, live_turn, packed, user_turn
@@ -103,7 +103,7 @@ class Chat(LabWidget):
         self._tray = Tray()
         self._gate = threading.Lock()
         self._halt = threading.Event()
-        self._pump: Pump | None = None
+        self._pump: BatchSender | None = None
         self._next_key = 0
         #: The exception of the last answer that failed, or None.
         self.error: BaseException | None = None
@@ -252,7 +252,7 @@ class Chat(LabWidget):
         def deliver(at: int, batch: list[Any]) -> None:
             self._post({"type": "tokens", "key": key, "at": at, "tokens": batch})
 
-        self._pump = Pump(deliver)
+        self._pump = BatchSender(deliver)
         try:
             exchange.reply = self._generate(exchange, self._pump)
             settled = done_turn(key, exchange.reply)
@@ -284,7 +284,7 @@ class Chat(LabWidget):
             self._show(exchange, [question, settled])
             self.busy = False
 
-    def _generate(self, exchange: _Exchange, pump: Pump) -> Reply:
+    def _generate(self, exchange: _Exchange, pump: BatchSender) -> Reply:
         """Stream one answer into `pump`; return the reply, partial if it was stopped."""
         chosen = self.settings
         before = [each.reply for each in self._exchanges if each is not exchange and each.reply is not None]
@@ -297,7 +297,7 @@ class Chat(LabWidget):
             video=exchange.media("video"),
             audio=exchange.media("audio"),
             system=(chosen["system"] or None) if not before else None,
-            after=before[-1] if before else None,
+            previous=before[-1] if before else None,
             thinking=chosen["thinking"],
             temperature=chosen["temperature"],
             top_p=chosen["top_p"],

@@ -36,7 +36,7 @@ class Explorer(LabWidget):
     Parameters
     ----------
     trace
-        What ``lab.trace(prompt, generate=…, attention=True, lens=True)`` returned; one of attention, routing
+        What ``lab.trace(prompt, max_new_tokens=…, attention=True, logit_lens=True)`` returned; one of attention, routing
         and lens is enough.
     lab
         The model, if questions are to be asked from here.
@@ -54,7 +54,7 @@ class Explorer(LabWidget):
 
     Examples
     --------
-    >>> trace = lab.trace("Ada has a lemon. What has Ada?", generate=6, attention=True, lens=True)
+    >>> trace = lab.trace("Ada has a lemon. What has Ada?", max_new_tokens=6, attention=True, logit_lens=True)
     >>> explorer = gl.Explorer(trace, lab=lab)
     >>> explorer.selected_tokens = [21]
     >>> explorer.to_html("one_look.html")
@@ -92,14 +92,16 @@ class Explorer(LabWidget):
         """The trace that is shown."""
         return self._trace
 
-    def ask(self, prompt: str | list[dict[str, Any]], *, generate: int = _ANSWER, **options: Any) -> Trace:
+    def ask(
+        self, prompt: str | list[dict[str, Any]], *, max_new_tokens: int = _ANSWER, **options: Any
+    ) -> Trace:
         """Ask the model, and show the answer with what stands behind it.
 
         Parameters
         ----------
         prompt, **options
             As `Lab.trace` takes them; attention and lens are kept unless they say otherwise.
-        generate
+        max_new_tokens
             Longest answer, in tokens.
 
         Returns
@@ -119,7 +121,9 @@ class Explorer(LabWidget):
             raise LabError("The model is running for this explorer.", hint="Wait for it.")
         try:
             self.busy = True
-            trace = self._lab.trace(prompt, generate=generate, **{"attention": True, "lens": True} | options)
+            trace = self._lab.trace(
+                prompt, max_new_tokens=max_new_tokens, **{"attention": True, "logit_lens": True} | options
+            )
             with self.hold_sync():
                 self.selected_tokens = []  # they are checked against the trace, so they go before it
                 self._trace = trace
@@ -149,11 +153,11 @@ class Explorer(LabWidget):
         )  # fmt: skip
 
     def _payload(self, trace: Trace) -> dict[str, Any]:
-        known = [name for name in ("attention", "routing", "lens") if getattr(trace, name) is not None]
+        known = [name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None]
         if not known:
             raise BadTrace(
                 "This trace holds neither attention nor routing nor a lens.",
-                hint="lab.trace(prompt, generate=8, attention=True, lens=True)",
+                hint="lab.trace(prompt, max_new_tokens=8, attention=True, logit_lens=True)",
             )
         self._epoch += 1
         return {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...trace.records.attention import Attention
-    from ...trace.records.logit_lens import Lens
+    from ...trace.records.logit_lens import LogitLens
     from ...trace.records.routing import Routing
     from ...trace.trace import Trace
 
@@ -40,7 +40,7 @@ def rows_behind(trace: Trace) -> NDArray[np.int64]:
 def glance_buffer(trace: Trace) -> bytes:
     """Return what stands behind `rows_behind`, as one buffer.
 
-    Arrays, for P rows: ``rows`` ``[P]``; ``keys`` and ``shares`` ``[layers, P, keys]``, the mean of a layer's
+    Arrays, for P rows: ``rows`` ``[P]``; ``keys`` and ``gate_weights`` ``[layers, P, keys]``, the mean of a layer's
     heads (of all their heaviest keys where there is room, of 12 at least); ``looks`` ``[P, 8, 3]`` (layer's
     place, head's place, key) with ``strengths`` ``[P, 8]``, the strongest single looks, the first token left
     out; ``experts`` and ``weights`` ``[layers, P, k]``; of the lens ``said`` and ``chances``
@@ -53,8 +53,8 @@ def glance_buffer(trace: Trace) -> bytes:
         _add_looks(arrays, meta, trace.attention, rows)
     if trace.routing is not None:
         _add_experts(arrays, meta, trace.routing, rows)
-    if trace.lens is not None and len(trace.lens):
-        _add_lens(arrays, meta, trace.lens)
+    if trace.logit_lens is not None and len(trace.logit_lens):
+        _add_lens(arrays, meta, trace.logit_lens)
     return pack(arrays, meta=meta)
 
 
@@ -78,10 +78,10 @@ def strongest(attention: Attention, rows: NDArray[Any]) -> tuple[NDArray[np.int6
     found = np.zeros((len(rows), 0, 3), dtype=np.int64)
     weights = np.zeros((len(rows), 0), dtype=np.float32)
     for place, layout in enumerate(attention.layers):
-        keys, shares = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
+        keys, gate_weights = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
         heads = np.broadcast_to(np.arange(keys.shape[1])[None, :, None], keys.shape)
         triples = np.stack([np.full(keys.shape, place), heads, keys], axis=-1).reshape(len(rows), -1, 3)
-        share = np.where(keys > 0, shares, 0).astype(np.float32).reshape(len(rows), -1)
+        share = np.where(keys > 0, gate_weights, 0).astype(np.float32).reshape(len(rows), -1)
         found, weights = np.concatenate([found, triples], axis=1), np.concatenate([weights, share], axis=1)
         order = np.argsort(-weights, axis=1, kind="stable")[:, :_SINGLE]
         found = np.take_along_axis(found, order[..., None], axis=1)
@@ -95,7 +95,7 @@ def _add_looks(
     room = _BYTES // (6 * len(attention.layers) * max(1, len(rows)))
     most = min(len(attention.heads) * attention.top_k, max(_KEYS, room))
     keys = np.zeros((len(attention.layers), len(rows), most), dtype=np.uint32)
-    shares = np.zeros(keys.shape, dtype=np.float32)
+    gate_weights = np.zeros(keys.shape, dtype=np.float32)
     for place, layout in enumerate(attention.layers):
         ids, weights = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
         for at in range(len(rows)):
@@ -104,10 +104,10 @@ def _add_looks(
             sums[here < 0] = 0
             order = np.argsort(-sums, kind="stable")[:most]
             keys[place, at, : len(order)] = here[order].clip(0)
-            shares[place, at, : len(order)] = sums[order]
+            gate_weights[place, at, : len(order)] = sums[order]
     looks, strengths = strongest(attention, rows)
     arrays |= {
-        "keys": keys, "shares": _steps(shares), "looks": looks.clip(0).astype(np.uint32),
+        "keys": keys, "gate_weights": _steps(gate_weights), "looks": looks.clip(0).astype(np.uint32),
         "strengths": _steps(strengths),
     }  # fmt: skip
     meta["attention"] = {
@@ -127,16 +127,20 @@ def _add_experts(arrays: dict[str, Any], meta: dict[str, Any], routing: Routing,
     }  # fmt: skip
 
 
-def _add_lens(arrays: dict[str, Any], meta: dict[str, Any], lens: Lens) -> None:
-    ids = np.unique(lens.ids)
+def _add_lens(arrays: dict[str, Any], meta: dict[str, Any], logit_lens: LogitLens) -> None:
+    ids = np.unique(logit_lens.ids)
     arrays |= {
-        "positions": np.asarray(lens.positions, dtype=np.uint32),
-        "said": np.searchsorted(ids, lens.ids).astype(np.uint32),
-        "chances": _steps(np.exp(lens.logprobs)),
-        "ranks": np.asarray(lens.rank(), dtype=np.uint32),
+        "positions": np.asarray(logit_lens.positions, dtype=np.uint32),
+        "said": np.searchsorted(ids, logit_lens.ids).astype(np.uint32),
+        "chances": _steps(np.exp(logit_lens.logprobs)),
+        "ranks": np.asarray(logit_lens.rank(), dtype=np.uint32),
     }
-    words = [sendable(str(lens.words[int(index)])) for index in ids]
-    meta["lens"] = {"layers": [int(layer) for layer in lens.layers], "words": words, "k": int(lens.top)}
+    words = [sendable(str(logit_lens.words[int(index)])) for index in ids]
+    meta["logit_lens"] = {
+        "layers": [int(layer) for layer in logit_lens.layers],
+        "words": words,
+        "k": int(logit_lens.top),
+    }
 
 
 def _steps(values: NDArray[Any]) -> NDArray[np.uint16]:

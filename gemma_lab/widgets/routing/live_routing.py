@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from ...models.chat.logits_processors import Halted
+from ...models.chat.logits_processors import Stopped
 from ...trace.probes.recorder import Pass
 from ...trace.probes.routing import RoutingProbe
 from ...trace.tokens.table import TokenTable
@@ -76,7 +76,7 @@ class Follow:
         if seen.length > 1:
             self._prompt = len(self._ids)
         if self._halt.is_set():
-            raise Halted
+            raise Stopped
         if time.monotonic() - self._told >= _INTERVAL:
             self._tell()
 

@@ -75,7 +75,7 @@ class ModelRuns(LabWidget):
         self,
         prompt: str | list[dict[str, Any]],
         *,
-        generate: int = _ANSWER,
+        max_new_tokens: int = _ANSWER,
         images: Sequence[Any] = (),
         **options: Any,
     ) -> Trace:
@@ -85,7 +85,7 @@ class ModelRuns(LabWidget):
         ----------
         prompt, images, **options
             As `Lab.trace` takes them.
-        generate
+        max_new_tokens
             Longest answer, in tokens.
 
         Returns
@@ -99,7 +99,9 @@ class ModelRuns(LabWidget):
         """
         lab = self._model()
         with self._running():
-            return self._ask(lab, {"prompt": prompt, "generate": generate, "images": list(images), **options})
+            return self._ask(
+                lab, {"prompt": prompt, "max_new_tokens": max_new_tokens, "images": list(images), **options}
+            )
 
     def ablate(self, experts: Mapping[int, Sequence[int]]) -> Trace:
         """Run the request again without some experts, and show both answers side by side.
@@ -165,11 +167,11 @@ class ModelRuns(LabWidget):
             self.busy = False
 
     def _ask(self, lab: Lab, request: dict[str, Any]) -> Trace:
-        from ...models.media import picture
+        from ...models.media import load_image
         from ...trace.probes.recorder import Recorder
         from .live_routing import Follow
 
-        images = [picture(image) for image in request["images"]]
+        images = [load_image(image) for image in request["images"]]
         self._live, self._sent = None, 0
         follow = Follow(lab, self._hear, halt=self._halt, images=images)
         with Recorder(lab.model, [follow]):
@@ -235,7 +237,7 @@ class ModelRuns(LabWidget):
         if not text.strip():
             raise LabError("There is nothing to ask.", hint="Write a question.")
         self._refuse_while_busy()
-        self._in_background(lambda: self.ask(text, generate=_ANSWER))
+        self._in_background(lambda: self.ask(text, max_new_tokens=_ANSWER))
 
     def _on_ablate(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         layer, experts = int(content.get("layer", -1)), [int(one) for one in content.get("experts", ())]

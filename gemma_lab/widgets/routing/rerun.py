@@ -42,7 +42,7 @@ def request_of(trace: Trace) -> dict[str, Any]:
     return {
         "prompt": _with_pictures(meta["messages"], trace.images),
         "thinking": "<|think|>" in str(meta.get("prompt", "")),
-        "generate": int(meta.get("generate", 0)),
+        "max_new_tokens": int(meta.get("max_new_tokens", 0)),
         "temperature": drawn.get("temperature", 0.0),
         "top_p": drawn.get("top_p"),
         "top_k": drawn.get("top_k"),

@@ -57,10 +57,10 @@ class RoutingExplorer(ModelRuns):
 
     Examples
     --------
-    >>> explorer = gl.RoutingExplorer(lab.trace("What is 7 in German?", generate=8), lab=lab)
+    >>> explorer = gl.RoutingExplorer(lab.trace("What is 7 in German?", max_new_tokens=8), lab=lab)
     >>> explorer.layer, explorer.selected_experts = 3, [17]      # the views follow
     >>> explorer.ablate({3: [17]})                               # the answer before and after
-    >>> explorer.ask("And 8?", generate=8)                       # followed token by token
+    >>> explorer.ask("And 8?", max_new_tokens=8)                       # followed token by token
     >>> explorer.to_html("routing.html")                         # one file, no kernel, no network
     """
 

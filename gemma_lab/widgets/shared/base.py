@@ -132,7 +132,7 @@ class LabWidget(anywidget.AnyWidget):
             self._notify(error)
 
 
-class Pump:
+class BatchSender:
     """Gather items and hand them on in batches, at most one batch an interval, none later than an interval.
 
     Parameters

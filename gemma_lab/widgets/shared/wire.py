@@ -124,15 +124,15 @@ def layer_buffer(routing: Routing, rows: Sequence[int], *, start: int = 0) -> by
         The first token.
     """
     picked = list(rows)
-    ids, shares = np.asarray(routing.ids[picked, start:]), np.asarray(routing.packed[picked, start:])
+    ids, gate_weights = np.asarray(routing.ids[picked, start:]), np.asarray(routing.packed[picked, start:])
     arrays: dict[str, NDArray[Any]] = {
         "rows": np.asarray(picked, dtype=np.uint16),
         "ids": ids.astype(np.uint8 if routing.experts <= 256 else np.uint16),
-        "shares": shares if routing.precision == "compact" else pack12(shares),
+        "gate_weights": gate_weights if routing.precision == "compact" else pack12(gate_weights),
         "entropy": _fraction(
             np.asarray(routing.entropy[picked, start:], dtype=np.float64) / math.log(max(routing.experts, 2))
         ),
-        "part": _fraction(np.asarray(routing.experts_share[picked, start:], dtype=np.float64)),
+        "part": _fraction(np.asarray(routing.expert_output_fraction[picked, start:], dtype=np.float64)),
     }
     return pack(arrays, meta={"start": start, "count": int(ids.shape[1])})
 

@@ -20,12 +20,12 @@ def test_counts_shares_and_rates_sum_to_what_they_must(routing_of):
     assert found.never_used.sum() == 1
     assert found.layers == (1, 5)
     np.testing.assert_allclose(found.router_entropy, 1.5)
-    np.testing.assert_allclose(found.experts_share, 0.5)
+    np.testing.assert_allclose(found.expert_output_fraction, 0.5)
 
 
 def test_mass_follows_the_shares(routing_of):
-    shares = np.asarray([[[0.75, 0.25], [0.5, 0.5]]], dtype=np.float32)
-    found = load(routing_of([[[0, 1], [2, 0]]], experts=3, shares=shares))
+    gate_weights = np.asarray([[[0.75, 0.25], [0.5, 0.5]]], dtype=np.float32)
+    found = load(routing_of([[[0, 1], [2, 0]]], experts=3, gate_weights=gate_weights))
     np.testing.assert_allclose(found.mass, [[1.25, 0.25, 0.5]], rtol=1e-6)
 
 

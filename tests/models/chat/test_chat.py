@@ -82,7 +82,7 @@ def test_logprobs_are_the_models_own(tiny_lab, size):
     np.testing.assert_allclose([token.entropy for token in reply.tokens], entropy.numpy(), atol=1e-4)
     best = logprobs.topk(5)
     for token, values in zip(reply.tokens, best.values.tolist(), strict=True):
-        np.testing.assert_allclose([other.logprob for other in token.alternatives], values, atol=1e-4)
+        np.testing.assert_allclose([other.logprob for other in token.top_logprobs], values, atol=1e-4)
     assert min(reply.logprobs) < -1  # something unlikely was drawn, or this proved nothing
 
 
@@ -92,7 +92,7 @@ def test_suppressed_tokens_are_never_said_but_keep_their_probability(tiny_lab, m
     monkeypatch.setattr(lab.model.generation_config, "suppress_tokens", [free.id])
     bound = lab.chat("Hello", temperature=0, max_new_tokens=1).tokens[0]
     assert bound.id != free.id
-    assert bound.alternatives == free.alternatives
+    assert bound.top_logprobs == free.top_logprobs
     prompt = prepare(lab, conversation("Hello"))
     assert plain(lab, prompt, do_sample=False, max_new_tokens=1) == [bound.id]
 
@@ -119,20 +119,20 @@ def test_chat_leaves_nothing_behind(tiny_lab):
 
 def test_texts_join_and_alternatives_can_be_left_out(tiny_lab):
     lab = tiny_lab("12B")
-    reply = lab.chat("Hi", seed=1, max_new_tokens=30, alternatives=0)
+    reply = lab.chat("Hi", seed=1, max_new_tokens=30, top_logprobs=0)
     assert "".join(token.text for token in reply.tokens if token.kind == "text") == reply.text
-    assert all(token.alternatives == () for token in reply.tokens)
+    assert all(token.top_logprobs == () for token in reply.tokens)
     assert lab.last_reply == reply
-    many = lab.chat("Hi", seed=1, max_new_tokens=1, alternatives=10**6).tokens[0]
-    assert len(many.alternatives) == lab.vocabulary
-    assert sum(np.exp(other.logprob) for other in many.alternatives) == pytest.approx(1, abs=1e-4)
+    many = lab.chat("Hi", seed=1, max_new_tokens=1, top_logprobs=10**6).tokens[0]
+    assert len(many.top_logprobs) == lab.vocabulary
+    assert sum(np.exp(other.logprob) for other in many.top_logprobs) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_conversation_goes_on_and_can_branch(tiny_lab):
     lab = tiny_lab("E4B")
     first = lab.chat("One?", images=[RED], system="Count.", temperature=0, max_new_tokens=4)
-    left = lab.chat("Two?", after=first, temperature=0, max_new_tokens=4)
-    right = lab.chat("Three?", after=first, temperature=0, max_new_tokens=4)
+    left = lab.chat("Two?", previous=first, temperature=0, max_new_tokens=4)
+    right = lab.chat("Three?", previous=first, temperature=0, max_new_tokens=4)
     assert [message["role"] for message in left.messages] == [
         "system",
         "user",
@@ -151,10 +151,10 @@ def test_a_conversation_goes_on_and_can_branch(tiny_lab):
 def test_finish_says_what_ended_it(tiny_lab, monkeypatch):
     lab = tiny_lab("E2B")
     cut = lab.chat("Hi", seed=1, max_new_tokens=3)
-    assert (cut.finish, len(cut.tokens)) == ("length", 3)
+    assert (cut.finish_reason, len(cut.tokens)) == ("length", 3)
     monkeypatch.setattr(lab.model.generation_config, "eos_token_id", [cut.tokens[1].id])
     ended = lab.chat("Hi", seed=1, max_new_tokens=3)
-    assert (ended.finish, len(ended.tokens)) == ("stop", 2)
+    assert (ended.finish_reason, len(ended.tokens)) == ("stop", 2)
 
 
 def test_a_stop_event_ends_it_and_keeps_what_was_said(tiny_lab):
@@ -163,11 +163,11 @@ def test_a_stop_event_ends_it_and_keeps_what_was_said(tiny_lab):
     with pytest.MonkeyPatch.context() as patch:
         before_forward(patch, lab, lambda number: stop.set() if number == 5 else None)
         part = lab.chat("Hi", seed=3, max_new_tokens=40, stop=stop)
-    assert part.finish == "stopped"
+    assert part.finish_reason == "stopped"
     assert 0 < len(part.tokens) < len(whole.tokens)
     assert [token.id for token in part.tokens] == [token.id for token in whole.tokens[: len(part.tokens)]]
     nothing = lab.chat("Hi", stop=stop)
-    assert (nothing.text, nothing.finish, nothing.tokens) == ("", "stopped", ())
+    assert (nothing.text, nothing.finish_reason, nothing.tokens) == ("", "stopped", ())
 
 
 def test_an_interrupt_goes_through_and_leaves_the_partial_reply(tiny_lab, monkeypatch):
@@ -180,7 +180,7 @@ def test_an_interrupt_goes_through_and_leaves_the_partial_reply(tiny_lab, monkey
     before_forward(monkeypatch, lab, interrupt)
     with pytest.raises(KeyboardInterrupt):
         lab.chat("Hi", seed=3, max_new_tokens=40)
-    assert lab.last_reply.finish == "stopped"
+    assert lab.last_reply.finish_reason == "stopped"
     assert len(lab.last_reply.tokens) == 3
     assert not lab.lock.locked()
     assert not any(layer._forward_pre_hooks for layer in lab.model.get_decoder().layers)
@@ -224,7 +224,7 @@ def test_a_full_context_says_by_how_much(tiny_lab, monkeypatch):
     size = len(prompt.ids)
     monkeypatch.setattr(lab, "context", size + 3)
     reply = lab.chat("Hello", images=[RED], max_new_tokens=512, seed=1)
-    assert (reply.finish, len(reply.tokens)) == ("length", 3)
+    assert (reply.finish_reason, len(reply.tokens)) == ("length", 3)
     monkeypatch.setattr(lab, "context", size - 9)
     says = rf"{size} tokens \({prompt.soft} of them for 1 picture\).* is {size - 9}.* 10 too many"
     with pytest.raises(ContextFull, match=says):
@@ -255,10 +255,12 @@ def test_media_for_a_model_without_their_tower_name_those_that_have_it(tiny_lab,
 
 def test_the_budget_changes_what_is_seen(tiny_lab):
     lab = tiny_lab("E2B")
-    sizes = [lab.chat("?", images=[RED], budget=b, max_new_tokens=1).prompt_tokens for b in (70, 140, 280)]
+    sizes = [
+        lab.chat("?", images=[RED], max_soft_tokens=b, max_new_tokens=1).prompt_tokens for b in (70, 140, 280)
+    ]
     assert sizes == sorted(set(sizes))
     with pytest.raises(BadMedia, match="budget=71") as caught:
-        lab.chat("?", budget=71)
+        lab.chat("?", max_soft_tokens=71)
     assert "70, 140, 280, 560, 1120" in caught.value.hint
 
 
@@ -282,7 +284,7 @@ def test_prompts_that_the_format_cannot_hold(tiny_lab, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seed": -1}, {"seed": 1.5}, {"max_new_tokens": 0}, {"alternatives": -1}, {"temperature": -1}]
+    "wrong", [{"seed": -1}, {"seed": 1.5}, {"max_new_tokens": 0}, {"top_logprobs": -1}, {"temperature": -1}]
 )
 def test_a_wrong_setting_is_named(tiny_lab, wrong):
     for ask in (tiny_lab("E2B").chat, tiny_lab("E2B").stream):

@@ -37,10 +37,10 @@ def given(size):
     return media
 
 
-def happened(lab, prompt, *, budget=None, thinking=False, system=None, **media):
+def happened(lab, prompt, *, max_soft_tokens=None, thinking=False, system=None, **media):
     """Return the tokens that the processor really makes, by medium."""
     messages = conversation(prompt, system=system, frames=frame_limit(lab), **media)
-    ids = prepare(lab, messages, thinking=thinking, budget=budget).ids
+    ids = prepare(lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens).ids
     marks = {kind: getattr(lab.processor, f"{kind}_token_id") for kind in ("image", "video", "audio")}
     counts = {kind: ids.count(mark) for kind, mark in marks.items() if ids.count(mark)}
     return {"text": len(ids) - sum(counts.values())} | counts
@@ -56,13 +56,15 @@ def test_tokens_by_medium_are_those_of_the_processor(tiny_lab, size):
     )
 
 
-@pytest.mark.parametrize("budget", BUDGETS[:4])
-def test_tokens_follow_the_budget(tiny_lab, budget):
+@pytest.mark.parametrize("max_soft_tokens", BUDGETS[:4])
+def test_tokens_follow_the_budget(tiny_lab, max_soft_tokens):
     lab = tiny_lab("E2B")
     media = {"images": [drawn(640, 480), drawn(90, 700)], "video": ([drawn(80, 60)] * 2, 1.0)}
-    cost = lab.cost("What?", budget=budget, **media)
-    assert cost.tokens == happened(lab, "What?", budget=budget, **media)
-    assert all(0.5 * budget < item.tokens <= budget for item in cost.media if item.kind == "image")
+    cost = lab.cost("What?", max_soft_tokens=max_soft_tokens, **media)
+    assert cost.tokens == happened(lab, "What?", max_soft_tokens=max_soft_tokens, **media)
+    assert all(
+        0.5 * max_soft_tokens < item.tokens <= max_soft_tokens for item in cost.media if item.kind == "image"
+    )
 
 
 def test_soft_tokens_are_those_of_transformers():
@@ -71,10 +73,14 @@ def test_soft_tokens_are_those_of_transformers():
     sizes = [(1, 1), (896, 896), (4000, 30), (30, 4000), (1, 5000), (5000, 1), (17, 23), (1920, 1080)]
     sizes += [tuple(map(int, NOISE.integers(1, 3000, 2))) for _ in range(200)]
     for width, height in sizes:
-        for budget in BUDGETS:
-            target = get_aspect_ratio_preserving_size(height, width, 16, budget * 9, 3)
+        for max_soft_tokens in BUDGETS:
+            target = get_aspect_ratio_preserving_size(height, width, 16, max_soft_tokens * 9, 3)
             expected = target[0] * target[1] // 48**2
-            assert soft_tokens((width, height), budget=budget) == expected, (width, height, budget)
+            assert soft_tokens((width, height), max_soft_tokens=max_soft_tokens) == expected, (
+                width,
+                height,
+                max_soft_tokens,
+            )
 
 
 @pytest.mark.parametrize("size", ["E2B", "12B"])
@@ -105,18 +111,18 @@ def test_cache_bytes_are_those_of_the_cache(tiny_lab, size, length):
 def test_the_cache_covers_the_answer_but_its_last_token(tiny_lab):
     lab = tiny_lab("31B")
     prompt = lab.cost("Hello")
-    assert lab.cost("Hello", generate=1).kv_cache_bytes == prompt.kv_cache_bytes
-    assert lab.cost("Hello", generate=9).kv_cache_bytes > prompt.kv_cache_bytes
-    trace = lab.trace("Hello", generate=9)
+    assert lab.cost("Hello", max_new_tokens=1).kv_cache_bytes == prompt.kv_cache_bytes
+    assert lab.cost("Hello", max_new_tokens=9).kv_cache_bytes > prompt.kv_cache_bytes
+    trace = lab.trace("Hello", max_new_tokens=9)
     assert len(trace) == prompt.prompt_tokens + len(trace.generation) - 1
 
 
 def test_continuing_counts_earlier_media(tiny_lab):
     lab = tiny_lab("E2B")
     reply = lab.chat("What is it?", images=[drawn(60, 60)], max_new_tokens=3, temperature=0)
-    cost = lab.cost("And now?", after=reply)
+    cost = lab.cost("And now?", previous=reply)
     assert cost.tokens["image"] == lab.cost("x", images=[drawn(60, 60)]).tokens["image"]
-    assert cost.prompt_tokens == lab.chat("And now?", after=reply, max_new_tokens=1).prompt_tokens
+    assert cost.prompt_tokens == lab.chat("And now?", previous=reply, max_new_tokens=1).prompt_tokens
 
 
 def weather(city: str, days: int = 1) -> dict:
@@ -141,10 +147,10 @@ def test_declared_tools_cost_what_they_take_in_chat(tiny_lab, monkeypatch, size)
     assert counts == sorted(set(counts))
     # they stay declared, unless others are
     for tools in (None, [], [CLOCK]):
-        cost = lab.cost("And now?", after=reply, tools=tools)
+        cost = lab.cost("And now?", previous=reply, tools=tools)
         assert (
             cost.prompt_tokens
-            == lab.chat("And now?", after=reply, tools=tools, max_new_tokens=1).prompt_tokens
+            == lab.chat("And now?", previous=reply, tools=tools, max_new_tokens=1).prompt_tokens
         )
     with pytest.raises(BadPrompt, match="Two tools are named weather"):
         lab.cost("Rain?", tools=[weather, weather])
@@ -169,7 +175,7 @@ def test_too_long_is_said_and_not_raised(tiny_lab):
 
 def test_line_and_table(tiny_lab):
     lab = tiny_lab("E2B")
-    cost = lab.cost("What?", generate=20, **given("E2B"))
+    cost = lab.cost("What?", max_new_tokens=20, **given("E2B"))
     line = repr(cost)
     assert line.startswith("Cost(")
     assert "\n" not in line
@@ -187,8 +193,8 @@ def test_errors_are_those_of_chat(tiny_lab):
     with pytest.raises(BadMedia, match="takes no sounds"):
         lab.cost("?", audio=(np.zeros(16_000), 16_000))
     with pytest.raises(BadMedia, match="budget=100"):
-        lab.cost("?", budget=100)
+        lab.cost("?", max_soft_tokens=100)
     with pytest.raises(BadPrompt, match="placeholder"):
         lab.cost("<|image|>")
-    with pytest.raises(LabError, match="generate=-1"):
-        lab.cost("?", generate=-1)
+    with pytest.raises(LabError, match="max_new_tokens=-1"):
+        lab.cost("?", max_new_tokens=-1)

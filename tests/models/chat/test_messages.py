@@ -16,7 +16,7 @@ from gemma_lab.models.chat.messages import (
     texts,
     videos,
 )
-from gemma_lab.models.media import video
+from gemma_lab.models.media import load_video
 
 RED = Image.new("RGB", (4, 4), "red")
 
@@ -115,7 +115,7 @@ def test_parts_take_the_words_of_their_openers():
 def test_as_many_frames_are_taken_as_the_model_looks_at():
     (message,) = conversation("Hi", video=([RED] * 40, 2.0), frames=8)
     assert len(videos([message])[0].frames) == 8
-    opened = video(([RED] * 40, 2.0), frames=20)
+    opened = load_video(([RED] * 40, 2.0), frames=20)
     assert videos(conversation("Hi", video=opened, frames=8)) == [opened]  # asked for, so kept
 
 

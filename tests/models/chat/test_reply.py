@@ -38,6 +38,6 @@ def test_timings_take_no_part_in_comparing():
 def test_logprobs_and_plain_values():
     np.testing.assert_allclose(make().logprobs, [-0.5, -0.1, -0.01])
     plain = json.loads(json.dumps(make().to_dict()))
-    assert plain["tokens"][0]["alternatives"][1] == {"id": 6, "text": "Ho", "logprob": -1.5}
+    assert plain["tokens"][0]["top_logprobs"][1] == {"id": 6, "text": "Ho", "logprob": -1.5}
     assert plain["messages"][0]["content"][0]["image"] == "picture 4×3"
     assert make().tokens[0].probability == pytest.approx(np.exp(-0.5))

@@ -50,7 +50,7 @@ def test_nothing_runs_until_it_is_read(lab):
     with pytest.raises(LabError, match="still being written"):
         _ = stream.reply
     stream.stop()
-    assert (stream.reply.finish, stream.reply.text) == ("stopped", "")
+    assert (stream.reply.finish_reason, stream.reply.text) == ("stopped", "")
     assert repr(stream) == "Stream(over)"
     assert list(stream) == []
 
@@ -77,7 +77,7 @@ def test_leaving_the_loop_stops_the_model(slow):
         assert chunk.tokens
         break
     assert not answering()
-    assert stream.reply.finish == "stopped"
+    assert stream.reply.finish_reason == "stopped"
     assert 0 < len(stream.reply.tokens) < 2000
     assert slow.last_reply == stream.reply
 
@@ -92,7 +92,7 @@ def test_an_exception_in_the_loop_stops_the_model(slow):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not answering()
-    assert slow.last_reply.finish == "stopped"
+    assert slow.last_reply.finish_reason == "stopped"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_an_interrupt_while_waiting_stops_the_model(slow):
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         list(stream)
-    assert slow.last_reply.finish == "stopped"
+    assert slow.last_reply.finish_reason == "stopped"
     assert slow.last_reply.tokens
 
 
@@ -123,7 +123,7 @@ def test_another_thread_can_stop_it(slow):
             if stopper.ident is None:
                 stopper.start()
         stopper.join()
-        assert stream.reply.finish == "stopped"
+        assert stream.reply.finish_reason == "stopped"
         assert 0 < len(stream.reply.tokens) < 2000
 
 
@@ -143,7 +143,7 @@ def test_a_long_prefill_can_be_left_between_two_layers(lab, monkeypatch):
     threading.Timer(0.3, stream.stop).start()
     assert list(stream) == []
     assert len(seen) < len(layers)
-    assert (stream.reply.finish, stream.reply.tokens) == ("stopped", ())
+    assert (stream.reply.finish_reason, stream.reply.tokens) == ("stopped", ())
 
 
 def test_a_stream_that_is_dropped_ends(slow):

@@ -61,20 +61,20 @@ def test_a_call_is_read_its_result_goes_back_and_the_answer_follows(lab, says):
     called = lab.chat("Weather in Rome?", tools=[get_weather], temperature=0)
     assert called.calls == (Call("get_weather", {"city": "Rome"}),)
     assert called.calls[0].faults(called.tools) == []
-    assert (called.text, called.finish) == ("", "stop")
+    assert (called.text, called.finish_reason) == ("", "stop")
     assert called.messages[-1]["tool_calls"] == [called.calls[0].message]
 
     says("sunny<turn|>")
-    answer = lab.chat(after=called, tool_results=[{"weather": "sunny"}], temperature=0)
+    answer = lab.chat(previous=called, tool_results=[{"weather": "sunny"}], temperature=0)
     assert (answer.text, answer.calls) == ("sunny", ())
     assert answer.tools == called.tools
-    read = gl.models.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools).text
+    read = gl.models.chat.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools).text
     assert read.endswith(f"{ROME}<|tool_response>response:get_weather{{weather:{Q}sunny{Q}}}<tool_response|>")
     assert read.count("<|tool>declaration:get_weather") == 1
 
     says("yes<turn|>")
-    later = lab.chat("Sure?", after=answer, temperature=0)
-    text = gl.models.prompt.prepare(lab, later.messages[:-1], tools=later.tools).text
+    later = lab.chat("Sure?", previous=answer, temperature=0)
+    text = gl.models.chat.prompt.prepare(lab, later.messages[:-1], tools=later.tools).text
     assert "<tool_response|>sunny<turn|>\n<|turn>user\nSure?<turn|>" in text
     assert "tool_responses" not in called.messages[-1]  # replies do not change
 
@@ -86,7 +86,7 @@ def test_a_stream_says_it_too_and_no_tools_means_none(lab, says):
     assert shown == ""
     assert len(stream.reply.calls) == 2
     says("fine<turn|>")
-    with lab.stream(after=stream.reply, tool_results=["dry", 7], tools=(), temperature=0) as stream:
+    with lab.stream(previous=stream.reply, tool_results=["dry", 7], tools=(), temperature=0) as stream:
         assert "".join(chunk.text for chunk in stream) == "fine"
     assert stream.reply.tools == ()
 
@@ -96,8 +96,8 @@ def test_a_thought_before_a_call_stays_within_the_turn(lab, says):
     called = lab.chat("Weather in Rome?", tools=[get_weather], thinking=True, temperature=0)
     assert (called.thinking, len(called.calls)) == ("look it up", 1)
     says("sunny<turn|>")
-    answer = lab.chat(after=called, tool_results=["sunny"], thinking=True, temperature=0)
-    text = gl.models.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools, thinking=True).text
+    answer = lab.chat(previous=called, tool_results=["sunny"], thinking=True, temperature=0)
+    text = gl.models.chat.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools, thinking=True).text
     assert f"thought\nlook it up\n<channel|>{ROME}" in text
 
 
@@ -105,26 +105,26 @@ def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):
     says(ROME)
     reply = lab.chat("Weather?", tools=[get_weather], temperature=0, max_new_tokens=3)
     (call,) = reply.calls
-    assert (reply.finish, call.name, call.problem) == ("length", "", "it was cut off")
+    assert (reply.finish_reason, call.name, call.problem) == ("length", "", "it was cut off")
     with pytest.raises(BadPrompt, match="cut off"):
-        lab.chat(after=reply, tool_results=["sunny"])
+        lab.chat(previous=reply, tool_results=["sunny"])
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         ({"tool_results": ["sunny"]}, "go to the reply"),
-        ({"prompt": "And?", "after": True, "tool_results": ["sunny"]}, "without a new prompt"),
-        ({"after": True, "tool_results": []}, "made 1 call and there are 0 results"),
-        ({"after": True, "tool_results": "sunny"}, "1 result that is str"),
-        ({"after": True, "tool_results": [{"a": ["<tool_response|>ha"]}]}, r"holds <tool_response\|>"),
+        ({"prompt": "And?", "previous": True, "tool_results": ["sunny"]}, "without a new prompt"),
+        ({"previous": True, "tool_results": []}, "made 1 call and there are 0 results"),
+        ({"previous": True, "tool_results": "sunny"}, "1 result that is str"),
+        ({"previous": True, "tool_results": [{"a": ["<tool_response|>ha"]}]}, r"holds <tool_response\|>"),
         ({}, "not a NoneType"),
     ],
 )
 def test_results_that_answer_no_call_are_refused(lab, says, options, why):
-    if options.pop("after", False):
+    if options.pop("previous", False):
         says(f"{ROME}<|tool_response>")
-        options["after"] = lab.chat("Weather?", tools=[get_weather], temperature=0)
+        options["previous"] = lab.chat("Weather?", tools=[get_weather], temperature=0)
     with pytest.raises(BadPrompt, match=why):
         lab.chat(options.pop("prompt", None), **options)
 

@@ -9,7 +9,7 @@ import regex
 from support import shapes
 
 from gemma_lab.models.chat.transcript import Record, Transcript
-from gemma_lab.trace.tokens.vocabulary import Pieces
+from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 RECORD = Record(-1.0, 2.0)
 
@@ -21,7 +21,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def pieces(tokenizer):
-    return Pieces(tokenizer)
+    return Vocabulary(tokenizer)
 
 
 def read(pieces, ids, prompt=()):

@@ -75,9 +75,9 @@ def test_layers_are_what_the_model_says(model: torch.nn.Module, size: str) -> No
         assert layer.window == attention.sliding_window
         assert layer.head_dim == attention.head_dim
         assert layer.heads // layer.kv_heads == attention.num_key_value_groups
-        assert (layer.donor is not None) == attention.is_kv_shared_layer
+        assert (layer.kv_shared_from is not None) == attention.is_kv_shared_layer
         assert layer.mlp_width == module.mlp.intermediate_size
-        if layer.donor is None:
+        if layer.kv_shared_from is None:
             assert layer.tied_kv == (attention.v_proj is None)
             assert attention.k_proj.out_features == layer.kv_heads * layer.head_dim
         if layer.experts:

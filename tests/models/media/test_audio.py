@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import BadMedia, MissingExtra
-from gemma_lab.models.media import Sound, sound
+from gemma_lab.models.media import Sound, load_audio
 from gemma_lab.models.media.audio import LONGEST, RATE
 
 TIME = np.arange(RATE) / RATE
@@ -56,22 +56,22 @@ def test_every_source_is_the_same_sound(tmp_path):
             (np.round(TONE * 32768).astype(np.int16), RATE),
         ]
         for source in sources:
-            made = sound(source)
+            made = load_audio(source)
             assert made.samples.dtype == np.float32
             assert made.samples == pytest.approx(TONE, abs=1e-4)
-    assert sound(path).name == path.name
-    assert repr(sound(path)) == f"Sound({path.name}: 1.00 s, 16 kHz mono)"
+    assert load_audio(path).name == path.name
+    assert repr(load_audio(path)) == f"Sound({path.name}: 1.00 s, 16 kHz mono)"
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_wav_of_every_width(width):
-    assert sound(wav(TONE, width=width)).samples == pytest.approx(TONE, abs=0.02 if width == 1 else 1e-4)
+    assert load_audio(wav(TONE, width=width)).samples == pytest.approx(TONE, abs=0.02 if width == 1 else 1e-4)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
 def test_any_rate_keeps_pitch_and_length(rate):
     time = np.arange(rate) / rate
-    made = sound((0.5 * np.sin(2 * np.pi * 440 * time), rate))
+    made = load_audio((0.5 * np.sin(2 * np.pi * 440 * time), rate))
     assert len(made.samples) == pytest.approx(RATE, abs=1)
     assert pitch(made.samples) == pytest.approx(440, abs=1.5)
     assert np.abs(made.samples).max() == pytest.approx(0.5, abs=0.02)
@@ -80,39 +80,39 @@ def test_any_rate_keeps_pitch_and_length(rate):
 
 def test_resampling_lets_nothing_alias():
     time = np.arange(48_000) / 48_000
-    above = sound((np.sin(2 * np.pi * 11_000 * time), 48_000))  # would fold to 5 kHz
+    above = load_audio((np.sin(2 * np.pi * 11_000 * time), 48_000))  # would fold to 5 kHz
     assert np.abs(above.samples[800:-800]).max() < 1e-3
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_channels_are_averaged_whichever_axis_they_are_on(turned):
     stereo = np.stack([TONE, -0.5 * TONE], axis=1)
-    made = sound((stereo.T if turned else stereo, RATE))
+    made = load_audio((stereo.T if turned else stereo, RATE))
     assert made.samples == pytest.approx(0.25 * TONE, abs=1e-6)
     assert made.original == (RATE, 2)
-    assert sound(wav(stereo)).samples == pytest.approx(0.25 * TONE, abs=1e-3)
+    assert load_audio(wav(stereo)).samples == pytest.approx(0.25 * TONE, abs=1e-3)
 
 
 def test_a_part_is_cut_where_asked():
     long = np.concatenate([np.zeros(RATE * 40), TONE, np.zeros(RATE * 5)]).astype(np.float32)
-    made = sound((long, RATE), start=40, stop=41)
+    made = load_audio((long, RATE), start=40, stop=41)
     assert made.samples == pytest.approx(TONE)
     assert made.start == 40
-    again = sound(made, start=0.25, stop=0.5)
+    again = load_audio(made, start=0.25, stop=0.5)
     assert again.samples == pytest.approx(TONE[RATE // 4 : RATE // 2])
     assert again.start == 40.25
-    assert sound(made).samples == pytest.approx(made.samples)
+    assert load_audio(made).samples == pytest.approx(made.samples)
 
 
 def test_too_long_offers_the_choice_and_is_never_cut_silently():
     long = np.zeros(RATE * 75, np.float32)
     with pytest.raises(BadMedia, match=r"75\.0 s long.* at most 30 s") as caught:
-        sound((long, RATE))
+        load_audio((long, RATE))
     assert "start=0, stop=30" in caught.value.hint
     assert "3 parts" in caught.value.hint
     with pytest.raises(BadMedia, match=r"65\.0 s long"):
-        sound((long, RATE), start=10)
-    exact = sound((np.zeros(44_100 * 30, np.float32), 44_100))
+        load_audio((long, RATE), start=10)
+    exact = load_audio((np.zeros(44_100 * 30, np.float32), 44_100))
     assert exact.seconds == pytest.approx(LONGEST, abs=1e-4)
     assert len(exact.samples) <= 480_000
 
@@ -142,7 +142,7 @@ def test_too_long_offers_the_choice_and_is_never_cut_silently():
 )
 def test_what_is_no_sound_says_so(source, match):
     with pytest.raises(BadMedia, match=match) as caught:
-        sound(source)
+        load_audio(source)
     assert caught.value.hint
 
 
@@ -151,44 +151,44 @@ def test_what_is_no_sound_says_so(source, match):
 )
 def test_a_span_that_is_none(span):
     with pytest.raises(BadMedia, match=r"start|stop"):
-        sound((TONE, RATE), **span)
+        load_audio((TONE, RATE), **span)
 
 
 def test_a_span_behind_the_end():
     with pytest.raises(BadMedia, match="0 ms long from 5 s on"):
-        sound((TONE, RATE), start=5)
+        load_audio((TONE, RATE), start=5)
 
 
 def test_a_cut_off_wav_keeps_what_is_there():
     data = wav(TONE)
-    assert sound(data[: len(data) // 2 + 1]).seconds == pytest.approx(0.5, abs=0.01)
+    assert load_audio(data[: len(data) // 2 + 1]).seconds == pytest.approx(0.5, abs=0.01)
 
 
 def test_float_wav_goes_to_pyav():
     body = TONE.astype("<f4").tobytes()
     header = b"fmt " + struct.pack("<IHHIIHH", 16, 3, 1, RATE, RATE * 4, 4, 32)
     data = b"WAVE" + header + b"data" + struct.pack("<I", len(body)) + body
-    made = sound(b"RIFF" + struct.pack("<I", len(data)) + data)
+    made = load_audio(b"RIFF" + struct.pack("<I", len(data)) + data)
     assert made.samples == pytest.approx(TONE, abs=1e-6)
 
 
 def test_without_pyav_other_formats_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtra, match="PyAV") as caught:
-        sound(b"ID3 an mp3, perhaps")
+        load_audio(b"ID3 an mp3, perhaps")
     assert "gemma_lab[video]" in caught.value.hint
-    assert sound(wav(TONE)).seconds == 1
+    assert load_audio(wav(TONE)).seconds == 1
 
 
 def test_a_sound_is_its_own_copy():
     samples = TONE.copy()
-    made = sound((samples, RATE))
+    made = load_audio((samples, RATE))
     samples[:] = 0
     assert made.samples == pytest.approx(TONE)
 
 
 def test_wav_out_is_what_went_in():
     made = Sound(TONE)
-    assert sound(made.wav()).samples == pytest.approx(TONE, abs=1e-4)
+    assert load_audio(made.wav()).samples == pytest.approx(TONE, abs=1e-4)
     assert "<script" not in made._repr_html_()
     assert "<audio controls" in made._repr_html_()

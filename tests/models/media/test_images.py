@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gemma_lab.errors import BadMedia
-from gemma_lab.models.media import picture
+from gemma_lab.models.media import load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
@@ -38,7 +38,7 @@ def test_path_bytes_file_image_and_array_are_the_same_picture(tmp_path):
             PIXELS / 255,
         ]
         for source in sources:
-            image = picture(source)
+            image = load_image(source)
             assert image.mode == "RGB"
             np.testing.assert_array_equal(np.asarray(image), PIXELS)
 
@@ -46,31 +46,31 @@ def test_path_bytes_file_image_and_array_are_the_same_picture(tmp_path):
 def test_arrays_of_every_kind():
     gray = PIXELS[:, :, 0]
     for array in (gray, gray[:, :, None], gray / 255.0, gray.astype(np.uint16) * 257, gray.astype(int)):
-        np.testing.assert_array_equal(np.asarray(picture(array))[:, :, 1], gray)
-    assert picture(gray > 100).getextrema() == ((0, 255),) * 3
+        np.testing.assert_array_equal(np.asarray(load_image(array))[:, :, 1], gray)
+    assert load_image(gray > 100).getextrema() == ((0, 255),) * 3
     torch = pytest.importorskip("torch")
-    np.testing.assert_array_equal(np.asarray(picture(torch.tensor(PIXELS))), PIXELS)
+    np.testing.assert_array_equal(np.asarray(load_image(torch.tensor(PIXELS))), PIXELS)
 
 
 def test_transparency_lies_on_white():
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     half = np.zeros((4, 4, 2), np.uint8)
     for source in (clear, png(clear), clear.convert("LA"), half):
-        assert picture(source).getpixel((0, 0)) == (255, 255, 255)
+        assert load_image(source).getpixel((0, 0)) == (255, 255, 255)
     palette = Image.new("P", (4, 4), 0)
-    assert picture(png(palette, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+    assert load_image(png(palette, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_photo_taken_sideways_is_turned_upright():
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(file, "JPEG", exif=exif)
-    assert picture(file.getvalue()).size == (12, 20)
+    assert load_image(file.getvalue()).size == (12, 20)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16", "I", "F"])
 def test_every_mode_becomes_rgb(mode):
-    image = picture(Image.new(mode, (5, 4)))
+    image = load_image(Image.new(mode, (5, 4)))
     assert (image.mode, image.size) == ("RGB", (5, 4))
     dark = {"YCbCr": (0, 135, 0), "CMYK": (255, 255, 255)}  # zeros are no luma in one, no ink in the other
     assert image.getpixel((0, 0)) == dark.get(mode, (0, 0, 0))
@@ -78,7 +78,7 @@ def test_every_mode_becomes_rgb(mode):
 
 def test_the_source_may_change_afterwards():
     image = Image.new("RGB", (4, 4), "red")
-    kept = picture(image)
+    kept = load_image(image)
     image.paste("blue", (0, 0, 4, 4))
     assert kept.getpixel((0, 0)) == (255, 0, 0)
 
@@ -118,5 +118,5 @@ def bomb() -> bytes:
 )
 def test_what_is_no_picture_says_what_it_is_and_what_to_do(source, says):
     with pytest.raises(BadMedia, match=says) as caught:
-        picture(source)
+        load_image(source)
     assert caught.value.hint

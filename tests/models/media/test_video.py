@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gemma_lab.errors import BadMedia, MissingExtra
-from gemma_lab.models.media import Video, sound, video
+from gemma_lab.models.media import Video, load_audio, load_video
 from gemma_lab.models.media.video import sampled
 
 
@@ -52,25 +52,25 @@ def grays(clip):
 
 
 def test_frames_with_their_rate():
-    clip = video(([shade(n) for n in range(5)], 2.0))
+    clip = load_video(([shade(n) for n in range(5)], 2.0))
     assert clip.times == (0, 0.5, 1, 1.5, 2)
     assert clip.stamps == ("00:00", "00:00", "00:01", "00:01", "00:02")
     assert repr(clip) == "Video(video: 5 frames, 0.00 to 2.00 s, 64 × 48)"
-    same = video(SimpleNamespace(frames=tuple(shade(n) for n in range(5)), fps=2.0))
+    same = load_video(SimpleNamespace(frames=tuple(shade(n) for n in range(5)), fps=2.0))
     assert same.times == clip.times
     array = np.zeros((5, 48, 64, 3), np.uint8)
-    assert video(array, fps=2).times == clip.times
+    assert load_video(array, fps=2).times == clip.times
 
 
 def test_more_frames_than_are_looked_at_are_sampled_and_reported():
-    clip = video(([shade(n) for n in range(100)], 10.0))
+    clip = load_video(([shade(n) for n in range(100)], 10.0))
     assert len(clip.frames) == 32
     assert clip.total == 100
     assert grays(clip) == [n * 100 // 32 for n in range(32)]
     assert clip.times == tuple(n * 100 // 32 / 10 for n in range(32))
     assert "32 of 100 frames" in repr(clip)
-    assert len(video(clip, frames=4).frames) == 4
-    assert video(clip) is clip
+    assert len(load_video(clip, frames=4).frames) == 4
+    assert load_video(clip) is clip
 
 
 def test_the_sampling_is_that_of_transformers():
@@ -86,7 +86,7 @@ def test_the_sampling_is_that_of_transformers():
 
 def test_a_part_is_cut_where_asked():
     frames = [shade(n) for n in range(20)]
-    clip = video((frames, 2.0), start=3, stop=5)
+    clip = load_video((frames, 2.0), start=3, stop=5)
     assert clip.times == (3, 3.5, 4, 4.5)
     assert grays(clip) == [6, 7, 8, 9]
 
@@ -94,7 +94,7 @@ def test_a_part_is_cut_where_asked():
 def test_metadata_gives_back_the_times():
     from transformers.video_utils import VideoMetadata
 
-    clip = video(([shade(n) for n in range(9)], 3.0))
+    clip = load_video(([shade(n) for n in range(9)], 3.0))
     told = VideoMetadata(**clip.metadata())
     assert told.timestamps == pytest.approx(clip.times, abs=1e-3)
     assert [int(each) for each in told.timestamps] == [int(each) for each in clip.times]
@@ -105,7 +105,7 @@ def test_a_file_gives_the_frames_that_were_wanted(tmp_path, container):
     pytest.importorskip("av", reason="reading video files needs the extra video")
     path = tmp_path / "clip.bin"
     path.write_bytes(film(60, container=container))
-    clip = video(path, frames=6)
+    clip = load_video(path, frames=6)
     assert clip.total == 60
     assert clip.times == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.11)
     assert grays(clip) == pytest.approx([0, 40, 80, 120, 160, 200], abs=8)
@@ -114,7 +114,7 @@ def test_a_file_gives_the_frames_that_were_wanted(tmp_path, container):
 
 def test_a_long_file_is_jumped_in():
     pytest.importorskip("av", reason="reading video files needs the extra video")
-    clip = video(film(64, fps=1), frames=4)
+    clip = load_video(film(64, fps=1), frames=4)
     assert clip.times == pytest.approx([0, 16, 32, 48])
     assert grays(clip) == pytest.approx([0, 64, 128, 192], abs=8)
 
@@ -122,34 +122,34 @@ def test_a_long_file_is_jumped_in():
 def test_a_rate_a_part_and_a_sound_of_a_file():
     pytest.importorskip("av", reason="reading video files needs the extra video")
     data = film(60, container="matroska", tone=True)
-    assert len(video(data, fps=2).frames) == 12
-    assert len(video(data).frames) == 32
-    part = video(data, start=2, stop=4, fps=1)
+    assert len(load_video(data, fps=2).frames) == 12
+    assert len(load_video(data).frames) == 32
+    part = load_video(data, start=2, stop=4, fps=1)
     assert part.times == pytest.approx([2, 3], abs=0.11)
-    heard = sound(data)
+    heard = load_audio(data)
     assert heard.seconds == pytest.approx(6, abs=0.1)
     assert np.abs(heard.samples[8000:16000]).max() == pytest.approx(0.4, abs=0.05)
     assert heard.original == (48_000, 1)
     with pytest.raises(BadMedia, match="at most 1,024"):
-        video(film(30, fps=1), fps=100)
+        load_video(film(30, fps=1), fps=100)
 
 
 def test_what_is_no_video_file(tmp_path):
     pytest.importorskip("av", reason="reading video files needs the extra video")
     with pytest.raises(BadMedia, match="no video that can be read"):
-        video(b"nothing of the kind" * 100)
+        load_video(b"nothing of the kind" * 100)
     whole = film(30)
     with pytest.raises(BadMedia, match=r"broken|no frame"):
-        video(whole[: len(whole) // 3])
+        load_video(whole[: len(whole) // 3])
     playlist = tmp_path / "list.m3u8"
     playlist.write_text("#EXTM3U\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(BadMedia):
-        video(playlist)
-    tone = sound((np.zeros(16_000), 16_000)).wav()
+        load_video(playlist)
+    tone = load_audio((np.zeros(16_000), 16_000)).wav()
     with pytest.raises(BadMedia, match="holds no pictures"):
-        video(tone)
+        load_video(tone)
     with pytest.raises(BadMedia, match="nothing lies from 9 s on"):
-        video(whole, start=9)
+        load_video(whole, start=9)
 
 
 @pytest.mark.parametrize(
@@ -170,24 +170,24 @@ def test_what_is_no_video_file(tmp_path):
 )
 def test_what_is_no_video_says_so(source, match):
     with pytest.raises(BadMedia, match=match) as caught:
-        video(source)
+        load_video(source)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("frames", [0, -1, True, 2.5, 5000])
 def test_a_count_that_is_none(frames):
     with pytest.raises(BadMedia, match="frames="):
-        video(([shade(1)], 1.0), frames=frames)
+        load_video(([shade(1)], 1.0), frames=frames)
 
 
 def test_without_pyav_a_file_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtra, match="PyAV"):
-        video(b"\0\0\0 ftypmp42")
+        load_video(b"\0\0\0 ftypmp42")
 
 
 def test_html_shows_frames_with_times():
-    html = video(([shade(n) for n in range(3)], 2.0))._repr_html_()
+    html = load_video(([shade(n) for n in range(3)], 2.0))._repr_html_()
     assert html.count("<img") == 3
     assert "0:01.0" in html
     hostile = Video((shade(1),), (0.0,), 1, '"><script>x</script>')._repr_html_()

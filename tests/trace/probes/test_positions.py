@@ -8,7 +8,7 @@ from support import shapes
 from support.moe import hooks
 
 from gemma_lab.trace.probes.attention.interface import attentions
-from gemma_lab.trace.probes.positions import PADDING, Passes
+from gemma_lab.trace.probes.positions import PADDING, PositionTracker
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def model():
 
 def seen(model, *calls, layer=0, generate=None):
     """The positions of queries that a layer has, call by call."""
-    passes, found = Passes(), []
+    passes, found = PositionTracker(), []
     handles = passes.attach(model)
     module = attentions(model)[layer]
     handles.append(
@@ -62,7 +62,7 @@ def test_padding_has_no_position(model):
 
 
 def test_a_pass_that_failed_does_not_hide_the_next(model):
-    passes = Passes()
+    passes = PositionTracker()
     handles = passes.attach(model)
     stop = model.get_decoder().layers[1].register_forward_pre_hook(lambda *_: 1 / 0)
     try:
@@ -77,7 +77,7 @@ def test_a_pass_that_failed_does_not_hide_the_next(model):
 
 
 def test_a_decoder_that_is_called_alone(model):
-    passes = Passes()
+    passes = PositionTracker()
     handles = passes.attach(model)
     try:
         model.get_decoder()(inputs_embeds=torch.zeros(1, 6, 64))

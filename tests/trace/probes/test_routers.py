@@ -67,7 +67,7 @@ def test_gemma_4_weighs_by_its_formula(tiny_lab):
             top, ids = p.topk(router.top_k)
             share = top / top.sum(-1, keepdim=True)
             assert torch.equal(dispatch.ids, ids)
-            torch.testing.assert_close(dispatch.shares, share, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(dispatch.gate_weights, share, rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(
                 dispatch.weights, share * router.module.per_expert_scale[ids], rtol=1e-5, atol=1e-6
             )
@@ -90,7 +90,7 @@ def test_a_scale_of_zero_is_read_without_dividing_by_it(tiny_lab):
         finally:
             router.module.per_expert_scale.copy_(held)
     assert (said.weights == 0).all()
-    torch.testing.assert_close(said.shares.sum(-1), torch.ones(9))
+    torch.testing.assert_close(said.gate_weights.sum(-1), torch.ones(9))
 
 
 def test_a_layer_that_is_offloaded_has_its_scale_too(tiny_lab):
@@ -128,7 +128,7 @@ def test_what_is_written_is_what_is_read(family, dtype):
     torch.testing.assert_close(read.probabilities, odds)
     assert torch.equal(read.ids, wanted.ids)
     torch.testing.assert_close(
-        read.shares, wanted.shares, rtol=0, atol=1e-5 if dtype == torch.float32 else 4e-3
+        read.gate_weights, wanted.gate_weights, rtol=0, atol=1e-5 if dtype == torch.float32 else 4e-3
     )
 
 

@@ -92,7 +92,7 @@ def test_entropy_and_the_experts_share_are_those_of_the_layer(gemma):
     np.testing.assert_allclose(probe.result().layer(1).entropy[0], (-p * p.log()).sum(-1).numpy(), atol=1e-5)
     dense, experts = (seen[f"post_feedforward_layernorm_{n}"].norm(dim=-1)[0].numpy() for n in (1, 2))
     np.testing.assert_allclose(
-        probe.result().layer(1).experts_share[0], experts / (dense + experts), atol=1e-5
+        probe.result().layer(1).expert_output_fraction[0], experts / (dense + experts), atol=1e-5
     )
 
 
@@ -109,7 +109,7 @@ def test_the_neighbours_go_through_the_same_probe(family):
     assert len(routing) == 16 + 16 + 3
     assert np.array_equal(routing.ids, witness.ids())
     assert np.array_equal(routing.weights, witness.weights())
-    assert (routing.experts_share == 1).all() == (family != "qwen3_5_moe")
+    assert (routing.expert_output_fraction == 1).all() == (family != "qwen3_5_moe")
 
 
 @pytest.mark.parametrize("family", [*NEIGHBOURS, "gemma4"])
@@ -142,7 +142,7 @@ def test_the_shared_expert_of_qwen_is_the_dense_branch():
     torch.testing.assert_close(seen["experts"] + dense, seen["sum"][0])  # the formula is the block's own
     experts, dense = (part.norm(dim=-1).numpy() for part in (seen["experts"], dense))
     np.testing.assert_allclose(
-        probe.result().layer(1).experts_share[0], experts / (experts + dense), atol=1e-5
+        probe.result().layer(1).expert_output_fraction[0], experts / (experts + dense), atol=1e-5
     )
 
 
@@ -224,7 +224,7 @@ def test_compact_takes_24_bytes_and_keeps_the_weights_to_a_step():
         model(input_ids=torch.arange(400, 440)[None])
     assert small.result().bytes_per_token_layer == 24
     assert np.array_equal(full.result().ids, small.result().ids)
-    assert np.abs(full.result().shares - small.result().shares).max() <= 0.5 / 4095 + 1e-6
+    assert np.abs(full.result().gate_weights - small.result().gate_weights).max() <= 0.5 / 4095 + 1e-6
 
 
 def test_past_the_limit_it_goes_to_a_file_that_ends_with_the_routing(gemma):
@@ -289,8 +289,8 @@ def test_a_choice_that_is_not_the_likeliest_is_refused(gemma):
     def worst(_module, _args, output):
         p, _, ids = output
         least = p.topk(ids.shape[-1], largest=False).indices
-        shares = p.gather(-1, least)
-        return p, shares / shares.sum(-1, keepdim=True) * router.per_expert_scale[least], least
+        gate_weights = p.gather(-1, least)
+        return p, gate_weights / gate_weights.sum(-1, keepdim=True) * router.per_expert_scale[least], least
 
     handle = router.register_forward_hook(worst)
     try:

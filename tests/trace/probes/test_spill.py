@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_lab.trace.probes.spill import Spool
+from gemma_lab.trace.probes.spill import SpillBuffer
 
 
 @pytest.mark.parametrize("limit", [10**9, 100, 0])
 def test_what_goes_in_comes_out(limit):
-    spool, parts = Spool(limit=limit), []
+    spool, parts = SpillBuffer(limit=limit), []
     for size in (3, 1, 7, 2):
         part = {
             "a": np.random.default_rng(size).random((size, 2, 3)),
@@ -28,7 +28,7 @@ def test_what_goes_in_comes_out(limit):
 
 
 def test_a_result_may_be_taken_on_the_way_and_stays_what_it_was():
-    spool = Spool(limit=0)
+    spool = SpillBuffer(limit=0)
     spool.add({"a": np.arange(6.0).reshape(3, 2)})
     early = spool.result()["a"]
     spool.add({"a": np.arange(4.0).reshape(2, 2)})
@@ -38,7 +38,7 @@ def test_a_result_may_be_taken_on_the_way_and_stays_what_it_was():
 
 
 def test_the_file_is_removed_with_the_spool():
-    spool = Spool(limit=0)
+    spool = SpillBuffer(limit=0)
     spool.add({"a": np.zeros((4, 4))})
     folder = Path(spool.folder.name)
     assert folder.is_dir()

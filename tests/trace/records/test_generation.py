@@ -14,7 +14,7 @@ GIVEN = {
     "entropy": [0.2, 2.5, 0.0],
     "alternative_ids": [[4, 5], [8, 9], [1, 4]],
     "alternative_logprobs": [[-0.1, -3.0], [-1.0, -2.0], [-0.5, -np.inf]],
-    "finish": "stop",
+    "finish_reason": "stop",
     "text": "ab",
 }
 
@@ -23,23 +23,28 @@ def test_anything_that_numpy_takes_becomes_arrays():
     made = Generation.of(**GIVEN)
     assert made.ids.dtype == made.alternative_ids.dtype == np.int32
     assert made.logprobs.dtype == made.entropy.dtype == made.alternative_logprobs.dtype == np.float32
-    assert (len(made), made.alternatives) == (3, 2)
+    assert (len(made), made.top_logprobs) == (3, 2)
     assert repr(made) == "Generation(3 tokens, stop: 'ab')"
 
 
 def test_equality_is_of_values():
     assert Generation.of(**GIVEN) == Generation.of(**GIVEN)
-    for name, other in (("ids", [4, 9, 2]), ("text", "ac"), ("finish", "length"), ("entropy", [0, 0, 0])):
+    for name, other in (
+        ("ids", [4, 9, 2]),
+        ("text", "ac"),
+        ("finish_reason", "length"),
+        ("entropy", [0, 0, 0]),
+    ):
         assert Generation.of(**GIVEN) != Generation.of(**GIVEN | {name: other})
     assert Generation.of(**GIVEN) != 3
 
 
 def test_nothing_generated_and_no_alternatives_are_fine():
     empty = dict.fromkeys(("ids", "logprobs", "entropy", "alternative_ids", "alternative_logprobs"), ()) | {
-        "finish": "length",
+        "finish_reason": "length",
         "text": "",
     }
-    assert (len(Generation.of(**empty)), Generation.of(**empty).alternatives) == (0, 0)
+    assert (len(Generation.of(**empty)), Generation.of(**empty).top_logprobs) == (0, 0)
     bare = GIVEN | {"alternative_ids": [[], [], []], "alternative_logprobs": [[], [], []]}
     assert Generation.of(**bare).alternative_ids.shape == (3, 0)
 

@@ -14,13 +14,13 @@ def raw(*, rows=3, tokens=20, experts=128, k=8, seed=0):
     random = np.random.default_rng(seed)
     scores = random.random((rows, tokens, experts), dtype=np.float32)
     ids = np.argsort(-scores, axis=-1)[..., :k]
-    shares = np.take_along_axis(scores, ids, -1)
+    gate_weights = np.take_along_axis(scores, ids, -1)
     return {
         "ids": ids,
-        "shares": shares / shares.sum(-1, keepdims=True),
+        "gate_weights": gate_weights / gate_weights.sum(-1, keepdims=True),
         "scale": random.uniform(0.5, 2, (rows, experts)),
         "entropy": random.uniform(0, 4.8, (rows, tokens)),
-        "experts_share": random.random((rows, tokens)),
+        "expert_output_fraction": random.random((rows, tokens)),
         "layers": tuple(range(1, 2 * rows, 2)),
         "experts": experts,
     }
@@ -28,7 +28,7 @@ def raw(*, rows=3, tokens=20, experts=128, k=8, seed=0):
 
 def packed(given, *, precision="compact"):
     given = dict(given)
-    return Routing.pack(given.pop("ids"), given.pop("shares"), **given, precision=precision)
+    return Routing.pack(given.pop("ids"), given.pop("gate_weights"), **given, precision=precision)
 
 
 def test_eight_of_128_experts_take_24_bytes_a_token_and_layer():
@@ -51,17 +51,22 @@ def test_what_goes_in_comes_out():
     given = raw(k=5)
     routing = packed(given)
     assert np.array_equal(routing.ids, given["ids"])
-    assert np.abs(routing.shares - given["shares"]).max() <= 0.5 / 4095 + 1e-7
+    assert np.abs(routing.gate_weights - given["gate_weights"]).max() <= 0.5 / 4095 + 1e-7
     assert np.allclose(routing.entropy, given["entropy"], rtol=2**-10)
-    assert np.allclose(routing.experts_share, given["experts_share"], atol=2**-11)
+    assert np.allclose(routing.expert_output_fraction, given["expert_output_fraction"], atol=2**-11)
     assert (routing.top_k, routing.experts, len(routing)) == (5, 128, 20)
 
 
 def test_full_precision_is_float32_to_the_bit():
     given = raw()
     routing = packed(given, precision="full")
-    assert np.array_equal(routing.shares, given["shares"])
-    assert routing.shares.dtype == routing.entropy.dtype == routing.experts_share.dtype == np.float32
+    assert np.array_equal(routing.gate_weights, given["gate_weights"])
+    assert (
+        routing.gate_weights.dtype
+        == routing.entropy.dtype
+        == routing.expert_output_fraction.dtype
+        == np.float32
+    )
     assert "full" in repr(routing)
 
 
@@ -69,7 +74,7 @@ def test_full_precision_is_float32_to_the_bit():
 def test_weights_are_shares_times_the_scale_of_their_expert(precision):
     routing = packed(raw(), precision=precision)
     for row in range(3):
-        expected = routing.shares[row] * routing.scale[row][routing.ids[row]]
+        expected = routing.gate_weights[row] * routing.scale[row][routing.ids[row]]
         assert np.array_equal(routing.weights[row], expected)
     assert routing.weights.dtype == np.float32
     assert not np.allclose(routing.weights.sum(-1), 1)  # Gemma 4 scales after renormalising
@@ -94,7 +99,7 @@ def test_tokens_are_selected_by_slice_mask_or_numbers(which):
     assert np.array_equal(some.ids, routing.ids[:, which])
     assert np.array_equal(some.weights, routing.weights[:, which])
     assert np.array_equal(some.entropy, routing.entropy[:, which])
-    assert np.array_equal(some.experts_share, routing.experts_share[:, which])
+    assert np.array_equal(some.expert_output_fraction, routing.expert_output_fraction[:, which])
     assert some.layers == routing.layers
     some.check_stored()
 
@@ -113,7 +118,7 @@ def test_equality_is_of_values():
 def test_arrays_may_be_memory_maps(tmp_path):
     routing = packed(raw(k=3))
     maps = {}
-    for name in ("ids", "packed", "entropy", "experts_share"):
+    for name in ("ids", "packed", "entropy", "expert_output_fraction"):
         array = getattr(routing, name)
         maps[name] = np.memmap(tmp_path / name, mode="w+", dtype=array.dtype, shape=array.shape)
         maps[name][:] = array
@@ -133,8 +138,8 @@ def wrong_ids(given, value):
 
 
 def wrong_share(given, value):
-    given["shares"] = given["shares"].copy()
-    given["shares"][1, 2, 0] = value
+    given["gate_weights"] = given["gate_weights"].copy()
+    given["gate_weights"][1, 2, 0] = value
 
 
 def wrong(name, value):
@@ -156,7 +161,7 @@ def wrong(name, value):
         (lambda g: wrong_share(g, 1.5), "between 0 and 1"),
         (lambda g: g.update(ids=g["ids"].astype(float)), "float64"),
         (lambda g: g.update(ids=g["ids"][..., :7]), "do not belong together"),
-        (lambda g: g.update(ids=g["ids"][0], shares=g["shares"][0]), "do not belong together"),
+        (lambda g: g.update(ids=g["ids"][0], gate_weights=g["gate_weights"][0]), "do not belong together"),
         (lambda g: g.update(experts=7), "top 8 of 7 experts"),
         (lambda g: g.update(experts=100_000), "65,536"),
         (lambda g: g.update(scale=g["scale"][:, 1:]), "scale has shape"),
@@ -166,7 +171,7 @@ def wrong(name, value):
         (wrong("scale", np.inf), "scale is not a finite"),
         (wrong("entropy", np.nan), "entropy of layer 1 runs from nan"),
         (wrong("entropy", -0.5), "entropy of layer 1"),
-        (wrong("experts_share", 1.5), "between 0 and 1"),
+        (wrong("expert_output_fraction", 1.5), "between 0 and 1"),
     ],
 )
 def test_what_no_router_returns_is_refused(change, said):
@@ -192,5 +197,5 @@ def test_no_tokens_are_a_routing_too():
 def test_weights_are_not_kept_so_that_memory_stays_at_what_is_said():
     routing = packed(raw())
     before = dict(vars(routing))
-    assert routing.shares.nbytes > routing.packed.nbytes
+    assert routing.gate_weights.nbytes > routing.packed.nbytes
     assert vars(routing) == before

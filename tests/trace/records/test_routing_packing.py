@@ -10,21 +10,21 @@ from gemma_lab.trace.records.routing_packing import id_type, pack12, packed_widt
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7, 8, 10, 16])
 def test_every_count_of_shares_comes_back_within_half_a_step(k):
-    shares = np.random.default_rng(k).random((3, 11, k), dtype=np.float32)
-    packed = pack12(shares)
+    gate_weights = np.random.default_rng(k).random((3, 11, k), dtype=np.float32)
+    packed = pack12(gate_weights)
     assert packed.dtype == np.uint8
     assert packed.shape == (3, 11, packed_width(k)) == (3, 11, -(-3 * k // 2))
     back = unpack12(packed, k)
     assert back.dtype == np.float32
-    assert back.shape == shares.shape
-    assert np.abs(back - shares).max() <= 0.5 / 4095 + 1e-7
+    assert back.shape == gate_weights.shape
+    assert np.abs(back - gate_weights).max() <= 0.5 / 4095 + 1e-7
 
 
 def test_all_4096_steps_survive_in_both_places_of_a_pair():
     steps = np.arange(4096)
     for pair in (np.stack([steps, steps[::-1]], -1), np.stack([steps[::-1], steps], -1)):
-        shares = (pair / np.float32(4095)).astype(np.float32)
-        assert np.array_equal(np.rint(unpack12(pack12(shares), 2) * 4095), pair)
+        gate_weights = (pair / np.float32(4095)).astype(np.float32)
+        assert np.array_equal(np.rint(unpack12(pack12(gate_weights), 2) * 4095), pair)
 
 
 def test_packing_what_was_unpacked_changes_nothing():
@@ -34,9 +34,9 @@ def test_packing_what_was_unpacked_changes_nothing():
 
 def test_the_bytes_are_those_of_the_documented_layout():
     first, second = 0xABC, 0x123
-    shares = np.array([[first, second]], dtype=np.float32) / 4095
-    assert pack12(shares).tolist() == [[0xBC, 0x3A, 0x12]]
-    assert pack12(shares[:, :1]).tolist() == [[0xBC, 0x0A]]
+    gate_weights = np.array([[first, second]], dtype=np.float32) / 4095
+    assert pack12(gate_weights).tolist() == [[0xBC, 0x3A, 0x12]]
+    assert pack12(gate_weights[:, :1]).tolist() == [[0xBC, 0x0A]]
 
 
 def test_no_tokens_take_no_bytes():

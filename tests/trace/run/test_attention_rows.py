@@ -11,7 +11,7 @@ from support.moe import hooks
 
 import gemma_lab as gl
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.interventions.apply import Editing, in_force
+from gemma_lab.interventions.apply import EditContext, in_force
 
 RED = Image.new("RGB", (96, 64), "red")
 
@@ -21,7 +21,9 @@ RED = Image.new("RGB", (96, 64), "red")
 def test_rows_are_those_of_the_trace(tiny_lab, tmp_path, size, images):
     lab = tiny_lab(size)
     rows = (0, 9, -1)
-    trace = lab.trace("What is this?", images=images, generate=6, attention=gl.AttentionRequest(rows=rows))
+    trace = lab.trace(
+        "What is this?", images=images, max_new_tokens=6, attention=gl.AttentionRequest(rows=rows)
+    )
     kept = trace.attention
     opened = gl.open_trace(trace.save(tmp_path / "a.trace", images=True))
     before = hooks(lab.model)
@@ -61,9 +63,9 @@ def test_an_edit_is_applied_again(tiny_lab):
 def edits(lab):
     """Edits of every kind that a model has; two of them also act on what is generated."""
     read = gl.activations(lab, "Another text", layers=[1, 2], positions=[2, 3])
-    late = gl.Cut(queries=(6, None), keys=(2, 4))
+    late = gl.AttentionKnockout(queries=(6, None), keys=(2, 4))
     found = [
-        gl.Edit(knock_out_heads={1: [0], 2: [1]}, cut_attention=late),
+        gl.Edit(ablate_heads={1: [0], 2: [1]}, knock_out_attention=late),
         gl.Edit(patch=gl.Patch(read, positions=[5, 40])),
     ]
     if "experts" in lab.facts():
@@ -76,10 +78,10 @@ def edits(lab):
 def test_rows_of_an_edited_run_are_those_captured_then_and_the_lab_stays_as_it_was(tiny_lab, tmp_path, size):
     lab = tiny_lab(size)
     asked = gl.AttentionRequest(rows=(9, 38, 42), top_k=0, maps=False, statistics=False)
-    plain = lab.trace("Hello there, what is it?", generate=6, attention=asked)
+    plain = lab.trace("Hello there, what is it?", max_new_tokens=6, attention=asked)
     for edit in edits(lab):
         with lab.edit(edit):
-            trace = lab.trace("Hello there, what is it?", generate=6, attention=asked)
+            trace = lab.trace("Hello there, what is it?", max_new_tokens=6, attention=asked)
         opened = gl.open_trace(trace.save(tmp_path / "a.trace"))
         held, config, reply = hooks(lab.model), lab.config.to_dict(), lab.last_reply
         found = lab.attention_rows(opened, asked.rows)
@@ -102,13 +104,13 @@ def test_an_edit_that_cannot_be_applied_again_is_said_and_leaves_nothing(tiny_la
     trace, held = lab.trace("Hello there"), hooks(lab.model)
     broken = {
         "unreadable": {"patch": [{"source": "lost", "positions": [3]}]},
-        "of another model": gl.Edit(knock_out_heads={99: [0]}).to_dict(),
+        "of another model": gl.Edit(ablate_heads={99: [0]}).to_dict(),
     }
     for made in broken.values():
         with pytest.raises(BadTrace, match=r"cannot be applied again[\s\S]*AttentionRequest\(rows"):
             lab.attention_rows(replace(trace, meta=trace.meta | {"edit": made}), [3])
     # what fails while the model runs: a token that may look at nothing
-    blind = gl.Edit(cut_attention=gl.Cut(queries=(3, 4), keys=(0, 4))).to_dict()
+    blind = gl.Edit(knock_out_attention=gl.AttentionKnockout(queries=(3, 4), keys=(0, 4))).to_dict()
     with pytest.raises(LabError, match="look at"):
         lab.attention_rows(replace(trace, meta=trace.meta | {"edit": blind}), [3])
     assert (hooks(lab.model), in_force(lab.model)) == (held, gl.Edit())
@@ -122,7 +124,7 @@ def test_another_threads_edit_is_noticed(tiny_lab, monkeypatch):
         """The lab's lock, waited for until another thread has entered its block."""
 
         def __enter__(self):
-            self.block = Editing(lab.model, gl.Edit(ablate_experts={0: [1]}))
+            self.block = EditContext(lab.model, gl.Edit(ablate_experts={0: [1]}))
             self.block.__enter__()
 
         def __exit__(self, *raised):

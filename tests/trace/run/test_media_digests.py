@@ -25,7 +25,7 @@ def given(size):
 def test_the_answer_is_that_of_chat_with_every_medium(tiny_lab, size):
     lab = tiny_lab(size)
     alone = lab.chat("What?", temperature=0, max_new_tokens=5, **given(size))
-    trace = lab.trace("What?", generate=5, **given(size))
+    trace = lab.trace("What?", max_new_tokens=5, **given(size))
     assert trace.generation.ids.tolist() == [token.id for token in alone.tokens]
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
     assert len(trace) == alone.prompt_tokens + len(alone.tokens) - 1
@@ -68,7 +68,7 @@ def test_the_timestamps_stand_in_the_prompt(tiny_lab):
 @pytest.mark.parametrize("size", ["E2B", "31B"])
 def test_pieces_agree_with_a_single_pass(tiny_lab, monkeypatch, size):
     lab = tiny_lab(size)
-    asked = {"prompt": "A long story. " * 8, "generate": 4, **given(size)}
+    asked = {"prompt": "A long story. " * 8, "max_new_tokens": 4, **given(size)}
     whole = lab.trace(**asked)
     monkeypatch.setattr(prefill_plan, "WHOLE", 64)
     monkeypatch.setattr(prefill_plan, "PIECE", 64)
@@ -80,8 +80,8 @@ def test_pieces_agree_with_a_single_pass(tiny_lab, monkeypatch, size):
 
 def test_digests_name_what_was_given(tiny_lab):
     lab = tiny_lab("E2B")
-    meta = lab.trace("What?", budget=140, **given("E2B")).meta
-    assert meta["budget"] == 140
+    meta = lab.trace("What?", max_soft_tokens=140, **given("E2B")).meta
+    assert meta["max_soft_tokens"] == 140
     assert [medium["kind"] for medium in meta["media"]] == ["image", "video", "video", "audio", "audio"]
     film, sound = meta["media"][1], meta["media"][3]
     assert (film["frames"], film["of"], film["times_s"]) == (4, 4, [0.0, 0.5, 1.0, 1.5])
@@ -95,5 +95,5 @@ def test_digests_name_what_was_given(tiny_lab):
 def test_a_trace_with_media_is_saved_and_read(tiny_lab, tmp_path):
     import gemma_lab
 
-    trace = tiny_lab("E2B").trace("What?", generate=2, **given("E2B"))
+    trace = tiny_lab("E2B").trace("What?", max_new_tokens=2, **given("E2B"))
     assert gemma_lab.open_trace(trace.save(tmp_path / "t.trace")).equal(trace)

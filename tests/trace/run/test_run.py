@@ -13,7 +13,7 @@ from support.moe import hooks
 import gemma_lab as gl
 from gemma_lab.errors import BadEdit, BadTrace, ContextFull, DoesNotFit, LabError
 from gemma_lab.models.chat import prefill_plan
-from gemma_lab.trace.probes.attention.checks import Doubts
+from gemma_lab.trace.probes.attention.checks import OutputCheck
 
 RED = Image.new("RGB", (60, 40), "red")
 
@@ -24,7 +24,7 @@ def test_the_answer_is_that_of_chat(tiny_lab, size, images):
     lab = tiny_lab(size)
     before = hooks(lab.model)
     alone = lab.chat("What is this?", images=images, temperature=0, max_new_tokens=8)
-    trace = lab.trace("What is this?", images=images, generate=8)
+    trace = lab.trace("What is this?", images=images, max_new_tokens=8)
     assert trace.generation.ids.tolist() == [token.id for token in alone.tokens]
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
     assert trace.generation.text == alone.text
@@ -46,8 +46,8 @@ def test_a_prompt_alone_is_read_without_an_answer(tiny_lab):
 
 def test_traces_repeat_and_sampling_follows_the_seed(tiny_lab):
     lab = tiny_lab("26B-A4B")
-    assert lab.trace("Hi", generate=6).equal(lab.trace("Hi", generate=6))
-    drawn = [lab.trace("Hi", generate=12, temperature=1.5, seed=seed) for seed in (1, 1, 2)]
+    assert lab.trace("Hi", max_new_tokens=6).equal(lab.trace("Hi", max_new_tokens=6))
+    drawn = [lab.trace("Hi", max_new_tokens=12, temperature=1.5, seed=seed) for seed in (1, 1, 2)]
     assert drawn[0].equal(drawn[1])
     assert drawn[0].generation.ids.tolist() != drawn[2].generation.ids.tolist()
 
@@ -67,22 +67,22 @@ def test_meta_says_what_it_ran_on(tiny_lab):
 
 def test_an_edit_is_applied_told_and_undone(tiny_lab):
     lab = tiny_lab("26B-A4B")
-    plain = lab.trace("Hello", generate=4)
+    plain = lab.trace("Hello", max_new_tokens=4)
     favourite = int(np.bincount(plain.routing.layer(0).ids.ravel()).argmax())
-    edited = lab.trace("Hello", generate=4, edit=gl.Edit(ablate_experts={0: [favourite]}))
+    edited = lab.trace("Hello", max_new_tokens=4, edit=gl.Edit(ablate_experts={0: [favourite]}))
     assert favourite not in edited.routing.layer(0).ids
     assert edited.meta["edit"]["ablate_experts"]
     with lab.edit(ablate_experts={0: [favourite]}):
-        assert lab.trace("Hello", generate=4).equal(edited)
-    assert lab.trace("Hello", generate=4).equal(plain)
+        assert lab.trace("Hello", max_new_tokens=4).equal(edited)
+    assert lab.trace("Hello", max_new_tokens=4).equal(plain)
     with pytest.raises(BadEdit):
         lab.trace("Hello", edit=gl.Edit(ablate_experts={99: [0]}))
 
 
 def test_bad_requests_are_told_before_anything_runs(tiny_lab):
     lab = tiny_lab("26B-A4B")
-    with pytest.raises(LabError, match="generate=-1"):
-        lab.trace("Hello", generate=-1)
+    with pytest.raises(LabError, match="max_new_tokens=-1"):
+        lab.trace("Hello", max_new_tokens=-1)
     with pytest.raises(ContextFull):
         lab.trace("word " * lab.context)
 
@@ -90,7 +90,7 @@ def test_bad_requests_are_told_before_anything_runs(tiny_lab):
 def test_a_conversation_goes_on(tiny_lab):
     lab = tiny_lab("26B-A4B")
     first = lab.chat("One?", temperature=0, max_new_tokens=3)
-    trace = lab.trace("Two?", after=first, generate=2)
+    trace = lab.trace("Two?", previous=first, max_new_tokens=2)
     assert [message["role"] for message in trace.meta["messages"]] == ["user", "assistant", "user"]
 
 
@@ -130,7 +130,7 @@ def test_a_long_prompt_goes_on_as_in_chat(tiny_lab, monkeypatch, size, images):
     alone = lab.chat(**asked, temperature=0, max_new_tokens=4)
     with lab.stream(**asked, temperature=0, max_new_tokens=4) as said:
         streamed = [token.logprob for chunk in said for token in chunk.tokens]
-    trace = lab.trace(**asked, generate=4)
+    trace = lab.trace(**asked, max_new_tokens=4)
     assert streamed == list(alone.logprobs)
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
     np.testing.assert_allclose(alone.logprobs[0], plain.logprobs[0], atol=1e-5)
@@ -159,7 +159,7 @@ def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp
     with monkeypatch.context() as patch:
         patch.setattr(last, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lab.trace(**asked, generate=generate)
+            lab.trace(**asked, max_new_tokens=generate)
     assert hooks(lab.model) == before
     part = lab.interrupted_trace
     assert 0 < len(part) == len(part.routing) < len(whole)
@@ -178,7 +178,7 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
     before = hooks(lab.model)
     monkeypatch.setattr(prefill_plan, "WHOLE", 20)
     monkeypatch.setattr(prefill_plan, "PIECE", 16)
-    real, calls = Doubts.settle, []
+    real, calls = OutputCheck.settle, []
 
     def doubtful(self):
         calls.append(1)
@@ -186,7 +186,7 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
             raise BadTrace("The rows are off.")
         real(self)
 
-    monkeypatch.setattr(Doubts, "settle", doubtful)
+    monkeypatch.setattr(OutputCheck, "settle", doubtful)
     with pytest.raises(BadTrace, match="The rows are off"):
         lab.trace("A long story. " * 9, attention=True)
     assert lab.interrupted_trace is None
@@ -207,17 +207,17 @@ def test_what_was_generated_before_an_interrupt_is_kept(tiny_lab, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(last, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lab.trace("Hello", generate=8)
+            lab.trace("Hello", max_new_tokens=8)
     part = lab.interrupted_trace
     assert part.meta["reading"]["complete"]
     assert len(part.generation) == 3
-    assert part.generation.finish == "stopped"
+    assert part.generation.finish_reason == "stopped"
     assert part.tokens.generated.sum() == 2
 
 
 def test_another_threads_tokens_are_not_in_a_trace(tiny_lab):
     lab = tiny_lab("26B-A4B")
-    alone = lab.trace("Hello", generate=4)
+    alone = lab.trace("Hello", max_new_tokens=4)
     chats = [
         threading.Thread(target=lab.chat, args=("Somebody else",), kwargs={"max_new_tokens": 8, "seed": 1})
     ]
@@ -226,7 +226,7 @@ def test_another_threads_tokens_are_not_in_a_trace(tiny_lab):
     ]
     for chat in chats:
         chat.start()
-    traces = [lab.trace("Hello", generate=4) for _ in range(3)]
+    traces = [lab.trace("Hello", max_new_tokens=4) for _ in range(3)]
     for chat in chats:
         chat.join()
     assert all(trace.equal(alone) for trace in traces)
@@ -245,9 +245,9 @@ def test_an_interrupt_goes_through_and_nothing_is_left(tiny_lab, monkeypatch, ge
     with monkeypatch.context() as patch:
         patch.setattr(last, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            lab.trace("Hello", generate=generate, edit=gl.Edit(ablate_experts={0: [3]}))
+            lab.trace("Hello", max_new_tokens=generate, edit=gl.Edit(ablate_experts={0: [3]}))
     assert hooks(lab.model) == before
-    assert lab.trace("Hello", generate=generate).equal(lab.trace("Hello", generate=generate))
+    assert lab.trace("Hello", max_new_tokens=generate).equal(lab.trace("Hello", max_new_tokens=generate))
 
 
 @pytest.mark.parametrize("generate", [0, 4])
@@ -261,15 +261,15 @@ def test_memory_that_runs_out_is_said_in_words(tiny_lab, monkeypatch, generate):
     with monkeypatch.context() as patch:
         patch.setattr(lab.model.model.language_model.layers[-1], "forward", full)
         with pytest.raises(DoesNotFit, match="Memory ran out on cpu"):
-            lab.trace("Hello", generate=generate)
+            lab.trace("Hello", max_new_tokens=generate)
     assert hooks(lab.model) == before
 
 
 def test_progress_is_shown_when_asked_for(tiny_lab, capsys):
     lab = tiny_lab("26B-A4B")
-    quiet = lab.trace("Hello", generate=3)
+    quiet = lab.trace("Hello", max_new_tokens=3)
     assert capsys.readouterr().err == ""
-    assert lab.trace("Hello", generate=3, progress=True).equal(quiet)
+    assert lab.trace("Hello", max_new_tokens=3, progress=True).equal(quiet)
     assert "trace of tiny-26B-A4B" in capsys.readouterr().err
 
 
@@ -279,12 +279,12 @@ def test_a_text_only_checkpoint_and_other_experts_implementations(tmp_path):
     for way in ("eager", "batched_mm", "grouped_mm"):
         lab.model.set_experts_implementation(way)
         alone = lab.chat("Hello", temperature=0, max_new_tokens=4)
-        traces.append(lab.trace("Hello", generate=4))
+        traces.append(lab.trace("Hello", max_new_tokens=4))
         assert traces[-1].generation.ids.tolist() == [token.id for token in alone.tokens]
         assert traces[-1].meta["experts_implementation"] == way
     assert len({len(trace.routing) for trace in traces}) == 1
 
 
 def test_a_trace_is_kept_in_a_file(tiny_lab, tmp_path):
-    trace = tiny_lab("26B-A4B").trace("Hello", images=[RED], generate=3)
+    trace = tiny_lab("26B-A4B").trace("Hello", images=[RED], max_new_tokens=3)
     assert gl.open_trace(trace.save(tmp_path / "a.trace")).equal(trace)

@@ -70,7 +70,7 @@ def test_safetensors_reads_it_and_the_docs_describe_it(kept, looked):
         lambda e: e["rows"].append([3, 0, 0]), lambda e: e["rows"].append([3, 10**6, 0, 1]),
         lambda e: e.update(towers={"smell": []}), lambda e: e.update(statistics="half"),
         lambda e: e["layers"][0].update(kind="nearby"), lambda e: e["layers"][0].update(window=None),
-        lambda e: e["layers"][0].update(k_is_v=1), lambda e: e["layers"][0].pop("donor"), lambda e: e.clear(),
+        lambda e: e["layers"][0].update(k_eq_v=1), lambda e: e["layers"][0].pop("kv_shared_from"), lambda e: e.clear(),
         lambda e: e["layers"][0].update(heads=-4),
     ],
 )  # fmt: skip

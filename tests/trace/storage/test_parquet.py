@@ -79,8 +79,8 @@ def test_a_missing_column_is_named(column, saved):
         ("generation", setting("generation", "position", 3), {}, "not in their order"),
         ("generation", setting("generation", "token", 3), {}, "not in their order"),
         ("generation", setting("generation", "id", 9999), {}, "generated rows"),
-        ("alternatives", setting("alternatives", "rank", 1), {}, "not in their order"),
-        ("alternatives", lambda t: t.slice(0, 3), {}, "3 rows"),
+        ("top_logprobs", setting("top_logprobs", "rank", 1), {}, "not in their order"),
+        ("top_logprobs", lambda t: t.slice(0, 3), {}, "3 rows"),
     ],
 )
 def test_a_table_that_no_trace_has_is_refused(name, change, options, said, saved):

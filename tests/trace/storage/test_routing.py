@@ -70,8 +70,8 @@ def put(path, name, at, value):
         ("routing.scale", np.inf, "scale is not a finite number"),
         ("routing.entropy", np.nan, "entropy of layer 0 runs from nan"),
         ("routing.entropy", -1, "entropy of layer 0 runs from -1"),
-        ("routing.experts_share", 2, "experts_share of layer 0"),
-        ("routing.experts_share", np.nan, "experts_share of layer 0"),
+        ("routing.expert_output_fraction", 2, "expert_output_fraction of layer 0"),
+        ("routing.expert_output_fraction", np.nan, "expert_output_fraction of layer 0"),
     ],
 )
 def test_numbers_that_no_router_gives_are_refused(name, value, said, saved):
@@ -82,11 +82,11 @@ def test_numbers_that_no_router_gives_are_refused(name, value, said, saved):
 def test_weights_that_no_router_gives_are_refused(value, said, trace, tmp_path):
     old = trace.routing
     full = Routing.pack(
-        old.ids, old.shares, scale=old.scale, entropy=old.entropy, experts_share=old.experts_share,
+        old.ids, old.gate_weights, scale=old.scale, entropy=old.entropy, expert_output_fraction=old.expert_output_fraction,
         layers=old.layers, experts=old.experts, precision="full",
     )  # fmt: skip
     path = dataclasses.replace(trace, routing=full).save(tmp_path / "a.trace")
-    refused(put(path, "routing.shares", 100, value), said)
+    refused(put(path, "routing.gate_weights", 100, value), said)
 
 
 def test_one_expert_twice_is_refused(saved, trace):

@@ -44,7 +44,7 @@ def test_every_trace_opens_equal(make, precision, tmp_path):
     trace = make(**SHAPE)
     old = trace.routing
     routing = Routing.pack(
-        old.ids, old.shares, scale=old.scale, entropy=old.entropy, experts_share=old.experts_share,
+        old.ids, old.gate_weights, scale=old.scale, entropy=old.entropy, expert_output_fraction=old.expert_output_fraction,
         layers=(3, 7), experts=old.experts, precision=precision,
     )  # fmt: skip
     trace = dataclasses.replace(trace, routing=routing, timings={"total_s": 1.5})
@@ -102,7 +102,7 @@ def test_the_same_trace_gives_the_same_bytes(trace, tmp_path):
 def test_a_long_trace_stays_in_its_file(trace, tmp_path, monkeypatch):
     monkeypatch.setattr(tensors, "IN_MEMORY", 1000)
     read = open_trace(trace.save(tmp_path / "a.trace"))
-    for name in ("ids", "packed", "entropy", "experts_share", "scale"):
+    for name in ("ids", "packed", "entropy", "expert_output_fraction", "scale"):
         array = getattr(read.routing, name)
         assert isinstance(array, np.memmap)
         assert array.flags.aligned
@@ -134,7 +134,7 @@ trace = made_trace([row("x")] * tokens, layers=1, experts=8, top_k=2)
 ids = np.broadcast_to(np.arange(64, dtype=np.uint8), (layers, tokens, 64))
 routing = Routing(ids=ids.copy(), packed=np.zeros((layers, tokens, 96), np.uint8) + 1,
     scale=np.ones((layers, 64), np.float32), entropy=np.ones((layers, tokens), np.float16),
-    experts_share=np.ones((layers, tokens), np.float16), layers=tuple(range(layers)), experts=64)
+    expert_output_fraction=np.ones((layers, tokens), np.float16), layers=tuple(range(layers)), experts=64)
 trace = dataclasses.replace(trace, routing=routing)
 dataclasses.replace(trace, routing=None).save({str(tmp_path / "warm")!r})  # pyarrow's own memory
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -193,10 +193,10 @@ def test_pandas_and_duckdb_read_its_tables(saved, trace, tmp_path):
 def test_safetensors_reads_its_arrays(saved, trace):
     read = safetensors.numpy.load(members(saved)["arrays.safetensors"])
     assert set(read) == {
-        "routing.ids", "routing.shares12", "routing.scale", "routing.entropy", "routing.experts_share",
+        "routing.ids", "routing.gate_weights12", "routing.scale", "routing.entropy", "routing.expert_output_fraction",
     }  # fmt: skip
     assert np.array_equal(read["routing.ids"], trace.routing.ids)
-    assert np.array_equal(read["routing.shares12"], trace.routing.packed)
+    assert np.array_equal(read["routing.gate_weights12"], trace.routing.packed)
 
 
 def test_the_token_table_has_the_documented_columns(trace):
@@ -253,7 +253,7 @@ def test_too_many_pixels_or_tokens_are_refused(trace, tmp_path, monkeypatch):
         (lambda m: m.update(routing=[]), "does not describe"),
         (lambda m: m["generation"].update(tokens=4), "rows"),
         (lambda m: m["generation"].update(tokens=10**9), "how many"),
-        (lambda m: m["generation"].update(alternatives=2), "rows|hold"),
+        (lambda m: m["generation"].update(top_logprobs=2), "rows|hold"),
         (lambda m: m["generation"].update(text=None), "what was generated"),
         (lambda m: m["members"].pop("arrays.safetensors"), "disagree"),
         (lambda m: m["members"]["arrays.safetensors"].update(bytes=1), "does not say"),

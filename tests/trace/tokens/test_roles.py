@@ -8,7 +8,7 @@ import pytest
 from support import shapes
 
 from gemma_lab.trace.tokens.roles import ROLES, read_roles
-from gemma_lab.trace.tokens.vocabulary import Pieces
+from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def read(tokenizer):
-    pieces = Pieces(tokenizer)
+    pieces = Vocabulary(tokenizer)
 
     def read(text, answer=""):
         """Return the text that each role has, neighbours joined, and the same without the scaffold."""
@@ -125,7 +125,7 @@ def test_a_prompt_without_the_format_has_no_role_and_what_follows_is_the_models(
 
 
 def test_any_ids_at_all_get_a_role_each(tokenizer):
-    pieces, draw = Pieces(tokenizer), random.Random(3)
+    pieces, draw = Vocabulary(tokenizer), random.Random(3)
     special = list(range(24))
     for _ in range(200):
         ids = [

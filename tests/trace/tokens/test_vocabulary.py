@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from support import shapes
 
-from gemma_lab.trace.tokens.vocabulary import Pieces
+from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
 def pieces():
-    return Pieces(shapes.tiny_tokenizer())
+    return Vocabulary(shapes.tiny_tokenizer())
 
 
 def test_text_bytes_and_control_tokens(pieces):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from gemma_lab.views.base.figure import OKABE_ITO, Picture, bare, card
+from gemma_lab.views.base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 
 
-def small() -> Picture:
-    with card(2.0, 1.0) as (figure, axes):
+def small() -> Plot:
+    with new_figure(2.0, 1.0) as (figure, axes):
         axes.plot([0, 1], color=OKABE_ITO["blue"])
-        bare(axes, keep="bottom")
-    return Picture(figure, text="a line from 0 to 1")
+        hide_frame(axes, keep="bottom")
+    return Plot(figure, text="a line from 0 to 1")
 
 
 def test_matplotlib_is_left_as_it_was() -> None:
@@ -25,7 +25,7 @@ def test_matplotlib_is_left_as_it_was() -> None:
 def test_a_picture_is_shown_as_png_on_a_light_ground_with_its_text() -> None:
     data, metadata = small()._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG")
-    assert data["text/plain"] == "Picture(a line from 0 to 1)"
+    assert data["text/plain"] == "Plot(a line from 0 to 1)"
     assert metadata["image/png"] == {
         "width": 192, "height": 96, "needs_background": "light", "alt": "a line from 0 to 1"
     }  # fmt: skip

@@ -17,7 +17,7 @@ TOKENS = [
 ]
 ANSWER = {
     "key": 2, "role": "model", "state": "done", "text": "سبعة", "thinking": "Hm", "tokens": TOKENS,
-    "finish": "stop", "seed": 1, "context": 9, "speed": 12.0,
+    "finish_reason": "stop", "seed": 1, "context": 9, "speed": 12.0,
 }  # fmt: skip
 FAILED = {
     "key": 3,
@@ -75,7 +75,7 @@ def test_an_empty_conversation_says_how_to_begin() -> None:
 
 def test_text_says_who_what_and_how_it_ended() -> None:
     live = {"key": 4, "role": "model", "state": "live", "tokens": []}
-    turns = [{**QUESTION, "media": [PICTURE]}, {**ANSWER, "finish": "stopped"}, FAILED, live]
+    turns = [{**QUESTION, "media": [PICTURE]}, {**ANSWER, "finish_reason": "stopped"}, FAILED, live]
     assert chat_text(turns).splitlines() == [
         'You: ["><script>x</script>.png, 3 × 4] Hi[U+202E]',
         "Model: سبعة (stopped by hand)",

@@ -16,7 +16,7 @@ def loads() -> Load:
     counts[1, :2] = 200
     return Load(
         layers=(2, 5, 8), tokens=100, top_k=4, counts=counts, mass=counts / 4.0,
-        router_entropy=np.ones(3), experts_share=np.ones(3),
+        router_entropy=np.ones(3), expert_output_fraction=np.ones(3),
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_the_picture_is_drawn_on_and_its_patches_have_the_colours_of_their_exper
     found = patches(trace, layer=2)
     shown = drawn(trace, found)
     assert shown.size == (420, 315)
-    bare = drawn(picture_trace(keep_image=False), found)
+    hide_frame = drawn(picture_trace(keep_image=False), found)
     named = {expert: LEADERS[at] for at, (expert, _) in enumerate(found.ranked[:7])}
     factor = 420 / 768
     for at in (0, 50, 191):
@@ -52,8 +52,8 @@ def test_the_picture_is_drawn_on_and_its_patches_have_the_colours_of_their_exper
         assert f"#{red:02x}{green:02x}{blue:02x}" == wanted.lower()
         under = np.array([0xD5, 0xD8, 0xDD])
         mixed = under + (np.array([red, green, blue]) - under) * strength / 255
-        np.testing.assert_allclose(bare.getpixel((int(x), int(y))), mixed, atol=2)
-    assert np.asarray(shown).std() > np.asarray(bare).std()  # the picture is seen through its patches
+        np.testing.assert_allclose(hide_frame.getpixel((int(x), int(y))), mixed, atol=2)
+    assert np.asarray(shown).std() > np.asarray(hide_frame).std()  # the picture is seen through its patches
 
 
 def test_an_unserved_patch_is_veiled_and_the_heaviest_is_darkest() -> None:

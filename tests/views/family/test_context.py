@@ -9,18 +9,18 @@ import pytest
 from matplotlib.text import Text
 
 from gemma_lab.family.caches import caches
-from gemma_lab.views.base.figure import Picture
+from gemma_lab.views.base.figure import Plot
 from gemma_lab.views.family.context import context_curves, context_text, cost_lines, window_bars
 
 
-def costs() -> Picture:
+def costs() -> Plot:
     lines = {"plain": [(1024, 0.5), (4096, 2.5)], "traced": [(1024, 0.7), (4096, 3.5)]}
     return cost_lines(lines, unit="seconds", title="A prompt read")
 
 
 @pytest.mark.parametrize("draw", [context_curves, window_bars, costs])
 def test_the_same_picture_twice_has_the_same_bytes_and_lies_inside_the_card(
-    draw: Callable[[], Picture],
+    draw: Callable[[], Plot],
 ) -> None:
     first, second = draw(), draw()
     assert first.png() == second.png()

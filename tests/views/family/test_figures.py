@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from gemma_lab.family.architecture import SIZES, architecture, configuration, from_config
 from gemma_lab.family.memory import kv_cache_bytes
 from gemma_lab.family.parameters import count
-from gemma_lab.views.base.figure import Picture
+from gemma_lab.views.base.figure import Plot
 from gemma_lab.views.family.benchmarks import benchmark_dots
 from gemma_lab.views.family.figures import GLOBAL, LOCAL, cache_curves, layer_strips, parameter_bars
 
@@ -20,7 +20,7 @@ FIGURES = (layer_strips, parameter_bars, cache_curves, benchmark_dots)
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_the_same_picture_twice_has_the_same_bytes(draw: Callable[[], Picture]) -> None:
+def test_the_same_picture_twice_has_the_same_bytes(draw: Callable[[], Plot]) -> None:
     first, second = draw(), draw()
     assert first.png() == second.png()
     assert first.png().startswith(b"\x89PNG")
@@ -28,7 +28,7 @@ def test_the_same_picture_twice_has_the_same_bytes(draw: Callable[[], Picture]) 
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_nothing_is_drawn_outside_the_card(draw: Callable[[], Picture]) -> None:
+def test_nothing_is_drawn_outside_the_card(draw: Callable[[], Plot]) -> None:
     figure = draw().figure
     figure.draw_without_rendering()
     tight, (width, height) = figure.get_tightbbox(), figure.get_size_inches()

@@ -127,8 +127,8 @@ def test_the_figure_draws_every_number(pair):
 
 
 def test_a_divergence_without_end_leaves_the_figure_at_the_top():
-    one = trace_of([1], generation([10, 11], "AB", alternatives=[{10: 0.5, 11: 0.5}, {11: 0.9}]))
-    two = trace_of([1], generation([10, 11], "AB", alternatives=[{10: 1.0, 11: 0.0}, {11: 0.9}]))
+    one = trace_of([1], generation([10, 11], "AB", top_logprobs=[{10: 0.5, 11: 0.5}, {11: 0.9}]))
+    two = trace_of([1], generation([10, 11], "AB", top_logprobs=[{10: 1.0, 11: 0.0}, {11: 0.9}]))
     found = compare(one, two)
     assert np.isinf(found.kl[0])
     (axes,) = found.figure().figure.axes

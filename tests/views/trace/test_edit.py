@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemma_lab import Activations, Cut, Edit, Patch
+from gemma_lab import Activations, AttentionKnockout, Edit, Patch
 from gemma_lab.views.trace.edit import edit_html
 
 
@@ -31,7 +31,7 @@ def test_an_empty_edit_says_so():
 
 
 def test_heads_stand_beside_experts():
-    html = edit_html(Edit(knock_out_heads={5: [0, 3], "all": [1]}))
+    html = edit_html(Edit(ablate_heads={5: [0, 3], "all": [1]}))
     assert html.count("<tr") == 3
     assert "0, 3" in html
     assert "heads knocked out" in html
@@ -40,10 +40,10 @@ def test_heads_stand_beside_experts():
 def test_cuts_and_patches_have_tables_of_their_own():
     source = Activations((1, 4), (7, 8), np.zeros((2, 2, 4)), model="<b>mini")
     cuts = [
-        Cut(queries=(30, None), keys=(4, 20), layers=[5], heads=[2]),
-        Cut(queries=(3, 4), keys=(0, 2)),
+        AttentionKnockout(queries=(30, None), keys=(4, 20), layers=[5], heads=[2]),
+        AttentionKnockout(queries=(3, 4), keys=(0, 2)),
     ]
-    html = edit_html(Edit(cut_attention=cuts, patch=Patch(source, positions=[9, 11])))
+    html = edit_html(Edit(knock_out_attention=cuts, patch=Patch(source, positions=[9, 11])))
     for said in ("30 on", "4 to 19", "0 to 1", "9, 11", "1, 4", "7, 8", "&lt;b&gt;mini"):
         assert said in html
     assert html.count("<table") == 2

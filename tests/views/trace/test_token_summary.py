@@ -15,8 +15,8 @@ def test_a_written_token_is_decided_by_the_row_before_it() -> None:
     assert (row_behind(trace, first), row_behind(trace, 5)) == (first - 1, 5)
     assert answer_of(trace)[0] == first
     prompt = dataclasses.replace(trace.tokens, generated=np.zeros(len(trace), bool))
-    bare = dataclasses.replace(trace, tokens=prompt, generation=None)
-    assert answer_of(bare) == list(range(len(trace) - 8, len(trace)))
+    hide_frame = dataclasses.replace(trace, tokens=prompt, generation=None)
+    assert answer_of(hide_frame) == list(range(len(trace) - 8, len(trace)))
 
 
 def test_the_means_are_those_of_all_layers_and_heads() -> None:
@@ -37,7 +37,7 @@ def test_the_twin_lists_what_stands_behind_each_token_without_scripts() -> None:
     best = one.ids[0][first - 1][np.argsort(-one.weights[0][first - 1], kind="stable")[:3]].tolist()
     assert ", ".join(map(str, best)) in html
     assert "A red disc" in glance_text(trace)
-    assert "215 tokens with attention, routing, lens" in glance_text(trace)
+    assert "215 tokens with attention, routing, logit_lens" in glance_text(trace)
 
 
 def test_what_is_not_known_has_no_column_and_hostile_text_stays_text() -> None:

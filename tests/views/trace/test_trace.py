@@ -113,8 +113,8 @@ def test_a_run_of_soft_tokens_is_not_cut():
 
 
 def test_what_a_trace_lacks_is_not_shown():
-    bare = dataclasses.replace(picture_trace(), routing=None, generation=None, images=())
-    text = Reader(trace_html(bare)).text
+    hide_frame = dataclasses.replace(picture_trace(), routing=None, generation=None, images=())
+    text = Reader(trace_html(hide_frame)).text
     assert "no layer was traced that has any" in text
     assert "generated" not in text.split("Text")[0]
     assert "Load of" not in text

@@ -59,8 +59,8 @@ def test_send_answers_and_shares_the_transcript(messages) -> None:
     assert [turn["text"] for turn in chat.turns] == ["Hi", "one two", "And?", "three"]
     assert len({turn["key"] for turn in chat.turns}) == 4
     assert lab.calls[0]["system"] == "Be short."
-    assert lab.calls[0]["after"] is None
-    assert lab.calls[1]["after"] is first
+    assert lab.calls[0]["previous"] is None
+    assert lab.calls[1]["previous"] is first
     assert lab.calls[1]["system"] is None  # it is in the history already
     assert lab.calls[0]["seed"] == 3
     assert repr(chat) == "Chat(scripted: 2 answers)"
@@ -100,8 +100,8 @@ def test_the_browser_asks_in_the_background_and_stops(messages) -> None:
     gate.set()
     wait(chat)
     assert chat.turns[-1]["state"] == "done"
-    assert chat.turns[-1]["finish"] == "stopped"
-    assert chat.replies[0].finish == "stopped"
+    assert chat.turns[-1]["finish_reason"] == "stopped"
+    assert chat.replies[0].finish_reason == "stopped"
     assert len(chat.turns) == 2
     assert chat.send("And again").text == "x"  # a stop does not outlive its answer
 
@@ -122,7 +122,7 @@ def test_a_failed_turn_is_shown_and_the_draft_comes_back(messages) -> None:
     assert chat.error is full
     post(chat, "ask", text="shorter")
     wait(chat)
-    assert lab.calls[-1]["after"] is good  # what failed is not part of the history
+    assert lab.calls[-1]["previous"] is good  # what failed is not part of the history
     assert len(lab.calls[-1]["images"]) == 1
     assert chat.tray == []
     assert [reply.text for reply in chat.replies] == ["fine", "good"]
@@ -156,7 +156,7 @@ def test_regenerate_replaces_and_clear_forgets(messages) -> None:
     chat.send("2")
     assert chat.regenerate().text == "c"
     assert [reply.text for reply in chat.replies] == ["a", "c"]
-    assert lab.calls[-1]["after"] is first
+    assert lab.calls[-1]["previous"] is first
     assert lab.calls[-1]["prompt"] == "2"
     post(chat, "clear")
     assert chat.turns == []
@@ -164,7 +164,7 @@ def test_regenerate_replaces_and_clear_forgets(messages) -> None:
     with pytest.raises(LabError, match="Nothing has been asked"):
         chat.regenerate()
     chat.send("3")
-    assert lab.calls[-1]["after"] is None
+    assert lab.calls[-1]["previous"] is None
 
 
 def test_pictures_arrive_in_parts_are_checked_and_go_along(messages) -> None:
@@ -308,10 +308,10 @@ def test_videos_and_sounds_go_along_with_their_previews(messages) -> None:
 
 
 def test_a_sound_from_the_browser_is_checked_and_played_as_it_is_heard(messages) -> None:
-    from gemma_lab.models.media import sound
+    from gemma_lab.models.media import load_audio
 
     chat = Chat(ScriptedLab([words("Heard")]))
-    data = sound((np.linspace(-0.5, 0.5, 44_100, dtype=np.float32), 44_100)).wav()
+    data = load_audio((np.linspace(-0.5, 0.5, 44_100, dtype=np.float32), 44_100)).wav()
     post(chat, "file", data, id="s1", name="ton.wav", mime="audio/wav", part=0, parts=1)
     assert (chat.tray[0]["kind"], chat.tray[0]["seconds"]) == ("audio", 1.0)
     post(chat, "file", b"RIFF", id="s2", name="broken.wav", mime="", part=0, parts=1)

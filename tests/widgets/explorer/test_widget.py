@@ -31,7 +31,7 @@ class Lab:
 
 def test_one_of_the_three_is_enough_and_none_is_refused() -> None:
     whole = gl.Explorer(behind(arabic_trace()))
-    assert whole.facts["known"] == ["attention", "routing", "lens"]
+    assert whole.facts["known"] == ["attention", "routing", "logit_lens"]
     assert Explorer(arabic_trace()).facts["known"] == ["routing"]
     with pytest.raises(BadTrace, match="neither attention nor routing nor a lens"):
         Explorer(dataclasses.replace(arabic_trace(), routing=None))
@@ -54,8 +54,8 @@ def test_a_question_is_traced_with_everything_and_shown() -> None:
     explorer = Explorer(behind(arabic_trace()), lab=lab)
     explorer.selected_tokens = [30]
     assert explorer.can_run
-    trace = explorer.ask("What is left?", generate=4, lens=False)
-    assert lab.asked == [("What is left?", {"generate": 4, "attention": True, "lens": False})]
+    trace = explorer.ask("What is left?", max_new_tokens=4, logit_lens=False)
+    assert lab.asked == [("What is left?", {"max_new_tokens": 4, "attention": True, "logit_lens": False})]
     assert explorer.trace is trace
     assert (explorer.facts["tokens"], explorer.selected_tokens, explorer.busy) == (215, [], False)
     assert unpack(explorer.glance)[0]["rows"].size == 215

@@ -22,7 +22,7 @@ def test_the_means_of_a_layers_heads_and_the_strongest_looks_are_those_of_the_tr
         np.add.at(mean, keys[keys >= 0], weights[keys >= 0] / 4)
         best = int(mean.argmax())
         assert arrays["keys"][place, row, 0] == best
-        np.testing.assert_allclose(arrays["shares"][place, row, 0] / 65535, mean[best], atol=1e-4)
+        np.testing.assert_allclose(arrays["gate_weights"][place, row, 0] / 65535, mean[best], atol=1e-4)
     assert meta["attention"] == {
         "layers": list(range(6)), "kinds": ["local"] * 5 + ["global"], "heads": [0, 1, 2, 3],
     }  # fmt: skip
@@ -53,12 +53,12 @@ def test_experts_and_words_travel_by_layer() -> None:
     np.testing.assert_array_equal(arrays["experts"][4, row], one.ids[0, row])
     shown = arrays["weights"][4, row] / 65535 * meta["routing"]["heaviest"]
     np.testing.assert_allclose(shown, one.weights[0, row], atol=1e-4)
-    lens = meta["lens"]
+    logit_lens = meta["logit_lens"]
     at = arrays["positions"].tolist().index(row)
-    assert [lens["words"][word] for word in arrays["said"][5, at]] == [" seven", "<turn|>", " نجمة"]
-    first = np.exp(trace.lens.logprobs[5, at, 0])
+    assert [logit_lens["words"][word] for word in arrays["said"][5, at]] == [" seven", "<turn|>", " نجمة"]
+    first = np.exp(trace.logit_lens.logprobs[5, at, 0])
     np.testing.assert_allclose(arrays["chances"][5, at, 0] / 65535, first, atol=1e-4)
-    np.testing.assert_array_equal(arrays["ranks"], trace.lens.rank())
+    np.testing.assert_array_equal(arrays["ranks"], trace.logit_lens.rank())
 
 
 def test_of_a_long_text_the_end_and_what_is_behind_the_answer_are_kept() -> None:

@@ -19,7 +19,7 @@ def lab(tiny_lab):
 
 @pytest.fixture
 def explorer(lab, monkeypatch):
-    made = RoutingExplorer(lab.trace("Hello there", generate=6), lab=lab)
+    made = RoutingExplorer(lab.trace("Hello there", max_new_tokens=6), lab=lab)
     made.posted = []
     monkeypatch.setattr(made, "send", lambda content, buffers=None: made.posted.append((content, buffers)))
     return made
@@ -43,8 +43,8 @@ def test_an_answer_is_followed_and_what_is_shown_is_the_trace_of_a_run_alone(
     before = hooks(lab.model)
     shown = []
     explorer.observe(lambda change: shown.append(change["new"]["epoch"]), "facts")
-    trace = explorer.ask("Write a word", generate=7)
-    assert trace.equal(lab.trace("Write a word", generate=7))
+    trace = explorer.ask("Write a word", max_new_tokens=7)
+    assert trace.equal(lab.trace("Write a word", max_new_tokens=7))
     assert explorer.trace is trace
     assert hooks(lab.model) == before
     assert shown == [2, 3]  # the prompt, and the whole at the end
@@ -76,12 +76,12 @@ def test_a_view_that_missed_a_message_gets_the_whole(explorer, monkeypatch) -> N
             seen.append(unpack(buffers[0])[1])
 
     monkeypatch.setattr(explorer, "send", resume)
-    explorer.ask("Write a word", generate=4)
+    explorer.ask("Write a word", max_new_tokens=4)
     assert seen[1]["start"] == 0
 
 
 def test_pictures_are_followed_too(lab, explorer) -> None:
-    trace = explorer.ask("What is it?", images=[Image.new("RGB", (96, 64), "red")], generate=3)
+    trace = explorer.ask("What is it?", images=[Image.new("RGB", (96, 64), "red")], max_new_tokens=3)
     assert (trace.tokens.modalities == "image").sum() > 0
     assert len(explorer.pictures) == 1
 
@@ -92,7 +92,7 @@ def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explor
     edited = explorer.ablate({layer: [expert]})
     assert expert not in edited.routing.layer(layer).ids
     with lab.edit(ablate_experts={layer: [expert]}):
-        alone = lab.trace("Hello there", generate=6)
+        alone = lab.trace("Hello there", max_new_tokens=6)
     assert alone.generation == edited.generation
     told = explorer.comparison
     assert (told["state"], told["experts"]) == ("done", [[layer, expert]])
@@ -137,8 +137,8 @@ def test_an_answer_is_stopped_and_what_there_is_of_it_stays(explorer, monkeypatc
     monkeypatch.setattr(
         explorer, "_hear", lambda *seen: (heard(*seen), explorer.stop() if explorer._sent else None)
     )
-    trace = explorer.ask("Write a word", generate=500)
-    assert trace.generation.finish == "stopped"
+    trace = explorer.ask("Write a word", max_new_tokens=500)
+    assert trace.generation.finish_reason == "stopped"
     assert len(trace.generation) < 20
 
 

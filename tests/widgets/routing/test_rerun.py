@@ -17,7 +17,7 @@ def answer(text: str):
 
 def test_a_request_is_read_back_from_what_the_trace_says() -> None:
     meta = {
-        "messages": MESSAGES, "prompt": "<bos><|turn>system\n<|think|>\n", "generate": 12, "seed": 5,
+        "messages": MESSAGES, "prompt": "<bos><|turn>system\n<|think|>\n", "max_new_tokens": 12, "seed": 5,
         "sampling": {"temperature": 0.7, "top_p": 0.9, "top_k": 40},
     }  # fmt: skip
     trace = picture_trace()
@@ -25,7 +25,7 @@ def test_a_request_is_read_back_from_what_the_trace_says() -> None:
     request = request_of(trace)
     assert request.pop("prompt")[0]["content"][0] == {"type": "image", "image": trace.images[0]}
     assert request == {
-        "thinking": True, "generate": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 40, "seed": 5,
+        "thinking": True, "max_new_tokens": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 40, "seed": 5,
     }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def twelve(packed: np.ndarray, k: int) -> np.ndarray:
 def test_a_layer_travels_in_24_bytes_a_token(precision) -> None:
     made = routing(50, layers=3)
     whole = type(made).pack(
-        made.ids, made.shares, scale=made.scale, entropy=made.entropy, experts_share=made.experts_share,
+        made.ids, made.gate_weights, scale=made.scale, entropy=made.entropy, expert_output_fraction=made.expert_output_fraction,
         layers=made.layers, experts=128, precision=precision,
     )  # fmt: skip
     buffer = layer_buffer(whole, [1])
@@ -60,10 +60,10 @@ def test_a_layer_travels_in_24_bytes_a_token(precision) -> None:
     arrays, meta = unpack(buffer)
     assert meta == {"start": 0, "count": 50}
     np.testing.assert_array_equal(arrays["ids"][0], whole.ids[1])
-    shares = twelve(arrays["shares"][0], 8) / 4095
-    np.testing.assert_allclose(shares, whole.shares[1], atol=0.5 / 4095 + 1e-6)
+    gate_weights = twelve(arrays["gate_weights"][0], 8) / 4095
+    np.testing.assert_allclose(gate_weights, whole.gate_weights[1], atol=0.5 / 4095 + 1e-6)
     np.testing.assert_allclose(arrays["entropy"][0] / 65535 * np.log(128), whole.entropy[1], atol=1e-4)
-    np.testing.assert_allclose(arrays["part"][0] / 65535, whole.experts_share[1], atol=1e-5)
+    np.testing.assert_allclose(arrays["part"][0] / 65535, whole.expert_output_fraction[1], atol=1e-5)
 
 
 def test_more_experts_than_a_byte_holds_and_an_odd_number_of_choices_travel_too() -> None:
@@ -71,7 +71,7 @@ def test_more_experts_than_a_byte_holds_and_an_odd_number_of_choices_travel_too(
     arrays, _ = unpack(layer_buffer(wide, [0, 1], start=4))
     assert arrays["ids"].dtype == np.uint16
     np.testing.assert_array_equal(arrays["ids"], wide.ids[:, 4:])
-    np.testing.assert_allclose(twelve(arrays["shares"], 5) / 4095, wide.shares[:, 4:], atol=1e-6)
+    np.testing.assert_allclose(twelve(arrays["gate_weights"], 5) / 4095, wide.gate_weights[:, 4:], atol=1e-6)
     assert bytes_of(wide) == 2 * 20 * (5 * 2 + 8 + 4)
 
 

@@ -12,7 +12,7 @@ import traitlets
 from IPython.core.formatters import DisplayFormatter, format_display_data
 
 from gemma_lab.errors import LabError
-from gemma_lab.widgets.shared.base import LabWidget, Pump, module, sendable, stylesheet
+from gemma_lab.widgets.shared.base import BatchSender, LabWidget, module, sendable, stylesheet
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -110,7 +110,7 @@ def test_sendable_survives_lone_surrogates() -> None:
 
 def test_the_pump_delivers_everything_in_order_and_in_few_batches() -> None:
     got: list[tuple[int, list[int]]] = []
-    pump = Pump(lambda at, batch: got.append((at, batch)), interval=0.02)
+    pump = BatchSender(lambda at, batch: got.append((at, batch)), interval=0.02)
     for number in range(500):
         pump.put([number])
         if number % 100 == 0:

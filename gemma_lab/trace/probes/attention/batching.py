@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .visible_keys import Sight
+from .visible_keys import VisibleKeys
 
 #: Spans of keys are a multiple of these, so that they can be folded: of several blocks, of a lone one.
 _SPAN, _ALONE = 32, 64
@@ -14,7 +14,7 @@ _WIDER = 1.5
 
 
 @dataclass(frozen=True)
-class Strip:
+class BlockBatch:
     """Blocks of equally many queries, one after the other, whose keys are as far from each.
 
     Attributes
@@ -38,7 +38,7 @@ class Strip:
     first: int
     span: int
     ahead: bool
-    sight: Sight | None = None
+    sight: VisibleKeys | None = None
 
     @property
     def stop(self) -> int:
@@ -51,7 +51,7 @@ class Strip:
         return self.first + (self.count - 1) * self.length + self.span
 
 
-def strips(sights: Iterable[Sight], *, most: int) -> Iterator[Strip]:
+def strips(sights: Iterable[VisibleKeys], *, most: int) -> Iterator[BlockBatch]:
     """Yield blocks by what they see, as many at once as their spans allow.
 
     Parameters
@@ -61,7 +61,7 @@ def strips(sights: Iterable[Sight], *, most: int) -> Iterator[Strip]:
     most
         Rows times keys that a strip may have; a lone block may have more.
     """
-    group: list[Sight] = []
+    group: list[VisibleKeys] = []
     for sight in sights:
         if group and not _fits([*group, sight], most):
             yield _strip(group)
@@ -71,7 +71,7 @@ def strips(sights: Iterable[Sight], *, most: int) -> Iterator[Strip]:
         yield _strip(group)
 
 
-def _fits(group: list[Sight], most: int) -> bool:
+def _fits(group: list[VisibleKeys], most: int) -> bool:
     one, last = group[0], group[-1]
     if last.stop - last.start != one.stop - one.start or last.start != group[-2].stop:
         return False
@@ -80,18 +80,18 @@ def _fits(group: list[Sight], most: int) -> bool:
     return span * len(group) <= min(_WIDER * own, most / (one.stop - one.start))
 
 
-def _span(group: list[Sight]) -> tuple[int, int]:
+def _span(group: list[VisibleKeys]) -> tuple[int, int]:
     """Return where the keys of a block begin, counted from its first query, and how many there are."""
     length = group[0].stop - group[0].start
     low = min(sight.first - sight.start for sight in group) // length * length
     return low, -(-(max(sight.last - sight.start for sight in group) - low) // _SPAN) * _SPAN
 
 
-def _strip(group: list[Sight]) -> Strip:
+def _strip(group: list[VisibleKeys]) -> BlockBatch:
     one = group[0]
     if len(group) == 1:
         low, high = one.first // _ALONE * _ALONE, -(-one.last // _ALONE) * _ALONE
-        return Strip(one.start, one.stop - one.start, 1, low, high - low, one.ahead, one)
+        return BlockBatch(one.start, one.stop - one.start, 1, low, high - low, one.ahead, one)
     low, span = _span(group)
     ahead = any(sight.ahead for sight in group)
-    return Strip(one.start, one.stop - one.start, len(group), one.start + low, span, ahead)
+    return BlockBatch(one.start, one.stop - one.start, len(group), one.start + low, span, ahead)

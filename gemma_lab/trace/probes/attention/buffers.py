@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 
-class Scratch:
+class BufferPool:
     """Buffers that are used again: fresh memory for every block would take as long as the block's sums."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ _KEYS = 32_768
 _UNIT = 2e-3
 
 
-class Doubts:
+class OutputCheck:
     """Collects what speaks against the rows of a pass, and asks for it once, when the pass is over."""
 
     def __init__(self) -> None:

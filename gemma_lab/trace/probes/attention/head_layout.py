@@ -27,8 +27,8 @@ def layout_of(layer: int, module: Any, query: torch.Tensor, key: torch.Tensor) -
         heads=query.shape[1],
         kv_heads=key.shape[1],
         head_dim=query.shape[3],
-        donor=_donor(layer, module),
-        k_is_v=bool(getattr(module, "use_alternative_attention", False)),
+        kv_shared_from=_donor(layer, module),
+        k_eq_v=bool(getattr(module, "use_alternative_attention", False)),
     )
 
 

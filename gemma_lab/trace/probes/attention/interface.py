@@ -30,7 +30,7 @@ _STOCK = ("sdpa", "eager")
 _HELD = "_attn_implementation_internal"
 
 
-class Watcher:
+class AttentionTap:
     """Something that stands beside a model's attention; every method may be left as it is."""
 
     def mask(
@@ -82,7 +82,7 @@ class Watcher:
 
 
 @dataclass
-class Seat:
+class Tap:
     """Where watchers sit: one attention module.
 
     Attributes
@@ -100,18 +100,20 @@ class Seat:
     layer: int
     tower: str | None
     stock: Callable[..., Any]
-    watchers: list[Watcher] = field(default_factory=list)
+    watchers: list[AttentionTap] = field(default_factory=list)
     closed: int = 0
 
 
 #: attention module -> its seat, while it is attended
-SEATS: WeakKeyDictionary[torch.nn.Module, Seat] = WeakKeyDictionary()
+SEATS: WeakKeyDictionary[torch.nn.Module, Tap] = WeakKeyDictionary()
 #: id of a configuration -> it, the implementation it named, and how many attend
 _SWITCHED: dict[int, tuple[Any, str, int]] = {}
 
 
 @contextmanager
-def attending(model: torch.nn.Module, watchers: Sequence[Watcher], *, towers: bool = False) -> Iterator[None]:
+def attending(
+    model: torch.nn.Module, watchers: Sequence[AttentionTap], *, towers: bool = False
+) -> Iterator[None]:
     """Let watchers stand beside a model's attention; on leaving, the model is as it was.
 
     Blocks may be nested: every watcher sees every call, the masks are handed from the first to
@@ -137,7 +139,7 @@ def attending(model: torch.nn.Module, watchers: Sequence[Watcher], *, towers: bo
     Transformers from 5.23 on reads the KV-shared tail of a prompt for the last token only. `see` then gets
     every query, by `gemma_lab.trace.probes.kv_shared_layers`; the output stays that of the last token alone.
     """
-    from ..kv_shared_layers import reading_whole
+    from ..kv_shared_layers import full_prefill
 
     with ExitStack() as leaving:
         decoder = decoder_of(model)
@@ -155,8 +157,8 @@ def attending(model: torch.nn.Module, watchers: Sequence[Watcher], *, towers: bo
         for module, (layer, tower) in places.items():
             _sit(module, layer, tower, switched[id(cast(Any, module).config)], watchers, leaving)
         leaving.callback(decoder.register_forward_pre_hook(_unsliced, with_kwargs=True).remove)
-        if any(type(watcher).see is not Watcher.see for watcher in watchers):
-            leaving.enter_context(reading_whole(model))
+        if any(type(watcher).see is not AttentionTap.see for watcher in watchers):
+            leaving.enter_context(full_prefill(model))
         yield
 
 
@@ -221,17 +223,17 @@ def _switch_back(config: Any) -> None:
 
 
 def _sit(
-    module: torch.nn.Module, layer: int, tower: str | None, stock: str, watchers: Sequence[Watcher],
+    module: torch.nn.Module, layer: int, tower: str | None, stock: str, watchers: Sequence[AttentionTap],
     leaving: ExitStack,
 ) -> None:  # fmt: skip
     seat = SEATS.get(module)
     if seat is None:
-        seat = SEATS[module] = Seat(layer, tower, _stock(module, stock))
+        seat = SEATS[module] = Tap(layer, tower, _stock(module, stock))
     seat.watchers.extend(watchers)
     leaving.callback(_rise, module, watchers)
 
 
-def _rise(module: torch.nn.Module, watchers: Sequence[Watcher]) -> None:
+def _rise(module: torch.nn.Module, watchers: Sequence[AttentionTap]) -> None:
     seat = SEATS[module]
     for watcher in watchers:
         del seat.watchers[next(n for n, other in enumerate(seat.watchers) if other is watcher)]
@@ -292,7 +294,7 @@ def _attend(
 
 
 def _show(
-    seat: Seat, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    seat: Tap, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     mask: torch.Tensor | None, kwargs: dict[str, Any], output: torch.Tensor,
 ) -> None:  # fmt: skip
     scaling = kwargs.get("scaling")

@@ -12,7 +12,7 @@ from ...tokens.kinds import MODALITIES, look_up
 from ...tokens.roles import ROLES, RoleReader
 
 if TYPE_CHECKING:
-    from ...tokens.vocabulary import Pieces
+    from ...tokens.vocabulary import Vocabulary
 
 #: Columns of the table of labels: modalities first, then roles.
 LABELS = (*(f"modality:{name}" for name in MODALITIES), *(f"role:{name or 'none'}" for name in ROLES))
@@ -31,7 +31,7 @@ class Labels:
         Of the checkpoint.
     """
 
-    def __init__(self, prompt: Sequence[int], *, tokenizer: Any, pieces: Pieces) -> None:
+    def __init__(self, prompt: Sequence[int], *, tokenizer: Any, pieces: Vocabulary) -> None:
         self._pieces = pieces
         self._roles = RoleReader(pieces)
         for index in prompt:

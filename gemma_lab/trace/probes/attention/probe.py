@@ -14,17 +14,17 @@ from ....errors import BadTrace, LabError
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
 from ...records.attention_bands import reach, to_band
 from ..recorder import Pass
-from ..spill import Spool
+from ..spill import SpillBuffer
 from ..towers import TowerProbe
 from .binning import Bins
-from .buffers import Scratch
-from .checks import Doubts, check_numbers
+from .buffers import BufferPool
+from .checks import OutputCheck, check_numbers
 from .head_layout import layout_of
-from .interface import Watcher, attending, attentions
+from .interface import AttentionTap, attending, attentions
 from .labels import LABELS, Labels
-from .rows import Answer, Gaze, Question, block_length, block_room
+from .rows import Answer, AttentionRows, Question, block_length, block_room
 from .sequence import Line, Stretch
-from .visible_keys import Sight, causal_sights, fitting, masked_sights, open_sights
+from .visible_keys import VisibleKeys, causal_sights, fitting, masked_sights, open_sights
 
 
 @dataclass
@@ -33,12 +33,12 @@ class _Sequence:
 
     line: Line
     bins: Bins
-    spool: Spool
+    spool: SpillBuffer
     labels: Labels | None
     rows: dict[tuple[int, int], tuple[int, Any]] = field(default_factory=dict)
 
 
-class AttentionProbe(Watcher):
+class AttentionProbe(AttentionTap):
     """Records where heads look: maps, statistics of every row, top keys and asked rows.
 
     For use with `gemma_lab.trace.probes.recorder.Recorder`. Rows are computed once more from the queries and keys of
@@ -240,7 +240,7 @@ class AttentionProbe(Watcher):
         about = block_length(window=window, width=width)
         block = fitting(about, keys=keys if window is None else min(keys, window + about), most=most)
         lead = part.first_query - part.first_key
-        sights: Iterable[Sight]
+        sights: Iterable[VisibleKeys]
         biases: dict[tuple[int, ...], torch.Tensor] = {}
         own = None if mask is None else part.pick_mask(mask[row if mask.shape[0] > 1 else 0])
         if own is not None:
@@ -257,7 +257,7 @@ class AttentionProbe(Watcher):
             key = key[[head * key.shape[0] // heads for head in chosen]]
             own = own if own is None or own.shape[0] == 1 else own[chosen]
             query = query[chosen]
-        gaze = Gaze(
+        gaze = AttentionRows(
             query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own,
             biases=biases, scratch=self._scratch,
         )  # fmt: skip
@@ -300,7 +300,7 @@ class AttentionProbe(Watcher):
     def _sequence(self, row: int, rows: int) -> _Sequence:
         labels = self._labels[row] if row < len(self._labels) else None
         bins = Bins(most=self.request.bins, expected=self._expected)
-        return _Sequence(Line(), bins, Spool(limit=self.spill_bytes // rows), labels)
+        return _Sequence(Line(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
 
     def _heads(self) -> tuple[int, ...]:
         counts = {layout.heads for layout in self._layouts.values()}
@@ -321,10 +321,12 @@ class AttentionProbe(Watcher):
         self._answers: dict[tuple[int, int], Answer] = {}
         self._rooms: dict[int, dict[str, torch.Tensor]] = {}  # by sequence: its answers' numbers, by layer
         self._values: dict[int, torch.Tensor] = {}
-        self._doubts = Doubts()
-        self._scratch = Scratch()
+        self._doubts = OutputCheck()
+        self._scratch = BufferPool()
         #: by mask: it, what it lets each block see, and what it adds to their scores
-        self._sights: dict[tuple[int, int, int], tuple[Any, list[Sight], dict[tuple[int, ...], Any]]] = {}
+        self._sights: dict[
+            tuple[int, int, int], tuple[Any, list[VisibleKeys], dict[tuple[int, ...], Any]]
+        ] = {}
 
 
 def _write_on(labels: Labels, line: Line, ids: torch.Tensor | None, new: int) -> None:

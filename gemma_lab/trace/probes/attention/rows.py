@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import torch
 
-from .batching import Strip, strips
-from .buffers import Scratch
+from .batching import BlockBatch, strips
+from .buffers import BufferPool
 from .reductions import Block, Pooled
-from .visible_keys import Sight
+from .visible_keys import VisibleKeys
 
 #: What a hidden key scores: its weight is exactly zero, and times that still a number.
 _HIDDEN = -1e30
@@ -122,7 +122,7 @@ def block_room(heads: int) -> int:
     return _BUDGET // heads
 
 
-class Gaze:
+class AttentionRows:
     """Reduces the attention of one sequence in one layer.
 
     Parameters
@@ -146,16 +146,16 @@ class Gaze:
     def __init__(
         self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
         mask: torch.Tensor | None, biases: dict[tuple[int, ...], torch.Tensor] | None = None,
-        scratch: Scratch | None = None,
+        scratch: BufferPool | None = None,
     ) -> None:  # fmt: skip
-        self.scratch = Scratch() if scratch is None else scratch
+        self.scratch = BufferPool() if scratch is None else scratch
         self.biases: dict[tuple[int, ...], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
         self.first_query, self.first_key = first_query, first_key
         self.heads, self.queries = query.shape[0], query.shape[1]
 
     def look(
-        self, question: Question, sights: Iterable[Sight], room: dict[str, torch.Tensor] | None = None
+        self, question: Question, sights: Iterable[VisibleKeys], room: dict[str, torch.Tensor] | None = None
     ) -> Answer:
         """Compute the rows block by block and return what was asked of them, its numbers in `room`."""
         if room is None:
@@ -188,7 +188,7 @@ class Gaze:
         _settle(answer.numbers)
         return answer
 
-    def _scores(self, query: torch.Tensor, keys: torch.Tensor, part: Strip, before: int) -> torch.Tensor:
+    def _scores(self, query: torch.Tensor, keys: torch.Tensor, part: BlockBatch, before: int) -> torch.Tensor:
         """Return ``[kv_heads, blocks, heads of each, queries, keys]``."""
         kv_heads, dim = keys.shape[0], query.shape[2]
         query = query[:, part.start : part.stop].view(kv_heads, -1, part.count, part.length, dim)
@@ -209,7 +209,7 @@ class Gaze:
             scores = torch.nn.functional.pad(scores, (0, missing), value=_HIDDEN)
         return scores.view(kv_heads, part.count, groups, part.length, part.span)
 
-    def _hide(self, scores: torch.Tensor, part: Strip) -> None:
+    def _hide(self, scores: torch.Tensor, part: BlockBatch) -> None:
         """Bring what a block does not see to `_HIDDEN`; it is added, many times faster than filling."""
         sight = part.sight
         if sight is None:
@@ -227,7 +227,7 @@ class Gaze:
             if last > first:
                 scores[..., first - low : last - low] += self._bias(sight, first, last)
 
-    def _bias(self, sight: Sight, first: int, last: int) -> torch.Tensor:
+    def _bias(self, sight: VisibleKeys, first: int, last: int) -> torch.Tensor:
         """Return what hides some keys from a block, ``[queries, keys]`` or of every head."""
         if self.mask is None:
             count, apart = sight.stop - sight.start, first + self.first_key - sight.start - self.first_query
@@ -243,7 +243,7 @@ class Gaze:
     def _by_head(self, bias: torch.Tensor) -> torch.Tensor:
         return bias[0] if bias.shape[0] == 1 else bias.view(self.key.shape[0], 1, -1, *bias.shape[1:])
 
-    def _band(self, part: Strip) -> torch.Tensor:
+    def _band(self, part: BlockBatch) -> torch.Tensor:
         """Return what hides keys from the blocks of a strip, ``[blocks, queries, keys]``."""
         at = part.start, part.first, part.count, part.span
         if at not in self.biases:

@@ -12,7 +12,7 @@ _EFFICIENT, _LEAST = 32, 4
 
 
 @dataclass(frozen=True)
-class Sight:
+class VisibleKeys:
     """What a block of queries sees of the keys of its pass.
 
     Attributes
@@ -54,7 +54,7 @@ def fitting(block: int, *, keys: int, most: int) -> int:
 
 def causal_sights(
     queries: int, keys: int, *, lead: int, block: int, most: int | None = None
-) -> Iterator[Sight]:
+) -> Iterator[VisibleKeys]:
     """Yield blocks of queries of which query *i* sees the keys up to ``lead + i``.
 
     They have `block` queries, or what is `fitting` when `most` is given.
@@ -63,17 +63,17 @@ def causal_sights(
     while start < queries:
         size = block if most is None else fitting(block, keys=lead + start + block, most=most)
         stop = min(start + size, queries)
-        yield Sight(start, stop, 0, min(keys, lead + stop), (0, min(keys, lead + start + 1)))
+        yield VisibleKeys(start, stop, 0, min(keys, lead + stop), (0, min(keys, lead + start + 1)))
         start = stop
 
 
-def open_sights(queries: int, keys: int, *, block: int) -> Iterator[Sight]:
+def open_sights(queries: int, keys: int, *, block: int) -> Iterator[VisibleKeys]:
     """Yield blocks of queries that see every key."""
     for start in range(0, queries, block):
-        yield Sight(start, min(start + block, queries), 0, keys, (0, keys), ahead=queries > 1)
+        yield VisibleKeys(start, min(start + block, queries), 0, keys, (0, keys), ahead=queries > 1)
 
 
-def masked_sights(mask: torch.Tensor, *, lead: int, block: int) -> list[Sight]:
+def masked_sights(mask: torch.Tensor, *, lead: int, block: int) -> list[VisibleKeys]:
     """Return blocks of queries by what a mask lets them see.
 
     Parameters
@@ -98,7 +98,7 @@ def masked_sights(mask: torch.Tensor, *, lead: int, block: int) -> list[Sight]:
     listed = torch.cat(found).tolist() if found else []
     added = mask.dtype != torch.bool  # then it may change what it does not hide
     return [
-        Sight(
+        VisibleKeys(
             at,
             min(at + block, queries),
             first,

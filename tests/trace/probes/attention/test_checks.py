@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.probes.attention.checks import Doubts
+from gemma_lab.trace.probes.attention.checks import OutputCheck
 from gemma_lab.trace.probes.attention.sequence import Stretch
 
 
 def _noted(keys, *, off):
     """Return doubts about one head that looks alike at all keys, whose output is off by a share."""
-    doubts, value = Doubts(), torch.ones(1, keys, 2)
+    doubts, value = OutputCheck(), torch.ones(1, keys, 2)
     part = Stretch(range(1), range(keys), first_query=keys - 1, first_key=0)
     own = torch.full((1, 2), 1.0 + off)
     doubts.note(0, (0, torch.full((1, keys), 1 / keys)), part=part, value=value, own=own, heads=[0])

@@ -12,14 +12,14 @@ from gemma_lab.errors import LabError
 from gemma_lab.trace.probes.attention.interface import (
     NAME,
     SEATS,
-    Watcher,
+    AttentionTap,
     attending,
     attentions,
     vision_attentions,
 )
 
 
-class Notes(Watcher):
+class Notes(AttentionTap):
     """Notes what it sees."""
 
     def __init__(self):
@@ -36,7 +36,7 @@ class Notes(Watcher):
         self.towers.append((tower, layer))
 
 
-class Blind(Watcher):
+class Blind(AttentionTap):
     """Hides the first key of one layer."""
 
     def __init__(self, layer):
@@ -111,7 +111,7 @@ def test_a_kv_shared_tail_is_seen_whole_and_the_first_watcher_to_leave_stays_out
 def test_masks_are_changed_where_a_watcher_says_so_and_nowhere_else(model):
     plain = model(input_ids=IDS, output_hidden_states=True).hidden_states
     for layer in (0, 4):  # one with a mask, one that is causal without
-        with attending(model, [Watcher(), Blind(layer)]):
+        with attending(model, [AttentionTap(), Blind(layer)]):
             blind = model(input_ids=IDS, output_hidden_states=True).hidden_states
         assert torch.equal(blind[layer], plain[layer])
         assert torch.equal(
@@ -125,7 +125,7 @@ def test_masks_are_changed_where_a_watcher_says_so_and_nowhere_else(model):
 def test_nothing_is_left_behind_after_an_exception(model):
     before = hooks(model)
 
-    class Broken(Watcher):
+    class Broken(AttentionTap):
         def see(self, *_):
             raise KeyboardInterrupt
 

@@ -73,7 +73,7 @@ def test_a_prompt_on_every_shape(size):
         assert {shared[n] for n in shared if kinds[n] == "global"} == {half - 1}
     else:
         assert shared == {}
-        assert [layout.k_is_v for layout in found.layers] == [kind == "global" for kind in kinds]
+        assert [layout.k_eq_v for layout in found.layers] == [kind == "global" for kind in kinds]
         assert {(layout.heads, layout.kv_heads) for layout in found.layers} == {(4, 2), (4, 1)}
 
 
@@ -141,11 +141,11 @@ def test_pictures_look_ahead_in_local_layers_only(tiny_lab, size, generate):
     lab = tiny_lab(size)
     pictures = [Image.new("RGB", (96, 64), colour) for colour in ("red", "blue")]
     prompt = {"prompt": "What is this, and this?", "images": pictures}
-    plain = lab.trace(**prompt, generate=generate)
+    plain = lab.trace(**prompt, max_new_tokens=generate)
     soft = np.flatnonzero(plain.tokens.modalities == "image")
     request = AttentionRequest(rows=(0, int(soft[0]), int(soft[-1]), len(plain) - 1), bins=24)
     with EagerRows(lab.model) as eager:
-        trace = lab.trace(**prompt, generate=generate, attention=request, precision="full")
+        trace = lab.trace(**prompt, max_new_tokens=generate, attention=request, precision="full")
     found = trace.attention
     for layout in found.layers:
         whole = eager.whole(layout.layer)
@@ -171,7 +171,7 @@ def test_tracing_changes_no_bit(tiny_lab, size):
     before = hooks(lab.model)
     asked = {"prompt": "A word. " * 9, "images": [Image.new("RGB", (60, 40), "red")]}
     alone = lab.chat(**asked, temperature=0, max_new_tokens=8)
-    trace = lab.trace(**asked, generate=8, attention=AttentionRequest(towers=True))
+    trace = lab.trace(**asked, max_new_tokens=8, attention=AttentionRequest(towers=True))
     assert trace.generation.ids.tolist() == [token.id for token in alone.tokens]
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
     assert hooks(lab.model) == before

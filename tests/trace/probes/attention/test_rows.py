@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gemma_lab.trace.probes.attention.binning import Bins
-from gemma_lab.trace.probes.attention.rows import Gaze, Question, block_length
+from gemma_lab.trace.probes.attention.rows import AttentionRows, Question, block_length
 from gemma_lab.trace.probes.attention.visible_keys import causal_sights, fitting, masked_sights
 
 HEADS, KV_HEADS, DIM, TOP = 4, 2, 16, 8
@@ -36,7 +36,9 @@ def looked(queries, keys, *, mask=None, window=None, width=4, labels=None, first
         if mask is None
         else masked_sights(mask, lead=lead, block=block)
     )
-    gaze = Gaze(query, key, scaling=0.5, first_query=first_key + lead, first_key=first_key, mask=mask)
+    gaze = AttentionRows(
+        query, key, scaling=0.5, first_query=first_key + lead, first_key=first_key, mask=mask
+    )
     answer = gaze.look(question, sights)
     bins = Bins(most=-(-tokens // width), expected=tokens)
     for part in answer.sums:
@@ -124,7 +126,8 @@ def test_masks_of_single_heads_and_masks_that_are_added():
     one = local_mask(200, 200, 30)
     added = torch.where(one, 0.0, torch.finfo(torch.float32).min)
     plain, same = (
-        Gaze(*keys_and_queries(), scaling=1, first_query=0, first_key=0, mask=m) for m in (one, added)
+        AttentionRows(*keys_and_queries(), scaling=1, first_query=0, first_key=0, mask=m)
+        for m in (one, added)
     )
     asked = Question(TOP, 4, torch.ones((200, 1)), (0, 200))
     found = [gaze.look(asked, masked_sights(gaze.mask, lead=0, block=32)) for gaze in (plain, same)]
