@@ -161,11 +161,26 @@ class Lab(LoadedModel):
         from .models.chat.chat import chat
 
         return chat(
-            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
-            tools=tools, tool_results=tool_results, thinking=thinking,
-            sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
-            seed=seed, max_new_tokens=max_new_tokens, top_logprobs=top_logprobs, stop=stop,
-        )  # fmt: skip
+            self,
+            prompt,
+            images=images,
+            video=video,
+            audio=audio,
+            max_soft_tokens=max_soft_tokens,
+            system=system,
+            previous=previous,
+            tools=tools,
+            tool_results=tool_results,
+            thinking=thinking,
+            sampling=sampling,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            top_logprobs=top_logprobs,
+            stop=stop,
+        )
 
     def stream(
         self,
@@ -207,11 +222,26 @@ class Lab(LoadedModel):
         from .models.chat.chat import stream
 
         return stream(
-            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
-            tools=tools, tool_results=tool_results, thinking=thinking,
-            sampling=sampling, temperature=temperature, top_p=top_p, top_k=top_k,
-            seed=seed, max_new_tokens=max_new_tokens, top_logprobs=top_logprobs, stop=stop,
-        )  # fmt: skip
+            self,
+            prompt,
+            images=images,
+            video=video,
+            audio=audio,
+            max_soft_tokens=max_soft_tokens,
+            system=system,
+            previous=previous,
+            tools=tools,
+            tool_results=tool_results,
+            thinking=thinking,
+            sampling=sampling,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            top_logprobs=top_logprobs,
+            stop=stop,
+        )
 
     def cost(
         self,
@@ -250,9 +280,18 @@ class Lab(LoadedModel):
         from .models.chat.cost import cost
 
         return cost(
-            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
-            tools=tools, thinking=thinking, max_new_tokens=max_new_tokens,
-        )  # fmt: skip
+            self,
+            prompt,
+            images=images,
+            video=video,
+            audio=audio,
+            max_soft_tokens=max_soft_tokens,
+            system=system,
+            previous=previous,
+            tools=tools,
+            thinking=thinking,
+            max_new_tokens=max_new_tokens,
+        )
 
     def trace(
         self,
@@ -322,11 +361,27 @@ class Lab(LoadedModel):
         from .trace.run.run import trace
 
         return trace(
-            self, prompt, images=images, video=video, audio=audio, max_soft_tokens=max_soft_tokens, system=system, previous=previous,
-            thinking=thinking, max_new_tokens=max_new_tokens,
-            temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, top_logprobs=top_logprobs,
-            precision=precision, edit=edit, attention=attention, logit_lens=logit_lens, progress=progress,
-        )  # fmt: skip
+            self,
+            prompt,
+            images=images,
+            video=video,
+            audio=audio,
+            max_soft_tokens=max_soft_tokens,
+            system=system,
+            previous=previous,
+            thinking=thinking,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            top_logprobs=top_logprobs,
+            precision=precision,
+            edit=edit,
+            attention=attention,
+            logit_lens=logit_lens,
+            progress=progress,
+        )
 
     def attention_rows(
         self, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None

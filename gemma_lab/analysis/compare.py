@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import Displayed
 from ..errors import LabError
 from .alignment import Pair, align, common_prefix
 from .kl_bound import Bound, kl_bound
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ..trace.records.generation import Generation
     from ..trace.records.routing import Routing
     from ..trace.trace import Trace
-    from ..views.base.figure import Plot
-    from ..views.base.html import Markup
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +69,7 @@ class RoutingChange:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Displayed):
     """Two traces side by side; arrays have one entry a row of `pairs`.
 
     Attributes
@@ -171,17 +170,6 @@ class Comparison:
             data[f"{name}_logprob"] = self.logprobs[:, side]
         data |= {"kl": self.kl, "resolved": self.resolved, "same_context": self.same_context}
         return pd.DataFrame(data)
-
-    def figure(self) -> Plot:
-        """Draw divergence along the answer, and the experts in common layer by layer."""
-        from ..views.trace.compare import compare_figure
-
-        return compare_figure(self)
-
-    def _repr_html_(self) -> Markup:
-        from ..views.trace.compare import compare_html
-
-        return compare_html(self)
 
 
 def compare(first: Trace, second: Trace) -> Comparison:

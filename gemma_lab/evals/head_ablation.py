@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..analysis.attention.retrieval_heads import THRESHOLD, Asked, Retrieval, find_needle, retrieval_scores
+from ..display import Displayed
 from ..errors import LabError
 from ..stats import interval
 from ..trace.records.attention import AttentionRequest
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..lab import Lab
-    from ..views.base.figure import Plot
 
 _LONGEST = 12  # tokens; an answer that is copied from the text is shorter
 
@@ -59,7 +59,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class KnockOut:
+class KnockOut(Displayed):
     """The same questions with nothing, the best retrieval heads, and random other heads knocked out.
 
     Attributes
@@ -101,12 +101,6 @@ class KnockOut:
         ]  # fmt: skip
         columns = ["condition", "heads", "asked", "right", "accuracy", "low", "high"]
         return pd.DataFrame(rows, columns=columns)
-
-    def figure(self) -> Plot:
-        """Draw it (`gemma_lab.views.attention.heads.knock_out_figure`)."""
-        from ..views.attention.heads import knock_out_figure
-
-        return knock_out_figure(self)
 
     def __repr__(self) -> str:
         others = np.mean([one.accuracy for one in self.random])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display import Displayed
 from ..errors import LabError
 from ..stats import interval
 from .grading import is_right
@@ -21,8 +22,6 @@ from .words import PEOPLE, filler
 
 if TYPE_CHECKING:
     from ..lab import Lab
-    from ..views.base.figure import Plot
-    from ..views.base.html import Markup
 
 _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
 
@@ -69,7 +68,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Haystack:
+class Haystack(Displayed):
     """How often the fact was found, by depth and length.
 
     Attributes
@@ -106,23 +105,12 @@ class Haystack:
             for length, r, n in zip(self.lengths, found, asked, strict=True)
         }
 
-    def figure(self) -> Plot:
-        """Return the grid as a heat map (`gemma_lab.views.evals.needles.needle_heat`)."""
-        from ..views.evals.needles import needle_heat
-
-        return needle_heat(self)
-
     def __repr__(self) -> str:
         found, asked = int(self.right.sum()), int(self.asked.sum())
         return (
             f"Haystack({self.model}: {len(self.depths)} depths × {len(self.lengths)} lengths up to "
             f"{self.lengths[-1]:,} tokens, {found:,} of {asked:,} found)"
         )
-
-    def _repr_html_(self) -> Markup:
-        from ..views.evals.needles import needle_table
-
-        return needle_table(self)
 
 
 def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..display import Displayed
 from ..stats import interval
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Score:
         return interval(self.right, self.asked)
 
 
-class Checkup:
+class Checkup(Displayed):
     """The graded answers of one model.
 
     Parameters
@@ -121,12 +122,6 @@ class Checkup:
             ]
         )  # fmt: skip
 
-    def figure(self) -> Plot:
-        """Return accuracy by skill and group, with intervals and the accuracy of guessing, as a figure."""
-        from ..views.evals.report import checkup_figure
-
-        return checkup_figure(self)
-
     def failures_figure(self, *, most: int = 12) -> Plot:
         """Return wrong answers, some of every skill, with what was seen, heard or asked, as a figure."""
         from ..views.evals.failures import failures_figure
@@ -141,11 +136,6 @@ class Checkup:
         from ..views.evals.report import checkup_text
 
         return checkup_text(self)
-
-    def _repr_html_(self) -> str:
-        from ..views.evals.report import checkup_html
-
-        return checkup_html(self)
 
 
 def _scores(answers: Sequence[Answer], names: Sequence[str]) -> list[Score]:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from ..assets import data_root
+from ..display import Displayed
 from ..errors import LabError
 from .architecture import architecture, from_config
 from .memory import all_weight_bytes
@@ -22,7 +23,7 @@ _PREFIX = "google/gemma-4-"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Displayed):
     """One checkpoint: where it is and what it is.
 
     Attributes
@@ -90,11 +91,6 @@ class Checkpoint:
 
         return f"Checkpoint({checkpoint_line(self)})"
 
-    def _repr_html_(self) -> str:
-        from ..views.family.catalog import checkpoint_html
-
-        return checkpoint_html(self)
-
     @property
     def standalone(self) -> bool:
         """True if it answers on its own and its files are plain: not a drafter, not packed, not GGUF."""
@@ -120,7 +116,7 @@ class Checkpoint:
         }
 
 
-class Catalog(Sequence[Checkpoint]):
+class Catalog(Displayed, Sequence[Checkpoint]):
     """Checkpoints in a row, minis first, then by size."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
@@ -152,11 +148,6 @@ class Catalog(Sequence[Checkpoint]):
         from ..views.family.catalog import catalog_text
 
         return catalog_text(self)
-
-    def _repr_html_(self) -> str:
-        from ..views.family.catalog import catalog_html
-
-        return catalog_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entries as plain data."""

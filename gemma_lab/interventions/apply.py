@@ -130,10 +130,16 @@ class EditContext:
 
 
 def editing(
-    lab: Lab, edit: Edit | None = None, *, ablate_experts: Experts = (), boost_experts: Boosts | None = None,
-    force_experts: Experts = (), ablate_heads: Heads = (), knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
+    lab: Lab,
+    edit: Edit | None = None,
+    *,
+    ablate_experts: Experts = (),
+    boost_experts: Boosts | None = None,
+    force_experts: Experts = (),
+    ablate_heads: Heads = (),
+    knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
     patch: Patch | Activations | Iterable[Patch] = (),
-) -> EditContext:  # fmt: skip
+) -> EditContext:
     """Return the context manager of an edit of a lab's model; `Lab.edit` calls this.
 
     Parameters

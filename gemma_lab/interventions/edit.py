@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..display import Displayed
 from ..errors import BadEdit
 from ..trace.records.activations import Activations, Patch, patches
 from .attention_block import AttentionKnockout, cuts
@@ -20,7 +21,7 @@ from .serialization import KINDS, SETS, from_plain, read, to_plain, write
 from .validation import Anatomy, both, check
 
 if TYPE_CHECKING:
-    from ..views.base.html import Markup
+    pass
 
 _LONGEST_REPR = 200
 
@@ -46,7 +47,7 @@ class LayerEdit:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Edit:
+class Edit(Displayed):
     """Which experts to take away, favour or insist on, which heads to silence, what not to look at.
 
     Experts and heads are given by layer. Without layers they are meant in every layer that has them, which is
@@ -107,10 +108,15 @@ class Edit:
     patch: tuple[Patch, ...]
 
     def __init__(
-        self, *, ablate_experts: Experts = (), boost_experts: Boosts = MappingProxyType({}),
-        force_experts: Experts = (), ablate_heads: Heads = (), knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
+        self,
+        *,
+        ablate_experts: Experts = (),
+        boost_experts: Boosts = MappingProxyType({}),
+        force_experts: Experts = (),
+        ablate_heads: Heads = (),
+        knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
         patch: Patch | Activations | Iterable[Patch] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         found: dict[str, dict[Layer, Any]] = {
             "ablate_experts": expert_sets("ablate_experts", ablate_experts),
             "boost_experts": boosts(boost_experts),
@@ -265,8 +271,3 @@ class Edit:
             where = "all layers" if set(places) == {"all"} else f"{len(places)} layer{plural}"
             said.append(f"{kind}: {count:,} in {where}")
         return ", ".join(said)
-
-    def _repr_html_(self) -> Markup:
-        from ..views.trace.edit import edit_html
-
-        return edit_html(self)

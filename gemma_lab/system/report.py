@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..display import Displayed
 from ..errors import UnknownModel
 from . import hardware
 from .hardware import Device
@@ -52,7 +53,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Displayed):
     """What `doctor` found. What changes from minute to minute is in `free` and `fits` only.
 
     Attributes
@@ -106,11 +107,6 @@ class Report:
         from ..views.family.system_report import report_text
 
         return report_text(self)
-
-    def _repr_html_(self) -> str:
-        from ..views.family.system_report import report_html
-
-        return report_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, in two parts: ``"stable"`` and ``"now"``."""

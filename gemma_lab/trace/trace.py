@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display import Displayed
 from ..errors import BadTrace
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Displayed):
     """What a model did with a prompt, openable without the model and without torch.
 
     `Lab.trace` makes one; `gemma_lab.open_trace` reads a saved one.
@@ -142,11 +143,6 @@ class Trace:
             parts.append(f"{len(self.generation):,} generated")
         model = " ".join(str(self.meta.get("model", "model")).split())  # a repr is one line
         return f"Trace({model}: {', '.join(parts)})"
-
-    def _repr_html_(self) -> str:
-        from ..views.trace.trace import trace_html
-
-        return trace_html(self)
 
 
 def _same(mine: Attention | None, other: Attention | None) -> bool:

@@ -13,9 +13,13 @@ from gemma_lab.interventions.serialization import KINDS, from_plain, read, to_pl
 
 SOURCE = Activations((1,), (7, 8), np.random.default_rng(0).normal(size=(1, 2, 4)), "mini")
 WHOLE = Edit(
-    ablate_experts={4: [1]}, boost_experts={"all": {2: 1.5}}, force_experts=[3], ablate_heads={5: [0, 3]},
-    knock_out_attention=AttentionKnockout(queries=(9, None), keys=(0, 4), layers=[2]), patch=Patch(SOURCE, positions=[3, 1]),
-)  # fmt: skip
+    ablate_experts={4: [1]},
+    boost_experts={"all": {2: 1.5}},
+    force_experts=[3],
+    ablate_heads={5: [0, 3]},
+    knock_out_attention=AttentionKnockout(queries=(9, None), keys=(0, 4), layers=[2]),
+    patch=Patch(SOURCE, positions=[3, 1]),
+)
 
 
 def test_all_kinds_go_there_and_back(tmp_path):
@@ -29,13 +33,21 @@ def test_all_kinds_go_there_and_back(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        {"ablate_heads": [1]}, {"ablate_heads": {"5": 1}}, {"ablate_heads": {"05": [1]}},
-        {"knock_out_attention": {}}, {"knock_out_attention": [3]}, {"knock_out_attention": [{"queries": [0, 1]}]},
-        {"knock_out_attention": [{"queries": [0, 1], "keys": [0, 1, 2]}]}, {"patch": {}}, {"patch": [{}]},
-        {"other": []}, [], "x",
+        {"ablate_heads": [1]},
+        {"ablate_heads": {"5": 1}},
+        {"ablate_heads": {"05": [1]}},
+        {"knock_out_attention": {}},
+        {"knock_out_attention": [3]},
+        {"knock_out_attention": [{"queries": [0, 1]}]},
+        {"knock_out_attention": [{"queries": [0, 1], "keys": [0, 1, 2]}]},
+        {"patch": {}},
+        {"patch": [{}]},
+        {"other": []},
+        [],
+        "x",
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_anything_else_is_refused(data):
     with pytest.raises(BadEdit) as caught:
         Edit.from_dict(data)

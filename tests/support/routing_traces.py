@@ -106,11 +106,14 @@ def routing(
     full = np.exp(0.6 * (logits - logits.max(-1, keepdims=True)))
     full /= full.sum(-1, keepdims=True)
     return Routing.pack(
-        ids, gate_weights / gate_weights.sum(-1, keepdims=True), scale=random.uniform(0.8, 1.2, (layers, experts)),
+        ids,
+        gate_weights / gate_weights.sum(-1, keepdims=True),
+        scale=random.uniform(0.8, 1.2, (layers, experts)),
         entropy=-(full * np.log(full + 1e-12)).sum(-1),
         expert_output_fraction=random.uniform(0.3, 0.8, (layers, tokens)),
-        layers=tuple(range(layers)), experts=experts,
-    )  # fmt: skip
+        layers=tuple(range(layers)),
+        experts=experts,
+    )
 
 
 def made_trace(
@@ -127,10 +130,14 @@ def made_trace(
     new = [at for at, each in enumerate(rows) if each["generated"]]
     some = len(new)
     generation = Generation.of(
-        ids=[rows[at]["id"] for at in new], logprobs=np.full(some, -0.2), entropy=np.full(some, 0.5),
-        alternative_ids=np.zeros((some, 1)), alternative_logprobs=np.full((some, 1), -0.2), finish_reason="stop",
+        ids=[rows[at]["id"] for at in new],
+        logprobs=np.full(some, -0.2),
+        entropy=np.full(some, 0.5),
+        alternative_ids=np.zeros((some, 1)),
+        alternative_logprobs=np.full((some, 1), -0.2),
+        finish_reason="stop",
         text="".join(rows[at]["text"] for at in new),
-    )  # fmt: skip
+    )
     return Trace(
         tokens=table(rows),
         routing=routing(len(rows), kinds=of, **shape),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import LabError
 from .prefix_matching import prefix_matching
 from .retrieval_heads import THRESHOLD
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from ...views.base.html import Markup
     from .retrieval_heads import Retrieval
     from .top_keys import Floats
 
@@ -43,7 +43,7 @@ _LEAST_QUERIES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class HeadKinds:
+class HeadKinds(Displayed):
     """The scores of every head in every test, and what follows.
 
     Attributes
@@ -111,11 +111,6 @@ class HeadKinds:
         counted = [(kind, int(self.passed[kind].sum())) for kind in THRESHOLDS if kind not in self.untested]
         said = ", ".join(f"{count} {kind}" for kind, count in counted)
         return f"HeadKinds({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
-
-    def _repr_html_(self) -> Markup:
-        from ...views.attention.heads import kinds_html
-
-        return kinds_html(self)
 
 
 def kind_of_heads(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import LabError
 from .top_keys import attention_of, gazes, heads_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
-    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 #: Score from which on Wu et al. call a head a retrieval head.
@@ -53,7 +53,7 @@ class Needle:
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval:
+class Retrieval(Displayed):
     """The retrieval score of every head.
 
     Attributes
@@ -86,12 +86,6 @@ class Retrieval:
 
         layers, numbers = zip(*self.heads, strict=True)
         return pd.DataFrame({"layer": layers, "head": numbers, "score": self.scores, "chance": self.chance})
-
-    def figure(self) -> Plot:
-        """Draw the scores (`gemma_lab.views.attention.heads.retrieval_figure`)."""
-        from ...views.attention.heads import retrieval_figure
-
-        return retrieval_figure(self)
 
     def __repr__(self) -> str:
         (layer, head), found = self.best()[0], int((self.scores >= THRESHOLD).sum())

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import LabError
 from .top_keys import attention_of, heads_of
 
 if TYPE_CHECKING:
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
@@ -23,7 +23,7 @@ _LEAST_QUERIES, _LEAST_PART = 16, 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Sinks:
+class Sinks(Displayed):
     """The sinks of a text.
 
     Attributes
@@ -69,12 +69,6 @@ class Sinks:
             for column, (token, piece) in enumerate(zip(self.tokens, self.pieces, strict=True))
         ]
         return pd.DataFrame(rows, columns=["layer", "head", "token", "piece", "received"])
-
-    def figure(self) -> Plot:
-        """Draw them (`gemma_lab.views.attention.heads.sinks_figure`)."""
-        from ...views.attention.heads import sinks_figure
-
-        return sinks_figure(self)
 
     def __repr__(self) -> str:
         return (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import LabError
 from .top_keys import attention_of, gazes, heads_of, thinned
 
@@ -15,12 +16,11 @@ if TYPE_CHECKING:
 
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from ...views.base.figure import Plot
     from .top_keys import Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class Reach(Displayed):
     """How far each layer sees in one text.
 
     Attributes
@@ -68,12 +68,6 @@ class Reach:
                 "carried": self.carried,
             }
         )
-
-    def figure(self) -> Plot:
-        """Draw it (`gemma_lab.views.attention.heads.reach_figure`)."""
-        from ...views.attention.heads import reach_figure
-
-        return reach_figure(self)
 
     def __repr__(self) -> str:
         local = [share for share, window in zip(self.unseen, self.windows, strict=True) if window is not None]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from ...family.architecture import Architecture, architecture
 from ...family.memory import BITS, GIB, kv_cache_bytes
@@ -20,7 +21,7 @@ from .cache import CacheCurve
 from .roofline import EFFICIENCY, GPU, GPUS, OVERHEAD_MS, token_seconds, weights
 
 if TYPE_CHECKING:
-    from ...views.base.html import Markup
+    pass
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ class Assumptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Offload:
+class Offload(Displayed):
     """Speed at every share of experts on the card; arrays are ``[sizes]``.
 
     Attributes
@@ -137,11 +138,6 @@ class Offload:
             for at in self.shown()
         ]
         return "\n".join([repr(self), *rows, "Assumptions:", *(f"- {a}" for a in self.assumptions.lines())])
-
-    def _repr_html_(self) -> Markup:
-        from ...views.experts.cache import offload_html
-
-        return offload_html(self)
 
     @property
     def speed(self) -> Floats:

@@ -52,9 +52,15 @@ def chat(
     An interrupt of the cell goes through; what there was of the answer is in ``lab.last_reply``.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, previous=previous, results=tool_results,
+        prompt,
+        images=images,
+        video=video,
+        audio=audio,
+        system=system,
+        previous=previous,
+        results=tool_results,
         frames=frame_limit(lab),
-    )  # fmt: skip
+    )
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     generation = Generation(
         lab,
@@ -102,9 +108,15 @@ def stream(
     Errors of the prompt are raised here, those of the model where the stream is read.
     """
     messages = conversation(
-        prompt, images=images, video=video, audio=audio, system=system, previous=previous, results=tool_results,
+        prompt,
+        images=images,
+        video=video,
+        audio=audio,
+        system=system,
+        previous=previous,
+        results=tool_results,
         frames=frame_limit(lab),
-    )  # fmt: skip
+    )
     drawn = (sampling or Sampling()).but(temperature=temperature, top_p=top_p, top_k=top_k)
     ready = prepare(
         lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens, tools=declared_for(previous, tools)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...display import Displayed
 from ...family.architecture import from_config
 from ..media import checked_budget
 from ..media.soft_tokens import soft_tokens
@@ -48,7 +49,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Displayed):
     """What a prompt costs; `Lab.cost` makes one.
 
     Attributes
@@ -94,11 +95,6 @@ class Cost:
         from ...views.chat.cost import cost_line
 
         return f"Cost({cost_line(self)})"
-
-    def _repr_html_(self) -> str:
-        from ...views.chat.cost import cost_html
-
-        return cost_html(self)
 
 
 def cost(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...trace.tokens.vocabulary import Vocabulary
 from .messages import conversation
 from .prompt import prepare
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Distribution:
+class Distribution(Displayed):
     """The model's own distribution of the next token.
 
     Attributes
@@ -58,11 +59,6 @@ class Distribution:
             f"Distribution({self.model}: {self.logprobs.size:,} tokens, entropy {self.entropy:.2f} nats, "
             f"likeliest {best.text!r} at {100 * np.exp(best.logprob):.0f} %)"
         )
-
-    def _repr_html_(self) -> str:
-        from ...views.chat.sampling import sampling_html
-
-        return sampling_html(self)
 
 
 def next_token(

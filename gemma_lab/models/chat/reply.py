@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ...display import Displayed
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(Displayed):
     """What a model answered. Does not change, so a conversation can be continued from it twice.
 
     Attributes
@@ -172,11 +173,6 @@ class Reply:
         count = len(self.tokens)
         tokens = f"{count} token{'' if count == 1 else 's'}"
         return f"Reply({shown!r}, {tokens}, finish={self.finish_reason!r}, model={self.model!r})"
-
-    def _repr_html_(self) -> str:
-        from ...views.chat.reply import reply_html
-
-        return reply_html(self)
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import BadMedia
 from .pyav import decoded_sound
 from .sources import is_file, read_file
@@ -36,7 +37,7 @@ _ACCEPTED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class Sound(Displayed):
     """A sound as the models take it.
 
     `gemma_lab.load_audio` makes one.
@@ -77,11 +78,6 @@ class Sound:
         rate, channels = self.original
         was = "" if (rate, channels) == (RATE, 1) else f", from {rate:,} Hz × {channels}"
         return f"Sound({self.name}: {self.seconds:.2f} s, 16 kHz mono{was})"
-
-    def _repr_html_(self) -> str:
-        from ...views.chat.media import sound_html
-
-        return sound_html(self)
 
 
 def load_audio(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import BadMedia
 from .images import load_image
 from .pyav import film, frames_at
@@ -33,7 +34,7 @@ _ACCEPTED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Video:
+class Video(Displayed):
     """A video as the models take it: some frames, each with its time.
 
     `gemma_lab.load_video` makes one.
@@ -85,11 +86,6 @@ class Video:
         span = f"{self.times[0]:.2f} to {self.times[-1]:.2f} s" if count > 1 else f"at {self.times[0]:.2f} s"
         plural = "" if self.total == 1 else "s"
         return f"Video({self.name}: {some} frame{plural}, {span}, {width} × {height})"
-
-    def _repr_html_(self) -> str:
-        from ...views.chat.media import video_html
-
-        return video_html(self)
 
 
 def stamp(seconds: float) -> str:

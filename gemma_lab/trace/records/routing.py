@@ -216,10 +216,16 @@ class Routing:
 
     def _cut(self, rows: slice, tokens: Any, layers: tuple[int, ...]) -> Routing:
         return Routing(
-            ids=self.ids[rows][:, tokens], packed=self.packed[rows][:, tokens], scale=self.scale[rows],
-            entropy=self.entropy[rows][:, tokens], expert_output_fraction=self.expert_output_fraction[rows][:, tokens],
-            layers=layers, experts=self.experts, precision=self.precision, keep=self.keep,
-        )  # fmt: skip
+            ids=self.ids[rows][:, tokens],
+            packed=self.packed[rows][:, tokens],
+            scale=self.scale[rows],
+            entropy=self.entropy[rows][:, tokens],
+            expert_output_fraction=self.expert_output_fraction[rows][:, tokens],
+            layers=layers,
+            experts=self.experts,
+            precision=self.precision,
+            keep=self.keep,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Routing):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ... import __version__
+from ..._version import __version__
 from ...errors import BadTrace, LabError
 from ...interventions.apply import editing, in_force
 from ...interventions.edit import Edit

@@ -172,9 +172,11 @@ def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
 
 def _generation_entry(generation: Generation) -> dict[str, Any]:
     return {
-        "tokens": len(generation), "top_logprobs": generation.top_logprobs, "finish_reason": generation.finish_reason,
+        "tokens": len(generation),
+        "top_logprobs": generation.top_logprobs,
+        "finish_reason": generation.finish_reason,
         "text": generation.text,
-    }  # fmt: skip
+    }
 
 
 def _count(value: Any, most: int) -> TypeGuard[int]:

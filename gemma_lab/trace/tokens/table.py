@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import BadTrace
 from .arrow import contradiction, read_columns, strings, write_columns
 from .graphemes import cluster
@@ -48,7 +49,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TokenTable:
+class TokenTable(Displayed):
     r"""The tokens of a prompt and its answer, as columns of equal length.
 
     `TokenTable.of` makes one from a processor's outputs, `TokenTable.build` from ids alone.
@@ -244,11 +245,6 @@ class TokenTable:
         written = f"; {int(self.generated.sum()):,} generated" if self.generated.any() else ""
         plural = "" if len(self) == 1 else "s"
         return f"TokenTable({len(self):,} token{plural}{': ' if parts else ''}{parts}{written})"
-
-    def _repr_html_(self) -> str:
-        from ...views.trace.tokens import tokens_html
-
-        return str(tokens_html(self))
 
     @cached_property
     def shown(self) -> str:

@@ -115,13 +115,16 @@ def layouts(attention: Attention) -> list[dict[str, Any]]:
     """Return what each layer is, as plain values; `heads` counts all, captured or not."""
     return [
         {
-            "layer": int(one.layer), "kind": str(one.kind),
+            "layer": int(one.layer),
+            "kind": str(one.kind),
             "window": None if one.window is None else int(one.window),
-            "heads": int(one.heads), "kv_heads": int(one.kv_heads),
-            "kv_shared_from": None if one.kv_shared_from is None else int(one.kv_shared_from), "k_eq_v": bool(one.k_eq_v),
+            "heads": int(one.heads),
+            "kv_heads": int(one.kv_heads),
+            "kv_shared_from": None if one.kv_shared_from is None else int(one.kv_shared_from),
+            "k_eq_v": bool(one.k_eq_v),
         }
         for one in attention.layers
-    ]  # fmt: skip
+    ]
 
 
 def _measures(attention: Attention) -> list[str]:

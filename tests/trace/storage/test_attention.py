@@ -63,17 +63,28 @@ def test_safetensors_reads_it_and_the_docs_describe_it(kept, looked):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda e: e.update(heads=[]), lambda e: e.update(heads="01"), lambda e: e["edges"].append(10**9),
-        lambda e: e.update(edges=list(range(300))), lambda e: e.update(top_k=True),
-        lambda e: e.update(top_k=65), lambda e: e.pop("maps"),
-        lambda e: e.update(labels=[1, 2]), lambda e: e.update(labels=["a", "a"]), lambda e: e.update(maps=[]),
-        lambda e: e["rows"].append([3, 0, 0]), lambda e: e["rows"].append([3, 10**6, 0, 1]),
-        lambda e: e.update(towers={"smell": []}), lambda e: e.update(statistics="half"),
-        lambda e: e["layers"][0].update(kind="nearby"), lambda e: e["layers"][0].update(window=None),
-        lambda e: e["layers"][0].update(k_eq_v=1), lambda e: e["layers"][0].pop("kv_shared_from"), lambda e: e.clear(),
+        lambda e: e.update(heads=[]),
+        lambda e: e.update(heads="01"),
+        lambda e: e["edges"].append(10**9),
+        lambda e: e.update(edges=list(range(300))),
+        lambda e: e.update(top_k=True),
+        lambda e: e.update(top_k=65),
+        lambda e: e.pop("maps"),
+        lambda e: e.update(labels=[1, 2]),
+        lambda e: e.update(labels=["a", "a"]),
+        lambda e: e.update(maps=[]),
+        lambda e: e["rows"].append([3, 0, 0]),
+        lambda e: e["rows"].append([3, 10**6, 0, 1]),
+        lambda e: e.update(towers={"smell": []}),
+        lambda e: e.update(statistics="half"),
+        lambda e: e["layers"][0].update(kind="nearby"),
+        lambda e: e["layers"][0].update(window=None),
+        lambda e: e["layers"][0].update(k_eq_v=1),
+        lambda e: e["layers"][0].pop("kv_shared_from"),
+        lambda e: e.clear(),
         lambda e: e["layers"][0].update(heads=-4),
     ],
-)  # fmt: skip
+)
 def test_manifests_that_describe_no_attention_are_refused(kept, change):
     restate(kept, lambda manifest: change(manifest["attention"]))
     refused(kept, "describe an attention")

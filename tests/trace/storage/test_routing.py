@@ -82,9 +82,15 @@ def test_numbers_that_no_router_gives_are_refused(name, value, said, saved):
 def test_weights_that_no_router_gives_are_refused(value, said, trace, tmp_path):
     old = trace.routing
     full = Routing.pack(
-        old.ids, old.gate_weights, scale=old.scale, entropy=old.entropy, expert_output_fraction=old.expert_output_fraction,
-        layers=old.layers, experts=old.experts, precision="full",
-    )  # fmt: skip
+        old.ids,
+        old.gate_weights,
+        scale=old.scale,
+        entropy=old.entropy,
+        expert_output_fraction=old.expert_output_fraction,
+        layers=old.layers,
+        experts=old.experts,
+        precision="full",
+    )
     path = dataclasses.replace(trace, routing=full).save(tmp_path / "a.trace")
     refused(put(path, "routing.gate_weights", 100, value), said)
 

@@ -44,9 +44,15 @@ def test_every_trace_opens_equal(make, precision, tmp_path):
     trace = make(**SHAPE)
     old = trace.routing
     routing = Routing.pack(
-        old.ids, old.gate_weights, scale=old.scale, entropy=old.entropy, expert_output_fraction=old.expert_output_fraction,
-        layers=(3, 7), experts=old.experts, precision=precision,
-    )  # fmt: skip
+        old.ids,
+        old.gate_weights,
+        scale=old.scale,
+        entropy=old.entropy,
+        expert_output_fraction=old.expert_output_fraction,
+        layers=(3, 7),
+        experts=old.experts,
+        precision=precision,
+    )
     trace = dataclasses.replace(trace, routing=routing, timings={"total_s": 1.5})
     read = open_trace(trace.save(tmp_path / "a.trace"))
     assert read.equal(trace)
@@ -193,8 +199,12 @@ def test_pandas_and_duckdb_read_its_tables(saved, trace, tmp_path):
 def test_safetensors_reads_its_arrays(saved, trace):
     read = safetensors.numpy.load(members(saved)["arrays.safetensors"])
     assert set(read) == {
-        "routing.ids", "routing.gate_weights12", "routing.scale", "routing.entropy", "routing.expert_output_fraction",
-    }  # fmt: skip
+        "routing.ids",
+        "routing.gate_weights12",
+        "routing.scale",
+        "routing.entropy",
+        "routing.expert_output_fraction",
+    }
     assert np.array_equal(read["routing.ids"], trace.routing.ids)
     assert np.array_equal(read["routing.gate_weights12"], trace.routing.packed)
 

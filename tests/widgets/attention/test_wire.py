@@ -88,7 +88,13 @@ def test_whole_rows_and_layouts_travel() -> None:
     np.testing.assert_allclose(arrays["row_200"] / 65535, looks.row(7, 200), atol=1e-5)
     told = layouts(looks)
     assert told[7] == {
-        "layer": 7, "kind": "global", "window": None, "heads": 4, "kv_heads": 1, "kv_shared_from": 5, "k_eq_v": True,
-    }  # fmt: skip
+        "layer": 7,
+        "kind": "global",
+        "window": None,
+        "heads": 4,
+        "kv_heads": 1,
+        "kv_shared_from": 5,
+        "k_eq_v": True,
+    }
     assert told[0]["window"] == 24
     assert arabic().attention.bins == 39

@@ -51,9 +51,15 @@ def twelve(packed: np.ndarray, k: int) -> np.ndarray:
 def test_a_layer_travels_in_24_bytes_a_token(precision) -> None:
     made = routing(50, layers=3)
     whole = type(made).pack(
-        made.ids, made.gate_weights, scale=made.scale, entropy=made.entropy, expert_output_fraction=made.expert_output_fraction,
-        layers=made.layers, experts=128, precision=precision,
-    )  # fmt: skip
+        made.ids,
+        made.gate_weights,
+        scale=made.scale,
+        entropy=made.entropy,
+        expert_output_fraction=made.expert_output_fraction,
+        layers=made.layers,
+        experts=128,
+        precision=precision,
+    )
     buffer = layer_buffer(whole, [1])
     assert bytes_of(whole) == 3 * 50 * 24
     assert len(buffer) < 50 * 24 + 400
