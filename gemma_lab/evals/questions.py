@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.chat.tools import Call
-    from ..models.media.audio import Sound
+    from ..models.media.audio import Audio
 
 QUICK = 20
 """Questions a skill of a quick check-up."""
@@ -106,7 +106,7 @@ class Question:
         return ([_opened(png) for png in self.frames], self.fps) if self.frames else None
 
     @property
-    def audio(self) -> Sound | None:
+    def audio(self) -> Audio | None:
         """The sound, decoded; None without one.
 
         Raises

@@ -333,7 +333,7 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     book.run(1)
     said = book.page.locator(".jp-OutputArea-output pre").last
     expect(said).to_contain_text("Video(square.webm: 20 frames")
-    expect(said).to_contain_text("Sound(tone.wav: 1.00 s")
+    expect(said).to_contain_text("Audio(tone.wav: 1.00 s")
     chat.get_by_test_id("file").set_input_files(
         {"name": "broken.mp4", "mimeType": "video/mp4", "buffer": b"not a video"}
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...display import Displayed
 from ...family.architecture import from_config
-from ..media import checked_budget
+from ..media import check_max_soft_tokens
 from ..media.soft_tokens import soft_tokens
 from .chat import whole_number
 from .messages import conversation
@@ -23,8 +23,8 @@ from .tools import declared_for
 
 if TYPE_CHECKING:
     from ...family.architecture import Architecture
-    from ...lab import Lab
-    from ..media import Sound, Video
+    from ..loading.loaded_model import LoadedModel
+    from ..media import Audio, Video
     from .reply import Reply
     from .tools import Tool
 
@@ -98,7 +98,7 @@ class Cost(Displayed):
 
 
 def cost(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
@@ -121,7 +121,7 @@ def cost(
         previous=previous,
         frames=frame_limit(lab),
     )
-    max_soft_tokens = checked_budget(max_soft_tokens)
+    max_soft_tokens = check_max_soft_tokens(max_soft_tokens)
     max_new_tokens = whole_number("max_new_tokens", max_new_tokens, least=0)
     pictures, videos, sounds = check_media(lab, messages)
     refuse_placeholders(messages)
@@ -159,19 +159,19 @@ def cached_bytes(shape: Architecture, tokens: int, *, value_bytes: int) -> int:
     )  # fmt: skip
 
 
-def _picture(lab: Lab, size: tuple[int, int], max_soft_tokens: int | None) -> Item:
+def _picture(lab: LoadedModel, size: tuple[int, int], max_soft_tokens: int | None) -> Item:
     width, height = size
     count = _soft(lab.processor.image_processor, size, max_soft_tokens)
     return Item("image", f"{width:,} × {height:,} pixels", count)
 
 
-def _video(lab: Lab, clip: Video, max_soft_tokens: int | None) -> Item:
+def _video(lab: LoadedModel, clip: Video, max_soft_tokens: int | None) -> Item:
     count = _soft(lab.processor.video_processor, clip.size, max_soft_tokens)
     frames = len(clip.frames)
     return Item("video", f"{frames:,} frame{'' if frames == 1 else 's'} of {count:,}", frames * count)
 
 
-def _sound(lab: Lab, recording: Sound) -> Item:
+def _sound(lab: LoadedModel, recording: Audio) -> Item:
     count = sound_tokens(lab.processor.feature_extractor, len(recording.samples))
     return Item("audio", f"{recording.seconds:.2f} s", count)
 
@@ -208,7 +208,7 @@ def sound_tokens(extractor: Any, samples: int) -> int:
     return math.ceil(math.ceil(frames / 2) / 2)
 
 
-def _counted(lab: Lab, text: str, items: list[Item], videos: tuple[Video, ...]) -> dict[str, int]:
+def _counted(lab: LoadedModel, text: str, items: list[Item], videos: tuple[Video, ...]) -> dict[str, int]:
     """Write out what the processor writes in place of each placeholder, one token for all soft ones, count.
 
     The soft tokens of one medium are neighbours, and each is a token of its own: one stands for them all.
@@ -217,7 +217,7 @@ def _counted(lab: Lab, text: str, items: list[Item], videos: tuple[Video, ...]) 
     before, *behind = text.split("<|video|>")
     text = before
     for clip, rest in zip(videos, behind, strict=True):
-        frames = [f"{stamp} {processor.boi_token}<|video|>{processor.eoi_token}" for stamp in clip.stamps]
+        frames = [f"{stamp} {processor.boi_token}<|video|>{processor.eoi_token}" for stamp in clip.timestamps]
         text += " ".join(frames) + rest
     for name, opening, closing in (("image", "boi_token", "eoi_token"), ("audio", "boa_token", "eoa_token")):
         if any(item.kind == name for item in items):

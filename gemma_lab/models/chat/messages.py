@@ -17,7 +17,7 @@ from .tools import refuse_control, with_results
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..media import Sound
+    from ..media import Audio
     from .reply import Reply
     from .tools import Call
 
@@ -129,7 +129,7 @@ def videos(messages: list[Message]) -> list[Video]:
     return _media(messages, "video")
 
 
-def sounds(messages: list[Message]) -> list[Sound]:
+def sounds(messages: list[Message]) -> list[Audio]:
     """Return the sounds of a conversation, in the order of their placeholders."""
     return _media(messages, "audio")
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadMedia, BadPrompt, ContextFull, TooOld
-from ..media import checked_budget
-from ..media.audio import RATE
+from ..media import check_max_soft_tokens
+from ..media.audio import SAMPLE_RATE
 from .messages import for_template, pictures, sounds, texts, videos
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ...lab import Lab
-    from ..media import Sound, Video
+    from ..loading.loaded_model import LoadedModel
+    from ..media import Audio, Video
     from .messages import Message
     from .tools import Tool
 
@@ -52,19 +52,19 @@ class Prompt:
     soft: int = 0
     images: tuple[Image, ...] = field(default=(), repr=False)
     videos: tuple[Video, ...] = ()
-    sounds: tuple[Sound, ...] = ()
+    sounds: tuple[Audio, ...] = ()
     max_soft_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
 
 
-def frame_limit(lab: Lab) -> int | None:
+def frame_limit(lab: LoadedModel) -> int | None:
     """Return how many frames of a video the model's processor looks at; None if it does not say."""
     number = getattr(getattr(getattr(lab, "processor", None), "video_processor", None), "num_frames", None)
     return int(number) if number else None
 
 
 def prepare(
-    lab: Lab, messages: list[Message], *, thinking: bool = False, max_soft_tokens: int | None = None,
+    lab: LoadedModel, messages: list[Message], *, thinking: bool = False, max_soft_tokens: int | None = None,
     tools: tuple[Tool, ...] = (),
 ) -> Prompt:  # fmt: skip
     """Return a conversation as the model reads it.
@@ -82,7 +82,7 @@ def prepare(
     ContextFull
         If the prompt alone fills the context.
     """
-    max_soft_tokens = checked_budget(max_soft_tokens)
+    max_soft_tokens = check_max_soft_tokens(max_soft_tokens)
     media = check_media(lab, messages)
     refuse_placeholders(messages)
     prompt = _read(lab, messages, rendered(lab, messages, thinking, tools), media, max_soft_tokens, tools)
@@ -91,15 +91,15 @@ def prepare(
 
 
 def read_again(
-    lab: Lab, text: str, *, images: tuple[Image, ...] = (), max_soft_tokens: int | None = None
+    lab: LoadedModel, text: str, *, images: tuple[Image, ...] = (), max_soft_tokens: int | None = None
 ) -> Prompt:
     """Return a text that the chat template wrote before, with its pictures, as the model reads it."""
-    return _read(lab, [], text, (images, (), ()), checked_budget(max_soft_tokens), ())
+    return _read(lab, [], text, (images, (), ()), check_max_soft_tokens(max_soft_tokens), ())
 
 
 def _read(
-    lab: Lab, messages: list[Message], text: str,
-    media: tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]], max_soft_tokens: int | None,
+    lab: LoadedModel, messages: list[Message], text: str,
+    media: tuple[tuple[Image, ...], tuple[Video, ...], tuple[Audio, ...]], max_soft_tokens: int | None,
     tools: tuple[Tool, ...],
 ) -> Prompt:  # fmt: skip
     import torch
@@ -117,8 +117,8 @@ def _read(
 
 
 def check_media(
-    lab: Lab, messages: list[Message]
-) -> tuple[tuple[Image, ...], tuple[Video, ...], tuple[Sound, ...]]:
+    lab: LoadedModel, messages: list[Message]
+) -> tuple[tuple[Image, ...], tuple[Video, ...], tuple[Audio, ...]]:
     """Return the pictures, videos and sounds of a conversation.
 
     Raises
@@ -133,13 +133,13 @@ def check_media(
     return media
 
 
-def check_modality(lab: Lab, kind: str) -> None:
+def check_modality(lab: LoadedModel, kind: str) -> None:
     """Raise `BadMedia` if a model has no tower or processor for ``"image"``, ``"video"`` or ``"audio"``."""
     if kind not in lab.modalities:
         raise _missing(lab, kind)
 
 
-def room(lab: Lab, prompt: Prompt) -> int:
+def room(lab: LoadedModel, prompt: Prompt) -> int:
     """Return how many tokens the context still holds after the prompt; at least 1.
 
     Raises
@@ -167,7 +167,7 @@ def _listed(prompt: Prompt) -> str:
     return " and ".join(parts)
 
 
-def rendered(lab: Lab, messages: list[Message], thinking: bool, tools: tuple[Tool, ...] = ()) -> str:
+def rendered(lab: LoadedModel, messages: list[Message], thinking: bool, tools: tuple[Tool, ...] = ()) -> str:
     """Return what the chat template makes of a conversation, with one placeholder a medium.
 
     Raises
@@ -197,7 +197,7 @@ def rendered(lab: Lab, messages: list[Message], thinking: bool, tools: tuple[Too
 
 
 def _encoded(
-    lab: Lab, text: str, images: tuple[Image, ...], clips: tuple[Video, ...], recordings: tuple[Sound, ...],
+    lab: LoadedModel, text: str, images: tuple[Image, ...], clips: tuple[Video, ...], recordings: tuple[Audio, ...],
     max_soft_tokens: int | None,
 ) -> Any:  # fmt: skip
     options: dict[str, Any] = {"add_special_tokens": not begins(lab, text), "return_tensors": "pt"}
@@ -221,14 +221,14 @@ def _encoded(
     if recordings:
         options |= {
             "audio": [recording.samples for recording in recordings],
-            "audio_kwargs": {"sampling_rate": RATE},
+            "audio_kwargs": {"sampling_rate": SAMPLE_RATE},
         }
     encoded = lab.processor(text=[text], **options)
     _within_grid(lab, encoded)
     return encoded
 
 
-def begins(lab: Lab, text: str) -> bool:
+def begins(lab: LoadedModel, text: str) -> bool:
     """Return whether a text begins with the token that begins every sequence, so that none is added."""
     return bool(lab.tokenizer.bos_token) and text.startswith(lab.tokenizer.bos_token)
 
@@ -253,7 +253,7 @@ def _same_length(clips: tuple[Video, ...]) -> None:
         )
 
 
-def _within_grid(lab: Lab, encoded: Any) -> None:
+def _within_grid(lab: LoadedModel, encoded: Any) -> None:
     """Raise `BadMedia` if a picture has more patches along one side than the model has positions for."""
     vision = getattr(lab.config, "vision_config", None)
     most = getattr(vision, "position_embedding_size", None) or getattr(vision, "mm_posemb_size", None)
@@ -278,7 +278,7 @@ def refuse_placeholders(messages: list[Message]) -> None:
                 )
 
 
-def _missing(lab: Lab, kind: str) -> BadMedia:
+def _missing(lab: LoadedModel, kind: str) -> BadMedia:
     """Return the error for a modality that the model lacks, with the sizes that have it."""
     from ...family.catalog import catalog
 

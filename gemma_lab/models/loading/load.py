@@ -16,7 +16,7 @@ from .checkpoint_files import CheckpointFiles, inspect, read_config
 from .model_classes import require_gemma4, require_loadable
 from .placement import Placement, parse_dtype, place
 from .resolve import Location, config_of, download, hub_bytes, locate
-from .verify_weights import require_whole
+from .verify_weights import verify_weights
 
 _SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
 
@@ -223,7 +223,7 @@ def _model(
             f"transformers cannot load {location.name} this way: {error}",
             hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
         ) from error
-    require_whole(model, info, files)
+    verify_weights(model, info, files)
     return model
 
 

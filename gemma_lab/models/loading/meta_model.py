@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def skeleton(size: str) -> PreTrainedModel:
+def meta_model(size: str) -> PreTrainedModel:
     """Build the model of one size, with every module and no weights.
 
     Parameters

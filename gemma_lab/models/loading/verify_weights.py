@@ -22,7 +22,7 @@ _HINT = (
 )
 
 
-def require_whole(model: Any, info: dict[str, Any], files: CheckpointFiles) -> None:
+def verify_weights(model: Any, info: dict[str, Any], files: CheckpointFiles) -> None:
     """Raise unless every weight of `model` came from `files` and every weight in `files` was used.
 
     Parameters

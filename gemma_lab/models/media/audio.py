@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Samples a second that every Gemma 4 hears (``Gemma4AudioFeatureExtractor.sampling_rate``).
-RATE = 16_000
+SAMPLE_RATE = 16_000
 #: Longest sound that a Gemma 4 hears at once, in seconds: ``audio_seq_length`` (750 tokens) of 40 ms in its
 #: processor; its feature extractor cuts off the rest without a word.
-LONGEST = 30.0
+MAX_SECONDS = 30.0
 #: Shortest sound, in seconds: one soft token.
-SHORTEST = 0.04
+MIN_SECONDS = 0.04
 #: A float sound may overshoot 1 a little, as decoded MP3 does; more than this is another scale.
 _LOUDEST = 2.0
 
@@ -37,7 +37,7 @@ _ACCEPTED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Sound(Displayed):
+class Audio(Displayed):
     """A sound as the models take it.
 
     `gemma_lab.load_audio` makes one.
@@ -56,13 +56,13 @@ class Sound(Displayed):
 
     samples: NDArray[np.float32] = field(repr=False)
     name: str = "sound"
-    original: tuple[int, int] = (RATE, 1)
+    original: tuple[int, int] = (SAMPLE_RATE, 1)
     start: float = 0.0
 
     @property
     def seconds(self) -> float:
         """How long it is."""
-        return len(self.samples) / RATE
+        return len(self.samples) / SAMPLE_RATE
 
     def wav(self) -> bytes:
         """Return it as a WAV file: what the model hears, 16 bit, 16 kHz, mono. Louder than 1 is clipped."""
@@ -70,14 +70,14 @@ class Sound(Displayed):
         with wave.open(file, "wb") as out:
             out.setnchannels(1)
             out.setsampwidth(2)
-            out.setframerate(RATE)
+            out.setframerate(SAMPLE_RATE)
             out.writeframes((np.clip(self.samples, -1, 1) * 32767).astype("<i2").tobytes())
         return file.getvalue()
 
     def __repr__(self) -> str:
         rate, channels = self.original
-        was = "" if (rate, channels) == (RATE, 1) else f", from {rate:,} Hz × {channels}"
-        return f"Sound({self.name}: {self.seconds:.2f} s, 16 kHz mono{was})"
+        was = "" if (rate, channels) == (SAMPLE_RATE, 1) else f", from {rate:,} Hz × {channels}"
+        return f"Audio({self.name}: {self.seconds:.2f} s, 16 kHz mono{was})"
 
 
 def load_audio(
@@ -86,7 +86,7 @@ def load_audio(
     rate: int | None = None,
     start: float | None = None,
     stop: float | None = None,
-) -> Sound:
+) -> Audio:
     """Return a sound as the models take it: mono, 16 kHz, at most 30 s, whole or cut where you say.
 
     Parameters
@@ -95,7 +95,7 @@ def load_audio(
         A path, the bytes of a file or a file open for reading bytes (WAV; with the extra ``video`` whatever
         FFmpeg reads, also the sound of a video), a pair ``(samples, rate)``, an array ``(samples,)``,
         ``(samples, channels)`` or ``(channels, samples)`` of floats −1 to 1 or of integers (with `rate`), or
-        a `Sound`.
+        an `Audio`.
     rate
         Samples a second of an array.
     start, stop
@@ -113,8 +113,8 @@ def load_audio(
     >>> lab.chat("What is said?", audio=gemma_lab.load_audio("talk.wav", start=12, stop=40))
     """
     checked_span(start, stop)
-    if isinstance(source, Sound):
-        made = _finished(source.samples, RATE, source.original, source.name, start, stop, before=source.start)
+    if isinstance(source, Audio):
+        made = _finished(source.samples, SAMPLE_RATE, source.original, source.name, start, stop, before=source.start)
         return source if start is None and stop is None else made
     if isinstance(source, tuple) and len(source) == 2 and np.ndim(source[1]) == 0:
         source, rate = source[0], source[1]
@@ -132,13 +132,13 @@ def _opened(source: Any, start: float | None, stop: float | None) -> tuple[NDArr
     data, what = read_file(source, noun="sound", accepted=_ACCEPTED)
     read = read_wave(data, what) if is_wave(data) else None
     if read is None:
-        until = LONGEST + (start or 0.0) + 1 if stop is None else stop
+        until = MAX_SECONDS + (start or 0.0) + 1 if stop is None else stop
         read = decoded_sound(data, what, until=until, whole=stop is None)
     samples, rate, channels = read
     return samples, rate, channels
 
 
-def _from_array(source: Any, rate: Any, start: float | None, stop: float | None) -> Sound:
+def _from_array(source: Any, rate: Any, start: float | None, stop: float | None) -> Audio:
     if hasattr(source, "detach"):  # a torch tensor, wherever it is
         source = source.detach().cpu()
     array = np.asarray(source)
@@ -183,31 +183,31 @@ def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
 def _finished(
     samples: NDArray[np.float32], rate: int, original: tuple[int, int], name: str,
     start: float | None, stop: float | None, *, before: float = 0.0,
-) -> Sound:  # fmt: skip
+) -> Audio:  # fmt: skip
     """Cut, check and resample."""
     whole = len(samples) / rate
     first = 0.0 if start is None else float(start)
     last = whole if stop is None else min(float(stop), whole)
     part = samples[round(first * rate) : round(last * rate)]
     seconds = len(part) / rate
-    if seconds < SHORTEST:
+    if seconds < MIN_SECONDS:
         raise BadMedia(
             f"The sound is {seconds * 1000:.0f} ms long" + (f" from {first:g} s on" if first else "") + "; "
-            f"the shortest that a model hears is {SHORTEST * 1000:.0f} ms.",
+            f"the shortest that a model hears is {MIN_SECONDS * 1000:.0f} ms.",
             hint=f"The whole of it is {whole:.2f} s long.",
         )
-    if seconds > LONGEST:
+    if seconds > MAX_SECONDS:
         raise too_long(seconds, first)
     _loudness(part)
-    return Sound(_resampled(part, rate), name, original, before + first)
+    return Audio(_resampled(part, rate), name, original, before + first)
 
 
 def too_long(seconds: float, first: float = 0.0) -> BadMedia:
     """Return the error that offers the choice how to shorten a sound."""
     return BadMedia(
-        f"The sound is {seconds:.1f} s long; a Gemma 4 hears at most {LONGEST:.0f} s at once.",
-        hint=f"Choose the part: gemma_lab.load_audio(…, start={first:g}, stop={first + LONGEST:g}). Or pass "
-        f"{int(-(-seconds // LONGEST))} parts one after the other: audio=[gemma_lab.load_audio(…, start=s, "
+        f"The sound is {seconds:.1f} s long; a Gemma 4 hears at most {MAX_SECONDS:.0f} s at once.",
+        hint=f"Choose the part: gemma_lab.load_audio(…, start={first:g}, stop={first + MAX_SECONDS:g}). Or pass "
+        f"{int(-(-seconds // MAX_SECONDS))} parts one after the other: audio=[gemma_lab.load_audio(…, start=s, "
         f"stop=s + 30) for s in range({int(first)}, {int(first + seconds)}, 30)].",
     )
 
@@ -224,9 +224,9 @@ def _loudness(samples: NDArray[np.float32]) -> None:
 
 
 def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    if rate == RATE:
+    if rate == SAMPLE_RATE:
         return np.ascontiguousarray(samples, dtype=np.float32).copy()
     import soxr
 
-    done: NDArray[np.float32] = soxr.resample(samples, rate, RATE, quality="HQ")
-    return np.ascontiguousarray(done[: round(LONGEST * RATE)], dtype=np.float32)  # rounding may add a sample
+    done: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+    return np.ascontiguousarray(done[: round(MAX_SECONDS * SAMPLE_RATE)], dtype=np.float32)  # rounding may add a sample

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Largest picture that is decoded, in pixels: 300 MB as RGB. A model sees at most 2.6 Mpx (1120 soft tokens).
-MOST_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, a PIL image or an array (height, width[, channel])."
@@ -76,10 +76,10 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
     width, height = image.size
     if not width or not height:
         raise BadMedia(f"{what} is empty: {width} × {height} pixels.", hint="It needs at least one pixel.")
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise BadMedia(
             f"{what} has {width:,} × {height:,} = {width * height / 1e6:.0f} Mpx; at most "
-            f"{MOST_PIXELS / 1e6:.0f} Mpx are decoded.",
+            f"{MAX_PIXELS / 1e6:.0f} Mpx are decoded.",
             hint="Scale it down first: the largest picture a Gemma 4 sees is about 2.6 Mpx.",
         )
     try:
@@ -116,9 +116,9 @@ def _from_array(source: Any) -> Image.Image:
             hint = "It is a batch of one: pass array[0]."
         raise BadMedia(f"An array of shape {array.shape} is no picture.", hint=hint)
     height, width = array.shape[:2]
-    if height * width > MOST_PIXELS:
+    if height * width > MAX_PIXELS:
         raise BadMedia(
-            f"The array has {height * width / 1e6:.0f} Mpx; at most {MOST_PIXELS / 1e6:.0f} Mpx are taken.",
+            f"The array has {height * width / 1e6:.0f} Mpx; at most {MAX_PIXELS / 1e6:.0f} Mpx are taken.",
             hint="Scale it down first: array[::2, ::2] halves each side.",
         )
     if not array.size:

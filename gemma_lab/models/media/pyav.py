@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadMedia, MissingExtra
-from .images import MOST_PIXELS
+from .images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,10 +68,10 @@ def film(source: Path | bytes, what: str) -> Iterator[tuple[Any, Any, Film]]:
             raise BadMedia(f"{what} holds no pictures.", hint="Pass a sound as audio=….")
         stream = container.streams.video[0]
         width, height = stream.codec_context.width, stream.codec_context.height
-        if not width or not height or width * height > MOST_PIXELS:
+        if not width or not height or width * height > MAX_PIXELS:
             raise BadMedia(
                 f"The frames of {what} have {width:,} × {height:,} pixels; at least one and at most "
-                f"{MOST_PIXELS / 1e6:.0f} Mpx are decoded.",
+                f"{MAX_PIXELS / 1e6:.0f} Mpx are decoded.",
                 hint="Convert it to a smaller size first.",
             )
         stream.thread_type = "AUTO"

@@ -8,23 +8,23 @@ from typing import Any
 from ...errors import BadMedia
 
 #: ``max_soft_tokens`` that transformers' Gemma 4 processors take.
-BUDGETS = (70, 140, 280, 560, 1120)
+SOFT_TOKEN_LIMITS = (70, 140, 280, 560, 1120)
 
 
-def checked_budget(max_soft_tokens: Any) -> int | None:
+def check_max_soft_tokens(max_soft_tokens: Any) -> int | None:
     """Return a budget, or None for the processor's own.
 
     Raises
     ------
     BadMedia
-        If it is none of `BUDGETS`.
+        If it is none of `SOFT_TOKEN_LIMITS`.
     """
     if max_soft_tokens is None:
         return None
-    if isinstance(max_soft_tokens, bool) or max_soft_tokens not in BUDGETS:
+    if isinstance(max_soft_tokens, bool) or max_soft_tokens not in SOFT_TOKEN_LIMITS:
         raise BadMedia(
             f"budget={max_soft_tokens!r} is none of the budgets that Gemma 4 was trained with.",
-            hint="Soft tokens a picture: " + ", ".join(map(str, BUDGETS)) + ".",
+            hint="Soft tokens a picture: " + ", ".join(map(str, SOFT_TOKEN_LIMITS)) + ".",
         )
     return int(max_soft_tokens)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import BadMedia
 
 #: Largest file that is read into memory, in bytes. A video at a path is not: it is read piece by piece.
-MOST_BYTES = 500_000_000
+MAX_BYTES = 500_000_000
 
 
 def is_file(source: Any) -> bool:
@@ -91,8 +91,8 @@ def _from_path(source: str | Path, *, noun: str, accepted: str) -> tuple[bytes, 
 
 
 def _not_huge(size: int, what: str, *, noun: str) -> None:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise BadMedia(
-            f"The {noun} is too large: {what}; at most {MOST_BYTES // 1_000_000} MB are read.",
+            f"The {noun} is too large: {what}; at most {MAX_BYTES // 1_000_000} MB are read.",
             hint="Make a smaller copy, or cut out the part that matters.",
         )

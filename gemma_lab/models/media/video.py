@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Frames that a Gemma 4 looks at: ``num_frames`` of ``Gemma4VideoProcessor``, uniformly sampled.
-FRAMES = 32
+DEFAULT_FRAMES = 32
 #: Most frames that can be asked for; each costs up to 70 tokens, and a few for its timestamp.
-MOST_FRAMES = 1024
+MAX_FRAMES = 1024
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, or frames with their rate: (frames, 2.0) for 2 a "
@@ -63,9 +63,9 @@ class Video(Displayed):
         return width, height
 
     @property
-    def stamps(self) -> tuple[str, ...]:
+    def timestamps(self) -> tuple[str, ...]:
         """The ``mm:ss`` that the chat format writes before each frame, cut to whole seconds."""
-        return tuple(stamp(time) for time in self.times)
+        return tuple(format_timestamp(time) for time in self.times)
 
     def metadata(self) -> dict[str, Any]:
         """Return what transformers' video processor is told: its timestamps are ``frames_indices / fps``.
@@ -88,7 +88,7 @@ class Video(Displayed):
         return f"Video({self.name}: {some} frame{plural}, {span}, {width} × {height})"
 
 
-def stamp(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """Return a time as the chat format writes it before a frame: ``mm:ss``, cut to whole seconds."""
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
@@ -149,17 +149,17 @@ def load_video(
     return _from_frames(source, frames, fps, start, stop)
 
 
-def sampled(total: int, frames: int) -> list[int]:
+def sample_indices(total: int, frames: int) -> list[int]:
     """Return the numbers of the frames that are taken of `total`: all, or `frames` of them, uniformly."""
     return [number * total // frames for number in range(frames)] if frames < total else list(range(total))
 
 
 def _checked_counts(frames: Any, fps: Any) -> None:
     if frames is not None and (
-        isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MOST_FRAMES
+        isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES
     ):
         raise BadMedia(
-            f"frames={frames!r} is no number of frames from 1 to {MOST_FRAMES:,}.",
+            f"frames={frames!r} is no number of frames from 1 to {MAX_FRAMES:,}.",
             hint="For example frames=16.",
         )
     if fps is not None and (
@@ -189,7 +189,7 @@ def _from_file(
                 hint="Choose an earlier start.",
             )
         count = _wanted_count(last - first, shape.fps, frames, fps)
-        numbers = [first + number for number in sampled(last - first, count)]
+        numbers = [first + number for number in sample_indices(last - first, count)]
         read = list(frames_at(container, stream, shape, numbers))
     if not read:
         raise BadMedia(f"{what} holds no frame that can be decoded.", hint="Fetch or export it again.")
@@ -199,11 +199,11 @@ def _from_file(
 
 def _wanted_count(total: int, rate: Fraction, frames: int | None, fps: float | None) -> int:
     if frames is not None or fps is None:
-        return min(frames or FRAMES, total)
+        return min(frames or DEFAULT_FRAMES, total)
     count = max(1, int(total / rate * Fraction(fps)))
-    if count > MOST_FRAMES:
+    if count > MAX_FRAMES:
         raise BadMedia(
-            f"{fps:g} frames a second of {float(total / rate):.1f} s are {count:,}; at most {MOST_FRAMES:,} "
+            f"{fps:g} frames a second of {float(total / rate):.1f} s are {count:,}; at most {MAX_FRAMES:,} "
             "are taken.",
             hint="Lower fps, or cut out a part with start and stop.",
         )
@@ -235,7 +235,7 @@ def _from_frames(
             f"The video is {total / fps:g} s long: no frame lies from {start or 0:g} s on.",
             hint="Choose an earlier start.",
         )
-    chosen = [inside[number] for number in sampled(len(inside), frames or FRAMES)]
+    chosen = [inside[number] for number in sample_indices(len(inside), frames or DEFAULT_FRAMES)]
     pictures = tuple(load_image(source[number]) for number in chosen)
     _one_size(pictures)
     return Video(pictures, tuple(times[number] for number in chosen), len(inside))
@@ -260,7 +260,7 @@ def _cut(source: Video, frames: int | None, start: float | None, stop: float | N
         raise BadMedia(
             f"{source!r} has no frame from {start or 0:g} s on.", hint="Open its source with start and stop."
         )
-    chosen = [inside[number] for number in sampled(len(inside), frames or len(inside))]
+    chosen = [inside[number] for number in sample_indices(len(inside), frames or len(inside))]
     return Video(
         tuple(source.frames[number] for number in chosen),
         tuple(source.times[number] for number in chosen), source.total, source.name,

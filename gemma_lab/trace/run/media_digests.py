@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ...models.chat.prompt import Prompt
-    from ...models.media import Sound, Video
+    from ...models.media import Audio, Video
 
 
 def digests(prompt: Prompt) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def _video(clip: Video) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sound(recording: Sound) -> dict[str, Any]:
+def _sound(recording: Audio) -> dict[str, Any]:
     data = recording.samples.astype("<f4").tobytes()
     return {
         "kind": "audio", "samples": len(recording.samples), "rate": 16_000,

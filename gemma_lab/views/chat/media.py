@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from PIL.Image import Image
 
-    from ...models.media import Sound, Video
+    from ...models.media import Audio, Video
 
 #: Longest side of a frame in a strip, in pixels.
 FRAME = 96
@@ -112,7 +112,7 @@ def video_html(video: Video) -> Markup:
     )
 
 
-def sound_html(sound: Sound) -> Markup:
+def sound_html(sound: Audio) -> Markup:
     """Return a sound's waveform and a player of what the model hears: 16 kHz, mono."""
     label = f"Waveform of {sound.name}, {sound.seconds:.1f} seconds"
     data = base64.b64encode(sound.wav()).decode("ascii")

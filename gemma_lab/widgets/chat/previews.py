@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from ...models.media import Sound, Video
+    from ...models.media import Audio, Video
 
 #: Longest side of the thumbnail that stands for a picture in the transcript, in pixels.
 THUMBNAIL = 240
@@ -47,7 +47,7 @@ def entry(kind: str, medium: Any, name: str, key: str) -> dict[str, Any]:
     kind
         ``"image"``, ``"video"`` or ``"audio"``.
     medium
-        A PIL image, a `Video` or a `Sound`.
+        A PIL image, a `Video` or an `Audio`.
     name
         What it is called.
     key
@@ -63,19 +63,19 @@ def _picture(image: Image) -> dict[str, Any]:
 
 
 def _video(video: Video) -> dict[str, Any]:
-    from ...models.media.video import sampled
+    from ...models.media.video import sample_indices
 
     width, height = video.size
     shown = [
         [small_frame(video.frames[number]), round(video.times[number], 2)]
-        for number in sampled(len(video.frames), FRAMES)
+        for number in sample_indices(len(video.frames), FRAMES)
     ]
     return {
         "width": width, "height": height, "frames": shown, "seen": len(video.frames), "total": video.total,
     }  # fmt: skip
 
 
-def _sound(sound: Sound) -> dict[str, Any]:
+def _sound(sound: Audio) -> dict[str, Any]:
     return {"seconds": round(sound.seconds, 2), "peaks": peaks(sound.samples)}
 
 

@@ -16,7 +16,7 @@ from gemma_lab.family.architecture import from_config
 from gemma_lab.models.chat.cost import cached_bytes
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import frame_limit, prepare
-from gemma_lab.models.media import BUDGETS
+from gemma_lab.models.media import SOFT_TOKEN_LIMITS
 from gemma_lab.models.media.soft_tokens import soft_tokens
 
 TEMPLATE = Path(gemma_lab.minis.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_tokens_by_medium_are_those_of_the_processor(tiny_lab, size):
     )
 
 
-@pytest.mark.parametrize("max_soft_tokens", BUDGETS[:4])
+@pytest.mark.parametrize("max_soft_tokens", SOFT_TOKEN_LIMITS[:4])
 def test_tokens_follow_the_budget(tiny_lab, max_soft_tokens):
     lab = tiny_lab("E2B")
     media = {"images": [drawn(640, 480), drawn(90, 700)], "video": ([drawn(80, 60)] * 2, 1.0)}
@@ -73,7 +73,7 @@ def test_soft_tokens_are_those_of_transformers():
     sizes = [(1, 1), (896, 896), (4000, 30), (30, 4000), (1, 5000), (5000, 1), (17, 23), (1920, 1080)]
     sizes += [tuple(map(int, NOISE.integers(1, 3000, 2))) for _ in range(200)]
     for width, height in sizes:
-        for max_soft_tokens in BUDGETS:
+        for max_soft_tokens in SOFT_TOKEN_LIMITS:
             target = get_aspect_ratio_preserving_size(height, width, 16, max_soft_tokens * 9, 3)
             expected = target[0] * target[1] // 48**2
             assert soft_tokens((width, height), max_soft_tokens=max_soft_tokens) == expected, (

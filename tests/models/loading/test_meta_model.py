@@ -12,7 +12,7 @@ from gemma_lab.errors import NotGemma4
 from gemma_lab.family.architecture import SIZES, architecture, from_config
 from gemma_lab.family.defaults import AUDIO, TEXT, VISION
 from gemma_lab.family.parameters import PARTS, count, stored
-from gemma_lab.models.loading.meta_model import skeleton
+from gemma_lab.models.loading.meta_model import meta_model
 
 RULES = (
     (r"\.vision_tower\.|\.embed_vision\.(?!embedding_projection|multimodal_embedder)", "vision"),
@@ -43,7 +43,7 @@ def size(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(size: str) -> torch.nn.Module:
-    return skeleton(size)
+    return meta_model(size)
 
 
 def test_nothing_is_stored(model: torch.nn.Module) -> None:
@@ -138,5 +138,5 @@ def test_the_defaults_are_the_installed_ones() -> None:
 
 def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
     with pytest.raises(NotGemma4, match="no Gemma 4 size '27B'") as caught:
-        skeleton("27B")
+        meta_model("27B")
     assert "26B-A4B" in caught.value.hint

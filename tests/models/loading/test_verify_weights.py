@@ -6,7 +6,7 @@ from support import shapes
 
 from gemma_lab.errors import BadCheckpoint
 from gemma_lab.models.loading.checkpoint_files import inspect
-from gemma_lab.models.loading.verify_weights import require_whole
+from gemma_lab.models.loading.verify_weights import verify_weights
 
 _CLEAN = {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": set(), "error_msgs": []}
 
@@ -18,7 +18,7 @@ def model_and_files(tiny_folder):
 
 def test_the_same_weights_pass_and_a_tied_head_is_not_missed(model_and_files):
     model, files = model_and_files
-    require_whole(model, _CLEAN | {"missing_keys": {"lm_head.weight"}}, files)
+    verify_weights(model, _CLEAN | {"missing_keys": {"lm_head.weight"}}, files)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_same_weights_pass_and_a_tied_head_is_not_missed(model_and_files):
 def test_what_transformers_reports_is_refused(model_and_files, info, says):
     model, files = model_and_files
     with pytest.raises(BadCheckpoint, match=says):
-        require_whole(model, _CLEAN | info, files)
+        verify_weights(model, _CLEAN | info, files)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_what_transformers_does_not_report_is_caught_too(model_and_files, name):
     with torch.no_grad():
         held[f"model.language_model.{name}"].normal_()
     with pytest.raises(BadCheckpoint, match=name):
-        require_whole(model, _CLEAN, files)
+        verify_weights(model, _CLEAN, files)
 
 
 def test_a_weight_that_was_never_loaded(model_and_files):
     model, files = model_and_files
     model.model.language_model.norm.to("meta")
     with pytest.raises(BadCheckpoint, match=r"norm\.weight was never loaded"):
-        require_whole(model, _CLEAN, files)
+        verify_weights(model, _CLEAN, files)

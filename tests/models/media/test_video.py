@@ -13,7 +13,7 @@ from PIL import Image
 
 from gemma_lab.errors import BadMedia, MissingExtra
 from gemma_lab.models.media import Video, load_audio, load_video
-from gemma_lab.models.media.video import sampled
+from gemma_lab.models.media.video import sample_indices
 
 
 def shade(number, size=(64, 48)):
@@ -54,7 +54,7 @@ def grays(clip):
 def test_frames_with_their_rate():
     clip = load_video(([shade(n) for n in range(5)], 2.0))
     assert clip.times == (0, 0.5, 1, 1.5, 2)
-    assert clip.stamps == ("00:00", "00:00", "00:01", "00:01", "00:02")
+    assert clip.timestamps == ("00:00", "00:00", "00:01", "00:01", "00:02")
     assert repr(clip) == "Video(video: 5 frames, 0.00 to 2.00 s, 64 × 48)"
     same = load_video(SimpleNamespace(frames=tuple(shade(n) for n in range(5)), fps=2.0))
     assert same.times == clip.times
@@ -81,7 +81,7 @@ def test_the_sampling_is_that_of_transformers():
             if frames <= total:
                 metadata = VideoMetadata(total_num_frames=total, fps=24)
                 expected = default_sample_indices_fn(metadata, num_frames=frames).tolist()
-                assert sampled(total, frames) == expected
+                assert sample_indices(total, frames) == expected
 
 
 def test_a_part_is_cut_where_asked():
