@@ -24,6 +24,7 @@ _HOMES = {
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
     "doctor": "gemma_lab.system.report",
+    "measure": "gemma_lab.system.measure",
     "Trace": "gemma_lab.trace.trace",
     "open_trace": "gemma_lab.trace.storage.trace_file",
     "Edit": "gemma_lab.interventions.edit",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .models.chat.sampling import Sampling
     from .models.loading.load import load
     from .models.media import load_audio, load_image, load_video
+    from .system.measure import measure
     from .system.report import doctor
     from .trace.records.activations import Activations, Patch, activations
     from .trace.records.attention import AttentionRequest

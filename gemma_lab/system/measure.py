@@ -1,4 +1,4 @@
-"""What a piece of work takes: seconds, and memory beyond what was held before."""
+"""Elapsed time and peak memory of a call in this process."""
 
 from __future__ import annotations
 
@@ -14,67 +14,79 @@ _REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Took(Generic[T]):
-    """What some work took, and what came of it.
+class Measurement(Generic[T]):
+    """Elapsed time and memory of a call, and its result.
 
     Attributes
     ----------
     result
-        What the work returned.
+        What the call returned.
     seconds
-        By the clock.
-    extra
-        Bytes of this process at their peak, less those at the start.
+        Elapsed time, seconds.
+    extra_bytes
+        Peak resident memory of this process during the call, less what was resident before it, bytes.
     """
 
     result: T
     seconds: float
-    extra: int
+    extra_bytes: int
+
+    def __repr__(self) -> str:
+        return f"Measurement({self.seconds:.2f} s, {self.extra_bytes / 1e6:,.0f} MB at the peak)"
 
 
-def took(work: Callable[..., T], *arguments: Any) -> Took[T]:
-    """Do some work and return what it took.
+def measure(function: Callable[..., T], *arguments: Any) -> Measurement[T]:
+    """Call a function and measure its elapsed time and peak memory.
 
-    On Linux the kernel keeps the peak; elsewhere a thread looks every few milliseconds, and short peaks may
-    be missed. Memory that an earlier peak left to the process and the work uses again does not count.
+    On Linux the kernel records the peak; elsewhere a thread samples every 5 ms and can miss short peaks.
+    Memory that an earlier peak left to the process and the call reuses is not counted.
 
     Parameters
     ----------
-    work
+    function
         Called once.
-    arguments
-        What it is called with.
+    *arguments
+        Its positional arguments.
+
+    Returns
+    -------
+    Measurement
+
+    Examples
+    --------
+    >>> gl.measure(lab.trace, "Hello").extra_bytes
     """
     with _Peak() as peak:
         start = time.perf_counter()
-        result = work(*arguments)
+        result = function(*arguments)
         seconds = time.perf_counter() - start
-    return Took(result, seconds, peak.extra)
+    return Measurement(result, seconds, peak.extra_bytes)
 
 
 class _Peak:
     def __enter__(self) -> Self:
-        self._kernel = _reset()
-        self._start = self._most = _held()
-        self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._kernel = _reset_high_water()
+        self._start = self._peak = _resident()
+        self._stopped = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
         if not self._kernel:
-            self._watcher.start()
+            self._sampler.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._stopped.set()
         if not self._kernel:
-            self._watcher.join()
-        self.extra = max(0, (_high_water() if self._kernel else max(self._most, _held())) - self._start)
+            self._sampler.join()
+        peak = _high_water() if self._kernel else max(self._peak, _resident())
+        self.extra_bytes = max(0, peak - self._start)
 
-    def _watch(self) -> None:
-        while not self._done.wait(0.005):
-            self._most = max(self._most, _held())
+    def _sample(self) -> None:
+        while not self._stopped.wait(0.005):
+            self._peak = max(self._peak, _resident())
 
 
-def _reset() -> bool:
-    """Let the kernel begin a new peak; False where it keeps none."""
+def _reset_high_water() -> bool:
+    """Reset the kernel's record of this process's peak memory; return False where there is none."""
     try:
         _REFS.write_text("5", encoding="ascii")
     except OSError:
@@ -87,7 +99,7 @@ def _high_water() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def _held() -> int:
+def _resident() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""The peak is that of the work alone, by the kernel's count and by looking."""
+"""The peak is that of the call alone, by the kernel's record and by sampling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from gemma_lab.system import measure
+from gemma_lab.system import measure as module
+from gemma_lab.system.measure import measure
 
 MB = 1_000_000
 
@@ -19,21 +20,21 @@ def work(megabytes: int) -> int:
 
 
 @pytest.mark.parametrize("kernel", [True, False])
-def test_it_counts_what_was_held_and_given_back(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_was_released_is_counted(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernel:
-        monkeypatch.setattr(measure, "_reset", lambda: False)
-    taken = measure.took(work, 200)
+        monkeypatch.setattr(module, "_reset_high_water", lambda: False)
+    taken = measure(work, 200)
     assert taken.result == 200 * MB // 8
-    assert 180 * MB < taken.extra < 260 * MB
-    assert 0.05 < taken.seconds < 20
-    assert measure.took(lambda: None).extra < 20 * MB  # an earlier peak does not count
+    assert 180 * MB < taken.extra_bytes < 260 * MB
+    assert taken.seconds >= 0.05
+    assert measure(lambda: None).extra_bytes < 20 * MB  # an earlier peak does not count
 
 
-def test_an_error_of_the_work_comes_through_and_the_watcher_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_passed_on_and_the_sampler_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    monkeypatch.setattr(measure, "_reset", lambda: False)
+    monkeypatch.setattr(module, "_reset_high_water", lambda: False)
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        measure.took(lambda: 1 / 0)
+        measure(lambda: 1 / 0)
     assert threading.active_count() == before

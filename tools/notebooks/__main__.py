@@ -26,7 +26,7 @@ def run(paths: _Paths = None) -> None:
     for path in paths or checkout().notebooks:
         done = execute(path)
         path.write_text(form.dumps(done.notebook), encoding="utf-8")
-        typer.echo(f"{path.name}: {done.seconds:.0f} s, peak {done.peak_bytes / 1e9:.2f} GB")
+        typer.echo(f"{path.name}: {done!r}")
 
 
 @app.command()
@@ -39,12 +39,12 @@ def tour(
         done = execute(path, static=False)
         target = out / f"{path.stem}.html"
         target.write_text(page(done.notebook, title=path.stem), encoding="utf-8")
-        typer.echo(f"{target}: {done.seconds:.0f} s, peak {done.peak_bytes / 1e9:.2f} GB")
+        typer.echo(f"{target}: {done!r}")
 
 
 @app.command()
 def links() -> None:
-    """Write the badges, the install cells and the README's tables from the files that state them."""
+    """Write the badges, the install cells and the README's generated tables."""
     place = checkout()
     for path in [*write_links(place), *write_readme(place)]:
         typer.echo(f"wrote {path.relative_to(place.folder)}")

@@ -1,23 +1,22 @@
-"""Running a notebook from start to end in a kernel of this Python, with its memory measured."""
+"""Execute a notebook in a kernel of this Python and measure its memory and processor time."""
 
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemma_lab.system.memory_meter import Meter
+from gemma_lab.system.process_meter import ProcessMeter, Usage
 
 from . import form
 
 if TYPE_CHECKING:
     import nbformat
 
-#: A notebook that takes longer than this on two cores is too slow to be opened by anybody: seconds.
-CELL_TIMEOUT = 120
-#: What keeps an execution offline and its outputs free of progress bars. The tests use the same.
+#: Elapsed seconds after which a cell counts as hanging. Generous: the limit of a notebook is processor time.
+CELL_TIMEOUT = 1800
+#: Keeps an execution offline and its outputs free of progress bars. The tests use the same.
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -26,44 +25,44 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-#: The mode that committed notebooks are in: every widget gives its static twin.
+#: The mode that committed notebooks are in: every widget renders its static fallback.
 STATIC = {"GEMMA_LAB_STATIC": "1"}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A notebook that ran to its end.
+    """An executed notebook.
 
     Attributes
     ----------
     notebook
         With its outputs; in the committed form if it ran in static mode.
-    peak_bytes
-        Largest resident memory of the kernel and its children together, bytes.
-    seconds
-        From the kernel's start to its end.
+    usage
+        Peak memory and processor time of the kernel and its children.
     """
 
     notebook: nbformat.NotebookNode
-    peak_bytes: int
-    seconds: float
+    usage: Usage
 
     def __repr__(self) -> str:
-        return f"Execution({len(self.notebook.cells)} cells, peak {self.peak_bytes / 1e9:.2f} GB)"
+        return (
+            f"Execution({len(self.notebook.cells)} cells, peak {self.usage.peak_bytes / 1e9:.2f} GB, "
+            f"{self.usage.processor_seconds:.0f} s of processor time)"
+        )
 
 
 def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -> Execution:
-    """Run the notebook at `path` in its own folder. The file is not touched.
+    """Execute the notebook at `path` in its own folder, without changing the file.
 
     Parameters
     ----------
     path
         The notebook.
     static
-        Ask widgets for their static twin and return the committed form. Otherwise widgets are live and their
-        state is kept, which only an export wants.
+        Render widgets as their static fallback and return the committed form. Otherwise widgets are live and
+        their state is kept, for an export.
     timeout
-        Of one cell, in seconds.
+        Elapsed seconds that one cell may take.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
     from traitlets.config import Config
 
     notebook = form.read(path)
-    for cell in notebook.cells:  # what an earlier execution left is not part of this one
+    for cell in notebook.cells:  # outputs of an earlier execution
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     notebook.metadata.pop("widgets", None)
@@ -93,16 +92,14 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
         resources={"metadata": {"path": str(path.parent)}},
         config=config,
     )
-    meter = Meter()
+    meter = ProcessMeter()
     client.on_notebook_start = lambda **_: meter.start(client.km.provisioner.pid)
-    begin = time.monotonic()
     try:
         client.execute(env=_environment(static=static))
     finally:
-        peak = meter.stop()
-    seconds = time.monotonic() - begin
+        usage = meter.stop()
     result = form.normal(notebook, name=path.name) if static else notebook
-    return Execution(notebook=result, peak_bytes=peak, seconds=seconds)
+    return Execution(notebook=result, usage=usage)
 
 
 def _environment(*, static: bool) -> dict[str, str]:

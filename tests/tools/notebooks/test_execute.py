@@ -59,7 +59,7 @@ def test_static_mode_is_off_in_a_live_execution(tmp_path, monkeypatch):
 def test_memory_is_measured_at_its_peak(tmp_path):
     path = tmp_path / "hungry.ipynb"
     path.write_text(form.dumps(notebook("block = bytearray(400_000_000)\ndel block", "print('small again')")))
-    assert 400e6 < execute(path).peak_bytes < 900e6
+    assert 400e6 < execute(path).usage.peak_bytes < 900e6
 
 
 def test_a_cell_that_raises_stops_the_execution(tmp_path):

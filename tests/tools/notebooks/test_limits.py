@@ -24,13 +24,14 @@ globals().update({{name: getattr(shared, name) for name in dir(shared) if name.s
 
 
 @pytest.mark.parametrize(
-    ("limit", "status", "said"),
+    ("limit", "status", "message"),
     [
-        ("PEAK", 0, "hungry.ipynb: peak 0."),
-        ("PEAK = 10e6", 1, "at most 0.0 GB"),
+        ("MAX_BYTES", 0, "hungry.ipynb: peak 0."),
+        ("MAX_BYTES = 10e6", 1, "at most 0.0 GB"),
+        ("MAX_PROCESSOR_SECONDS = 0.01", 1, "at most 0.01 s"),
     ],
 )
-def test_memory_and_time_are_limits(tmp_path, limit, status, said):
+def test_memory_and_processor_time_are_limited(tmp_path, limit, status, message):
     cells = [nbformat.v4.new_code_cell(code) for code in ("block = 1", "block += 1")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     (tmp_path / "hungry.ipynb").write_text(form.dumps(notebook))
@@ -41,4 +42,4 @@ def test_memory_and_time_are_limits(tmp_path, limit, status, said):
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == status, done.stdout
-    assert said in done.stdout
+    assert message in done.stdout
