@@ -12,7 +12,7 @@ from ._version import __version__
 
 #: public name -> module that defines it
 _HOMES = {
-    "load": "gemma_lab.models.loading.load",
+    "load": "gemma_lab.lab",
     "Lab": "gemma_lab.lab",
     "Reply": "gemma_lab.models.chat.reply",
     "Sampling": "gemma_lab.models.chat.sampling",
@@ -53,11 +53,10 @@ if TYPE_CHECKING:
     from .family.published import published
     from .interventions.attention_block import AttentionKnockout
     from .interventions.edit import Edit
-    from .lab import Lab
+    from .lab import Lab, load
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
     from .models.chat.sampling import Sampling
-    from .models.loading.load import load
     from .models.media import load_audio, load_image, load_video
     from .system.measure import measure
     from .system.report import doctor

@@ -45,6 +45,9 @@ RENDERERS: dict[str, dict[str, str]] = {
     "gemma_lab.models.chat.cost.Cost": {"html": "gemma_lab.views.chat.cost:cost_html"},
     "gemma_lab.models.chat.next_token.Distribution": {"html": "gemma_lab.views.chat.sampling:sampling_html"},
     "gemma_lab.models.chat.reply.Reply": {"html": "gemma_lab.views.chat.reply:reply_html"},
+    "gemma_lab.models.loading.loaded_model.LoadedModel": {
+        "html": "gemma_lab.views.family.loaded_model:model_html"
+    },
     "gemma_lab.models.media.audio.Audio": {"html": "gemma_lab.views.chat.media:sound_html"},
     "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
     "gemma_lab.system.report.Report": {"html": "gemma_lab.views.family.system_report:report_html"},

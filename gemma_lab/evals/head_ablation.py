@@ -17,7 +17,7 @@ from ..trace.records.attention import AttentionRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..lab import Lab
+    from .model import EvaluatedModel
 
 _LONGEST = 12  # tokens; an answer that is copied from the text is shorter
 
@@ -111,7 +111,7 @@ class KnockOut(Displayed):
         )
 
 
-def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True) -> Retrieval:
+def retrieval_of(lab: EvaluatedModel, questions: Iterable[Asked], *, progress: bool = True) -> Retrieval:
     """Ask questions and return the retrieval score of every head of a model.
 
     Parameters
@@ -130,7 +130,7 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
     from tqdm.auto import tqdm
 
     traces, needles = [], []
-    request = AttentionRequest(top_k=1, maps=False, statistics=False)
+    request = AttentionRequest(top_k=1, pooled=False, statistics=False)
     listed = list(questions)
     for question in tqdm(listed, desc=f"retrieval of {lab.name}", disable=not progress, leave=False):
         trace = lab.trace(question.prompt, max_new_tokens=_LONGEST, attention=request)
@@ -148,7 +148,7 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
 
 
 def knock_out(
-    lab: Lab, questions: Iterable[Graded], retrieval: Retrieval, *, heads: int | None = None, draws: int = 5,
+    lab: EvaluatedModel, questions: Iterable[Graded], retrieval: Retrieval, *, heads: int | None = None, draws: int = 5,
     seed: int = 0, progress: bool = True,
 ) -> KnockOut:  # fmt: skip
     """Ask the same questions with heads knocked out: the best at retrieval, and random others.
@@ -209,7 +209,7 @@ def said(heads: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{layer}.{head}" for layer, head in heads)
 
 
-def _ask(lab: Lab, questions: Sequence[Graded], off: Heads) -> Condition:
+def _ask(lab: EvaluatedModel, questions: Sequence[Graded], off: Heads) -> Condition:
     by_layer: dict[Any, list[int]] = {}
     for layer, head in off:
         by_layer.setdefault(layer, []).append(head)

@@ -21,7 +21,7 @@ from .grading import is_right
 from .words import PEOPLE, filler
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from .model import EvaluatedModel
 
 _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
 
@@ -113,7 +113,7 @@ class Haystack(Displayed):
         )
 
 
-def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:
+def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:
     """Return a text of about so many tokens with a fact at a depth.
 
     Parameters
@@ -164,7 +164,7 @@ def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: 
 
 
 def needles(
-    lab: Lab,
+    lab: EvaluatedModel,
     *,
     lengths: Sequence[int] = (128, 256, 512, 1024, 2048),
     depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -219,7 +219,7 @@ def needles(
     return Haystack(lab.name, *grid, right, np.full_like(right, asked), tuple(found))
 
 
-def _counter(lab: Lab) -> Callable[[str], int]:
+def _counter(lab: EvaluatedModel) -> Callable[[str], int]:
     """Return what counts the tokens of a sentence in a text: a space stands before it."""
     known: dict[str, int] = {}
 

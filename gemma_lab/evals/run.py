@@ -10,7 +10,7 @@ from .questions import QUICK, SLOW, chance, questions
 from .report import Answer, Checkup
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from .model import EvaluatedModel
     from .questions import Question
 
 _LONGEST = 64  # tokens; every right answer is shorter, also inside a sentence
@@ -19,7 +19,7 @@ _LONGEST_THOUGHT = 1024  # of a thought and the answer after it
 
 
 def checkup(
-    lab: Lab, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
+    lab: EvaluatedModel, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
 ) -> Checkup:
     """Ask a model the held-out questions, greedily, and grade what it says; see `Lab.checkup`."""
     from tqdm.auto import tqdm
@@ -54,7 +54,7 @@ def _of(asked: Sequence[Question]) -> dict[str, list[Question]]:
     return found
 
 
-def _answer(lab: Lab, question: Question) -> Answer:
+def _answer(lab: EvaluatedModel, question: Question) -> Answer:
     """Put one question to a model; what it does not need is not passed."""
     options: dict[str, Any] = {
         "images": question.pictures, "video": question.video, "audio": question.audio,

@@ -19,7 +19,7 @@ from ..trace.records.activations import MOST_VALUES, Activations, Patch, unread,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..lab import Lab
+    from ..models.loading.loaded_model import LoadedModel
 
 
 def layers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -51,7 +51,7 @@ def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: Positi
 
 
 def read_activations(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]],
     *,
     layers: Iterable[int] | None,

@@ -24,7 +24,7 @@ from .head_ablation import head_hooks, heads_of
 from .validation import Anatomy
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from ..models.loading.loaded_model import LoadedModel
     from ..trace.records.activations import Activations, Patch
     from .attention_block import AttentionKnockout
     from .parsing import Boosts, Experts, Heads
@@ -130,7 +130,7 @@ class EditContext:
 
 
 def editing(
-    lab: Lab,
+    lab: LoadedModel,
     edit: Edit | None = None,
     *,
     ablate_experts: Experts = (),

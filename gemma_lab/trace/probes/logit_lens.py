@@ -16,7 +16,7 @@ from .kv_shared_layers import full_prefill
 from .recorder import Pass
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ...models.loading.loaded_model import LoadedModel
     from ...models.chat.prompt import Prompt
 
 #: What logit_lens=True looks at of a prompt: its last tokens.
@@ -146,7 +146,7 @@ class LogitLensProbe:
         return LogitLens(
             layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
             targets=targets, ranks=ranks, target_logprobs=followed,
-            words={index: self.name(index) for index in known},
+            token_texts={index: self.name(index) for index in known},
         )  # fmt: skip
 
     @property
@@ -232,7 +232,7 @@ class LogitLensProbe:
 
 
 def lens_probe(
-    lab: Lab, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
+    lab: LoadedModel, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
 ) -> LogitLensProbe | None:
     """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
 
@@ -265,7 +265,7 @@ def lens_probe(
     )
 
 
-def _target(lab: Lab, pieces: Vocabulary, target: int | str) -> int:
+def _target(lab: LoadedModel, pieces: Vocabulary, target: int | str) -> int:
     """Return the id of a target."""
     if isinstance(target, str):
         ids = lab.tokenizer(target, add_special_tokens=False)["input_ids"]

@@ -13,12 +13,12 @@ from ..records.routing import Precision
 from ..tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ...models.loading.loaded_model import LoadedModel
     from ...models.chat.prompt import Prompt
 
 
 def attention_probe(
-    lab: Lab, prompt: Prompt, asked: bool | AttentionRequest, *, max_new_tokens: int, precision: Precision
+    lab: LoadedModel, prompt: Prompt, asked: bool | AttentionRequest, *, max_new_tokens: int, precision: Precision
 ) -> AttentionProbe | None:
     """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
 

@@ -36,7 +36,7 @@ from .media_digests import digests
 from .probe_setup import attention_probe
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ...models.loading.loaded_model import LoadedModel
     from ...models.chat.prompt import Prompt
     from ...models.chat.reply import Reply
     from ..probes.attention.probe import AttentionProbe
@@ -57,7 +57,7 @@ class Request:
 
 
 def trace(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
@@ -129,7 +129,7 @@ def trace(
 class _Run:
     """One run of the model under a recorder, and what is known of it besides."""
 
-    lab: Lab
+    lab: LoadedModel
     request: Request
     recorder: Recorder
     started: float
