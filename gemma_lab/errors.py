@@ -68,5 +68,9 @@ class BadTrace(LabError):
     """A trace file that is truncated, altered or hostile, or a captured quantity that contradicts itself."""
 
 
+class NotTraced(LabError):
+    """A quantity that a trace does not hold because it was not recorded; the hint says how to record it."""
+
+
 class BadEdit(LabError):
     """An edit of experts or heads that this model does not have."""

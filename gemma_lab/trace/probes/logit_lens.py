@@ -145,7 +145,7 @@ class LogitLensProbe:
         known = np.unique(np.concatenate([ids.reshape(-1), targets.reshape(-1)])).tolist()
         return LogitLens(
             layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
-            targets=targets, ranks=ranks, target_logprobs=followed,
+            target_ids=targets, ranks=ranks, target_logprobs=followed,
             token_texts={index: self.name(index) for index in known},
         )  # fmt: skip
 

@@ -115,7 +115,7 @@ class RoutingProbe:
             layers=tuple(router.layer for router in self.routers),
             experts=self.routers[0].experts,
             precision=self.precision,
-            keep=spool.folder,
+            keepalive=spool.folder,
         )
 
     def _packed(self, seen: Pass) -> dict[str, Any]:

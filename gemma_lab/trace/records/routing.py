@@ -56,7 +56,7 @@ class Routing:
     layers: tuple[int, ...]
     experts: int
     precision: Precision = "compact"
-    keep: Any = field(default=None, repr=False)  # holds the temporary file that memmaps lie in
+    keepalive: Any = field(default=None, repr=False)  # holds the temporary file that memmaps lie in
 
     @classmethod
     def pack(
@@ -224,7 +224,7 @@ class Routing:
             layers=layers,
             experts=self.experts,
             precision=self.precision,
-            keep=self.keep,
+            keepalive=self.keepalive,
         )
 
     def __eq__(self, other: object) -> bool:

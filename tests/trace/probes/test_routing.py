@@ -237,7 +237,7 @@ def test_past_the_limit_it_goes_to_a_file_that_ends_with_the_routing(gemma):
     assert isinstance(spilled.result().ids, np.memmap)
     routing = spilled.result()
     assert routing == held.result()
-    folder = Path(routing.keep.name)
+    folder = Path(routing.keepalive.name)
     assert sum(file.stat().st_size for file in folder.iterdir()) == routing.nbytes
     del spilled
     assert folder.exists()  # the routing alone holds it
