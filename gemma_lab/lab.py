@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     from .evals.report import Checkup
     from .interventions.apply import EditContext
-    from .interventions.attention_block import AttentionKnockout
+    from .interventions.attention_knockout import AttentionKnockout
     from .interventions.edit import Edit
     from .interventions.parsing import Boosts, Experts, Heads
+    from .interventions.patch import Patch
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
     from .models.chat.sampling import Sampling
     from .models.chat.stream import Stream
-    from .trace.records.activations import Activations, Patch
+    from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
     from .trace.records.routing import Precision

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gemma_lab.trace.probes.attention.interface import attentions
+from gemma_lab.trace.probes.model_modules import attentions
 
 
 class EagerRows:

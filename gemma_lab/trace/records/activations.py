@@ -152,7 +152,7 @@ class Activations:
         )
 
 
-def wanted(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
+def select_indices(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
     """Return indices below `count`, negative ones from the end, each once; all if none are given.
 
     Raises

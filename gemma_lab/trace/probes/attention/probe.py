@@ -14,6 +14,7 @@ from ....errors import BadTrace, LabError
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
 from ...records.attention_bands import band_extent, to_band
 from ...records.attention_checks import check_attention
+from ..model_modules import attentions
 from ..recorder import Pass
 from ..spill import SpillBuffer
 from ..towers import TowerProbe
@@ -21,7 +22,7 @@ from .binning import Bins
 from .buffers import BufferPool
 from .checks import OutputCheck, check_numbers
 from .head_layout import layout_of
-from .interface import AttentionTap, attending, attentions
+from .interface import AttentionTap, attending
 from .labels import LABELS, Labels
 from .rows import Answer, AttentionRows, Question, block_length, block_room
 from .sequence import Line, Stretch

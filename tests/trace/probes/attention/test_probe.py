@@ -15,8 +15,9 @@ from support.moe import hooks
 
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.trace.probes.attention import interface
-from gemma_lab.trace.probes.attention.interface import NAME, attentions
+from gemma_lab.trace.probes.attention.interface import NAME
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
+from gemma_lab.trace.probes.model_modules import attentions
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.records.attention import AttentionRequest
 
