@@ -17,8 +17,8 @@ from ..analysis.attention.retrieval_heads import (
 )
 from ..display import Displayed
 from ..errors import LabError
-from ..stats import wilson_interval
 from ..trace.records.attention import AttentionRequest
+from .statistics import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ class AblationCondition:
         return self.right / self.asked
 
     @property
-    def wilson_interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of `accuracy`."""
         return wilson_interval(self.right, self.asked)
 
@@ -117,7 +117,9 @@ class HeadAblation(Displayed):
         )
 
 
-def score_retrieval_heads(lab: EvaluatedModel, questions: Iterable[QuestionLike], *, progress: bool = True) -> RetrievalScores:
+def score_retrieval_heads(
+    lab: EvaluatedModel, questions: Iterable[QuestionLike], *, progress: bool = True
+) -> RetrievalScores:
     """Ask questions and return the retrieval score of every head of a model.
 
     Parameters

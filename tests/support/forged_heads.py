@@ -36,7 +36,7 @@ def looking(count, places, *, share=0.9, window=None) -> np.ndarray:
     return found
 
 
-def attention_of(layers, *, windows=None, images=None, top_k=8) -> Attention:
+def build_attention(layers, *, windows=None, images=None, top_k=8) -> Attention:
     """The attention of layers, each a list of matrices ``[T, T]``; `windows` one a layer."""
     count, heads = len(layers[0][0]), len(layers[0])
     windows = windows or [None] * len(layers)

@@ -108,7 +108,9 @@ class HeadTypes(Displayed):
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        counted = [(kind, int(self.passed[kind].sum())) for kind in HEAD_THRESHOLDS if kind not in self.untested]
+        counted = [
+            (kind, int(self.passed[kind].sum())) for kind in HEAD_THRESHOLDS if kind not in self.untested
+        ]
         said = ", ".join(f"{count} {kind}" for kind, count in counted)
         return f"HeadTypes({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
 

@@ -99,7 +99,9 @@ def attention_row(
         ``"the whole row"``, ``"its heaviest keys"`` or ``"pooled"``.
     """
     attention = require_attention_maps(trace)
-    which = slice(None) if head is None else slice(head_index(attention, head), head_index(attention, head) + 1)
+    which = (
+        slice(None) if head is None else slice(head_index(attention, head), head_index(attention, head) + 1)
+    )
     found = np.zeros(len(attention), dtype=np.float32)
     if (layer, query) in attention.full_rows:
         row = attention.row(layer, query)[which].mean(axis=0)

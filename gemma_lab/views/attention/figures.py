@@ -86,7 +86,9 @@ def attention_heads_figure(trace: Trace) -> Plot:
     kinds = ", ".join(
         f"{n} {kind}" for kind in _KINDS if (n := sum(o.kind == kind for o in attention.layers))
     )
-    return Plot(figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {describe_pooling(attention)}")
+    return Plot(
+        figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {describe_pooling(attention)}"
+    )
 
 
 def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
@@ -124,7 +126,9 @@ def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     return Plot(figure, text=attention_text(trace, layer=layer, head=head))
 
 
-def image_attention_figure(trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0) -> Plot:
+def image_attention_figure(
+    trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0
+) -> Plot:
     """Return a picture of the prompt with its patches tinted by how much a token looks at them.
 
     Parameters

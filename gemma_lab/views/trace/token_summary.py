@@ -112,7 +112,9 @@ def _row(trace: Trace, token: int) -> tuple[object, ...]:
     if trace.logit_lens is not None:
         there = row in trace.logit_lens.positions
         cells.append(
-            str(int(trace.logit_lens.stable_from_layer()[trace.logit_lens.index(row)])) if there else "not looked at"
+            str(int(trace.logit_lens.stable_from_layer()[trace.logit_lens.index(row)]))
+            if there
+            else "not looked at"
         )
     return tuple(cells)
 

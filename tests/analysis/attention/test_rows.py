@@ -28,7 +28,9 @@ def test_the_first_token_is_taken_out_and_the_rest_is_what_was_there() -> None:
             maps, sink = without_sink(looks, layer)
             np.testing.assert_allclose(maps.sum(-1) + sink, 1, atol=1e-5)
             assert (maps >= 0).all()
-            first = np.add.reduceat(looks.first_token_mass(layer), looks.bin_edges[:-1], axis=1) / np.diff(looks.bin_edges)
+            first = np.add.reduceat(looks.first_token_mass(layer), looks.bin_edges[:-1], axis=1) / np.diff(
+                looks.bin_edges
+            )
             np.testing.assert_allclose(sink, first, atol=1e-3)
             np.testing.assert_allclose(maps[:, :, 1:], looks.pooled(layer)[:, :, 1:])
 
@@ -69,7 +71,12 @@ def test_where_a_token_looks_is_as_exact_as_it_is_known() -> None:
     assert heavy.argmax() == keys[0]
     mean, _ = attention_row(whole, layer=5, query=250)
     np.testing.assert_allclose(mean[:251], looks.row(5, 250).mean(0), atol=1e-7)
-    coarse = attended(whole, dataclasses.replace(looks, full_rows={}, per_query={"first_token_mass": looks.per_query["first_token_mass"]}))
+    coarse = attended(
+        whole,
+        dataclasses.replace(
+            looks, full_rows={}, per_query={"first_token_mass": looks.per_query["first_token_mass"]}
+        ),
+    )
     flat, how = attention_row(coarse, layer=5, query=249, head=2)
     assert how == "pooled"
     assert flat.sum() == pytest.approx(1, abs=1e-4)

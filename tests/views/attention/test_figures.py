@@ -53,7 +53,10 @@ def test_all_heads_stand_in_one_picture_with_their_sinks_beside_them() -> None:
 
 
 def test_one_map_names_its_edges_where_there_is_room() -> None:
-    few, many = attention_map_figure(arabic(), layer=5, head=0), attention_map_figure(text(300), layer=5, head=0)
+    few, many = (
+        attention_map_figure(arabic(), layer=5, head=0),
+        attention_map_figure(text(300), layer=5, head=0),
+    )
     names = [tick.get_text() for tick in few.figure.axes[0].get_yticklabels()]
     assert (len(names), names[2]) == (39, "user")
     assert [tick.get_text() for tick in many.figure.axes[0].get_yticklabels()][-1] != "␣the"

@@ -40,7 +40,10 @@ def test_the_page_is_escaped_and_isolated(trace):
 
 
 def test_the_text_says_from_where_the_answer_stands(trace):
-    assert logit_lens_text(trace) == "Lens on 3 layers × 2 positions; the last says ' cat', first from layer 1 on"
+    assert (
+        logit_lens_text(trace)
+        == "Lens on 3 layers × 2 positions; the last says ' cat', first from layer 1 on"
+    )
 
 
 def test_only_what_was_looked_at_is_shown(trace):
