@@ -296,7 +296,7 @@ class Lab(LoadedModel):
         top_logprobs
             How many of the likeliest tokens to keep at each generated position.
         precision
-            ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
+            ``"compact"``, 28 bytes per token and layer with 8 of 128 experts, or ``"full"``, float32.
         edit
             A change of the model to apply meanwhile, on top of those that are active (`edit`).
         attention

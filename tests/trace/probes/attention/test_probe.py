@@ -13,7 +13,7 @@ from support.decoders import DECODERS, tiny_decoder
 from support.eager import EagerRows, differences
 from support.moe import hooks
 
-from gemma_lab.errors import BadTrace, LabError
+from gemma_lab.errors import BadTrace, LabError, NotTraced
 from gemma_lab.trace.probes.attention import interface
 from gemma_lab.trace.probes.attention.interface import NAME
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
@@ -199,7 +199,7 @@ def test_only_what_was_asked_for_is_kept(model):
     found, every = watched.result(), whole.result()
     assert [layout.layer for layout in found.layers] == [2, 5]
     assert (found.heads, dict(found.bands), dict(found.per_query)) == ((1, 3), {}, {})
-    with pytest.raises(BadTrace):
+    with pytest.raises(NotTraced):
         every.row(2, 9)
     with pytest.raises(LabError, match="statistics=True"):
         found.entropy(2)
