@@ -74,3 +74,21 @@ class NotTraced(LabError):
 
 class BadEdit(LabError):
     """An edit of experts or heads that this model does not have."""
+
+
+class BadSchema(LabError):
+    """A schema that is none, or that cannot be enforced as a whole."""
+
+
+class BadAnswer(LabError):
+    """An answer that does not satisfy its schema.
+
+    Attributes
+    ----------
+    text : str
+        The answer as far as it came.
+    """
+
+    def __init__(self, message: str, *, hint: str, text: str) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
