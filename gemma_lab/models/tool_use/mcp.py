@@ -161,7 +161,15 @@ class McpServer:
             offered = [tool for tool in offered if tool.name in allow]
         return tuple(
             Tool(
-                declared([{"name": one.name, "description": one.description or "", "inputSchema": one.input_schema}])[0],
+                declared(
+                    [
+                        {
+                            "name": one.name,
+                            "description": one.description or "",
+                            "inputSchema": one.input_schema,
+                        }
+                    ]
+                )[0],
                 _Caller(self, one.name),
                 self.name,
             )
@@ -174,7 +182,9 @@ class McpServer:
             return future.result(self._timeout)
         except FutureTimeoutError:
             future.cancel()
-            raise LabError(f"{what}: no answer within {self._timeout:g} s.", hint="Raise timeout=….") from None
+            raise LabError(
+                f"{what}: no answer within {self._timeout:g} s.", hint="Raise timeout=…."
+            ) from None
         except LabError:
             raise
         except Exception as error:
@@ -205,7 +215,9 @@ def _target(server: Any, env: Mapping[str, str] | None) -> tuple[Any, str]:
         words = shlex.split(server) if isinstance(server, str) else [str(word) for word in server]
         if not words:
             raise LabError("An empty command starts no server.", hint=_HOW)
-        parameters = StdioServerParameters(command=words[0], args=words[1:], env=None if env is None else dict(env))
+        parameters = StdioServerParameters(
+            command=words[0], args=words[1:], env=None if env is None else dict(env)
+        )
         return parameters, " ".join(words)[:60]
     return server, type(server).__name__
 

@@ -143,9 +143,16 @@ class Runner:
                 arguments = dict(decision)
                 edited = type(call)(call.name, dict(arguments))
                 if faults := edited.faults([tool.declaration]):
-                    raise LabError(f"approve gave arguments that do not fit: {'; '.join(faults)}.", hint="See the declaration.")
+                    raise LabError(
+                        f"approve gave arguments that do not fit: {'; '.join(faults)}.",
+                        hint="See the declaration.",
+                    )
             elif decision is not True:
-                return _error(call, "denied", decision if isinstance(decision, str) and decision else "The user denied this call.")
+                return _error(
+                    call,
+                    "denied",
+                    decision if isinstance(decision, str) and decision else "The user denied this call.",
+                )
         return self._run(call, tool, arguments)
 
     def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
@@ -171,7 +178,9 @@ class Runner:
 def _error(
     call: Call, status: Status, message: str, arguments: Mapping[str, Any] | None = None, seconds: float = 0.0
 ) -> Execution:
-    return Execution(call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds)
+    return Execution(
+        call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds
+    )
 
 
 def _in_thread(
