@@ -50,8 +50,9 @@ class PromptSource:
     Parameters
     ----------
     source
-        A sequence of texts, mappings (``prompt`` or ``messages``, options of `gemma_lab.Lab.trace`, labels) and
-        questions of `gemma_lab.evals`; a path to JSON lines or Parquet; or a dataset with ``column_names``.
+        A sequence of texts, mappings (``prompt`` or ``messages``, options of `gemma_lab.Lab.trace`, labels)
+        and questions of `gemma_lab.evals`; a path to JSON lines or Parquet; or a dataset with
+        ``column_names``.
 
     Raises
     ------

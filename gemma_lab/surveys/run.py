@@ -39,7 +39,8 @@ def survey(
     """Trace a corpus into partitioned Parquet.
 
     Killed at any moment, the same call goes on: a partition is written whole or not at all, and the result
-    equals that of an undisturbed run, byte for byte. A prompt that the model refuses has its error in its row.
+    equals that of an undisturbed run, byte for byte. A prompt that the model refuses has its error in its
+    row.
 
     Parameters
     ----------
@@ -56,8 +57,8 @@ def survey(
     partition_size
         Prompts per partition: what is lost when a worker is killed, and what an analysis holds in memory.
     keep_tokens
-        Write every token with its routing, 28 bytes per token and layer before compression; otherwise only the
-        rows and the mergeable summaries.
+        Write every token with its routing, 28 bytes per token and layer before compression; otherwise only
+        the rows and the mergeable summaries.
     seed
         Of sampling, for ``temperature`` above 0.
     progress
@@ -88,19 +89,33 @@ def survey(
         raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
     if engine == "ray" and isinstance(model, Lab):
         raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
-    _claim(folder, {
-        "version": VERSION, "model": model.name if isinstance(model, Lab) else str(model), "prompts": len(source),
-        "prompts_sha256": source.digest(), "partition_size": partition_size, "keep_tokens": keep_tokens,
-        "seed": seed, "options": {name: repr(value) for name, value in sorted(options.items())},
-    })  # fmt: skip
+    _claim(
+        folder,
+        {
+            "version": VERSION,
+            "model": model.name if isinstance(model, Lab) else str(model),
+            "prompts": len(source),
+            "prompts_sha256": source.digest(),
+            "partition_size": partition_size,
+            "keep_tokens": keep_tokens,
+            "seed": seed,
+            "options": {name: repr(value) for name, value in sorted(options.items())},
+        },
+    )
     for draft in folder.glob(".draft-*"):  # of a run that was killed
         shutil.rmtree(draft, ignore_errors=True)
     numbers = range(-(-len(source) // partition_size))
     left = [number for number in numbers if not partition_path(folder, number).is_dir()]
     settings = {
-        "source": source, "model": model, "folder": folder, "partition_size": partition_size, "options": options,
-        "seed": seed, "keep_tokens": keep_tokens, "load": load or {},
-    }  # fmt: skip
+        "source": source,
+        "model": model,
+        "folder": folder,
+        "partition_size": partition_size,
+        "options": options,
+        "seed": seed,
+        "keep_tokens": keep_tokens,
+        "load": load or {},
+    }
     done = len(source) - sum(min(partition_size, len(source) - number * partition_size) for number in left)
     with tqdm(total=len(source), initial=done, unit=" prompts", disable=not progress, desc="survey") as bar:
         for count in _run(left, settings, engine, workers):
@@ -152,8 +167,9 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
         known = json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(key for key, value in manifest.items() if known.get(key) != value)
         if differing:
+            listed = ", ".join(f"{key} {known.get(key)!r:.60}" for key in differing)
             raise LabError(
-                f"{folder} holds another survey: {', '.join(f'{key} {known.get(key)!r:.60}' for key in differing)}.",
+                f"{folder} holds another survey: {listed}.",
                 hint="Choose another folder for out=, or repeat the call that began it.",
             )
         return

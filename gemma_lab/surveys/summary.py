@@ -155,9 +155,14 @@ class RoutingSummary:
 
         labels = sorted(self.by_label)
         arrays = {
-            "counts": self.counts, "weight_steps": self.weight_steps, "pairs": self.pairs, "unions": self.unions,
-            "runs": self.runs, "entropy": self.entropy, "expert_output_fraction": self.expert_output_fraction,
-        }  # fmt: skip
+            "counts": self.counts,
+            "weight_steps": self.weight_steps,
+            "pairs": self.pairs,
+            "unions": self.unions,
+            "runs": self.runs,
+            "entropy": self.entropy,
+            "expert_output_fraction": self.expert_output_fraction,
+        }
         if labels:
             arrays["label_counts"] = np.stack([self.by_label[key][1] for key in labels])
         meta = {

@@ -20,14 +20,14 @@ _HOW = 'For example gl.McpServer("python my_server.py") or gl.McpServer("http://
 class McpServer:
     """A connection to an MCP server, with its tools.
 
-    Opened when it is made; use it in a ``with`` block, or call `close`. The session lives in a thread of its own, so
-    that it works in a notebook, where an event loop is running already.
+    Opened when it is made; use it in a ``with`` block, or call `close`. The session lives in a thread of its
+    own, so that it works in a notebook, where an event loop is running already.
 
     Parameters
     ----------
     server
-        A command that starts a server on stdio, as a string or a list of words, or the URL of a streamable HTTP
-        server. Anything else that ``mcp.Client`` takes is passed on.
+        A command that starts a server on stdio, as a string or a list of words, or the URL of a streamable
+        HTTP server. Anything else that ``mcp.Client`` takes is passed on.
     allow
         Names of the tools to offer; all by default. Nothing else of the server can be called.
     timeout
@@ -101,7 +101,8 @@ class McpServer:
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call a tool and return its result as plain JSON.
 
-        Structured content is returned as it is, text parts as one string. Other parts are named, not passed on.
+        Structured content is returned as it is, text parts as one string. Other parts are named, not passed
+        on.
 
         Raises
         ------

@@ -71,8 +71,8 @@ class ToolRun(Displayed):
     rounds
         Every reply with its executed calls, in order.
     ended
-        ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it calls a
-        tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
+        ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it
+        calls a tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
     """
 
     rounds: tuple[Round, ...]
@@ -100,7 +100,8 @@ class ToolRun(Displayed):
 
     def __repr__(self) -> str:
         calls = len(self.executions)
-        return f"ToolRun({len(self.rounds)} rounds, {calls} call{'s' * (calls != 1)}, {self.ended}: {self.text!r:.60})"
+        counted = f"{len(self.rounds)} rounds, {calls} call{'s' * (calls != 1)}"
+        return f"ToolRun({counted}, {self.ended}: {self.text!r:.60})"
 
 
 @dataclass
@@ -114,7 +115,8 @@ class Runner:
     approve
         Asked about each valid call; None approves all.
     timeout
-        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by itself.
+        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by
+        itself.
     max_result_chars
         Longest result as JSON, characters; a longer one goes back as an error that says so.
     """

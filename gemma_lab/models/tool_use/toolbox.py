@@ -17,7 +17,8 @@ def tools_of(given: Iterable[Any]) -> dict[str, Tool]:
     Parameters
     ----------
     given
-        Functions, `Tool`, MCP servers (their tools), or declarations, which the model may ask for but nothing runs.
+        Functions, `Tool`, MCP servers (their tools), or declarations, which the model may ask for but
+        nothing runs.
 
     Raises
     ------
@@ -41,5 +42,6 @@ def _tool(one: Any) -> Tool:
     declaration = declared([one])[0]
     if not callable(one):
         return Tool(declaration, None, "declaration")
-    # a type (pydantic model, dataclass) declares its fields; calling it makes an instance, which is the result
+    # a type (pydantic model, dataclass) declares its fields; calling it makes an instance, which is the
+    # result
     return Tool(declaration, one, "function")
