@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingChange:
+class RoutingChange(Displayed):
     """How the routing of the same tokens differs between two runs; arrays are ``[layers]`` unless said.
 
     Attributes

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace, LabError
+from ...trace.records.attention import Attention
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...trace.records.attention import Attention
     from ...trace.trace import Trace
 
 
-def require_attention_maps(trace: Trace) -> Attention:
-    """Return the attention of a trace; BadTrace if it holds no maps."""
-    if trace.attention is None or not trace.attention.bands:
+def require_attention_maps(trace: Trace | Attention) -> Attention:
+    """Return the attention of a trace (or an attention itself); raise `BadTrace` if it has no maps."""
+    attention = trace if isinstance(trace, Attention) else trace.attention
+    if attention is None or not attention.bands:
         raise BadTrace("This trace holds no attention maps.", hint="Trace with attention=True.")
-    return trace.attention
+    return attention
 
 
 def head_index(attention: Attention, head: int) -> int:

@@ -70,7 +70,9 @@ class WindowCoverage(Displayed):
         )
 
     def __repr__(self) -> str:
-        local = [share for share, window in zip(self.outside, self.windows, strict=True) if window is not None]
+        local = [
+            share for share, window in zip(self.outside, self.windows, strict=True) if window is not None
+        ]
         said = f"{len(local)} of {len(self.layers)} layers local"
         if local:
             said += f", {max(local):.0%} of the pairs outside there"

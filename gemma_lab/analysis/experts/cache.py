@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .routing_pool import RoutingPool
 from .stack_distance import lru_hits, priority_hits
@@ -29,7 +30,7 @@ CACHE_POLICIES = {
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertCacheCurve:
+class ExpertCacheCurve(Displayed):
     """Hits of expert caches of every size, from one trace.
 
     Attributes

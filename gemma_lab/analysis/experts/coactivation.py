@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _SWEEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Coactivation:
+class Coactivation(Displayed):
     """Pairs of experts chosen by the same token.
 
     Attributes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .load import entropy_bits
 from .permutation import Counts, LabelPermutation
@@ -21,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingDivergence:
+class RoutingDivergence(Displayed):
     """Jensen–Shannon divergence between the loads of every two labels, with what chance gives.
 
     Attributes

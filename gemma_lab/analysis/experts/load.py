@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertLoad:
+class ExpertLoad(Displayed):
     """The load of every expert; layers are rows, in the order of `layers`.
 
     Attributes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .divergence import jensen_shannon
 from .routing_pool import RoutingPool, choice_counts
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingOverlap:
+class RoutingOverlap(Displayed):
     """What two routings have in common; every array is ``[layers]``.
 
     Attributes
@@ -67,7 +68,7 @@ class RoutingOverlap:
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingStability:
+class RoutingStability(Displayed):
     """Whether prompts of one meaning are routed more alike than prompts of different meanings.
 
     Attributes

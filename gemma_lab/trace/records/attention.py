@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...checks import whole_number
+from ...display import Displayed
 from ...errors import LabError, NotTraced
 from .attention_bands import from_band
 
@@ -120,7 +121,7 @@ class Tower:
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class Attention(Displayed):
     """The attention of a run for every requested layer and head, without any L×L tensor.
 
     `top_keys`, `row` and, in full precision, the statistics are exact; pooled maps are means over bins.

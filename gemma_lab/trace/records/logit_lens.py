@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...checks import has_surrogate, whole_number
+from ...display import Displayed
 from ...errors import BadTrace, LabError, NotTraced
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -56,7 +57,7 @@ class LogitLensRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class LogitLens:
+class LogitLens(Displayed):
     """The next-token distribution of every layer at some positions: its output under final norm and head.
 
     L layers, P positions, k tokens, n targets. The final norm, the head and the soft cap of the logits are the

@@ -55,18 +55,18 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     return "; ".join(parts)
 
 
-def attention_heads_figure(trace: Trace) -> Plot:
+def attention_heads_figure(trace: Trace | Attention) -> Plot:
     """Draw the maps of all heads, one column per layer, each on its own scale and without the first token.
 
     Parameters
     ----------
     trace
-        With attention maps.
+        With attention maps; or its ``attention``.
 
     Raises
     ------
     BadTrace
-        If the trace holds none.
+        If it holds none.
     """
     attention = require_attention_maps(trace)
     layers, heads = len(attention.layers), len(attention.heads)

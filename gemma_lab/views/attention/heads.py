@@ -222,7 +222,9 @@ def head_ablation_figure(data: HeadAblation) -> Plot:
         ("none", data.intact, "grey"),
         (f"best: {format_heads(data.best.heads)}", data.best, "vermillion"),
     ]
-    conditions += [(f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random]
+    conditions += [
+        (f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random
+    ]
     rows = np.arange(len(conditions))
     with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
         for row, (_, condition, colour) in enumerate(conditions):

@@ -72,7 +72,14 @@ def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int]
     )
 
 
-def _heads_image(attention: Attention, layer: int) -> Markup:
+def attention_record_html(attention: Attention) -> Markup:
+    """Return an attention record: its summary, and all heads as an image if maps were recorded."""
+    summary = repr(attention).removeprefix("Attention(").removesuffix(")")
+    image = _heads_image(attention) if attention.bands else ""
+    return group(summary, heading("Attention: ", summary), image)
+
+
+def _heads_image(attention: Attention, layer: int | None = None) -> Markup:
     from PIL import Image
 
     kinds = "".join("G" if layout.kind == "global" else "L" for layout in attention.layers)
@@ -80,7 +87,7 @@ def _heads_image(attention: Attention, layer: int) -> Markup:
         png_data_url(Image.fromarray(all_heads_image(attention))),
         f"All layers ({attention.layers[0].layer} to {attention.layers[-1].layer}, across; L local, "
         f"G global: {kinds}{describe_kv_sharing(attention)}) × heads (down), each on its own scale; orange: "
-        f"mean attention to the first token. Layer {layer} is shown above.",
+        f"mean attention to the first token.{f' Layer {layer} is shown above.' if layer is not None else ''}",
     )
 
 

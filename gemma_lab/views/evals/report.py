@@ -76,7 +76,9 @@ def checkup_figure(checkup: Checkup) -> Plot:
                 f"{score.right}/{score.asked}", (1.01, place), xycoords=("axes fraction", "data"),
                 va="center", fontsize=8.5,
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [name.name if is_skill else f"  {name.name}" for name, is_skill in rows])
+        axes.set_yticks(
+            range(len(rows)), [name.name if is_skill else f"  {name.name}" for name, is_skill in rows]
+        )
         for label, (_, is_skill) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if is_skill else "normal")
         axes.set_xlim(-2, 102)
@@ -112,7 +114,7 @@ def _failure(answer: GradedAnswer) -> tuple[object, ...]:
     if sound is not None:
         images.append(escape(f"(a sound of {sound.seconds:.1f} s)"))
     prompt = join([*images, bdi(cut(question.prompt))], " ")
-    return question.skill, prompt, bdi(question.wanted), bdi(cut(answer.said))
+    return question.skill, prompt, bdi(question.wanted), bdi(cut(answer.reply))
 
 
 def _image(png: bytes, label: str) -> Markup:

@@ -49,7 +49,9 @@ def specialisation_figure(data: Specialisation, label: str | None = None) -> Plo
             interpolation="nearest",
         )
         axes.set(
-            xlabel="expert", ylabel="layer", title=f"Experts chosen more or less often for “{label}”, beyond chance"
+            xlabel="expert",
+            ylabel="layer",
+            title=f"Experts chosen more or less often for “{label}”, beyond chance",
         )
         layer_ticks(axes, data.layers)
         hide_frame(axes)

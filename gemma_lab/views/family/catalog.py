@@ -63,7 +63,9 @@ def checkpoint_html(checkpoint: Checkpoint) -> Markup:
     sizes = (
         ", ".join(f"{dtype} {gib(size)}" for dtype, size in checkpoint.weight_bytes.items()) or "not known"
     )
-    experts = f"{checkpoint.experts} per layer, {checkpoint.top_k} per token" if checkpoint.experts else "none"
+    experts = (
+        f"{checkpoint.experts} per layer, {checkpoint.top_k} per token" if checkpoint.experts else "none"
+    )
     cited = join([link(source.url, source.label) for source in checkpoint.sources], "; ")
     return definitions(
         [

@@ -112,11 +112,15 @@ def _block(tokens: TokenTable, role: str, runs: list[Run]) -> Markup:
 def _run(tokens: TokenTable, number: int, run: Run) -> Markup:
     title = _title(tokens, run)
     if run.modality in _FRAMES:
-        symbol = tag("span", f"{_SYMBOLS[run.modality]} ", aria_hidden="true") if run.modality in MEDIA else ""
+        symbol = (
+            tag("span", f"{_SYMBOLS[run.modality]} ", aria_hidden="true") if run.modality in MEDIA else ""
+        )
         label = visible_token(run.label) if run.label.isspace() else run.label
         return tag("bdi", symbol, label, style=_FRAMES[run.modality], title=title)
     underline = f";{_GENERATED}" if tokens.generated[run.stop - 1] else ""
-    line_end = tag("span", "↵", aria_hidden="true", style="opacity:.5") + "\n"  # drawn, and still ends the line
+    line_end = (
+        tag("span", "↵", aria_hidden="true", style="opacity:.5") + "\n"
+    )  # drawn, and still ends the line
     text = join(run.label.split("\n"), line_end)
     return tag("span", text, style=f"background-color:{_SHADES[number % 2]}{underline}", title=title)
 
@@ -182,7 +186,10 @@ def _position(tokens: TokenTable, row: int) -> str:
 
 
 def _legend() -> Markup:
-    shades = [tag("span", word, style=f"background-color:{shade}") for word, shade in zip("ab", _SHADES, strict=True)]
+    shades = [
+        tag("span", word, style=f"background-color:{shade}")
+        for word, shade in zip("ab", _SHADES, strict=True)
+    ]
     swatches = [
         join([*shades, " tokens of text"]),
         tag("span", "control token", style=_FRAMES["special"]),

@@ -11,7 +11,7 @@ from gemma_lab.views.evals.report import checkup_figure, checkup_html, checkup_t
 
 @pytest.fixture
 def checkup():
-    asked = [*load_questions(only=["digits"], each=4), *load_questions(only=["names"], each=4)]
+    asked = [*load_questions(skills=["digits"], per_skill=4), *load_questions(skills=["names"], per_skill=4)]
     answers = [
         GradedAnswer(q, "<script>alert(1)</script>" if i % 2 else q.answer, not i % 2)
         for i, q in enumerate(asked)
