@@ -76,7 +76,7 @@ class CheckpointFiles:
         return str(self.config.get("model_type", ""))
 
     def weight_bytes(self, item: int) -> int:
-        """Return the bytes of all weights if each floating one takes `item` bytes; others keep their dtype."""
+        """Return the bytes of all weights with `item` bytes per floating value; others keep their dtype."""
         return sum(
             tensor.elements * (item if tensor.dtype in _FLOATING else ITEM_BYTES[tensor.dtype])
             for tensor in self.tensors.values()

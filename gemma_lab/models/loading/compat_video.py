@@ -1,7 +1,7 @@
 """Work around a defect of transformers 5.15: its Gemma 4 cannot take the videos that it prepares.
 
-``Gemma4Model.get_video_features`` returns a tuple with one tensor per video, and ``forward`` asks that tuple for
-``.to``, which it has not. Later versions join the tuple.
+``Gemma4Model.get_video_features`` returns a tuple with one tensor per video, and ``forward`` calls ``.to`` on
+it. Later versions join the tuple.
 """
 
 from __future__ import annotations

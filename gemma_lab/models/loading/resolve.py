@@ -95,7 +95,7 @@ def _folder(path: Path) -> Location:
 
 
 def fetch_config(location: Location) -> Path:
-    """Return the folder of a hub model's ``config.json``; downloads that file if it is not in the cache.
+    """Return the folder of a hub model's ``config.json``, downloading that file if it is not cached.
 
     Raises
     ------
