@@ -16,17 +16,23 @@ from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
 from .media_arguments import KINDS, media_list, part_kind, part_source
 from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
-from .tool_history import Caller, Result, one_call, read_calls, read_responses, read_result, tool_content
-from .tools import with_results
+from .tool_history import (
+    Caller,
+    Result,
+    one_call,
+    read_calls,
+    read_responses,
+    read_result,
+    tool_content,
+    with_results,
+)
+from .types import Message, Previous
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..media import Audio
-    from .reply import Reply
     from .tools import Call
-
-Message = dict[str, Any]
 
 _ROLES = {
     "system": "system",
@@ -67,7 +73,7 @@ def conversation(
     video: Any = None,
     audio: Any = None,
     system: str | None = None,
-    previous: Reply | None = None,
+    previous: Previous | None = None,
     results: Any = None,
     frames: int | None = None,
     on_open: Callable[[str, Any], None] | None = None,

@@ -232,7 +232,7 @@ def _array(value: Any, path: str, depth: int) -> Any:
         return _convert(value.detach().tolist(), path, depth)
     if value.dtype.kind == "M":
         texts = np.where(np.isnat(value), None, np.datetime_as_string(value).astype(object))
-        return texts.tolist()
+        return np.asarray(texts, dtype=object).tolist()
     if value.dtype.kind == "m":
         seconds = value.astype("timedelta64[us]").astype(object)
         return _convert(np.asarray(seconds).tolist(), path, depth)

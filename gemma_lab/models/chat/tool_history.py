@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
-from .plain_json import as_mapping, check_encodable, plain, short
+from .plain_json import as_mapping, check_encodable, iterated, plain, short
 from .tool_call_parser import BadCall, read_call, write_call
 from .tools import check_name, result_value
 
-Message = dict[str, Any]
+if TYPE_CHECKING:
+    from .types import Message, Previous
 
 _CALL = '{"type": "function", "function": {"name": "find", "arguments": {"name": "Ada"}}}'
 
@@ -103,6 +104,47 @@ class Caller:
                 hint="Name the call with tool_call_id.",
             )
         return free[0]
+
+
+def with_results(reply: Previous | None, results: Any, prompt: object = None) -> list[Message]:
+    """Return the conversation of a reply with the results of its calls, ready to go on.
+
+    Parameters
+    ----------
+    reply
+        One that made calls.
+    results
+        A list with one result per call, in order: anything that `plain_json.plain` takes.
+    prompt
+        Must be None: the model is to answer from the results first.
+
+    Raises
+    ------
+    BadPrompt
+        If there is no reply, or a prompt as well; if there are more or fewer results than calls; if a call
+        could not be read; if a result has no plain form or holds a control token, which would end the result.
+    """
+    if reply is None or prompt is not None:
+        raise BadPrompt(
+            "Results of tools go to the reply that called them, without a new prompt.",
+            hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
+        )
+    calls = reply.calls
+    if unreadable := [call for call in calls if call.problem]:
+        raise BadPrompt(f"A call of the reply cannot be read: {unreadable[0].problem}.", hint="Ask again.")
+    listed = iterated(results)
+    if listed is None or len(listed) != len(calls) or not calls:
+        passed = f"a {type(results).__name__}" if listed is None else f"{len(listed)}"
+        raise BadPrompt(
+            f"The reply made {len(calls)} call{'' if len(calls) == 1 else 's'}; tool_results is {passed}.",
+            hint="Pass a list with one result per call of reply.calls, in order.",
+        )
+    responses = [
+        {"name": call.name, "response": result_value(result, f"The result of {call.name}")}
+        for call, result in zip(calls, listed, strict=True)
+    ]
+    *before, last = reply.messages
+    return [*before, {**last, "tool_responses": responses}]
 
 
 def read_calls(value: Any, where: str) -> tuple[list[Message], list[str | None]]:
