@@ -29,9 +29,6 @@ from .tool_history import (
 from .types import Message, Previous
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from ..media import Audio
     from .tools import Call
 
 _ROLES = {
@@ -147,30 +144,6 @@ def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[
     if thinking:
         answer["reasoning"] = thinking
     return [*messages, answer]
-
-
-def pictures(messages: list[Message]) -> list[Image]:
-    """Return the images of a conversation, in the order of their placeholders."""
-    return _media(messages, "image")
-
-
-def videos(messages: list[Message]) -> list[Video]:
-    """Return the videos of a conversation, in the order of their placeholders."""
-    return _media(messages, "video")
-
-
-def sounds(messages: list[Message]) -> list[Audio]:
-    """Return the sounds of a conversation, in the order of their placeholders."""
-    return _media(messages, "audio")
-
-
-def texts(messages: list[Message]) -> list[str]:
-    """Return every text of a conversation, in order."""
-    return [part["text"] for message in messages for part in _parts(message) if part["type"] == "text"]
-
-
-def _media(messages: list[Message], kind: str) -> list[Any]:
-    return [part[kind] for message in messages for part in _parts(message) if part["type"] == kind]
 
 
 def _parts(message: Message) -> list[Message]:
