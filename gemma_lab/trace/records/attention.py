@@ -293,7 +293,7 @@ class Attention(Displayed):
         if not 0 <= query < self.tokens:
             raise LabError(
                 f"Query {query:,} is not a token of this trace, which has {self.tokens:,}.",
-                hint=f"Queries are positions from 0 to {self.tokens - 1:,}; recorded: {list(self.rows)[:20]}.",
+                hint=f"Queries are 0 to {self.tokens - 1:,}; recorded are {list(self.rows)[:20]}.",
             )
         if (layer, query) not in self.full_rows:
             raise NotTraced(

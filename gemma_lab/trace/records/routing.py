@@ -1,4 +1,4 @@
-"""Expert routing of a run: chosen experts, gate weights, router entropy and the experts' part of the output."""
+"""Expert routing of a run: chosen experts, gate weights, router entropy, and the experts' output."""
 
 from __future__ import annotations
 
