@@ -111,10 +111,44 @@ def test_each_medium_is_reported_before_the_next_one_is_opened():
 
 
 KEYS = st.sampled_from(
-    "role content tool_calls tool_responses tool_call_id name type text image url function arguments id input "
-    "response reasoning images source data".split()
+    [
+        "role",
+        "content",
+        "tool_calls",
+        "tool_responses",
+        "tool_call_id",
+        "name",
+        "type",
+        "text",
+        "image",
+        "url",
+        "function",
+        "arguments",
+        "id",
+        "input",
+        "response",
+        "reasoning",
+        "images",
+        "source",
+        "data",
+    ]
 )
-WORDS = st.sampled_from("user assistant tool system text image tool_use tool_result function {} f x".split())
+WORDS = st.sampled_from(
+    [
+        "user",
+        "assistant",
+        "tool",
+        "system",
+        "text",
+        "image",
+        "tool_use",
+        "tool_result",
+        "function",
+        "{}",
+        "f",
+        "x",
+    ]
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | WORDS | st.just(RED),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),

@@ -120,10 +120,30 @@ def test_other_text_passes():
 
 
 KEYS = st.sampled_from(
-    "name description parameters type function properties required items enum const anyOf $ref $defs nullable "
-    "additionalProperties input_schema a b".split()
+    [
+        "name",
+        "description",
+        "parameters",
+        "type",
+        "function",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+        "nullable",
+        "additionalProperties",
+        "input_schema",
+        "a",
+        "b",
+    ]
 )
-WORDS = st.sampled_from("object string array integer null function a #/$defs/a # f".split())
+WORDS = st.sampled_from(
+    ["object", "string", "array", "integer", "null", "function", "a", "#/$defs/a", "#", "f"]
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
