@@ -103,7 +103,7 @@ NO_FIGURE = {
     "family.claims.Claims": "It is a table of figures and their sources.",
     "interventions.edit.Edit": "It is a table of changes.",
     "models.loading.loaded_model.LoadedModel": "It is a table of facts.",
-    "models.media.audio.Audio": "Its HTML shows the waveform, gl.plots.mel_spectrogram_figure its spectrogram.",
+    "models.media.audio.Audio": "Its HTML shows the waveform; see also gl.plots.mel_spectrogram_figure.",
     "models.media.video.Video": "Its HTML shows the frames.",
     "system.report.Report": "It is a table of facts.",
     "trace.tokens.table.TokenTable": "Its HTML shows the text, token by token.",

@@ -166,9 +166,15 @@ def score_retrieval_heads(
 
 
 def ablate_retrieval_heads(
-    lab: EvaluatedModel, questions: Iterable[GradedQuestion], retrieval: RetrievalScores, *, heads: int | None = None, draws: int = 5,
-    seed: int = 0, progress: bool = True,
-) -> HeadAblation:  # fmt: skip
+    lab: EvaluatedModel,
+    questions: Iterable[GradedQuestion],
+    retrieval: RetrievalScores,
+    *,
+    heads: int | None = None,
+    draws: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> HeadAblation:
     """Answer the same questions without the best retrieval heads, and without random other heads.
 
     The experiment of Wu et al. 2024 (arXiv:2404.15574, §4.1), who mask the top retrieval heads and as many
@@ -206,7 +212,7 @@ def ablate_retrieval_heads(
     others = [head for head in retrieval.heads if head not in best]
     if not questions or not 0 < heads <= len(others) or draws < 1:
         raise LabError(
-            f"{len(questions)} questions, {heads} of {len(retrieval.heads)} heads, {draws} draws make no experiment.",
+            f"{len(questions)} questions, {heads} of {len(retrieval.heads)} heads, {draws} draws: too few.",
             hint="Give questions, at least one draw, and at most half of the heads.",
         )
     random = np.random.default_rng(seed)

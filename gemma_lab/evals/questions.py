@@ -157,9 +157,7 @@ def skill_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(question.skill for question in _all()))
 
 
-def load_questions(
-    *, skills: Sequence[str] | None = None, per_skill: int | None = None
-) -> list[Question]:
+def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None = None) -> list[Question]:
     """Return the questions, by skill.
 
     Parameters

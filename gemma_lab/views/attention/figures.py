@@ -39,8 +39,8 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     attention = require_attention_maps(trace)
     at = head_index(attention, head)
     parts = [
-        f"{visible(model_name(trace))}, layer {layer} ({describe_layer(attention.layout(layer))}), head {head}: "
-        f"{len(attention):,} tokens"
+        f"{visible(model_name(trace))}, layer {layer} ({describe_layer(attention.layout(layer))}), "
+        f"head {head}: {len(attention):,} tokens"
     ]
     if {"entropy", "first_token_mass", "distance"} <= attention.per_query.keys():
         rest = slice(1 if len(attention) > 1 else 0, None)
@@ -159,7 +159,7 @@ def image_attention_figure(
     with new_figure(4.8, 4.4) as (figure, axes):
         axes.imshow(np.asarray(draw_image_attention(trace, patches, weights[patches], image)))
         axes.set_title(
-            f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
+            f"Layer {layer}, {'all heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
         )
         hide_frame(axes)
         axes.set(xticks=[], yticks=[])
@@ -192,11 +192,11 @@ def tile_size(attention: Attention) -> int:
 
 
 def all_heads_image(attention: Attention) -> NDArray[np.uint8]:
-    """Return all heads as one image ``[height, width, 3]``: a column per layer, a strip for the first token."""
+    """Return all heads as one image ``[height, width, 3]``, a column per layer."""
     columns, size = [], tile_size(attention)
     for layout in attention.layers:
         maps, sink = without_sink(attention, layout.layer)
-        small = pool_maps(maps, attention.bin_edges, most=size - 5)
+        small = pool_maps(maps, attention.bin_edges, limit=size - 5)
         tiles = [_tile(one, float(share.mean()), size) for one, share in zip(small, sink, strict=True)]
         columns.append(np.concatenate(tiles))
     return np.concatenate(columns, axis=1)

@@ -147,7 +147,8 @@ def _images(trace: Trace, layer: int, head: int, query: int) -> Markup:
     figures = []
     for image in range(min(_MAX_IMAGES, len(trace.images))):
         patches = image_patches(trace, image)
-        caption = f"image {image + 1}: {weights[patches].sum():.1%} of the attention of token {query:,} ({precision})"
+        share = f"{weights[patches].sum():.1%} of the attention of token {query:,} ({precision})"
+        caption = f"image {image + 1}: {share}"
         address = png_data_url(draw_image_attention(trace, patches, weights[patches], image))
         figures.append(figure(address, caption, width=300))
     return join(figures)

@@ -26,7 +26,7 @@ def cost_html(cost: Cost) -> Markup:
     share = (cost.prompt_tokens + cost.max_new_tokens) / cost.context
     rows.append(("of the context", f"{cost.context:,} tokens", f"{100 * share:.1f} %"))
     notes = [
-        f"The key-value cache takes {gib(cost.kv_cache_bytes)}, prefill about {gib(cost.prefill_bytes)} more; "
+        f"The key-value cache takes {gib(cost.kv_cache_bytes)}, prefill about {gib(cost.prefill_bytes)}; "
         "weights and media encoders are not counted.",
     ]
     if not cost.fits:

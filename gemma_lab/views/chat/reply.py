@@ -126,7 +126,8 @@ def _alternatives(top_logprobs: tuple[Alternative, ...]) -> Markup:
 
 
 def _summary(reply: Reply) -> str:
-    return f"{reply.model}: {counted(len(reply.tokens), 'token')}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
+    tokens = counted(len(reply.tokens), "token")
+    return f"{reply.model}: {tokens}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
 
 
 def _legend() -> Markup:

@@ -26,8 +26,8 @@ def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, re
     Returns
     -------
     Plot
-        One row per language, sorted by the first tokenizer; the marker is the ratio of the sums, the line runs
-        from the lowest to the highest ratio of a sentence.
+        One row per language, sorted by the first tokenizer; the marker is the ratio of the sums, the line
+        runs from the lowest to the highest ratio of a sentence.
 
     Raises
     ------

@@ -150,4 +150,5 @@ def _speed_text(result: Offload) -> str:
     row = result.largest_fit
     if row is None:
         return "does not fit"
-    return f"{result.tokens_per_second[row]:.1f} tokens/s with {result.share[row]:.0%} of the experts, the largest fraction that fits"
+    share = f"{result.share[row]:.0%} of the experts, the largest fraction that fits"
+    return f"{result.tokens_per_second[row]:.1f} tokens/s with {share}"

@@ -79,8 +79,8 @@ def routing_stability_figure(data: RoutingStability) -> Plot:
     rows, significant = np.arange(len(data.layers)), data.p <= 0.05
     with new_figure(7.5, 3.4) as (figure, axes):
         _lines(axes, data.layers, {"same meaning": data.within, "different meanings": data.between})
-        axes.plot(rows[significant], data.within[significant], ls="", marker="*", ms=10, color=OKABE_ITO["black"],
-                  label="p ≤ 0.05")  # fmt: skip
+        stars = {"ls": "", "marker": "*", "ms": 10, "color": OKABE_ITO["black"], "label": "p ≤ 0.05"}
+        axes.plot(rows[significant], data.within[significant], **stars)
         axes.set(ylabel="load overlap", title="Routing of paraphrases")
         figure.legend(loc="outside lower left", ncols=3)
     return Plot(

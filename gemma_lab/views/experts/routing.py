@@ -1,4 +1,4 @@
-"""Expert routing of a trace: a layer as script-free HTML, figures of tokens × experts and of loads by layer."""
+"""Expert routing of a trace: a layer as script-free HTML, figures of weights and of loads."""
 
 from __future__ import annotations
 
@@ -253,8 +253,8 @@ def _heat_map(trace: Trace, one: Routing) -> Markup:
     )
     return figure(
         png_data_url(heat_image(dense / top, cell=(max(2, 640 // one.experts), height))),
-        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); {rows}; "
-        f"weights 0 (pale) to {top:.2f} or more (dark)",
+        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); "
+        f"{rows}; weights 0 (pale) to {top:.2f} or more (dark)",
     )
 
 

@@ -62,8 +62,8 @@ def specialisation_figure(data: Specialisation, label: str | None = None) -> Plo
     prefers, avoids = int((found & (lift > 1)).sum()), int((found & (lift < 1)).sum())
     return Plot(
         figure,
-        text=f"{label}: of {found.size:,} experts {prefers:,} are chosen more often and {avoids:,} less often "
-        f"than by chance (family-wise {data.alpha:.0%}); the others are blank",
+        text=f"{label}: of {found.size:,} experts {prefers:,} are chosen more often and {avoids:,} less "
+        f"often than by chance (family-wise {data.alpha:.0%}); the others are blank",
     )
 
 

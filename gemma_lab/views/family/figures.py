@@ -38,7 +38,7 @@ _PARTS = (
 
 
 def layer_types_figure(shapes: Architecture | Sequence[Architecture] | None = None) -> Plot:
-    """Draw every decoder layer of some models, first to last: local or global, with its own cache or a shared one.
+    """Draw every decoder layer of some models: local or global, with its own cache or a shared one.
 
     Parameters
     ----------

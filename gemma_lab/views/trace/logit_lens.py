@@ -54,8 +54,8 @@ def logit_lens_html(trace: Trace | LogitLens, *, positions: Sequence[int] | None
     rows = [_row(logit_lens, row, indices) for row in range(len(logit_lens.layers) - 1, -1, -1)]
     left = len(logit_lens) - len(indices)
     notes = [
-        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was trained "
-        "for it. Darker: more probable. Bold: same as the last layer."
+        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was "
+        "trained for it. Darker: more probable. Bold: same as the last layer."
     ] + ([f"{left:,} earlier positions are not shown."] if left and positions is None else [])
     name = "Trace" if isinstance(trace, LogitLens) else bdi(visible(str(trace.meta.get("model", "model"))))
     table = tag(
@@ -73,8 +73,8 @@ def logit_lens_text(trace: Trace | LogitLens) -> str:
     lens = _lens(trace)
     last = lens.token_texts[int(lens.target_ids[-1, 0])]
     return (
-        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} is "
-        f"top-1 from layer {int(lens.stable_from_layer()[-1])} on"
+        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} "
+        f"is top-1 from layer {int(lens.stable_from_layer()[-1])} on"
     )
 
 

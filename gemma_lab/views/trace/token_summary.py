@@ -75,7 +75,7 @@ def answer_tokens(trace: Trace) -> list[int]:
 
 
 def mean_attention(trace: Trace, row: int) -> NDArray[np.float32]:
-    """Return the attention of a row to every token, ``[tokens]``: mean of all layers and heads, from top keys."""
+    """Return the attention of a row, ``[tokens]``: mean of all layers and heads, from their top keys."""
     mean = np.zeros(len(trace), dtype=np.float32)
     attention = trace.attention
     if attention is None:

@@ -122,7 +122,7 @@ def _layers(routing: Routing) -> Markup:
             )
         )
     even = f"{100 * routing.top_k / routing.experts:.3g} %"
-    # one of E experts is missed by T tokens with probability (1 - k/E)^T, see `gemma_lab.analysis.expert_load`
+    # T tokens miss one of E experts with probability (1 - k/E)^T, see `gemma_lab.analysis.expert_load`
     expected = routing.experts * (1 - routing.top_k / routing.experts) ** tokens
     columns = ("layer", "load of each expert", "busiest expert", "unused", "router entropy, nats")
     return table(
@@ -131,8 +131,8 @@ def _layers(routing: Routing) -> Markup:
         align="rlrrrr",
         caption=f"Load of {routing.experts} experts in each layer",
         notes=[
-            f"Bars: fraction of the {tokens:,} tokens routed to each expert, each layer on its own scale; the "
-            f"line is an even load ({even}).",
+            f"Bars: fraction of the {tokens:,} tokens routed to each expert, each layer on its own scale; "
+            f"the line is an even load ({even}).",
             f"If all experts were equally likely, {expected:.1f} would be unused after {tokens:,} tokens.",
             "Router entropy and the experts' fraction of the feed-forward output are means over the tokens.",
         ],
