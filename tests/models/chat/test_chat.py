@@ -124,7 +124,7 @@ def test_texts_join_and_alternatives_can_be_left_out(tiny_lab):
     assert "".join(token.text for token in reply.tokens if token.kind == "text") == reply.text
     assert all(token.top_logprobs == () for token in reply.tokens)
     assert lab.last_reply == reply
-    many = lab.chat("Hi", seed=1, max_new_tokens=1, top_logprobs=10**6).tokens[0]
+    many = lab.chat("Hi", seed=1, max_new_tokens=1, top_logprobs=4096).tokens[0]
     assert len(many.top_logprobs) == lab.vocabulary
     assert sum(np.exp(other.logprob) for other in many.top_logprobs) == pytest.approx(1, abs=1e-4)
 
@@ -261,7 +261,7 @@ def test_the_budget_changes_what_is_seen(tiny_lab):
         lab.chat("?", images=[RED], max_soft_tokens=b, max_new_tokens=1).prompt_tokens for b in (70, 140, 280)
     ]
     assert sizes == sorted(set(sizes))
-    with pytest.raises(BadMedia, match="budget=71") as caught:
+    with pytest.raises(BadMedia, match="=71 ") as caught:
         lab.chat("?", max_soft_tokens=71)
     assert "70, 140, 280, 560, 1120" in caught.value.hint
 
