@@ -12,8 +12,10 @@ from .statistics import wilson_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..views.base.figure import Plot
     from .questions import Question
+
+#: Columns of the scores, in text and tables.
+COLUMNS = ("skill", "questions", "accuracy", "95 % interval", "chance")
 
 
 @dataclass(frozen=True)
@@ -122,20 +124,27 @@ class Checkup(Displayed):
             ]
         )  # fmt: skip
 
-    def failures_figure(self, *, limit: int = 12) -> Plot:
-        """Draw wrong answers of every skill, with the media and text of their questions."""
-        from ..views.evals.failures import failures_figure
-
-        return failures_figure(self, limit=limit)
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the scores as formatted cells under `COLUMNS`."""
+        rows = []
+        for score in self.skills:
+            low, high = score.interval
+            chance = "" if score.chance is None else f"{score.chance:.1%}"
+            interval = f"{low:.1%} to {high:.1%}"
+            rows.append((score.name, f"{score.asked}", f"{score.accuracy:.1%}", interval, chance))
+        return rows
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{score.name} {score.right}/{score.asked}" for score in self.skills)
         return f"Checkup({self.model}: {scores or 'no questions'})"
 
     def __str__(self) -> str:
-        from ..views.evals.report import checkup_text
-
-        return checkup_text(self)
+        rows = [COLUMNS, *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"check-up of {self.model}"]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines += [f"{skill}: not asked, {reason}" for skill, reason in self.not_asked.items()]
+        return "\n".join(lines)
 
 
 def _scores(answers: Sequence[GradedAnswer], names: Sequence[str]) -> list[Score]:

@@ -21,7 +21,7 @@ from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..base.images import colour_patches
 from ..base.text import visible
-from ..trace.tokens import token_label
+from ..base.tokens import model_name, token_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -164,11 +164,6 @@ def image_attention_figure(
         hide_frame(axes)
         axes.set(xticks=[], yticks=[])
     return Plot(figure, text=text)
-
-
-def model_name(trace: Trace) -> str:
-    """Return the name of the traced model."""
-    return str(trace.meta.get("model", "trace"))
 
 
 def describe_layer(layout: HeadLayout) -> str:

@@ -18,14 +18,13 @@ from ...analysis.attention.rows import (
 from ..base.colors import heat_image, png_data_url
 from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from ..trace.tokens import MEDIA, token_label
+from ..base.tokens import MEDIA, model_name, token_label
 from .figures import (
     all_heads_image,
     attention_text,
     describe_kv_sharing,
     describe_layer,
     draw_image_attention,
-    model_name,
 )
 
 if TYPE_CHECKING:

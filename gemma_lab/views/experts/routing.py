@@ -13,7 +13,7 @@ from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from ..trace.tokens import MEDIA, token_label
+from ..base.tokens import MEDIA, model_name, token_label
 from .patches import describe_patches, draw_patches, expert_patches
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def routing_html(trace: Trace, *, layer: int, experts: Sequence[int] = ()) -> Ma
     tinted_by = f"weight of experts {', '.join(map(str, experts))}" if len(experts) else "router entropy"
     return group(
         routing_text(trace, layer=layer),
-        heading(bdi(visible(_name(trace))), f": layer {layer}"),
+        heading(bdi(visible(model_name(trace))), f": layer {layer}"),
         _tinted_text(trace, one, tint),
         footnotes([f"Tint: {tinted_by}, more is stronger. Hover over a token for its experts."]),
         _images(trace, layer, experts),
@@ -68,7 +68,7 @@ def routing_text(trace: Trace, *, layer: int) -> str:
     order = np.argsort(-counts, kind="stable")[:3]
     busiest = ", ".join(f"{expert} ({counts[expert]:,})" for expert in order)
     return (
-        f"{visible(_name(trace))}, layer {layer}: {len(one):,} tokens to {one.top_k} of {one.experts} "
+        f"{visible(model_name(trace))}, layer {layer}: {len(one):,} tokens to {one.top_k} of {one.experts} "
         f"experts; busiest {busiest}; {int((counts == 0).sum())} unused"
     )
 
@@ -180,10 +180,6 @@ def _routing(trace: Trace | Routing) -> Routing:
     if trace.routing is None:
         raise BadTrace("This trace holds no routing.", hint="Trace a mixture-of-experts model.")
     return trace.routing
-
-
-def _name(trace: Trace) -> str:
-    return str(trace.meta.get("model", "trace"))
 
 
 def _by_entropy(one: Routing) -> NDArray[np.float64]:

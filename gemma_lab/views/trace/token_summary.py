@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...analysis.attention.rows import image_patches
-from ..attention.figures import draw_image_attention, model_name
+from ..attention.figures import draw_image_attention
 from ..base.colors import png_data_url
 from ..base.html import TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from .tokens import token_label
+from ..base.tokens import model_name, token_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..base.html import Markup, bdi, details, footnotes, group, join, table, tag
 from ..base.text import visible_token
+from ..base.tokens import MEDIA
 
 if TYPE_CHECKING:
     from ...trace.tokens.table import Run, TokenTable
-    from ...trace.trace import Trace
 
-#: Modalities of soft tokens.
-MEDIA = ("image", "video", "audio")
 #: Tokens drawn, and rows of the detailed table; further ones are counted.
 _MAX_TOKENS, _MAX_ROWS, _MAX_PIECES = 3_000, 200, 8
 #: Okabe–Ito sky blue, weak enough for text on light and dark pages.
@@ -71,16 +69,6 @@ def text_html(tokens: TokenTable, *, limit: int = _MAX_TOKENS) -> Markup:
     notes: list[object] = [_legend()]
     notes += [f"{left:,} more tokens are not shown."] if left else []
     return blocks + footnotes(notes)
-
-
-def token_label(trace: Trace, token: int) -> str:
-    """Return a short label of a token: its text, or its position in an image or a sound."""
-    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
-    if x1 > x0 >= 0 and y1 > y0 >= 0:
-        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
-    if trace.tokens.times[token, 0] >= 0:
-        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
-    return visible_token(text or str(trace.tokens.pieces[token]))
 
 
 def _turns(runs: list[Run]) -> list[tuple[str, list[Run]]]:

@@ -141,9 +141,9 @@ def test_it_prints_and_becomes_a_frame():
     frame = found.to_pandas()
     assert len(frame) == 2 * len(HEAD_THRESHOLDS)
     assert frame[frame.passed].type.tolist() == ["first token"]
-    with pytest.raises(LabError, match="no kind 'x'"):
+    with pytest.raises(LabError, match="'x'"):
         found.of("x")
-    assert "not tested: no picture" in found._repr_html_()
+    assert "not tested: no image" in found._repr_html_()
 
 
 def test_a_text_that_is_too_short_is_not_judged():

@@ -18,7 +18,7 @@ from gemma_lab.analysis.attention.rows import (
     without_sink,
 )
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.views.trace.tokens import token_label
+from gemma_lab.views.base.tokens import token_label
 
 
 def test_the_first_token_is_taken_out_and_the_rest_is_what_was_there() -> None:

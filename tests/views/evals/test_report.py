@@ -6,7 +6,7 @@ import pytest
 
 from gemma_lab.evals.questions import load_questions
 from gemma_lab.evals.report import GradedAnswer, Checkup
-from gemma_lab.views.evals.report import checkup_figure, checkup_html, checkup_text
+from gemma_lab.views.evals.report import checkup_figure, checkup_html
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def checkup():
 
 
 def test_text_has_a_line_a_skill(checkup):
-    lines = checkup_text(checkup).splitlines()
+    lines = str(checkup).splitlines()
     assert lines[2].split() == ["digits", "4", "50.0%", "15.0%", "to", "85.0%", "10.0%"]
     assert lines[3].split()[-1] == "85.0%"  # nobody knows how well guessing does
     assert lines[-1] == "speech: not asked, toy takes no audio"
