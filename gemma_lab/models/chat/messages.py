@@ -1,4 +1,4 @@
-"""A conversation in one form, from whatever a caller may pass as a prompt.
+"""Read prompts and messages of several APIs into one form of a conversation.
 
 A message is ``{"role": …, "content": …}``. Content is a string, or a list of parts where there are media:
 ``{"type": "image", "image": <PIL image>}``, ``{"type": "video", "video": <Video>}``,
@@ -42,11 +42,9 @@ _ROLES = {
 }
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
-#: Keys of a message that are read here; others are kept for templates that know them.
-_READ = {
-    "role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id", "refusal",
-    "images", *_REASONING,
-}  # fmt: skip
+#: Keys of a message that `_Reader` reads; others are kept for templates that know them.
+_READ = {"role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id"}
+_READ |= {"refusal", "images", *_REASONING}
 #: Keys of other APIs that say nothing to the model.
 _IGNORED = {"id", "object", "type", "annotations", "model", "usage", "stop_reason", "stop_sequence", "status"}
 _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
@@ -259,7 +257,7 @@ class _Reader:
         message: Message = {**_others(fields, where), "role": "assistant"}
         thoughts = [fields[key] for key in _REASONING if fields.get(key)][:1]
         spoken: list[Message] = []
-        others = len(calls)  # that stand beside the content, not in it
+        others = len(calls)  # calls in tool_calls, not in the content
         for part in parts:
             if part["type"] == "tool_use":
                 calls.append(part["call"])

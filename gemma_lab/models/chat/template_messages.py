@@ -39,7 +39,7 @@ def for_template(messages: list[Message]) -> list[Message]:
 
 
 def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> str:
-    """Return what a chat template makes of messages, with every text in its place.
+    """Return what a chat template makes of messages, with every text where it was written.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
-"""Tools: what a model may call, which calls it made, and how results go back. Nothing is ever executed here.
+"""Declare tools, read the calls that a model makes, and check their arguments. No function is ever executed.
 
-Gemma 4's syntax is ``<|tool_call>call:NAME{key:value,…}<tool_call|>``. Strings stand between ``<|"|>``, keys
-are bare, numbers, ``true``, ``false``, ``null``, lists and objects are as in JSON.
+The syntax of a call is described in `gemma_lab.models.chat.tool_call_parser`.
 """
 
 from __future__ import annotations
@@ -113,19 +112,19 @@ def declared(tools: Any) -> tuple[Tool, ...]:
     Raises
     ------
     BadPrompt
-        If one is none of these, its name is no name or given twice, its text holds a control token, or its
+        If one is none of these, its name is not valid or occurs twice, its text holds a control token, or its
         parameters hold what a declaration cannot express (`gemma_lab.models.chat.tool_schema`).
     """
     if tools is None:
         return ()
     is_one = isinstance(tools, Mapping | str | bytes) or callable(tools) or not isinstance(tools, Iterable)
-    if is_one or callable(getattr(tools, "model_dump", None)):  # MCP's own class of a tool is iterable
+    if is_one or callable(getattr(tools, "model_dump", None)):  # MCP's class of a tool is iterable
         tools = [tools]
-    made = tuple(_tool(tool, index) for index, tool in enumerate(tools))
-    names = [tool["function"]["name"] for tool in made]
+    declarations = tuple(_tool(tool, index) for index, tool in enumerate(tools))
+    names = [tool["function"]["name"] for tool in declarations]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise BadPrompt(f"Two tools are named {', '.join(duplicates)}.", hint="Give each a name of its own.")
-    return made
+        raise BadPrompt(f"Two tools are named {', '.join(duplicates)}.", hint="Give each another name.")
+    return declarations
 
 
 def declared_for(previous: Previous | None, tools: Any) -> tuple[Tool, ...]:
