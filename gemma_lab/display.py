@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import LabError
 
-#: Class → functions for ``"html"`` and ``"figure"``; modules are relative to ``gemma_lab`` and its ``views``.
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``); modules are relative to ``gemma_lab`` and its ``views``.
 #: A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.head_types.HeadTypes": {
@@ -56,7 +56,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "family.architecture:kv_cache_html",
         "figure": "family.context:kv_cache_comparison_figure",
     },
-    "family.catalog.Catalog": {"html": "family.catalog:catalog_html"},
+    "family.catalog.Catalog": {"html": "family.catalog:catalog_html", "text": "family.catalog:catalog_text"},
     "family.catalog.Checkpoint": {"html": "family.catalog:checkpoint_html"},
     "family.changes.Changes": {"html": "family.published:changes_html"},
     "family.claims.Claims": {"html": "family.published:claims_html"},
@@ -78,7 +78,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     "models.loading.loaded_model.LoadedModel": {"html": "family.loaded_model:model_html"},
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
     "models.media.video.Video": {"html": "chat.media:video_html"},
-    "system.report.Report": {"html": "family.system_report:report_html"},
+    "system.report.Report": {
+        "html": "family.system_report:report_html",
+        "text": "family.system_report:report_text",
+    },
     "trace.records.attention.Attention": {
         "html": "attention.static:attention_record_html",
         "figure": "attention.figures:attention_heads_figure",
@@ -118,7 +121,7 @@ def renderer(kind: type, form: str) -> Any:
     kind
         Class of the result; a subclass is drawn as its nearest base class in `RENDERERS`.
     form
-        ``"html"`` or ``"figure"``.
+        ``"html"``, ``"figure"`` or ``"text"``.
     """
     for base in kind.__mro__:
         target = RENDERERS.get(_key(base), {}).get(form)
@@ -140,6 +143,10 @@ class Displayed:
     def _repr_html_(self) -> str | None:
         draw = renderer(type(self), "html")
         return None if draw is None else str(draw(self))
+
+    def __str__(self) -> str:
+        draw = renderer(type(self), "text")
+        return repr(self) if draw is None else str(draw(self))
 
     def figure(self, **options: Any) -> Any:
         """Draw the result.

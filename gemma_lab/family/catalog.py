@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from ..assets import data_root
-from ..display import Displayed
+from ..display import Displayed, renderer
 from ..errors import LabError
+from ..units import gib, parameters
 from .architecture import from_config, get_architecture
 from .memory import all_weight_bytes
 from .parameters import count_parameters
@@ -87,9 +88,11 @@ class Checkpoint(Displayed):
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        from ..views.family.catalog import checkpoint_line
-
-        return f"Checkpoint({checkpoint_line(self)})"
+        experts = f", {self.experts} experts top-{self.top_k}" if self.experts else ""
+        return (
+            f"Checkpoint({self.alias}: {format_parameters(self)} parameters, {self.layers} layers{experts}, "
+            f"{'+'.join(self.modalities)}, context {self.context:,} tokens, {format_weights(self)})"
+        )
 
     @property
     def standalone(self) -> bool:
@@ -143,11 +146,6 @@ class Catalog(Displayed, Sequence[Checkpoint]):
         words = {"pt": "pre-trained", "it": "instruction-tuned", "assistant": "drafters", "qat": "QAT"}
         parts = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in kinds.items() if number)
         return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
-
-    def __str__(self) -> str:
-        from ..views.family.catalog import catalog_text
-
-        return catalog_text(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entries as plain data."""
@@ -285,3 +283,16 @@ def _mini(folder: Path) -> Checkpoint:
         released="",
         sources=(source("mini-card"),),
     )
+
+
+def format_parameters(checkpoint: Checkpoint) -> str:
+    """Return the parameter count of a checkpoint, or a dash."""
+    return parameters(checkpoint.parameters) if checkpoint.parameters else "–"
+
+
+def format_weights(checkpoint: Checkpoint) -> str:
+    """Return the size of a checkpoint's weights by dtype; ≈ marks published, rounded sizes."""
+    sizes = {dtype: size for dtype, size in checkpoint.weight_bytes.items() if dtype not in ("fp32", "int8")}
+    if checkpoint.format == "safetensors":
+        return ", ".join(f"{dtype} {gib(size)}" for dtype, size in sizes.items()) or "–"
+    return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in sizes.items()) or "–"
