@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from ..assets import data_root
-from ..display import Displayed, renderer
+from ..display import Displayed
 from ..errors import LabError
 from ..units import gib, parameters
 from .architecture import from_config, get_architecture
