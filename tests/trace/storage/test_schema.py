@@ -15,25 +15,6 @@ from gemma_lab.trace.storage.schema import WrongVersion, read_manifest, write_ma
 from gemma_lab.trace.trace import open_trace
 
 VALUES = [None, True, 0, -1, 1, 2, 215, 2**31, 10**30, 1.5, "", "x", "\ud800", [], {}, [1], {"a": 1}]
-    None,
-    True,
-    0,
-    -1,
-    1,
-    2,
-    215,
-    2**31,
-    10**30,
-    1.5,
-    "",
-    "x",
-    "\ud800",
-    [],
-    {},
-    [1],
-    {"a": 1},
-    "compact",
-]
 
 
 @pytest.fixture
