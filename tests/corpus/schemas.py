@@ -142,10 +142,25 @@ def nested(depth):
     return {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
 
 
+def deep_annotation():
+    def f(x): ...
+
+    f.__annotations__ = {"x": functools.reduce(lambda inner, _: list[inner], range(3000), int)}
+    return f
+
+
 def itself():
     schema = {"type": "object"}
     schema["properties"] = {"a": schema}
     return {"name": "f", "parameters": schema}
+
+
+def shared():
+    """Return a schema of 2^30 leaves in which equal parts are one object."""
+    schema = TEXT
+    for _ in range(30):
+        schema = {"type": "object", "properties": {"a": schema, "b": schema}}
+    return named("a", schema)
 
 
 def fan_out():
@@ -385,6 +400,7 @@ DECLARED = [
     refused("a union of two types", lambda: union, "integer", "string"),
     refused("an annotation that cannot be resolved", lambda: unresolved, "Nowhere"),
     refused("no annotation", lambda: untyped, "untyped(x)"),
+    refused("annotations 3,000 deep", deep_annotation),
     refused("a lambda", lambda: lambda: 1, "<lambda>"),
     refused("functools.partial", lambda: functools.partial(variadic, "x")),
     refused("a callable object", Runner),
@@ -399,6 +415,7 @@ DECLARED = [
     refused("a $ref to itself", lambda: named("a", {"$ref": "#/properties/a"}), "#/properties/a"),
     refused("a schema 3,000 deep", lambda: nested(3000)),
     refused("a schema of 2^12 parts by $ref", fan_out),
+    refused("a schema of 2^30 parts in 30 objects", shared),
     *(
         refused(f"schema {name}", lambda s=schema: named("a", s), *holds)
         for name, schema, holds in (
