@@ -11,8 +11,8 @@ from typing import Any
 
 from .errors import LabError
 
-#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``); modules are relative to ``gemma_lab``
-#: and its ``views``.
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``). Classes are relative to ``gemma_lab``,
+#: functions to its ``views``.
 #: A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.head_types.HeadTypes": {
