@@ -1,4 +1,4 @@
-"""What can be loaded: every checkpoint of the family and the minis that ship here, with sources."""
+"""The catalog: every checkpoint of the family and the minis of this package, with sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PREFIX = "google/gemma-4-"
 
 @dataclass(frozen=True)
 class Checkpoint(Displayed):
-    """One checkpoint: where it is and what it is.
+    """A checkpoint: its location, its shape and its size.
 
     Attributes
     ----------
@@ -96,12 +96,12 @@ class Checkpoint(Displayed):
 
     @property
     def standalone(self) -> bool:
-        """True if it answers on its own and its files are plain: not a drafter, not packed, not GGUF."""
+        """True if it can be loaded by itself: not a drafter, not packed weights, not GGUF."""
         return self.variant != "assistant" and self.format == "safetensors"
 
     @property
     def third_party(self) -> bool:
-        """True if neither Google nor published code says that it exists."""
+        """True if neither Google nor published code is a source for it."""
         return all(where.kind == "third-party" for where in self.sources)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Checkpoint(Displayed):
 
 
 class Catalog(Displayed, Sequence[Checkpoint]):
-    """Checkpoints in a row, minis first, then by size."""
+    """A sequence of checkpoints, minis first, then by size."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._checkpoints = tuple(checkpoints)
@@ -160,7 +160,7 @@ def catalog(
     file_format: str | None = None,
     standalone: bool | None = None,
 ) -> Catalog:
-    """Return the checkpoints of the family, or those that match every filter given.
+    """Return the checkpoints of the family that match every filter.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def find(name: str) -> Checkpoint | None:
 
 
 def suggest(name: str, *, count: int = 3) -> list[str]:
-    """Return up to `count` known names close to one that is not known, best first.
+    """Return up to `count` known names that are similar to an unknown one, best first.
 
     Aliases; hub ids for a name with “/”.
     """
@@ -250,7 +250,7 @@ def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
 
 
 def _minis() -> tuple[Checkpoint, ...]:
-    """Read the minis that are really there. Without the data there are none, and `load` says so."""
+    """Return the minis whose data are installed; loading another one raises an error."""
     try:
         root = data_root()
     except LabError:
