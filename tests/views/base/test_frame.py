@@ -12,7 +12,8 @@ class Result:
         return "Result(<b>)"
 
     def to_pandas(self):
-        return pd.DataFrame({"name": ["<script>", *"abcdefghijk"], "mean_value": range(12), "ok": [True] * 12})
+        names = ["<script>", *"abcdefghijk"]
+        return pd.DataFrame({"name": names, "mean_value": range(12), "ok": [True] * 12})
 
 
 def test_rows_are_escaped_formatted_and_counted():
