@@ -11,8 +11,8 @@ from typing import Any
 
 from .errors import LabError
 
-#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``), by their names in `gemma_lab` and in
-#: its views. A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``), by name in the package and in its
+#: views. A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.head_types.HeadTypes": {
         "html": "attention.heads:head_types_html",
