@@ -574,6 +574,35 @@ ARGUMENTS = [
 ]
 
 
+#: Calls that parsers of other tools could not read, by the report.
+REPORTED = [
+    Row(
+        f"call: {name}",
+        lambda _, t=text: [call.arguments for call in calls(f"<|tool_call>call:f{t}<tool_call|>")],
+        equals=[arguments],
+    )
+    for name, text, arguments in (
+        (
+            "nested objects and arrays (llama.cpp 21680)",
+            f"{{filters:[{{field:{Q}a{Q},values:[1,[2.5]]}}],opts:{{deep:{{x:true}}}}}}",
+            {"filters": [{"field": "a", "values": [1, [2.5]]}], "opts": {"deep": {"x": True}}},
+        ),
+        (
+            "code with braces and quotes (ollama 15241)",
+            f'{{code:{Q}if (a) {{ "b": [1] }}{Q}}}',
+            {"code": 'if (a) { "b": [1] }'},
+        ),
+        ("lines and spaces", f"{{\n  a : 1 ,\n  b : {Q}x\ny{Q}\n}}", {"a": 1, "b": "x\ny"}),
+        ("empty objects and arrays", "{a:{},b:[],c:[{}]}", {"a": {}, "b": [], "c": [{}]}),
+        (
+            "nulls and negative numbers",
+            "{a:null,b:-0.5e-3,c:[-1,null]}",
+            {"a": None, "b": -0.0005, "c": [-1, None]},
+        ),
+    )
+]
+
+
 def wrong(name, make, *holds):
     return Row(f"result: {name}", lambda _: result_value(make(), "R"), raises=BadPrompt, holds=holds)
 
@@ -655,4 +684,4 @@ RESULTS = [
     wrong("a list that contains itself", lambda: [each := [], each.append(each)] and each),
 ]
 
-ROWS = [*DECLARED, *ARGUMENTS, *RESULTS]
+ROWS = [*DECLARED, *ARGUMENTS, *REPORTED, *RESULTS]
