@@ -85,7 +85,10 @@ def test_what_declares_arguments():
 def test_descriptions_of_docstrings():
     assert summary("Do it\n    again.\n\n    More.") == "Do it again"
     assert summary("Do it.\n\n    Args:\n        a: b") == "Do it"
-    google = "Do.\n\n    Args:\n        a (int): One,\n            two.\n        b: Three.\n\n    Returns:\n        c"
+    section = (
+        "    Args:\n        a (int): One,\n            two.\n        b: Three.\n\n    Returns:\n        c"
+    )
+    google = f"Do.\n\n{section}"
     assert described_arguments(google) == {"a": "One, two.", "b": "Three."}
     section = "    Parameters\n    ----------\n    a : int\n        One.\n\n    Returns\n    -------\n    c\n"
     numpy = f"Do.\n\n{section}"
