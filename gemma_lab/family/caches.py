@@ -1,8 +1,8 @@
 """Size of the key-value caches and recurrent states of Gemma 4 and of models it is compared with. No torch.
 
 `memory.kv_cache_bytes` counts one Gemma 4. This module does the same for groups of equal layers, so that
-models with other kinds of layers can be compared: Qwen3.5's Gated DeltaNet layers have a state of fixed size instead
-of keys and values.
+models with other kinds of layers can be compared: Qwen3.5's Gated DeltaNet layers have a state of fixed
+size instead of keys and values.
 """
 
 from __future__ import annotations
