@@ -92,12 +92,16 @@ def chat(
     image: Annotated[
         list[Path] | None, typer.Option(help="An image for the first message; repeatable.")
     ] = None,
-    video: Annotated[list[Path] | None, typer.Option(help="A video for the first message; repeatable.")] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="A video for the first message; repeatable.")
+    ] = None,
     audio: Annotated[
         list[Path] | None, typer.Option(help="A sound for the first message, at most 30 s; repeatable.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
-    thinking: Annotated[bool, typer.Option("--thinking", help="Let the model think before it answers.")] = False,
+    thinking: Annotated[
+        bool, typer.Option("--thinking", help="Let the model think before it answers.")
+    ] = False,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus sampling: a probability.")] = None,
     top_k: Annotated[int | None, typer.Option(help="How many of the likeliest tokens to draw from.")] = None,
