@@ -41,6 +41,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     "analysis.experts.specialisation.Specialisation": {
         "figure": "experts.specialisation:specialisation_figure"
     },
+    "analysis.overruled.OverruledTokens": {
+        "html": "chat.overruled:overruled_html",
+        "figure": "chat.overruled:overruled_figure",
+    },
     "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
     "evals.needle_in_a_haystack.Haystack": {
         "html": "evals.needles:haystack_html",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .views.chat.cost import cost_figure
     from .views.chat.gallery import gallery_figure
     from .views.chat.mel import mel_spectrogram_figure
+    from .views.chat.overruled import overruled_figure
     from .views.chat.reply import reply_figure
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
     from .views.evals.failures import failures_figure
@@ -91,6 +92,7 @@ __all__ = [
     "logit_lens_html",
     "mel_spectrogram_figure",
     "offload_figure",
+    "overruled_figure",
     "paired_figure",
     "parameters_figure",
     "reply_figure",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .experts.roofline import GPU, GPUS
     from .experts.specialisation import Specialisation, mutual_information, specialisation
     from .kl_divergence import KLBound, kl_bound
+    from .overruled import OverruledTokens, overruled_tokens
 
 __all__ = [
     "CACHE_POLICIES",
@@ -53,6 +54,7 @@ __all__ = [
     "KLBound",
     "Offload",
     "OffloadAssumptions",
+    "OverruledTokens",
     "RetrievalScores",
     "RoutingChange",
     "RoutingDivergence",
@@ -73,6 +75,7 @@ __all__ = [
     "locate_answer",
     "mutual_information",
     "offload_speed",
+    "overruled_tokens",
     "prefix_matching",
     "repeated_text",
     "retrieval_scores",

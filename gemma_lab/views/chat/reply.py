@@ -1,4 +1,4 @@
-"""A reply as script-free HTML and as text: every token tinted by how unlikely it was."""
+"""A reply as script-free HTML and as text: every token tinted by how unlikely it was, overruled ones marked."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Okabe–Ito orange; one hue of varying strength is legible with any colour vision, on light and dark pages.
 _TINT = "230,159,0"
 _MAX_OPACITY = 0.6
+#: Style of a token where a grammar forbade the model's first choice: Okabe–Ito vermillion.
+_OVERRULED = "text-decoration:underline double #d55e00;text-underline-offset:.2em"
 #: Rows of the token table; further ones are counted.
 _MAX_ROWS = 200
 _TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.6;margin:.25em 0"
@@ -26,7 +28,8 @@ def reply_html(reply: Reply) -> Markup:
     """Return a reply as HTML: thoughts folded, tokens tinted, their alternatives in a table.
 
     A token's tint is stronger the less probable it was in the model's own distribution; hovering shows the
-    alternatives. No script, no timings.
+    alternatives. A token is underlined where a grammar (``schema=``, ``tool_choice=``) forbade the model's own
+    likeliest token. No script, no timings.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ def reply_html(reply: Reply) -> Markup:
         f"Reply of {reply.model}",
         thinking,
         tag("div", _tinted(reply, "text"), dir="auto", style=_TEXT),
-        tag("div", f"{_summary(reply)}. ", _legend(), style="font-size:.85em;opacity:.8"),
+        tag("div", f"{_summary(reply)}. ", _legend(reply), style="font-size:.85em;opacity:.8"),
         details("Tokens", _rows(reply.tokens)),
         style="margin:.5em 0",
     )
@@ -86,19 +89,30 @@ def tint(probability: float) -> str:
 def hover(token: Token) -> str:
     """Return the hover text of a token: its probability, and the most likely alternatives."""
     lines = [f"{percent(token.probability)} · entropy {token.entropy:.2f} nats"]
+    effect = token.overruled
+    if effect is not None and effect.forbidden > 0:
+        lines.append(f"{percent(effect.forbidden)} on tokens that the grammar forbids")
+    if effect is not None and effect.changed:
+        lines.append(f"overruled: the model's first choice is {isolated(effect.first_choice)}")
     lines += [f"{percent(math.exp(other.logprob))}  {isolated(other.text)}" for other in token.top_logprobs]
     return "\n".join(lines)
 
 
 def _tinted(reply: Reply, kind: str) -> Markup:
     return join(
-        tag("span", token.text, style=f"background-color:{tint(token.probability)}", title=hover(token))
+        tag("span", token.text, style=_style(token), title=hover(token))
         for token in reply.tokens
         if token.kind == kind and token.text
     )
 
 
+def _style(token: Token) -> str:
+    style = f"background-color:{tint(token.probability)}"
+    return f"{style};{_OVERRULED}" if token.overruled is not None and token.overruled.changed else style
+
+
 def _rows(tokens: tuple[Token, ...]) -> Markup:
+    bound = any(token.overruled is not None for token in tokens)
     rows = [
         (
             number,
@@ -107,14 +121,25 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
             percent(token.probability),
             f"{token.entropy:.2f}",
             _alternatives(token.top_logprobs),
+            *(_effect(token) if bound else ()),
         )
         for number, token in enumerate(tokens[:_MAX_ROWS], start=1)
     ]
     left = len(tokens) - _MAX_ROWS
     notes = ["Probability and entropy are the model's own, before temperature, top-k and top-p."]
     notes += [f"{left:,} more tokens are not shown."] if left > 0 else []
-    columns = ("#", "token", "kind", "probability", "entropy in nats", "most likely")
-    return table(rows, columns=columns, align="rllrrl", caption="Tokens of the reply", notes=notes)
+    columns = ["#", "token", "kind", "probability", "entropy in nats", "most likely"]
+    columns += ["forbidden", "overruled first choice"] if bound else []
+    align = "rllrrl" + "rl" * bound
+    return table(rows, columns=columns, align=align, caption="Tokens of the reply", notes=notes)
+
+
+def _effect(token: Token) -> tuple[object, object]:
+    """Return the cells of what a grammar did."""
+    if token.overruled is None:
+        return "", ""
+    first = bdi(visible_token(token.overruled.first_choice)) if token.overruled.changed else ""
+    return percent(token.overruled.forbidden), first
 
 
 def _alternatives(top_logprobs: tuple[Alternative, ...]) -> Markup:
@@ -127,12 +152,18 @@ def _alternatives(top_logprobs: tuple[Alternative, ...]) -> Markup:
 
 def _summary(reply: Reply) -> str:
     tokens = counted(len(reply.tokens), "token")
-    return f"{reply.model}: {tokens}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
+    effects = [token.overruled for token in reply.tokens if token.overruled is not None]
+    changed = f", {sum(each.changed for each in effects)} overruled by the grammar" if effects else ""
+    return f"{reply.model}: {tokens}{changed}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
 
 
-def _legend() -> Markup:
+def _legend(reply: Reply) -> Markup:
     swatches = [
         tag("span", percent(level), style=f"background-color:{tint(level)};padding:0 .4em")
         for level in (1.0, 0.5, 0.01)
     ]
-    return join(["Tint: probability of each token, ", *swatches])
+    parts: list[object] = ["Tint: probability of each token, ", *swatches]
+    if any(token.overruled is not None and token.overruled.changed for token in reply.tokens):
+        mark = tag("span", "underlined", style=_OVERRULED)
+        parts += ["; ", mark, ": the grammar forbade the model's first choice"]
+    return join(parts)
