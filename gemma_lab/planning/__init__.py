@@ -1,0 +1,1 @@
+"""Which model fits on which hardware, how fast it runs and what it costs. No torch."""
