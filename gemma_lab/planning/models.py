@@ -170,7 +170,7 @@ class ModelShape:
         return float(1.0 - (1.0 - self.top_k / self.experts) ** tokens)
 
     def stored_cache_bytes(
-        self, tokens: int, *, batch: int = 1, value_bytes: float = 2.0, window_slack: int = 0
+        self, tokens: int, *, batch: int = 1, value_bytes: float = 2.0, window_slack: float = 0.0
     ) -> dict[str, float]:
         """Return the bytes of the cache by kind of layer (``"global"``, ``"local"``, ``"linear"``).
 
@@ -191,7 +191,7 @@ class ModelShape:
             if kept.kind == "linear":
                 size = float(kept.bytes(tokens, value_bytes=2))
             else:
-                seen = tokens if kept.window is None else min(tokens, kept.window + window_slack)
+                seen = float(tokens if kept.window is None else min(tokens, kept.window + window_slack))
                 size = kept.count * 2 * kept.kv_heads * kept.head_dim * seen * value_bytes
             sums[kept.kind] = sums.get(kept.kind, 0.0) + size * batch
         return sums

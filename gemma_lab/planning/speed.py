@@ -65,10 +65,13 @@ class Step:
         after another). `old`: a GPU without matrix units.
     runtime, family_of_runtime, date
         Of the program; date as ISO text.
-    host_bytes
-        Weights read in the step that lie in the computer's memory, processed there.
-    link_bytes
-        Weights fetched over the link in the step.
+    host_bytes, host_bandwidth
+        Weights read in the step that lie in the computer's memory and are processed there; bytes a second.
+    link_bytes, link_bandwidth
+        Weights fetched over the link in the step; bytes a second.
+    operations, rate
+        Operations of the step, and the device's dense 16-bit operations a second (0 if unknown): many
+        sequences together can be bound by them.
     """
 
     shared_bytes: float
@@ -92,6 +95,8 @@ class Step:
     host_bandwidth: float = _HOST_BANDWIDTH * 1e9
     link_bytes: float = 0.0
     link_bandwidth: float = _LINK_BANDWIDTH * 1e9
+    operations: float = 0.0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,8 @@ def decode_step(
         host_bandwidth=(hardware.host_bandwidth_gb_s or _HOST_BANDWIDTH) * 1e9,
         link_bytes=link_bytes,
         link_bandwidth=(hardware.link_gb_s or _LINK_BANDWIDTH) * 1e9,
+        operations=2.0 * rows * (shape.compute_parameters() + shape.parts[shape.head_part]) if rows > 1 else 0.0,
+        rate=(hardware.tensor_tflops or 0.0) * 1e12,
     )
 
 
@@ -238,6 +245,8 @@ def decode_terms(step: Step, constants: Constants) -> tuple[float, float, float]
     expert = math.exp(constants["expert_share"]) * share
     weights = step.shared_bytes / (share * step.bandwidth)
     weights += step.expert_bytes * step.expert_share / (expert * step.bandwidth)
+    if step.operations and step.rate:
+        weights = max(weights, step.operations / (math.exp(prompt_share_log(step, constants)) * step.rate))
     overhead = step.layers * math.exp(layer_time_log(step, constants)) * 1e-3
     kv = math.exp(constants["cache_share"] + constants.get(f"cache_share.{step.kind}", 0.0))
     local = math.exp(constants["cache_share"])
@@ -312,6 +321,15 @@ def prompt_share_log(step: Step, constants: Constants) -> float:
     if step.runtime_family == "vLLM":
         value += constants.get(f"prompt_share.{weight_format(step)}", 0.0)
     return value
+
+
+def bound_seconds(step: Step) -> float:
+    """Return the least seconds of a step: every byte read once at the full bandwidth, nothing else.
+
+    A measured run that is faster did not read the model for every token: a drafter, or a cached answer.
+    """
+    read = step.shared_bytes + step.expert_bytes * step.expert_share + step.global_bytes + step.local_bytes
+    return read / step.bandwidth + step.host_bytes / step.host_bandwidth + step.link_bytes / step.link_bandwidth
 
 
 def weight_share_log(step: Step, constants: Constants) -> float:
