@@ -66,15 +66,15 @@ chromium:
 # ---- to make ----------------------------------------------------------------------------------------------------------
 
 notebooks: install
-	$(BIN)/python -m gemma_lab.manifest
-	$(BIN)/python -m gemma_lab.notebooks links
-	$(BIN)/python -m gemma_lab.notebooks run $(NOTEBOOKS)
+	$(BIN)/python -m tools.manifest
+	$(BIN)/python -m tools.notebooks links
+	$(BIN)/python -m tools.notebooks run $(NOTEBOOKS)
 
 tour: install
-	$(BIN)/python -m gemma_lab.notebooks tour $(NOTEBOOKS)
+	$(BIN)/python -m tools.notebooks tour $(NOTEBOOKS)
 
 bench: install
-	$(BIN)/python -m gemma_lab.bench run $(BENCHMARKS)
+	$(BIN)/python -m tools.bench run $(BENCHMARKS)
 
 # The tools it is measured against, in an environment of their own, on the same torch and transformers as ours. nnterp 1.3
 # does not import with nnsight 0.8. BertViz's page loads three scripts from a CDN: npm brings them, where there is npm.

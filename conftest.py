@@ -1,33 +1,32 @@
-"""What every pytest run shares: the notebooks' environment and limits, and what outputs are not compared."""
+"""What every pytest run shares: the notebooks' environment and limits, and which outputs are not compared."""
 
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
-from gemma_lab.notebooks.execute import QUIET, STATIC
-from gemma_lab.notebooks.meter import Meter
+from gemma_lab.system.process_meter import ProcessMeter
+from tools.notebooks.execute import QUIET, STATIC
 
-#: Binder kills a kernel at 2 GB, and JupyterLab takes its share: bytes, kernel and children.
-PEAK = 1.5e9
-#: A reader's patience, on two cores: seconds.
-LONGEST = 90
+#: Binder stops a kernel at 2 GB, and JupyterLab takes its share: bytes, the kernel and its children.
+MAX_BYTES = 1.5e9
+#: Seconds of processor time, summed over cores: about 90 seconds for a reader with two cores to itself.
+MAX_PROCESSOR_SECONDS = 180
 
-_running = {}
-_ran = []
+_meters = {}
+_usage = []
 
 
 def pytest_configure(config):
-    """Keep all tests offline and quiet; the notebooks run in the mode that they are committed in."""
+    """Keep all tests offline and quiet; run the notebooks in the mode that they are committed in."""
     os.environ.update(QUIET)
     if config.getoption("nbval", default=False) or config.getoption("nbval_lax", default=False):
         os.environ.update(STATIC)
 
 
 def pytest_collectstart(collector):
-    """Leave alone, in nbval's comparison, what no machine reproduces to the byte."""
+    """Leave out of nbval's comparison what no machine reproduces to the byte."""
     if hasattr(collector, "skip_compare"):
         # An SVG carries a date; a figure's numbers are printed beside it and compared there.
         collector.skip_compare += ("image/svg+xml", "application/vnd.plotly.v1+json")
@@ -35,31 +34,32 @@ def pytest_collectstart(collector):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Before a notebook's first cell, when its kernel is there: begin to measure."""
+    """Begin to measure a notebook's kernel before its first cell."""
     result = yield
     notebook = item.parent
-    if hasattr(notebook, "skip_compare") and notebook not in _running:
-        _running[notebook] = meter, _ = Meter(), time.monotonic()
-        meter.start(notebook.kernel.km.provisioner.pid)
+    if hasattr(notebook, "skip_compare") and notebook not in _meters:
+        _meters[notebook] = ProcessMeter()
+        _meters[notebook].start(notebook.kernel.km.provisioner.pid)
     return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
-    """After a notebook's last cell: it stayed within Binder's memory and a reader's patience."""
+    """Check after a notebook's last cell that it stayed within its memory and processor time."""
     notebook = item.parent
-    if notebook not in _running or (nextitem is not None and nextitem.parent is notebook):
+    if notebook not in _meters or (nextitem is not None and nextitem.parent is notebook):
         return (yield)
-    meter, begin = _running.pop(notebook)
-    peak, seconds = meter.stop(), time.monotonic() - begin
+    usage = _meters.pop(notebook).stop()
     result = yield
-    _ran.append(f"{notebook.name}: peak {peak / 1e9:.2f} GB, {seconds:.0f} s")
-    assert 0 < peak < PEAK, f"{_ran[-1]}; at most {PEAK / 1e9:.1f} GB"
-    assert seconds < LONGEST, f"{_ran[-1]}; at most {LONGEST} s"
+    _usage.append(
+        f"{notebook.name}: peak {usage.peak_bytes / 1e9:.2f} GB, {usage.processor_seconds:.0f} s of processor time"
+    )
+    assert 0 < usage.peak_bytes < MAX_BYTES, f"{_usage[-1]}; at most {MAX_BYTES / 1e9:.1f} GB"
+    assert usage.processor_seconds < MAX_PROCESSOR_SECONDS, f"{_usage[-1]}; at most {MAX_PROCESSOR_SECONDS} s"
     return result
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say what each notebook took."""
-    for line in _ran:
+    """Print what each notebook used."""
+    for line in _usage:
         terminalreporter.write_line(line)

@@ -8,37 +8,38 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 #: public name -> module that defines it
 _HOMES = {
-    "load": "gemma_lab.models.load",
-    "Lab": "gemma_lab.models.lab",
-    "Reply": "gemma_lab.models.reply",
-    "Sampling": "gemma_lab.models.sampling",
-    "Cost": "gemma_lab.models.cost",
-    "picture": "gemma_lab.models.media",
-    "video": "gemma_lab.models.media",
-    "sound": "gemma_lab.models.media",
+    "load": "gemma_lab.models.loading.load",
+    "Lab": "gemma_lab.lab",
+    "Reply": "gemma_lab.models.chat.reply",
+    "Sampling": "gemma_lab.models.chat.sampling",
+    "Cost": "gemma_lab.models.chat.cost",
+    "load_image": "gemma_lab.models.media",
+    "load_video": "gemma_lab.models.media",
+    "load_audio": "gemma_lab.models.media",
     "catalog": "gemma_lab.family.catalog",
     "Checkpoint": "gemma_lab.family.catalog",
     "published": "gemma_lab.family.published",
-    "doctor": "gemma_lab.environment",
+    "doctor": "gemma_lab.system.report",
+    "measure": "gemma_lab.system.measure",
     "Trace": "gemma_lab.trace.trace",
-    "open_trace": "gemma_lab.trace.file",
-    "Edit": "gemma_lab.trace.edits",
-    "Cut": "gemma_lab.trace.cuts",
-    "Patch": "gemma_lab.trace.activations",
-    "Activations": "gemma_lab.trace.activations",
-    "activations": "gemma_lab.trace.activations",
-    "AttentionRequest": "gemma_lab.trace.looks",
-    "LensRequest": "gemma_lab.trace.lensed",
-    "needles": "gemma_lab.haystack",
+    "open_trace": "gemma_lab.trace.storage.trace_file",
+    "Edit": "gemma_lab.interventions.edit",
+    "AttentionKnockout": "gemma_lab.interventions.attention_block",
+    "Patch": "gemma_lab.trace.records.activations",
+    "Activations": "gemma_lab.trace.records.activations",
+    "activations": "gemma_lab.trace.records.activations",
+    "AttentionRequest": "gemma_lab.trace.records.attention",
+    "LogitLensRequest": "gemma_lab.trace.records.logit_lens",
+    "needles": "gemma_lab.evals.needle_in_a_haystack",
     "compare": "gemma_lab.analysis.compare",
-    "RoutingExplorer": "gemma_lab.widgets.routing",
-    "AttentionExplorer": "gemma_lab.widgets.attention",
-    "Explorer": "gemma_lab.widgets.explorer",
-    "Chat": "gemma_lab.widgets.chat",
+    "RoutingExplorer": "gemma_lab.widgets.routing.widget",
+    "AttentionExplorer": "gemma_lab.widgets.attention.widget",
+    "Explorer": "gemma_lab.widgets.explorer.widget",
+    "Chat": "gemma_lab.widgets.chat.widget",
     "LabError": "gemma_lab.errors",
 }
 
@@ -46,28 +47,29 @@ __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from .analysis.compare import compare
-    from .environment import doctor
     from .errors import LabError
+    from .evals.needle_in_a_haystack import needles
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
-    from .haystack import needles
-    from .models.cost import Cost
-    from .models.lab import Lab
-    from .models.load import load
-    from .models.media import picture, sound, video
-    from .models.reply import Reply
-    from .models.sampling import Sampling
-    from .trace.activations import Activations, Patch, activations
-    from .trace.cuts import Cut
-    from .trace.edits import Edit
-    from .trace.file import open_trace
-    from .trace.lensed import LensRequest
-    from .trace.looks import AttentionRequest
+    from .interventions.attention_block import AttentionKnockout
+    from .interventions.edit import Edit
+    from .lab import Lab
+    from .models.chat.cost import Cost
+    from .models.chat.reply import Reply
+    from .models.chat.sampling import Sampling
+    from .models.loading.load import load
+    from .models.media import load_audio, load_image, load_video
+    from .system.measure import measure
+    from .system.report import doctor
+    from .trace.records.activations import Activations, Patch, activations
+    from .trace.records.attention import AttentionRequest
+    from .trace.records.logit_lens import LogitLensRequest
+    from .trace.storage.trace_file import open_trace
     from .trace.trace import Trace
-    from .widgets.attention import AttentionExplorer
-    from .widgets.chat import Chat
-    from .widgets.explorer import Explorer
-    from .widgets.routing import RoutingExplorer
+    from .widgets.attention.widget import AttentionExplorer
+    from .widgets.chat.widget import Chat
+    from .widgets.explorer.widget import Explorer
+    from .widgets.routing.widget import RoutingExplorer
 
 
 def __getattr__(name: str) -> Any:

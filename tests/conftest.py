@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that any test can say `import shapes`
-
-import shapes
+from support import shapes
 
 _SETTINGS = ("GEMMA_LAB_MODEL", "GEMMA_LAB_OFFLINE", "GEMMA_LAB_STATIC", "HF_HUB_OFFLINE", "HF_TOKEN")
 

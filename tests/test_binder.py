@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from gemma_lab.notebooks.checkout import checkout
+from tools.notebooks.checkout import checkout
 
 TOP = checkout().folder
 BINDER = TOP / "binder"

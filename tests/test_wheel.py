@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_lab.notebooks.checkout import checkout
+from tools.notebooks.checkout import checkout
 
 TOP = checkout().folder
 
@@ -20,7 +20,7 @@ LOAD_AND_ASK = """
 import json, sys
 from pathlib import Path
 import gemma_lab as gl
-from gemma_lab.data import data_root
+from gemma_lab.assets import data_root
 lab = gl.load("mini-moe", progress=False)
 reply = lab.chat("Write 7 in English words.", temperature=0, max_new_tokens=8)
 print(json.dumps({

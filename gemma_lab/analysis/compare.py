@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import Displayed
 from ..errors import LabError
 from .alignment import Pair, align, common_prefix
-from .kl import Bound, kl_bound
+from .kl_bound import Bound, kl_bound
 
 if TYPE_CHECKING:
-    from ..trace.dispatch import Routing
-    from ..trace.generation import Generation
+    from ..trace.records.generation import Generation
+    from ..trace.records.routing import Routing
     from ..trace.trace import Trace
-    from ..view.html import Markup
-    from ..view.style import Picture
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +69,7 @@ class RoutingChange:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Displayed):
     """Two traces side by side; arrays have one entry a row of `pairs`.
 
     Attributes
@@ -88,7 +87,7 @@ class Comparison:
         Log-probability that each gave its own token, nats, ``[rows, 2]``; NaN where it has none.
     kl
         A lower bound of ``KL(first ‖ second)`` of the next token here, nats; NaN in rows that only one has.
-        It comes from the recorded alternatives by `gemma_lab.analysis.kl.kl_bound`: each token whose
+        It comes from the recorded alternatives by `gemma_lab.analysis.kl_bound.kl_bound`: each token whose
         probability is known on both sides is a bin, all others together are one.
     resolved
         Probability, under the first, of the tokens with a bin of their own. At 1 `kl` is exact.
@@ -172,17 +171,6 @@ class Comparison:
         data |= {"kl": self.kl, "resolved": self.resolved, "same_context": self.same_context}
         return pd.DataFrame(data)
 
-    def figure(self) -> Picture:
-        """Draw divergence along the answer, and the experts in common layer by layer."""
-        from ..view.compare import compare_figure
-
-        return compare_figure(self)
-
-    def _repr_html_(self) -> Markup:
-        from ..view.compare import compare_html
-
-        return compare_html(self)
-
 
 def compare(first: Trace, second: Trace) -> Comparison:
     """Compare two traces: of one prompt with and without an edit, or of two models with one vocabulary.
@@ -203,8 +191,8 @@ def compare(first: Trace, second: Trace) -> Comparison:
 
     Examples
     --------
-    >>> plain = lab.trace("What is 7 in German?", generate=8)
-    >>> gl.compare(plain, lab.trace("What is 7 in German?", generate=8, edit=Edit(ablate_experts={3: [17]})))
+    >>> plain = lab.trace("What is 7 in German?", max_new_tokens=8)
+    >>> gl.compare(plain, lab.trace("What is 7 in German?", max_new_tokens=8, edit=Edit(ablate_experts={3: [17]})))
     """
     from ..trace.trace import Trace
 
@@ -319,7 +307,7 @@ def _layer(one: Routing, two: Routing) -> Sequence[Floats]:
     a, b = one.ids[0], two.ids[0]
     same = a[:, :, None] == b[:, None, :]  # [tokens, k, k]
     common = same.sum(axis=(1, 2))
-    shares = [part.shares[0].astype(float) for part in (one, two)]
-    mine, theirs = (part / part.sum(axis=1, keepdims=True) for part in shares)
+    gate_weights = [part.gate_weights[0].astype(float) for part in (one, two)]
+    mine, theirs = (part / part.sum(axis=1, keepdims=True) for part in gate_weights)
     weight = np.where(same, np.minimum(mine[:, :, None], theirs[:, None, :]), 0.0).sum(axis=(1, 2))
     return common / (one.top_k + two.top_k - common), np.minimum(weight, 1.0)

@@ -40,7 +40,7 @@ class Layer:
     tied_kv
         True if one projection makes both keys and values (K=V). They still differ after their norms, and both
         are cached.
-    donor
+    kv_shared_from
         Index of the layer whose keys and values this one reads; None if it has its own.
     mlp_width
         Width of the dense feed-forward branch.
@@ -55,7 +55,7 @@ class Layer:
     kv_heads: int
     head_dim: int
     tied_kv: bool
-    donor: int | None
+    kv_shared_from: int | None
     mlp_width: int
     experts: int = 0
     top_k: int = 0
@@ -125,7 +125,7 @@ class Architecture:
     @property
     def owners(self) -> tuple[Layer, ...]:
         """The layers that compute and cache keys and values of their own."""
-        return tuple(layer for layer in self.layers if layer.donor is None)
+        return tuple(layer for layer in self.layers if layer.kv_shared_from is None)
 
     @property
     def experts(self) -> int:
@@ -240,7 +240,7 @@ def _layers(text: Mapping[str, Any]) -> tuple[Layer, ...]:
                 head_dim=head_dim,
                 tied_kv=bool(text["attention_k_eq_v"]) and kind == "global",
                 # a layer that shares reads the last layer of its kind that has keys and values of its own
-                donor=_last(kinds[:shared_from], kind) if shared else None,
+                kv_shared_from=_last(kinds[:shared_from], kind) if shared else None,
                 mlp_width=text["intermediate_size"] * (2 if shared and text["use_double_wide_mlp"] else 1),
                 experts=text["num_experts"] if moe else 0,
                 top_k=text["top_k_experts"] if moe else 0,

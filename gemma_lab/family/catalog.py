@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, overload
 
-from ..data import data_root
+from ..assets import data_root
+from ..display import Displayed
 from ..errors import LabError
 from .architecture import architecture, from_config
 from .memory import all_weight_bytes
@@ -22,7 +23,7 @@ _PREFIX = "google/gemma-4-"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Displayed):
     """One checkpoint: where it is and what it is.
 
     Attributes
@@ -86,14 +87,9 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        from ..view.catalog import checkpoint_line
+        from ..views.family.catalog import checkpoint_line
 
         return f"Checkpoint({checkpoint_line(self)})"
-
-    def _repr_html_(self) -> str:
-        from ..view.catalog import checkpoint_html
-
-        return checkpoint_html(self)
 
     @property
     def standalone(self) -> bool:
@@ -120,7 +116,7 @@ class Checkpoint:
         }
 
 
-class Catalog(Sequence[Checkpoint]):
+class Catalog(Displayed, Sequence[Checkpoint]):
     """Checkpoints in a row, minis first, then by size."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
@@ -149,14 +145,9 @@ class Catalog(Sequence[Checkpoint]):
         return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
 
     def __str__(self) -> str:
-        from ..view.catalog import catalog_text
+        from ..views.family.catalog import catalog_text
 
         return catalog_text(self)
-
-    def _repr_html_(self) -> str:
-        from ..view.catalog import catalog_html
-
-        return catalog_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entries as plain data."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..display import Displayed
 from .sources import Source, read_data, source
 
 
@@ -23,18 +24,13 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Changes:
+class Changes(Displayed):
     """The table of `changes`."""
 
     rows: tuple[Change, ...]
 
     def __repr__(self) -> str:
         return f"Changes({len(self.rows)} from Gemma 3 27B to Gemma 4 31B)"
-
-    def _repr_html_(self) -> str:
-        from ..view.published import changes_html
-
-        return changes_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data."""

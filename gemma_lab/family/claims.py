@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from ..display import Displayed
 from .architecture import architecture
 from .memory import GIB, weight_bytes
 from .parameters import count, stored
@@ -85,7 +86,7 @@ class Claim:
         }
 
 
-class Claims(Sequence[Claim]):
+class Claims(Displayed, Sequence[Claim]):
     """Several claims, as a table."""
 
     def __init__(self, rows: Sequence[Claim], *, caption: str) -> None:
@@ -112,11 +113,6 @@ class Claims(Sequence[Claim]):
             f"Claims({len(self)} published figures, {same} reproduced to their last digit, "
             f"largest difference {worst.percent:+.1f} % ({worst.size} {worst.quantity}))"
         )
-
-    def _repr_html_(self) -> str:
-        from ..view.published import claims_html
-
-        return claims_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rows as plain data."""

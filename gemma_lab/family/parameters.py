@@ -154,7 +154,7 @@ def _layer(shape: Architecture, layer: Layer) -> dict[str, int]:
     """Count one decoder layer (``Gemma4TextDecoderLayer``)."""
     hidden = shape.hidden
     queries, keys = layer.heads * layer.head_dim, layer.kv_heads * layer.head_dim
-    own = layer.donor is None
+    own = layer.kv_shared_from is None
     projections = 2 * queries + (keys * (1 if layer.tied_kv else 2) if own else 0)  # q and o, k, v
     # before and after attention and feed-forward; of queries and keys
     norms = 4 * hidden + layer.head_dim * (2 if own else 1)

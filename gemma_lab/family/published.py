@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, overload
 
+from ..display import Displayed
 from .sources import Source, read_data, source
 
 MODELS = ("E2B", "E4B", "12B", "26B-A4B", "31B", "Gemma 3 27B")
@@ -71,7 +72,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Published(Sequence[Benchmark]):
+class Published(Displayed, Sequence[Benchmark]):
     """The table of `published`.
 
     Attributes
@@ -104,11 +105,6 @@ class Published(Sequence[Benchmark]):
     def __repr__(self) -> str:
         figures = sum(len(row.scores) for row in self)
         return f"Published({len(self)} benchmarks, {len(MODELS)} models, {figures} figures)"
-
-    def _repr_html_(self) -> str:
-        from ..view.published import published_html
-
-        return published_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain data."""

@@ -10,10 +10,10 @@ import torch
 
 from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
-from .soft import mel, stacked_patches
 from .tasks import SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
+from .tower_inputs import mel, stacked_patches
 
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}

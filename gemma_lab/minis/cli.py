@@ -95,9 +95,9 @@ def _card(
     folder: Path, training: dict[str, object], *, skills: list[str] | None = None,
     earlier: Sequence[dict[str, object]] = (),
 ) -> None:  # fmt: skip
-    from ..checkup.run import checkup
-    from ..models.load import load
-    from .evaluation import write_card
+    from ..evals.run import checkup
+    from ..models.loading.load import load
+    from .model_card import write_card
 
     found = checkup(load(folder), full=True, skills=skills)
     write_card(folder, found, training=training, earlier=earlier)
@@ -112,8 +112,8 @@ def curves(
     ] = None,
 ) -> None:
     """Draw how the training of a published mini went, skill by skill."""
-    from ..data import data_path
-    from ..view.training import training_figure
+    from ..assets import data_path
+    from ..views.evals.training import training_figure
 
     log = data_path(f"minis/{_known(name)}/training.jsonl")
     picture = training_figure(log, name=name)
@@ -127,8 +127,8 @@ def questions(
     each: Annotated[int, typer.Option(help="Questions a skill.")] = 200,
 ) -> None:
     """Draw the check-up's held-out questions, the same ones every time."""
-    from ..checkup.questions import write
-    from .evaluation import held_out_questions
+    from ..evals.questions import write
+    from .model_card import held_out_questions
 
     write(held_out_questions(each=each), path)
 
@@ -146,7 +146,7 @@ def pictures(
 
 
 @app.command()
-def sounds(
+def speech_clips(
     folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/speech"),
     samples: Annotated[Path, typer.Option(help="Where one sample a language goes.")] = Path(
         "data/media/speech"
@@ -154,8 +154,8 @@ def sounds(
     speak: Annotated[bool, typer.Option(help="Let espeak-ng say the digits; else only the samples.")] = True,
 ) -> None:
     """Let espeak-ng say the digits that the minis learn to hear, in every voice and language."""
-    from . import sounds
+    from . import speech_clips
 
     if speak:
-        sounds.make(folder)
-    sounds.write_samples(samples)
+        speech_clips.make(folder)
+    speech_clips.write_samples(samples)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .batches import Batcher
 from .encoding import Row
-from .mixture import Mixture
+from .skill_mixture import Mixture
 from .tasks import SEEN, SKILLS, recall
 
 ROW = 320

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from ..evals.words import PEOPLE, THINGS
 from .encoding import SKIP, Encoder, Row, filled
 from .tasks import arithmetic, calling, recall, scenes
 from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
-from .tasks.words import PEOPLE, THINGS
 from .tokenizer import token_id
 
 _CUES = 9  # about one scene

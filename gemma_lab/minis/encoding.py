@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..models.media.videos import stamp
-from .soft import soft_tokens
+from ..models.media.video import format_timestamp
 from .tasks import Question
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
+from .tower_inputs import soft_tokens
 
 SKIP = -100  # the label that the loss leaves out
 
@@ -136,7 +136,7 @@ class Encoder:
         prompt = prompt.replace("<|image|>", "<|image>" + "<|image|>" * soft + "<image|>")
         if question.video is not None:
             prompt = prompt.replace("<|video|>", " ".join(
-                f"{stamp(at)} <|image>{'<|video|>' * soft}<image|>"
+                f"{format_timestamp(at)} <|image>{'<|video|>' * soft}<image|>"
                 for at in question.video.times
             ))  # fmt: skip
         if question.audio is not None:

@@ -17,14 +17,14 @@ from tqdm.auto import tqdm
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model, new_processor
 from .batches import Batch, Batcher
-from .carrying import carry_over
 from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid, draw_large_grid
 from .encoding import SKIP, Row
-from .mixture import Mixture
-from .sight import Sight
+from .frame_change_probe import Watching
+from .skill_mixture import Mixture
 from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
-from .watching import Watching
+from .vision_pretraining import VisibleKeys
+from .weight_transfer import carry_over
 
 _PEAK_RATE = 2e-3
 _RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
@@ -60,7 +60,7 @@ class Trainer:
     skills
         What to train, of `gemma_lab.minis.tasks.SKILLS`; default all that the mini has the senses for.
     start
-        A published mini to begin from (`gemma_lab.minis.carrying`); towers that it trained learn alone more
+        A published mini to begin from (`gemma_lab.minis.weight_transfer`); towers that it trained learn alone more
         shortly.
     keep_words
         Keep the vocabulary of that mini, not the one that the tasks have by now.
@@ -81,10 +81,10 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
-        self.sight, self.watching = Sight(self.model), Watching(self.model)
+        self.sight, self.watching = VisibleKeys(self.model), Watching(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
-            from .hearing import Hearing
+            from .audio_pretraining import Hearing
 
             self.hearing = Hearing(self.model)
             if not (run / "state.pt").exists():

@@ -1,1 +1,1 @@
-"""Models in memory: loading, chat, true configurations without weights. The layer that imports torch."""
+"""Models in memory: loading, media, prompts, generation. Requires torch at run time."""

@@ -1,1 +1,1 @@
-"""Exact traces of a model at work. Only the probes import torch: a saved trace opens without it."""
+"""Exact traces of a model run. Only `probes` and `run` import torch: a saved trace opens without it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display import Displayed
 from ..errors import BadTrace
 
 if TYPE_CHECKING:
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image
 
-    from .dispatch import Routing
-    from .generation import Generation
-    from .lensed import Lens
-    from .looks import Attention
-    from .tokens import TokenTable
+    from .records.attention import Attention
+    from .records.generation import Generation
+    from .records.logit_lens import LogitLens
+    from .records.routing import Routing
+    from .tokens.table import TokenTable
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Displayed):
     """What a model did with a prompt, openable without the model and without torch.
 
     `Lab.trace` makes one; `gemma_lab.open_trace` reads a saved one.
@@ -47,7 +48,7 @@ class Trace:
         The pictures of the prompt, in their order. Saved only when asked for.
     attention
         Where every head looked; None if it was not asked for.
-    lens
+    logit_lens
         What each layer would say at chosen tokens; None if it was not asked for.
     """
 
@@ -58,7 +59,7 @@ class Trace:
     timings: dict[str, float] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
     attention: Attention | None = None
-    lens: Lens | None = None
+    logit_lens: LogitLens | None = None
 
     def __post_init__(self) -> None:
         if self.routing is not None and len(self.routing) != len(self.tokens):
@@ -72,9 +73,13 @@ class Trace:
                 f"The attention covers {len(self.attention):,} tokens, the token table {len(self.tokens):,}.",
                 hint="Trace again, or open another file.",
             )
-        if self.lens is not None and len(self.lens) and self.lens.positions[-1] >= len(self.tokens):
+        if (
+            self.logit_lens is not None
+            and len(self.logit_lens)
+            and self.logit_lens.positions[-1] >= len(self.tokens)
+        ):
             raise BadTrace(
-                f"The lens looks at token {self.lens.positions[-1]:,} of {len(self.tokens):,}.",
+                f"The lens looks at token {self.logit_lens.positions[-1]:,} of {len(self.tokens):,}.",
                 hint="Trace again, or open another file.",
             )
         if self.generation is not None:
@@ -100,22 +105,22 @@ class Trace:
             and _plain(self.meta) == _plain(other.meta)
             and self.tokens.equal(other.tokens)
             and _same(self.attention, other.attention)
-            and self.lens == other.lens
+            and self.logit_lens == other.logit_lens
         )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:
-        """Write the trace as one file and return its path (`gemma_lab.trace.file.save_trace`)."""
-        from .file import save_trace
+        """Write the trace as one file and return its path (`gemma_lab.trace.storage.trace_file.save_trace`)."""
+        from .storage.trace_file import save_trace
 
         return save_trace(self, path, images=images)
 
     def to_arrow(self) -> dict[str, pa.Table]:
-        """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``alternatives``.
+        """Return the trace as Arrow tables: ``tokens``, ``routing``, ``generation`` and ``top_logprobs``.
 
         ``routing`` has one row an expert chosen (``layer, token, rank, expert, weight``): with 30 layers and
-        8 experts, 240 rows a token. The columns: `gemma_lab.trace.tables.arrow_tables`.
+        8 experts, 240 rows a token. The columns: `gemma_lab.trace.storage.arrow_tables.arrow_tables`.
         """
-        from .tables import arrow_tables
+        from .storage.arrow_tables import arrow_tables
 
         return arrow_tables(self)
 
@@ -125,7 +130,7 @@ class Trace:
 
     def to_parquet(self, folder: str | Path) -> list[Path]:
         """Write the tables of `to_arrow` into a folder, one Parquet file each, and return their paths."""
-        from .tables import write_parquet
+        from .storage.arrow_tables import write_parquet
 
         return write_parquet(self, folder)
 
@@ -138,11 +143,6 @@ class Trace:
             parts.append(f"{len(self.generation):,} generated")
         model = " ".join(str(self.meta.get("model", "model")).split())  # a repr is one line
         return f"Trace({model}: {', '.join(parts)})"
-
-    def _repr_html_(self) -> str:
-        from ..view.trace import trace_html
-
-        return trace_html(self)
 
 
 def _same(mine: Attention | None, other: Attention | None) -> bool:

@@ -1,1 +1,1 @@
-"""Live views: traits and JavaScript on top of `gemma_lab.view`."""
+"""Live views: traits and JavaScript on top of `gemma_lab.views`."""

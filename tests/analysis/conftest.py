@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.trace.dispatch import Routing
+from gemma_lab.trace.records.routing import Routing
 
 
-def routing(ids, *, experts, layers=None, shares=None) -> Routing:
+def routing(ids, *, experts, layers=None, gate_weights=None) -> Routing:
     """A routing with these ids ``[L, T, k]``; equal shares unless given."""
     ids = np.asarray(ids)
     rows, tokens, k = ids.shape
     return Routing.pack(
         ids,
-        np.full(ids.shape, 1 / k, dtype=np.float32) if shares is None else shares,
+        np.full(ids.shape, 1 / k, dtype=np.float32) if gate_weights is None else gate_weights,
         scale=np.ones((rows, experts), dtype=np.float32),
         entropy=np.full((rows, tokens), 1.5, dtype=np.float32),
-        experts_share=np.full((rows, tokens), 0.5, dtype=np.float32),
+        expert_output_fraction=np.full((rows, tokens), 0.5, dtype=np.float32),
         layers=tuple(range(rows)) if layers is None else layers,
         experts=experts,
         precision="full",

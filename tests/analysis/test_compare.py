@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from support.traced import generation, trace_of
 
 import gemma_lab as gl
 from gemma_lab.analysis.compare import compare
 from gemma_lab.errors import LabError
-from tests.analysis.traced import generation, trace_of
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def pair(routing_of):
     ids = [[2, 3], [3, 2], [2, 0], [0, 1], [0, 1]]
     weighed = [{10: 0.8, 11: 0.1}, {11: 0.6}, {12: 0.9}], [{10: 0.4, 11: 0.3}, {13: 0.7, 11: 0.2}, {12: 0.9}]
     one = trace_of(
-        [1, 2, 3], generation([10, 11, 12], "ABC", alternatives=weighed[0]),
+        [1, 2, 3], generation([10, 11, 12], "ABC", top_logprobs=weighed[0]),
         routing=routing_of([[[0, 1]] * 5, [[2, 3]] * 5], experts=4, layers=(1, 4)),
     )  # fmt: skip
     two = trace_of(
-        [1, 2, 3], generation([10, 13, 12], "AXC", alternatives=weighed[1]),
+        [1, 2, 3], generation([10, 13, 12], "AXC", top_logprobs=weighed[1]),
         routing=routing_of([[[0, 1]] * 5, ids], experts=4, layers=(1, 4)),
         edit={"ablate_experts": {"4": [3]}},
     )  # fmt: skip
@@ -150,17 +150,17 @@ def test_what_is_no_trace_is_refused():
 
 
 def test_weights_of_families_that_do_not_renormalise(routing_of):
-    shares = np.asarray([[[0.3, 0.1]]], dtype=np.float32)
-    one = trace_of([1], None, routing=routing_of([[[0, 1]]], experts=4, shares=shares))
-    two = trace_of([1], None, routing=routing_of([[[1, 0]]], experts=4, shares=shares / 2))
+    gate_weights = np.asarray([[[0.3, 0.1]]], dtype=np.float32)
+    one = trace_of([1], None, routing=routing_of([[[0, 1]]], experts=4, gate_weights=gate_weights))
+    two = trace_of([1], None, routing=routing_of([[[1, 0]]], experts=4, gate_weights=gate_weights / 2))
     np.testing.assert_allclose(compare(one, two).routing.weight, 0.5, atol=1e-6)
 
 
 def test_a_model_with_and_without_experts(tiny_lab):
     lab = tiny_lab("26B-A4B")
-    plain = lab.trace("Hi", generate=6)
+    plain = lab.trace("Hi", max_new_tokens=6)
     with lab.edit(ablate_experts={2: range(120)}):
-        edited = lab.trace("Hi", generate=6)
+        edited = lab.trace("Hi", max_new_tokens=6)
     found = gl.compare(plain, edited)
     assert found.names == (lab.name, f"{lab.name}, edited")
     change = found.routing
@@ -171,4 +171,4 @@ def test_a_model_with_and_without_experts(tiny_lab):
     assert found.kl[found.same_context].max() > 0
     assert found.shared == found.prompts[0] == found.prompts[1]
     assert len(found.labels[0]) == len(plain.generation)
-    assert gl.compare(plain, lab.trace("Hi", generate=6)).changed == 0
+    assert gl.compare(plain, lab.trace("Hi", max_new_tokens=6)).changed == 0

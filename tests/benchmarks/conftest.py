@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_lab.bench.machine import load, machine
-from gemma_lab.bench.results import Outcome, Result, append
+from tools.bench.machine import load, machine
+from tools.bench.results import Outcome, Result, append
 
 TODAY = dt.datetime.now(tz=dt.UTC).date().isoformat()
 
@@ -32,7 +32,7 @@ def record(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
     ``record("attention-time", 1.31, "≤ 1.5", "×", "one thread", case="4,096 tokens",
     rivals={"HF eager": "7.9 ×"})``
 
-    `row` is a key of ``gemma_lab.bench.rows.ROWS`` or a name of its own; `target` a sign and a
+    `row` is a key of ``tools.bench.rows.ROWS`` or a name of its own; `target` a sign and a
     number, or "" to report only.
     Record before you assert, so that a missed target is in the table, too.
     """

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rivals
-from attended import attended, layout, long, of_rows
-from attended import text as text_of
 from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as Late
+from support import rivals
+from support.attention_traces import attended, layout, long, of_rows
+from support.attention_traces import text as text_of
 
-from gemma_lab.widgets.attention import AttentionExplorer
+from gemma_lab.widgets.attention.widget import AttentionExplorer
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 LAYERS, HEADS, TOKENS = 35, 8, 128

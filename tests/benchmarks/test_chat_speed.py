@@ -24,8 +24,8 @@ import pytest
 from transformers import TextIteratorStreamer
 
 import gemma_lab as gl
-from gemma_lab.models.messages import conversation
-from gemma_lab.models.prompt import prepare
+from gemma_lab.models.chat.messages import conversation
+from gemma_lab.models.chat.prompt import prepare
 
 TARGET = 0.95
 ROUNDS, NEW_TOKENS = 12, 128

@@ -11,20 +11,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import shapes
 import torch
+from support import shapes
 from transformers.models.gemma4.modeling_gemma4 import eager_attention_forward
 
-from gemma_lab.trace.attending import Watcher, attending
-from gemma_lab.trace.attention import AttentionProbe
-from gemma_lab.trace.looks import AttentionRequest
-from gemma_lab.trace.recorder import Recorder
-from gemma_lab.trace.routing import RoutingProbe
+from gemma_lab.trace.probes.attention.interface import AttentionTap, attending
+from gemma_lab.trace.probes.attention.probe import AttentionProbe
+from gemma_lab.trace.probes.recorder import Recorder
+from gemma_lab.trace.probes.routing import RoutingProbe
+from gemma_lab.trace.records.attention import AttentionRequest
 
 TOKENS, TOP_K, BINS, ROW = 96, 6, 16, 77
 
 
-class Eager(Watcher):
+class Eager(AttentionTap):
     """Computes every layer's weights by transformers' eager function from the same queries and keys."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 import numpy as np
 
-from gemma_lab.analysis.expert_cache import cache_curve
-from gemma_lab.trace.dispatch import Routing
+from gemma_lab.analysis.experts.cache import cache_curve
+from gemma_lab.trace.records.routing import Routing
 
 TARGET = 20
 LAYERS, TOKENS, TOP_K, EXPERTS = 30, 1_000, 8, 128  # the shape of the 26B-A4B
@@ -68,7 +68,7 @@ def _routing() -> Routing:
         np.full(ids.shape, 1 / TOP_K, dtype=np.float32),
         scale=np.ones((LAYERS, EXPERTS), dtype=np.float32),
         entropy=np.zeros(ids.shape[:2], dtype=np.float32),
-        experts_share=np.ones(ids.shape[:2], dtype=np.float32),
+        expert_output_fraction=np.ones(ids.shape[:2], dtype=np.float32),
         layers=tuple(range(LAYERS)),
         experts=EXPERTS,
     )

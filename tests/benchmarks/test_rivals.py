@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rivals
+from support import rivals
 
 import gemma_lab as gl
 

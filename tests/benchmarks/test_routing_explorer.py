@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
-from routed import long_trace
+from support.routing_traces import long_trace
 
-from gemma_lab.widgets.routing import RoutingExplorer
+from gemma_lab.widgets.routing.widget import RoutingExplorer
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.trace.recorder import Recorder
-from gemma_lab.trace.routing import RoutingProbe
+from gemma_lab.trace.probes.recorder import Recorder
+from gemma_lab.trace.probes.routing import RoutingProbe
 
 TARGET, NOISE = 1.05, 0.03
 ROUNDS = 9

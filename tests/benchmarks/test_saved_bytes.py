@@ -11,12 +11,12 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from gemma_lab.notebooks.execute import QUIET
+from tools.notebooks.execute import QUIET
 
 START = """
 import gemma_lab as gl
 lab = gl.load("mini-moe", progress=False)
-trace = lab.trace("The code of Ada is 47. The code of Ben is 83. What is the code of Ben?", generate=4{more})
+trace = lab.trace("The code of Ada is 47. The code of Ben is 83. What is the code of Ben?", max_new_tokens=4{more})
 """
 WIDGETS = {
     "routing explorer": ("", "gl.RoutingExplorer(trace)"),

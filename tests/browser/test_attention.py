@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from attended import arabic, hostile, long, picture, sound, text
-from pages import NODES, PIXEL, open_saved, settles
 from playwright.sync_api import expect
+from support.attention_traces import arabic, hostile, long, picture, sound, text
+from support.pages import NODES, PIXEL, open_saved, settles
 
-from gemma_lab.widgets.attention import AttentionExplorer
+from gemma_lab.widgets.attention.widget import AttentionExplorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ def hears(book: Notebook, cell: int, said: str) -> None:
 def test_what_is_read_is_where_the_head_looked(open_notebook: Callable[..., Notebook]) -> None:
     trace = arabic()
     book = open_notebook(
-        "from attended import arabic\nimport gemma_lab as gl\nexplorer = gl.AttentionExplorer(arabic())\nexplorer",
+        "from support.attention_traces import arabic\nimport gemma_lab as gl\nexplorer = gl.AttentionExplorer(arabic())\nexplorer",
         "print(explorer.layer, explorer.head, explorer.selected_tokens)",
         "explorer.layer = 2\nexplorer.head = 3\nexplorer.selected_tokens = [12]",
         height=1300,
@@ -156,7 +156,7 @@ def test_zooming_from_pooled_bins_to_exact_rows_and_fetching_them(
     trace = text(600, shared=2)
     whole = text(600, shared=2, rows=tuple(range(600)))
     book = open_notebook(
-        "from attended import text\nimport gemma_lab as gl\n"
+        "from support.attention_traces import text\nimport gemma_lab as gl\n"
         "class Again:\n    def attention_rows(self, trace, queries, *, layers):\n"
         "        made = text(600, shared=2, rows=tuple(queries)).attention\n"
         "        return {(layer, q): made.row(layer, q) for layer in layers for q in queries}\n"
@@ -318,7 +318,7 @@ def test_hostile_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokens", [32_768, 131_072])
 def test_any_length_is_read_at_once(open_notebook: Callable[..., Notebook], tokens: int) -> None:
     book = open_notebook(
-        f"from attended import long\nimport gemma_lab as gl\nexplorer = gl.AttentionExplorer(long({tokens}))",
+        f"from support.attention_traces import long\nimport gemma_lab as gl\nexplorer = gl.AttentionExplorer(long({tokens}))",
         "explorer",
         height=1300,
     )

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from gemma_lab.data import data_path
-from gemma_lab.models.media import sound
+from gemma_lab.assets import data_path
+from gemma_lab.models.media import load_audio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Notebook
 
 SCRIPTED = """\
-from scripted import ScriptedLab, demo_lab, token, words
+from support.scripted import ScriptedLab, demo_lab, token, words
 from gemma_lab import Chat
 """
 HOSTILE = [
@@ -94,7 +94,7 @@ def test_a_newcomer_asks_the_mini_model_about_a_picture(open_notebook: Callable[
     asked = "What digit is in the picture?"
     book = open_notebook(
         "import gemma_lab as gl\n\nlab = gl.load()\nchat = gl.Chat(lab, sampling=gl.Sampling.greedy())\nchat",
-        "from gemma_lab.data import data_path\n\n"
+        "from gemma_lab.assets import data_path\n\n"
         "picture = data_path('media/digits/4.png')\n"
         f"alone = lab.chat({asked!r}, images=[picture], sampling=gl.Sampling.greedy())\n"
         "print(alone.text == chat.replies[0].text, len(alone.tokens) == len(chat.replies[0].tokens))",
@@ -302,7 +302,7 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     tone = (np.sin(np.arange(48_000) / 20) * np.linspace(0, 0.9, 48_000), 48_000)
     files = [
         {"name": "square.webm", "mimeType": "video/webm", "buffer": moving_square()},
-        {"name": "tone.wav", "mimeType": "audio/wav", "buffer": sound(tone).wav()},
+        {"name": "tone.wav", "mimeType": "audio/wav", "buffer": load_audio(tone).wav()},
     ]
     chat.get_by_test_id("file").set_input_files(files)
     expect(chat.locator(".gl-thumb:not(.gl-reading)")).to_have_count(2)
@@ -333,7 +333,7 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     book.run(1)
     said = book.page.locator(".jp-OutputArea-output pre").last
     expect(said).to_contain_text("Video(square.webm: 20 frames")
-    expect(said).to_contain_text("Sound(tone.wav: 1.00 s")
+    expect(said).to_contain_text("Audio(tone.wav: 1.00 s")
     chat.get_by_test_id("file").set_input_files(
         {"name": "broken.mp4", "mimeType": "video/mp4", "buffer": b"not a video"}
     )

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from attended import behind
-from pages import PIXEL, open_saved
 from playwright.sync_api import expect
-from routed import picture_trace, sound_trace
+from support.attention_traces import behind
+from support.pages import PIXEL, open_saved
+from support.routing_traces import picture_trace, sound_trace
 
-from gemma_lab.widgets.explorer import Explorer
+from gemma_lab.widgets.explorer.widget import Explorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +71,10 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
         if k > 0
     )
     expect(looks.locator(".gl-single-look").first).to_contain_text(f"layer {found[1]}, head {found[2]}")
-    lens = page.get_by_test_id("lens").locator(".gl-lens-row")
-    expect(lens.first).to_contain_text("␣seven")
-    expect(lens.last).to_contain_text("<img src=x onerror=alert(9)>")
-    assert page.get_by_test_id("lens").locator("img").count() == 0
+    logit_lens = page.get_by_test_id("logit_lens").locator(".gl-lens-row")
+    expect(logit_lens.first).to_contain_text("␣seven")
+    expect(logit_lens.last).to_contain_text("<img src=x onerror=alert(9)>")
+    assert page.get_by_test_id("logit_lens").locator("img").count() == 0
     one = trace.routing.layer(5)
     expect(page.get_by_test_id("experts")).to_contain_text(
         f"expert {one.ids[0, row][one.weights[0, row].argmax()]}"
@@ -82,7 +82,7 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
     shot(page, "one-look-picture")
     # Kept, and only one layer of it.
     page.locator(f".gl-tok[data-t='{token}']").click()
-    lens.nth(2).hover()  # layer 3
+    logit_lens.nth(2).hover()  # layer 3
     keys, weights = (each[:, row] for each in trace.attention.top(3))
     mean = np.zeros(len(trace))
     np.add.at(mean, keys[keys >= 0], weights[keys >= 0] / 4)
@@ -119,7 +119,7 @@ def test_sounds_the_keyboard_the_dark_and_a_narrow_page(browser: Browser, tmp_pa
 
 def test_asking_shows_the_next_answer(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
-        "from attended import behind\nfrom routed import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
+        "from support.attention_traces import behind\nfrom routed import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
         "class Lab:\n    def trace(self, prompt, **options):\n        return behind(picture_trace())\n"
         "explorer = gl.Explorer(behind(arabic_trace()), lab=Lab())\nexplorer",
         "print(explorer.selected_tokens, len(explorer.trace))",

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import settles
 from playwright.sync_api import Locator, expect
+from support.pages import settles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 DIGIT = """
 import gemma_lab as gl
-from gemma_lab.data import data_path
+from gemma_lab.assets import data_path
 
 lab = gl.load()
 trace = lab.trace("Which digit is in the picture?", images=[data_path("media/digits/7.png")],
-                  generate=4, attention=True, lens=True)
+                  max_new_tokens=4, attention=True, logit_lens=True)
 asks = int((~trace.tokens.generated).sum()) - 1  # the answer is written from here
 """
 HEAD = """
-from gemma_lab.analysis.heads import kind_of_heads
+from gemma_lab.analysis.attention.head_types import kind_of_heads
 
 kinds = kind_of_heads(trace)
 layer, head = kinds.heads[int(kinds.scores["picture reading"].argmax())]
@@ -34,11 +34,11 @@ explorer
 """
 FACT = """
 import gemma_lab as gl
-from gemma_lab.haystack import needle
+from gemma_lab.evals.needle_in_a_haystack import needle
 
 lab = gl.load()
 one = needle(lab, tokens=32_700, depth=0.5)
-trace = lab.trace(one.prompt, generate=4, attention=gl.AttentionRequest(layers=[5], rows=(-1,)))
+trace = lab.trace(one.prompt, max_new_tokens=4, attention=gl.AttentionRequest(layers=[5], rows=(-1,)))
 asks = trace.attention.rows[0]
 row = trace.attention.row(5, asks)[:, 1:]
 head = int(row.max(axis=1).argmax())

@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from pages import NODES, PIXEL, settles
 from playwright.sync_api import expect
-from routed import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
+from support.pages import NODES, PIXEL, settles
+from support.routing_traces import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
-from gemma_lab.widgets.routing import RoutingExplorer
+from gemma_lab.widgets.routing.widget import RoutingExplorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def applied(trace: Trace, layer: int, token: int) -> dict[int, float]:
 def test_what_is_read_is_what_the_router_did(open_notebook: Callable[..., Notebook]) -> None:
     trace = arabic_trace()
     book = open_notebook(
-        "from routed import arabic_trace\nimport gemma_lab as gl\n"
+        "from support.routing_traces import arabic_trace\nimport gemma_lab as gl\n"
         "explorer = gl.RoutingExplorer(arabic_trace(), layer=3)\nexplorer",
         "print(explorer.layer, explorer.selected_tokens, explorer.selected_experts)",
         "explorer.layer = 4\nexplorer.selected_tokens = [5]\nexplorer.selected_experts = [17]",
@@ -149,7 +149,7 @@ def test_what_is_read_is_what_the_router_did(open_notebook: Callable[..., Notebo
 def test_keyboard_filters_and_a_narrow_page(open_notebook: Callable[..., Notebook]) -> None:
     trace = arabic_trace()
     book = open_notebook(
-        "from routed import arabic_trace\nimport gemma_lab as gl\nexplorer = gl.RoutingExplorer(arabic_trace())\nexplorer",
+        "from support.routing_traces import arabic_trace\nimport gemma_lab as gl\nexplorer = gl.RoutingExplorer(arabic_trace())\nexplorer",
         "print(explorer.selected_tokens, explorer.selected_experts)",
         height=1150,
     )
@@ -199,7 +199,7 @@ def test_patches_are_drawn_on_the_picture_and_sounds_along_their_time(
 ) -> None:
     trace = picture_trace(layers=30)
     book = open_notebook(
-        "from routed import picture_trace, sound_trace\nimport gemma_lab as gl\n"
+        "from support.routing_traces import picture_trace, sound_trace\nimport gemma_lab as gl\n"
         "display(gl.RoutingExplorer(picture_trace(layers=30)), gl.RoutingExplorer(sound_trace()))",
         height=1200,
     )
@@ -243,7 +243,7 @@ def test_patches_are_drawn_on_the_picture_and_sounds_along_their_time(
 def test_hostile_tokens_stay_text(open_notebook: Callable[..., Notebook]) -> None:
     trace = hostile_trace()
     book = open_notebook(
-        "from routed import hostile_trace\nimport gemma_lab as gl\ngl.RoutingExplorer(hostile_trace())",
+        "from support.routing_traces import hostile_trace\nimport gemma_lab as gl\ngl.RoutingExplorer(hostile_trace())",
         height=1150,
     )
     book.run_all()
@@ -267,7 +267,7 @@ def test_ten_thousand_tokens_of_thirty_layers_answer_within_a_second(
     open_notebook: Callable[..., Notebook],
 ) -> None:
     book = open_notebook(
-        "from routed import long_trace\nimport gemma_lab as gl\nexplorer = gl.RoutingExplorer(long_trace(10_000), layer=3)",
+        "from support.routing_traces import long_trace\nimport gemma_lab as gl\nexplorer = gl.RoutingExplorer(long_trace(10_000), layer=3)",
         "explorer",
         "explorer.layer = 29",
         height=1150,
@@ -310,11 +310,11 @@ def test_ten_thousand_tokens_of_thirty_layers_answer_within_a_second(
 def test_a_question_is_followed_and_an_expert_switched_off(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
         "import gemma_lab as gl\n\nlab = gl.load('mini-moe', progress=False)\n"
-        "explorer = gl.RoutingExplorer(lab.trace('What is 7 in German?', generate=8), lab=lab)\nexplorer",
-        "alone = lab.trace('Write 12 in Arabic.', generate=64)\n"
+        "explorer = gl.RoutingExplorer(lab.trace('What is 7 in German?', max_new_tokens=8), lab=lab)\nexplorer",
+        "alone = lab.trace('Write 12 in Arabic.', max_new_tokens=64)\n"
         "print(alone.equal(explorer.trace), len(explorer.trace), explorer.layer, explorer.selected_experts)",
         "with lab.edit(ablate_experts={explorer.layer: explorer.selected_experts}):\n"
-        "    edited = lab.trace('Write 12 in Arabic.', generate=64)\n"
+        "    edited = lab.trace('Write 12 in Arabic.', max_new_tokens=64)\n"
         "print(edited.generation.text == explorer.edited.generation.text, explorer.edit)",
         height=1400,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import nbformat
 
-from gemma_lab.notebooks import form
-from gemma_lab.notebooks.execute import execute
-from gemma_lab.notebooks.tour import page as exported
+from tools.notebooks import form
+from tools.notebooks.execute import execute
+from tools.notebooks.tour import page as exported
 
 CELL = """
 import gemma_lab as gl

@@ -33,14 +33,16 @@ def test_donors_are_the_last_layers_that_own_a_cache() -> None:
     for size, first, local, globally in (("E2B", 15, 13, 14), ("E4B", 24, 22, 23)):
         for layer in architecture(size).layers:
             expected = None if layer.index < first else local if layer.kind == "local" else globally
-            assert layer.donor == expected, (size, layer.index)
+            assert layer.kv_shared_from == expected, (size, layer.index)
     for size in ("12B", "26B-A4B", "31B"):
         assert architecture(size).owners == architecture(size).layers
 
 
 def test_only_the_shared_layers_of_e2b_are_double_wide() -> None:
-    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.donor is None} == {6144}
-    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.donor is not None} == {12_288}
+    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.kv_shared_from is None} == {6144}
+    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.kv_shared_from is not None} == {
+        12_288
+    }
     assert {layer.mlp_width for layer in architecture("E4B").layers} == {10_240}
 
 

@@ -10,7 +10,7 @@ from gemma_lab.minis import curriculum
 from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum, draw_grid
 from gemma_lab.minis.encoding import Row
-from gemma_lab.minis.mixture import Mixture
+from gemma_lab.minis.skill_mixture import Mixture
 from gemma_lab.minis.tasks import recall
 from gemma_lab.minis.tokenizer import build_tokenizer
 

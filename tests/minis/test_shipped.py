@@ -7,10 +7,10 @@ import json
 import pytest
 
 import gemma_lab as gl
-from gemma_lab.analysis.load import load
-from gemma_lab.checkup.questions import SLOW, questions, skills
-from gemma_lab.checkup.run import checkup
-from gemma_lab.data import data_path
+from gemma_lab.analysis.experts.load import load
+from gemma_lab.assets import data_path
+from gemma_lab.evals.questions import SLOW, questions, skills
+from gemma_lab.evals.run import checkup
 
 _QUICKLY = ["digits", "scenes", "speech", "names", "numbers", "tools"]
 
@@ -39,7 +39,7 @@ def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
         if question.modality in lab.modalities
     ]
     traces = [
-        lab.trace(question.messages, images=question.pictures, video=question.video, generate=0)
+        lab.trace(question.messages, images=question.pictures, video=question.video, max_new_tokens=0)
         for question in asked
     ]
     used = load([trace.routing for trace in traces])

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from gemma_lab.checkup.questions import Question as Asked
+from gemma_lab.evals.questions import Question as Asked
 from gemma_lab.minis.tasks import SKILLS, digits, held_out, names, numbers
-from gemma_lab.models.tools import Call
+from gemma_lab.models.chat.tools import Call
 
 
 @pytest.mark.parametrize("skill", SKILLS)

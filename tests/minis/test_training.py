@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.checkup.questions import questions, skills
-from gemma_lab.checkup.report import Answer, Checkup
-from gemma_lab.checkup.run import checkup
 from gemma_lab.errors import LabError
-from gemma_lab.minis.evaluation import held_out_questions, write_card
+from gemma_lab.evals.questions import questions, skills
+from gemma_lab.evals.report import Answer, Checkup
+from gemma_lab.evals.run import checkup
+from gemma_lab.minis.model_card import held_out_questions, write_card
 from gemma_lab.minis.training import Trainer
 
 
@@ -150,7 +150,7 @@ def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_ever
 def test_nothing_is_published_without_a_run(tmp_path):
     from typer.testing import CliRunner
 
-    from gemma_lab.cli import app
+    from gemma_lab.cli.app import app
 
     done = CliRunner().invoke(
         app, ["minis", "publish", "--folder", str(tmp_path / "x"), "--run", str(tmp_path / "none")]

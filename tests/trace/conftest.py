@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from routed import picture_trace
+from support.routing_traces import picture_trace
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import dataclasses
 import duckdb
 import numpy as np
 import pytest
-from routed import arabic_trace, picture_trace, sound_trace
+from support.routing_traces import arabic_trace, picture_trace, sound_trace
 
 from gemma_lab.errors import BadTrace
 
@@ -69,7 +69,7 @@ def test_duckdb_joins_the_tables():
     assert dict(seen)["image"] == pytest.approx(of_pictures, rel=1e-5)
     said = database.sql(
         "SELECT t.text, g.logprob, a.id FROM generation g JOIN tokens t USING (token) "
-        "JOIN alternatives a ON a.position = g.position AND a.rank = 0 ORDER BY g.position"
+        "JOIN top_logprobs a ON a.position = g.position AND a.rank = 0 ORDER BY g.position"
     ).fetchall()
     assert "".join(text for text, *_ in said).strip().startswith(trace.generation.text[:5])
 
@@ -84,7 +84,7 @@ def test_the_token_that_was_never_read_has_no_row():
 
 def test_pandas_gets_every_table():
     frames = sound_trace().to_pandas()
-    assert list(frames) == ["tokens", "routing", "generation", "alternatives"]
+    assert list(frames) == ["tokens", "routing", "generation", "top_logprobs"]
     assert (frames["tokens"].token == np.arange(len(frames["tokens"]))).all()
     assert {"text", "audio", "video", "special"} == set(frames["tokens"].modality)
 
@@ -99,7 +99,7 @@ def test_parquet_files_are_read_where_they_lie(tmp_path):
     trace = picture_trace(layers=3)
     paths = trace.to_parquet(tmp_path / "new" / "tables")
     assert sorted(path.name for path in paths) == sorted(
-        f"{name}.parquet" for name in ("tokens", "generation", "alternatives", "routing")
+        f"{name}.parquet" for name in ("tokens", "generation", "top_logprobs", "routing")
     )
     counts = duckdb.sql(
         f"SELECT layer, expert, count(*) FROM '{tmp_path}/new/tables/routing.parquet' GROUP BY ALL"

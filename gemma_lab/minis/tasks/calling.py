@@ -13,9 +13,9 @@ import functools
 import random
 from typing import Any
 
+from ...evals.words import CITIES, PEOPLE, THINGS
 from .functions import FUNCTIONS, Function
 from .question import Question, held_out
-from .words import CITIES, PEOPLE, THINGS
 
 _CALLS, _RESULTS = 0.6, 0.2  # shares of questions; the rest need no call
 _STRANGE = 0.4  # share of the words passed in training that may be those of any function

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .words import CITIES, DAYS, PEOPLE, THINGS
+from ...evals.words import CITIES, DAYS, PEOPLE, THINGS
 
 _COUNTS = tuple(range(2, 60))
 _TIMES = tuple(f"{hour}:{minute:02d}" for hour in range(6, 23) for minute in (0, 15, 30, 45))

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...models.media.videos import stamp
+from ...models.media.video import format_timestamp
 from .cells import changes
 from .drawing import (
     COLOURS,
@@ -150,7 +150,7 @@ def _when(rng: random.Random, held: bool) -> Question:
     things, change = _turned(rng, held)
     film = _Film([[one] for one in things], 1.0, paper(rng))
     prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
-    return _question(rng, "when", prompt, stamp(change), film, held)
+    return _question(rng, "when", prompt, format_timestamp(change), film, held)
 
 
 def _colour(rng: random.Random, held: bool) -> Question:
@@ -198,7 +198,7 @@ def _then(name: dict[str, str], path: Sequence[Thing], *, changes: bool) -> list
     """Return what can be asked about a thing at the time of each frame, seconds after the start."""
     asked = []
     for second, one in enumerate(path):
-        time = stamp(second)
+        time = format_timestamp(second)
         if changes:
             asked.append((_ALSO["then"].format(time=time, **name), one.colour))
         if abs(one.x - 0.5) > _CLEAR and not changes:

@@ -11,8 +11,8 @@ import random
 import re
 from collections.abc import Sequence
 
+from ...evals.words import CITIES, PEOPLE, THINGS, filler, joined
 from .question import Question, held_out
-from .words import CITIES, PEOPLE, THINGS, filler, joined
 
 NAMES, MOST_FACTS = list(PEOPLE), 10
 LONGEST = 1800

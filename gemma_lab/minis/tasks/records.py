@@ -10,8 +10,8 @@ import json
 import random
 from typing import Any
 
+from ...evals.words import CITIES, DAYS, JOBS, PEOPLE, THINGS
 from .question import Question, held_out
-from .words import CITIES, DAYS, JOBS, PEOPLE, THINGS
 
 _FIELDS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "age": (("age", "years"), "integer", ("{who} is {what} years old.", "{who} turned {what}.")),

@@ -2,7 +2,7 @@
 
 Held out: whole voices (`HELD_OUT`) that training never hears. Half of the questions have one digit, a quarter
 two, the rest three or four. Every draw changes speed and pitch a little, loudness, pauses and noise, so no
-two sounds are equal. `gemma_lab.minis.sounds` made the recordings. Chance, the accuracy of a guess without
+two sounds are equal. `gemma_lab.minis.speech_clips` made the recordings. Chance, the accuracy of a guess without
 listening: `CHANCE`.
 """
 
@@ -13,7 +13,7 @@ import json
 import random
 from typing import Any
 
-from ...data import data_path
+from ...assets import data_path
 from .question import Question
 
 LANGUAGES = {

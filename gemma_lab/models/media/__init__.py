@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .budgets import BUDGETS, checked_budget
-from .pictures import picture
-from .sounds import Sound, sound
-from .videos import Video, video
+from .audio import Audio, load_audio
+from .images import load_image
+from .soft_tokens import SOFT_TOKEN_LIMITS, check_max_soft_tokens
+from .video import Video, load_video
 
-__all__ = ["BUDGETS", "Sound", "Video", "checked_budget", "picture", "sound", "video"]
+__all__ = ["SOFT_TOKEN_LIMITS", "Audio", "Video", "check_max_soft_tokens", "load_audio", "load_image", "load_video"]

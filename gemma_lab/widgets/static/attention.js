@@ -93,7 +93,7 @@ class AttentionView extends View {
     const parts = [
       layouts.some(({ kind }) => kind === "local") ? swatch("gl-local", `local layer${windows.length ? `, window ${windows.map((one) => one.toLocaleString("en")).join(", ")}` : ""}`) : null,
       layouts.some(({ kind }) => kind === "global") ? swatch("gl-global", "global layer") : null,
-      layouts.some(({ donor }) => donor !== null) ? swatch("gl-shared", "reuses another layer’s keys and values") : null,
+      layouts.some(({ kv_shared_from }) => kv_shared_from !== null) ? swatch("gl-shared", "reuses another layer’s keys and values") : null,
       swatch("gl-group", "heads of one key-value head"),
       swatch("gl-sink", "share on the first token, left out of the maps"),
       h("span", { class: "gl-key-row" }, "nothing", scale, "much (each head’s own scale)"),
@@ -112,9 +112,9 @@ class AttentionView extends View {
     const mates = heads.filter((_, other) => store.group(row, other) === group);
     const words = [
       layout.kind === "local" && layout.window ? `local, window ${layout.window.toLocaleString("en")}` : layout.kind,
-      layout.donor === null ? "" : `keys and values of layer ${layout.donor}`,
+      layout.kv_shared_from === null ? "" : `keys and values of layer ${layout.kv_shared_from}`,
       mates.length > 1 ? `key-value head ${group}, shared by heads ${mates[0]} to ${mates.at(-1)}` : `key-value head ${group}`,
-      layout.k_is_v ? "keys are the values" : "",
+      layout.k_eq_v ? "keys are the values" : "",
     ];
     const [dot, known] = [h("i", { class: "gl-kind" }), this.grid.averages(row, head)];
     dot.style.background = KIND[layout.kind] ?? "";

@@ -154,7 +154,7 @@ export class HeadGrid {
     const tall = layout.kind === "global" ? 9 : 4;
     paint.fillStyle = KIND[layout.kind] ?? scene.inks.muted;
     paint.fillRect(x, ABOVE - 4 - tall, wide, tall);
-    if (layout.donor !== null) {
+    if (layout.kv_shared_from !== null) {
       paint.save();
       paint.beginPath();
       paint.rect(x, ABOVE - 4 - tall, wide, tall);
@@ -199,8 +199,8 @@ export class HeadGrid {
     [paint.strokeStyle, paint.lineWidth] = [scene.inks.accent, 2];
     const bar = unit > 11 ? 2 : 0;
     paint.strokeRect(this.x(scene.row) + bar, this.y(scene.head) - 1.5, unit - bar, unit);
-    this.donor(paint, scene.row);
-    if (this.hovered && this.hovered[0] !== scene.row) this.donor(paint, this.hovered[0]);
+    this.kv_shared_from(paint, scene.row);
+    if (this.hovered && this.hovered[0] !== scene.row) this.kv_shared_from(paint, this.hovered[0]);
     [paint.font, paint.textAlign, paint.fillStyle] = [`600 11px ${scene.inks.font}`, "center", scene.inks.accent];
     const wide = paint.measureText(scene.layout.layer).width + 8;
     const middle = this.x(scene.row) + unit / 2;
@@ -211,8 +211,8 @@ export class HeadGrid {
   }
 
   /** An arc to the layer whose keys and values are reused. */
-  donor(paint, row) {
-    const from = this.scene.layouts.findIndex(({ layer }) => layer === this.scene.layouts[row].donor);
+  kv_shared_from(paint, row) {
+    const from = this.scene.layouts.findIndex(({ layer }) => layer === this.scene.layouts[row].kv_shared_from);
     if (from < 0) return;
     const [left, right] = [this.x(from) + this.unit / 2, this.x(row) + this.unit / 2];
     [paint.strokeStyle, paint.lineWidth] = [this.scene.inks.muted, 1.25];
@@ -249,7 +249,7 @@ export class HeadGrid {
 
   said(row, head) {
     const layout = this.scene.layouts[row];
-    const words = [`layer ${layout.layer} (${layout.kind}${layout.donor === null ? "" : `, keys of layer ${layout.donor}`}) · head ${this.scene.heads[head]}`];
+    const words = [`layer ${layout.layer} (${layout.kind}${layout.kv_shared_from === null ? "" : `, keys of layer ${layout.kv_shared_from}`}) · head ${this.scene.heads[head]}`];
     return [...words, ...this.averages(row, head)].join(" · ");
   }
 

@@ -70,7 +70,7 @@ class Answer {
     const facts = [`${turn.tokens.length} ${turn.tokens.length === 1 ? "token" : "tokens"}`];
     if (turn.speed !== null) facts.push(`${turn.speed < 10 ? turn.speed : Math.round(turn.speed)} tokens/s`);
     if (turn.seed !== null) facts.push(`seed ${turn.seed}`);
-    if (FINISH[turn.finish]) facts.push(FINISH[turn.finish]);
+    if (FINISH[turn.finish_reason]) facts.push(FINISH[turn.finish_reason]);
     return facts.map((fact) => h("span", {}, fact));
   }
 }

@@ -23,7 +23,7 @@ class OneLook extends View {
     this.text = new LookText(scene);
     scene.follow = (token) => this.text.bring(token);
     const { known } = scene.facts;
-    const panels = [known.includes("attention") && scene.part.keys ? new LookPanel(scene) : null, known.includes("lens") && scene.part.said ? new LensPanel(scene) : null, known.includes("routing") ? new ExpertPanel(scene) : null].filter(Boolean);
+    const panels = [known.includes("attention") && scene.part.keys ? new LookPanel(scene) : null, known.includes("logit_lens") && scene.part.said ? new LensPanel(scene) : null, known.includes("routing") ? new ExpertPanel(scene) : null].filter(Boolean);
     scene.parts = [this.text, ...panels, ask, { update: (what) => this.head(what) }];
     const about = `${scene.facts.tokens.toLocaleString("en")} tokens · ${known.join(", ")}`;
     this.behind = h("div", { class: "gl-opened", "data-testid": "behind" });

@@ -55,7 +55,7 @@ export class LookPanel {
 export class LensPanel {
   constructor(scene) {
     this.scene = scene;
-    this.layers = scene.part.meta.lens.layers;
+    this.layers = scene.part.meta.logit_lens.layers;
     this.rows = this.layers.map((layer, place) => this.line(layer, place)).reverse();
     this.node = panel("lens", "What each layer would have said", h("div", { class: "gl-lens-rows" }, ...this.rows.map(({ node }) => node)));
     this.node.addEventListener("pointerleave", () => scene.pointLayer(-1));

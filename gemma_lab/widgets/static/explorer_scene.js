@@ -96,7 +96,7 @@ export class Glance {
   said(place) {
     const at = this.reading < 0 ? undefined : this.seen.get(this.behind(this.reading));
     if (at === undefined) return null;
-    const { words, k } = this.part.meta.lens;
+    const { words, k } = this.part.meta.logit_lens;
     const [count, from] = [this.part.positions.length, (place * this.part.positions.length + at) * k];
     const list = Array.from({ length: k }, (_, rank) => ({ word: words[this.part.said[from + rank]], chance: this.part.chances[from + rank] / STEPS_IN_ONE }));
     return { list, rank: this.part.ranks[place * count + at] };

@@ -15,7 +15,7 @@ function alone(text) {
   return text.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
 }
 
-/** A control token has no text; its name stands among the alternatives. */
+/** A control token has no text; its name stands among the top_logprobs. */
 function ownName(token) {
   return token[OTHERS][token[PLACE]]?.[0] ?? (token[TEXT] || "control token");
 }

@@ -1,0 +1,1 @@
+"""Attention: head types, sinks, retrieval heads, window coverage. numpy only."""

@@ -1,0 +1,329 @@
+"""What kind of head it is: stated tests with thresholds, on what each head looks at in a trace.
+
+Every test is a mean attention, 0 to 1, over the queries for which it means something; most are sums over the
+recorded top keys, so lower bounds. A head may be of several kinds, or of none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...display import Displayed
+from ...errors import LabError
+from .prefix_matching import prefix_matching
+from .retrieval_heads import THRESHOLD
+from .top_keys import attention_of, gazes, heads_of, thinned, windows_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...trace.records.attention import Attention
+    from ...trace.trace import Trace
+    from .retrieval_heads import Retrieval
+    from .top_keys import Floats
+
+#: Kind → score from which on a head is of it. The order is that in which one name is given to a head.
+THRESHOLDS: dict[str, float] = {
+    "retrieval": THRESHOLD, "induction": 0.3, "previous token": 0.5, "first token": 0.3,
+    "picture reading": 0.2, "language bridging": 0.2, "local": 0.5,
+}  # fmt: skip
+#: Tokens that count as near, the query's own included, and the first query that is asked (chance ≤ 1/4).
+NEAR, _FAR_ENOUGH = 16, 64
+#: How much the odds of looking at a picture or another language must exceed those of an even gaze.
+ODDS = 2.0
+#: Family-wise error of the induction test.
+ALPHA = 0.05
+_FIRST_QUERY = 8
+_LEAST_QUERIES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class HeadKinds(Displayed):
+    """The scores of every head in every test, and what follows.
+
+    Attributes
+    ----------
+    heads
+        Layer and head, one a column of the arrays.
+    local
+        Whether each is in a layer with a sliding window.
+    scores
+        Kind → mean attention ``[heads]``; NaN where a test says nothing.
+    chance
+        Kind → what a head that looks at all it sees alike would score ``[heads]``; for induction, what the
+        head's own distances would (`gemma_lab.analysis.attention.prefix_matching.prefix_matching`), for retrieval, the
+        answers of other prompts.
+    passed
+        Kind → whether each head is of it, bool ``[heads]``.
+    untested
+        Kind → why a test says nothing.
+    tokens
+        How many tokens were looked at.
+    """
+
+    heads: tuple[tuple[int, int], ...]
+    local: NDArray[np.bool_]
+    scores: Mapping[str, Floats]
+    chance: Mapping[str, Floats]
+    passed: Mapping[str, NDArray[np.bool_]]
+    untested: Mapping[str, str] = field(default_factory=dict)
+    tokens: int = 0
+
+    def of(self, kind: str) -> tuple[tuple[int, int], ...]:
+        """Return the heads of a kind, the highest score first.
+
+        Raises
+        ------
+        LabError
+            If there is no such kind.
+        """
+        if kind not in self.scores:
+            raise LabError(f"There is no kind {kind!r}.", hint=f"There are {', '.join(self.scores)}.")
+        order = np.argsort(-np.nan_to_num(self.scores[kind], nan=-1.0), kind="stable")
+        return tuple(self.heads[place] for place in order if self.passed[kind][place])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name a head: the first kind, in the order of `THRESHOLDS`, that it is of; or ``"other"``."""
+        return tuple(
+            next((kind for kind in THRESHOLDS if self.passed[kind][place]), "other")
+            for place in range(len(self.heads))
+        )
+
+    def to_pandas(self) -> Any:
+        """Return one row a head and kind: layer, head, local, kind, score, chance, threshold, passed."""
+        import pandas as pd
+
+        rows = [
+            (*head, bool(self.local[place]), kind, self.scores[kind][place], self.chance[kind][place],
+             THRESHOLDS[kind], bool(self.passed[kind][place]))
+            for kind in THRESHOLDS for place, head in enumerate(self.heads)
+        ]  # fmt: skip
+        columns = ["layer", "head", "local", "kind", "score", "chance", "threshold", "passed"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        counted = [(kind, int(self.passed[kind].sum())) for kind in THRESHOLDS if kind not in self.untested]
+        said = ", ".join(f"{count} {kind}" for kind, count in counted)
+        return f"HeadKinds({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
+
+
+def kind_of_heads(
+    trace: Trace,
+    *,
+    retrieval: Retrieval | None = None,
+    languages: Mapping[str, tuple[int, int]] | None = None,
+    seed: int = 0,
+) -> HeadKinds:
+    r"""Test every head of a trace for every kind.
+
+    ================= =================================================== ================= ==================
+    kind              score: mean attention …                             from              and also
+    ================= =================================================== ================= ==================
+    previous token    to the token before                                 0.5 [1]_
+    first token       to the first token, of queries from the 8th that    0.3 [2]_ [3]_
+                      see it
+    induction         to what followed earlier occurrences of the token   0.3 (ours) [4]_   beyond chance
+    retrieval         share of an answer's tokens that it copied          0.1 [5]_
+    local             to the 16 nearest tokens, of queries from the 64th  0.5 (ours)
+    picture reading   of text to the pictures before it                   0.2 (ours)        odds twice even
+    language bridging to another language or script                       0.2 (ours)        odds twice even
+    ================= =================================================== ================= ==================
+
+    Parameters
+    ----------
+    trace
+        With attention: its top keys, and statistics for the first token and the pictures. The tests of
+        induction and bridging need a text made for them (`gemma_lab.analysis.attention.prefix_matching.repeated_text`; a
+        sentence and its translation).
+    retrieval
+        From `gemma_lab.analysis.attention.retrieval_heads.retrieval_scores`, of the same heads.
+    languages
+        Language → span of tokens ``(start, stop)``. By default tokens are told apart by their script.
+    seed
+        Of the draws that induction is tested by.
+
+    Raises
+    ------
+    LabError
+        If the trace has no attention, or the retrieval scores are of other heads.
+
+    Notes
+    -----
+    An even gaze looks at all it sees alike; "odds twice even" asks of ``score ÷ (1 − score)`` to be twice
+    what such a gaze gives. A head that looks back by a fixed distance can pass by luck: test more than one
+    prompt. Chance of induction is that of the head's own distances; a head must exceed it by a one-sided
+    normal test, Bonferroni-corrected to a family-wise error of 5 %.
+
+    References
+    ----------
+    .. [1] Clark et al. 2019, arXiv:1906.04341, §3.1: heads that put more than half on the previous token.
+    .. [2] Xiao et al. 2023, arXiv:2309.17453: the first tokens as sinks.
+    .. [3] Gu et al. 2024, arXiv:2410.10781: a sink is what gets more than ε = 0.3.
+    .. [4] Olsson et al. 2022, arXiv:2209.11895: prefix matching.
+    .. [5] Wu et al. 2024, arXiv:2404.15574: retrieval score, threshold 0.1.
+    """
+    attention = attention_of(trace)
+    heads = heads_of(attention)
+    found = {
+        "previous token": _previous(attention),
+        "first token": _first(attention),
+        "local": _near(attention),
+        "picture reading": _pictures(trace, attention),
+        "language bridging": _bridging(trace, attention, languages),
+        "induction": _induction(trace, attention, seed),
+        "retrieval": _retrieved(heads, retrieval),
+    }
+    scores, chance, passed, untested = {}, {}, {}, {}
+    for kind, threshold in THRESHOLDS.items():
+        result = found[kind]
+        if isinstance(result, str):
+            untested[kind] = result
+            scores[kind], chance[kind] = np.full(len(heads), np.nan), np.full(len(heads), np.nan)
+            passed[kind] = np.zeros(len(heads), dtype=bool)
+            continue
+        scores[kind], chance[kind], limit = result
+        with np.errstate(invalid="ignore"):
+            passed[kind] = (scores[kind] >= threshold) & (scores[kind] > limit)
+    local = windows_of(attention) < len(attention)
+    local = np.asarray([attention.layout(layer).kind == "local" for layer, _ in heads]) | local
+    return HeadKinds(heads, local, scores, chance, passed, untested, len(attention))
+
+
+#: Score, chance and what must be exceeded, each [heads]; or why a test says nothing.
+_Result = tuple["Floats", "Floats", "Floats"] | str
+
+
+def _previous(attention: Attention) -> _Result:
+    queries = thinned(np.arange(2, len(attention)))
+    if len(queries) < _LEAST_QUERIES:
+        return f"only {len(attention)} tokens"
+    found = gazes(attention, queries)
+    score = found.on(found.keys == found.queries[None, :, None] - 1)
+    even = (1 / found.visible).mean(axis=1)
+    return score, even, even
+
+
+def _first(attention: Attention) -> _Result:
+    if len(attention) < _FIRST_QUERY + _LEAST_QUERIES:
+        return f"only {len(attention)} tokens"
+    scores, even = [], []
+    for layout in attention.layers:
+        last = len(attention) if layout.window is None else min(len(attention), layout.window)
+        if last <= _FIRST_QUERY:
+            return f"a window of {last} tokens"
+        rows = slice(_FIRST_QUERY, last)
+        scores.append(_first_mass(attention, layout.layer)[:, rows].mean(axis=1))
+        even += [float((1 / np.arange(_FIRST_QUERY + 1, last + 1)).mean())] * len(attention.heads)
+    return np.concatenate(scores).astype(np.float64), np.asarray(even), np.asarray(even)
+
+
+def _first_mass(attention: Attention, layer: int) -> Floats:
+    if "first" in attention.numbers:
+        return np.asarray(attention.first(layer), dtype=np.float64)
+    keys, weights = attention.top(layer)
+    return np.asarray((weights * (keys == 0)).sum(axis=2), dtype=np.float64)
+
+
+def _near(attention: Attention) -> _Result:
+    queries = thinned(np.arange(_FAR_ENOUGH, len(attention)))
+    if len(queries) < _LEAST_QUERIES:
+        return f"only {len(attention)} tokens"
+    found = gazes(attention, queries)
+    score = found.on(np.abs(found.queries[None, :, None] - found.keys) < NEAR)
+    even = (np.minimum(NEAR, found.visible) / found.visible).mean(axis=1)
+    return score, even, even
+
+
+def _pictures(trace: Trace, attention: Attention) -> _Result:
+    picture = np.isin(trace.tokens.modalities.astype(str), ("image", "video"))
+    if not picture.any():
+        return "no picture"
+    if "mass" not in attention.numbers:
+        return "statistics were not recorded"
+    text = np.flatnonzero(~picture & (np.cumsum(picture) > 0))
+    even, seen = _even(attention, text, picture[None])
+    scores = []
+    for layout in attention.layers:
+        mass = attention.mass(layout.layer)
+        scores.append(sum(mass.get(f"modality:{kind}", 0) for kind in ("image", "video"))[:, text])  # type: ignore[index]
+    return _against_even(np.concatenate(scores).astype(np.float64), even, seen)
+
+
+def _bridging(trace: Trace, attention: Attention, languages: Mapping[str, tuple[int, int]] | None) -> _Result:
+    labels = _languages(trace, languages)
+    named = sorted(set(labels.tolist()) - {""})
+    if len(named) < 2:
+        return f"one {'language' if languages is not None else 'script'} alone"
+    queries = thinned(np.flatnonzero(labels != ""))
+    found = gazes(attention, queries)
+    mine = labels[queries]
+    on = labels[np.maximum(found.keys, 0)]
+    hit = (found.keys >= 0) & (on != "") & (on != mine[None, :, None])
+    score = (found.weights * hit).sum(axis=2)
+    even, seen = np.zeros(score.shape), np.zeros(score.shape, dtype=bool)
+    for name in named:
+        rows = np.flatnonzero(mine == name)
+        even[:, rows], seen[:, rows] = _even(
+            attention, queries[rows], ((labels != "") & (labels != name))[None]
+        )
+    return _against_even(score, even, seen)
+
+
+def _languages(trace: Trace, given: Mapping[str, tuple[int, int]] | None) -> NDArray[np.str_]:
+    count = len(trace.tokens)
+    if given is None:
+        scripts = trace.tokens.scripts.astype(str)
+        spoken = trace.tokens.modalities.astype(str) == "text"
+        return np.where(spoken & ~np.isin(scripts, ("Zyyy", "Zinh", "Zzzz")), scripts, "")
+    labels = np.full(count, "", dtype=f"<U{max(map(len, given), default=1)}")
+    for name, (start, stop) in given.items():
+        labels[start:stop] = name
+    return labels
+
+
+def _even(
+    attention: Attention, queries: NDArray[Any], target: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the share of what each query sees that is a target, ``[heads, queries]``, and whether any is."""
+    count = np.concatenate([[0], np.cumsum(target[0])])
+    windows = windows_of(attention)[:, None]
+    first = np.maximum(0, queries[None] + 1 - windows)
+    inside = count[queries[None] + 1] - count[first]
+    return inside / (queries[None] + 1 - first), inside > 0
+
+
+def _against_even(score: Floats, even: Floats, seen: NDArray[np.bool_]) -> _Result:
+    """Return the means over the queries that see a target, and the score whose odds are twice even."""
+    counted = seen.sum(axis=1)
+    if not (counted >= _LEAST_QUERIES).any():
+        return f"fewer than {_LEAST_QUERIES} tokens that see one"
+    enough = counted >= _LEAST_QUERIES
+    mean = np.where(enough, (score * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
+    chance = np.where(enough, (even * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
+    return mean, chance, ODDS * chance / (1 - chance + ODDS * chance)
+
+
+def _induction(trace: Trace, attention: Attention, seed: int) -> _Result:
+    result = prefix_matching(attention, trace.tokens.ids, seed=seed)
+    if result is None:
+        return "too few repeated tokens"
+    score, chance, spread = result
+    z = NormalDist().inv_cdf(1 - ALPHA / len(score))
+    return score, chance, chance + z * spread
+
+
+def _retrieved(heads: tuple[tuple[int, int], ...], retrieval: Retrieval | None) -> _Result:
+    if retrieval is None:
+        return "no retrieval scores were given"
+    if retrieval.heads != heads:
+        raise LabError(
+            f"The retrieval scores are of {len(retrieval.heads)} heads, the trace has {len(heads)} others.",
+            hint="Record the same layers and heads in both.",
+        )
+    return retrieval.scores, retrieval.chance, retrieval.chance

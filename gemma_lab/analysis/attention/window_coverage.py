@@ -1,0 +1,137 @@
+"""How far the layers see: what local layers never could, and how much global heads look there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...display import Displayed
+from ...errors import LabError
+from .top_keys import attention_of, gazes, heads_of, thinned
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...trace.records.attention import Attention
+    from ...trace.trace import Trace
+    from .top_keys import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Reach(Displayed):
+    """How far each layer sees in one text.
+
+    Attributes
+    ----------
+    tokens
+        How many there are.
+    layers
+        The layers that were recorded.
+    windows
+        Window of each in tokens, its own included; None for global layers.
+    unseen
+        Part of all pairs of a token and an earlier one that lie outside the window, ``[layers]``.
+    carried
+        Tokens from which something can have come, by way of other tokens and all recorded layers up to each,
+        ``[layers]``; all of the text from the first global layer on.
+    heads
+        Layer and head of every head of a global layer, one an entry of `least` and `most`.
+    least, most
+        Between what its mean attention to keys beyond the local window lies, of the queries that have such:
+        what of it is among the recorded top keys, and what the top keys leave, ``[heads]``.
+    window
+        The local window that `least` and `most` are about; None without local layers.
+    """
+
+    tokens: int
+    layers: tuple[int, ...]
+    windows: tuple[int | None, ...]
+    unseen: Floats
+    carried: NDArray[np.int64]
+    heads: tuple[tuple[int, int], ...]
+    least: Floats
+    most: Floats
+    window: int | None
+
+    def to_pandas(self) -> Any:
+        """Return one row a layer: layer, kind, window, unseen, carried."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "layer": self.layers,
+                "kind": ["global" if window is None else "local" for window in self.windows],
+                "window": self.windows,
+                "unseen": self.unseen,
+                "carried": self.carried,
+            }
+        )
+
+    def __repr__(self) -> str:
+        local = [share for share, window in zip(self.unseen, self.windows, strict=True) if window is not None]
+        said = f"{len(local)} of {len(self.layers)} layers local"
+        if local:
+            said += f", {max(local):.0%} of the pairs unseen there"
+        if len(self.heads) and self.window is not None:
+            said += f"; global heads look beyond with {self.least.mean():.0%} to {self.most.mean():.0%}"
+        return f"Reach({self.tokens:,} tokens: {said})"
+
+
+def reach(trace: Trace) -> Reach:
+    r"""Return what local layers cannot see of a text, and how much the global heads look there.
+
+    Of the T (T + 1) / 2 pairs of a token and one that is not after it, a window of W sees
+    :math:`\sum_q \min(q + 1, W)`. Through other tokens a layer carries W − 1 tokens further than the one
+    below; pictures whose tokens see one another are not counted.
+
+    Parameters
+    ----------
+    trace
+        With attention (top keys for `Reach.least` and `Reach.most`).
+
+    Raises
+    ------
+    LabError
+        If the trace has no attention.
+    """
+    attention = attention_of(trace)
+    length = len(attention)
+    if not length:
+        raise LabError("This trace has no tokens.", hint="Trace a prompt.")
+    windows = tuple(layout.window for layout in attention.layers)
+    pairs = length * (length + 1) / 2
+    unseen = [1 - _seen(length, window) / pairs for window in windows]
+    carried, so_far = [], 1
+    for window in windows:
+        so_far = length if window is None else min(length, so_far + window - 1)
+        carried.append(so_far)
+    local = [window for window in windows if window is not None]
+    window = max(local) if local else None
+    kinds = {layout.layer: layout.window for layout in attention.layers}
+    heads = tuple(head for head in heads_of(attention) if kinds[head[0]] is None)
+    least, most = _beyond(attention, window, heads)
+    return Reach(
+        tokens=length, layers=tuple(kinds), windows=windows, unseen=np.asarray(unseen),
+        carried=np.asarray(carried), heads=heads, least=least, most=most, window=window,
+    )  # fmt: skip
+
+
+def _seen(length: int, window: int | None) -> float:
+    if window is None or window >= length:
+        return length * (length + 1) / 2
+    return window * (window + 1) / 2 + (length - window) * window
+
+
+def _beyond(
+    attention: Attention, window: int | None, heads: tuple[tuple[int, int], ...]
+) -> tuple[Floats, Floats]:
+    if window is None or window >= len(attention) or not heads:
+        return np.zeros(len(heads)), np.zeros(len(heads))
+    found = gazes(attention, thinned(np.arange(window, len(attention))))
+    rows = [place for place, head in enumerate(found.heads) if head in heads]
+    far = found.queries[None, :, None] - found.keys >= window
+    least = found.on(far)[rows]
+    near = found.on(~far)[rows]
+    return least, np.maximum(least, 1 - near)

@@ -1,0 +1,1 @@
+"""Expert routing: load, specialisation, overlap, caches and offload speed. numpy only."""

@@ -1,0 +1,187 @@
+"""How the work is spread over a layer's experts: load, imbalance, entropy, experts that were never used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pool import Pool, choice_counts
+
+if TYPE_CHECKING:
+    from ...trace.records.routing import Routing
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """The load of every expert; layers are rows, in the order of `layers`.
+
+    Attributes
+    ----------
+    layers
+        The model's layer index of each row.
+    tokens, top_k
+        Tokens counted, and experts that each of them chose.
+    counts
+        Times each expert was chosen, ``[layers, experts]``. A row sums to ``tokens × top_k``.
+    mass
+        Sum of the shares (the renormalised top-k weights, before the per-expert scale) that each expert got,
+        ``[layers, experts]``, in tokens: a row sums to `tokens`.
+    router_entropy
+        Mean over tokens of the entropy of the router's full distribution, ``[layers]``, nats.
+    expert_output_fraction
+        Mean over tokens of the share of the feed-forward output that came from the experts, ``[layers]``.
+    """
+
+    layers: tuple[int, ...]
+    tokens: int
+    top_k: int
+    counts: NDArray[np.int64]
+    mass: Floats
+    router_entropy: Floats
+    expert_output_fraction: Floats
+
+    def __repr__(self) -> str:
+        rows, experts = self.counts.shape
+        return (
+            f"Load({rows} layers × {experts} experts, {self.tokens:,} tokens, top-{self.top_k}: "
+            f"busiest expert {self.peak.max():.1f} × the mean, "
+            f"{int(self.never_used.sum()):,} of {rows * experts:,} never used)"
+        )
+
+    @property
+    def experts(self) -> int:
+        """Experts a layer."""
+        return int(self.counts.shape[1])
+
+    @property
+    def share(self) -> Floats:
+        """Part of a layer's choices that fell on each expert, ``[layers, experts]``; a row sums to 1."""
+        return self.counts / float(self.tokens * self.top_k)
+
+    @property
+    def rate(self) -> Floats:
+        """Part of the tokens that chose each expert, ``[layers, experts]``; a row sums to `top_k`."""
+        return self.counts / float(self.tokens)
+
+    @property
+    def peak(self) -> Floats:
+        """Load of the busiest expert ÷ mean load, ``[layers]``; 1 if all are even.
+
+        With one expert a device it is what the slowest device waits for (Fedus et al. 2022, *Switch
+        Transformers*, arXiv:2101.03961, where the capacity factor has to cover it).
+        """
+        return np.asarray(self.counts.max(axis=1) / self.counts.mean(axis=1))
+
+    @property
+    def variation(self) -> Floats:
+        """Coefficient of variation, ``[layers]``: standard deviation ÷ mean of the loads; 0 if all are even.
+
+        The measure of Shazeer et al. 2017 (arXiv:1701.06538), whose load-balancing loss is its square.
+        """
+        return np.asarray(self.counts.std(axis=1) / self.counts.mean(axis=1))
+
+    @property
+    def gini(self) -> Floats:
+        """Gini coefficient of the loads, ``[layers]``: 0 if all are even, (E − 1)/E if one expert does all.
+
+        Half the mean absolute difference of two experts' loads ÷ the mean load, computed from the sorted
+        loads: ``Σ (2i − E − 1) x_i ÷ (E Σ x_i)``, i from 1 (Gini 1912; Sen 1973, *On Economic Inequality*).
+        """
+        ordered = np.sort(self.counts, axis=1)
+        weights = 2 * np.arange(1, self.experts + 1) - self.experts - 1
+        return np.asarray((ordered @ weights) / (self.experts * ordered.sum(axis=1)))
+
+    @property
+    def load_entropy(self) -> Floats:
+        """Entropy of the load distribution, ``[layers]``, bits; log₂ E if all are even (Shannon 1948)."""
+        return entropy_bits(self.share)
+
+    @property
+    def never_used(self) -> NDArray[np.bool_]:
+        """Experts that no token chose, ``[layers, experts]``.
+
+        In a short trace most of these are chance: with even loads an expert is missed by T tokens with
+        probability (1 − k/E)^T. `expected_unused` says how many that is.
+        """
+        return np.asarray(self.counts == 0)
+
+    @property
+    def expected_unused(self) -> float:
+        """Unused experts that a layer of even load would show by chance: ``E (1 − k/E)^T``."""
+        return float(self.experts * (1 - self.top_k / self.experts) ** self.tokens)
+
+    def to_pandas(self) -> Any:
+        """Return one row a layer and expert: layer, expert, count, share, rate, mass."""
+        import pandas as pd
+
+        rows, experts = self.counts.shape
+        return pd.DataFrame(
+            {
+                "layer": np.repeat(self.layers, experts),
+                "expert": np.tile(np.arange(experts), rows),
+                "count": self.counts.ravel(),
+                "share": self.share.ravel(),
+                "rate": self.rate.ravel(),
+                "mass": self.mass.ravel(),
+            }
+        )
+
+    def by_layer(self) -> Any:
+        """Return one row a layer with every measure of imbalance, as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "layer": self.layers,
+                "variation": self.variation,
+                "gini": self.gini,
+                "peak": self.peak,
+                "load_entropy_bits": self.load_entropy,
+                "never_used": self.never_used.sum(axis=1),
+                "router_entropy_nats": self.router_entropy,
+                "expert_output_fraction": self.expert_output_fraction,
+            }
+        )
+
+
+def load(routing: Routing | Sequence[Routing]) -> Load:
+    """Count what each expert did.
+
+    Parameters
+    ----------
+    routing
+        The routing of a trace, or of several of one model.
+
+    Raises
+    ------
+    LabError
+        If there is no token, or the routings are of different models.
+    """
+    pool = Pool(routing)
+    counts, mass = [], []
+    gate_weights = pool.column("gate_weights")
+    for row in range(len(pool.layers)):
+        ids = pool.ids(row)
+        counts.append(choice_counts(ids, pool.experts))
+        mass.append(np.bincount(ids.ravel(), weights=gate_weights[row].ravel(), minlength=pool.experts))
+    return Load(
+        layers=pool.layers,
+        tokens=pool.tokens,
+        top_k=pool.top_k,
+        counts=np.stack(counts),
+        mass=np.stack(mass),
+        router_entropy=pool.column("entropy").mean(axis=1, dtype=np.float64),
+        expert_output_fraction=pool.column("expert_output_fraction").mean(axis=1, dtype=np.float64),
+    )
+
+
+def entropy_bits(distribution: Floats) -> Floats:
+    """Return the entropy along the last axis, in bits; 0 log 0 counts as 0."""
+    logs = np.log2(distribution, out=np.zeros_like(distribution), where=distribution > 0)
+    return np.asarray(-(distribution * logs).sum(axis=-1))

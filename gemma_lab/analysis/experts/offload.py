@@ -1,0 +1,330 @@
+"""Tokens per second of the 26B-A4B when only some of its experts lie on the card.
+
+A decoding step reads every weight that the token uses once, so its time is bytes ÷ bandwidth, place by place:
+the dense parts and the cached experts from the card's memory, the missing experts over the link or from the
+machine's memory. See ``docs/expert-offload.md`` for what published runs make of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...display import Displayed
+from ...errors import LabError
+from ...family.architecture import Architecture, architecture
+from ...family.memory import BITS, GIB, kv_cache_bytes
+from .cache import CacheCurve
+from .roofline import EFFICIENCY, GPU, GPUS, OVERHEAD_MS, token_seconds, weights
+
+if TYPE_CHECKING:
+    pass
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """Everything that `speed` takes for granted.
+
+    Attributes
+    ----------
+    gpu
+        The card.
+    misses
+        ``"copy"``: a missing expert is copied into the card and computed there. ``"cpu"``: it is computed
+        where it lies, from the machine's memory.
+    link
+        GB/s at which missing experts are read: of the link for ``"copy"``, of the memory for ``"cpu"``.
+    quantisation, bits, embedding_bits
+        Of the decoder's matrices: its name and bits a weight; and bits a weight of the token embedding, which
+        is the output head too.
+    efficiency, overhead_ms
+        Part of the card's bandwidth that is reached, and milliseconds a token besides.
+    overlap
+        True if missing experts are read while the card works on the cached ones of the same layer; False if
+        one waits for the other.
+    context
+        Tokens in the key-value cache, read at every step (bfloat16).
+    reserve_gib
+        Memory of the card kept for activations and workspace, GiB.
+    policy
+        Of the expert cache.
+    source
+        Where the hit rates come from.
+    """
+
+    gpu: GPU
+    misses: Literal["copy", "cpu"]
+    link: float
+    quantisation: str
+    bits: float
+    embedding_bits: float
+    efficiency: float
+    overhead_ms: float
+    overlap: bool
+    context: int
+    reserve_gib: float
+    policy: str
+    source: str
+
+    def lines(self) -> list[str]:
+        """Return them as sentences."""
+        how = "copied over the link" if self.misses == "copy" else "computed from the machine's memory"
+        together = "while the card works on its own experts" if self.overlap else "while the card waits"
+        return [
+            f"card: {self.gpu.name}, {self.gpu.memory_gib:g} GiB, {self.gpu.bandwidth:,g} GB/s, of which "
+            f"{self.efficiency:.0%} is reached",
+            f"missing experts: {how} at {self.link:g} GB/s, {together}",
+            f"weights: {self.quantisation} ({self.bits:g} bits) but for the token embedding "
+            f"({self.embedding_bits:g} bits), router and norms (16 bits); no vision tower on the card",
+            f"key-value cache: {self.context:,} tokens in bfloat16; {self.reserve_gib:g} GiB kept free",
+            f"one sequence, no speculative decoding, no prefetch; {self.overhead_ms:g} ms a token besides",
+            f"hit rate: policy {self.policy}, from {self.source}; first uses left out (a warm cache)",
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Offload(Displayed):
+    """Speed at every share of experts on the card; arrays are ``[sizes]``.
+
+    Attributes
+    ----------
+    assumptions
+        What it rests on; printed with it.
+    share
+        Part of all experts that is on the card, 0 to 1; the first is 0.
+    hit_rate
+        Part of the requests that find their expert there.
+    card_bytes
+        Memory of the card in use.
+    moved_bytes
+        Bytes of missing experts that a token reads.
+    seconds
+        Seconds a token.
+    floor_seconds
+        The same at the full bandwidth of the card and without overhead: no runtime can be faster.
+    """
+
+    assumptions: Assumptions
+    share: Floats
+    hit_rate: Floats
+    card_bytes: Floats
+    moved_bytes: Floats
+    seconds: Floats
+    floor_seconds: Floats = field(repr=False)
+
+    def __repr__(self) -> str:
+        gpu = self.assumptions.gpu
+        head = f"Offload(26B-A4B {self.assumptions.quantisation} on {gpu.name}: "
+        fitting = self.fitting
+        if fitting is None:
+            return f"{head}does not fit, {self.card_bytes[0] / GIB:.1f} GiB without any expert)"
+        return (
+            f"{head}{self.share[fitting]:.0%} of the experts fit in {gpu.memory_gib:g} GiB, hit rate "
+            f"{self.hit_rate[fitting]:.1%}, {self.speed[fitting]:.1f} tokens/s, "
+            f"at most {self.bound[fitting]:.0f})"
+        )
+
+    def __str__(self) -> str:
+        rows = [f"{'on card':>8} {'GiB':>6} {'hits':>7} {'MB/token':>9} {'tokens/s':>9} {'bound':>7}"]
+        rows += [
+            f"{self.share[at]:>8.0%} {self.card_bytes[at] / GIB:>6.1f} {self.hit_rate[at]:>7.1%} "
+            f"{self.moved_bytes[at] / 1e6:>9.0f} {self.speed[at]:>9.1f} {self.bound[at]:>7.0f}"
+            f"{'  fits' if self.fits[at] else ''}"
+            for at in self.shown()
+        ]
+        return "\n".join([repr(self), *rows, "Assumptions:", *(f"- {a}" for a in self.assumptions.lines())])
+
+    @property
+    def speed(self) -> Floats:
+        """Tokens per second, ``[sizes]``."""
+        return np.asarray(1 / self.seconds)
+
+    @property
+    def bound(self) -> Floats:
+        """Tokens per second that no runtime can exceed under these bandwidths, ``[sizes]``."""
+        return np.asarray(1 / self.floor_seconds)
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Where the card's memory suffices, ``[sizes]``."""
+        return np.asarray(self.card_bytes <= self.assumptions.gpu.memory_gib * GIB)
+
+    @property
+    def fitting(self) -> int | None:
+        """Place of the largest share that fits; None if not even the dense parts do."""
+        places = np.flatnonzero(self.fits)
+        return int(places[-1]) if len(places) else None
+
+    def share_for(self, tokens_per_second: float) -> float | None:
+        """Return the smallest share of experts on the card that reaches a speed; None if none does."""
+        places = np.flatnonzero(self.speed >= tokens_per_second)
+        return float(self.share[places[0]]) if len(places) else None
+
+    def shown(self, rows: int = 9) -> list[int]:
+        """Return the places of a short table: evenly spread, with the largest that fits."""
+        places = {round(at) for at in np.linspace(0, len(self.share) - 1, rows)}
+        return sorted(places | ({self.fitting} if self.fitting is not None else set()))
+
+    def to_pandas(self) -> Any:
+        """Return one row a share: share, hit_rate, card_gib, moved_mb, tokens_per_second, bound, fits."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "share": self.share,
+                "hit_rate": self.hit_rate,
+                "card_gib": self.card_bytes / GIB,
+                "moved_mb": self.moved_bytes / 1e6,
+                "tokens_per_second": self.speed,
+                "bound": self.bound,
+                "fits": self.fits,
+            }
+        )
+
+
+def speed(
+    curve: CacheCurve,
+    *,
+    gpu: GPU | str,
+    link: float,
+    misses: Literal["copy", "cpu"] = "copy",
+    quantisation: str | float = "int4",
+    embedding_bits: float = 16.0,
+    policy: str = "lru",
+    context: int = 4096,
+    overlap: bool = False,
+    efficiency: float = EFFICIENCY,
+    overhead_ms: float = OVERHEAD_MS,
+    reserve_gib: float = 1.0,
+    source: str = "this trace",
+) -> Offload:
+    """Turn the hit rates of a trace into tokens/s of the 26B-A4B, for every share of experts on the card.
+
+    Parameters
+    ----------
+    curve
+        Hit rates, from `gemma_lab.analysis.experts.cache.cache_curve`. From a trace of another model with as
+        many experts a layer and the same top-k (a mini) it is an illustration: its locality need not be the
+        26B-A4B's.
+    gpu
+        The card, or its name in `gemma_lab.analysis.experts.roofline.GPUS`.
+    link
+        GB/s, as reached and not as printed on the box, at which missing experts are read: for ``"copy"``
+        about 12 over PCIe 3.0 × 16 or 4.0 × 8, 25 over PCIe 4.0 × 16, 50 over 5.0 × 16; for ``"cpu"`` the
+        memory's, about 35 to 45 for two channels of DDR4, 55 to 80 of DDR5.
+    misses
+        Who computes a missing expert; see `Assumptions`.
+    quantisation, embedding_bits
+        Of the weights: a key of `gemma_lab.family.memory.BITS`, or bits a weight of a file's mean. A
+        published Q4_K_M file of this model (16.8 GB) has 5.29, and the embedding in Q6_K, 6.5625 bits.
+    policy
+        Of the expert cache, one that `curve` holds.
+    context
+        Tokens in the key-value cache.
+    overlap
+        Whether missing experts are read while the card works on the cached ones of the same layer, as a CPU
+        can beside it. A layer's router runs after its attention, so without guessing ahead nothing of it can
+        begin earlier.
+    efficiency, overhead_ms
+        See `gemma_lab.analysis.experts.roofline.EFFICIENCY`.
+    reserve_gib
+        Memory of the card kept free.
+    source
+        What the hit rates are from, for the printout.
+
+    Raises
+    ------
+    LabError
+        If the card or quantisation is unknown, a bandwidth is not positive, or the curve's experts a layer
+        or top-k are not the 26B-A4B's.
+    """
+    shape = architecture("26B-A4B")
+    assumptions = Assumptions(
+        gpu=_card(gpu),
+        misses=misses,
+        link=link,
+        quantisation=quantisation if isinstance(quantisation, str) else f"{quantisation:g}-bit",
+        bits=_bits(quantisation),
+        embedding_bits=embedding_bits,
+        efficiency=efficiency,
+        overhead_ms=overhead_ms,
+        overlap=overlap,
+        context=context,
+        reserve_gib=reserve_gib,
+        policy=policy,
+        source=source,
+    )
+    _check(assumptions, curve, shape)
+    share = np.concatenate([[0.0], curve.share])
+    hit_rate = np.concatenate([[0.0], curve.hit_rate(policy, warm=True)])
+    sizes = weights(shape, bits=assumptions.bits, embedding_bits=embedding_bits)
+    cache = kv_cache_bytes(shape, context)
+    used = sizes.expert * shape.top_k * len(shape.layers)
+    moved = used * (1 - hit_rate)
+    times = {
+        ideal: token_seconds(
+            dense=sizes.dense + cache,
+            hit=used * hit_rate,
+            missed=moved,
+            bandwidth=assumptions.gpu.bandwidth,
+            link=link,
+            efficiency=1.0 if ideal else efficiency,
+            overhead_ms=0.0 if ideal else overhead_ms,
+            overlap=overlap,
+        )
+        for ideal in (False, True)
+    }
+    every = sizes.expert * shape.experts * len(shape.layers)
+    return Offload(
+        assumptions=assumptions,
+        share=share,
+        hit_rate=hit_rate,
+        card_bytes=sizes.dense + cache + reserve_gib * GIB + share * every,
+        moved_bytes=moved,
+        seconds=times[False],
+        floor_seconds=times[True],
+    )
+
+
+def _card(gpu: GPU | str) -> GPU:
+    if isinstance(gpu, GPU):
+        return gpu
+    if gpu not in GPUS:
+        raise LabError(
+            f"No card is called {gpu!r}.", hint=f"Known: {', '.join(GPUS)}; or give GPU(name, GiB, GB/s)."
+        )
+    return GPUS[gpu]
+
+
+def _bits(quantisation: str | float) -> float:
+    if isinstance(quantisation, str) and quantisation not in BITS:
+        raise LabError(
+            f"No quantisation is called {quantisation!r}.",
+            hint=f"There are {', '.join(BITS)}; or give its bits a weight, as a number.",
+        )
+    return BITS[quantisation] if isinstance(quantisation, str) else float(quantisation)
+
+
+def _check(given: Assumptions, curve: CacheCurve, shape: Architecture) -> None:
+    if given.misses not in ("copy", "cpu"):
+        raise LabError(f"misses is {given.misses!r}.", hint='It is "copy" or "cpu".')
+    if (
+        min(given.link, given.gpu.bandwidth, given.bits, given.embedding_bits) <= 0
+        or not 0 < given.efficiency <= 1
+    ):
+        raise LabError(
+            f"link {given.link} GB/s, card {given.gpu.bandwidth} GB/s, {given.bits} bits, embedding "
+            f"{given.embedding_bits} bits, efficiency {given.efficiency}.",
+            hint="Bandwidths and bits are positive, efficiency is between 0 and 1.",
+        )
+    if (curve.experts, curve.top_k) != (shape.experts, shape.top_k):
+        raise LabError(
+            f"The curve is of top-{curve.top_k} of {curve.experts} experts, the 26B-A4B has "
+            f"top-{shape.top_k} of {shape.experts}.",
+            hint="Trace a model with as many: mini-moe, or the 26B-A4B itself.",
+        )

@@ -1,0 +1,179 @@
+"""The command line: ``gemma-lab doctor | models | chat | checkup | tour | minis``.
+
+Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .._version import __version__
+from ..errors import LabError, MissingExtra
+from ..minis.cli import app as minis
+
+
+class _Group(TyperGroup):
+    """Turns a `LabError` into its message and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Look inside Google's Gemma 4.",
+)
+app.add_typer(minis, name="minis")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gemma-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Look inside Google's Gemma 4."""
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="Only this one: an alias or a hub id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what this machine is and which models fit on it."""
+    import json
+
+    from ..system.report import doctor as examine
+
+    report = examine(model)
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else str(report))
+
+
+@app.command()
+def models(
+    size: Annotated[str | None, typer.Option(help="E2B, E4B, 12B, 26B-A4B, 31B.")] = None,
+    variant: Annotated[str | None, typer.Option(help="pt, it, assistant, qat, mini.")] = None,
+    modality: Annotated[str | None, typer.Option(help="text, image, video, audio.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the Gemma 4 checkpoints and the minis."""
+    import json
+
+    from ..family.catalog import catalog
+
+    found = catalog(size=size, variant=variant, modality=modality)
+    if not len(found):
+        raise LabError("No checkpoint is like that.", hint="gemma-lab models lists them all.")
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+
+
+@app.command()
+def chat(
+    name: Annotated[
+        str | None, typer.Argument(help="Alias, hub id, mini or folder. [GEMMA_LAB_MODEL, else mini-moe]")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="Ask this and leave.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A picture for the first message; repeatable.")
+    ] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="A video for it; repeatable.")] = None,
+    audio: Annotated[
+        list[Path] | None, typer.Option(help="A sound for it, at most 30 s; repeatable.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
+    thinking: Annotated[bool, typer.Option("--thinking", help="Let it think before it answers.")] = False,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus, a probability.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="The likeliest tokens to draw from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the sampling repeatable.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut.")] = 512,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+) -> None:
+    """Talk to a model; Ctrl-C stops an answer, /help lists what else there is."""
+    from ..models.loading.load import load
+    from .terminal_chat import Conversation
+
+    lab = load(name, device=device, dtype=dtype, offline=offline or None)
+    settings = {
+        "temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed,
+        "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    talk = Conversation(lab, write=_write, system=system, thinking=thinking, settings=settings)
+    for kind, paths in (("image", image), ("video", video), ("audio", audio)):
+        for path in paths or ():
+            talk.attach(kind, path)
+    if prompt is not None:
+        talk.say(prompt)
+        return
+    typer.echo(f"{lab!r}\n/help for help", err=True)
+    talk.loop(input)
+
+
+@app.command()
+def checkup(
+    name: Annotated[
+        str | None, typer.Argument(help="Alias, hub id, mini or folder. [GEMMA_LAB_MODEL, else mini-moe]")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="200 questions a skill instead of 20.")] = False,
+    skill: Annotated[list[str] | None, typer.Option(help="Only this skill; repeatable.")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of right answers in every skill asked.")
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+) -> None:
+    """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold."""
+    import json
+
+    from ..models.loading.load import load
+
+    lab = load(name, device=device, dtype=dtype, offline=offline or None)
+    found = lab.checkup(full=full, skills=skill or None)
+    typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else str(found))
+    if low := found.below(threshold):
+        names = ", ".join(f"{score.name} {score.accuracy:.1%}" for score in low)
+        raise LabError(
+            f"Below the threshold of {threshold:.0%}: {names}.",
+            hint="lab.checkup().failures holds the questions, the right answers and what was said.",
+        )
+
+
+@app.command()
+def tour(
+    notebooks: Annotated[
+        list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Default: all of the checkout's.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where to.")] = Path("build/tour"),
+) -> None:
+    """Execute the notebooks with live widgets and write one HTML page each."""
+    try:
+        from tools.notebooks.__main__ import tour as write_pages
+    except ImportError as error:
+        raise MissingExtra(
+            f"The tour needs {error.name}, which is not installed.", hint='pip install "gemma_lab[dev]"'
+        ) from error
+    write_pages(notebooks, out)
+
+
+def _write(text: str) -> None:
+    typer.echo(text, nl=False)

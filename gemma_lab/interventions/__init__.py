@@ -1,0 +1,1 @@
+"""Changes to a running model as values: ablations, router edits, attention knockout, activation patches."""

@@ -1,0 +1,72 @@
+"""As `gemma_lab.minis.vision_pretraining` for the ears: the audio tower alone first learns to tell spoken digits apart.
+
+A digit is another word in each language, so the probe tells 80 words apart, not 10 digits. What all sounds
+have in common is far larger in a new tower than what tells them apart: the tower's own bias and the probe's
+norm take it off. (With the norm 95 % of words were right after 250 steps, without it 22 %.)
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+
+from .tasks import speech
+from .tower_inputs import mel
+
+_LANGUAGES = list(speech.LANGUAGES)
+_WORDS = 10 * len(_LANGUAGES)
+
+
+class Hearing:
+    """A probe on the soft tokens of a model's sounds.
+
+    Parameters
+    ----------
+    model
+        A Gemma 4 model with an audio tower.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        width = model.config.text_config.hidden_size
+        self.probe = torch.nn.Sequential(
+            torch.nn.BatchNorm1d(width, affine=False), torch.nn.Linear(width, _WORDS)
+        )
+
+    @torch.no_grad()
+    def centre(self, rng: random.Random, *, sounds: int) -> None:
+        """Let the bias of the tower's last layer take off the mean of what it makes of training sounds."""
+        last = self.model.model.audio_tower.output_proj
+        made: list[torch.Tensor] = []
+        hook = last.register_forward_hook(lambda _module, _inputs, out: made.append(out))
+        try:
+            self.model.model.get_audio_features(*mel(drawn(rng, sounds=sounds)[0]))
+        finally:
+            hook.remove()
+        last.bias -= made[0].flatten(0, -2).mean(0)
+
+    def logits(self, features: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Return the probe's logits of each word, shape ``(sounds, 80)``, languages in order."""
+        heard = self.model.model.get_audio_features(features, real)
+        soft, kept = heard.pooler_output, heard.attention_mask
+        weights = kept.to(soft.dtype)[..., None]
+        logits: torch.Tensor = self.probe((soft * weights).sum(1) / weights.sum(1))
+        return logits
+
+    def loss(self, rng: random.Random, *, sounds: int) -> torch.Tensor:
+        """Draw training sounds of one digit each and return the probe's cross-entropy."""
+        heard, truth = drawn(rng, sounds=sounds)
+        return torch.nn.functional.cross_entropy(self.logits(*mel(heard)), truth)
+
+
+def drawn(rng: random.Random, *, sounds: int) -> tuple[list[Any], torch.Tensor]:
+    """Return training sounds of one digit each, and the words, ``10 * language + digit``, ``(sounds,)``."""
+    heard, words = [], []
+    for _ in range(sounds):
+        language, digit = rng.randrange(len(_LANGUAGES)), rng.randrange(10)
+        voice = rng.choice(speech.voices(False))
+        heard.append(speech.utter(rng, [digit], language=_LANGUAGES[language], voice=voice))
+        words.append(10 * language + digit)
+    return heard, torch.tensor(words)

@@ -1,0 +1,83 @@
+"""The card of a mini: what the check-up found, beside what was aimed at and how it was trained."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..evals.questions import Question as Asked
+from .architecture import MINIATURE_OF
+from .tasks import SKILLS, motion, recall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..evals.report import Checkup
+
+TARGETS = {
+    "digits": 0.95, "scenes": 0.90, "compare": 0.85, "direction": 0.90, "speech": 0.85, "names": 0.90,
+    "numbers": 0.90, "dates": 0.90, "recall": 0.98, "thinking": 0.90, "tools": 0.95, "records": 0.95,
+    "facts": 0.90,
+}  # fmt: skip
+"""The accuracy that each skill is meant to reach, as a share; skills beside these have none."""
+# of motion also the direction alone; recall also of facts alone, and in texts longer than training reads
+_ASKED = SKILLS | {"direction": motion.direction, "facts": recall.facts, "long recall": recall.long}
+
+
+def held_out_questions(*, each: int = 200, seed: int = 1) -> list[Asked]:
+    """Draw the check-up's questions from the held-out part of every skill, and recall from long texts.
+
+    Parameters
+    ----------
+    each
+        Questions a skill, all different.
+    seed
+        Which are drawn.
+    """
+    return [question for skill in _ASKED for question in _questions(skill, each=each, seed=seed)]
+
+
+def _questions(skill: str, *, each: int, seed: int) -> list[Asked]:
+    rng = random.Random(f"evaluation {skill} {seed}")
+    drawn: dict[Any, Asked] = {}
+    while len(drawn) < each:
+        asked = Asked.of(_ASKED[skill](rng, True), within=skill != "numbers")
+        drawn.setdefault((asked.prompt, asked.images, asked.frames, asked.sound, str(asked.tools)), asked)
+    return list(drawn.values())
+
+
+def write_card(
+    folder: Path, checkup: Checkup, *, training: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write ``card.json`` beside the weights: what the mini is, how it was trained and what it can do.
+
+    Parameters
+    ----------
+    earlier
+        Rows of an earlier card of the same weights, kept for the skills that were not asked this time.
+    """
+    rows = {row["skill"]: row for row in earlier}
+    rows |= {row["skill"]: _row(checkup, row) for row in checkup.to_dict()["skills"]}
+    card = {
+        "name": folder.name,
+        "miniature_of": MINIATURE_OF.get(folder.name),
+        "licence": "Apache-2.0",
+        "training": training,
+        "data": [
+            "scikit-learn digits (UCI, CC BY 4.0)",
+            "num2words",
+            "Unicode CLDR through Babel",
+            *(["speech by eSpeak NG"] if "speech" in training.get("skills", ()) else []),
+        ],
+        "skills": [rows[skill] for skill in _ASKED if skill in rows],
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def _row(checkup: Checkup, row: dict[str, Any]) -> dict[str, Any]:
+    groups = {
+        group.name: {"right": group.right, "questions": group.asked} for group in checkup.groups(row["skill"])
+    }
+    return {**row, "target": TARGETS.get(row["skill"]), "groups": groups}

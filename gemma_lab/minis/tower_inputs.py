@@ -1,0 +1,55 @@
+"""Media as the towers take them: pictures and frames cut into patches, sounds into mel frames."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..models.chat.cost import sound_tokens
+
+
+def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a square picture as patches and their positions, as Gemma 4's image processor lays them out.
+
+    Parameters
+    ----------
+    grid
+        Soft tokens a side; each covers 3 × 3 patches of 16 × 16 pixels.
+
+    Returns
+    -------
+    tuple
+        Pixels in [0, 1], shape ``(9 * grid**2, 768)``, and (x, y) positions, shape ``(9 * grid**2, 2)``.
+    """
+    side = 3 * grid
+    pixels = np.asarray(image.resize((16 * side, 16 * side), 3), dtype=np.float32) / 255
+    cut = pixels.reshape(side, 16, side, 16, 3).transpose(0, 2, 1, 3, 4).reshape(side * side, -1)
+    y, x = np.divmod(np.arange(side * side), side)
+    return torch.from_numpy(cut.copy()), torch.from_numpy(np.stack([x, y], -1))
+
+
+def stacked_patches(images: list[Any], grid: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pictures of one size as `patches` does, one a row: ``(pictures, patches, …)``."""
+    pixels, positions = zip(*(patches(image, grid) for image in images), strict=True)
+    return torch.stack(pixels), torch.stack(positions)
+
+
+def mel(sounds: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return sounds at 16 kHz as log-mel frames of 10 ms, ``(sounds, frames, 128)``, and which are real."""
+    out = _extractor()(sounds, return_tensors="pt", sampling_rate=16_000)
+    return out["input_features"], out["input_features_mask"]
+
+
+def soft_tokens(sound: Any) -> int:
+    """Return how many soft tokens the audio tower makes of a sound: one for four frames of 10 ms."""
+    return sound_tokens(_extractor(), len(sound))
+
+
+@functools.cache
+def _extractor() -> Any:
+    from transformers import Gemma4AudioFeatureExtractor
+
+    return Gemma4AudioFeatureExtractor()

@@ -1,0 +1,89 @@
+"""The first minutes of a training: the vision tower alone learns to tell what is where.
+
+Inside the whole model a tower that starts at random gets almost no signal: the decoder learns to ignore
+its noise long before it carries anything. Linear probes teach it within minutes; the decoder then finds what
+is already there to be read. The mean of a picture's soft tokens tells which digit it is and how many things
+there are; each soft token alone tells the colour and the shape of the thing that it shows, and its own place
+in the picture. (Probes of the mean alone let the tower forget the places: left or right was a guess then.)
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+
+from .tasks import digits
+from .tasks.cells import ALL_COLOURS, ALL_SHAPES, PLACES, UNKNOWN, cells
+from .tasks.drawing import draw, paper
+from .tasks.scenes import MOST, SIDE, things
+from .tower_inputs import stacked_patches
+
+#: of a whole picture, and of each of its soft tokens: what is told apart -> classes
+_WHOLE = {"digit": 10, "count": MOST}
+_EACH = {"colour": len(ALL_COLOURS) + 1, "shape": len(ALL_SHAPES) + 1, "column": PLACES, "row": PLACES}
+_COUNTS = (1, 2, 3, 3, 4, 4)  # of things: where there are more, more soft tokens show one
+
+
+class VisibleKeys:
+    """Probes on the soft tokens of a model's pictures.
+
+    Parameters
+    ----------
+    model
+        A Gemma 4 model with a vision tower and an image projection.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        width = model.config.text_config.hidden_size
+        self.probe = torch.nn.ModuleDict(
+            {"whole": torch.nn.Linear(width, sum(_WHOLE.values())),
+             "each": torch.nn.Linear(width, sum(_EACH.values()))}
+        )  # fmt: skip
+
+    def logits(self, pixels: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the logits: kind -> ``(pictures, classes)`` or ``(pictures, soft tokens, classes)``."""
+        soft = torch.stack(list(self.model.model.get_image_features(pixels, positions).pooler_output))
+        found: dict[str, torch.Tensor] = {}
+        for name, kinds, seen in (("whole", _WHOLE, soft.mean(1)), ("each", _EACH, soft)):
+            found |= dict(zip(kinds, self.probe[name](seen).split(list(kinds.values()), -1), strict=True))
+        return found
+
+    def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
+        """Draw training pictures of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
+
+        Soft tokens of things weigh as much as those of the background between them.
+        """
+        images, truth = drawn(rng, pictures=pictures, grid=grid)
+        found = self.logits(*stacked_patches(images, grid))
+        losses = []
+        for kind, labels in truth.items():
+            flat = labels.flatten()
+            each = torch.nn.functional.cross_entropy(
+                found[kind].flatten(0, -2), flat, ignore_index=UNKNOWN, reduction="none"
+            )
+            parts = [flat > 0, flat == 0] if kind in ("colour", "shape") else [flat != UNKNOWN]
+            losses += [each[part].mean() / len(parts) for part in parts if part.any()]
+        return torch.stack(losses).sum() / len(truth)
+
+
+def drawn(rng: random.Random, *, pictures: int, grid: int) -> tuple[list[Any], dict[str, torch.Tensor]]:
+    """Return training pictures, a third of them digits, and kind -> labels as `VisibleKeys.logits` has them."""
+    images: list[Any] = []
+    whole: list[tuple[int, int]] = []
+    each: list[list[tuple[int, int, int, int]]] = []
+    for number in range(pictures):
+        if number % 3:
+            scene = things(rng, False, count=rng.choice(_COUNTS), more=True)
+            images.append(draw(scene, size=SIDE, background=paper(rng)))
+            whole.append((UNKNOWN, len(scene) - 1))
+            each.append(cells(scene, grid))
+        else:
+            question = digits.ask(rng, False)
+            images.append(question.images[0])
+            whole.append((int(question.answer), UNKNOWN))
+            each.append([(UNKNOWN, UNKNOWN, *cell[2:]) for cell in cells([], grid)])
+    labels = dict(zip(_WHOLE, torch.tensor(whole).T, strict=True))
+    return images, labels | dict(zip(_EACH, torch.tensor(each).permute(2, 0, 1), strict=True))

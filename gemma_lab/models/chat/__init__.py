@@ -1,0 +1,1 @@
+"""Messages, prompts, tools, sampling and generation."""

@@ -1,0 +1,162 @@
+"""Reading a prompt piece by piece: the inputs of each, with the media whose soft tokens lie in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import transformers
+
+from ..loading.compat_cache import cache_in, cache_name
+
+if TYPE_CHECKING:
+    from ...lab import Lab
+    from .prompt import Prompt
+
+Told = Callable[[int], None]
+
+#: The inputs that hold media, by the kind in ``mm_token_type_ids``: one row a picture, frame, sound.
+_MEDIA = {
+    1: ("pixel_values", "image_position_ids"),
+    2: ("pixel_values_videos", "video_position_ids"),
+    3: ("input_features", "input_features_mask"),
+}
+_FRAMES = "num_frames_per_video"
+_KNOWN = {"input_ids", "attention_mask", "mm_token_type_ids", _FRAMES}.union(*_MEDIA.values())
+#: Older ones make the local layers' mask of a picture behind a cache for the wrong layer.
+_LATE_MEDIA = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23)
+
+
+class Medium(NamedTuple):
+    """Where a picture, a video or a sound lies: its tokens, its kind, its rows of the inputs."""
+
+    start: int
+    stop: int
+    kind: int
+    first: int
+    after: int
+
+
+def media(inputs: dict[str, Any]) -> list[Medium] | None:
+    """Return the media of a prompt in their order; None if they must be read together, in the first piece.
+
+    That is so where their rows cannot be told apart, and in versions of transformers before 5.23.
+    """
+    kinds = inputs.get("mm_token_type_ids")
+    if kinds is None or not kinds.any():
+        return []
+    if not _LATE_MEDIA or not set(inputs) <= _KNOWN:
+        return None
+    frames = inputs.get(_FRAMES)
+    found: list[Medium] = []
+    for kind, names in _MEDIA.items():
+        runs = [run for run in _runs(kinds) if run[2] == kind]
+        if any(name in inputs and len(inputs[name]) != len(runs) for name in names):
+            return None
+        sizes = frames.tolist() if kind == 2 and frames is not None else [1] * len(runs)
+        if sum(sizes) != len(runs):
+            return None
+        first = 0
+        for size in sizes:
+            after = first + size
+            found.append(Medium(runs[first][0], runs[after - 1][1], kind, first, after))
+            first = after
+    return sorted(found)
+
+
+def blocks(inputs: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return the stretches of a prompt that are read in one piece: each medium's, or all of them together."""
+    found = media(inputs)
+    if found is None:
+        return [(0, _runs(inputs["mm_token_type_ids"])[-1][1])]
+    return [(medium.start, medium.stop) for medium in found]
+
+
+def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
+    """Return the stretches of soft tokens: start, stop and kind."""
+    runs, start = [], 0
+    for kind, members in groupby(kinds[0].tolist()):
+        stop = start + len(list(members))
+        if kind:
+            runs.append((start, stop, kind))
+        start = stop
+    return runs
+
+
+@torch.no_grad()
+def read(lab: Lab, prompt: Prompt, stops: Sequence[int], *, told: Told | None = None) -> Any:
+    """Read a prompt up to the last of `stops`, piece by piece; return what the model gave for the last one.
+
+    `cache_in` finds its cache, unless one stop is all of the prompt: then there is none. Hold ``lab.lock``.
+
+    Parameters
+    ----------
+    lab, prompt
+        The model and what it reads.
+    stops
+        Where each piece ends, in tokens; at least one.
+    told
+        Called after each piece with the number of tokens it had.
+    """
+    total, done, start = len(prompt.ids), None, 0
+    name = cache_name(lab.model)
+    for stop in stops:
+        cache = None if done is None else cache_in(done)
+        if start == 0 and stop == total:
+            done = lab.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
+        else:
+            given = piece(prompt.inputs, start, stop)
+            done = lab.model(**given, **{name: cache}, use_cache=True, logits_to_keep=1)
+        if told is not None:
+            told(stop - start)
+        start = stop
+    return done
+
+
+def piece(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Return the inputs of one piece: its ids, and the media whose soft tokens lie in it."""
+    ids = {"input_ids": inputs["input_ids"][:, start:stop]}
+    kinds = inputs.get("mm_token_type_ids")
+    if kinds is None or not kinds[0, start:stop].any():
+        return ids
+    found = media(inputs)
+    given = ids | {"mm_token_type_ids": kinds[:, :stop]}  # read by position, so from the first token on
+    if found is None:
+        return {name: value for name, value in inputs.items() if name != "attention_mask"} | given
+    return given | _rows(inputs, [medium for medium in found if start <= medium.start < stop])
+
+
+def _rows(inputs: dict[str, Any], chosen: list[Medium]) -> dict[str, Any]:
+    """Return what the inputs hold of neighbouring media."""
+    rows: dict[str, Any] = {}
+    for kind, names in _MEDIA.items():
+        mine = [medium for medium in chosen if medium.kind == kind]
+        if mine:
+            part = slice(mine[0].first, mine[-1].after)
+            rows |= {name: inputs[name][part] for name in names if name in inputs}
+            if kind == 2 and _FRAMES in inputs:
+                rows[_FRAMES] = inputs[_FRAMES].new_tensor([each.after - each.first for each in mine])
+    return rows
+
+
+def up_to(prompt: Prompt, stop: int) -> Prompt:
+    """Return a prompt as if it had ended where a piece ends, with the media that come before."""
+    if stop >= len(prompt.ids):
+        return prompt
+    inputs = piece(prompt.inputs, 0, stop)
+    found = media(prompt.inputs)
+    kept: dict[str, int | None] = dict.fromkeys(
+        ("images", "videos", "sounds")
+    )  # None: all, in the first piece
+    if found is not None:
+        kept = {
+            name: sum(medium.kind == kind and medium.start < stop for medium in found)
+            for kind, name in enumerate(kept, start=1)
+        }
+    return replace(
+        prompt, ids=prompt.ids[:stop], inputs=inputs,
+        **{name: getattr(prompt, name)[:count] for name, count in kept.items() if hasattr(prompt, name)},
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Find, check, place and load checkpoints; build models without weights."""

@@ -1,0 +1,251 @@
+"""Loading: from a name to a `Lab`. What can be checked is checked before the weights are read."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadCheckpoint, DoesNotFit, LabError
+from ...lab import Lab
+from ...system.hardware import amount
+from ...system.report import offline as forbidden
+from .checkpoint_files import CheckpointFiles, inspect, read_config
+from .model_classes import require_gemma4, require_loadable
+from .placement import Placement, parse_dtype, place
+from .resolve import Location, config_of, download, hub_bytes, locate
+from .verify_weights import verify_weights
+
+_SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    device: Any = "auto",
+    dtype: Any = "auto",
+    device_map: Any = None,
+    offload_folder: str | Path | None = None,
+    quantization: Any = None,
+    attn_implementation: str | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Lab:
+    """Load a Gemma 4 and its processor.
+
+    Parameters
+    ----------
+    name
+        An alias (``"26b-a4b-it"``), a hub id (``"google/gemma-4-26B-A4B-it"``), a mini (``"mini-moe"``) or a
+        folder. Without one: the environment variable ``GEMMA_LAB_MODEL``, else ``"mini-moe"``.
+    device
+        ``"auto"`` takes the GPU with the most free memory, else the CPU. Otherwise what torch takes.
+    dtype
+        ``"auto"``: bfloat16 on a GPU that has it; elsewhere float32 if it fits comfortably, else bfloat16.
+        float16 is refused: Gemma 4 overflows in it.
+    device_map
+        For accelerate, e.g. ``"auto"``: spread over GPUs and RAM. Replaces `device`.
+    offload_folder
+        Where accelerate may put the layers that fit nowhere else.
+    quantization
+        Reserved; passing anything raises.
+    attn_implementation
+        ``"sdpa"`` (transformers' choice), ``"eager"`` or ``"flex_attention"``.
+    offline
+        Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
+        that is complete in the cache is used as it is, and the hub is not asked, online too.
+    progress
+        Show progress bars for downloads and for weights of more than 200 MB.
+
+    Returns
+    -------
+    Lab
+
+    Raises
+    ------
+    UnknownModel
+        If nothing is called `name`.
+    NotGemma4
+        If the checkpoint is of another architecture, or a relative that does not chat.
+    DoesNotFit
+        If the memory that is free is too little; said with the numbers, before anything is loaded.
+    NotAvailable
+        If it would have to be downloaded and cannot or must not be.
+    BadCheckpoint
+        If its files are corrupt, incomplete or unsafe, or leave a weight of the model unset.
+    TooOld, MissingExtra
+        If a library must be upgraded or installed first.
+    """
+    if quantization is not None:
+        raise LabError(
+            f"quantization={quantization!r}: quantised loading is not in this version yet.",
+            hint="Leave quantization out; for less memory choose a smaller model (gl.catalog()).",
+        )
+    parse_dtype(dtype)  # a wrong dtype should not cost a download
+    location = locate(name)
+    closed = forbidden() if offline is None else offline
+    with _progress(progress):
+        files, placement = _prepare(
+            location, closed, device=device, dtype=dtype, device_map=device_map, offload_folder=offload_folder
+        )
+    with _progress(progress and files.weight_bytes(2) >= _SHOWN_FROM):
+        processor = _processor(files)
+        model = _model(
+            files, location, placement, attn_implementation=attn_implementation, offload_folder=offload_folder
+        )
+    return Lab(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
+
+
+def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[CheckpointFiles, Placement]:
+    """Recognise, size and place a model in that order, so that what cannot work fails early."""
+    name, checkpoint = location.name, location.checkpoint
+    if checkpoint is not None:
+        require_loadable(checkpoint)
+        if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
+            place(_by_item(checkpoint.weight_bytes), name=name, **wishes)
+    files = _on_disk(location, closed)
+    if files is None:
+        require_gemma4(read_config(config_of(location)), name=name, checkpoint=checkpoint)
+        size = hub_bytes(location)
+        place(size, name=name, **wishes)
+        _require_disk(location, size(2))
+        files = inspect(download(location, offline=False))
+    require_gemma4(files.config, name=name, checkpoint=checkpoint)
+    return files, place(files.weight_bytes, name=name, **wishes)
+
+
+def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:
+    return lambda item: sizes["bf16"] * item // 2
+
+
+def _on_disk(location: Location, closed: bool) -> CheckpointFiles | None:
+    """Return what is on disk already, None if it has to be fetched. A complete cached copy is enough."""
+    if location.folder is not None:
+        require_gemma4(read_config(location.folder), name=location.name, checkpoint=location.checkpoint)
+        return inspect(location.folder)
+    try:
+        return inspect(download(location, offline=True))
+    except LabError:  # not in the cache, or only in part
+        if closed:
+            raise
+        return None
+
+
+def _require_disk(location: Location, needed: int) -> None:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise DoesNotFit(
+            f"{location.hub_id} is a download of {amount(needed)}; "
+            f"{amount(free)} of disk are free at {cache}.",
+            hint="Make room, or point HF_HOME at a larger disk.",
+        )
+
+
+def _processor(files: CheckpointFiles) -> Any:
+    from transformers import AutoProcessor, AutoTokenizer
+
+    text_only = files.model_type.endswith("_text")
+    kind = AutoTokenizer if text_only else AutoProcessor
+    try:
+        processor = kind.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadCheckpoint(
+            f"The {'tokenizer' if text_only else 'processor'} in {files.folder} cannot be loaded: {error}",
+            hint="It needs tokenizer.json and tokenizer_config.json, and for pictures processor_config.json.",
+        ) from error
+    _require_same_tokens(files, processor)
+    return processor
+
+
+def _require_same_tokens(files: CheckpointFiles, processor: Any) -> None:
+    """Refuse a tokenizer made for other weights: its ids would be read as other words, or not at all."""
+    tokenizer = getattr(processor, "tokenizer", None) or processor
+    rows = files.config.get("text_config", files.config).get("vocab_size")
+    if rows is not None and len(tokenizer) > rows:
+        raise BadCheckpoint(
+            f"The tokenizer in {files.folder} has {len(tokenizer):,} tokens; the model has {rows:,}.",
+            hint="The tokenizer belongs to another model: take the one that came with the weights.",
+        )
+    for medium in ("image", "audio", "video"):
+        theirs, ours = getattr(processor, f"{medium}_token_id", None), files.config.get(f"{medium}_token_id")
+        if files.config.get("vision_config") and None not in (theirs, ours) and theirs != ours:
+            raise BadCheckpoint(
+                f"The processor in {files.folder} marks {medium} with token {theirs}, the model with {ours}.",
+                hint="The processor belongs to another model: take the one that came with the weights.",
+            )
+
+
+def _model(
+    files: CheckpointFiles,
+    location: Location,
+    placement: Placement,
+    *,
+    attn_implementation: str | None,
+    offload_folder: str | Path | None,
+) -> Any:
+    import transformers
+    from safetensors import SafetensorError
+
+    wanted: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    if offload_folder is not None:
+        wanted["offload_folder"] = str(offload_folder)
+    if placement.max_memory is not None:
+        wanted["max_memory"] = placement.max_memory
+    class_name = require_gemma4(files.config, name=location.name, checkpoint=location.checkpoint)
+    kind = getattr(transformers, class_name)
+    try:
+        model, info = kind.from_pretrained(
+            files.folder,
+            dtype=placement.dtype,
+            device_map=placement.device_map,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused below by name
+            output_loading_info=True,
+            **wanted,
+        )
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(
+            f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
+        ) from error
+    except (
+        ValueError,
+        ImportError,
+    ) as error:  # an attention that is not installed, a map that does not work out
+        raise LabError(
+            f"transformers cannot load {location.name} this way: {error}",
+            hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
+        ) from error
+    verify_weights(model, info, files)
+    return model
+
+
+@contextlib.contextmanager
+def _progress(shown: bool) -> Iterator[None]:
+    """Silence the bars of transformers and huggingface_hub while a block runs, if they are not wanted."""
+    import huggingface_hub.utils
+    import transformers.utils.logging
+
+    hub: Any = huggingface_hub.utils
+    bars: Any = transformers.utils.logging
+    hub_was, bars_were = not hub.are_progress_bars_disabled(), bars.is_progress_bar_enabled()
+    if not shown:
+        hub.disable_progress_bars()
+        bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        # transformers' switch turns the hub's too, so each is put back as it was, the hub's last
+        if not shown and bars_were:
+            bars.enable_progress_bar()
+        if not shown and hub_was:
+            hub.enable_progress_bars()
+        elif not shown:
+            hub.disable_progress_bars()

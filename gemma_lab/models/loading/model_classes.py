@@ -1,0 +1,119 @@
+"""Which transformers class a checkpoint is for, or what else it is."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from ...errors import BadCheckpoint, MissingExtra, NotGemma4, TooOld
+
+if TYPE_CHECKING:
+    from ...family.catalog import Checkpoint
+
+#: model_type of config.json -> class in transformers
+CLASSES = {
+    "gemma4": "Gemma4ForConditionalGeneration",
+    "gemma4_text": "Gemma4ForCausalLM",
+    "gemma4_unified": "Gemma4UnifiedForConditionalGeneration",
+    "gemma4_unified_text": "Gemma4UnifiedForCausalLM",
+}
+_DRAFTER = (
+    "a drafter: it guesses tokens ahead for a larger Gemma 4 and cannot speak by itself",
+    "Load the model it drafts for: its name without '-assistant'.",
+)
+_OTHERS = {
+    "gemma4_assistant": _DRAFTER,
+    "gemma4_unified_assistant": _DRAFTER,
+    "diffusion_gemma": (
+        "DiffusionGemma: it denoises blocks of text instead of writing token by token, and has no chat here",
+        "Load gemma-4-26B-A4B-it, which has the same backbone.",
+    ),
+    "embedding_gemma2": (
+        "EmbeddingGemma 2: it turns text, pictures and sound into vectors for search and writes nothing",
+        "Use it with sentence-transformers; to chat, load a Gemma 4.",
+    ),
+}
+#: first transformers release in which the class gives right results (reference: its own release wheels)
+_SINCE = {"gemma4": "5.15", "gemma4_text": "5.15", "gemma4_unified": "5.15", "gemma4_unified_text": "5.15"}
+
+
+def require_loadable(checkpoint: Checkpoint) -> None:
+    """Refuse a row of the catalog that cannot be loaded here, before anything is fetched.
+
+    Raises
+    ------
+    NotGemma4
+        For a drafter.
+    BadCheckpoint
+        For packed weights.
+    """
+    if checkpoint.model_type in _OTHERS:
+        what, hint = _OTHERS[checkpoint.model_type]
+        raise NotGemma4(f"{checkpoint.alias} is {what}.", hint=hint)
+    if checkpoint.format != "safetensors":
+        raise BadCheckpoint(
+            f"{checkpoint.alias} has packed weights ({checkpoint.format}), which this version does not load.",
+            hint="Load the bfloat16 checkpoint of the same size, or an '-unquantized' one.",
+        )
+
+
+def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint | None = None) -> str:
+    """Return the name of the transformers class for a configuration.
+
+    Parameters
+    ----------
+    config
+        The checkpoint's ``config.json``.
+    name
+        What the user asked for, for the messages.
+    checkpoint
+        Its row of the catalog, which may ask for a newer transformers.
+
+    Raises
+    ------
+    NotGemma4
+        If it is of another architecture, or a relative of Gemma 4 that does not chat.
+    BadCheckpoint
+        If its weights are quantised.
+    TooOld
+        If the installed transformers is too old for it.
+    MissingExtra
+        If it sees pictures and torchvision is not installed.
+    """
+    kind = config.get("model_type")
+    if kind in _OTHERS:
+        what, hint = _OTHERS[kind]
+        raise NotGemma4(f"{name} is {what}.", hint=hint)
+    if kind not in CLASSES:
+        names = config.get("architectures")
+        classes = f" ({', '.join(map(str, names))})" if isinstance(names, list) and names else ""
+        raise NotGemma4(
+            f"{name} is not a Gemma 4 checkpoint: its architecture is {kind!r}{classes}.",
+            hint="gemma_lab looks inside Gemma 4 only; gl.catalog() lists what it loads.",
+        )
+    if config.get("quantization_config"):
+        settings = config["quantization_config"]
+        method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else "unknown"
+        raise BadCheckpoint(
+            f"{name} has quantised weights (method {method}), which this version does not load.",
+            hint="Load the bfloat16 checkpoint of the same size, or an '-unquantized' one.",
+        )
+    require_transformers(checkpoint.min_transformers if checkpoint else _SINCE[kind], name=name)
+    if config.get("vision_config") and importlib.util.find_spec("torchvision") is None:
+        raise MissingExtra(
+            f"{name} sees pictures, and its picture processor needs torchvision, which is not installed.",
+            hint="pip install torchvision (the release that goes with your torch).",
+        )
+    return CLASSES[kind]
+
+
+def require_transformers(needed: str, *, name: str) -> None:
+    """Raise `TooOld` unless transformers is installed in release `needed` or newer."""
+    import transformers
+    from packaging.version import Version
+
+    if Version(Version(transformers.__version__).base_version) < Version(needed):
+        raise TooOld(
+            f"{name} needs transformers {needed} or newer; {transformers.__version__} is installed.",
+            hint=f'pip install --upgrade "transformers>={needed}", then restart the kernel.',
+        )

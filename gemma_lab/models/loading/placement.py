@@ -1,0 +1,228 @@
+"""Where a model goes and in which dtype, decided from its size and the free memory before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...errors import DoesNotFit, LabError
+from ...system import hardware
+from ...system.hardware import Device, amount
+
+_BYTES = {torch.float32: 4, torch.bfloat16: 2, torch.float64: 8}
+#: A CPU, or a GPU without bfloat16, is fastest in float32, and gets it while that takes at most this share.
+_COMFORT = 0.7
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The decision.
+
+    Attributes
+    ----------
+    device
+        The torch name of the device that takes inputs, e.g. ``"cuda:0"``.
+    dtype
+        Of the weights.
+    device_map
+        For accelerate, or None to load on the CPU the plain way.
+    max_memory
+        Device, as accelerate spells it → bytes of weights it may be given; None without a map to work out.
+    """
+
+    device: str
+    dtype: torch.dtype
+    device_map: Any
+    max_memory: dict[int | str, int] | None = None
+
+
+def working_bytes(weights: int) -> int:
+    """Return what a model needs beside its weights for short chats, in bytes: a tenth, at least 64 MiB.
+
+    A rule of thumb for activations and the cache of some thousand tokens, not a measurement.
+    """
+    return max(64 * 2**20, weights // 10)
+
+
+def parse_dtype(dtype: Any) -> torch.dtype | None:
+    """Return the torch dtype that was asked for, None for ``"auto"``.
+
+    Raises
+    ------
+    LabError
+        For float16, in which Gemma 4 overflows, and for what is not a floating dtype.
+    """
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto"):
+        return None
+    short = {"bf16": "bfloat16", "fp32": "float32", "float": "float32", "fp16": "float16", "half": "float16"}
+    if isinstance(dtype, str):
+        dtype = getattr(torch, short.get(dtype, dtype).removeprefix("torch."), dtype)
+    if dtype is torch.float16:
+        raise LabError(
+            "Gemma 4 overflows in float16: activations pass its largest value, 65,504, in the first layer's "
+            "MLP, and the answer turns to NaN.",
+            hint='Use dtype="bfloat16" (emulated where the GPU lacks it) or dtype="float32".',
+        )
+    if dtype not in _BYTES:
+        raise LabError(
+            f"dtype={dtype!r} is not one to load Gemma 4 in.",
+            hint='Use "auto", "bfloat16" or "float32".',
+        )
+    return dtype  # type: ignore[no-any-return]
+
+
+def place(
+    weight_bytes: Callable[[int], int],
+    *,
+    name: str,
+    device: Any = "auto",
+    dtype: Any = "auto",
+    device_map: Any = None,
+    offload_folder: Any = None,
+) -> Placement:
+    """Choose the device and the dtype, and check that the model fits there.
+
+    Parameters
+    ----------
+    weight_bytes
+        From bytes an element to the bytes of all weights.
+    name
+        For the messages.
+    device, dtype
+        ``"auto"`` or what torch takes.
+    device_map
+        What accelerate takes; then memory is summed over the devices it may use.
+    offload_folder
+        Where accelerate may put what does not fit; then nothing is too large.
+
+    Raises
+    ------
+    DoesNotFit
+        With the numbers, if the weights and the space to work in are more than what is free.
+    LabError
+        For a device that is not here, or a dtype that does not work.
+    """
+    wanted = parse_dtype(dtype)
+    here = hardware.devices()
+    if device_map is not None:
+        return _spread(
+            weight_bytes, here, name=name, dtype=wanted, device_map=device_map, offload=offload_folder
+        )
+    chosen = _choose(here, device)
+    if wanted is None:
+        wanted = auto_dtype(chosen, weight_bytes)
+    weights = weight_bytes(_BYTES[wanted])
+    needed = weights + working_bytes(weights)
+    gpus = [gpu for gpu in here if gpu.kind == "cuda"]
+    together = sum(gpu.free for gpu in gpus)
+    if chosen.free < needed <= together and str(device) == "auto" and len(gpus) > 1:
+        # accelerate spreads the layers over the GPUs
+        return Placement(chosen.name, wanted, "auto", _shares(tuple(gpus)))
+    if needed > chosen.free:
+        raise _does_not_fit(name, chosen, wanted, weight_bytes, here)
+    return Placement(chosen.name, wanted, None if chosen.kind == "cpu" else {"": chosen.name})
+
+
+def auto_dtype(device: Device, weight_bytes: Callable[[int], int]) -> torch.dtype:
+    """Return bfloat16 where the GPU has it; elsewhere float32 while it fits comfortably, else bfloat16.
+
+    float16 is never chosen. On a GPU without bfloat16 torch emulates it, slowly but rightly.
+    """
+    if device.kind != "cpu" and device.bfloat16:
+        return torch.bfloat16
+    weights = weight_bytes(_BYTES[torch.float32])
+    comfortable = weights + working_bytes(weights) <= _COMFORT * device.free
+    return torch.float32 if comfortable else torch.bfloat16
+
+
+def _choose(here: tuple[Device, ...], device: Any) -> Device:
+    if str(device) == "auto":
+        gpus = [candidate for candidate in here if candidate.kind != "cpu"]
+        return max(gpus, key=lambda gpu: gpu.free) if gpus else here[-1]
+    try:
+        asked = torch.device("cuda" if device == "gpu" else device)
+    except (RuntimeError, TypeError) as error:
+        raise LabError(f"device={device!r} is not a device that torch knows.", hint=_devices(here)) from error
+    same = [candidate for candidate in here if candidate.kind == asked.type]
+    if asked.index is not None and asked.type == "cuda":
+        same = [candidate for candidate in same if candidate.name == str(asked)]
+    if not same:
+        raise LabError(f"device={str(device)!r} is not on this machine.", hint=_devices(here))
+    return max(same, key=lambda candidate: candidate.free)
+
+
+def _devices(here: tuple[Device, ...]) -> str:
+    return f"Here are: {', '.join(device.name for device in here)}. Leave device out to have one chosen."
+
+
+def _spread(
+    weight_bytes: Callable[[int], int],
+    here: tuple[Device, ...],
+    *,
+    name: str,
+    dtype: torch.dtype | None,
+    device_map: Any,
+    offload: Any,
+) -> Placement:
+    named = {_spell(target) for target in device_map.values()} if isinstance(device_map, dict) else None
+    used = [device for device in here if named is None or device.name in named or device.kind in named]
+    gpus = [device for device in used if device.kind != "cpu"]
+    if dtype is None:
+        native = bool(gpus) and all(gpu.bfloat16 for gpu in gpus)
+        dtype = torch.bfloat16 if native else auto_dtype((gpus or list(here))[0], weight_bytes)
+    weights = weight_bytes(_BYTES[dtype])
+    needed, free = weights + working_bytes(weights), sum(device.free for device in used)
+    to_disk = offload is not None or (named is not None and "disk" in named)
+    if needed > free and not to_disk:
+        places = ", ".join(f"{device.name} {amount(device.free)}" for device in used) or "nowhere"
+        raise DoesNotFit(
+            f"{name} needs {amount(needed)} in {_short(dtype)}; free are {amount(free)} ({places}).",
+            hint="offload_folder=… puts the rest on disk (slow); gl.catalog() lists smaller models.",
+        )
+    shares = None if named is not None else _shares(here)
+    return Placement((gpus or list(here))[0].name, dtype, device_map, shares)
+
+
+def _shares(devices: tuple[Device, ...]) -> dict[int | str, int]:
+    """Return what accelerate may fill with weights: a tenth stays free, and a container's limit counts."""
+    return {
+        int(device.name.partition(":")[2]) if device.kind == "cuda" else device.name: int(0.9 * device.free)
+        for device in devices
+    }
+
+
+def _spell(target: Any) -> str:
+    return f"cuda:{target}" if isinstance(target, int) else str(target)
+
+
+def _does_not_fit(
+    name: str,
+    device: Device,
+    dtype: torch.dtype,
+    weight_bytes: Callable[[int], int],
+    here: tuple[Device, ...],
+) -> DoesNotFit:
+    weights = weight_bytes(_BYTES[dtype])
+    needed = weights + working_bytes(weights)
+    what = (
+        f"{name} does not fit on {device.name} ({device.label}): {amount(weights)} of weights in "
+        f"{_short(dtype)} and {amount(working_bytes(weights))} to work in make {amount(needed)}; "
+        f"{amount(device.free)} of {amount(device.total)} are free."
+    )
+    half = weight_bytes(2)
+    ways = []
+    if dtype is not torch.bfloat16 and half + working_bytes(half) <= device.free:
+        ways.append(f'dtype="bfloat16" needs {amount(half + working_bytes(half))}')
+    if device.kind != "cpu" and half + working_bytes(half) <= here[-1].free:
+        ways.append('device="cpu" has the room (slow)')
+    if half + working_bytes(half) <= sum(each.free for each in here) and device.kind != "cpu":
+        ways.append('device_map="auto" spreads it over GPU and RAM')
+    ways.append("gemma-lab doctor lists which models fit here")
+    return DoesNotFit(what, hint="; ".join(ways) + ".")
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

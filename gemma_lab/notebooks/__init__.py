@@ -1,5 +1,0 @@
-"""How the notebooks of this repository are executed, kept in one form, linked and exported.
-
-For people who work on the notebooks: the commands need a checkout and the ``dev`` extra.
-``python -m gemma_lab.notebooks --help`` lists them.
-"""

@@ -1,0 +1,274 @@
+"""What this machine is and what runs on it: `doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..display import Displayed
+from ..errors import UnknownModel
+from . import hardware
+from .hardware import Device
+
+if TYPE_CHECKING:
+    from ..family.architecture import Architecture
+    from ..family.catalog import Checkpoint
+
+LIBRARIES = (
+    "gemma_lab", "torch", "torchvision", "transformers", "accelerate", "safetensors", "huggingface_hub",
+    "ipywidgets", "anywidget", "jupyterlab",
+)  # fmt: skip
+#: of `family.memory`: the dtypes that the table shows. int8 and int4 are for other runtimes as yet.
+DTYPES = ("bf16", "int8", "int4")
+CONTEXT = 8192  # tokens; what a chat about a document takes
+_TRANSFORMERS = (5, 15)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one checkpoint fits on the best device here.
+
+    Attributes
+    ----------
+    name
+        Its alias.
+    needs
+        dtype → bytes of its weights and its cache at `CONTEXT` tokens (or its whole context, if shorter).
+    context
+        dtype → the longest context in tokens that fits: its full one, or a power of two; 0 if the weights
+        alone are too large.
+    """
+
+    name: str
+    needs: Mapping[str, int]
+    context: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Report(Displayed):
+    """What `doctor` found. What changes from minute to minute is in `free` and `fits` only.
+
+    Attributes
+    ----------
+    python, system
+        Version, and operating system with processor architecture.
+    versions
+        Library → version, None where it is not installed.
+    where
+        ``"Colab"``, ``"Kaggle"``, ``"Binder"``, ``"CI"`` or ``"local"``.
+    devices
+        What a model could run on, GPUs first.
+    dtype
+        What `load` would choose on the best device.
+    offline
+        Whether downloads are forbidden by the environment.
+    token
+        Whether ``HF_TOKEN`` is set. Gemma 4 needs none; its value is never read.
+    free
+        ``"RAM"``, ``"disk"`` and each GPU's name → free bytes now.
+    fits
+        The checkpoints and how they fit now.
+    advice
+        What to do about what is amiss.
+    """
+
+    python: str
+    system: str
+    versions: Mapping[str, str | None]
+    where: str
+    devices: tuple[Device, ...]
+    dtype: str
+    offline: bool
+    token: bool
+    free: Mapping[str, int]
+    fits: tuple[Fit, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def best(self) -> Device:
+        """The device that `load` would choose."""
+        return best(self.devices)
+
+    def __repr__(self) -> str:
+        torch = self.versions.get("torch") or "missing"
+        transformers = self.versions.get("transformers") or "missing"
+        libraries = f"Python {self.python}, torch {torch}, transformers {transformers}"
+        return f"Report({libraries}, {self.best.name} in {self.dtype}, {self.where})"
+
+    def __str__(self) -> str:
+        from ..views.family.system_report import report_text
+
+        return report_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, in two parts: ``"stable"`` and ``"now"``."""
+        devices = [
+            {"name": d.name, "label": d.label, "bfloat16": d.bfloat16, "total": d.total} for d in self.devices
+        ]
+        stable = {
+            "python": self.python, "system": self.system, "versions": dict(self.versions),
+            "where": self.where, "devices": devices, "dtype": self.dtype,
+            "offline": self.offline, "token": self.token,
+        }  # fmt: skip
+        fits = [{"name": f.name, "needs": dict(f.needs), "context": dict(f.context)} for f in self.fits]
+        return {"stable": stable, "now": {"free": dict(self.free), "fits": fits, "advice": list(self.advice)}}
+
+
+def doctor(model: str | None = None) -> Report:
+    """Look at this machine: versions, devices, free memory, and which checkpoints fit.
+
+    Works without torch, too, and never looks at the network.
+
+    Parameters
+    ----------
+    model
+        Only say how this one fits: an alias or a hub id. Default: a row for each size and mini.
+
+    Raises
+    ------
+    UnknownModel
+        If the catalog has no `model`.
+    """
+    here = hardware.devices()
+    chosen = best(here)
+    free = {"RAM": here[-1].free, "disk": _free_disk()}
+    free |= {device.name: device.free for device in here if device.kind != "cpu"}
+    versions = {name: _version(name) for name in LIBRARIES}
+    native = chosen.kind != "cpu" and chosen.bfloat16
+    return Report(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        versions=MappingProxyType(versions),
+        where=where(),
+        devices=here,
+        dtype="bfloat16" if native else "float32 (bfloat16 if that does not fit)",
+        offline=offline(),
+        token=bool(os.environ.get("HF_TOKEN")),
+        free=MappingProxyType(free),
+        fits=tuple(_fit(checkpoint, chosen.free) for checkpoint in _candidates(model)),
+        advice=tuple(_advice(versions, here)),
+    )
+
+
+def best(devices: tuple[Device, ...]) -> Device:
+    """Return the device that `load` would choose: the GPU with the most free memory, else the CPU."""
+    gpus = [device for device in devices if device.kind != "cpu"]
+    return max(gpus, key=lambda gpu: gpu.free) if gpus else devices[-1]
+
+
+def where() -> str:
+    """Return the service around us: ``"Colab"``, ``"Kaggle"``, ``"Binder"``, ``"CI"`` or ``"local"``."""
+    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
+        return "Colab"
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "Kaggle"
+    if "BINDER_SERVICE_HOST" in os.environ or "BINDER_REPO_URL" in os.environ:
+        return "Binder"
+    return "CI" if os.environ.get("CI", "").lower() in ("1", "true") else "local"
+
+
+def offline() -> bool:
+    """Return whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set and so forbids downloads."""
+    names = ("GEMMA_LAB_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in names)
+
+
+def hub_cache() -> Path:
+    """Return the folder that downloads go to, by the rules of huggingface_hub, without importing it."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+def _free_disk() -> int:
+    cache = hub_cache().absolute()
+    return shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _candidates(model: str | None) -> list[Checkpoint]:
+    from ..family.catalog import catalog, find, suggest
+
+    if model is None:
+        return [row for row in catalog(standalone=True) if row.variant in ("it", "mini")]
+    found = find(model)
+    if found is None:
+        close = suggest(model)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "gl.catalog() lists the names."
+        raise UnknownModel(f"No model is called {model!r}.", hint=hint)
+    return [found]
+
+
+def _fit(checkpoint: Checkpoint, free: int) -> Fit:
+    from ..family.memory import kv_cache_bytes
+
+    shape = _shape(checkpoint)
+    needs, context = {}, {}
+    for dtype in DTYPES:
+        weights = checkpoint.weight_bytes.get(dtype)
+        if weights is None:  # a drafter or a packed checkpoint, which has one size only
+            continue
+        needs[dtype] = weights + kv_cache_bytes(shape, min(CONTEXT, checkpoint.context))
+        lengths = [checkpoint.context, *(2**power for power in range(17, 9, -1))]
+        fitting = [
+            length
+            for length in lengths
+            if length <= checkpoint.context and weights + kv_cache_bytes(shape, length) <= free
+        ]
+        context[dtype] = max(fitting, default=0)
+    return Fit(checkpoint.alias, MappingProxyType(needs), MappingProxyType(context))
+
+
+def _shape(checkpoint: Checkpoint) -> Architecture:
+    import json
+
+    from ..assets import data_path
+    from ..family.architecture import architecture, from_config
+
+    if checkpoint.path is None:
+        return architecture(checkpoint.size)
+    config = json.loads((data_path(checkpoint.path) / "config.json").read_text(encoding="utf-8"))
+    return from_config(config, name=checkpoint.alias)
+
+
+def _advice(versions: Mapping[str, str | None], here: tuple[Device, ...]) -> list[str]:
+    advice = []
+    broken = _torch_error() if versions["torch"] else None
+    if versions["torch"] is None:
+        advice.append("torch is not installed: pip install torch torchvision")
+    elif broken:
+        advice.append(f"torch is installed but does not load ({broken}): install it again")
+    elif versions["torchvision"] is None:
+        advice.append("torchvision is not installed, so no picture can be read: pip install torchvision")
+    transformers = versions["transformers"]
+    if transformers is None or _numbers(transformers) < _TRANSFORMERS:
+        state = transformers or "not installed"
+        advice.append(f'transformers is {state}: pip install --upgrade "transformers>=5.15"')
+    if len(here) == 1 and shutil.which("nvidia-smi") and not broken:
+        advice.append("an NVIDIA driver is here, but this torch cannot use it: install a CUDA build of torch")
+    return advice
+
+
+def _torch_error() -> str | None:
+    try:
+        import torch  # noqa: F401  importing is the test
+    except (ImportError, OSError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -1,0 +1,1 @@
+"""Record attention patterns block by block, without keeping a full attention matrix."""

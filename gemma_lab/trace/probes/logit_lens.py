@@ -1,0 +1,284 @@
+"""The lens probe: what each layer would say, by the model's own final norm, head and soft cap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...errors import BadTrace, LabError
+from ..records.logit_lens import LogitLens, LogitLensRequest
+from ..tokens.vocabulary import Vocabulary
+from .kv_shared_layers import full_prefill
+from .recorder import Pass
+
+if TYPE_CHECKING:
+    from ...lab import Lab
+    from ...models.chat.prompt import Prompt
+
+#: What logit_lens=True looks at of a prompt: its last tokens.
+_LAST = 64
+#: Numbers of a block of distributions that are held at once: 256 MiB in float32.
+_BLOCK = 1 << 26
+
+
+class LogitLensProbe:
+    """Reads every layer's output at some positions as the model reads the last one's.
+
+    For use with `Recorder`. One sequence at a time; also at the soft tokens of a picture, in a KV-shared tail
+    (whose every row is then read, `gemma_lab.trace.probes.kv_shared_layers`), in pieces of a prompt and at every decode step.
+
+    Parameters
+    ----------
+    positions
+        Rows to look at.
+    onward
+        From this row on, every row is looked at. Default: none.
+    top
+        How many of the likeliest tokens of each layer to keep.
+    targets
+        Ids to follow, beside the last layer's own choice.
+    name
+        Says what an id looks like.
+
+    Raises
+    ------
+    LabError
+        On attaching, if the model has no final norm or no head.
+    BadTrace
+        While recording, if the last layer under the norm is not what the model hands to its head.
+    """
+
+    def __init__(
+        self, positions: Collection[int], *, onward: int | None = None, top: int = 5,
+        targets: Sequence[int] = (), name: Callable[[int], str],
+    ) -> None:  # fmt: skip
+        self.positions, self.onward = frozenset(positions), onward
+        self.top, self.targets, self.name = top, tuple(targets), name
+        self._read = 0  # rows of whole passes
+        self._parts: list[tuple[Any, ...]] = []
+        self.layers: tuple[int, ...] = ()
+        self.abandon()
+
+    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+        """Register hooks on layers and the final norm; see `Probe`."""
+        source: Any = model
+        decoder: Any = source.get_decoder() if hasattr(source, "get_decoder") else model
+        head = source.get_output_embeddings() if hasattr(source, "get_output_embeddings") else None
+        norm, layers = getattr(decoder, "norm", None), getattr(decoder, "layers", None)
+        if head is None or norm is None or layers is None:
+            raise LabError(
+                f"{type(model).__name__} has no final norm and head that a layer could be read with.",
+                hint="The lens needs a whole language model: load it, not its decoder alone.",
+            )
+        self._norm, self._head = norm, head
+        config = source.config.get_text_config()
+        self._cap = getattr(config, "final_logit_softcapping", None)
+        self.layers = tuple(range(len(layers)))
+        hooks.enter_context(full_prefill(model))
+        for number, layer in enumerate(layers):
+            hooks.callback(layer.register_forward_hook(self._left(number)).remove)
+        hooks.callback(norm.register_forward_hook(self._normed).remove)
+
+    def begin(self, seen: Pass) -> None:
+        """Start a pass; see `Probe`."""
+        if seen.rows > 1:
+            raise BadTrace(
+                f"The lens looks at one sequence; this batch has {seen.rows}.", hint="Trace one at a time."
+            )
+        self.abandon()
+        self._length = seen.length
+        rows = range(seen.length) if seen.real is None else seen.real[0].nonzero().flatten().tolist()
+        self._real = len(rows)
+        first = self._read
+        onward = float("inf") if self.onward is None else self.onward
+        wanted = [
+            (first + place, row)
+            for place, row in enumerate(rows)
+            if first + place in self.positions or first + place >= onward
+        ]
+        self._wanted, self._rows = [row for _, row in wanted], [place for place, _ in wanted]
+
+    def abandon(self) -> None:
+        """Forget a pass; see `Probe`."""
+        self._seen: list[torch.Tensor | None] = [None] * len(self.layers)
+        self._own: torch.Tensor | None = None
+        self._wanted, self._rows = list[int](), list[int]()
+
+    @torch.no_grad()
+    def end(self, seen: Pass) -> None:
+        """Read what the layers gave; see `Probe`."""
+        del seen
+        self._read += self._real
+        if self._rows:
+            self._check()
+            hidden = torch.stack([each.to(self._device) for each in self._seen if each is not None])
+            self._parts.append((self._rows, *self._look(hidden)))
+        self.abandon()
+
+    @property
+    def reached(self) -> bool:
+        """Whether any of the positions was read."""
+        return bool(self._parts)
+
+    def result(self) -> LogitLens:
+        """Return what was seen.
+
+        Raises
+        ------
+        BadTrace
+            If none of the positions was read.
+        """
+        if not self._parts:
+            raise BadTrace(
+                "None of the positions for the lens was read.",
+                hint="Ask for positions below the number of tokens, or generate more.",
+            )
+        rows = [row for part in self._parts for row in part[0]]
+        ids, logprobs, ranks, followed = (
+            np.concatenate([part[number] for part in self._parts], axis=1) for number in (1, 2, 3, 4)
+        )
+        targets = np.concatenate([part[5] for part in self._parts])
+        known = np.unique(np.concatenate([ids.reshape(-1), targets.reshape(-1)])).tolist()
+        return LogitLens(
+            layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
+            targets=targets, ranks=ranks, target_logprobs=followed,
+            words={index: self.name(index) for index in known},
+        )  # fmt: skip
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self._head.weight.device
+        return device
+
+    def _left(self, number: int) -> Callable[..., None]:
+        def hook(_module: torch.nn.Module, _args: Any, output: Any) -> None:
+            whole = output[0] if isinstance(output, tuple) else output
+            # of a KV-shared tail the model's own call comes first, with its last row alone, then every row
+            if self._wanted and whole.shape[1] == self._length:
+                self._seen[number] = whole[0, self._wanted].detach()
+
+        return hook
+
+    def _normed(self, _module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
+        if self._wanted and self._own is None:
+            self._own = output[0, -1].detach()
+
+    def _check(self) -> None:
+        """Raise `BadTrace` unless every layer was seen, and the last one is what the head was given."""
+        missing = [number for number, each in enumerate(self._seen) if each is None]
+        if missing:
+            raise BadTrace(
+                f"Layer {missing[0]} was read for fewer tokens than the pass has.",
+                hint="Something else drops rows; open the recorder without it.",
+            )
+        last = self._seen[-1]
+        if self._own is None or last is None or self._wanted[-1] != self._length - 1:
+            return
+        again = self._norm(last[-1:].to(self._own.device))[0].float()
+        own = self._own.float()
+        slack = 1e-4 if self._own.dtype == torch.float32 else 0.05
+        if not torch.allclose(again, own, rtol=slack, atol=slack * float(own.abs().max())):
+            raise BadTrace(
+                f"The last layer under the final norm is off by {float((again - own).abs().max()):.3g} from "
+                "what the model hands to its head.",
+                hint="A hook changes what layers return; take it off, or edit with lab.edit().",
+            )
+
+    def _look(self, hidden: torch.Tensor) -> tuple[Any, ...]:
+        """Return ids, log-probabilities, ranks and targets of ``[layers, rows, hidden]`` outputs."""
+        layers, rows, width = hidden.shape
+        step = self._block()
+        finals = [self._logits(part).argmax(-1) for part in torch.split(hidden[-1], step)]
+        targets = torch.cat(finals)[:, None]
+        if self.targets:
+            asked = torch.tensor(self.targets, device=targets.device).expand(rows, -1)
+            targets = torch.cat([targets, asked], dim=1)
+        follow = targets.repeat(layers, 1)  # [layers × rows, n]
+        found: list[list[torch.Tensor]] = [[], [], [], []]
+        flat = hidden.reshape(-1, width)
+        for part, ids in zip(torch.split(flat, step), torch.split(follow, step), strict=True):
+            logits = self._logits(part).float()
+            scale = logits.logsumexp(-1, keepdim=True)
+            best = logits.topk(min(self.top, logits.shape[-1]))
+            chosen = logits.gather(1, ids)
+            ranks = torch.stack([(logits > chosen[:, n, None]).sum(-1) for n in range(ids.shape[1])], dim=1)
+            for kept, value in zip(
+                found, (best.indices, best.values - scale, ranks, chosen - scale), strict=True
+            ):
+                kept.append(value.cpu())
+        best_ids, logprobs, orders, followed = (
+            torch.cat(each).reshape(layers, rows, -1).numpy() for each in found
+        )
+        return (
+            best_ids.astype(np.int32), logprobs.astype(np.float32), orders.astype(np.int32),
+            followed.astype(np.float32), targets.cpu().numpy().astype(np.int32),
+        )  # fmt: skip
+
+    def _block(self) -> int:
+        return max(1, _BLOCK // int(self._head.weight.shape[0]))
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits of rows of a layer's output, in the model's own dtype, as its last lines do."""
+        norm = next(self._norm.parameters(), None)
+        normed = self._norm(hidden if norm is None else hidden.to(norm.device)).to(self._device)
+        logits: torch.Tensor = self._head(normed)
+        if self._cap is not None:
+            logits = torch.tanh(logits / self._cap) * self._cap
+        return logits
+
+
+def lens_probe(
+    lab: Lab, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
+) -> LogitLensProbe | None:
+    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
+
+    Raises
+    ------
+    LabError
+        If a position is none of theirs, or a target is not one token.
+    """
+    if asked is False or asked is None:
+        return None
+    request = (
+        asked if isinstance(asked, LogitLensRequest) else LogitLensRequest(None if asked is True else asked)
+    )
+    count = len(prompt.ids)
+    for place in request.positions or ():
+        if not -count <= place < count + max_new_tokens:
+            raise LabError(
+                f"The lens is to look at token {place:,}; the prompt has {count:,}"
+                + (f" and its answer up to {max_new_tokens:,}." if max_new_tokens else "."),
+                hint="Positions count from 0; negative ones from the end of the prompt.",
+            )
+    pieces = Vocabulary(lab.tokenizer)
+    places = range(max(0, count - _LAST), count) if request.positions is None else request.positions
+    return LogitLensProbe(
+        {place + count if place < 0 else place for place in places},
+        onward=count if request.positions is None else None,
+        top=request.top,
+        targets=[_target(lab, pieces, target) for target in request.targets],
+        name=pieces.name,
+    )
+
+
+def _target(lab: Lab, pieces: Vocabulary, target: int | str) -> int:
+    """Return the id of a target."""
+    if isinstance(target, str):
+        ids = lab.tokenizer(target, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            parts = ", ".join(f"{pieces.name(index)!r} ({index})" for index in ids)
+            raise LabError(
+                f"{target!r} is {len(ids)} tokens: {parts or 'none'}.",
+                hint="Follow one of them by its id, or a text of one token; a leading space may matter.",
+            )
+        return int(ids[0])
+    if isinstance(target, bool) or not 0 <= target < lab.vocabulary:
+        raise LabError(
+            f"The target {target!r} is no id of the vocabulary's {lab.vocabulary:,}.",
+            hint="Ids count from 0.",
+        )
+    return int(target)

@@ -1,0 +1,195 @@
+"""What the routers decided in one forward pass, with the doubts about it, until the pass is over.
+
+Nothing here waits for the device before `Decisions.gather`: one transfer a pass and device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import BadTrace
+from .routers import Router, RouterOutput
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_TINY = 1e-30
+#: Between what is added up and what the rule gives, relative to a token's largest weight; in float32 the
+#: order of additions is all that differs, coarser types add a few of their own steps.
+_ABOUT = 1e-4
+
+
+@dataclass
+class Decision:
+    """What one router decided for the tokens of a pass, as tensors on its device.
+
+    Attributes
+    ----------
+    ids, weights
+        As returned, ``[tokens, top_k]``.
+    gate_weights
+        Before the per-expert scale, float32 ``[tokens, top_k]``.
+    entropy
+        Of all probabilities, in nats, ``[tokens]``.
+    excess
+        How far the probabilities are from summing to 1, ``[tokens]``.
+    astray
+        How far the weights are from the family's rule, relative to the largest, ``[tokens]``.
+    unlikely
+        By how much an expert that was not chosen is likelier than one that was, ``[tokens]``.
+    differs
+        1 where the experts were given something else, ``[tokens]``; None if they were given the same objects.
+    """
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+    gate_weights: torch.Tensor
+    entropy: torch.Tensor
+    excess: torch.Tensor
+    astray: torch.Tensor
+    unlikely: torch.Tensor
+    differs: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, router: Router, said: RouterOutput, *, edited: bool) -> Decision:
+        """Read a decision and measure what speaks against it; edited ids need not be the likeliest."""
+        odds, ids = said.probabilities, said.ids
+        rule = router.weigh(odds, ids).weights
+        largest = rule.abs().amax(-1).clamp_min(_TINY)
+        astray = (rule - said.weights.detach().float()).abs().amax(-1)
+        excess = (odds.sum(-1) - 1).abs()
+        if edited:
+            unlikely = torch.zeros_like(excess)
+        else:
+            best_left = odds.scatter(-1, ids, 0.0).amax(-1)
+            unlikely = best_left - odds.gather(-1, ids).amin(-1)
+        entropy = -torch.linalg.vecdot(odds, odds.clamp_min(_TINY).log_())
+        return cls(
+            ids=ids, weights=said.weights, gate_weights=said.gate_weights.detach(),
+            entropy=entropy.clamp_min(0),  # rounding may leave it below when one expert is certain
+            excess=excess, astray=astray / largest, unlikely=unlikely,
+        )  # fmt: skip
+
+    def compare(self, ids: Any, weights: Any) -> None:
+        """Note where the experts are given other ids or weights than these."""
+        if ids is self.ids and weights is self.weights:
+            return
+        shape = self.ids.shape
+        if not (isinstance(ids, torch.Tensor) and isinstance(weights, torch.Tensor)) or not (
+            ids.shape == weights.shape == shape
+        ):
+            self.differs = torch.ones(shape[0], device=self.ids.device)
+            return
+        same = (ids == self.ids) & (weights == self.weights)
+        self.differs = (~same.all(-1)).float()
+
+    def numbers(self, share: torch.Tensor) -> torch.Tensor:
+        """Return everything but the ids as float32 ``[tokens, top_k + 6]``."""
+        differs = torch.zeros_like(self.excess) if self.differs is None else self.differs
+        single = (self.entropy, share, self.excess, self.astray, self.unlikely, differs)
+        return torch.cat([self.gate_weights, torch.stack(single, -1)], -1)
+
+
+class Decisions:
+    """The decisions of one pass, by place in a list of routers."""
+
+    def __init__(self, routers: list[Router]) -> None:
+        self._routers = routers
+        self.made: dict[int, Decision] = {}
+        self._sizes: dict[tuple[int, str], torch.Tensor] = {}
+
+    def add(self, place: int, branch: str, output: torch.Tensor) -> None:
+        """Keep the length of what a branch adds to each token, or the gate that multiplies the dense one."""
+        if branch == "gate":
+            self._sizes[place, branch] = output.detach().float().sigmoid().flatten()
+        else:
+            size = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32)
+            self._sizes[place, branch] = size.flatten()
+
+    def gather(self, tokens: int, real: Array | None) -> tuple[Array, Array, Array, Array]:
+        """Return ids, shares, entropy and the experts' share, ``[tokens, layers, …]``, once all is in order.
+
+        Parameters
+        ----------
+        tokens
+            How many the pass had, padding included.
+        real
+            Which of them are no padding, bool ``[tokens]``; None for all. Only these are returned.
+
+        Raises
+        ------
+        BadTrace
+            If a layer is missing, or what a router says and what its experts were given disagree.
+        """
+        for place, router in enumerate(self._routers):
+            count = len(self.made[place].ids) if place in self.made else 0
+            if count != tokens:
+                raise BadTrace(
+                    f"Layer {router.layer} routed {count:,} tokens of a pass of {tokens:,}.",
+                    hint="Only whole forward passes of the model can be recorded.",
+                )
+        ids = self._collect({place: decision.ids for place, decision in self.made.items()})
+        numbers = self._collect(
+            {place: decision.numbers(self._share(place)) for place, decision in self.made.items()}
+        )
+        if real is not None:
+            ids, numbers = ids[real], numbers[real]
+        k = ids.shape[-1]
+        self._check(numbers[..., k + 2 :])
+        return ids, numbers[..., :k], numbers[..., k], numbers[..., k + 1]
+
+    def _collect(self, parts: dict[int, torch.Tensor]) -> Array:
+        """Return tensors of all layers as one array ``[tokens, layers, …]``; one transfer a device."""
+        groups: dict[torch.device, list[int]] = {}
+        for place in range(len(self._routers)):
+            groups.setdefault(parts[place].device, []).append(place)
+        first = parts[0]
+        if len(groups) == 1:
+            return torch.stack([parts[place] for place in sorted(parts)], 1).cpu().numpy()
+        whole = torch.empty((len(first), len(parts), *first.shape[1:]), dtype=first.dtype)
+        for places in groups.values():
+            whole[:, places] = torch.stack([parts[place] for place in places], 1).cpu()
+        return whole.numpy()
+
+    def _share(self, place: int) -> torch.Tensor:
+        """Return ‖experts‖ / (‖experts‖ + ‖dense‖), ``[tokens]``; 1 without a dense branch."""
+        entropy = self.made[place].entropy
+        if self._routers[place].branches is None:
+            return torch.ones_like(entropy)
+        experts, dense = self._sizes[place, "experts"], self._sizes[place, "dense"]
+        dense = dense * self._sizes.get((place, "gate"), torch.ones_like(dense))
+        return (experts / (experts + dense).clamp_min(_TINY)).to(entropy.device)
+
+    def _check(self, doubts: Array) -> None:
+        """Raise `BadTrace` where excess, astray, unlikely or differs, ``[tokens, layers, 4]``, say so."""
+        if not len(doubts):
+            return
+        worst = doubts.max(axis=0)  # NaN stays NaN, and is refused below
+        for place, (router, found) in enumerate(zip(self._routers, worst.tolist(), strict=True)):
+            excess, astray, unlikely, differs = found
+            step = torch.finfo(self.made[place].weights.dtype).eps
+            layer = f"The router of layer {router.layer}"
+            if not excess <= max(_ABOUT, 2 * step):
+                raise BadTrace(
+                    f"{layer} returned probabilities that are {excess:.3g} off a sum of 1.",
+                    hint="If it is nan, the model overflowed: load it with dtype='bfloat16' or 'float32'.",
+                )
+            if differs:
+                raise BadTrace(
+                    f"The experts of layer {router.layer} were given other ids or weights than their router "
+                    "returned.",
+                    hint="Something between them changes the dispatch; detach it, or edit with lab.edit().",
+                )
+            if not astray <= max(_ABOUT, 4 * step):
+                raise BadTrace(
+                    f"{layer} weighs its experts up to {astray:.3g} off the rule of {router.family}.",
+                    hint="This release of transformers routes in another way; install one from 5.15 to 5.23.",
+                )
+            if not unlikely <= 0:
+                raise BadTrace(
+                    f"{layer} did not choose its {router.top_k} likeliest experts.",
+                    hint="Something edits its choice; detach it, or edit with lab.edit().",
+                )

@@ -1,0 +1,171 @@
+"""The routing probe: what every router decides, checked where it is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import BadTrace
+from ..records.routing import Precision, Routing
+from ..records.routing_packing import id_type, pack12
+from .recorder import Pass
+from .router_checks import Decision, Decisions
+from .routers import EDITED, Router, routers
+from .spill import SpillBuffer
+
+Hook = Callable[..., None]
+
+#: What the experts modules of transformers call their second and third argument.
+_IDS, _WEIGHTS = ("top_k_index", "router_indices"), ("top_k_weights", "routing_weights")
+
+
+class RoutingProbe:
+    """Records ids and weights of every layer with experts, entropy, and the experts' share of the output.
+
+    For use with `Recorder`. What it records is verified in every pass and for every token: the experts
+    receive the very ids and weights that the router returned, its probabilities sum to 1, the ids are the
+    likeliest ones (unless an edit chose others), and the weights follow from the probabilities by the
+    family's rule.
+
+    Parameters
+    ----------
+    precision
+        ``"compact"``, 24 bytes a token and layer for 8 of 128 experts, or ``"full"``, float32.
+    spill_bytes
+        Bytes to hold in memory; more goes to a temporary file that lives as long as its `Routing`.
+
+    Raises
+    ------
+    BadTrace
+        While recording, if what a router says and what its experts are given disagree.
+
+    Examples
+    --------
+    >>> probe = RoutingProbe()
+    >>> with Recorder(model, [probe]):
+    ...     model.generate(**inputs)
+    >>> probe.result()
+    Routing(30 layers × 4,096 tokens, top-8 of 128 experts, compact: 24 B a token and layer)
+    """
+
+    def __init__(self, *, precision: Precision = "compact", spill_bytes: int = 512 * 2**20) -> None:
+        self.precision: Precision = precision
+        self.spill_bytes = spill_bytes
+        self.routers: list[Router] = []
+        self._spools: list[SpillBuffer] = []  # one a sequence of the batch
+        self._pass = Decisions([])
+
+    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+        """Register hooks on routers, experts and what adds up the two branches; see `Probe`."""
+        self.routers = routers(model, missing_ok=True)
+        self._pass = Decisions(self.routers)
+        for place, router in enumerate(self.routers):
+            hooks.callback(router.module.register_forward_hook(self._decided(place)).remove)
+            given = router.experts_module.register_forward_pre_hook(self._given(place), with_kwargs=True)
+            hooks.callback(given.remove)
+            if router.branches is not None:
+                for name, branch in router.branches._asdict().items():
+                    if branch is not None:
+                        hooks.callback(branch.register_forward_hook(self._added(place, name)).remove)
+
+    def begin(self, seen: Pass) -> None:
+        """Start a pass; see `Probe`."""
+        self._pass = Decisions(self.routers)
+        if not self._spools:
+            self._spools = [SpillBuffer(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
+
+    def abandon(self) -> None:
+        """Forget a pass; see `Probe`."""
+        self._pass = Decisions(self.routers)
+
+    def end(self, seen: Pass) -> None:
+        """Keep what a pass decided for its real tokens; see `Probe`."""
+        if not self.routers:
+            return
+        arrays = self._packed(seen)
+        counts = [seen.length] * seen.rows if seen.real is None else seen.real.sum(-1).tolist()
+        start = 0
+        for spool, count in zip(self._spools, counts, strict=True):
+            spool.add({name: array[start : start + count] for name, array in arrays.items()})
+            start += count
+
+    def result(self, row: int = 0) -> Routing | None:
+        """Return the routing of one sequence of the batch; None if the model has no experts.
+
+        Raises
+        ------
+        BadTrace
+            If nothing was recorded for it.
+        """
+        if not self.routers:
+            return None
+        if not 0 <= row < len(self._spools) or not len(self._spools[row]):
+            raise BadTrace(
+                f"Nothing was recorded for sequence {row} of {len(self._spools)}.",
+                hint="Run the model inside the recorder; result(row) counts the sequences of a batch from 0.",
+            )
+        spool = self._spools[row]
+        return Routing(
+            **spool.result(),
+            scale=np.stack([_scale(router) for router in self.routers]),
+            layers=tuple(router.layer for router in self.routers),
+            experts=self.routers[0].experts,
+            precision=self.precision,
+            keep=spool.folder,
+        )
+
+    def _packed(self, seen: Pass) -> dict[str, Any]:
+        """Return the real tokens of the pass as they are stored, ``[tokens, layers, …]``."""
+        real = None if seen.real is None else seen.real.flatten().numpy()
+        ids, gate_weights, entropy, expert_output_fraction = self._pass.gather(seen.rows * seen.length, real)
+        small = np.float16 if self.precision == "compact" else np.float32
+        return {
+            "ids": ids.astype(id_type(self.routers[0].experts)),
+            "packed": pack12(gate_weights)
+            if self.precision == "compact"
+            else np.ascontiguousarray(gate_weights),
+            "entropy": entropy.astype(small),
+            "expert_output_fraction": expert_output_fraction.astype(small),
+        }
+
+    def _decided(self, place: int) -> Hook:
+        router = self.routers[place]
+
+        def hook(module: torch.nn.Module, _args: Any, output: Any) -> None:
+            self._pass.made[place] = Decision.of(router, router.read(output), edited=module in EDITED)
+
+        return hook
+
+    def _given(self, place: int) -> Hook:
+        router = self.routers[place]
+
+        def hook(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            said = self._pass.made.get(place)
+            if said is None:
+                raise BadTrace(
+                    f"The experts of layer {router.layer} ran, and their router did not.",
+                    hint="Something stands in for the router; take it off, or edit with lab.edit().",
+                )
+            said.compare(_argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs))
+
+        return hook
+
+    def _added(self, place: int, branch: str) -> Hook:
+        def hook(_module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
+            self._pass.add(place, branch, output)
+
+        return hook
+
+
+def _argument(names: tuple[str, ...], place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
+
+
+def _scale(router: Router) -> Any:
+    if router.scale is None:
+        return np.ones(router.experts, dtype=np.float32)
+    return router.scale.detach().float().cpu().numpy()

@@ -1,0 +1,1 @@
+"""What a trace holds, as numpy arrays: routing, attention, logit lens, activations, generation. No torch."""

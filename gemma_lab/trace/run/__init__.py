@@ -1,0 +1,1 @@
+"""Run a model under probes: `Lab.trace`, activations, attention rows on demand."""

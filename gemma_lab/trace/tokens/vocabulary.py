@@ -1,0 +1,69 @@
+"""What the ids of a Gemma vocabulary stand for: bytes, control tokens, names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Vocabulary:
+    """The vocabulary of one tokenizer, read an id at a time and remembered.
+
+    A piece is either text, in which ``▁`` stands for a space, or one raw byte ``<0xNN>`` (the fallback for
+    whatever the vocabulary does not hold).
+
+    Parameters
+    ----------
+    tokenizer
+        A tokenizer of transformers in Gemma's manner.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._bytes: dict[int, bytes] = {}
+        self._names: dict[int, str] = {}
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self._special = frozenset(tokenizer.all_special_ids) | {
+            index for index, token in added.items() if token.special
+        }
+
+    def is_special(self, index: int) -> bool:
+        """Return whether the token is for control and adds nothing to the text."""
+        return index in self._special or self._piece(index) is None
+
+    def find(self, name: str) -> int | None:
+        """Return the id of a control token such as ``<|channel>``, or None if this vocabulary has none."""
+        index = self._tokenizer.convert_tokens_to_ids(name)
+        return index if index is not None and self._piece(index) == name else None
+
+    def bytes(self, index: int) -> bytes:
+        """Return what the token adds to the text, in UTF-8; a lone byte may be no character yet."""
+        known = self._bytes.get(index)
+        if known is None:
+            piece = self._piece(index)
+            byte = _BYTE.fullmatch(piece or "")
+            known = bytes([int(byte[1], 16)]) if byte else self._text(piece or "").encode()
+            self._bytes[index] = known
+        return known
+
+    def name(self, index: int) -> str:
+        """Return how to show the token alone: its text, a byte as ``<0xNN>``, a control token as written."""
+        known = self._names.get(index)
+        if known is None:
+            piece = self._piece(index)
+            known = (
+                f"<id {index}>" if piece is None else piece if index in self._special else self._text(piece)
+            )
+            self._names[index] = known
+        return known
+
+    def _text(self, piece: str) -> str:
+        # A vocabulary may hold U+FFFD itself or half a surrogate pair: neither is to reach a screen.
+        return piece.replace("▁", " ").replace("\ufffd", "\\ufffd").encode(errors="backslashreplace").decode()
+
+    def _piece(self, index: int) -> str | None:
+        # The embedding table can be longer than the vocabulary: padding rows have no piece.
+        piece: str | None = self._tokenizer.convert_ids_to_tokens(int(index))
+        return piece

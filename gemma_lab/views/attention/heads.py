@@ -1,0 +1,260 @@
+"""What heads do, as pictures and a table: kinds, retrieval, sinks, reach, and what a knock-out breaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...analysis.attention.head_types import THRESHOLDS
+from ...analysis.attention.retrieval_heads import THRESHOLD as RETRIEVES
+from ...analysis.attention.sinks import THRESHOLD as SINK
+from ...evals.head_ablation import said
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
+from ..base.html import Markup, table
+
+if TYPE_CHECKING:
+    from ...analysis.attention.head_types import HeadKinds
+    from ...analysis.attention.retrieval_heads import Retrieval
+    from ...analysis.attention.sinks import Sinks
+    from ...analysis.attention.window_coverage import Reach
+    from ...evals.head_ablation import KnockOut
+
+#: Kind → colour and the letters that say it without colour.
+_MARKS = {
+    "retrieval": ("vermillion", "R"), "induction": ("purple", "I"), "previous token": ("blue", "P"),
+    "first token": ("grey", "F"), "picture reading": ("green", "V"), "language bridging": ("orange", "B"),
+    "local": ("sky", "L"), "other": ("", ""),
+}  # fmt: skip
+_MOST_LABELS = 24
+
+
+def kinds_figure(data: HeadKinds) -> Plot:
+    """Draw every head, layer by layer, in the colour and with the letter of its kind.
+
+    A head of several kinds has all their letters, and the colour of the first.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.attention.head_types.kind_of_heads`.
+    """
+    layers, columns = _grid(data.heads)
+    names = data.names
+    with new_figure(max(5.5, 1.8 + 0.55 * len(columns)), 1.6 + 0.4 * len(layers)) as (figure, axes):
+        for place, (layer, head) in enumerate(data.heads):
+            row, column = layers.index(layer), columns.index(head)
+            colour = _MARKS[names[place]][0]
+            face = OKABE_ITO[colour] if colour else "white"
+            axes.add_patch(_square(column, row, face, edge="#8A8A8A"))
+            letters = "".join(_MARKS[kind][1] for kind in THRESHOLDS if data.passed[kind][place])
+            dark = colour in ("blue", "grey", "vermillion", "green")
+            axes.text(column, row, letters, ha="center", va="center", color="white" if dark else INK)
+        local = {layer for (layer, _), here in zip(data.heads, data.local, strict=True) if here}
+        axes.set_yticks(range(len(layers)), [f"{n} {'local' if n in local else 'global'}" for n in layers])
+        axes.set_xticks(range(len(columns)), [str(head) for head in columns])
+        axes.set(
+            xlim=(-0.6, len(columns) - 0.4), ylim=(len(layers) - 0.4, -0.6), xlabel="query head",
+            ylabel="layer", title="What kind of head it is",
+        )  # fmt: skip
+        axes.tick_params(length=0)
+        hide_frame(axes)
+        _legend(figure, [kind for kind in THRESHOLDS if kind not in data.untested])
+    counted = ", ".join(
+        f"{int(data.passed[kind].sum())} {kind}" for kind in THRESHOLDS if data.passed[kind].any()
+    )
+    return Plot(
+        figure, text=f"{len(data.heads)} heads over {data.tokens:,} tokens: {counted or 'of no kind'}"
+    )
+
+
+def kinds_html(data: HeadKinds) -> Markup:
+    """Return a table of the kinds: threshold, how many heads, and the best of each.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.attention.head_types.kind_of_heads`.
+    """
+    rows = []
+    for kind, threshold in THRESHOLDS.items():
+        found = data.of(kind)
+        if kind in data.untested:
+            rows.append((kind, f"{threshold:.2f}", "–", f"not tested: {data.untested[kind]}"))
+            continue
+        shown = ", ".join(
+            f"{layer}.{head} ({data.scores[kind][data.heads.index((layer, head))]:.2f})"
+            for layer, head in found[:4]
+        )
+        rows.append((kind, f"{threshold:.2f}", str(len(found)), shown + (" …" if len(found) > 4 else "")))
+    return table(
+        rows,
+        columns=("kind", "from", "heads", "layer.head (mean attention)"),
+        caption=f"Kinds of {len(data.heads)} heads over {data.tokens:,} tokens",
+        align="lrrl",
+        notes=("Tests and their sources: gemma_lab.analysis.attention.head_types.kind_of_heads",),
+    )
+
+
+def retrieval_figure(data: Retrieval) -> Plot:
+    """Draw the retrieval score of every head, highest first, beside what its place alone would give.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.attention.retrieval_heads.retrieval_scores`.
+    """
+    order = np.argsort(-data.scores, kind="stable")[:_MOST_LABELS]
+    rows = np.arange(len(order))
+    with new_figure(7.0, 1.6 + 0.24 * len(order)) as (figure, axes):
+        found = data.scores[order] >= RETRIEVES
+        colours = [OKABE_ITO["vermillion" if yes else "sky"] for yes in found]
+        axes.barh(rows, data.scores[order], color=colours, height=0.7)
+        axes.plot(
+            data.chance[order], rows, ls="", marker="|", ms=11, mew=2, color=INK, label="by place alone"
+        )
+        axes.axvline(RETRIEVES, color=OKABE_ITO["grey"], lw=1, ls="--", label=f"{RETRIEVES} (Wu et al. 2024)")
+        names = ["layer {} head {}".format(*data.heads[place]) for place in order]
+        axes.set_yticks(rows, names)
+        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="share of the answer that it copied",
+                 title=f"Retrieval score over {len(data.each):,} prompts")  # fmt: skip
+        axes.tick_params(axis="y", length=0)
+        figure.legend(loc="outside lower left", ncols=2)
+    best = data.best()[0]
+    count = int((data.scores >= RETRIEVES).sum())
+    return Plot(
+        figure,
+        text=f"Retrieval over {len(data.each):,} prompts: {count} of {len(data.heads)} heads from "
+        f"{RETRIEVES}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
+    )
+
+
+def sinks_figure(data: Sinks) -> Plot:
+    """Draw how much attention each sink gets from each head.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.attention.sinks.sinks`.
+    """
+    shown = np.argsort(-data.received.mean(axis=0), kind="stable")[:_MOST_LABELS]
+    with new_figure(max(5.5, 2.6 + 0.45 * len(shown)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
+        if len(shown):
+            image = axes.imshow(
+                data.received[:, shown],
+                cmap="cividis",
+                vmin=0,
+                vmax=1,
+                aspect="auto",
+                interpolation="nearest",
+            )
+            bar = figure.colorbar(image, ax=axes, pad=0.02)
+            bar.set_label("mean attention received")
+            bar.outline.set_visible(False)
+        names = [f"{data.tokens[place]:,}" for place in shown]
+        axes.set_xticks(range(len(shown)), names, rotation=90 if len(shown) > 6 else 0)
+        starts = [
+            row for row, (layer, _) in enumerate(data.heads) if not row or data.heads[row - 1][0] != layer
+        ]
+        axes.set_yticks(starts, [str(data.heads[row][0]) for row in starts])
+        axes.set(xlabel="token (row of the table)", ylabel="layer, its heads below", title="Attention sinks")
+        axes.tick_params(length=0)
+        hide_frame(axes)
+    return Plot(
+        figure,
+        text=f"{len(data.tokens)} of {data.length:,} tokens are a sink (from {SINK}) of at least one head, "
+        f"{data.drowned:.0%} of {len(data.heads)} heads have one; first token {data.first.mean():.2f} on "
+        "average",
+    )
+
+
+def reach_figure(data: Reach) -> Plot:
+    """Draw what part of the text each layer cannot see, and how much the global heads look there.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.attention.window_coverage.reach`.
+    """
+    rows = np.arange(len(data.layers))
+    local = np.asarray([window is not None for window in data.windows])
+    with new_figure(9.5, 1.9 + 0.22 * max(len(rows), len(data.heads)), ncols=2) as (figure, (left, right)):
+        left.barh(rows, np.ones(len(rows)), color=FAINT, height=0.75)
+        left.barh(rows, data.unseen, color=OKABE_ITO["blue"], height=0.75)
+        kinds = ["local" if here else "global" for here in local]
+        left.set_yticks(rows, [f"{layer} {kind}" for layer, kind in zip(data.layers, kinds, strict=True)])
+        left.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="part of all pairs that it cannot see",
+                 ylabel="layer", title="Beyond the window")  # fmt: skip
+        heads = np.arange(len(data.heads))
+        right.hlines(heads, data.least, data.most, color=OKABE_ITO["vermillion"], lw=5)
+        right.plot(data.least, heads, ls="", marker="o", ms=4, color=INK)
+        right.set_yticks(heads, [f"{layer}.{head}" for layer, head in data.heads])
+        right.set(xlim=(0, 1), ylim=(len(heads) - 0.4, -0.6), xlabel="mean attention there, least … most",
+                  ylabel="global layer.head", title="Global heads look there")  # fmt: skip
+        for axes in (left, right):
+            axes.tick_params(axis="y", length=0)
+    worst = float(data.unseen.max()) if len(rows) else 0.0
+    return Plot(
+        figure,
+        text=f"{int(local.sum())} of {len(rows)} layers are local; of {data.tokens:,} tokens they cannot see "
+        f"up to {worst:.0%} of the pairs; {len(data.heads)} global heads look beyond the window with "
+        f"{_percent(data.least)} to {_percent(data.most)} of their attention",
+    )
+
+
+def knock_out_figure(data: KnockOut) -> Plot:
+    """Draw the accuracy with nothing, the best retrieval heads, and random heads knocked out.
+
+    Bars are accuracies, whiskers 95 % Wilson intervals over the questions; every random draw has a bar.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.evals.head_ablation.knock_out`.
+    """
+    conditions = [
+        ("nothing", data.intact, "grey"),
+        (f"best: {said(data.best.heads)}", data.best, "vermillion"),
+    ]
+    conditions += [(f"random: {said(one.heads)}", one, "sky") for one in data.random]
+    rows = np.arange(len(conditions))
+    with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
+        for row, (_, condition, colour) in enumerate(conditions):
+            low, high = condition.interval
+            axes.barh(row, condition.accuracy, color=OKABE_ITO[colour], height=0.7)
+            axes.hlines(row, low, high, color=INK, lw=1.4)
+            axes.plot([low, high], [row, row], ls="", marker="|", ms=7, color=INK)
+        axes.set_yticks(rows, [name for name, _, _ in conditions])
+        axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="right answers, with 95 % interval",
+                 title=f"Recall with heads knocked out ({data.intact.asked} questions)")  # fmt: skip
+        axes.tick_params(axis="y", length=0)
+    mean = float(np.mean([one.accuracy for one in data.random]))
+    return Plot(
+        figure,
+        text=f"Recall of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} intact, "
+        f"{data.best.accuracy:.0%} without {said(data.best.heads)}, {mean:.0%} on average without as many "
+        f"random heads ({len(data.random)} draws, p = {data.p:.2g})",
+    )
+
+
+def _grid(heads: tuple[tuple[int, int], ...]) -> tuple[list[int], list[int]]:
+    return sorted({layer for layer, _ in heads}), sorted({head for _, head in heads})
+
+
+def _square(column: float, row: float, face: str, *, edge: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, facecolor=face, edgecolor=edge, lw=0.8)
+
+
+def _legend(figure: Any, kinds: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=OKABE_ITO[_MARKS[kind][0]], label=f"{_MARKS[kind][1]} {kind}") for kind in kinds
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+
+
+def _percent(values: Any) -> str:
+    return f"{float(np.mean(values)):.0%}" if len(values) else "none"

@@ -1,0 +1,1 @@
+"""Shared drawing: colors, fonts, figures, HTML and units."""

@@ -1,0 +1,1 @@
+"""Views of check-ups, needle tests and training logs."""

@@ -1,0 +1,75 @@
+"""The curves of a mini's training, one panel a skill."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ...errors import LabError
+from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
+
+_COLUMNS = 5
+
+
+def training_figure(log: Path, *, name: str) -> Plot:
+    """Return how a training went by minutes of computing: held-out answer tokens right, and the loss.
+
+    Parameters
+    ----------
+    log
+        The run's ``log.jsonl``, or the ``training.jsonl`` that ships beside a mini.
+    name
+        The mini's name.
+
+    Raises
+    ------
+    LabError
+        If the log has no line with losses.
+    """
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    practised = [row for row in rows if row.get("running")]
+    if not practised:
+        raise LabError(
+            f"{log.name} has no losses yet.", hint="gemma-lab minis train writes one every 20 steps."
+        )
+    skills = list(practised[-1]["running"])
+    lines = math.ceil(len(skills) / _COLUMNS)
+    layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
+    with new_figure(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
+        for axes, skill in zip(grid.flat, skills, strict=False):
+            _panel(axes, practised, skill)
+        for axes in list(grid.flat)[len(skills) :]:
+            axes.set_visible(False)
+        figure.supxlabel("minutes of computing", fontsize=9.5)
+        figure.supylabel("held-out answer tokens right, %  ·  loss, % of its start", fontsize=9.5)
+        figure.suptitle(f"Training of {name}", x=0.01, ha="left", fontweight="bold")
+    last: dict[str, float] = next(
+        (row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {}
+    )
+    told = ", ".join(f"{skill} {share:.0%}" for skill, share in last.items()) or "not measured yet"
+    return Plot(
+        figure,
+        text=f"Training of {name}, {rows[-1]['seconds'] / 60:.0f} minutes; held-out tokens right: {told}.",
+    )
+
+
+def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
+    seen = [(row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]]
+    losses = [loss for _, loss in seen]
+    start = max(losses[: max(1, len(losses) // 10)])
+    axes.plot([at for at, _ in seen], [100 * loss / start for loss in losses],
+              color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)))  # fmt: skip
+    right = [
+        (row["seconds"] / 60, 100 * row["held_out_tokens_right"][skill])
+        for row in rows
+        if skill in row.get("held_out_tokens_right", {})
+    ]
+    if right:
+        axes.plot(*zip(*right, strict=True), color=OKABE_ITO["blue"], linewidth=2)
+    axes.set_title(f"{skill}  {losses[-1]:.2f} nats", fontsize=8.5, fontweight="normal")
+    axes.set_ylim(0, 104)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    hide_frame(axes, keep="bottom")

@@ -1,0 +1,146 @@
+"""Hit rates of expert caches, and the speed that follows from them: two pictures and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...family.memory import GIB
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, new_figure
+from ..base.html import Markup, table
+
+if TYPE_CHECKING:
+    from ...analysis.experts.cache import CacheCurve
+    from ...analysis.experts.offload import Offload
+
+_STYLES = {
+    "belady": ("Belady's bound", OKABE_ITO["black"], "--"),
+    "pinned": ("pinned by use", OKABE_ITO["green"], "-."),
+    "lfu": ("LFU", OKABE_ITO["orange"], ":"),
+    "lru": ("LRU", OKABE_ITO["blue"], "-"),
+}
+_COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky"))
+_DASHES = ("-", "--", "-.", ":")
+
+
+def cache_lines(curve: CacheCurve) -> Plot:
+    """Draw the hit rate of every policy against the share of experts that is cached.
+
+    Parameters
+    ----------
+    curve
+        From `gemma_lab.analysis.experts.cache.cache_curve`.
+    """
+    with new_figure(8.0, 4.4) as (figure, axes):
+        percent = 100 * curve.share
+        for policy in sorted(curve.hits, key=list(_STYLES).index):
+            name, colour, dash = _STYLES[policy]
+            axes.plot(percent, 100 * curve.hit_rate(policy), color=colour, ls=dash, lw=1.9, label=name)
+        axes.plot(percent, percent, color=FAINT, lw=1.2, zorder=0)
+        axes.annotate(
+            "no locality at all", (62, 60), color="#8A8A8A", fontsize=8.5, rotation=32, va="top", ha="left"
+        )
+        axes.set(
+            xlim=(0, 100),
+            ylim=(0, 101),
+            xlabel="experts on the card, % of all",
+            ylabel="requests served there, %",
+            title="Hit rate of an expert cache",
+        )
+        axes.grid(color=FAINT, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower right")
+    places = [round(len(curve.sizes) * part) - 1 for part in (0.25, 0.5)]
+    rates = "; ".join(
+        f"{_STYLES[policy][0]} " + " and ".join(f"{curve.hit_rate(policy)[at]:.0%}" for at in places)
+        for policy in curve.hits
+    )
+    return Plot(figure, text=f"Hit rates with a quarter and a half of the experts cached: {rates}")
+
+
+def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Plot:
+    """Draw tokens/s against the share of experts on the card, with the largest share that fits.
+
+    Parameters
+    ----------
+    *results
+        From `gemma_lab.analysis.experts.offload.speed`, one or several.
+    labels
+        What to call each. Default: card, quantisation and who computes misses.
+
+    Raises
+    ------
+    ValueError
+        If there are labels, but not one a result.
+    """
+    names = list(labels) or [_name(result) for result in results]
+    with new_figure(8.0, 4.4) as (figure, axes):
+        for number, (result, name) in enumerate(zip(results, names, strict=True)):
+            colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
+            axes.plot(100 * result.share, result.speed, color=colour, ls=dash, lw=1.9, label=name)
+            if result.fitting is not None:
+                at = result.fitting
+                axes.plot(100 * result.share[at], result.speed[at], "o", color=colour, ms=8, mec="white")
+        axes.plot([], [], "o", color="#8A8A8A", ms=8, mec="white", label="the most that fits on the card")
+        top = max(float(result.speed.max()) for result in results)
+        axes.set(
+            xlim=(0, 100),
+            ylim=(0, top * 1.1),
+            xlabel="experts on the card, % of all",
+            ylabel="tokens per second, one sequence",
+            title="26B-A4B: estimated decoding speed",
+        )
+        axes.grid(color=FAINT, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower right", labelcolor=INK)
+    text = "; ".join(f"{name}: {_said(result)}" for name, result in zip(names, results, strict=True))
+    return Plot(figure, text=f"Estimated speed of the 26B-A4B, an estimate under stated assumptions: {text}")
+
+
+def offload_html(data: Offload) -> Markup:
+    """Return the speeds as a table, with every assumption below it.
+
+    Parameters
+    ----------
+    data
+        From `gemma_lab.analysis.experts.offload.speed`.
+    """
+    rows = [
+        [
+            f"{data.share[at]:.0%}" + (" (most that fits)" if at == data.fitting else ""),
+            f"{data.card_bytes[at] / GIB:.1f}",
+            f"{data.hit_rate[at]:.1%}",
+            f"{data.moved_bytes[at] / 1e6:,.0f}",
+            f"{data.speed[at]:.1f}",
+            f"{data.bound[at]:.0f}",
+        ]
+        for at in data.shown()
+    ]
+    gpu = data.assumptions.gpu
+    return table(
+        rows,
+        columns=[
+            "Experts on card",
+            "Card, GiB",
+            "Hit rate",
+            "MB read off card a token",
+            "Tokens/s",
+            "At most",
+        ],
+        caption=f"Estimated decoding speed of the 26B-A4B on {gpu.name} ({gpu.memory_gib:g} GiB)",
+        align="lrrrrr",
+        notes=["Assumptions:", *data.assumptions.lines()],
+    )
+
+
+def _name(result: Offload) -> str:
+    given = result.assumptions
+    misses = "copied" if given.misses == "copy" else "on the CPU"
+    return f"{given.gpu.name}, {given.quantisation}, misses {misses} at {given.link:g} GB/s"
+
+
+def _said(result: Offload) -> str:
+    at = result.fitting
+    if at is None:
+        return "does not fit"
+    return f"{result.speed[at]:.1f} tokens/s with {result.share[at]:.0%} of the experts, the most that fits"

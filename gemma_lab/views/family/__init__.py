@@ -1,0 +1,1 @@
+"""Views of the model family, published figures and the system report."""

@@ -1,0 +1,152 @@
+"""The memory of a long context: caches beside each other, and what a run took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...family.caches import Cache, caches
+from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
+from ..base.units import gib, tokens
+from .figures import MODEL_STYLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEIGHBOURS = {"Qwen3.5-35B-A3B": (OKABE_ITO["purple"], "P")}
+_LENGTHS = (1024, 4096, 32_768, 131_072, 262_144)
+
+
+def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) -> Plot:
+    """Draw what one sequence keeps in bfloat16 against its length, for the family and its neighbours.
+
+    Parameters
+    ----------
+    models
+        Whose caches. Default: the five sizes, Gemma 3 27B and Qwen3.5-35B-A3B.
+    start
+        Shortest length, in tokens.
+    """
+    models = models or caches()
+    with new_figure(9.5, 5.2) as (figure, axes):
+        for model in models:
+            lengths = [start * 2**step for step in range(20) if start * 2**step <= model.context]
+            colour, marker = _style(model.name)
+            sizes = [model.bytes(length) / 2**30 for length in lengths]
+            line = "--" if model.name not in MODEL_STYLES or "Gemma 3" in model.name else "-"
+            axes.plot(lengths, sizes, line, color=colour, marker=marker, ms=5, lw=1.8)
+        _scales(axes, start, max(model.context for model in models))
+        _ends(axes, models)
+    ends = "; ".join(f"{m.name} {gib(m.bytes(m.context))} at {tokens(m.context)}" for m in models)
+    return Plot(figure, text=f"What one sequence keeps, bfloat16: {ends}")
+
+
+def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072) -> Plot:
+    """Draw at one length the cache, and what it would be without windows and shared caches.
+
+    Parameters
+    ----------
+    models
+        Whose caches. Default: as `context_curves`.
+    length
+        Tokens.
+    """
+    models = models or caches()
+    with new_figure(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
+        for row, model in enumerate(models):
+            real, whole = model.bytes(length), model.whole(length)
+            axes.barh(row, whole / 2**30, height=0.62, color=FAINT)
+            axes.barh(row, real / 2**30, height=0.62, color=_style(model.name)[0])
+            axes.text(whole / 2**30, row, f"  {gib(real)} of {gib(whole)}", va="center", fontsize=9)
+        axes.set_yticks(range(len(models)), [model.name for model in models], fontweight="bold")
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        longest = max(model.whole(length) for model in models) / 2**30
+        axes.set(xlim=(0, longest * 1.25), xlabel=f"GiB (2³⁰ bytes) at {tokens(length)} tokens, bfloat16")
+        hide_frame(axes, keep="bottom")
+    gate_weights = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
+    return Plot(
+        figure, text=f"Of a cache without windows and sharing at {tokens(length)} tokens: {gate_weights}"
+    )
+
+
+def context_text(models: Sequence[Cache] | None = None, lengths: Sequence[int] = _LENGTHS) -> str:
+    """Return the numbers of `context_curves` as a table of text; a dash beyond a model's context.
+
+    Parameters
+    ----------
+    models
+        Whose caches. Default: as `context_curves`.
+    lengths
+        Columns, in tokens.
+    """
+    models = models or caches()
+    width = max(len(model.name) for model in models)
+    lines = [f"{'':{width}}  {'KiB a token':>11}" + "".join(f"{tokens(length):>11}" for length in lengths)]
+    for model in models:
+        cells = [gib(model.bytes(n)) if n <= model.context else "–" for n in lengths]
+        slope = f"{model.slope() / 1024:g}"
+        lines.append(f"{model.name:{width}}  {slope:>11}" + "".join(f"{cell:>11}" for cell in cells))
+    return "\n".join(lines)
+
+
+def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Plot:
+    """Draw what runs of several lengths took, one line a way of running.
+
+    Parameters
+    ----------
+    costs
+        Name of the way → (tokens, cost) pairs, shortest first.
+    unit
+        Of the cost, e.g. ``"seconds"``.
+    title
+        Above the figure.
+    """
+    colours = (OKABE_ITO["blue"], OKABE_ITO["vermillion"], OKABE_ITO["green"], OKABE_ITO["purple"])
+    with new_figure(7.5, 3.6) as (figure, axes):
+        for (name, pairs), colour, marker in zip(costs.items(), colours, "os^D", strict=False):
+            lengths, values = zip(*pairs, strict=True)
+            axes.plot(lengths, values, color=colour, marker=marker, ms=5, lw=1.8, label=name)
+        shown = sorted({length for pairs in costs.values() for length, _ in pairs})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(shown, [tokens(length) for length in shown])
+        axes.minorticks_off()
+        axes.set(xlabel="prompt, tokens (1K = 1,024)", ylabel=unit, ylim=(0, None))
+        axes.set_title(title)
+        axes.grid(axis="y", color=FAINT, lw=0.7)
+        axes.legend(loc="upper left")
+    ways = ", ".join(costs)
+    return Plot(
+        figure,
+        text=f"{title or unit} by length of the prompt: {ways}; {tokens(shown[0])} to {tokens(shown[-1])}",
+    )
+
+
+def _style(name: str) -> tuple[str, str]:
+    return {**MODEL_STYLES, **NEIGHBOURS}.get(name, (OKABE_ITO["grey"], "*"))
+
+
+def _scales(axes: Axes, start: int, longest: int) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=10)
+    ticks = [start * 2**step for step in range(0, 20, 2) if start * 2**step <= longest]
+    axes.set_xticks(ticks, [tokens(tick) for tick in ticks])
+    axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+    axes.minorticks_off()
+    axes.set_xlim(start * 0.9, longest * 5.5)
+    axes.set(xlabel="context, tokens (1K = 1,024)", ylabel="kept, GiB (2³⁰ bytes)")
+    axes.grid(axis="y", color=FAINT, lw=0.7)
+    axes.set_axisbelow(True)
+
+
+def _ends(axes: Axes, models: Sequence[Cache]) -> None:
+    """Label the curves in one column, moved apart where they would touch."""
+    longest, lowest = max(model.context for model in models), 0.0
+    for model in sorted(models, key=lambda one: one.bytes(one.context)):
+        height = model.bytes(model.context) / 2**30
+        lowest = max(height, lowest * 1.4)
+        label = f"{model.name}: {gib(model.bytes(model.context))}"
+        axes.annotate(
+            label, (model.context, height), (longest * 1.25, lowest), va="center", fontsize=9, color=INK,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "lw": 0.8, "relpos": (0, 0.5)},
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Views of traces, tokens, edits and the logit lens."""

@@ -1,0 +1,1 @@
+"""The combined explorer: routing, attention and logit lens of one token."""

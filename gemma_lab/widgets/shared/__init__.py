@@ -1,0 +1,1 @@
+"""What all widgets share: bundling, wire format, images, saved pages."""

@@ -1,0 +1,181 @@
+"""How a trace goes to the browser: a few binary buffers of plain little-endian arrays.
+
+A buffer is a 32-bit length, a JSON header and the arrays, each at a multiple of eight bytes;
+``static/unpack.js`` reads it. One token costs 24 bytes a layer at top-8 of up to 256 experts: eight ids,
+eight shares of twelve bits, entropy and experts' share of sixteen bits. What is drawn is therefore exact to
+1/4095 of the token's total weight, which is also what a compact `Routing` keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...trace.records.routing_packing import pack12, packed_width
+from ...views.base.colors import heaviest as ends_at
+from .base import sendable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ...trace.records.routing import Routing
+    from ...trace.tokens.table import TokenTable
+
+#: Above this many bytes of routing a live view asks for layers one by one.
+WHOLE = 2 << 20
+_SIXTEEN = 65535  # steps of a sixteen-bit fraction
+
+_MODALITIES = ("text", "image", "video", "audio", "special")
+_ROLES = ("system", "user", "model", "thought", "tool", "")
+_DIRECTIONS = ("neutral", "ltr", "rtl")
+_DTYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "i2": "int16", "i4": "int32", "f4": "float32"}
+
+
+def pack(arrays: Mapping[str, NDArray[Any]], *, meta: Mapping[str, Any] | None = None) -> bytes:
+    """Return named arrays as one buffer.
+
+    Parameters
+    ----------
+    arrays
+        Of unsigned 8-, 16- or 32-bit, signed 16- or 32-bit integers or 32-bit floats.
+    meta
+        JSON values that go with them.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype.
+    """
+    places: dict[str, list[Any]] = {}
+    chunks: list[bytes] = []
+    offset = 0
+    for name, array in arrays.items():
+        kind = array.dtype.str.lstrip("<|=")
+        if kind not in _DTYPES:
+            msg = f"{name}: dtype {array.dtype} has no counterpart in the browser"
+            raise TypeError(msg)
+        data = np.ascontiguousarray(array, dtype=f"<{kind}").tobytes()
+        places[name] = [_DTYPES[kind], list(array.shape), offset]
+        padding = -len(data) % 8
+        chunks += [data, b"\0" * padding]
+        offset += len(data) + padding
+    header = json.dumps({"arrays": places, "meta": dict(meta or {})}, separators=(",", ":")).encode("ascii")
+    header += b" " * (-(len(header) + 4) % 8)
+    return struct.pack("<I", len(header)) + header + b"".join(chunks)
+
+
+def unpack(buffer: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays and the meta of a buffer that `pack` made."""
+    (length,) = struct.unpack_from("<I", buffer)
+    header = json.loads(buffer[4 : 4 + length])
+    start = 4 + length
+    return {
+        name: np.frombuffer(buffer, dtype, math.prod(shape), start + offset).reshape(shape)
+        for name, (dtype, shape, offset) in header["arrays"].items()
+    }, header["meta"]
+
+
+def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
+    """Return the rows of a token table from `start` on as one buffer.
+
+    Texts are UTF-8 with their ends; where a token shows nothing, its vocabulary piece is its label.
+    Columns of few values are codes; places in a medium are kept only of the tokens that have one.
+    """
+    here = slice(start, None)
+    texts = [str(text) for text in tokens.texts[here]]
+    labels = ["" if text else str(piece) for text, piece in zip(texts, tokens.pieces[here], strict=True)]
+    scripts = sorted({str(script) for script in tokens.scripts[here]})
+    placed = np.flatnonzero(np.asarray(tokens.mediums[here]) >= 0)
+    arrays: dict[str, NDArray[Any]] = {
+        **_strings("text", texts),
+        **_strings("label", labels),
+        "modality": _codes(tokens.modalities[here], _MODALITIES),
+        "role": _codes(tokens.roles[here], _ROLES),
+        "script": _codes(tokens.scripts[here], scripts),
+        "direction": _codes(tokens.directions[here], _DIRECTIONS),
+        "generated": np.asarray(tokens.generated[here], dtype=np.uint8),
+        "cluster": np.asarray(tokens.clusters[here], dtype=np.int32),
+        "placed": placed.astype(np.uint32),
+        "medium": np.asarray(tokens.mediums[here], dtype=np.int16)[placed],
+        "box": np.asarray(tokens.boxes[here], dtype=np.int32)[placed],
+        "time": np.asarray(tokens.times[here], dtype=np.int32)[placed],
+        "frame": np.asarray(tokens.frames[here], dtype=np.int16)[placed],
+    }
+    names = {"modalities": _MODALITIES, "roles": _ROLES, "scripts": scripts, "directions": _DIRECTIONS}
+    return pack(arrays, meta={"start": start, "count": len(texts), **names})
+
+
+def layer_buffer(routing: Routing, rows: Sequence[int], *, start: int = 0) -> bytes:
+    """Return some layers of a routing, from token `start` on, as one buffer.
+
+    Parameters
+    ----------
+    routing
+        What the router did.
+    rows
+        Rows of the routing's arrays (not layer numbers).
+    start
+        The first token.
+    """
+    picked = list(rows)
+    ids, gate_weights = np.asarray(routing.ids[picked, start:]), np.asarray(routing.packed[picked, start:])
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": np.asarray(picked, dtype=np.uint16),
+        "ids": ids.astype(np.uint8 if routing.experts <= 256 else np.uint16),
+        "gate_weights": gate_weights if routing.precision == "compact" else pack12(gate_weights),
+        "entropy": _fraction(
+            np.asarray(routing.entropy[picked, start:], dtype=np.float64) / math.log(max(routing.experts, 2))
+        ),
+        "part": _fraction(np.asarray(routing.expert_output_fraction[picked, start:], dtype=np.float64)),
+    }
+    return pack(arrays, meta={"start": start, "count": int(ids.shape[1])})
+
+
+def load_buffer(routing: Routing) -> bytes:
+    """Return how many tokens each expert served, and its scale, both ``[layers, experts]``."""
+    counts = np.stack(
+        [np.bincount(np.asarray(ids).reshape(-1), minlength=routing.experts) for ids in routing.ids]
+    )
+    return pack(
+        {"counts": counts.astype(np.uint32), "scale": np.asarray(routing.scale, dtype=np.float32)},
+        meta={"tokens": int(routing.ids.shape[1])},
+    )
+
+
+def bytes_of(routing: Routing) -> int:
+    """Return how many bytes all layers of a routing take in the browser."""
+    layers, tokens, top_k = routing.ids.shape
+    width = 1 if routing.experts <= 256 else 2
+    return int(layers * tokens * (top_k * width + packed_width(top_k) + 4))
+
+
+def heaviest(routing: Routing) -> float:
+    """Return the weight at which the colour scale ends: 99 % of the applied weights are below it.
+
+    Of long traces a regular sample of at most some 200,000 tokens and layers is looked at.
+    """
+    layers, tokens, _ = routing.ids.shape
+    sample = routing.select(slice(None, None, max(1, layers * tokens // 200_000))).weights
+    return ends_at(sample)
+
+
+def _strings(name: str, values: Sequence[str]) -> dict[str, NDArray[Any]]:
+    encoded = [sendable(value).encode() for value in values]
+    ends = np.cumsum([len(part) for part in encoded], dtype=np.uint32) if encoded else np.zeros(0, np.uint32)
+    return {name: np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}_ends": ends.astype(np.uint32)}
+
+
+def _codes(values: Sequence[Any] | NDArray[Any], names: Sequence[str]) -> NDArray[np.uint8]:
+    known = {name: code for code, name in enumerate(names)}
+    return np.fromiter((known[str(value)] for value in values), dtype=np.uint8, count=len(values))
+
+
+def _fraction(values: NDArray[Any]) -> NDArray[np.uint16]:
+    steps: NDArray[np.uint16] = np.rint(np.clip(np.nan_to_num(values, nan=1.0), 0, 1) * _SIXTEEN).astype("u2")
+    return steps

@@ -1,0 +1,63 @@
+"""Rows go where the losses are, and nothing is dropped."""
+
+from __future__ import annotations
+
+import random
+
+from gemma_lab.minis.skill_mixture import Mixture
+
+
+def drawn(mixture):
+    rng = random.Random(0)
+    counts = {"names": 0, "digits": 0}
+    for _ in range(200):
+        for skill, rows in mixture.draw(rng).items():
+            counts[skill] += rows
+    return counts
+
+
+def test_all_skills_start_alike():
+    counts = drawn(Mixture(("names", "digits"), rows=20))
+    assert sum(counts.values()) == 4000
+    assert abs(counts["names"] - 2000) < 150
+
+
+def test_what_is_learned_gives_its_rows_to_what_is_hard_and_keeps_some():
+    mixture = Mixture(("names", "digits"), rows=20)
+    for _ in range(300):
+        mixture.saw({"names": 1.5, "digits": 0.001, "repeats": 9.0})
+    counts = drawn(mixture)
+    assert 50 < counts["digits"] < 250
+    assert sum(counts.values()) == 4000
+
+
+def test_a_running_loss_begins_with_the_first_that_was_seen():
+    mixture = Mixture(("names", "digits"), rows=20)
+    assert mixture.losses == {}
+    assert mixture.loss("names") == 2.0
+    mixture.saw({"names": 0.4, "repeats": 9.0})
+    assert mixture.losses == {"names": 0.4}
+    mixture.saw({"names": 0.2})
+    assert 0.39 < mixture.loss("names") < 0.4
+
+
+def test_without_skills_nothing_is_drawn():
+    assert Mixture((), rows=20).draw(random.Random(0)) == {}
+
+
+def test_sums_without_thinking_keep_their_weight_however_lost_they_are():
+    mixture = Mixture(("names", "arithmetic"), rows=20)
+    for _ in range(300):
+        mixture.saw({"names": 0.15, "arithmetic": 1.9})
+    rng = random.Random(0)
+    rows = sum(mixture.draw(rng)["arithmetic"] for _ in range(200))
+    assert 1800 < rows < 2200
+
+
+def test_answers_of_many_tokens_keep_more_rows_when_they_are_learned():
+    mixture = Mixture(("names", "thinking"), rows=20)
+    for _ in range(300):
+        mixture.saw({"names": 0.001, "thinking": 0.001})
+    rng = random.Random(0)
+    rows = sum(mixture.draw(rng)["thinking"] for _ in range(200))
+    assert 2800 < rows < 3200

@@ -1,0 +1,71 @@
+"""What was generated: arrays of one length, values that a distribution can have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gemma_lab.errors import BadTrace
+from gemma_lab.trace.records.generation import Generation
+
+GIVEN = {
+    "ids": [4, 9, 1],
+    "logprobs": [-0.1, -2.0, -0.5],
+    "entropy": [0.2, 2.5, 0.0],
+    "alternative_ids": [[4, 5], [8, 9], [1, 4]],
+    "alternative_logprobs": [[-0.1, -3.0], [-1.0, -2.0], [-0.5, -np.inf]],
+    "finish_reason": "stop",
+    "text": "ab",
+}
+
+
+def test_anything_that_numpy_takes_becomes_arrays():
+    made = Generation.of(**GIVEN)
+    assert made.ids.dtype == made.alternative_ids.dtype == np.int32
+    assert made.logprobs.dtype == made.entropy.dtype == made.alternative_logprobs.dtype == np.float32
+    assert (len(made), made.top_logprobs) == (3, 2)
+    assert repr(made) == "Generation(3 tokens, stop: 'ab')"
+
+
+def test_equality_is_of_values():
+    assert Generation.of(**GIVEN) == Generation.of(**GIVEN)
+    for name, other in (
+        ("ids", [4, 9, 2]),
+        ("text", "ac"),
+        ("finish_reason", "length"),
+        ("entropy", [0, 0, 0]),
+    ):
+        assert Generation.of(**GIVEN) != Generation.of(**GIVEN | {name: other})
+    assert Generation.of(**GIVEN) != 3
+
+
+def test_nothing_generated_and_no_alternatives_are_fine():
+    empty = dict.fromkeys(("ids", "logprobs", "entropy", "alternative_ids", "alternative_logprobs"), ()) | {
+        "finish_reason": "length",
+        "text": "",
+    }
+    assert (len(Generation.of(**empty)), Generation.of(**empty).top_logprobs) == (0, 0)
+    bare = GIVEN | {"alternative_ids": [[], [], []], "alternative_logprobs": [[], [], []]}
+    assert Generation.of(**bare).alternative_ids.shape == (3, 0)
+
+
+def test_a_long_answer_is_shortened_in_its_repr():
+    assert len(repr(Generation.of(**GIVEN | {"text": "x" * 5000}))) < 120
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"logprobs": [-0.1, -2.0]}, "logprobs has shape"),
+        ({"entropy": [0.2] * 4}, "entropy has shape"),
+        ({"alternative_logprobs": [[-0.1], [-1.0], [-0.5]]}, "alternative_logprobs has shape"),
+        ({"logprobs": [-0.1, np.nan, -0.5]}, "not all log-probabilities"),
+        ({"logprobs": [-0.1, 0.5, -0.5]}, "not all log-probabilities"),
+        ({"alternative_logprobs": [[-0.1, np.nan], [-1.0, -2.0], [-0.5, -1.0]]}, "log-probabilities"),
+        ({"entropy": [0.2, -1.0, 0.0]}, "entropies"),
+        ({"entropy": [0.2, np.inf, 0.0]}, "entropies"),
+    ],
+)
+def test_what_no_distribution_gives_is_refused(change, said):
+    with pytest.raises(BadTrace, match=said):
+        Generation.of(**GIVEN | change)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from gemma_lab.views.chat.chat import chat_html, chat_text, percent, visible
+
+QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "media": []}
+PICTURE = {
+    "kind": "image", "name": '"><script>x</script>.png', "width": 3, "height": 4,
+    "src": "data:image/png;base64,AA",
+}  # fmt: skip
+TOKENS = [
+    ["Hm", -0.1, "thought", 0.1, [], -1],
+    ["سبعة", -0.693147, "text", 0.2, [["سبعة", -0.693147], ["'\"<", -3.0]], 0],
+]
+ANSWER = {
+    "key": 2, "role": "model", "state": "done", "text": "سبعة", "thinking": "Hm", "tokens": TOKENS,
+    "finish_reason": "stop", "seed": 1, "context": 9, "speed": 12.0,
+}  # fmt: skip
+FAILED = {
+    "key": 3,
+    "role": "model",
+    "state": "failed",
+    "text": "",
+    "tokens": [],
+    "error": {"what": "<b>", "hint": "go"},
+}
+
+
+class Tags(HTMLParser):
+    """The tags of a document, checking that each is closed, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_a_conversation_is_script_free_and_isolates_direction() -> None:
+    page = Tags(chat_html([{**QUESTION, "media": [PICTURE]}, ANSWER, QUESTION, FAILED], name="m<i>"))
+    assert set(page.tags) <= {"div", "bdi", "img", "details", "summary", "span", "b"}
+    assert all(not name.startswith("on") for name, _ in page.attributes)
+    assert page.tags.count("img") == 1
+    assert page.tags.count("b") == 1  # "No answer.", not the error's own
+    assert "m<i>" in page.text
+    assert "سبعة" in page.text
+    assert "Hi[U+202E]" in page.text
+    assert ("dir", "auto") in page.attributes
+    titles = [value for name, value in page.attributes if name == "title"]
+    assert titles == ["probability 50.0 %  — 'سبعة' 50.0 %, '\\'\"<' 5.0 %".replace("%  —", "% —")]
+
+
+def test_an_empty_conversation_says_how_to_begin() -> None:
+    assert "Run this notebook" in chat_html([], name="m")
+    assert chat_text([]) == ""
+
+
+def test_text_says_who_what_and_how_it_ended() -> None:
+    live = {"key": 4, "role": "model", "state": "live", "tokens": []}
+    turns = [{**QUESTION, "media": [PICTURE]}, {**ANSWER, "finish_reason": "stopped"}, FAILED, live]
+    assert chat_text(turns).splitlines() == [
+        'You: ["><script>x</script>.png, 3 × 4] Hi[U+202E]',
+        "Model: سبعة (stopped by hand)",
+        "Model: (failed) <b>",
+        "Model: (still writing)",
+    ]
+    assert "Still writing" in chat_html([live], name="m")
+
+
+@pytest.mark.parametrize(
+    ("logprob", "shown"), [(0.0, "100.0 %"), (-0.693147, "50.0 %"), (-9.2103, "0.01 %"), (None, "0 %")]
+)
+def test_percent(logprob: float | None, shown: str) -> None:
+    assert percent(logprob) == shown
+
+
+def test_visible_keeps_what_text_needs() -> None:
+    assert visible("a\u200d\u200c\u200eb\n\tc") == "a\u200d\u200c\u200eb\n\tc"
+    assert visible("\x00\u2066") == "[U+0000][U+2066]"

@@ -1,0 +1,22 @@
+"""A sound's figure shows what was heard."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gemma_lab.views.chat.mel import mel_figure
+
+
+def test_the_waveform_and_its_frames_share_one_time_axis():
+    rate = 16_000
+    samples = 0.5 * np.sin(np.arange(rate) / 20)
+    frames = np.random.default_rng(0).normal(size=(99, 128))
+    picture = mel_figure(samples, frames, rate=rate, soft_tokens=25, name="a tone")
+    top, below = picture.figure.axes[:2]
+    assert top.get_xlim() == below.get_xlim() == (0, 1)
+    assert len(below.lines) == 24  # borders between 25 soft tokens
+    assert below.images[0].get_array().shape == (128, 99)
+    low, high = (path.vertices[:, 1] for path in [top.collections[0].get_paths()[0]] * 2)
+    assert abs(low.min() + 0.5) < 0.01
+    assert abs(high.max() - 0.5) < 0.01
+    assert picture.text == "a tone: 1.00 s as 99 mel frames and 25 soft tokens."

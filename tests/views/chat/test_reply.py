@@ -1,0 +1,97 @@
+"""A reply's HTML: no script whatever the text, tints that grow with doubt, stable text."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from gemma_lab.models.chat.reply import Alternative, Reply, Timings, Token
+from gemma_lab.models.chat.sampling import Sampling
+from gemma_lab.views.chat.reply import hover, percent, reply_html, reply_text, tint, visible
+
+EVIL = (
+    "<img src=x onerror=alert(1)>",
+    "</script>",
+    '" onmouseover="x',
+    "\u202eabc",
+    "مرحبا",
+    "a\nb",
+    "&amp;",
+)
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def make(texts=("Hi", " you"), *, seconds=1.0, thinking=""):
+    others = tuple(Alternative(i, text, -1.0 - i) for i, text in enumerate(EVIL))
+    tokens = [Token(3, thinking, -0.1, 0.2, others, "thought")] if thinking else []
+    tokens += [Token(i, text, -float(i), 0.5, others) for i, text in enumerate(texts)]
+    tokens.append(Token(1, "", 0.0, 0.0, (), "special"))
+    timings = Timings(seconds, seconds, 5, len(tokens))
+    return Reply("".join(texts), thinking, tuple(tokens), [], 5, "stop", Sampling(), 7, "<b>m", timings)
+
+
+def test_no_text_becomes_markup():
+    read = Reader(reply_html(make(EVIL, thinking="<script>alert(1)</script>")))
+    assert not {"img", "script", "b"} & set(read.tags)
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    for text in EVIL:
+        assert text in read.text or any(text in piece for piece in read.text)
+
+
+def test_text_is_isolated_and_thoughts_are_folded():
+    html = reply_html(make(thinking="Hm"))
+    assert html.index("<details><summary>Thinking") < html.index(">Hi<")
+    assert "unicode-bidi:isolate" in html
+    assert 'dir="auto"' in html
+    assert "Thinking" not in reply_html(make())
+
+
+def test_html_and_text_are_stable():
+    assert reply_html(make(seconds=1.0)) == reply_html(make(seconds=2.0))
+    assert reply_text(make(thinking="Hm\n")) == (
+        "[thinking] Hm\nHi you\n[<b>m: 4 tokens, complete, temperature 1, top-p 0.95, top-k 64]"
+    )
+
+
+def test_tint_grows_with_doubt():
+    strengths = [float(tint(p).split(",")[-1].rstrip(")")) for p in np.linspace(0, 1, 11)]
+    assert strengths == sorted(strengths, reverse=True)
+    assert tint(1.0).endswith(",0.00)")
+
+
+def test_hover_has_probability_and_alternatives():
+    lines = hover(make().tokens[0]).splitlines()
+    assert lines[0] == "100 % · entropy 0.50 nats"
+    assert lines[1].startswith("37 %  \u2068")
+    assert len(lines) == 1 + len(EVIL)  # a line end inside an alternative is made visible
+
+
+@pytest.mark.parametrize(("p", "said"), [(1, "100 %"), (0.621, "62 %"), (0.0123, "1.2 %"), (1e-5, "< 0.1 %")])
+def test_percent(p, said):
+    assert percent(p) == said
+
+
+def test_what_cannot_be_seen_is_made_visible():
+    assert visible(" a\n\u202e") == "␣a↵U+202E"
+    assert visible("") == "∅"
+
+
+def test_a_long_reply_says_how_many_rows_it_leaves_out():
+    assert "51 more tokens are not shown" in reply_html(make(["x"] * 250))

@@ -1,0 +1,40 @@
+"""The curves say what the log says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gemma_lab.errors import LabError
+from gemma_lab.views.evals.training import training_figure
+
+
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_one_panel_a_skill(tmp_path):
+    rows = [{"step": 1, "seconds": 3.0, "loss": {"sight": 2.3}}]
+    rows += [
+        {"step": n, "seconds": 60.0 * n, "loss": {"digits": 2 / n},
+         "running": {"digits": 2 / n, "names": 4.0, "recall": 1.0},
+         "held_out_tokens_right": {"digits": 1 - 1 / n, "names": 0.1}}
+        for n in range(1, 11)
+    ]  # fmt: skip
+    picture = training_figure(written(tmp_path / "log.jsonl", rows), name="mini-x")
+    shown = [axes for axes in picture.figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == [
+        "digits  0.20 nats", "names  4.00 nats", "recall  1.00 nats",
+    ]  # fmt: skip
+    assert list(shown[0].lines[1].get_ydata()) == pytest.approx([100 * (1 - 1 / n) for n in range(1, 11)])
+    assert list(shown[0].lines[0].get_ydata())[-1] == pytest.approx(10)
+    assert len(shown[2].lines) == 1
+    assert picture.text == "Training of mini-x, 10 minutes; held-out tokens right: digits 90%, names 10%."
+    assert picture.png()[:4] == b"\x89PNG"
+
+
+def test_a_log_without_losses_is_refused(tmp_path):
+    with pytest.raises(LabError, match="no losses yet"):
+        training_figure(written(tmp_path / "log.jsonl", [{"step": 1, "seconds": 1, "loss": {}}]), name="x")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+
+import pytest
+import traitlets
+from support.attention_traces import arabic, behind
+from support.routing_traces import arabic_trace, picture_trace
+
+import gemma_lab as gl
+from gemma_lab.errors import BadTrace, LabError
+from gemma_lab.widgets.explorer.widget import Explorer
+from gemma_lab.widgets.shared.base import module
+from gemma_lab.widgets.shared.wire import unpack
+
+
+class Lab:
+    """Answers every question with the same trace."""
+
+    def __init__(self, answer) -> None:
+        self.answer, self.asked = answer, []
+
+    def trace(self, prompt, **options):
+        self.asked.append((prompt, options))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_one_of_the_three_is_enough_and_none_is_refused() -> None:
+    whole = gl.Explorer(behind(arabic_trace()))
+    assert whole.facts["known"] == ["attention", "routing", "logit_lens"]
+    assert Explorer(arabic_trace()).facts["known"] == ["routing"]
+    with pytest.raises(BadTrace, match="neither attention nor routing nor a lens"):
+        Explorer(dataclasses.replace(arabic_trace(), routing=None))
+    assert "\n" not in repr(whole)
+
+
+def test_a_selection_is_checked_heard_and_linked_with_other_explorers() -> None:
+    trace = behind(arabic_trace())
+    one, other = Explorer(trace), gl.AttentionExplorer(trace)
+    traitlets.link((one, "selected_tokens"), (other, "selected_tokens"))
+    one._receive(one, {"type": "select", "view": "a", "turn": 2, "tokens": [30, 31]}, [])
+    assert other.selected_tokens == [30, 31]
+    assert one.heard == {"view": "a", "turn": 2}
+    with pytest.raises(LabError, match="no token 39"):
+        one.selected_tokens = [39]
+
+
+def test_a_question_is_traced_with_everything_and_shown() -> None:
+    lab = Lab(behind(picture_trace()))
+    explorer = Explorer(behind(arabic_trace()), lab=lab)
+    explorer.selected_tokens = [30]
+    assert explorer.can_run
+    trace = explorer.ask("What is left?", max_new_tokens=4, logit_lens=False)
+    assert lab.asked == [("What is left?", {"max_new_tokens": 4, "attention": True, "logit_lens": False})]
+    assert explorer.trace is trace
+    assert (explorer.facts["tokens"], explorer.selected_tokens, explorer.busy) == (215, [], False)
+    assert unpack(explorer.glance)[0]["rows"].size == 215
+    assert len(explorer.pictures) == 1
+    with pytest.raises(LabError, match="no model"):
+        Explorer(arabic_trace()).ask("Why?")
+
+
+@pytest.mark.parametrize("broken", [LabError("Too long."), ValueError("odd")])
+def test_what_goes_wrong_in_the_background_is_shown(broken) -> None:
+    explorer = Explorer(behind(arabic_trace()), lab=Lab(broken))
+    explorer._receive(explorer, {"type": "ask", "text": "  "}, [])
+    assert "nothing to ask" in explorer.shown_notice["what"]
+    explorer._receive(explorer, {"type": "ask", "text": "Why?"}, [])
+    for _ in range(100):
+        if explorer.shown_notice["count"] == 2:
+            break
+        time.sleep(0.02)
+    assert explorer.shown_notice["what"] in ("Too long.", "ValueError: odd")
+    assert (explorer.error is broken) == isinstance(broken, ValueError)
+
+
+def test_the_page_is_whole_and_the_program_one_module(tmp_path) -> None:
+    page = Explorer(behind(picture_trace())).to_html(tmp_path / "a.html").read_text()
+    assert "default-src 'none'" in page.replace("&#x27;", "'")
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    program = module("explorer_page.js")
+    names = re.findall(r"^(?:async )?(?:class|function|const|let) (\w+)", program, re.MULTILINE)
+    assert len(names) == len(set(names))
+    html, text = Explorer(arabic())._twin()
+    assert "<script" not in html
+    assert text.startswith("mini-moe: 39 tokens with attention, routing")

@@ -1,0 +1,97 @@
+"""The parts of the README that a command writes: badges, the table of notebooks, the minis' cards."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from gemma_lab.errors import LabError
+
+from .links import badges
+from .opening import opening
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .checkout import Checkout
+
+
+def replaced(text: str, region: str, body: str) -> str:
+    """Return `text` with what lies between ``<!-- region -->`` and ``<!-- /region -->`` replaced by `body`.
+
+    Raises
+    ------
+    LabError
+        If the two markers are not there exactly once.
+    """
+    marks = re.compile(rf"(<!-- {region} -->\n).*?(<!-- /{region} -->)", re.DOTALL)
+    result, count = marks.subn(lambda match: f"{match[1]}{body}\n{match[2]}", text)
+    if count != 1:
+        raise LabError(
+            f"README.md has {count} regions named {region!r} instead of one.",
+            hint=f"Put <!-- {region} --> and <!-- /{region} --> on lines of their own.",
+        )
+    return result
+
+
+def notebook_table(place: Checkout) -> str:
+    """Return the Markdown table of the notebooks, from their own first cells."""
+    rows = ["| notebook | shows | needs | takes |", "|---|---|---|---|"]
+    for path in place.notebooks:
+        first = opening(path)
+        link = f"[{path.stem}](notebooks/{path.name})"
+        rows.append(f"| {link} | {_cell(first.shows)} | {_cell(first.needs)} | {_cell(first.takes)} |")
+    return "\n".join(rows)
+
+
+def card_table(card: dict[str, Any]) -> str:
+    """Return the Markdown table of one mini's held-out accuracy, from its ``card.json``.
+
+    Parameters
+    ----------
+    card
+        As the evaluation command writes it: ``skills`` is a list of
+        ``{"skill", "questions", "accuracy", "interval_95", "target", …}``; shares, not percent. A skill
+        without a target has None there.
+    """
+    head = ["| skill | held-out questions | right | 95 % interval | target |", "|---|---:|---:|---|---:|"]
+    rows = []
+    for skill in card["skills"]:
+        low, high = skill["interval_95"]
+        target = "reported" if skill["target"] is None else f"{skill['target']:.0%}"
+        if skill["target"] is not None and skill["accuracy"] < skill["target"]:
+            target += ", **missed**"
+        cells = [
+            _cell(skill["skill"]),
+            f"{skill['questions']:,}",
+            f"{skill['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            target,
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*head, *rows])
+
+
+def written(place: Checkout) -> str:
+    """Return what README.md should be now."""
+    text = (place.folder / "README.md").read_text(encoding="utf-8")
+    text = replaced(text, "badges", badges(place, "00_start_here.ipynb"))
+    text = replaced(text, "notebooks", notebook_table(place))
+    for path in sorted((place.folder / "data" / "minis").glob("*/card.json")):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        text = replaced(text, path.parent.name, card_table(card))
+    return text
+
+
+def write_readme(place: Checkout) -> list[Path]:
+    """Bring README.md in step; return it if it changed."""
+    path, text = place.folder / "README.md", written(place)
+    if text == path.read_text(encoding="utf-8"):
+        return []
+    path.write_text(text, encoding="utf-8")
+    return [path]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
