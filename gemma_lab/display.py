@@ -47,6 +47,12 @@ RENDERERS: dict[str, dict[str, str]] = {
     "gemma_lab.models.chat.reply.Reply": {"html": "gemma_lab.views.chat.reply:reply_html"},
     "gemma_lab.models.media.audio.Audio": {"html": "gemma_lab.views.chat.media:sound_html"},
     "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
+    "gemma_lab.planning.cost.Costs": {"html": "gemma_lab.views.planning.html:costs_html"},
+    "gemma_lab.planning.licences.Licences": {"html": "gemma_lab.views.planning.html:licences_html"},
+    "gemma_lab.planning.plan.Plan": {
+        "html": "gemma_lab.views.planning.html:plan_html",
+        "figure": "gemma_lab.views.planning.figures:memory_figure",
+    },
     "gemma_lab.system.report.Report": {"html": "gemma_lab.views.family.system_report:report_html"},
     "gemma_lab.trace.tokens.table.TokenTable": {"html": "gemma_lab.views.trace.tokens:tokens_html"},
     "gemma_lab.trace.trace.Trace": {"html": "gemma_lab.views.trace.trace:trace_html"},

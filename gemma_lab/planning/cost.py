@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
+from ..display import Displayed
 from ..errors import LabError
 from .prices import HostedPrice
 
@@ -99,6 +102,36 @@ class TokenCost:
     def of(self, tokens_in: float, tokens_out: float) -> float:
         """Return US dollars for so many tokens; prompts of unknown price count as nothing."""
         return (tokens_in * (self.usd_per_m_in or 0.0) + tokens_out * self.usd_per_m_out) / 1e6
+
+
+class Costs(Displayed, Sequence[TokenCost]):
+    """The rows of `Plan.cost`: owned, rented, hosted."""
+
+    def __init__(self, rows: Iterable[TokenCost]) -> None:
+        self._rows = tuple(rows)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenCost: ...
+    @overload
+    def __getitem__(self, index: slice) -> Costs: ...
+    def __getitem__(self, index: int | slice) -> TokenCost | Costs:
+        found = self._rows[index]
+        return found if isinstance(found, TokenCost) else Costs(found)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[TokenCost]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{row.label} {row.usd_per_m_out:.2f}" for row in self)
+        return f"Costs(US dollars for a million tokens of answers: {rows})"
+
+    def __str__(self) -> str:
+        from ..views.planning.text import costs_text
+
+        return costs_text(self)
 
 
 def hourly_cost(

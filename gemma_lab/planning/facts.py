@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..data import data_path
+from ..assets import data_path
 from ..errors import LabError
 
 if TYPE_CHECKING:

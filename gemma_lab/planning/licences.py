@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import overload
 
+from ..display import Displayed
 from .facts import read_facts
 
 
@@ -35,10 +37,39 @@ class Licence:
     checked: str
 
 
-def licences() -> tuple[Licence, ...]:
+class Licences(Displayed, Sequence[Licence]):
+    """Licences side by side."""
+
+    def __init__(self, rows: Iterable[Licence]) -> None:
+        self._rows = tuple(rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Licence: ...
+    @overload
+    def __getitem__(self, index: slice) -> Licences: ...
+    def __getitem__(self, index: int | slice) -> Licence | Licences:
+        found = self._rows[index]
+        return found if isinstance(found, Licence) else Licences(found)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Licence]:
+        return iter(self._rows)
+
+    def __repr__(self) -> str:
+        return "Licences(" + "; ".join(f"{', '.join(row.models)}: {row.name}" for row in self) + ")"
+
+    def __str__(self) -> str:
+        from ..views.planning.text import licences_text
+
+        return licences_text(self)
+
+
+def licences() -> Licences:
     """Return the licences: Gemma 4, Gemma 3, the Qwen neighbours, hosted models."""
     data = read_facts("licences.json")
-    return tuple(
+    return Licences(
         Licence(
             models=tuple(row["models"]),
             name=row["name"],

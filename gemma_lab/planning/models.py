@@ -255,7 +255,7 @@ def shape_of(model: Architecture, *, drafter: Mapping[str, Any] | None = None, k
     for layer in model.layers:
         like = (layer.kind, layer.kv_heads, layer.head_dim, layer.window)
         readers[like] += 1
-        owners[like] += layer.donor is None
+        owners[like] += layer.kv_shared_from is None
         heads[like] = layer.heads
     groups = tuple(
         CacheLayers(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..display import Displayed
 from ..errors import LabError
 from .advice import advice_for
-from .cost import Ownership, TokenCost, hosted_cost, hourly_cost
+from .cost import Costs, Ownership, hosted_cost, hourly_cost
 from .devices import Hardware, find_hardware
 from .drafting import Drafting, drafted_seconds, drafting
 from .evidence import MeasuredRun, nearest_runs
@@ -55,7 +56,7 @@ _OFFLOADS = ("none", "auto", "experts", "layers")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Displayed):
     """One model on one machine: memory by part, speed, cost.
 
     Attributes
@@ -105,11 +106,6 @@ class Plan:
         from ..views.planning.text import plan_text
 
         return plan_text(self)
-
-    def _repr_html_(self) -> str:
-        from ..views.planning.html import plan_html
-
-        return plan_html(self)
 
     @property
     def shape(self) -> ModelShape:
@@ -267,7 +263,7 @@ class Plan:
         usd_per_hour: float | None = None,
         hosted: Sequence[str] = ("gemma-4-31B", "gemma-4-26B-A4B", "claude-haiku-5.5", "gpt-4o-mini"),
         on: str | None = None,
-    ) -> list[TokenCost]:
+    ) -> Costs:
         """Return US dollars of a million tokens: owned, rented, hosted.
 
         Parameters
@@ -327,7 +323,7 @@ class Plan:
             except LabError as error:
                 if "does not hold" not in error.what:
                     raise
-        return costs
+        return Costs(costs)
 
     def ownership(self, given: Ownership | Mapping[str, float] | None = None) -> Ownership | None:
         """Return what owning the hardware costs; None if its price or power is unknown and not given."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemma_lab.data import data_path
+from gemma_lab.assets import data_path
 from gemma_lab.planning.speed import decode_seconds, prompt_seconds
 
 from .runs import Run, runs, settings
