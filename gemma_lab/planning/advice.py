@@ -19,8 +19,16 @@ def advice_for(setting: Setting) -> tuple[str, ...]:
     if usable is None or fits(setting):
         return ()
     excess = (total_bytes(memory_parts(setting)) - usable) / GIB
-    lines = [f"{excess:.1f} GiB too much for the {usable / GIB:.1f} GiB that {setting.hardware.label} leaves free."]
-    found = [_shorter(setting), _smaller_cache(setting), _lower_bits(setting), _on_host(setting), _more_devices(setting)]
+    lines = [
+        f"{excess:.1f} GiB too much for the {usable / GIB:.1f} GiB that {setting.hardware.label} leaves free."
+    ]
+    found = [
+        _shorter(setting),
+        _smaller_cache(setting),
+        _lower_bits(setting),
+        _on_host(setting),
+        _more_devices(setting),
+    ]
     lines += [line for line in found if line]
     if len(lines) == 1:
         lines.append(_other_card(setting))
@@ -72,7 +80,7 @@ def _on_host(setting: Setting) -> str:
         experts = setting.weights.weight_bytes(setting.shape)["experts"]
         if excess < experts:
             lines.append(
-                f"With {excess / experts:.0%} of the experts in main memory it fits, slower: offload=\"auto\"."
+                f'With {excess / experts:.0%} of the experts in main memory it fits, slower: offload="auto".'
             )
     return " ".join(lines)
 
@@ -89,7 +97,9 @@ def _more_devices(setting: Setting) -> str:
 def _other_card(setting: Setting) -> str:
     needed = total_bytes(memory_parts(setting))
     able = [
-        card for card in known_hardware().values() if card.usable_bytes is not None and card.usable_bytes >= needed
+        card
+        for card in known_hardware().values()
+        if card.usable_bytes is not None and card.usable_bytes >= needed
     ]
     if not able:
         return "No known hardware holds it alone."

@@ -162,7 +162,10 @@ def _described(fields: dict[str, Any]) -> Hardware:
         if key in ("name", "kind", "unified") or value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-            raise LabError(f"{key} of hardware must be a positive number, not {value!r}.", hint="Leave it out if unknown.")
+            raise LabError(
+                f"{key} of hardware must be a positive number, not {value!r}.",
+                hint="Leave it out if unknown.",
+            )
     if fields.get("kind", "cuda") not in _KINDS:
         raise unknown("kind of hardware", fields["kind"], _KINDS)
     if known is not None:

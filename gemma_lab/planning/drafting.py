@@ -94,7 +94,9 @@ def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelSh
     return found
 
 
-def drafted_seconds(plain: Step, checking: Step, shape: ModelShape, use: Drafting, constants: Constants) -> float:
+def drafted_seconds(
+    plain: Step, checking: Step, shape: ModelShape, use: Drafting, constants: Constants
+) -> float:
     """Return the seconds of one token with a drafter.
 
     Parameters

@@ -64,9 +64,7 @@ class MeasuredRun:
 @cache
 def measured_runs() -> tuple[MeasuredRun, ...]:
     """Return every shipped run with a decoding speed."""
-    predicted = {
-        each: row["left_out"] for row in read_facts("errors.json")["rows"] for each in row["ids"]
-    }
+    predicted = {each: row["left_out"] for row in read_facts("errors.json")["rows"] for each in row["ids"]}
     return tuple(
         MeasuredRun(
             id=row["id"],
@@ -90,7 +88,13 @@ def measured_runs() -> tuple[MeasuredRun, ...]:
 
 
 def nearest_runs(
-    shape: ModelShape, weights: Quantization, hardware: Hardware, runtime: Runtime, *, depth: int, count: int = 3
+    shape: ModelShape,
+    weights: Quantization,
+    hardware: Hardware,
+    runtime: Runtime,
+    *,
+    depth: int,
+    count: int = 3,
 ) -> tuple[MeasuredRun, ...]:
     """Return the fitted runs that are most like a plan, nearest first, at most one per setting.
 
@@ -111,7 +115,9 @@ def nearest_runs(
     ranked = sorted((run for run in measured_runs() if run.use == "fit"), key=distance)
     found: dict[tuple[str, ...], MeasuredRun] = {}
     for run in ranked:
-        found.setdefault((run.model, run.hardware, run.runtime, run.quantization, str(run.depth // 1500)), run)
+        found.setdefault(
+            (run.model, run.hardware, run.runtime, run.quantization, str(run.depth // 1500)), run
+        )
         if len(found) == count:
             break
     return tuple(found.values())

@@ -30,6 +30,15 @@ _CACHES = {
     "local": "cache of the sliding windows",
     "linear": "states of the linear layers",
 }
+_ACTIVATIONS, _RUNTIME = "activations of a piece of the prompt", "runtime"
+LABELS = {
+    **_WEIGHTS,
+    **{f"cache_{kind}": label for kind, label in _CACHES.items()},
+    "drafter": "drafter",
+    "activations": _ACTIVATIONS,
+    "overhead": _RUNTIME,
+}
+"""What each part is called, by its key."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,11 @@ def _weight_parts(setting: Setting) -> tuple[MemoryPart, ...]:
     shape, weights = setting.shape, setting.weights
     parts = []
     for key, size in weights.weight_bytes(shape).items():
-        if key == "towers" and not setting.images and setting.runtime.family in ("llama.cpp", "MLX", "LiteRT-LM"):
+        if (
+            key == "towers"
+            and not setting.images
+            and setting.runtime.family in ("llama.cpp", "MLX", "LiteRT-LM")
+        ):
             continue  # a separate file there, loaded only on demand
         count = shape.parts[key]
         formula = f"{count:,} weights × {8 * size / count:.4g} bits"
@@ -226,7 +239,9 @@ def _cache_parts(setting: Setting) -> tuple[MemoryPart, ...]:
     )
     source = f"layers that own a cache, by the configuration; {setting.runtime.source}"
     return tuple(
-        MemoryPart(f"cache_{kind}", _CACHES[kind], sizes[kind], "device", cache_formula(setting, kind), source)
+        MemoryPart(
+            f"cache_{kind}", _CACHES[kind], sizes[kind], "device", cache_formula(setting, kind), source
+        )
         for kind in _CACHES
         if kind in sizes
     )
@@ -252,7 +267,9 @@ def _activations(setting: Setting) -> MemoryPart:
     numbers = piece * widths * (4 if runtime.family == "llama.cpp" else 2)
     formula = f"{piece} tokens × {widths:,} numbers"
     if runtime.family == "llama.cpp":
-        numbers += piece * shape.vocabulary * runtime.logits_bytes + piece * setting.context * setting.batch * 2
+        numbers += (
+            piece * shape.vocabulary * runtime.logits_bytes + piece * setting.context * setting.batch * 2
+        )
         formula += f" × 4 B + {piece} × {shape.vocabulary:,} logits × 4 B + mask {piece} × {setting.context * setting.batch:,} × 2 B"
     else:
         # the last token's logits of each sequence, and a few copies of the widest activation
@@ -261,14 +278,21 @@ def _activations(setting: Setting) -> MemoryPart:
     if setting.images:
         numbers += setting.images * 9 * 1152 * 4 * 4
         formula += f" + {setting.images} soft tokens of pictures × 9 patches × 4 × 1,152 × 4 B"
-    return MemoryPart("activations", "activations of a piece of the prompt", float(numbers), "device", formula, runtime.source)
+    return MemoryPart(
+        "activations",
+        _ACTIVATIONS,
+        float(numbers),
+        "device",
+        formula,
+        runtime.source,
+    )
 
 
 def _overhead(setting: Setting) -> MemoryPart:
     size = setting.runtime.overhead_gib[setting.hardware.kind] * GIB * setting.hardware.devices
     return MemoryPart(
         "overhead",
-        "runtime",
+        _RUNTIME,
         size,
         "device",
         f"{setting.runtime.overhead_gib[setting.hardware.kind]:g} GiB × {setting.hardware.devices}",

@@ -269,16 +269,18 @@ def shape_of(model: Architecture, *, drafter: Mapping[str, Any] | None = None, k
         key=key,
         family="gemma4",
         kind=kind,
-        parts=MappingProxyType({
-            "embedding": numbers.embedding,
-            "head": numbers.head,
-            "ple_table": numbers.ple_table,
-            "attention": numbers.attention,
-            "dense": numbers.mlp,
-            "experts": numbers.experts,
-            "other": numbers.router + numbers.norms + numbers.ple,
-            "towers": numbers.vision + numbers.vision_projector + numbers.audio + numbers.audio_projector,
-        }),
+        parts=MappingProxyType(
+            {
+                "embedding": numbers.embedding,
+                "head": numbers.head,
+                "ple_table": numbers.ple_table,
+                "attention": numbers.attention,
+                "dense": numbers.mlp,
+                "experts": numbers.experts,
+                "other": numbers.router + numbers.norms + numbers.ple,
+                "towers": numbers.vision + numbers.vision_projector + numbers.audio + numbers.audio_projector,
+            }
+        ),
         layers=len(model.layers),
         hidden=model.hidden,
         vocabulary=model.vocabulary,

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 DEPTHS = (0, 1024, 4096, 8192, 16_384, 32_768, 65_536, 98_304, 131_072, 262_144)
 """Depths in tokens at which views show the speed."""
 
-_MEASURED_RUNTIMES = ("llama.cpp", "vLLM", "MLX")
-_WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.30, "drafter": 0.30, "batch": 0.30}
+MEASURED_FAMILIES = ("llama.cpp", "vLLM", "MLX")
+WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.30, "drafter": 0.30, "batch": 0.30}
 """What is added to the interval in log units where no measured run was fitted; judged, not fitted."""
 _OFFLOADS = ("none", "auto", "experts", "layers")
 
@@ -181,8 +181,9 @@ class Plan(Displayed):
             return None
         step = self._step(self.depth)
         work = prompt_work(
-            self.shape, self.weights, self.hardware, self.runtime, tokens=self.prompt_tokens, step=step
-        )
+            self.shape, self.weights, self.hardware, self.runtime, tokens=self.prompt_tokens, step=step,
+            host_parts=self.spilled,
+        )  # fmt: skip
         seconds = prompt_seconds(work, fitted_constants())
         if seconds is None:
             return None
@@ -398,16 +399,16 @@ class Plan(Displayed):
     def _wider(self) -> float:
         """Return what the interval is wider by, for what the fit has not seen."""
         wider = 0.0
-        if self.runtime.family not in _MEASURED_RUNTIMES:
-            wider += _WIDER["runtime"]
+        if self.runtime.family not in MEASURED_FAMILIES:
+            wider += WIDER["runtime"]
         if self.hardware.kind in ("cpu", "sycl"):
-            wider += _WIDER["hardware"]
+            wider += WIDER["hardware"]
         if self.spilled or self.expert_hit_rate is not None:
-            wider += _WIDER["spilled"]
+            wider += WIDER["spilled"]
         if self.drafter is not None and self.drafter.assumed:
-            wider += _WIDER["drafter"]
+            wider += WIDER["drafter"]
         if self.setting.batch > 1:
-            wider += _WIDER["batch"]
+            wider += WIDER["batch"]
         return wider
 
 
@@ -528,7 +529,9 @@ def plan(
     )
 
 
-def _weights(name: str | float | Quantization | None, file_bytes: float | None, runtime: Runtime) -> Quantization:
+def _weights(
+    name: str | float | Quantization | None, file_bytes: float | None, runtime: Runtime
+) -> Quantization:
     weights = quantization(runtime.default_quantization if name is None else name, file_bytes=file_bytes)
     if weights.runtimes and runtime.name not in weights.runtimes:
         raise LabError(
@@ -567,7 +570,11 @@ def _spill(setting: Setting, *, experts_first: bool) -> Placement:
     if experts_first and sizes.get("experts"):
         shares["experts"] = min(1.0, excess / sizes["experts"])
         excess -= shares["experts"] * sizes["experts"]
-    rest = {key: sizes[key] for key in ("attention", "dense", "experts", "other") if key in sizes and key not in shares}
+    rest = {
+        key: sizes[key]
+        for key in ("attention", "dense", "experts", "other")
+        if key in sizes and key not in shares
+    }
     if excess > 0 and rest:
         share = min(1.0, excess / sum(rest.values()))
         shares |= dict.fromkeys(rest, share)
@@ -584,7 +591,9 @@ def _decode_formula(step: Step, seconds: float) -> str:
     )
     rest = seconds - weights - overhead - cache
     if rest > 1e-9:
-        formula += f" + {(step.host_bytes + step.link_bytes) / 1e9:.2f} GB from main memory in {rest * 1e3:.2f} ms"
+        formula += (
+            f" + {(step.host_bytes + step.link_bytes) / 1e9:.2f} GB from main memory in {rest * 1e3:.2f} ms"
+        )
     return f"{formula} at {step.bandwidth / 1e9:g} GB/s = {seconds * 1e3:.2f} ms"
 
 

@@ -97,13 +97,15 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
     elif isinstance(name, int | float) and not isinstance(name, bool):
         return _of_file(float(name))
     elif isinstance(name, str):
-        known = _known()
+        known = known_quantizations()
         key = _aliases().get(normalized(name))
         if key is None:
             raise unknown("quantisation", name, known, hint="A file's size in bytes is taken, too.")
         found = known[key]
     else:
-        raise LabError(f"A quantisation is a name or bytes, not {type(name).__name__}.", hint='E.g. "Q4_K_M".')
+        raise LabError(
+            f"A quantisation is a name or bytes, not {type(name).__name__}.", hint='E.g. "Q4_K_M".'
+        )
     if file_bytes is None:
         return found
     return replace(found, file_bytes=_positive(file_bytes))
@@ -111,7 +113,7 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
 
 def quantization_names(runtime: str = "") -> tuple[str, ...]:
     """Return the known quantisations, or those that one runtime reads."""
-    return tuple(name for name, each in _known().items() if not runtime or runtime in each.runtimes)
+    return tuple(name for name, each in known_quantizations().items() if not runtime or runtime in each.runtimes)
 
 
 def cache_bits(name: str, runtime: str) -> float:
@@ -156,7 +158,8 @@ def _positive(size: float) -> float:
 
 
 @cache
-def _known() -> Mapping[str, Quantization]:
+def known_quantizations() -> Mapping[str, Quantization]:
+    """Return the shipped quantisations by name."""
     return MappingProxyType({row["name"]: _read(row) for row in read_facts("quantizations.json")["weights"]})
 
 
@@ -174,6 +177,6 @@ def _read(row: Mapping[str, Any]) -> Quantization:
 @cache
 def _aliases() -> Mapping[str, str]:
     rows = read_facts("quantizations.json")["weights"]
-    return MappingProxyType({
-        normalized(alias): row["name"] for row in rows for alias in (row["name"], *row["aliases"])
-    })
+    return MappingProxyType(
+        {normalized(alias): row["name"] for row in rows for alias in (row["name"], *row["aliases"])}
+    )

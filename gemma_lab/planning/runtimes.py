@@ -82,25 +82,33 @@ def check_runs_on(runtime: Runtime, kind: str) -> None:
     """Raise a `LabError` if a runtime does not run on a kind of hardware."""
     if kind not in runtime.kinds:
         able = [each.name for each in known_runtimes().values() if kind in each.kinds]
-        raise LabError(f"{runtime.name} does not run on {kind} hardware.", hint=f"On it run {', '.join(able)}.")
+        raise LabError(
+            f"{runtime.name} does not run on {kind} hardware.", hint=f"On it run {', '.join(able)}."
+        )
 
 
 @cache
 def known_runtimes() -> Mapping[str, Runtime]:
     """Return the runtimes by name."""
-    return MappingProxyType({
-        row["name"]: Runtime(
-            **{key: value for key, value in row.items() if key not in ("aliases", "kinds", "overhead_gib")},
-            kinds=tuple(row["kinds"]),
-            overhead_gib=MappingProxyType(row["overhead_gib"]),
-        )
-        for row in read_facts("runtimes.json")
-    })
+    return MappingProxyType(
+        {
+            row["name"]: Runtime(
+                **{
+                    key: value
+                    for key, value in row.items()
+                    if key not in ("aliases", "kinds", "overhead_gib")
+                },
+                kinds=tuple(row["kinds"]),
+                overhead_gib=MappingProxyType(row["overhead_gib"]),
+            )
+            for row in read_facts("runtimes.json")
+        }
+    )
 
 
 @cache
 def _aliases() -> Mapping[str, str]:
     rows = read_facts("runtimes.json")
-    return MappingProxyType({
-        normalized(alias): row["name"] for row in rows for alias in (row["name"], *row["aliases"])
-    })
+    return MappingProxyType(
+        {normalized(alias): row["name"] for row in rows for alias in (row["name"], *row["aliases"])}
+    )

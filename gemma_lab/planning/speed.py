@@ -28,13 +28,13 @@ BATCH_UNION_EXPONENT = 0.7
 """Sequences route alike: n of them visit as many experts as n^0.7 independent tokens would (two runs of the
 26B-A4B with ten users, `measured_runs.csv`)."""
 
-_HOST_EFFICIENCY = 0.6
+HOST_EFFICIENCY = 0.6
 """Share of the main memory's bandwidth at which experts are read on the processor (three runs, RTX 5080)."""
-_HOST_BANDWIDTH = 70.0
+HOST_BANDWIDTH = 70.0
 """GB/s of the computer's memory where it is not given: two channels of DDR5-4400."""
-_LINK_BANDWIDTH = 25.0
+LINK_BANDWIDTH = 25.0
 """GB/s between device and computer where it is not given: PCIe 4.0 with sixteen lanes, as measured."""
-_REFERENCE_BANDWIDTH = 936e9
+REFERENCE_BANDWIDTH = 936e9
 """Bandwidth of an RTX 3090, on which most runs were measured; the time of a layer is relative to it."""
 
 Constants = Mapping[str, float]
@@ -92,9 +92,9 @@ class Step:
     runtime_family: str
     date: str
     host_bytes: float = 0.0
-    host_bandwidth: float = _HOST_BANDWIDTH * 1e9
+    host_bandwidth: float = HOST_BANDWIDTH * 1e9
     link_bytes: float = 0.0
-    link_bandwidth: float = _LINK_BANDWIDTH * 1e9
+    link_bandwidth: float = LINK_BANDWIDTH * 1e9
     operations: float = 0.0
     rate: float = 0.0
 
@@ -206,10 +206,12 @@ def decode_step(
         runtime_family=runtime.family,
         date=date,
         host_bytes=max(0.0, host_bytes),
-        host_bandwidth=(hardware.host_bandwidth_gb_s or _HOST_BANDWIDTH) * 1e9,
+        host_bandwidth=(hardware.host_bandwidth_gb_s or HOST_BANDWIDTH) * 1e9,
         link_bytes=link_bytes,
-        link_bandwidth=(hardware.link_gb_s or _LINK_BANDWIDTH) * 1e9,
-        operations=2.0 * rows * (shape.compute_parameters() + shape.parts[shape.head_part]) if rows > 1 else 0.0,
+        link_bandwidth=(hardware.link_gb_s or LINK_BANDWIDTH) * 1e9,
+        operations=2.0 * rows * (shape.compute_parameters() + shape.parts[shape.head_part])
+        if rows > 1
+        else 0.0,
         rate=(hardware.tensor_tflops or 0.0) * 1e12,
     )
 
@@ -235,7 +237,9 @@ def decode_seconds(step: Step, constants: Constants) -> float:
         Logarithms of the factors, as `fitted_constants` returns them.
     """
     weights, layers, cache = decode_terms(step, constants)
-    spilled = step.host_bytes / (_HOST_EFFICIENCY * step.host_bandwidth) + step.link_bytes / step.link_bandwidth
+    spilled = (
+        step.host_bytes / (HOST_EFFICIENCY * step.host_bandwidth) + step.link_bytes / step.link_bandwidth
+    )
     return weights + layers + cache + spilled
 
 
@@ -270,6 +274,8 @@ class Prompt:
         Dense 16-bit operations a second of one device; 0 if unknown.
     step
         The same machine, decoding: its classes name the constants.
+    fetched_bytes
+        Weights that every piece fetches from the computer's memory over the link.
     """
 
     tokens: int
@@ -278,23 +284,36 @@ class Prompt:
     piece_bytes: float
     rate: float
     step: Step
+    fetched_bytes: float = 0.0
 
 
 def prompt_work(
-    shape: ModelShape, weights: Quantization, hardware: Hardware, runtime: Runtime, *, tokens: int, step: Step
+    shape: ModelShape,
+    weights: Quantization,
+    hardware: Hardware,
+    runtime: Runtime,
+    *,
+    tokens: int,
+    step: Step,
+    host_parts: Mapping[str, float] | None = None,
 ) -> Prompt:
-    """Return what processing a prompt of `tokens` tokens does; `step` is a decoding step of the same setting."""
+    """Return what processing a prompt of `tokens` tokens does; `step` is a decoding step of the same setting.
+
+    Weights in the computer's memory (`host_parts`: part → share) are fetched over the link for every piece.
+    """
     piece = min(tokens, runtime.piece)
     sizes = weights.weight_bytes(shape)
-    read = sum(sizes.get(part, 0.0) for part in _SHARED)
-    read += sizes.get("experts", 0.0) * shape.expert_share(piece**BATCH_UNION_EXPONENT)
+    read = {part: sizes.get(part, 0.0) for part in _SHARED}
+    read["experts"] = sizes.get("experts", 0.0) * shape.expert_share(piece**BATCH_UNION_EXPONENT)
+    host = host_parts or {}
     return Prompt(
         tokens=tokens,
         piece=piece,
         operations=2.0 * shape.compute_parameters() * tokens + shape.attention_operations(tokens),
-        piece_bytes=read,
+        piece_bytes=sum(read.values()),
         rate=(hardware.tensor_tflops or 0.0) * 1e12,
         step=step,
+        fetched_bytes=sum(size * host.get(part, 0.0) for part, size in read.items()),
     )
 
 
@@ -308,9 +327,14 @@ def prompt_seconds(prompt: Prompt, constants: Constants) -> float | None:
     share = math.exp(prompt_share_log(prompt.step, constants))
     computing = prompt.operations / (share * prompt.rate)
     pieces = math.ceil(prompt.tokens / prompt.piece)
-    reading = pieces * prompt.piece_bytes / (math.exp(weight_share_log(prompt.step, constants)) * prompt.step.bandwidth)
+    reading = (
+        pieces
+        * prompt.piece_bytes
+        / (math.exp(weight_share_log(prompt.step, constants)) * prompt.step.bandwidth)
+    )
     starting = pieces * prompt.step.layers * math.exp(layer_time_log(prompt.step, constants)) * 1e-3
-    return max(computing, reading) + starting
+    fetching = pieces * prompt.fetched_bytes / prompt.step.link_bandwidth
+    return max(computing, reading) + starting + fetching
 
 
 def prompt_share_log(step: Step, constants: Constants) -> float:
@@ -329,7 +353,9 @@ def bound_seconds(step: Step) -> float:
     A measured run that is faster did not read the model for every token: a drafter, or a cached answer.
     """
     read = step.shared_bytes + step.expert_bytes * step.expert_share + step.global_bytes + step.local_bytes
-    return read / step.bandwidth + step.host_bytes / step.host_bandwidth + step.link_bytes / step.link_bandwidth
+    return (
+        read / step.bandwidth + step.host_bytes / step.host_bandwidth + step.link_bytes / step.link_bandwidth
+    )
 
 
 def weight_share_log(step: Step, constants: Constants) -> float:
@@ -351,7 +377,7 @@ def layer_time_log(step: Step, constants: Constants) -> float:
     if step.runtime_family == "llama.cpp":
         value += constants.get(f"layer_time.{era(step.date)}", 0.0)
     # small kernels take longer on a small card: fewer units and lower clocks, which its bandwidth stands for
-    return value + constants["layer_time.bandwidth"] * math.log(step.bandwidth / _REFERENCE_BANDWIDTH)
+    return value + constants["layer_time.bandwidth"] * math.log(step.bandwidth / REFERENCE_BANDWIDTH)
 
 
 def model_class(step: Step) -> str:
@@ -361,14 +387,25 @@ def model_class(step: Step) -> str:
 
 def hardware_class(step: Step) -> str:
     """Return the class of hardware: its kind, and ``"cuda-unified"`` for a GPU on the computer's memory."""
-    return "cuda-unified" if step.hardware_kind == "cuda" and step.unified else step.hardware_kind
+    return speed_class(step.hardware_kind, unified=step.unified)
+
+
+def speed_class(kind: str, *, unified: bool) -> str:
+    """Return the class of a kind of hardware that constants are named by."""
+    return "cuda-unified" if kind == "cuda" and unified else kind
 
 
 def weight_format(step: Step) -> str:
     """Return the class of a weight format: how much work it is to unpack."""
     name = step.quantization.lower()
     if step.runtime_family == "vLLM":
-        return "vllm-4bit-float" if "nvfp4" in name else "vllm-8bit" if step.mean_bits > 6 and step.mean_bits < 14 else "plain"
+        return (
+            "vllm-4bit-float"
+            if "nvfp4" in name
+            else "vllm-8bit"
+            if step.mean_bits > 6 and step.mean_bits < 14
+            else "plain"
+        )
     if step.mean_bits < 4.05 or name.startswith(("iq", "q2", "q3")):
         return "low-bit"
     return "plain"

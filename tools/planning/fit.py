@@ -204,11 +204,15 @@ def main() -> None:
         },
     }
     _write("constants.json", body)
-    _write("errors.json", {**errors, "rows": [_row(run, predictions[run.ids[0]], constants) for run in measured]})
+    _write(
+        "errors.json", {**errors, "rows": [_row(run, predictions[run.ids[0]], constants) for run in measured]}
+    )
     print(json.dumps(errors, indent=1))
 
 
-def _row(run: Run, without_card: tuple[float, float | None], constants: dict[str, float]) -> dict[str, object]:
+def _row(
+    run: Run, without_card: tuple[float, float | None], constants: dict[str, float]
+) -> dict[str, object]:
     fitted = predict(run, constants)
     row: dict[str, object] = {
         "ids": list(run.ids),

@@ -67,7 +67,8 @@ def memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
         axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.25 - 0.4 / len(plans)), ncols=4, fontsize=8.5)
         hide_frame(axes, keep="bottom")
     sums = "; ".join(
-        f"{_name(each)} {gib(round(each.needed_bytes))}, {'fits' if each.fits else 'does not fit'}" for each in plans
+        f"{_name(each)} {gib(round(each.needed_bytes))}, {'fits' if each.fits else 'does not fit'}"
+        for each in plans
     )
     return Plot(figure, text=f"Memory by part: {sums}")
 
@@ -144,7 +145,12 @@ def break_even_figure(
     with new_figure(8.5, 4.2) as (figure, axes):
         amounts = [1e5 * 10 ** (step / 8) for step in range(41)]
         own = [
-            (amount, monthly_cost(amount, ratio_in=prompt_per_answer, owned=ownership, prompt=prompt, answer=speed.value))
+            (
+                amount,
+                monthly_cost(
+                    amount, ratio_in=prompt_per_answer, owned=ownership, prompt=prompt, answer=speed.value
+                ),
+            )
             for amount in amounts
         ]
         inside = [(amount, cost) for amount, cost in own if cost is not None]
@@ -156,10 +162,16 @@ def break_even_figure(
             cross = break_even_tokens(
                 price, ratio_in=prompt_per_answer, owned=ownership, prompt=prompt, answer=speed.value
             )
-            crossings.append(f"{price.label} {'never' if cross is None else f'{cross / 1e6:,.0f} million tokens'}")
+            crossings.append(
+                f"{price.label} {'never' if cross is None else f'{cross / 1e6:,.0f} million tokens'}"
+            )
             if cross is not None:
-                axes.plot([cross], [price.cost(cross * prompt_per_answer, cross)], "o", color=OKABE_ITO[color], ms=7)
-        axes.set(xscale="log", yscale="log", xlabel="tokens of answers in a month", ylabel="US dollars in a month")
+                axes.plot(
+                    [cross], [price.cost(cross * prompt_per_answer, cross)], "o", color=OKABE_ITO[color], ms=7
+                )
+        axes.set(
+            xscale="log", yscale="log", xlabel="tokens of answers in a month", ylabel="US dollars in a month"
+        )
         axes.grid(color=FAINT, lw=0.7)
         axes.legend(loc="upper left", fontsize=9)
         hide_frame(axes, keep="left bottom")

@@ -28,7 +28,9 @@ def memory_html(plan: Plan) -> Markup:
         for part in plan.parts
     ]
     rows.append(("all on the device", gib(round(plan.needed_bytes)), "device", "sum", ""))
-    return table(rows, columns=("part", "size", "where", "formula", "source"), caption="Memory", align="lrlll")
+    return table(
+        rows, columns=("part", "size", "where", "formula", "source"), caption="Memory", align="lrlll"
+    )
 
 
 def costs_html(costs: Costs) -> Markup:
@@ -63,4 +65,6 @@ def _speed(plan: Plan) -> Markup:
 
 def _nearest(plan: Plan) -> Markup:
     rows = [(run.label, short(run.tokens_per_second), link(run.source, run.source)) for run in plan.nearest]
-    return table(rows, columns=("run", "tokens/s", "source"), caption=escape("Nearest measured runs"), align="lrl")
+    return table(
+        rows, columns=("run", "tokens/s", "source"), caption=escape("Nearest measured runs"), align="lrl"
+    )

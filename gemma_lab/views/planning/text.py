@@ -79,7 +79,11 @@ def where(place: str) -> str:
 def nearest_rows(plan: Plan) -> list[tuple[str, str, str]]:
     """Return the measured runs nearest to a plan as cells."""
     return [
-        ("nearest measured run" if number == 0 else "", f"{short(run.tokens_per_second)} tokens/s", f"{run.label}; {run.source}")
+        (
+            "nearest measured run" if number == 0 else "",
+            f"{short(run.tokens_per_second)} tokens/s",
+            f"{run.label}; {run.source}",
+        )
         for number, run in enumerate(plan.nearest)
     ]
 
@@ -112,7 +116,9 @@ def licences_text(licences: Licences) -> str:
     blocks = []
     for licence in licences:
         head = f"{', '.join(licence.models)}: {licence.name} ({licence.url})"
-        blocks.append("\n".join([head, *(f"  {row}" for row in aligned(list(licence.answers.items()), "ll"))]))
+        blocks.append(
+            "\n".join([head, *(f"  {row}" for row in aligned(list(licence.answers.items()), "ll"))])
+        )
     return "\n\n".join(blocks)
 
 
