@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..base.html import Markup, definitions, escape, footnotes, link, table
 from ..base.units import gib
-from .text import cost_row, facts, headline, short, where
+from .text import comparison, cost_row, facts, headline, shared_headline, short, where
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs
@@ -19,6 +20,13 @@ def plan_html(plan: Plan) -> Markup:
     results = definitions(facts(plan), caption=headline(plan))
     advice = footnotes([f"! {line}" for line in plan.advice])
     return Markup(f"<div>{results}{advice}{memory_html(plan)}{_speed(plan)}{_nearest(plan)}</div>")
+
+
+def plans_html(plans: Sequence[Plan]) -> Markup:
+    """Return several plans side by side: memory, fit, speed."""
+    note = plans[0].decode.source if plans[0].decode else ""
+    columns = ("model", "on the device", "fits", "longest context", "tokens/s", "80 % interval", "first token")
+    return table(comparison(plans), columns=columns, caption=shared_headline(plans), align="lrlrrrr", notes=[note])
 
 
 def memory_html(plan: Plan) -> Markup:

@@ -25,6 +25,38 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def plans_text(plans: Sequence[Plan]) -> str:
+    """Return several plans side by side as lines of plain text."""
+    head = ("model", "on the device", "fits", "longest context", "tokens/s", "80 % interval", "first token")
+    return "\n".join([shared_headline(plans), "", *aligned([head, *comparison(plans)], "lrlrrrr")])
+
+
+def shared_headline(plans: Sequence[Plan]) -> str:
+    """Return what several plans share, in one line."""
+    first = plans[0]
+    context = tokens(max(plan.setting.context for plan in plans))
+    return f"{first.weights.name} on {first.hardware.label} with {first.runtime.name}, {context} tokens of context"
+
+
+def comparison(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
+    """Return one row of cells per plan: memory, fit, longest context, speed, first token."""
+    rows = []
+    for plan in plans:
+        fit = {True: "yes", False: "no", None: "unknown"}[plan.fits]
+        longest = "unknown" if plan.longest_context is None else tokens(plan.longest_context)
+        speed, first = plan.decode, plan.first_token
+        rows.append((
+            plan.shape.key,
+            gib(round(plan.needed_bytes)),
+            fit,
+            longest if plan.longest_context != 0 else "none",
+            "unknown" if speed is None else short(speed.value),
+            "" if speed is None else f"{short(speed.low)} to {short(speed.high)}",
+            "unknown" if first is None else f"{short(first.value)} s",
+        ))
+    return rows
+
+
 def headline(plan: Plan) -> str:
     """Return what is planned, in one line."""
     batch = f", {plan.setting.batch} sequences" if plan.setting.batch > 1 else ""
