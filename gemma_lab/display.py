@@ -12,25 +12,29 @@ from typing import Any
 from .errors import LabError
 
 RENDERERS: dict[str, dict[str, str]] = {
-    "gemma_lab.analysis.attention.head_types.HeadKinds": {
-        "html": "gemma_lab.views.attention.heads:kinds_html"
+    "gemma_lab.analysis.attention.head_types.HeadTypes": {
+        "html": "gemma_lab.views.attention.heads:head_types_html"
     },
-    "gemma_lab.analysis.attention.retrieval_heads.Retrieval": {
+    "gemma_lab.analysis.attention.retrieval_heads.RetrievalScores": {
         "figure": "gemma_lab.views.attention.heads:retrieval_figure"
     },
-    "gemma_lab.analysis.attention.sinks.Sinks": {"figure": "gemma_lab.views.attention.heads:sinks_figure"},
-    "gemma_lab.analysis.attention.window_coverage.Reach": {
-        "figure": "gemma_lab.views.attention.heads:reach_figure"
+    "gemma_lab.analysis.attention.sinks.AttentionSinks": {
+        "figure": "gemma_lab.views.attention.heads:attention_sinks_figure"
     },
-    "gemma_lab.analysis.compare.Comparison": {
-        "html": "gemma_lab.views.trace.compare:compare_html",
-        "figure": "gemma_lab.views.trace.compare:compare_figure",
+    "gemma_lab.analysis.attention.window_coverage.WindowCoverage": {
+        "figure": "gemma_lab.views.attention.heads:window_coverage_figure"
+    },
+    "gemma_lab.analysis.comparison.Comparison": {
+        "html": "gemma_lab.views.trace.comparison:comparison_html",
+        "figure": "gemma_lab.views.trace.comparison:comparison_figure",
     },
     "gemma_lab.analysis.experts.offload.Offload": {"html": "gemma_lab.views.experts.cache:offload_html"},
-    "gemma_lab.evals.head_ablation.KnockOut": {"figure": "gemma_lab.views.attention.heads:knock_out_figure"},
+    "gemma_lab.evals.head_ablation.HeadAblation": {
+        "figure": "gemma_lab.views.attention.heads:head_ablation_figure"
+    },
     "gemma_lab.evals.needle_in_a_haystack.Haystack": {
-        "html": "gemma_lab.views.evals.needles:needle_table",
-        "figure": "gemma_lab.views.evals.needles:needle_heat",
+        "html": "gemma_lab.views.evals.needles:haystack_html",
+        "figure": "gemma_lab.views.evals.needles:haystack_figure",
     },
     "gemma_lab.evals.report.Checkup": {
         "html": "gemma_lab.views.evals.report:checkup_html",
@@ -45,6 +49,9 @@ RENDERERS: dict[str, dict[str, str]] = {
     "gemma_lab.models.chat.cost.Cost": {"html": "gemma_lab.views.chat.cost:cost_html"},
     "gemma_lab.models.chat.next_token.Distribution": {"html": "gemma_lab.views.chat.sampling:sampling_html"},
     "gemma_lab.models.chat.reply.Reply": {"html": "gemma_lab.views.chat.reply:reply_html"},
+    "gemma_lab.models.loading.loaded_model.LoadedModel": {
+        "html": "gemma_lab.views.family.loaded_model:model_html"
+    },
     "gemma_lab.models.media.audio.Audio": {"html": "gemma_lab.views.chat.media:sound_html"},
     "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
     "gemma_lab.planning.cost.Costs": {"html": "gemma_lab.views.planning.html:costs_html"},

@@ -68,5 +68,27 @@ class BadTrace(LabError):
     """A trace file that is truncated, altered or hostile, or a captured quantity that contradicts itself."""
 
 
+class NotTraced(LabError):
+    """A quantity that a trace does not hold because it was not recorded; the hint says how to record it."""
+
+
 class BadEdit(LabError):
     """An edit of experts or heads that this model does not have."""
+
+
+class BadSchema(LabError):
+    """A schema that is none, or that cannot be enforced as a whole."""
+
+
+class BadAnswer(LabError):
+    """An answer that does not satisfy its schema.
+
+    Attributes
+    ----------
+    text : str
+        The answer as far as it came.
+    """
+
+    def __init__(self, message: str, *, hint: str, text: str) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text

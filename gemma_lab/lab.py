@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from .models.loading.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     import numpy as np
 
     from .evals.report import Checkup
-    from .family.catalog import Checkpoint
     from .interventions.apply import EditContext
-    from .interventions.attention_block import AttentionKnockout
+    from .interventions.attention_knockout import AttentionKnockout
     from .interventions.edit import Edit
     from .interventions.parsing import Boosts, Experts, Heads
+    from .interventions.patch import Patch
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
     from .models.chat.sampling import Sampling
     from .models.chat.stream import Stream
-    from .trace.records.activations import Activations, Patch
+    from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
     from .trace.records.routing import Precision
@@ -30,54 +31,15 @@ if TYPE_CHECKING:
 
 
 class Lab(LoadedModel):
-    """A loaded Gemma 4: the model, its processor, and what can be done with them.
+    """A loaded Gemma 4 and the verbs on it.
 
-    `gemma_lab.load` makes one; the constructor is for a model that you built or changed yourself.
-
-    Parameters
-    ----------
-    model
-        A ``Gemma4ForConditionalGeneration``, ``Gemma4UnifiedForConditionalGeneration``,
-        ``Gemma4ForCausalLM`` or ``Gemma4UnifiedForCausalLM`` of transformers.
-    processor
-        Its processor; a text-only checkpoint may come with a bare tokenizer.
-    name
-        What to call it, e.g. ``"mini-moe"``.
-    checkpoint
-        Its row of the catalog, when it has one.
-
-    Attributes
-    ----------
-    model, processor, tokenizer, config
-        The transformers objects themselves, unwrapped. `config` is the model's own.
-    name : str
-    checkpoint : Checkpoint or None
-    context : int
-        The longest prompt and answer together, in tokens (``max_position_embeddings``).
-    modalities : frozenset of str
-        Of ``"text"``, ``"image"``, ``"video"``, ``"audio"``: what has both a tower (or an embedder) in the
-        model and a processor.
-    vocabulary : int
-        Size of the embedding table, in tokens.
-    last_reply : Reply or None
-        The answer given last, also when it was interrupted.
-    last_checkup : Checkup or None
-        The check-up made last, also when it was interrupted: as far as it came.
-    interrupted_trace : Trace or None
-        What the trace made last had read when an interrupt or an error ended it: whole pieces of its prompt,
-        as if that were all (``meta["reading"]`` says how much there was). None if it came to its end.
-    lock : threading.Lock
-        Held while the model generates: one generation at a time.
+    `gemma_lab.load` makes one; the constructor is for a model that you built or changed yourself. Parameters
+    and attributes are those of `LoadedModel`.
     """
 
-    def __init__(
-        self, *, model: Any, processor: Any, name: str, checkpoint: Checkpoint | None = None
-    ) -> None:
-        super().__init__(model=model, processor=processor, name=name, checkpoint=checkpoint)
-        self.last_reply: Reply | None = None
-        self.last_checkup: Checkup | None = None
-        self.interrupted_trace: Trace | None = None
-        self.lock = threading.Lock()
+    last_reply: Reply | None
+    last_checkup: Checkup | None
+    interrupted_trace: Trace | None
 
     def chat(
         self,
@@ -334,7 +296,7 @@ class Lab(LoadedModel):
         top_logprobs
             How many of the likeliest tokens to keep at each generated position.
         precision
-            ``"compact"``, 24 bytes a token and layer with 8 of 128 experts, or ``"full"``, float32.
+            ``"compact"``, 28 bytes per token and layer with 8 of 128 experts, or ``"full"``, float32.
         edit
             A change of the model to apply meanwhile, on top of those that are active (`edit`).
         attention
@@ -495,3 +457,76 @@ class Lab(LoadedModel):
         from .evals.run import checkup
 
         return checkup(self, full=full, skills=skills, progress=progress)
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    device: Any = "auto",
+    dtype: Any = "auto",
+    device_map: Any = None,
+    offload_folder: str | Path | None = None,
+    quantization: Any = None,
+    attn_implementation: str | None = None,
+    offline: bool | None = None,
+    progress: bool = True,
+) -> Lab:
+    """Load a Gemma 4 and its processor.
+
+    Parameters
+    ----------
+    name
+        An alias (``"26b-a4b-it"``), a hub id (``"google/gemma-4-26B-A4B-it"``), a mini (``"mini-moe"``) or a
+        folder. Without one: the environment variable ``GEMMA_LAB_MODEL``, else ``"mini-moe"``.
+    device
+        ``"auto"`` takes the GPU with the most free memory, else the CPU. Otherwise what torch takes.
+    dtype
+        ``"auto"``: bfloat16 on a GPU that has it; elsewhere float32 if it fits comfortably, else bfloat16.
+        float16 is refused: Gemma 4 overflows in it.
+    device_map
+        For accelerate, e.g. ``"auto"``: spread over GPUs and RAM. Replaces `device`.
+    offload_folder
+        Where accelerate may put the layers that fit nowhere else.
+    quantization
+        Reserved; passing anything raises.
+    attn_implementation
+        ``"sdpa"`` (transformers' choice), ``"eager"`` or ``"flex_attention"``.
+    offline
+        Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
+        that is complete in the cache is used as it is, and the hub is not asked, online too.
+    progress
+        Show progress bars for downloads and for weights of more than 200 MB.
+
+    Returns
+    -------
+    Lab
+
+    Raises
+    ------
+    UnknownModel
+        If nothing is called `name`.
+    NotGemma4
+        If the checkpoint is of another architecture, or a relative that does not chat.
+    DoesNotFit
+        If the memory that is free is too little; said with the numbers, before anything is loaded.
+    NotAvailable
+        If it would have to be downloaded and cannot or must not be.
+    BadCheckpoint
+        If its files are corrupt, incomplete or unsafe, or leave a weight of the model unset.
+    TooOld, MissingExtra
+        If a library must be upgraded or installed first.
+    """
+    from .models.loading.load import load
+
+    loaded = load(
+        name,
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+        offload_folder=offload_folder,
+        quantization=quantization,
+        attn_implementation=attn_implementation,
+        offline=offline,
+        progress=progress,
+    )
+    return Lab(model=loaded.model, processor=loaded.processor, name=loaded.name, checkpoint=loaded.checkpoint)

@@ -11,7 +11,7 @@ Change = Literal["same", "replaced", "removed", "added"]
 
 
 @dataclass(frozen=True)
-class Pair:
+class AlignedPair:
     """One row of an alignment.
 
     Attributes
@@ -27,7 +27,7 @@ class Pair:
     change: Change
 
 
-def align(first: Sequence[int], second: Sequence[int]) -> list[Pair]:
+def align(first: Sequence[int], second: Sequence[int]) -> list[AlignedPair]:
     """Align two sequences of token ids.
 
     Matching runs are found as `difflib.SequenceMatcher` does (Ratcliff and Metzener 1988: the longest common
@@ -41,19 +41,19 @@ def align(first: Sequence[int], second: Sequence[int]) -> list[Pair]:
 
     Returns
     -------
-    list of Pair
+    list of AlignedPair
         In order: every position of both sequences occurs once.
     """
     one, two = list(first), list(second)
     start = common_prefix(one, two)  # what two answers mostly share, without the matcher's quadratic search
-    pairs = [Pair(place, place, "same") for place in range(start)]
+    pairs = [AlignedPair(place, place, "same") for place in range(start)]
     matcher = SequenceMatcher(None, one[start:], two[start:], autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
         faced = min(b - a, d - c)
         change: Change = "same" if tag == "equal" else "replaced"
-        pairs += [Pair(start + a + step, start + c + step, change) for step in range(faced)]
-        pairs += [Pair(start + place, None, "removed") for place in range(a + faced, b)]
-        pairs += [Pair(None, start + place, "added") for place in range(c + faced, d)]
+        pairs += [AlignedPair(start + a + step, start + c + step, change) for step in range(faced)]
+        pairs += [AlignedPair(start + place, None, "removed") for place in range(a + faced, b)]
+        pairs += [AlignedPair(None, start + place, "added") for place in range(c + faced, d)]
     return pairs
 
 

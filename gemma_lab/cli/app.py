@@ -108,7 +108,7 @@ def chat(
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
 ) -> None:
     """Talk to a model; Ctrl-C stops an answer, /help lists what else there is."""
-    from ..models.loading.load import load
+    from ..lab import load
     from .terminal_chat import Conversation
 
     lab = load(name, device=device, dtype=dtype, offline=offline or None)
@@ -145,7 +145,7 @@ def checkup(
     """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold."""
     import json
 
-    from ..models.loading.load import load
+    from ..lab import load
 
     lab = load(name, device=device, dtype=dtype, offline=offline or None)
     found = lab.checkup(full=full, skills=skill or None)

@@ -1,1 +1,51 @@
-"""Held-out questions with checkable answers, put to any Gemma 4, mini or real, and graded."""
+"""Evaluations of a loaded model: the check-up, needles in a haystack, head ablation, parallel sentences.
+
+All questions are held out from the training of the mini models and graded by one rule, so mini and released
+models are scored alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .grading import is_correct
+    from .head_ablation import AblationCondition, HeadAblation, ablate_retrieval_heads, score_retrieval_heads
+    from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
+    from .parallel_sentences import Language, languages, sentences, translations
+    from .questions import Question, chance_accuracy, load_questions, skill_names
+    from .report import Checkup, GradedAnswer, Score
+    from .run import checkup
+    from .statistics import PairedAnswers, mcnemar_test, wilson_interval
+
+__all__ = [
+    "AblationCondition",
+    "Checkup",
+    "GradedAnswer",
+    "Haystack",
+    "HeadAblation",
+    "Language",
+    "Needle",
+    "NeedleAnswer",
+    "PairedAnswers",
+    "Question",
+    "Score",
+    "ablate_retrieval_heads",
+    "chance_accuracy",
+    "checkup",
+    "is_correct",
+    "languages",
+    "load_questions",
+    "mcnemar_test",
+    "needle",
+    "needles",
+    "score_retrieval_heads",
+    "sentences",
+    "skill_names",
+    "translations",
+    "wilson_interval",
+]
+
+__getattr__, __dir__ = lazy_names(globals())

@@ -25,13 +25,13 @@ _FENCED = regex.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", regex.DOTA
 _LONGEST = 120  # characters more than the answer: enough for a sentence, too few for a list of everything
 
 
-def plain(text: str) -> str:
+def normalize(text: str) -> str:
     """Return text as it is compared: NFC, case folded, single spaces, no emphasis, no final full stop."""
     folded = unicodedata.normalize("NFC", text).casefold().replace("*", "")
     return " ".join(folded.split()).rstrip(_ENDS).strip()
 
 
-def is_right(said: str, answer: str, *, within: bool = True) -> bool:
+def is_correct(said: str, answer: str, *, within: bool = True) -> bool:
     """Return whether a reply gives the answer.
 
     Parameters
@@ -44,21 +44,21 @@ def is_right(said: str, answer: str, *, within: bool = True) -> bool:
         Accept the answer anywhere in the reply as a whole word. Not for number words, where "two hundred"
         stands within "two hundred and five".
     """
-    given, wanted = plain(said), plain(answer)
+    given, wanted = normalize(said), normalize(answer)
     if given == wanted:
         return True
     if len(given) > len(wanted) + _LONGEST:
         return False
     if wanted.isdecimal():
         return set(_NUMBER.findall(given)) == {wanted}
-    set_off = [plain(next(filter(None, found))) for found in _SET_OFF.findall(said)]
+    set_off = [normalize(next(filter(None, found))) for found in _SET_OFF.findall(said)]
     if not within:
         return bool(set_off) and set_off[-1] == wanted
     edge = r"[\p{L}\p{M}\p{N}]"
     return regex.search(rf"(?<!{edge}){regex.escape(wanted)}(?!{edge})", given) is not None
 
 
-def same_json(said: str, answer: str) -> bool:
+def equal_json(said: str, answer: str) -> bool:
     """Return whether a reply is the JSON value wanted: all of it, or in one fenced block; 1 is not 1.0."""
     fenced = _FENCED.match(said)
     try:
@@ -68,7 +68,7 @@ def same_json(said: str, answer: str) -> bool:
     return _written(given) == _written(json.loads(answer))
 
 
-def makes_call(calls: Sequence[Call], wanted: dict[str, Any]) -> bool:
+def is_correct_call(calls: Sequence[Call], wanted: dict[str, Any]) -> bool:
     """Return whether exactly one call is made, of the function wanted, with its arguments and no others."""
     if len(calls) != 1 or calls[0].problem or calls[0].name != wanted["name"]:
         return False

@@ -8,31 +8,37 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..analysis.attention.retrieval_heads import THRESHOLD, Asked, Retrieval, find_needle, retrieval_scores
+from ..analysis.attention.retrieval_heads import (
+    RETRIEVAL_THRESHOLD,
+    QuestionLike,
+    RetrievalScores,
+    locate_answer,
+    retrieval_scores,
+)
 from ..display import Displayed
 from ..errors import LabError
-from ..stats import interval
 from ..trace.records.attention import AttentionRequest
+from .statistics import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..lab import Lab
+    from .model import EvaluatedModel
 
 _LONGEST = 12  # tokens; an answer that is copied from the text is shorter
 
 Heads = tuple[tuple[int, int], ...]
 
 
-class Graded(Asked, Protocol):
+class GradedQuestion(QuestionLike, Protocol):
     """A question that grades its answers, as `gemma_lab.evals.questions.Question` does."""
 
-    def is_right(self, said: str) -> bool:
+    def is_correct(self, said: str) -> bool:
         """Return whether a reply gives the answer."""
 
 
 @dataclass(frozen=True)
-class Condition:
+class AblationCondition:
     """What became of the answers under one knock-out.
 
     Attributes
@@ -55,11 +61,11 @@ class Condition:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of `accuracy`."""
-        return interval(self.right, self.asked)
+        return wilson_interval(self.right, self.asked)
 
 
 @dataclass(frozen=True)
-class KnockOut(Displayed):
+class HeadAblation(Displayed):
     """The same questions with nothing, the best retrieval heads, and random other heads knocked out.
 
     Attributes
@@ -75,9 +81,9 @@ class KnockOut(Displayed):
     """
 
     model: str
-    intact: Condition
-    best: Condition
-    random: tuple[Condition, ...]
+    intact: AblationCondition
+    best: AblationCondition
+    random: tuple[AblationCondition, ...]
     seed: int
 
     @property
@@ -105,13 +111,15 @@ class KnockOut(Displayed):
     def __repr__(self) -> str:
         others = np.mean([one.accuracy for one in self.random])
         return (
-            f"KnockOut({self.model}, {self.intact.asked} questions: intact {self.intact.accuracy:.0%}, "
+            f"HeadAblation({self.model}, {self.intact.asked} questions: intact {self.intact.accuracy:.0%}, "
             f"without {said(self.best.heads)} {self.best.accuracy:.0%}, without as many random heads "
             f"{others:.0%} ({len(self.random)} draws))"
         )
 
 
-def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True) -> Retrieval:
+def score_retrieval_heads(
+    lab: EvaluatedModel, questions: Iterable[QuestionLike], *, progress: bool = True
+) -> RetrievalScores:
     """Ask questions and return the retrieval score of every head of a model.
 
     Parameters
@@ -119,7 +127,7 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
     lab
         The loaded model.
     questions
-        Their answers stand in their prompts, e.g. ``questions(only=["recall"])`` of
+        Their answers stand in their prompts, e.g. ``load_questions(only=["recall"])`` of
         `gemma_lab.evals.questions`; those whose answer does not stand there in one piece are left out.
 
     Raises
@@ -130,27 +138,27 @@ def retrieval_of(lab: Lab, questions: Iterable[Asked], *, progress: bool = True)
     from tqdm.auto import tqdm
 
     traces, needles = [], []
-    request = AttentionRequest(top_k=1, maps=False, statistics=False)
+    request = AttentionRequest(top_k=1, pooled=False, statistics=False)
     listed = list(questions)
     for question in tqdm(listed, desc=f"retrieval of {lab.name}", disable=not progress, leave=False):
         trace = lab.trace(question.prompt, max_new_tokens=_LONGEST, attention=request)
         try:
-            needles.append(find_needle(trace, question))
+            needles.append(locate_answer(trace, question))
         except LabError:
             continue  # an answer in two pieces cannot be a needle
         traces.append(trace)
     if not traces:
         raise LabError(
             f"None of {len(listed)} questions has its answer in its prompt.",
-            hint="Ask for facts: questions(only=['recall']).",
+            hint="Ask for facts: load_questions(only=['recall']).",
         )
     return retrieval_scores(traces, needles)
 
 
-def knock_out(
-    lab: Lab, questions: Iterable[Graded], retrieval: Retrieval, *, heads: int | None = None, draws: int = 5,
+def ablate_retrieval_heads(
+    lab: EvaluatedModel, questions: Iterable[GradedQuestion], retrieval: RetrievalScores, *, heads: int | None = None, draws: int = 5,
     seed: int = 0, progress: bool = True,
-) -> KnockOut:  # fmt: skip
+) -> HeadAblation:  # fmt: skip
     """Ask the same questions with heads knocked out: the best at retrieval, and random others.
 
     The experiment of Wu et al. 2024 (arXiv:2404.15574, §4.1), who mask the top retrieval heads and as many
@@ -163,7 +171,7 @@ def knock_out(
     questions
         Others than those that the scores come from, or the heads are chosen by what they are tested on.
     retrieval
-        From `retrieval_of`.
+        From `score_retrieval_heads`.
     heads
         How many to knock out at once; by default all from the threshold of a retrieval head on (0.1), and one
         at least. A model that has several may do without any single one.
@@ -181,7 +189,7 @@ def knock_out(
 
     asked = list(questions)
     if heads is None:
-        heads = max(1, int((retrieval.scores >= THRESHOLD).sum()))
+        heads = max(1, int((retrieval.scores >= RETRIEVAL_THRESHOLD).sum()))
     best = retrieval.best(heads)
     others = [head for head in retrieval.heads if head not in best]
     if not asked or not 0 < heads <= len(others) or draws < 1:
@@ -199,7 +207,7 @@ def knock_out(
         _ask(lab, asked, off)
         for off in tqdm(todo, desc=f"knock-outs of {lab.name}", disable=not progress, leave=False)
     ]
-    return KnockOut(lab.name, done[0], done[1], tuple(done[2:]), seed)
+    return HeadAblation(lab.name, done[0], done[1], tuple(done[2:]), seed)
 
 
 def said(heads: Sequence[tuple[int, int]]) -> str:
@@ -209,15 +217,15 @@ def said(heads: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{layer}.{head}" for layer, head in heads)
 
 
-def _ask(lab: Lab, questions: Sequence[Graded], off: Heads) -> Condition:
+def _ask(lab: EvaluatedModel, questions: Sequence[GradedQuestion], off: Heads) -> AblationCondition:
     by_layer: dict[Any, list[int]] = {}
     for layer, head in off:
         by_layer.setdefault(layer, []).append(head)
     with lab.edit(ablate_heads=by_layer):
         right = sum(
-            question.is_right(
+            question.is_correct(
                 lab.chat(question.prompt, temperature=0, max_new_tokens=_LONGEST, top_logprobs=0).text
             )
             for question in questions
         )
-    return Condition(off, len(questions), right)
+    return AblationCondition(off, len(questions), right)

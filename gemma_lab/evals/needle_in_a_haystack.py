@@ -16,12 +16,12 @@ import numpy as np
 
 from ..display import Displayed
 from ..errors import LabError
-from ..stats import interval
-from .grading import is_right
+from .grading import is_correct
+from .statistics import wilson_interval
 from .words import PEOPLE, filler
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from .model import EvaluatedModel
 
 _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
 
@@ -56,7 +56,7 @@ class Needle:
 
 
 @dataclass(frozen=True)
-class Asked:
+class NeedleAnswer:
     """A needle's answer: which cell of the grid it belongs to, what was asked, said and right."""
 
     length: int
@@ -90,18 +90,18 @@ class Haystack(Displayed):
     depths: tuple[float, ...]
     right: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False)
     asked: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False)
-    answers: tuple[Asked, ...] = field(repr=False, default=())
+    answers: tuple[NeedleAnswer, ...] = field(repr=False, default=())
 
     def interval(self, depth: float, length: int) -> tuple[float, float]:
         """Return the 95 % Wilson interval of the share found in one cell of the grid."""
         row, column = self.depths.index(depth), self.lengths.index(length)
-        return interval(int(self.right[row, column]), int(self.asked[row, column]))
+        return wilson_interval(int(self.right[row, column]), int(self.asked[row, column]))
 
     def by_length(self) -> dict[int, tuple[float, float, float]]:
         """Return share found and its 95 % interval for each length, all depths together."""
         found, asked = self.right.sum(axis=0), self.asked.sum(axis=0)
         return {
-            length: (int(r) / int(n), *interval(int(r), int(n)))
+            length: (int(r) / int(n), *wilson_interval(int(r), int(n)))
             for length, r, n in zip(self.lengths, found, asked, strict=True)
         }
 
@@ -113,7 +113,7 @@ class Haystack(Displayed):
         )
 
 
-def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:
+def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:
     """Return a text of about so many tokens with a fact at a depth.
 
     Parameters
@@ -164,7 +164,7 @@ def needle(lab: Lab, *, tokens: int, depth: float = 0.5, others: int = 9, seed: 
 
 
 def needles(
-    lab: Lab,
+    lab: EvaluatedModel,
     *,
     lengths: Sequence[int] = (128, 256, 512, 1024, 2048),
     depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -200,7 +200,7 @@ def needles(
         raise LabError("The grid of needles is empty.", hint="Give lengths, depths and asked=5.")
     from tqdm.auto import tqdm
 
-    found: list[Asked] = []
+    found: list[NeedleAnswer] = []
     right = np.zeros((len(grid[1]), len(grid[0])), dtype=np.int64)
     bar = tqdm(
         total=right.size * asked, unit=" questions", desc=f"needles for {lab.name}", disable=not progress,
@@ -212,14 +212,14 @@ def needles(
                 for number in range(asked):
                     made = needle(lab, tokens=length, depth=depth, others=others, seed=seed + number)
                     reply = lab.chat(made.prompt, temperature=0, max_new_tokens=24, top_logprobs=0)
-                    good = is_right(reply.text, made.answer)
+                    good = is_correct(reply.text, made.answer)
                     right[row, column] += good
-                    found.append(Asked(length, depth, made.question, made.answer, reply.text, good))
+                    found.append(NeedleAnswer(length, depth, made.question, made.answer, reply.text, good))
                     bar.update()
     return Haystack(lab.name, *grid, right, np.full_like(right, asked), tuple(found))
 
 
-def _counter(lab: Lab) -> Callable[[str], int]:
+def _counter(lab: EvaluatedModel) -> Callable[[str], int]:
     """Return what counts the tokens of a sentence in a text: a space stands before it."""
     known: dict[str, int] = {}
 

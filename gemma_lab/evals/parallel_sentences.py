@@ -69,7 +69,7 @@ def sentences(language: str) -> dict[str, str]:
     return {key: row[language] for key, row in _read()["sentences"].items()}
 
 
-def sentence(key: str) -> dict[str, str]:
+def translations(key: str) -> dict[str, str]:
     """Return one sentence in every language, by code.
 
     Raises

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..assets import data_path
 from ..errors import LabError
-from .grading import is_right, makes_call, plain, same_json
+from .grading import equal_json, is_correct, is_correct_call, normalize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ class Question:
     prompt, answer
         What is asked, and the one right answer; the answer is empty when a tool is to be called.
     within
-        Whether the answer may stand anywhere in the reply (`gemma_lab.evals.grading.is_right`).
+        Whether the answer may stand anywhere in the reply (`gemma_lab.evals.grading.is_correct`).
     images, frames, fps
         Pictures, and the frames of a video with how many there are a second (0 without one), as PNG bytes.
     sound
@@ -136,15 +136,15 @@ class Question:
             return self.answer
         return f"{self.call['name']}({', '.join(f'{k}={v!r}' for k, v in self.call['arguments'].items())})"
 
-    def is_right(self, said: str, calls: Sequence[Call] = ()) -> bool:
+    def is_correct(self, said: str, calls: Sequence[Call] = ()) -> bool:
         """Return whether a reply, its text and the calls that it makes, is right (`checkup.grading`)."""
         if self.call is not None:
-            return makes_call(calls, self.call)
+            return is_correct_call(calls, self.call)
         if calls:
             return False
         if self.schema is not None:
-            return same_json(said, self.answer)
-        return is_right(said, self.answer, within=self.within)
+            return equal_json(said, self.answer)
+        return is_correct(said, self.answer, within=self.within)
 
 
 @functools.cache
@@ -152,12 +152,12 @@ def _all() -> tuple[Question, ...]:
     return tuple(read(data_path(_FILE)))
 
 
-def skills() -> tuple[str, ...]:
+def skill_names() -> tuple[str, ...]:
     """Return the names of the skills, in the order in which they are asked."""
     return tuple(dict.fromkeys(question.skill for question in _all()))
 
 
-def questions(*, only: Sequence[str] | None = None, each: int | None = None) -> list[Question]:
+def load_questions(*, only: Sequence[str] | None = None, each: int | None = None) -> list[Question]:
     """Return the questions, by skill.
 
     Parameters
@@ -172,21 +172,21 @@ def questions(*, only: Sequence[str] | None = None, each: int | None = None) -> 
     LabError
         If there is no such skill.
     """
-    unknown = set(only or ()) - set(skills())
+    unknown = set(only or ()) - set(skill_names())
     if unknown:
         raise LabError(
             f"The check-up has no skill named {', '.join(sorted(unknown))}.",
-            hint=f"It asks for {', '.join(skills())}.",
+            hint=f"It asks for {', '.join(skill_names())}.",
         )
     kept = [
         [question for question in _all() if question.skill == skill][:each]
-        for skill in skills()
+        for skill in skill_names()
         if only is None or skill in only
     ]
     return [question for part in kept for question in part]
 
 
-def chance(asked: Sequence[Question]) -> float:
+def chance_accuracy(asked: Sequence[Question]) -> float:
     """Return how often a guess is right: an answer of another question of the same group, drawn at random.
 
     The share of pairs of questions of a group that have the same answer (Simpson's index, E. H. Simpson
@@ -200,7 +200,7 @@ def chance(asked: Sequence[Question]) -> float:
     """
     groups: dict[str, list[str]] = {}
     for question in asked:
-        groups.setdefault(question.group, []).append(plain(question.wanted))
+        groups.setdefault(question.group, []).append(normalize(question.wanted))
     if all(len(set(answers)) == 1 for answers in groups.values()):
         groups = {"": [answer for answers in groups.values() for answer in answers]}
     lucky = 0.0

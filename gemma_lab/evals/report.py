@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..display import Displayed
-from ..stats import interval
+from .statistics import wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GradedAnswer:
     """One question, what the model said (text, then calls that it made), and whether that was right."""
 
     question: Question
@@ -52,7 +52,7 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of `accuracy`."""
-        return interval(self.right, self.asked)
+        return wilson_interval(self.right, self.asked)
 
 
 class Checkup(Displayed):
@@ -71,7 +71,7 @@ class Checkup(Displayed):
     """
 
     def __init__(
-        self, model: str, answers: Iterable[Answer], *, not_asked: Mapping[str, str],
+        self, model: str, answers: Iterable[GradedAnswer], *, not_asked: Mapping[str, str],
         chance: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.answers, self.not_asked = model, tuple(answers), dict(not_asked)
@@ -89,7 +89,7 @@ class Checkup(Displayed):
         return sorted(_scores(chosen, [answer.question.group for answer in chosen]), key=lambda s: s.name)
 
     @property
-    def failures(self) -> list[Answer]:
+    def failures(self) -> list[GradedAnswer]:
         """The answers that were not right."""
         return [answer for answer in self.answers if not answer.right]
 
@@ -138,7 +138,7 @@ class Checkup(Displayed):
         return checkup_text(self)
 
 
-def _scores(answers: Sequence[Answer], names: Sequence[str]) -> list[Score]:
+def _scores(answers: Sequence[GradedAnswer], names: Sequence[str]) -> list[Score]:
     found: dict[str, list[bool]] = {}
     for answer, name in zip(answers, names, strict=True):
         found.setdefault(name, []).append(answer.right)

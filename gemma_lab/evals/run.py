@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ContextFull, MissingExtra
-from .questions import QUICK, SLOW, chance, questions
-from .report import Answer, Checkup
+from .questions import QUICK, SLOW, chance_accuracy, load_questions
+from .report import Checkup, GradedAnswer
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from .model import EvaluatedModel
     from .questions import Question
 
 _LONGEST = 64  # tokens; every right answer is shorter, also inside a sentence
@@ -19,13 +19,13 @@ _LONGEST_THOUGHT = 1024  # of a thought and the answer after it
 
 
 def checkup(
-    lab: Lab, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
+    lab: EvaluatedModel, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
 ) -> Checkup:
     """Ask a model the held-out questions, greedily, and grade what it says; see `Lab.checkup`."""
     from tqdm.auto import tqdm
 
-    everything = questions(only=skills)
-    asked = questions(only=skills, each=None if full else QUICK)
+    everything = load_questions(only=skills)
+    asked = load_questions(only=skills, each=None if full else QUICK)
     missing = {
         question.skill: f"{lab.name} takes no {question.modality}"
         for question in asked
@@ -33,8 +33,8 @@ def checkup(
     }
     if not full and skills is None:
         missing |= {skill: "only the full check-up does" for skill in SLOW if skill in _of(everything)}
-    answers: list[Answer] = []
-    lucky = {skill: chance(of) for skill, of in _of(everything).items()}
+    answers: list[GradedAnswer] = []
+    lucky = {skill: chance_accuracy(of) for skill, of in _of(everything).items()}
     try:
         todo = [question for question in asked if question.skill not in missing]
         for question in tqdm(todo, desc=f"check-up of {lab.name}", disable=not progress, leave=False):
@@ -54,7 +54,7 @@ def _of(asked: Sequence[Question]) -> dict[str, list[Question]]:
     return found
 
 
-def _answer(lab: Lab, question: Question) -> Answer:
+def _answer(lab: EvaluatedModel, question: Question) -> GradedAnswer:
     """Put one question to a model; what it does not need is not passed."""
     options: dict[str, Any] = {
         "images": question.pictures, "video": question.video, "audio": question.audio,
@@ -70,4 +70,4 @@ def _answer(lab: Lab, question: Question) -> Answer:
     )
     calls = reply.calls
     said = " ".join(filter(None, (reply.text, *(call.text for call in calls))))
-    return Answer(question, said, question.is_right(reply.text, calls))
+    return GradedAnswer(question, said, question.is_correct(reply.text, calls))

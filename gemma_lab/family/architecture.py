@@ -150,7 +150,7 @@ class Architecture:
 
 
 @cache
-def architecture(size: str) -> Architecture:
+def get_architecture(size: str) -> Architecture:
     """Return the architecture of one of `SIZES`, from its configuration in ``data/configs``.
 
     Raises

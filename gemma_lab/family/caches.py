@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from ..errors import LabError
-from .architecture import SIZES, Architecture, architecture
+from .architecture import SIZES, Architecture, get_architecture
 from .sources import Source, read_data, source
 
 
@@ -55,7 +55,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Cache:
+class KVCache:
     """What a model keeps of the tokens before.
 
     Attributes
@@ -80,7 +80,7 @@ class Cache:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{group.count} {group.kind}" for group in self.groups)
-        return f"Cache({self.name}: {parts}; {self.slope() / 1024:g} KiB a token once the windows are full)"
+        return f"KVCache({self.name}: {parts}; {self.slope() / 1024:g} KiB a token once the windows are full)"
 
     def bytes(self, tokens: int, *, value_bytes: int = 2) -> int:
         """Return the bytes of one sequence.
@@ -119,7 +119,7 @@ class Cache:
         return fixed + self.numbers * tokens * value_bytes
 
 
-def cache_of(shape: Architecture, *sources: Source) -> Cache:
+def cache_of(shape: Architecture, *sources: Source) -> KVCache:
     """Return what a Gemma 4 keeps, layers of one shape grouped together, global ones first."""
     like = Counter((layer.kind, layer.kv_heads, layer.head_dim, layer.window) for layer in shape.owners)
     groups = tuple(
@@ -127,17 +127,17 @@ def cache_of(shape: Architecture, *sources: Source) -> Cache:
         for (kind, kv_heads, head_dim, window), count in sorted(like.items(), key=lambda item: item[0][0])
     )
     numbers = sum(2 * layer.kv_heads * layer.head_dim for layer in shape.layers)
-    return Cache(shape.name, shape.context, groups, numbers, sources)
+    return KVCache(shape.name, shape.context, groups, numbers, sources)
 
 
 @cache
-def caches() -> tuple[Cache, ...]:
+def kv_caches() -> tuple[KVCache, ...]:
     """Return the five sizes of Gemma 4, smallest first, then Gemma 3 27B and Qwen3.5-35B-A3B."""
-    family = tuple(cache_of(architecture(size), source("config")) for size in SIZES)
+    family = tuple(cache_of(get_architecture(size), source("config")) for size in SIZES)
     return (*family, *map(_neighbour, read_data("neighbours.json")))
 
 
-def _neighbour(row: dict[str, Any]) -> Cache:
+def _neighbour(row: dict[str, Any]) -> KVCache:
     groups = tuple(Kept(**group) for group in row["layers"])
     numbers = sum(group.count * 2 * group.kv_heads * group.head_dim for group in groups)
-    return Cache(row["name"], row["context"], groups, numbers, tuple(map(source, row["sources"])))
+    return KVCache(row["name"], row["context"], groups, numbers, tuple(map(source, row["sources"])))

@@ -14,9 +14,9 @@ from typing import Any, overload
 from ..assets import data_root
 from ..display import Displayed
 from ..errors import LabError
-from .architecture import architecture, from_config
+from .architecture import from_config, get_architecture
 from .memory import all_weight_bytes
-from .parameters import count
+from .parameters import count_parameters
 from .sources import Source, read_data, source
 
 _PREFIX = "google/gemma-4-"
@@ -224,7 +224,7 @@ def _published() -> tuple[Checkpoint, ...]:
 
 def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
     """Join one row of ``checkpoints.json`` with its size's entry and architecture."""
-    shape = architecture(row["size"])
+    shape = get_architecture(row["size"])
     drafter = row["variant"] == "assistant"
     kinds = row["layer_types"] if drafter else shape.kinds
     plain = not drafter and row.get("format", "safetensors") == "safetensors"
@@ -243,7 +243,7 @@ def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
         experts=None if drafter else shape.experts or None,
         top_k=None if drafter else shape.top_k or None,
         min_transformers=row.get("min_transformers", size["min_transformers"]),
-        parameters=row.get("parameters") if drafter else count(shape).total,
+        parameters=row.get("parameters") if drafter else count_parameters(shape).total,
         weight_bytes=MappingProxyType(all_weight_bytes(shape) if plain else row.get("weight_bytes", {})),
         released=row.get("released", size["released"]),
         sources=tuple(source(key) for key in (*row["sources"], *size["sources"])),
@@ -280,7 +280,7 @@ def _mini(folder: Path) -> Checkpoint:
         top_k=shape.top_k or None,
         # its configuration is saved with per_layer_config, which 5.15 introduced
         min_transformers="5.15.0",
-        parameters=count(shape).total,
+        parameters=count_parameters(shape).total,
         weight_bytes=MappingProxyType(all_weight_bytes(shape)),
         released="",
         sources=(source("mini-card"),),

@@ -47,7 +47,7 @@ class Changes(Displayed):
         }
 
 
-def changes() -> Changes:
+def changes_since_gemma3() -> Changes:
     """Return what changed from Gemma 3 27B to Gemma 4 31B."""
     return Changes(
         tuple(

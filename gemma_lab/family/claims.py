@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from ..display import Displayed
-from .architecture import architecture
+from .architecture import get_architecture
 from .memory import GIB, weight_bytes
-from .parameters import count, stored
+from .parameters import count_parameters, stored
 from .sources import Source, read_data, source
 
 
@@ -150,12 +150,12 @@ def _read(kind: str) -> list[Claim]:
 
 def _counted(size: str, measure: str) -> float:
     """Evaluate one of the measures that ``claims.json`` uses, in the unit it belongs to."""
-    shape = architecture(size)
+    shape = get_architecture(size)
     kind, _, detail = measure.partition(":")
     if kind == "stored":
         return stored(shape)
     if kind == "bits":  # every weight at so many bits
-        return count(shape).total * float(detail) / 8 / GIB
+        return count_parameters(shape).total * float(detail) / 8 / GIB
     if kind == "weights":
         return weight_bytes(shape, detail) / GIB
-    return float(count(shape).to_dict()[measure]) / 1e9
+    return float(count_parameters(shape).to_dict()[measure]) / 1e9

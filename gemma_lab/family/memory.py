@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ..errors import LabError
 from .architecture import Architecture
-from .parameters import count, matrix_parameters
+from .parameters import count_parameters, matrix_parameters
 
 GIB = 2**30
 """Bytes in a GiB."""
 
-BITS = {"fp32": 32.0, "bf16": 16.0, "int8": 8.5, "int4": 4.5}
+BITS_PER_WEIGHT = {"fp32": 32.0, "bf16": 16.0, "int8": 8.5, "int4": 4.5}
 """Bits a packed weight takes. The quantised kinds store blocks of 32 weights with one 16-bit scale, as GGUF's
 Q8_0 and Q4_0 do: (32 × 8 + 16) / 32 and (32 × 4 + 16) / 32."""
 
@@ -27,7 +27,7 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
         The model.
     dtype
         ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack the matrices of the decoder
-        layers, experts included (see `BITS`), and leave the rest in 16 bits: embeddings, router, norms and
+        layers, experts included (see `BITS_PER_WEIGHT`), and leave the rest in 16 bits: embeddings, router, norms and
         towers.
 
     Raises
@@ -35,18 +35,18 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
     LabError
         If `dtype` is none of them.
     """
-    if dtype not in BITS:
-        raise LabError(f"No weight size is known for dtype {dtype!r}.", hint=f"Known: {', '.join(BITS)}.")
-    total = count(shape).total
+    if dtype not in BITS_PER_WEIGHT:
+        raise LabError(f"No weight size is known for dtype {dtype!r}.", hint=f"Known: {', '.join(BITS_PER_WEIGHT)}.")
+    total = count_parameters(shape).total
     if dtype in ("fp32", "bf16"):
-        return int(total * BITS[dtype] / 8)
+        return int(total * BITS_PER_WEIGHT[dtype] / 8)
     packed = matrix_parameters(shape)
-    return round(packed * BITS[dtype] / 8 + (total - packed) * 2)
+    return round(packed * BITS_PER_WEIGHT[dtype] / 8 + (total - packed) * 2)
 
 
 def all_weight_bytes(shape: Architecture) -> dict[str, int]:
-    """Return `weight_bytes` for every dtype of `BITS`."""
-    return {dtype: weight_bytes(shape, dtype) for dtype in BITS}
+    """Return `weight_bytes` for every dtype of `BITS_PER_WEIGHT`."""
+    return {dtype: weight_bytes(shape, dtype) for dtype in BITS_PER_WEIGHT}
 
 
 def kv_cache_bytes(shape: Architecture, tokens: int, *, batch: int = 1, value_bytes: int = 2) -> int:

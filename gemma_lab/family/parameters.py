@@ -13,7 +13,7 @@ from typing import Any
 
 from .architecture import Architecture, Layer
 
-PARTS = {
+PARAMETER_GROUPS = {
     "embedding": "token embedding (and output head)",
     "ple_table": "per-layer embedding table",
     "ple": "per-layer embedding projections",
@@ -33,7 +33,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Exact parameter counts of one model; each field but the last three is one of `PARTS`.
+    """Exact parameter counts of one model; each field but the last three is one of `PARAMETER_GROUPS`.
 
     Attributes
     ----------
@@ -68,8 +68,8 @@ class Parameters:
 
     @property
     def parts(self) -> dict[str, int]:
-        """Count of each of `PARTS` that the model has."""
-        return {part: count for part in PARTS if (count := getattr(self, part))}
+        """Count of each of `PARAMETER_GROUPS` that the model has."""
+        return {part: count for part in PARAMETER_GROUPS if (count := getattr(self, part))}
 
     @property
     def total(self) -> int:
@@ -99,7 +99,7 @@ class Parameters:
         return {"name": self.name, **self.parts, **sums}
 
 
-def count(shape: Architecture) -> Parameters:
+def count_parameters(shape: Architecture) -> Parameters:
     """Count the parameters of a model from its shape."""
     per_layer = [_layer(shape, layer) for layer in shape.layers]
     sums = {part: sum(layer[part] for layer in per_layer) for part in per_layer[0]} if per_layer else {}
@@ -129,7 +129,7 @@ def matrix_parameters(shape: Architecture) -> int:
 
     Embedding, per-layer embedding table, router, norms, towers and projectors stay in 16 bits.
     """
-    parameters = count(shape)
+    parameters = count_parameters(shape)
     return parameters.attention + parameters.mlp + parameters.experts + parameters.ple
 
 
@@ -139,7 +139,7 @@ def stored(shape: Architecture) -> int:
     The buffers: a scalar a decoder layer, the towers' clipping bounds (four a clipped matrix), and the bias
     and scale that standardise the vision tower's output.
     """
-    numbers = count(shape).total + len(shape.layers)
+    numbers = count_parameters(shape).total + len(shape.layers)
     if shape.unified:
         return numbers
     if shape.vision is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import BadEdit
-from ..trace.probes.attention.interface import decoder_of
+from ..trace.probes.model_modules import decoder_of, layers_of
 from ..trace.probes.positions import PositionTracker
-from ..trace.probes.recorder import Pass, Recorder
-from ..trace.records.activations import MOST_VALUES, Activations, Patch, unread, wanted
+from ..trace.probes.recorder import Pass
+from ..trace.records.activations import unread
+from .patch import Patch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..lab import Lab
-
-
-def layers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the layers of a model's decoder."""
-    found: Any = getattr(decoder_of(model), "layers", ())
-    return list(found)
 
 
 def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: PositionTracker) -> list[Any]:
@@ -48,42 +41,6 @@ def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: Positi
         layers[layer].register_forward_hook(_Patching(values, passes), prepend=True)
         for layer, values in by_layer.items()
     ]
-
-
-def read_activations(
-    lab: Lab,
-    prompt: str | list[dict[str, Any]],
-    *,
-    layers: Iterable[int] | None,
-    positions: Iterable[int] | None,
-    asking: dict[str, Any],
-) -> Activations:
-    """Read a prompt and keep activations; see `gemma_lab.trace.records.activations.activations`."""
-    from ..models.chat.messages import conversation
-    from ..models.chat.prompt import frame_limit, prepare
-
-    given: dict[str, Any] = dict(asking)
-    if "images" in given:
-        given["images"] = list(given["images"])  # they are looked at twice
-    spoken = {name: value for name, value in given.items() if name not in ("thinking", "max_soft_tokens")}
-    messages = conversation(prompt, frames=frame_limit(lab), **spoken)
-    read = prepare(
-        lab, messages, thinking=given.get("thinking", False), max_soft_tokens=given.get("max_soft_tokens")
-    )
-    rows = wanted(layers, count=len(layers_of(lab.model)), what="layer")
-    count = len(read.ids)
-    columns = wanted(positions, count=count, what="position")
-    width = int(lab.text_config.hidden_size)
-    if len(rows) * len(columns) * width > MOST_VALUES:
-        raise BadEdit(
-            f"{len(rows)} layers × {len(columns):,} positions × {width:,} are more than the {MOST_VALUES:,} "
-            "values that an edit may hold.",
-            hint="Name fewer layers= or positions=.",
-        )
-    probe = ActivationProbe(rows, columns, width)
-    with Recorder(lab.model, [probe]):
-        lab.trace(prompt, **given)
-    return Activations(rows, columns, probe.result(), lab.name)
 
 
 class _Patching:

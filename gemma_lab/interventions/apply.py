@@ -15,19 +15,21 @@ from weakref import WeakKeyDictionary
 import torch
 
 from ..trace.probes.attention.interface import attending
+from ..trace.probes.model_modules import layers_of
 from ..trace.probes.positions import PositionTracker
 from ..trace.probes.routers import EDITED, Router, RouterOutput, has_experts, routers
-from .activation_patching import layers_of, patch_hooks
+from .activation_patching import patch_hooks
 from .attention_mask import AttentionMasker
 from .edit import Edit, LayerEdit
 from .head_ablation import head_hooks, heads_of
 from .validation import Anatomy
 
 if TYPE_CHECKING:
-    from ..lab import Lab
-    from ..trace.records.activations import Activations, Patch
-    from .attention_block import AttentionKnockout
+    from ..models.loading.loaded_model import LoadedModel
+    from ..trace.records.activations import Activations
+    from .attention_knockout import AttentionKnockout
     from .parsing import Boosts, Experts, Heads
+    from .patch import Patch
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -130,7 +132,7 @@ class EditContext:
 
 
 def editing(
-    lab: Lab,
+    lab: LoadedModel,
     edit: Edit | None = None,
     *,
     ablate_experts: Experts = (),

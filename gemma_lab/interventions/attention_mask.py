@@ -9,7 +9,7 @@ import torch
 from ..errors import BadEdit
 from ..trace.probes.attention.interface import AttentionTap
 from ..trace.probes.positions import PositionTracker
-from .attention_block import AttentionKnockout, Span
+from .attention_knockout import AttentionKnockout, Span
 
 
 class AttentionMasker(AttentionTap):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..display import Displayed
 from ..errors import BadEdit
-from ..trace.records.activations import Activations, Patch, patches
-from .attention_block import AttentionKnockout, cuts
+from ..trace.records.activations import Activations
+from .attention_knockout import AttentionKnockout, cuts
 from .parsing import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
+from .patch import Patch, patches
 from .serialization import KINDS, SETS, from_plain, read, to_plain, write
 from .validation import Anatomy, both, check
 

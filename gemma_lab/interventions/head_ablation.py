@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..trace.probes.attention.interface import attentions
+from ..trace.probes.model_modules import attentions
 
 
 @dataclass(frozen=True)

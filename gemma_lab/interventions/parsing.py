@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ..checks import as_index, short_repr
 from ..errors import BadEdit
 
 Layer = int | Literal["all"]
@@ -17,8 +17,6 @@ Heads = Mapping[Layer, Iterable[int]] | Iterable[int]
 
 #: No model has so many layers, or experts or heads in one.
 _MOST = 65_536
-#: No sequence has so many tokens.
-MOST_TOKENS = 1 << 30
 #: Beyond it a float32 softmax has nothing left for the others.
 _STRONGEST = 1_000.0
 HOW = "For example ablate_experts={4: [17, 90]}, or ablate_experts=[17] in every layer."
@@ -50,13 +48,13 @@ def head_sets(given: Heads) -> dict[Layer, tuple[int, ...]]:
 
 def _sets(kind: str, given: Any, *, what: str, hint: str) -> dict[Layer, tuple[int, ...]]:
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise BadEdit(f"{kind} is {short(given)}.", hint=hint)
+        raise BadEdit(f"{kind} is {short_repr(given)}.", hint=hint)
     by_layer: Mapping[Any, Any] = given if isinstance(given, Mapping) else {"all": given}
     found: dict[Layer, tuple[int, ...]] = {}
     for layer, members in by_layer.items():
         if isinstance(members, str | bytes | Mapping) or not isinstance(members, Iterable):
-            raise BadEdit(f"{kind} gives {short(members)} for layer {short(layer)}.", hint=hint)
-        listed = tuple(sorted({whole(member, what, kind, hint=hint, most=_MOST) for member in members}))
+            raise BadEdit(f"{kind} gives {short_repr(members)} for layer {short_repr(layer)}.", hint=hint)
+        listed = tuple(sorted({as_index(member, what, kind, hint=hint, below=_MOST) for member in members}))
         if listed:
             found[_place(layer, kind, hint=hint)] = listed
     return ordered(found)
@@ -71,7 +69,7 @@ def boosts(given: Boosts) -> dict[Layer, Mapping[int, float]]:
         If it is neither, or no number of nats that a softmax can take.
     """
     if not isinstance(given, Mapping):
-        raise BadEdit(f"boost_experts is {short(given)}.", hint=_HOW_BOOST)
+        raise BadEdit(f"boost_experts is {short_repr(given)}.", hint=_HOW_BOOST)
     nested = [isinstance(value, Mapping) for value in given.values()]
     if any(nested) and not all(nested):
         raise BadEdit("boost_experts mixes layers and experts.", hint=_HOW_BOOST)
@@ -79,7 +77,7 @@ def boosts(given: Boosts) -> dict[Layer, Mapping[int, float]]:
     found: dict[Layer, Mapping[int, float]] = {}
     for layer, experts in by_layer.items():
         listed = {
-            whole(e, "an expert", "boost_experts", hint=HOW, most=_MOST): _nats(nats)
+            as_index(e, "an expert", "boost_experts", hint=HOW, below=_MOST): _nats(nats)
             for e, nats in experts.items()
         }
         if listed:
@@ -104,25 +102,8 @@ def union(
     return {layer: {*first.get(layer, ()), *second.get(layer, ())} for layer in (*first, *second)}
 
 
-def whole(value: Any, what: str, kind: str, *, hint: str, most: int = MOST_TOKENS) -> int:
-    """Take an index of any integer type, numpy's too; no bool, for a mask is not a list of indices.
-
-    Raises
-    ------
-    BadEdit
-        If it is none from 0 to below `most`, naming `what` it should be and the argument `kind`.
-    """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or not 0 <= number < most:
-        raise BadEdit(f"{kind} names {what} {short(value)}; it is a whole number from 0.", hint=hint)
-    return number
-
-
 def _place(layer: Any, kind: str, *, hint: str) -> Layer:
-    return "all" if layer == "all" else whole(layer, "a layer", kind, hint=hint, most=_MOST)
+    return "all" if layer == "all" else as_index(layer, "a layer", kind, hint=hint, below=_MOST)
 
 
 def _nats(value: Any) -> float:
@@ -132,14 +113,8 @@ def _nats(value: Any) -> float:
         nats = math.nan
     if not abs(nats) <= _STRONGEST:
         raise BadEdit(
-            f"boost_experts adds {short(value)} to a logit; it is a number of nats from "
+            f"boost_experts adds {short_repr(value)} to a logit; it is a number of nats from "
             f"{-_STRONGEST:,g} to {_STRONGEST:,g}.",
             hint="Use ablate_experts or force_experts for never and always.",
         )
     return nats + 0.0  # −0.0 is 0.0
-
-
-def short(value: Any) -> str:
-    """Return a value as it may stand in an error message: its repr, cut where it is long."""
-    said = repr(value)
-    return said if len(said) <= 60 else f"{said[:57]}…"

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import short_repr
 from ..errors import BadEdit
-from ..trace.records.activations import Patch
 from ..trace.storage.strict_json import strict_json
-from .attention_block import AttentionKnockout
-from .parsing import HOW, HOW_HEADS, short
+from .attention_knockout import AttentionKnockout
+from .parsing import HOW, HOW_HEADS
+from .patch import Patch
 
 if TYPE_CHECKING:
     from .edit import Edit
@@ -52,12 +53,12 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
         If they are anything else.
     """
     if not isinstance(data, Mapping) or not set(data) <= set(KINDS):
-        raise BadEdit(f"An edit cannot be read from {short(data)}.", hint=f"It has only {', '.join(KINDS)}.")
+        raise BadEdit(f"An edit cannot be read from {short_repr(data)}.", hint=f"It has only {', '.join(KINDS)}.")
     parts: dict[str, Any] = {}
     for kind, part in data.items():
         if kind in ("knock_out_attention", "patch"):
             if not isinstance(part, list):
-                raise BadEdit(f"{kind} is {short(part)}, not a list.", hint=_SAVED)
+                raise BadEdit(f"{kind} is {short_repr(part)}, not a list.", hint=_SAVED)
             of: type[AttentionKnockout | Patch] = (
                 AttentionKnockout if kind == "knock_out_attention" else Patch
             )
@@ -65,7 +66,7 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if not isinstance(part, Mapping):
             hint = HOW_HEADS if kind == "ablate_heads" else HOW
-            raise BadEdit(f"{kind} is {short(part)}, not a mapping of layers.", hint=hint)
+            raise BadEdit(f"{kind} is {short_repr(part)}, not a mapping of layers.", hint=hint)
         parts[kind] = {_key(layer, kind): value for layer, value in part.items()}
     if "boost_experts" in parts:
         parts["boost_experts"] = {
@@ -95,7 +96,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path)
     if not file.is_file():
-        raise BadEdit(f"There is no file {short(str(path))}.", hint="Give the path of a saved edit.")
+        raise BadEdit(f"There is no file {short_repr(str(path))}.", hint="Give the path of a saved edit.")
     with file.open("rb") as opened:
         raw = opened.read(_LARGEST_FILE + 1)
     if len(raw) > _LARGEST_FILE:
@@ -104,13 +105,13 @@ def read(path: str | Path) -> dict[str, Any]:
         whole = strict_json(raw)
     except ValueError as error:  # also of bytes that are no UTF-8
         why = str(error).splitlines()[0]
-        raise BadEdit(f"{file.name} cannot be read: {short(why)}.", hint=_SAVED) from error
+        raise BadEdit(f"{file.name} cannot be read: {short_repr(why)}.", hint=_SAVED) from error
     if not isinstance(whole, dict) or whole.pop("format", None) != _FORMAT:
         raise BadEdit(f"{file.name} is no edit of gemma_lab.", hint=_SAVED)
     version = whole.pop("version", None)
     if version != _VERSION or isinstance(version, bool):
         raise BadEdit(
-            f"{file.name} has version {short(version)}; this release reads version {_VERSION}.",
+            f"{file.name} has version {short_repr(version)}; this release reads version {_VERSION}.",
             hint="Open it with the release that saved it.",
         )
     return from_plain(whole)

@@ -96,7 +96,7 @@ def _card(
     earlier: Sequence[dict[str, object]] = (),
 ) -> None:  # fmt: skip
     from ..evals.run import checkup
-    from ..models.loading.load import load
+    from ..lab import load
     from .model_card import write_card
 
     found = checkup(load(folder), full=True, skills=skills)

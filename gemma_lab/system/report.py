@@ -236,10 +236,10 @@ def _shape(checkpoint: Checkpoint) -> Architecture:
     import json
 
     from ..assets import data_path
-    from ..family.architecture import architecture, from_config
+    from ..family.architecture import from_config, get_architecture
 
     if checkpoint.path is None:
-        return architecture(checkpoint.size)
+        return get_architecture(checkpoint.size)
     config = json.loads((data_path(checkpoint.path) / "config.json").read_text(encoding="utf-8"))
     return from_config(config, name=checkpoint.alias)
 

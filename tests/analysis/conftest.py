@@ -12,7 +12,7 @@ def routing(ids, *, experts, layers=None, gate_weights=None) -> Routing:
     """A routing with these ids ``[L, T, k]``; equal shares unless given."""
     ids = np.asarray(ids)
     rows, tokens, k = ids.shape
-    return Routing.pack(
+    return Routing.of(
         ids,
         np.full(ids.shape, 1 / k, dtype=np.float32) if gate_weights is None else gate_weights,
         scale=np.ones((rows, experts), dtype=np.float32),

@@ -44,20 +44,20 @@ class Eager(AttentionTap):
 
 def differences(found, layer: int, reference: np.ndarray) -> dict[str, float]:
     """Return the largest difference of every summary of one layer from the eager weights."""
-    edges = found.edges
+    edges = found.bin_edges
     by_key = np.stack([reference[:, :, a:b].sum(-1) for a, b in pairwise(edges)], -1)
     pooled = np.stack([by_key[:, a:b].mean(1) for a, b in pairwise(edges)], 1)
     safe = np.where(reference > 0, reference, 1)
     entropy = -(reference * np.log(safe)).sum(-1)
     places = np.arange(reference.shape[-1])
     distance = (reference * np.abs(places[:, None] - places)).sum(-1)
-    keys, weights = found.top(layer)
+    keys, weights = found.top_keys(layer)
     ordered = -np.sort(-reference, -1)[:, :, :TOP_K]
     at_keys = np.where(keys < 0, 0, np.take_along_axis(reference, np.maximum(keys, 0), -1))
     return {
-        "maps": np.abs(found.maps(layer) - pooled).max(),
+        "maps": np.abs(found.pooled(layer) - pooled).max(),
         "entropy": np.abs(found.entropy(layer) - entropy).max(),
-        "first": np.abs(found.first(layer) - reference[:, :, 0]).max(),
+        "first": np.abs(found.first_token_mass(layer) - reference[:, :, 0]).max(),
         "distance": np.abs(found.distance(layer) - distance).max() / TOKENS,
         "top weights": np.abs(np.where(keys < 0, 0, weights) - np.where(keys < 0, 0, ordered)).max(),
         "top keys": np.abs(np.where(keys < 0, 0, weights) - at_keys).max(),
@@ -67,7 +67,7 @@ def differences(found, layer: int, reference: np.ndarray) -> dict[str, float]:
 
 def at_their_rank(found, layer: int, reference: np.ndarray) -> float:
     """Return the share of kept keys whose eager weight is that of their rank; equal ones may swap."""
-    keys, _ = found.top(layer)
+    keys, _ = found.top_keys(layer)
     ordered = -np.sort(-reference, -1)[:, :, :TOP_K]
     theirs = np.take_along_axis(reference, np.maximum(keys, 0), -1)
     return float((np.abs(theirs - ordered) <= 1e-6)[keys >= 0].mean())

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from gemma_lab.analysis.experts.cache import cache_curve
+from gemma_lab.analysis.experts.cache import expert_cache_curve
 from gemma_lab.trace.records.routing import Routing
 
 TARGET = 20
@@ -28,7 +28,7 @@ def test_every_size_in_one_pass(capsys, record):
     once = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        curve = cache_curve(routing, policies=["lru"])
+        curve = expert_cache_curve(routing, policies=["lru"])
         once.append(time.perf_counter() - started)
     np.testing.assert_array_equal(curve.hits["lru"], looped)
     ratio = loop / sorted(once)[ROUNDS // 2]
@@ -63,7 +63,7 @@ def _routing() -> Routing:
     for layer in range(LAYERS):
         taste = random.normal(size=EXPERTS) + np.cumsum(random.normal(size=(TOKENS, EXPERTS)), axis=0) * 0.1
         ids[layer] = np.argsort(-(taste + random.gumbel(size=taste.shape)), axis=1)[:, :TOP_K]
-    return Routing.pack(
+    return Routing.of(
         ids,
         np.full(ids.shape, 1 / TOP_K, dtype=np.float32),
         scale=np.ones((LAYERS, EXPERTS), dtype=np.float32),

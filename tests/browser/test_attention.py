@@ -82,7 +82,7 @@ def has_shares(widget: Locator, expected: Sequence[float], **near: float) -> Non
 
 
 def looks(trace: Trace, layer: int, head: int, query: int) -> list[float]:
-    weights = trace.attention.top(layer)[1][head, query]
+    weights = trace.attention.top_keys(layer)[1][head, query]
     return [float(weight) for weight in weights if weight > 1e-5]
 
 
@@ -111,11 +111,11 @@ def test_what_is_read_is_where_the_head_looked(open_notebook: Callable[..., Note
     point(page, widget, 25, 8, wide=39)
     expect(card).to_contain_text("token 25 · model")
     has_shares(widget, looks(trace, 5, 0, 25), rel=0.06)
-    pair = trace.attention.maps(5)[0, 25, 8]
+    pair = trace.attention.pooled(5)[0, 25, 8]
     said = re.search(r"\(token 8\) ([\d.]+) %", card.inner_text())
     assert float(said[1]) / 100 == pytest.approx(pair, abs=0.004)
     # The text is tinted by the same row, and reads from right to left.
-    heaviest = next(int(key) for key in trace.attention.top(5)[0][0, 25] if key > 0)
+    heaviest = next(int(key) for key in trace.attention.top_keys(5)[0][0, 25] if key > 0)
     tints = widget.locator(".gl-tok").evaluate_all(
         "all => Object.fromEntries(all.map((e) => [e.dataset.t, e.style.backgroundColor]))"
     )
@@ -145,7 +145,7 @@ def test_what_is_read_is_where_the_head_looked(open_notebook: Callable[..., Note
     # Who looks at it: the column instead of the row.
     widget.get_by_test_id("toward").select_option("to")
     expect(card).to_contain_text("is looked at by")
-    column = np.sort(trace.attention.maps(2)[3, :, 12])[::-1][:8]
+    column = np.sort(trace.attention.pooled(2)[3, :, 12])[::-1][:8]
     has_shares(widget, [float(one) for one in column if one > 1e-4], abs=0.006)
     book.check_quiet()
 
@@ -171,8 +171,8 @@ def test_zooming_from_pooled_bins_to_exact_rows_and_fetching_them(
     point(page, widget, 450, 200, wide=600)
     expect(widget.get_by_test_id("row")).to_contain_text("its 8 heaviest keys, exact")
     looked = trace.attention
-    down, across = (np.searchsorted(looked.edges, at, side="right") - 1 for at in (450, 200))
-    mean = looked.maps(5)[0, down, across]
+    down, across = (np.searchsorted(looked.bin_edges, at, side="right") - 1 for at in (450, 200))
+    mean = looked.pooled(5)[0, down, across]
     said = re.search(r"→ [\d–]+: ([\d.]+) %", widget.get_by_test_id("row").inner_text())
     assert float(said[1]) / 100 == pytest.approx(mean, abs=0.003)
     page.mouse.dblclick(*place(widget, 450, 200, 600))
@@ -206,7 +206,7 @@ def test_pictures_sounds_and_films_are_lit_by_what_is_looked_at(browser: Browser
     expect(medium).to_be_visible()
     page.wait_for_timeout(300)
     question = int(np.flatnonzero(trace.tokens.texts == "What")[0])
-    keys = trace.attention.top(5)[0][0, question]
+    keys = trace.attention.top_keys(5)[0][0, question]
     lit = next(int(key) for key in keys if trace.tokens.modalities[key] == "image")
     x0, y0, x1, y1 = trace.tokens.boxes[lit] / 768 * medium.bounding_box()["width"]
     before = page.evaluate(PIXEL, [medium.element_handle(), (x0 + x1) / 2, (y0 + y1) / 2])
@@ -215,7 +215,7 @@ def test_pictures_sounds_and_films_are_lit_by_what_is_looked_at(browser: Browser
     given = re.search(
         r"([\d.]+) % of the row by its heaviest keys", widget.locator("figcaption").inner_text()
     )
-    weights = trace.attention.top(5)[1][0, question]
+    weights = trace.attention.top_keys(5)[1][0, question]
     image = sum(float(w) for k, w in zip(keys, weights, strict=True) if trace.tokens.modalities[k] == "image")
     assert float(given[1]) / 100 == pytest.approx(image, rel=0.06)
     shot(page, "attention-picture")
@@ -279,7 +279,7 @@ def test_keyboard_names_and_a_narrow_page(browser: Browser, tmp_path: Path) -> N
     card = page.get_by_test_id("row")
     expect(card).to_contain_text("token 5 ")
     page.keyboard.press("ArrowRight")
-    heaviest = int(trace.attention.top(4)[0][1, 5, 0])
+    heaviest = int(trace.attention.top_keys(4)[0][1, 5, 0])
     expect(card).to_contain_text(f"(token {heaviest})")
     expect(page.get_by_role("status").last).to_contain_text("looks at")
     page.keyboard.press("PageDown")

@@ -51,7 +51,7 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
     page.wait_for_timeout(300)
     means = np.zeros(len(trace))
     for layer in range(6):
-        keys, weights = (each[:, row] for each in trace.attention.top(layer))
+        keys, weights = (each[:, row] for each in trace.attention.top_keys(layer))
         np.add.at(means, keys[keys >= 0], weights[keys >= 0] / 24)
     image = np.flatnonzero(trace.tokens.modalities == "image")
     patch = int(image[means[image].argmax()])
@@ -67,7 +67,7 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
         (float(w), layer, head, int(k))
         for layer in range(6)
         for head in range(4)
-        for k, w in zip(*(each[head, row] for each in trace.attention.top(layer)), strict=True)
+        for k, w in zip(*(each[head, row] for each in trace.attention.top_keys(layer)), strict=True)
         if k > 0
     )
     expect(looks.locator(".gl-single-look").first).to_contain_text(f"layer {found[1]}, head {found[2]}")
@@ -83,7 +83,7 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
     # Kept, and only one layer of it.
     page.locator(f".gl-tok[data-t='{token}']").click()
     logit_lens.nth(2).hover()  # layer 3
-    keys, weights = (each[:, row] for each in trace.attention.top(3))
+    keys, weights = (each[:, row] for each in trace.attention.top_keys(3))
     mean = np.zeros(len(trace))
     np.add.at(mean, keys[keys >= 0], weights[keys >= 0] / 4)
     expect(looks).to_contain_text("mean of all heads of layer 3")

@@ -24,9 +24,9 @@ trace = lab.trace("Which digit is in the picture?", images=[data_path("media/dig
 asks = int((~trace.tokens.generated).sum()) - 1  # the answer is written from here
 """
 HEAD = """
-from gemma_lab.analysis.attention.head_types import kind_of_heads
+from gemma_lab.analysis.attention.head_types import classify_heads
 
-kinds = kind_of_heads(trace)
+kinds = classify_heads(trace)
 layer, head = kinds.heads[int(kinds.scores["picture reading"].argmax())]
 explorer = gl.AttentionExplorer(trace, lab=lab, layer=layer, head=head)
 explorer.selected_tokens = [asks]
@@ -65,7 +65,7 @@ def share(card: Locator) -> float:
 def test_a_digit_is_read_from_its_patches(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
         DIGIT + HEAD,
-        "keys, weights = (each[trace.attention.heads.index(head), asks] for each in trace.attention.top(layer))\n"
+        "keys, weights = (each[trace.attention.heads.index(head), asks] for each in trace.attention.top_keys(layer))\n"
         "weights[keys == 0] = 0\n"
         "best = int(keys[weights.argmax()])\n"
         "print(trace.generation.text, trace.tokens.modalities[best], f'{weights.max():.3f}', asks)",

@@ -210,7 +210,7 @@ def test_patches_are_drawn_on_the_picture_and_sounds_along_their_time(
     box = medium.bounding_box()
     side = box["width"] / 16
     page.mouse.move(box["x"] + 2.5 * side, box["y"] + 1.5 * side)  # the third patch of the second row
-    token = int(trace.tokens.mediums.argmax()) + 16 + 2
+    token = int(trace.tokens.media_index.argmax()) + 16 + 2
     expect(widget.get_by_test_id("token")).to_contain_text(
         f"token {token} · user · image · pixels 96–144 × 48–96"
     )

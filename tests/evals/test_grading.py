@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemma_lab.evals.grading import is_right, makes_call, plain, same_json
+from gemma_lab.evals.grading import equal_json, is_correct, is_correct_call, normalize
 from gemma_lab.models.chat.tools import Call
 
 
@@ -21,7 +21,7 @@ from gemma_lab.models.chat.tools import Call
     ],
 )
 def test_the_answer_alone_or_in_a_sentence_is_right(said, answer):
-    assert is_right(said, answer)
+    assert is_correct(said, answer)
 
 
 @pytest.mark.parametrize(
@@ -37,18 +37,18 @@ def test_the_answer_alone_or_in_a_sentence_is_right(said, answer):
     ],
 )
 def test_near_misses_are_wrong(said, answer):
-    assert not is_right(said, answer)
+    assert not is_correct(said, answer)
 
 
 def test_a_number_word_within_a_longer_one_is_wrong_unless_it_is_set_off():
-    assert is_right("Two hundred.", "two hundred", within=False)
-    assert not is_right("two hundred and five", "two hundred", within=False)
-    assert is_right("In words: **two hundred**", "two hundred", within=False)
-    assert not is_right("**one** and **two hundred and five**", "two hundred", within=False)
+    assert is_correct("Two hundred.", "two hundred", within=False)
+    assert not is_correct("two hundred and five", "two hundred", within=False)
+    assert is_correct("In words: **two hundred**", "two hundred", within=False)
+    assert not is_correct("**one** and **two hundred and five**", "two hundred", within=False)
 
 
 def test_what_is_compared_is_plain():
-    assert plain(" *Ａ*  b。") == "ａ b"
+    assert normalize(" *Ａ*  b。") == "ａ b"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_is_compared_is_plain():
     ],
 )
 def test_json_is_compared_as_a_value(said, right):
-    assert same_json(said, '{"name": "Ada", "age": 34}') is right
+    assert equal_json(said, '{"name": "Ada", "age": 34}') is right
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_json_is_compared_as_a_value(said, right):
 )
 def test_one_call_with_these_arguments_and_no_others(calls, right):
     wanted = {"name": "set_timer", "arguments": {"minutes": 5, "label": "tea"}}
-    assert makes_call(calls, wanted) is right
+    assert is_correct_call(calls, wanted) is right

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.evals.needle_in_a_haystack import Asked, Haystack, needle, needles
+from gemma_lab.evals.needle_in_a_haystack import Haystack, NeedleAnswer, needle, needles
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.3, 0.5, 1.0])
@@ -54,7 +54,7 @@ def test_the_grid_grades_what_is_said(tiny_lab, monkeypatch):
     low, high = found.interval(0, 900)
     assert (low, round(high, 2)) == (0, 0.56)
     assert repr(found) == ("Haystack(tiny-26B-A4B: 2 depths × 2 lengths up to 900 tokens, 6 of 12 found)")
-    assert isinstance(found.answers[0], Asked)
+    assert isinstance(found.answers[0], NeedleAnswer)
 
 
 def test_it_really_asks_the_model(tiny_lab):

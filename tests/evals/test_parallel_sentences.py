@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.evals.parallel_sentences import languages, sentence, sentences
+from gemma_lab.evals.parallel_sentences import languages, sentences, translations
 from gemma_lab.trace.tokens.scripts import direction, script
 
 SCRIPTS = {"Jpan": {"Hani", "Hira", "Kana"}, "Hans": {"Hani"}, "Kore": {"Hang"}}
@@ -34,12 +34,12 @@ def test_every_sentence_is_there_and_in_its_own_script(language):
 
 def test_no_two_languages_share_a_sentence():
     for key in sentences("en"):
-        assert list(sentence(key)) == [language.code for language in languages()]
-        assert len(set(sentence(key).values())) == 20
+        assert list(translations(key)) == [language.code for language in languages()]
+        assert len(set(translations(key).values())) == 20
 
 
 def test_unknown_names_are_refused_with_what_there_is():
     with pytest.raises(LabError, match=r"'xx'[\s\S]*de, ar, vi"):
         sentences("xx")
     with pytest.raises(LabError, match=r"'nothing'[\s\S]*market"):
-        sentence("nothing")
+        translations("nothing")

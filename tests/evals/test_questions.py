@@ -8,36 +8,44 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.evals.questions import QUICK, Question, chance, questions, read, skills, write
+from gemma_lab.evals.questions import (
+    QUICK,
+    Question,
+    chance_accuracy,
+    load_questions,
+    read,
+    skill_names,
+    write,
+)
 from gemma_lab.minis.tasks import Clip, digits, held_out, names, numbers
 from gemma_lab.minis.tasks import Question as Drawn
 from gemma_lab.models.chat.tools import Call
 
 
 def test_two_hundred_different_questions_a_skill():
-    for skill in skills():
-        asked = questions(only=[skill])
+    for skill in skill_names():
+        asked = load_questions(only=[skill])
         assert (
             len({(q.prompt, q.images, q.frames, q.sound, str(q.tools)) for q in asked}) == len(asked) == 200
         )
-        assert questions(only=[skill], each=QUICK) == asked[:QUICK]
+        assert load_questions(only=[skill], each=QUICK) == asked[:QUICK]
 
 
 def test_each_grades_its_own_answer_as_right_and_another_as_wrong():
-    for question in questions():
+    for question in load_questions():
         calls = () if question.call is None else (Call(**question.call),)
-        assert question.is_right(question.answer, calls)
-        assert not question.is_right("nothing")
-        assert not question.is_right(question.answer, (Call("something_else"),))
+        assert question.is_correct(question.answer, calls)
+        assert not question.is_correct("nothing")
+        assert not question.is_correct(question.answer, (Call("something_else"),))
 
 
 def test_nothing_of_it_is_in_the_training_part():
     held = {numbers.words(n, "en") for n in range(1000) if numbers.is_held_out(n)}
-    english = [q for q in questions(only=["numbers"]) if q.group == "en" and not q.answer.isdecimal()]
+    english = [q for q in load_questions(only=["numbers"]) if q.group == "en" and not q.answer.isdecimal()]
     assert english
     assert all(question.answer in held for question in english)
     asked = 0
-    for question in questions(only=["names"]):
+    for question in load_questions(only=["names"]):
         known = [
             held_out(f"{thing} {source} {question.group}")
             for thing, said in names.things().items()
@@ -51,7 +59,7 @@ def test_nothing_of_it_is_in_the_training_part():
 
 
 def test_pictures_come_as_rgb_and_texts_without():
-    seen, read = questions(only=["digits"], each=1)[0], questions(only=["recall"], each=1)[0]
+    seen, read = load_questions(only=["digits"], each=1)[0], load_questions(only=["recall"], each=1)[0]
     assert (seen.modality, [picture.mode for picture in seen.pictures]) == ("image", ["RGB"])
     assert (read.modality, read.pictures, read.video, read.audio) == ("text", [], None, None)
     assert "PNG" not in repr(seen)
@@ -59,7 +67,7 @@ def test_pictures_come_as_rgb_and_texts_without():
 
 def test_an_unknown_skill_is_named_with_those_that_exist():
     with pytest.raises(LabError, match=r"no skill named juggling[\s\S]*digits, .*names"):
-        questions(only=["juggling"])
+        load_questions(only=["juggling"])
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -107,11 +115,11 @@ def test_what_is_wanted_is_the_answer_or_the_call():
 
 def test_a_call_where_none_is_wanted_is_wrong_and_the_other_way_round():
     said = Question("tools", "no call", "Say hello.", "hello", tools=({},))
-    assert said.is_right("Hello.")
-    assert not said.is_right("Hello.", (Call("hello"),))
+    assert said.is_correct("Hello.")
+    assert not said.is_correct("Hello.", (Call("hello"),))
     called = Question("tools", "call", "?", "", call={"name": "f", "arguments": {}})
-    assert called.is_right("", (Call("f"),))
-    assert not called.is_right("")
+    assert called.is_correct("", (Call("f"),))
+    assert not called.is_correct("")
 
 
 def _of(answers, groups):
@@ -119,11 +127,15 @@ def _of(answers, groups):
 
 
 def test_chance_is_that_of_a_guess_among_the_groups_other_answers():
-    assert chance(_of("abab", "gggg")) == pytest.approx(1 / 3)
-    assert chance(_of("aabc", "gghh")) == pytest.approx(0.5)  # always right in one group, never in the other
-    assert chance(_of(["yes", "Yes.", "no"], "ggg")) == pytest.approx(1 / 3)
-    assert chance(_of("x", "g")) == 0
-    assert chance(_of("aabb", "aabb")) == pytest.approx(1 / 3)  # groups that are the answers tell nothing
+    assert chance_accuracy(_of("abab", "gggg")) == pytest.approx(1 / 3)
+    assert chance_accuracy(_of("aabc", "gghh")) == pytest.approx(
+        0.5
+    )  # always right in one group, never in the other
+    assert chance_accuracy(_of(["yes", "Yes.", "no"], "ggg")) == pytest.approx(1 / 3)
+    assert chance_accuracy(_of("x", "g")) == 0
+    assert chance_accuracy(_of("aabb", "aabb")) == pytest.approx(
+        1 / 3
+    )  # groups that are the answers tell nothing
     many = random.Random(0)
     answers = [str(many.randrange(10)) for _ in range(2000)]
-    assert chance(_of(answers, "g" * 2000)) == pytest.approx(0.1, abs=0.01)
+    assert chance_accuracy(_of(answers, "g" * 2000)) == pytest.approx(0.1, abs=0.01)

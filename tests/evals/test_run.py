@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import gemma_lab as gl
 from gemma_lab.cli.app import app
 from gemma_lab.errors import ContextFull
-from gemma_lab.evals.questions import QUICK, SLOW, questions, skills
+from gemma_lab.evals.questions import QUICK, SLOW, load_questions, skill_names
 from gemma_lab.evals.report import Checkup
 from gemma_lab.evals.run import checkup
 from gemma_lab.models.chat.tools import Call
@@ -50,7 +50,7 @@ def _key(prompt, history, images, video, audio, tools):
 
 @cache
 def _index():
-    asked = questions(each=QUICK)
+    asked = load_questions(each=QUICK)
     found = {_key(q.prompt, q.history, q.pictures, q.video, q.audio, q.tools): q for q in asked}
     assert len(found) == len(asked)
     return found
@@ -58,7 +58,7 @@ def _index():
 
 def test_a_perfect_pupil_is_right_everywhere():
     found = checkup(Pupil(modalities=("text", "image", "video", "audio")), progress=False)
-    assert {score.name for score in found.skills} == set(skills()) - set(SLOW)
+    assert {score.name for score in found.skills} == set(skill_names()) - set(SLOW)
     assert all((score.asked, score.right) == (QUICK, QUICK) for score in found.skills)
     assert all(score.chance < 0.8 for score in found.skills)
     assert found.failures == []
@@ -84,12 +84,14 @@ def test_a_model_that_sees_nothing_is_not_asked_about_pictures():
     asked = {score.name for score in found.skills}
     assert {"names", "numbers", "recall"} <= asked
     assert not asked & set(found.not_asked)
-    media = {question.skill for question in questions() if question.modality != "text"}
+    media = {question.skill for question in load_questions() if question.modality != "text"}
     assert set(found.not_asked) - set(SLOW) == media
 
 
 def test_a_text_that_does_not_fit_is_not_asked_and_the_others_are():
-    longest = sorted(len(question.prompt) for question in questions(only=["recall"], each=QUICK))[QUICK // 2]
+    longest = sorted(len(question.prompt) for question in load_questions(only=["recall"], each=QUICK))[
+        QUICK // 2
+    ]
 
     class Small(Pupil):
         def chat(self, prompt, **options):
@@ -98,7 +100,7 @@ def test_a_text_that_does_not_fit_is_not_asked_and_the_others_are():
             return super().chat(prompt, **options)
 
     found = checkup(Small(), progress=False, skills=["names", "recall"])
-    long = [q for q in questions(only=["recall"], each=QUICK) if len(q.prompt) > longest]
+    long = [q for q in load_questions(only=["recall"], each=QUICK) if len(q.prompt) > longest]
     assert long
     assert len(found.answers) == 2 * QUICK - len(long)
     assert set(found.not_asked.values()) == {"The prompt is 999 tokens."}
@@ -129,7 +131,7 @@ def test_random_weights_of_a_minis_shape_score_at_chance_in_every_skill(monkeypa
     for name, value in (("QUICK", 3), ("_LONGEST", 6), ("_LONGEST_VALUE", 6), ("_LONGEST_THOUGHT", 6)):
         monkeypatch.setattr(f"gemma_lab.evals.run.{name}", value)
     found = checkup(lab, progress=False)
-    assert {score.name for score in found.skills} == set(skills()) - set(found.not_asked)
+    assert {score.name for score in found.skills} == set(skill_names()) - set(found.not_asked)
     assert all(score.interval[0] <= score.chance for score in found.skills)
     expected = sum(score.chance * score.asked for score in found.skills)
     assert sum(score.right for score in found.skills) <= expected + 3 * expected**0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.errors import NotGemma4
-from gemma_lab.family.architecture import SIZES, architecture, configuration, from_config
+from gemma_lab.family.architecture import SIZES, configuration, from_config, get_architecture
 
 # (layers, local, global, window, heads, local K/V heads, global K/V heads, hidden, context)
 SHAPES = {
@@ -19,7 +19,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_shape_of_each_size(size: str) -> None:
-    shape = architecture(size)
+    shape = get_architecture(size)
     local = next(layer for layer in shape.layers if layer.kind == "local")
     last = shape.layers[-1]
     assert last.kind == "global"
@@ -31,43 +31,43 @@ def test_the_shape_of_each_size(size: str) -> None:
 
 def test_donors_are_the_last_layers_that_own_a_cache() -> None:
     for size, first, local, globally in (("E2B", 15, 13, 14), ("E4B", 24, 22, 23)):
-        for layer in architecture(size).layers:
+        for layer in get_architecture(size).layers:
             expected = None if layer.index < first else local if layer.kind == "local" else globally
             assert layer.kv_shared_from == expected, (size, layer.index)
     for size in ("12B", "26B-A4B", "31B"):
-        assert architecture(size).owners == architecture(size).layers
+        assert get_architecture(size).owners == get_architecture(size).layers
 
 
 def test_only_the_shared_layers_of_e2b_are_double_wide() -> None:
-    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.kv_shared_from is None} == {6144}
-    assert {layer.mlp_width for layer in architecture("E2B").layers if layer.kv_shared_from is not None} == {
+    assert {layer.mlp_width for layer in get_architecture("E2B").layers if layer.kv_shared_from is None} == {6144}
+    assert {layer.mlp_width for layer in get_architecture("E2B").layers if layer.kv_shared_from is not None} == {
         12_288
     }
-    assert {layer.mlp_width for layer in architecture("E4B").layers} == {10_240}
+    assert {layer.mlp_width for layer in get_architecture("E4B").layers} == {10_240}
 
 
 def test_one_projection_for_keys_and_values_only_in_global_layers_of_the_large_sizes() -> None:
     for size in SIZES:
-        tied = {layer.kind for layer in architecture(size).layers if layer.tied_kv}
+        tied = {layer.kind for layer in get_architecture(size).layers if layer.tied_kv}
         assert tied == (set() if size in ("E2B", "E4B") else {"global"})
 
 
 def test_experts_are_in_every_layer_of_26b_and_nowhere_else() -> None:
-    layers = architecture("26B-A4B").layers
+    layers = get_architecture("26B-A4B").layers
     assert {(layer.experts, layer.top_k, layer.expert_width) for layer in layers} == {(128, 8, 704)}
-    assert all(architecture(size).experts == 0 for size in SIZES if size != "26B-A4B")
+    assert all(get_architecture(size).experts == 0 for size in SIZES if size != "26B-A4B")
 
 
 def test_modalities() -> None:
-    hears = {size for size in SIZES if "audio" in architecture(size).modalities}
+    hears = {size for size in SIZES if "audio" in get_architecture(size).modalities}
     assert hears == {"E2B", "E4B", "12B"}
-    assert all(architecture(size).modalities[:3] == ("text", "image", "video") for size in SIZES)
+    assert all(get_architecture(size).modalities[:3] == ("text", "image", "video") for size in SIZES)
 
 
 def test_the_text_configuration_alone_is_enough() -> None:
     text = configuration("E2B")["text_config"]
     shape = from_config(text)
-    assert shape.layers == architecture("E2B").layers
+    assert shape.layers == get_architecture("E2B").layers
     assert shape.modalities == ("text",)
     assert shape.name == "gemma4_text"
 
@@ -96,7 +96,7 @@ def test_another_architecture_is_refused(kind: str | None) -> None:
 
 
 def test_the_repr_is_one_line_with_units() -> None:
-    assert repr(architecture("26B-A4B")) == (
+    assert repr(get_architecture("26B-A4B")) == (
         "Architecture(26B-A4B: 30 layers, 25 local (window 1024) + 5 global, hidden 2,816, "
         "128 experts top-8, context 262,144 tokens)"
     )

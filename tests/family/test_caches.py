@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.family.architecture import SIZES, architecture
-from gemma_lab.family.caches import Cache, caches
+from gemma_lab.family.architecture import SIZES, get_architecture
+from gemma_lab.family.caches import KVCache, kv_caches
 from gemma_lab.family.memory import kv_cache_bytes, kv_cache_slope
 
 MIB, KIB = 2**20, 2**10
 NEIGHBOURS = ("Gemma 3 27B", "Qwen3.5-35B-A3B")
 
 
-def cache(name: str) -> Cache:
-    return next(one for one in caches() if one.name == name)
+def cache(name: str) -> KVCache:
+    return next(one for one in kv_caches() if one.name == name)
 
 
 def test_the_family_comes_first_then_its_neighbours() -> None:
-    assert [one.name for one in caches()] == [*SIZES, *NEIGHBOURS]
+    assert [one.name for one in kv_caches()] == [*SIZES, *NEIGHBOURS]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("tokens", [0, 1, 511, 1024, 1025, 131_072])
 def test_groups_add_up_to_the_layers(size: str, tokens: int) -> None:
-    shape = architecture(size)
+    shape = get_architecture(size)
     assert cache(size).bytes(tokens) == kv_cache_bytes(shape, tokens)
     assert cache(size).bytes(tokens, value_bytes=4) == kv_cache_bytes(shape, tokens, value_bytes=4)
     assert cache(size).slope() == kv_cache_slope(shape)
@@ -62,7 +62,7 @@ def test_more_than_the_context_is_refused(tokens: int) -> None:
 
 
 def test_every_cache_has_sources_and_says_what_it_is() -> None:
-    assert all(one.sources for one in caches())
+    assert all(one.sources for one in kv_caches())
     assert repr(cache("Qwen3.5-35B-A3B")) == (
-        "Cache(Qwen3.5-35B-A3B: 10 global, 30 linear; 20 KiB a token once the windows are full)"
+        "KVCache(Qwen3.5-35B-A3B: 10 global, 30 linear; 20 KiB a token once the windows are full)"
     )

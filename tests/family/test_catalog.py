@@ -9,9 +9,9 @@ import pytest
 
 import gemma_lab.family.catalog as module
 from gemma_lab.errors import LabError
-from gemma_lab.family.architecture import SIZES, architecture, configuration
+from gemma_lab.family.architecture import SIZES, configuration, get_architecture
 from gemma_lab.family.catalog import Catalog, catalog, find, suggest
-from gemma_lab.family.parameters import count
+from gemma_lab.family.parameters import count_parameters
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_what_a_checkpoint_says_is_what_its_configuration_says() -> None:
     for size in SIZES:
         checkpoint = find(f"{size}-it")
         assert checkpoint is not None
-        assert checkpoint.parameters == count(architecture(size)).total
+        assert checkpoint.parameters == count_parameters(get_architecture(size)).total
         assert checkpoint.layers == sum(checkpoint.layer_types.values())
-        assert checkpoint.weight_bytes["bf16"] == 2 * count(architecture(size)).total
+        assert checkpoint.weight_bytes["bf16"] == 2 * count_parameters(get_architecture(size)).total
     moe = find("26b-a4b")
     assert moe is not None
     assert (moe.experts, moe.top_k) == (128, 8)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 
-from gemma_lab.family.architecture import architecture
-from gemma_lab.family.changes import changes
+from gemma_lab.family.architecture import get_architecture
+from gemma_lab.family.changes import changes_since_gemma3
 
 
 def row(what: str) -> tuple[str, str]:
-    found = next(change for change in changes().rows if change.what == what)
+    found = next(change for change in changes_since_gemma3().rows if change.what == what)
     return found.before, found.after
 
 
@@ -31,7 +31,7 @@ def test_gemma_3_is_as_described() -> None:
 
 
 def test_gemma_4_is_as_described() -> None:
-    shape = architecture("31B")
+    shape = get_architecture("31B")
     assert row("Context")[1] == f"{shape.context:,} tokens"
     assert row("Decoder")[1].startswith(f"{len(shape.layers)} layers")
     assert f"{shape.hidden:,}" in row("Decoder")[0]
@@ -47,7 +47,7 @@ def test_gemma_4_is_as_described() -> None:
 
 
 def test_repr_data_and_table() -> None:
-    table = changes()
+    table = changes_since_gemma3()
     assert repr(table) == f"Changes({len(table.rows)} from Gemma 3 27B to Gemma 4 31B)"
     assert len(json.loads(json.dumps(table.to_dict()))["changes"]) == len(table.rows)
     assert table._repr_html_().count("<tr") == 1 + len(table.rows)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.family.architecture import SIZES, architecture
-from gemma_lab.family.memory import BITS, all_weight_bytes, kv_cache_bytes, kv_cache_slope, weight_bytes
-from gemma_lab.family.parameters import count, matrix_parameters
+from gemma_lab.family.architecture import SIZES, get_architecture
+from gemma_lab.family.memory import (
+    BITS_PER_WEIGHT,
+    all_weight_bytes,
+    kv_cache_bytes,
+    kv_cache_slope,
+    weight_bytes,
+)
+from gemma_lab.family.parameters import count_parameters, matrix_parameters
 
 MIB, KIB = 2**20, 2**10
 # MiB at 4K, 32K, 128K and 256K tokens, bfloat16; then KiB a token and MiB of the full windows
@@ -22,7 +28,7 @@ CACHES = {
 
 @pytest.mark.parametrize("size", SIZES)
 def test_caches(size: str) -> None:
-    shape = architecture(size)
+    shape = get_architecture(size)
     *sizes, slope, constant = CACHES[size]
     for tokens, expected in zip((4096, 32_768, 131_072, 262_144), sizes, strict=True):
         if expected is not None:
@@ -33,7 +39,7 @@ def test_caches(size: str) -> None:
 
 
 def test_a_short_text_fills_no_window() -> None:
-    shape = architecture("26B-A4B")
+    shape = get_architecture("26B-A4B")
     per_token = kv_cache_bytes(shape, 1)
     assert per_token == 220 * KIB
     assert kv_cache_bytes(shape, 1024) == 1024 * per_token
@@ -41,16 +47,16 @@ def test_a_short_text_fills_no_window() -> None:
 
 
 def test_batch_and_value_width_multiply() -> None:
-    shape = architecture("12B")
+    shape = get_architecture("12B")
     assert kv_cache_bytes(shape, 5000, batch=3, value_bytes=4) == 6 * kv_cache_bytes(shape, 5000)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_weights(size: str) -> None:
-    shape = architecture(size)
-    total, packed = count(shape).total, matrix_parameters(shape)
+    shape = get_architecture(size)
+    total, packed = count_parameters(shape).total, matrix_parameters(shape)
     sizes = all_weight_bytes(shape)
-    assert list(sizes) == list(BITS)
+    assert list(sizes) == list(BITS_PER_WEIGHT)
     assert sizes["bf16"] == 2 * total
     assert sizes["fp32"] == 4 * total
     assert sizes["int8"] == pytest.approx(packed * 34 / 32 + (total - packed) * 2, abs=1)
@@ -59,5 +65,5 @@ def test_weights(size: str) -> None:
 
 def test_an_unknown_dtype_is_refused_with_the_known_ones() -> None:
     with pytest.raises(LabError, match="'fp16'") as caught:
-        weight_bytes(architecture("E2B"), "fp16")
+        weight_bytes(get_architecture("E2B"), "fp16")
     assert "bf16" in caught.value.hint

@@ -12,9 +12,10 @@ from support.moe import hooks
 import gemma_lab as gl
 from gemma_lab import Activations, Edit, Patch
 from gemma_lab.errors import BadEdit, BadTrace
-from gemma_lab.interventions.activation_patching import ActivationProbe, layers_of
+from gemma_lab.interventions.activation_patching import ActivationProbe
 from gemma_lab.interventions.apply import EditContext
 from gemma_lab.lab import Lab
+from gemma_lab.trace.probes.model_modules import layers_of
 
 IDS = torch.arange(30, 60)[None]
 OTHER = torch.arange(90, 60, -1)[None]

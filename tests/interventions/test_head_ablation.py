@@ -14,7 +14,7 @@ from gemma_lab import Edit
 from gemma_lab.errors import BadEdit
 from gemma_lab.interventions.apply import EditContext
 from gemma_lab.interventions.head_ablation import heads_of
-from gemma_lab.trace.probes.attention.interface import attentions
+from gemma_lab.trace.probes.model_modules import attentions
 
 IDS = torch.arange(30, 70)[None]
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 import gemma_lab as gl
-from gemma_lab.analysis.experts.load import load
 from gemma_lab.assets import data_path
-from gemma_lab.evals.questions import SLOW, questions, skills
+from gemma_lab.analysis.experts.load import expert_load
+from gemma_lab.evals.questions import SLOW, load_questions, skill_names
 from gemma_lab.evals.run import checkup
 
 _QUICKLY = ["digits", "scenes", "speech", "names", "numbers", "tools"]
@@ -33,16 +33,16 @@ def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
     lab = gl.load("mini-moe", progress=False)
     asked = [
         question
-        for skill in skills()
+        for skill in skill_names()
         if skill not in (*SLOW, "recall")
-        for question in questions(only=[skill], each=8)
+        for question in load_questions(only=[skill], each=8)
         if question.modality in lab.modalities
     ]
     traces = [
         lab.trace(question.messages, images=question.pictures, video=question.video, max_new_tokens=0)
         for question in asked
     ]
-    used = load([trace.routing for trace in traces])
+    used = expert_load([trace.routing for trace in traces])
     idle = used.never_used.mean(axis=1)
     assert used.counts.shape == (6, 128)
     assert idle.max() <= 0.1, idle

@@ -20,8 +20,8 @@ def test_a_seed_repeats_the_questions_and_they_grade_their_own_answer(skill):
         assert (one.call, one.thought, one.history) == (two.call, two.thought, two.history)
         asked = Asked.of(one)
         calls = () if one.call is None else (Call(**one.call),)
-        assert asked.is_right(one.answer, calls)
-        assert not asked.is_right("nothing at all")
+        assert asked.is_correct(one.answer, calls)
+        assert not asked.is_correct("nothing at all")
 
 
 def test_training_never_says_a_held_out_number():

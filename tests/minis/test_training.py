@@ -9,7 +9,7 @@ import torch
 
 import gemma_lab as gl
 from gemma_lab.errors import LabError
-from gemma_lab.evals.questions import questions, skills
+from gemma_lab.evals.questions import load_questions, skill_names
 from gemma_lab.evals.report import Answer, Checkup
 from gemma_lab.evals.run import checkup
 from gemma_lab.minis.model_card import held_out_questions, write_card
@@ -142,7 +142,7 @@ def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monke
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
     drawn = held_out_questions(each=3)
     assert drawn == held_out_questions(each=3)
-    assert {question.skill for question in drawn} >= set(skills()) | {"scenes", "tools", "long recall"}
+    assert {question.skill for question in drawn} >= set(skill_names()) | {"scenes", "tools", "long recall"}
     for skill in {question.skill for question in drawn}:
         assert len([question for question in drawn if question.skill == skill]) == 3
 
@@ -161,7 +161,7 @@ def test_nothing_is_published_without_a_run(tmp_path):
 
 
 def test_a_card_keeps_the_rows_of_skills_that_were_not_asked_again(tmp_path):
-    asked = questions(only=["names"], each=2)
+    asked = load_questions(only=["names"], each=2)
     found = Checkup("mini", [Answer(one, "?", False) for one in asked], not_asked={})
     earlier = [
         {"skill": "numbers", "questions": 200},

@@ -12,7 +12,8 @@ import numpy as np
 from support.routing_traces import arabic_trace, hostile_trace, long_trace, picture_trace, sound_trace
 
 from gemma_lab.trace.records.attention import Attention, HeadLayout
-from gemma_lab.trace.records.attention_bands import reach, to_band
+from gemma_lab.trace.records.attention_bands import band_extent, to_band
+from gemma_lab.trace.records.attention_checks import check_attention
 from gemma_lab.trace.records.logit_lens import LogitLens
 from gemma_lab.trace.trace import Trace
 
@@ -98,17 +99,17 @@ def of_rows(
 def _made(
     laid: tuple[HeadLayout, ...], total: int, edges: Any, kept: dict[int, Any], labels: Any, whole: Any
 ) -> Attention:
-    names = [name for name in ("entropy", "first", "distance", "mass", "keys", "weights") if name in kept[0]]
+    names = [name for name in ("entropy", "first_token_mass", "distance", "mass_by_label", "keys", "weights") if name in kept[0]]
     numbers = {name: np.stack([kept[one.layer][name] for one in laid]) for name in names}
     bands, behind = {}, {}
     for one in laid:
-        before, after = reach(kept[one.layer]["maps"])
-        bands[one.layer] = to_band(kept[one.layer]["maps"], behind=before, ahead=after)
+        before, after = band_extent(kept[one.layer]["maps"])
+        bands[one.layer] = to_band(kept[one.layer]["maps"], before=before, after=after)
         behind[one.layer] = before
     made = Attention(
-        laid, tuple(range(laid[0].heads)), total, edges, labels, bands, behind, numbers, exact=whole
+        laid, tuple(range(laid[0].heads)), total, edges, labels, bands, behind, numbers, full_rows=whole
     )
-    made.check()
+    check_attention(made)
     return made
 
 
@@ -126,8 +127,8 @@ def _reduced(rows: np.ndarray, edges: np.ndarray, masks: np.ndarray, top_k: int)
         "keys": np.where(weights > 0, keys, -1).astype(np.int32).swapaxes(0, 1),
         "weights": weights.astype(np.float32).swapaxes(0, 1),
         "entropy": np.maximum(entropy, 0).astype(np.float16).T,
-        "first": rows[..., 0].astype(np.float16).T, "distance": (rows * back).sum(-1).astype(np.float16).T,
-        "mass": np.einsum("hqk,mk->qmh", rows, masks).clip(0, 1).astype(np.float16),
+        "first_token_mass": rows[..., 0].astype(np.float16).T, "distance": (rows * back).sum(-1).astype(np.float16).T,
+        "mass_by_label": np.einsum("hqk,mk->qmh", rows, masks).clip(0, 1).astype(np.float16),
     }  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def sparse(
         kept[one.layer] = {
             "maps": maps.astype(np.float32), "keys": keys,
             "weights": np.where(keys < 0, 0, fall).astype(np.float16),
-            "entropy": 2 * half, "first": half, "distance": half, "mass": 2 * half[:, None],
+            "entropy": 2 * half, "first_token_mass": half, "distance": half, "mass_by_label": 2 * half[:, None],
         }  # fmt: skip
     return _made(laid, total, edges, kept, ("modality:text",), {})
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gemma_lab.trace.probes.attention.interface import attentions
+from gemma_lab.trace.probes.model_modules import attentions
 
 
 class EagerRows:
@@ -60,12 +60,12 @@ class EagerRows:
 def differences(found: Any, layer: int, rows: np.ndarray) -> dict[str, float]:
     """Return how far every summary of a layer is from that of whole rows ``[heads, tokens, tokens]``."""
     places = np.arange(rows.shape[-1])
-    keys, weights = found.top(layer)
+    keys, weights = found.top_keys(layer)
     k = min(keys.shape[-1], rows.shape[-1])
     ordered = -np.sort(-rows, -1)[:, :, :k]
     at_keys = np.where(keys < 0, 0, np.take_along_axis(rows, np.maximum(keys, 0), -1))
-    by_key = np.stack([rows[:, :, a:b].sum(-1) for a, b in pairwise(found.edges)], -1)
-    pooled = np.stack([by_key[:, a:b].mean(1) for a, b in pairwise(found.edges)], 1)
+    by_key = np.stack([rows[:, :, a:b].sum(-1) for a, b in pairwise(found.bin_edges)], -1)
+    pooled = np.stack([by_key[:, a:b].mean(1) for a, b in pairwise(found.bin_edges)], 1)
     entropy = -(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1)
     distance = (rows * np.abs(places[:, None] - places)).sum(-1)
     exact = [0.0]
@@ -74,9 +74,9 @@ def differences(found: Any, layer: int, rows: np.ndarray) -> dict[str, float]:
         exact.append(np.abs(row - rows[:, query, : row.shape[1]]).max())
         exact.append(rows[:, query, row.shape[1] :].sum())
     return {
-        "maps": np.abs(found.maps(layer) - pooled).max(),
+        "maps": np.abs(found.pooled(layer) - pooled).max(),
         "entropy": np.abs(found.entropy(layer) - entropy).max(),
-        "first": np.abs(found.first(layer) - rows[:, :, 0]).max(),
+        "first": np.abs(found.first_token_mass(layer) - rows[:, :, 0]).max(),
         "distance": (np.abs(found.distance(layer) - distance) / np.maximum(1, distance)).max(),
         "weights": np.abs(weights[..., :k] - ordered).max(),
         "keys": np.abs(weights - at_keys).max(),

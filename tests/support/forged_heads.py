@@ -36,7 +36,7 @@ def looking(count, places, *, share=0.9, window=None) -> np.ndarray:
     return found
 
 
-def attention_of(layers, *, windows=None, images=None, top_k=8) -> Attention:
+def build_attention(layers, *, windows=None, images=None, top_k=8) -> Attention:
     """The attention of layers, each a list of matrices ``[T, T]``; `windows` one a layer."""
     count, heads = len(layers[0][0]), len(layers[0])
     windows = windows or [None] * len(layers)
@@ -53,12 +53,12 @@ def attention_of(layers, *, windows=None, images=None, top_k=8) -> Attention:
     numbers = {
         "keys": keys.swapaxes(1, 2).astype(np.int32),
         "weights": weights.swapaxes(1, 2).astype(np.float32),
-        "first": whole[..., 0].swapaxes(1, 2).astype(np.float32),
-        "mass": np.stack([whole @ (1 - image), whole @ image], axis=-1).transpose(0, 2, 3, 1),
+        "first_token_mass": whole[..., 0].swapaxes(1, 2).astype(np.float32),
+        "mass_by_label": np.stack([whole @ (1 - image), whole @ image], axis=-1).transpose(0, 2, 3, 1),
     }
     return Attention(
-        layers=layouts, heads=tuple(range(heads)), tokens=count, edges=np.asarray([0, count]),
-        labels=LABELS, numbers=numbers,
+        layers=layouts, heads=tuple(range(heads)), tokens=count, bin_edges=np.asarray([0, count]),
+        labels=LABELS, per_query=numbers,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gemma_lab.trace.records.attention import Attention, HeadLayout, Tower
-from gemma_lab.trace.records.attention_bands import reach, to_band
+from gemma_lab.trace.records.attention_bands import band_extent, to_band
 
 
 def whole_rows(*, heads: int = 2, tokens: int = 20, window: int | None = None, seed: int = 0) -> np.ndarray:
@@ -31,8 +31,8 @@ def made_up(*, tokens: int = 20, bins: int = 5, top_k: int = 3, small: Any = np.
     for layout, rows in zip(layers, whole, strict=True):
         pooled = np.add.reduceat(np.add.reduceat(rows, edges[:-1], 1), edges[:-1], 2)
         pooled = (pooled / np.diff(edges)[:, None]).astype(np.float32)
-        back, ahead = reach(pooled)
-        bands[layout.layer], behind[layout.layer] = to_band(pooled, behind=back, ahead=ahead), back
+        back, ahead = band_extent(pooled)
+        bands[layout.layer], behind[layout.layer] = to_band(pooled, before=back, after=ahead), back
     stacked = np.stack(whole).swapaxes(1, 2)  # layers, tokens, heads, keys
     keys = np.argsort(-stacked, -1, kind="stable")[..., :top_k].astype(np.int32)
     weights = np.take_along_axis(stacked, keys, -1).astype(np.float32)
@@ -40,9 +40,9 @@ def made_up(*, tokens: int = 20, bins: int = 5, top_k: int = 3, small: Any = np.
     first_half = stacked[..., : tokens // 2].sum(-1)
     numbers = {
         "entropy": -(stacked * np.log(np.where(stacked > 0, stacked, 1))).sum(-1).astype(small),
-        "first": stacked[..., 0].astype(small),
+        "first_token_mass": stacked[..., 0].astype(small),
         "distance": (stacked * np.abs(places[:, None, None] - places)).sum(-1).astype(np.float32),
-        "mass": np.stack([first_half, 1 - first_half], 2).clip(0, 1).astype(small),
+        "mass_by_label": np.stack([first_half, 1 - first_half], 2).clip(0, 1).astype(small),
         "keys": np.where(weights > 0, keys, -1),
         "weights": weights,
     }
@@ -53,7 +53,7 @@ def made_up(*, tokens: int = 20, bins: int = 5, top_k: int = 3, small: Any = np.
     picture = Tower(np.full((2, 3, 4, 4), 0.25, np.float32), np.arange(16, dtype=np.int32).reshape(4, 4), 36)
     sound = Tower(np.full((2, 2, 2, 2), 0.5, np.float32), np.int32([[0, 5], [5, 9]]), 9)
     return Attention(
-        layers=layers, heads=(0, 2), tokens=tokens, edges=edges, labels=("modality:text", "modality:image"),
-        bands=bands, behind=behind, numbers=numbers, exact=exact,
+        layers=layers, heads=(0, 2), tokens=tokens, bin_edges=edges, labels=("modality:text", "modality:image"),
+        bands=bands, bins_before=behind, per_query=numbers, full_rows=exact,
         towers={"vision": (picture, picture), "audio": (sound,)},
     )  # fmt: skip

@@ -105,7 +105,7 @@ def routing(
     gate_weights = np.exp(0.6 * (chosen - chosen.max(-1, keepdims=True)))
     full = np.exp(0.6 * (logits - logits.max(-1, keepdims=True)))
     full /= full.sum(-1, keepdims=True)
-    return Routing.pack(
+    return Routing.of(
         ids,
         gate_weights / gate_weights.sum(-1, keepdims=True),
         scale=random.uniform(0.8, 1.2, (layers, experts)),

@@ -31,7 +31,7 @@ ROWS = (
     Row("attention-time", "attention capture ÷ SDPA prefill: time", "≤ 1.5 ×", "attention_overhead"),
     Row("attention-memory", "attention capture ÷ SDPA prefill: peak memory", "≤ 1.3 ×", "attention_overhead"),
     Row("routing-time", "routing capture ÷ plain prefill: time", "≤ 1.05 ×", "routing_overhead"),
-    Row("routing-bytes", "routing kept, a token and layer", "≤ 24 B", "routing_overhead"),
+    Row("routing-bytes", "routing recorded, per token and layer", "≤ 28 B", "routing_overhead"),
     Row("exactness", "every summary against eager tensors, fp32", "≤ 1e-5", "exactness"),
     Row("exact-ids", "top keys and expert ids equal to the model's", "100 %", "exactness"),
     Row("exact-logits", "logits with tracing on and off", "bit-identical", "exactness"),

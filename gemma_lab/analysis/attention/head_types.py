@@ -16,20 +16,20 @@ import numpy as np
 from ...display import Displayed
 from ...errors import LabError
 from .prefix_matching import prefix_matching
-from .retrieval_heads import THRESHOLD
-from .top_keys import attention_of, gazes, heads_of, thinned, windows_of
+from .retrieval_heads import RETRIEVAL_THRESHOLD
+from .top_keys import evenly_spaced, head_windows, recorded_heads, require_attention, top_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
-    from .retrieval_heads import Retrieval
+    from .retrieval_heads import RetrievalScores
     from .top_keys import Floats
 
 #: Kind → score from which on a head is of it. The order is that in which one name is given to a head.
-THRESHOLDS: dict[str, float] = {
-    "retrieval": THRESHOLD, "induction": 0.3, "previous token": 0.5, "first token": 0.3,
+HEAD_THRESHOLDS: dict[str, float] = {
+    "retrieval": RETRIEVAL_THRESHOLD, "induction": 0.3, "previous token": 0.5, "first token": 0.3,
     "picture reading": 0.2, "language bridging": 0.2, "local": 0.5,
 }  # fmt: skip
 #: Tokens that count as near, the query's own included, and the first query that is asked (chance ≤ 1/4).
@@ -39,11 +39,11 @@ ODDS = 2.0
 #: Family-wise error of the induction test.
 ALPHA = 0.05
 _FIRST_QUERY = 8
-_LEAST_QUERIES = 8
+_MIN_QUERIES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class HeadKinds(Displayed):
+class HeadTypes(Displayed):
     """The scores of every head in every test, and what follows.
 
     Attributes
@@ -89,9 +89,9 @@ class HeadKinds(Displayed):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name a head: the first kind, in the order of `THRESHOLDS`, that it is of; or ``"other"``."""
+        """One name a head: the first kind, in the order of `HEAD_THRESHOLDS`, that it is of; or ``"other"``."""
         return tuple(
-            next((kind for kind in THRESHOLDS if self.passed[kind][place]), "other")
+            next((kind for kind in HEAD_THRESHOLDS if self.passed[kind][place]), "other")
             for place in range(len(self.heads))
         )
 
@@ -101,25 +101,27 @@ class HeadKinds(Displayed):
 
         rows = [
             (*head, bool(self.local[place]), kind, self.scores[kind][place], self.chance[kind][place],
-             THRESHOLDS[kind], bool(self.passed[kind][place]))
-            for kind in THRESHOLDS for place, head in enumerate(self.heads)
+             HEAD_THRESHOLDS[kind], bool(self.passed[kind][place]))
+            for kind in HEAD_THRESHOLDS for place, head in enumerate(self.heads)
         ]  # fmt: skip
         columns = ["layer", "head", "local", "kind", "score", "chance", "threshold", "passed"]
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        counted = [(kind, int(self.passed[kind].sum())) for kind in THRESHOLDS if kind not in self.untested]
+        counted = [
+            (kind, int(self.passed[kind].sum())) for kind in HEAD_THRESHOLDS if kind not in self.untested
+        ]
         said = ", ".join(f"{count} {kind}" for kind, count in counted)
-        return f"HeadKinds({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
+        return f"HeadTypes({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
 
 
-def kind_of_heads(
+def classify_heads(
     trace: Trace,
     *,
-    retrieval: Retrieval | None = None,
+    retrieval: RetrievalScores | None = None,
     languages: Mapping[str, tuple[int, int]] | None = None,
     seed: int = 0,
-) -> HeadKinds:
+) -> HeadTypes:
     r"""Test every head of a trace for every kind.
 
     ================= =================================================== ================= ==================
@@ -168,8 +170,8 @@ def kind_of_heads(
     .. [4] Olsson et al. 2022, arXiv:2209.11895: prefix matching.
     .. [5] Wu et al. 2024, arXiv:2404.15574: retrieval score, threshold 0.1.
     """
-    attention = attention_of(trace)
-    heads = heads_of(attention)
+    attention = require_attention(trace)
+    heads = recorded_heads(attention)
     found = {
         "previous token": _previous(attention),
         "first token": _first(attention),
@@ -180,7 +182,7 @@ def kind_of_heads(
         "retrieval": _retrieved(heads, retrieval),
     }
     scores, chance, passed, untested = {}, {}, {}, {}
-    for kind, threshold in THRESHOLDS.items():
+    for kind, threshold in HEAD_THRESHOLDS.items():
         result = found[kind]
         if isinstance(result, str):
             untested[kind] = result
@@ -190,9 +192,9 @@ def kind_of_heads(
         scores[kind], chance[kind], limit = result
         with np.errstate(invalid="ignore"):
             passed[kind] = (scores[kind] >= threshold) & (scores[kind] > limit)
-    local = windows_of(attention) < len(attention)
+    local = head_windows(attention) < len(attention)
     local = np.asarray([attention.layout(layer).kind == "local" for layer, _ in heads]) | local
-    return HeadKinds(heads, local, scores, chance, passed, untested, len(attention))
+    return HeadTypes(heads, local, scores, chance, passed, untested, len(attention))
 
 
 #: Score, chance and what must be exceeded, each [heads]; or why a test says nothing.
@@ -200,17 +202,17 @@ _Result = tuple["Floats", "Floats", "Floats"] | str
 
 
 def _previous(attention: Attention) -> _Result:
-    queries = thinned(np.arange(2, len(attention)))
-    if len(queries) < _LEAST_QUERIES:
+    queries = evenly_spaced(np.arange(2, len(attention)))
+    if len(queries) < _MIN_QUERIES:
         return f"only {len(attention)} tokens"
-    found = gazes(attention, queries)
+    found = top_keys(attention, queries)
     score = found.on(found.keys == found.queries[None, :, None] - 1)
     even = (1 / found.visible).mean(axis=1)
     return score, even, even
 
 
 def _first(attention: Attention) -> _Result:
-    if len(attention) < _FIRST_QUERY + _LEAST_QUERIES:
+    if len(attention) < _FIRST_QUERY + _MIN_QUERIES:
         return f"only {len(attention)} tokens"
     scores, even = [], []
     for layout in attention.layers:
@@ -224,17 +226,17 @@ def _first(attention: Attention) -> _Result:
 
 
 def _first_mass(attention: Attention, layer: int) -> Floats:
-    if "first" in attention.numbers:
-        return np.asarray(attention.first(layer), dtype=np.float64)
-    keys, weights = attention.top(layer)
+    if "first_token_mass" in attention.per_query:
+        return np.asarray(attention.first_token_mass(layer), dtype=np.float64)
+    keys, weights = attention.top_keys(layer)
     return np.asarray((weights * (keys == 0)).sum(axis=2), dtype=np.float64)
 
 
 def _near(attention: Attention) -> _Result:
-    queries = thinned(np.arange(_FAR_ENOUGH, len(attention)))
-    if len(queries) < _LEAST_QUERIES:
+    queries = evenly_spaced(np.arange(_FAR_ENOUGH, len(attention)))
+    if len(queries) < _MIN_QUERIES:
         return f"only {len(attention)} tokens"
-    found = gazes(attention, queries)
+    found = top_keys(attention, queries)
     score = found.on(np.abs(found.queries[None, :, None] - found.keys) < NEAR)
     even = (np.minimum(NEAR, found.visible) / found.visible).mean(axis=1)
     return score, even, even
@@ -244,13 +246,13 @@ def _pictures(trace: Trace, attention: Attention) -> _Result:
     picture = np.isin(trace.tokens.modalities.astype(str), ("image", "video"))
     if not picture.any():
         return "no picture"
-    if "mass" not in attention.numbers:
+    if "mass_by_label" not in attention.per_query:
         return "statistics were not recorded"
     text = np.flatnonzero(~picture & (np.cumsum(picture) > 0))
     even, seen = _even(attention, text, picture[None])
     scores = []
     for layout in attention.layers:
-        mass = attention.mass(layout.layer)
+        mass = attention.mass_by_label(layout.layer)
         scores.append(sum(mass.get(f"modality:{kind}", 0) for kind in ("image", "video"))[:, text])  # type: ignore[index]
     return _against_even(np.concatenate(scores).astype(np.float64), even, seen)
 
@@ -260,8 +262,8 @@ def _bridging(trace: Trace, attention: Attention, languages: Mapping[str, tuple[
     named = sorted(set(labels.tolist()) - {""})
     if len(named) < 2:
         return f"one {'language' if languages is not None else 'script'} alone"
-    queries = thinned(np.flatnonzero(labels != ""))
-    found = gazes(attention, queries)
+    queries = evenly_spaced(np.flatnonzero(labels != ""))
+    found = top_keys(attention, queries)
     mine = labels[queries]
     on = labels[np.maximum(found.keys, 0)]
     hit = (found.keys >= 0) & (on != "") & (on != mine[None, :, None])
@@ -292,7 +294,7 @@ def _even(
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the share of what each query sees that is a target, ``[heads, queries]``, and whether any is."""
     count = np.concatenate([[0], np.cumsum(target[0])])
-    windows = windows_of(attention)[:, None]
+    windows = head_windows(attention)[:, None]
     first = np.maximum(0, queries[None] + 1 - windows)
     inside = count[queries[None] + 1] - count[first]
     return inside / (queries[None] + 1 - first), inside > 0
@@ -301,9 +303,9 @@ def _even(
 def _against_even(score: Floats, even: Floats, seen: NDArray[np.bool_]) -> _Result:
     """Return the means over the queries that see a target, and the score whose odds are twice even."""
     counted = seen.sum(axis=1)
-    if not (counted >= _LEAST_QUERIES).any():
-        return f"fewer than {_LEAST_QUERIES} tokens that see one"
-    enough = counted >= _LEAST_QUERIES
+    if not (counted >= _MIN_QUERIES).any():
+        return f"fewer than {_MIN_QUERIES} tokens that see one"
+    enough = counted >= _MIN_QUERIES
     mean = np.where(enough, (score * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
     chance = np.where(enough, (even * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
     return mean, chance, ODDS * chance / (1 - chance + ODDS * chance)
@@ -318,7 +320,7 @@ def _induction(trace: Trace, attention: Attention, seed: int) -> _Result:
     return score, chance, chance + z * spread
 
 
-def _retrieved(heads: tuple[tuple[int, int], ...], retrieval: Retrieval | None) -> _Result:
+def _retrieved(heads: tuple[tuple[int, int], ...], retrieval: RetrievalScores | None) -> _Result:
     if retrieval is None:
         return "no retrieval scores were given"
     if retrieval.heads != heads:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .top_keys import Gazes, gazes, thinned
+from .top_keys import TopKeys, evenly_spaced, top_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Earlier places of a token that are looked for, at most.
 _MOST_PLACES = 8
 #: Queries below which nothing is said.
-LEAST_QUERIES = 12
+MIN_QUERIES = 12
 
 
 def followers(ids: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -48,7 +48,7 @@ def prefix_matching(
 
     The score is the prefix-matching score of Olsson et al. 2022 (arXiv:2209.11895): mean attention of a token
     to the tokens after earlier occurrences of the same token. A repeated block alone does not tell such a
-    head from one that looks back by a fixed distance, which would score as high. So chance moves gazes:
+    head from one that looks back by a fixed distance, which would score as high. So chance moves top_keys:
     every query gets the gaze of another one, as far back as it was there (the first token, the sink, is left
     out). A head that goes by distance scores the same then, a head that goes by content does not.
 
@@ -57,7 +57,7 @@ def prefix_matching(
     ids
         Of the tokens.
     draws
-        How often gazes are exchanged.
+        How often top_keys are exchanged.
 
     Returns
     -------
@@ -66,10 +66,10 @@ def prefix_matching(
         queries that repeat an earlier token.
     """
     places = followers(ids)
-    queries = thinned(np.flatnonzero(places[:, 0] >= 0), 512)
-    if len(queries) < LEAST_QUERIES:
+    queries = evenly_spaced(np.flatnonzero(places[:, 0] >= 0), 512)
+    if len(queries) < MIN_QUERIES:
         return None
-    found, wanted = gazes(attention, queries), places[queries]
+    found, wanted = top_keys(attention, queries), places[queries]
     score = found.on(_hit(found.keys, wanted))
     random = np.random.default_rng(seed)
     by_chance = np.stack([_moved(found, wanted, random.permutation(len(queries))) for _ in range(draws)])
@@ -84,7 +84,7 @@ def _hit(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_
     return hit
 
 
-def _moved(found: Gazes, wanted: NDArray[np.int64], order: NDArray[np.int64]) -> Floats:
+def _moved(found: TopKeys, wanted: NDArray[np.int64], order: NDArray[np.int64]) -> Floats:
     back = found.queries[order][None, :, None] - found.keys[:, order]
     keys = found.queries[None, :, None] - back
     keys[found.keys[:, order] <= 0] = -1

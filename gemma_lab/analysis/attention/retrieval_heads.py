@@ -1,4 +1,4 @@
-"""Retrieval heads: which heads looked at the very token that was said, where the answer stands."""
+"""RetrievalScores heads: which heads looked at the very token that was said, where the answer stands."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 
 from ...display import Displayed
 from ...errors import LabError
-from .top_keys import attention_of, gazes, heads_of
+from .top_keys import recorded_heads, require_attention, top_keys
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
     from .top_keys import Floats
 
 #: Score from which on Wu et al. call a head a retrieval head.
-THRESHOLD = 0.1
+RETRIEVAL_THRESHOLD = 0.1
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w+")
 
 
-class Asked(Protocol):
+class QuestionLike(Protocol):
     """A question with its answer, as `gemma_lab.evals.questions.Question` is."""
 
     @property
@@ -36,7 +36,7 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
-class Needle:
+class AnswerSpan:
     """Where in a prompt the answer stands.
 
     Attributes
@@ -53,7 +53,7 @@ class Needle:
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval(Displayed):
+class RetrievalScores(Displayed):
     """The retrieval score of every head.
 
     Attributes
@@ -88,14 +88,14 @@ class Retrieval(Displayed):
         return pd.DataFrame({"layer": layers, "head": numbers, "score": self.scores, "chance": self.chance})
 
     def __repr__(self) -> str:
-        (layer, head), found = self.best()[0], int((self.scores >= THRESHOLD).sum())
+        (layer, head), found = self.best()[0], int((self.scores >= RETRIEVAL_THRESHOLD).sum())
         return (
-            f"Retrieval({len(self.each)} prompts × {len(self.heads)} heads: {found} from {THRESHOLD}, best "
+            f"RetrievalScores({len(self.each)} prompts × {len(self.heads)} heads: {found} from {RETRIEVAL_THRESHOLD}, best "
             f"layer {layer} head {head} at {self.scores.max():.2f})"
         )
 
 
-def find_needle(trace: Trace, question: Asked) -> Needle:
+def locate_answer(trace: Trace, question: QuestionLike) -> AnswerSpan:
     """Return where the answer to a question stands in its prompt.
 
     Of the sentences that hold the answer as a word of its own, it is the one that has most words in common
@@ -117,7 +117,7 @@ def find_needle(trace: Trace, question: Asked) -> Needle:
     if not holding:
         raise LabError(
             f"No sentence of the prompt holds the answer {question.answer!r} in one piece.",
-            hint="Retrieval scores need an answer that is copied from the text.",
+            hint="RetrievalScores scores need an answer that is copied from the text.",
         )
     common = set(_WORD.findall(asks.casefold()))
     sentence = max(holding, key=lambda text: len(common & set(_WORD.findall(text.casefold()))))
@@ -134,10 +134,10 @@ def find_needle(trace: Trace, question: Asked) -> Needle:
     first, last = at + inside.start(), at + inside.end()
     start = int(np.searchsorted(ends, first, side="right"))
     stop = int(np.searchsorted(ends, last, side="left")) + 1
-    return Needle(start, stop, sentence)
+    return AnswerSpan(start, stop, sentence)
 
 
-def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retrieval:
+def retrieval_scores(traces: Sequence[Trace], needles: Sequence[AnswerSpan]) -> RetrievalScores:
     r"""Return how much of each answer every head copied.
 
     At each step of the answer a head copies the token that is said if, of all keys, it looks most at one that
@@ -151,7 +151,7 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
     traces
         With attention (top keys) and the generated answer.
     needles
-        Of each trace, from `find_needle`.
+        Of each trace, from `locate_answer`.
 
     Raises
     ------
@@ -169,13 +169,13 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
     if not traces or len(traces) != len(needles):
         raise LabError(
             f"{len(traces)} traces and {len(needles)} needles do not go together.",
-            hint="Give one needle a trace, from find_needle.",
+            hint="Give one needle a trace, from locate_answer.",
         )
-    heads = heads_of(attention_of(traces[0]))
+    heads = recorded_heads(require_attention(traces[0]))
     each = np.zeros((len(traces), len(heads)))
     lands: list[Any] = []
     for number, (trace, needle) in enumerate(zip(traces, needles, strict=True)):
-        if heads_of(attention_of(trace)) != heads:
+        if recorded_heads(require_attention(trace)) != heads:
             raise LabError("The traces do not have the same heads.", hint="Record the same layers and heads.")
         looked, said = _most(trace)
         names = _names(trace)
@@ -185,7 +185,7 @@ def retrieval_scores(traces: Sequence[Trace], needles: Sequence[Needle]) -> Retr
             places = set(looked[row, copied[row]].tolist())
             each[number, row] = len(places) / (needle.stop - needle.start)
         lands.append(looked)
-    return Retrieval(heads, each, _by_position(lands, needles))
+    return RetrievalScores(heads, each, _by_position(lands, needles))
 
 
 def _most(trace: Trace) -> tuple[Any, Any]:
@@ -194,7 +194,7 @@ def _most(trace: Trace) -> tuple[Any, Any]:
         raise LabError("This trace has no answer.", hint="Trace with max_new_tokens=8.")
     prompt = int((~trace.tokens.generated).sum())
     count = min(len(trace.generation), len(trace) - prompt + 1)
-    found = gazes(attention_of(trace), np.arange(prompt - 1, prompt - 1 + count))
+    found = top_keys(require_attention(trace), np.arange(prompt - 1, prompt - 1 + count))
     names = dict(zip(trace.tokens.ids.tolist(), _names(trace).tolist(), strict=True))
     # the token that was said last has no row: it is known if it was read before
     said = [names.get(index, "") for index in trace.generation.ids[:count].tolist()]
@@ -215,7 +215,7 @@ def _names(trace: Trace) -> Any:
     return np.asarray([str(piece).lstrip("▁") for piece in trace.tokens.pieces], dtype=object)
 
 
-def _by_position(lands: Sequence[Any], needles: Sequence[Needle]) -> Floats:
+def _by_position(lands: Sequence[Any], needles: Sequence[AnswerSpan]) -> Floats:
     if len(lands) < 2:
         return np.zeros(lands[0].shape[0])
     found = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...display import Displayed
 from ...errors import LabError
-from .top_keys import attention_of, heads_of
+from .top_keys import recorded_heads, require_attention
 
 if TYPE_CHECKING:
     from ...trace.records.attention import Attention
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .top_keys import Floats
 
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
-THRESHOLD = 0.3
+SINK_THRESHOLD = 0.3
 #: Queries that must see a token before anything is said of it, and part of those that see most.
-_LEAST_QUERIES, _LEAST_PART = 16, 0.25
+_MIN_QUERIES, _MIN_FRACTION = 16, 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Sinks(Displayed):
+class AttentionSinks(Displayed):
     """The sinks of a text.
 
     Attributes
@@ -52,12 +52,12 @@ class Sinks(Displayed):
     @property
     def share(self) -> Floats:
         """For what part of the heads each token is a sink, ``[tokens]``."""
-        return np.asarray((self.received >= THRESHOLD).mean(axis=0))
+        return np.asarray((self.received >= SINK_THRESHOLD).mean(axis=0))
 
     @property
     def drowned(self) -> float:
         """Part of the heads that have a sink: their maps show little else."""
-        return float((self.received >= THRESHOLD).any(axis=1).mean()) if self.tokens else 0.0
+        return float((self.received >= SINK_THRESHOLD).any(axis=1).mean()) if self.tokens else 0.0
 
     def to_pandas(self) -> Any:
         """Return one row a head and sink: layer, head, token, piece, received."""
@@ -72,12 +72,12 @@ class Sinks(Displayed):
 
     def __repr__(self) -> str:
         return (
-            f"Sinks({len(self.tokens)} of {self.length:,} tokens, of {self.drowned:.0%} of {len(self.heads)} "
+            f"AttentionSinks({len(self.tokens)} of {self.length:,} tokens, of {self.drowned:.0%} of {len(self.heads)} "
             f"heads; first token {self.first.mean():.2f} on average)"
         )
 
 
-def sinks(trace: Trace) -> Sinks:
+def attention_sinks(trace: Trace) -> AttentionSinks:
     r"""Find the tokens that draw attention from everywhere.
 
     Of head h, token k receives :math:`\alpha_k = \frac{1}{n} \sum_q A_{q,k}`, the mean over the n queries
@@ -95,17 +95,17 @@ def sinks(trace: Trace) -> Sinks:
     LabError
         If there is no attention, or fewer than 17 tokens.
     """
-    attention = attention_of(trace)
+    attention = require_attention(trace)
     length = len(attention)
-    if length <= _LEAST_QUERIES:
+    if length <= _MIN_QUERIES:
         raise LabError(
-            f"{length} tokens are too few to find sinks: {_LEAST_QUERIES + 1} at least.",
+            f"{length} tokens are too few to find sinks: {_MIN_QUERIES + 1} at least.",
             hint="Trace a longer prompt.",
         )
     every = np.concatenate([_received(attention, layout.layer) for layout in attention.layers])
-    tokens = np.flatnonzero((every >= THRESHOLD).any(axis=0))
-    return Sinks(
-        heads=heads_of(attention),
+    tokens = np.flatnonzero((every >= SINK_THRESHOLD).any(axis=0))
+    return AttentionSinks(
+        heads=recorded_heads(attention),
         tokens=tuple(tokens.tolist()),
         pieces=tuple(str(piece) for piece in trace.tokens.pieces[tokens]),
         received=every[:, tokens],
@@ -116,7 +116,7 @@ def sinks(trace: Trace) -> Sinks:
 
 def _received(attention: Attention, layer: int) -> Floats:
     """Return the mean attention that each token gets, ``[heads, tokens]``; 0 where too few queries see it."""
-    keys, weights = attention.top(layer)
+    keys, weights = attention.top_keys(layer)
     length, window = len(attention), attention.layout(layer).window
     later = keys < np.arange(length)[None, :, None]
     counted = np.where(later & (keys >= 0), weights, 0).astype(np.float64)
@@ -128,5 +128,5 @@ def _received(attention: Attention, layer: int) -> Floats:
     )
     seen = length - 1 - np.arange(length)
     seen = seen if window is None else np.minimum(seen, window - 1)
-    least = max(_LEAST_QUERIES, _LEAST_PART * seen.max())
+    least = max(_MIN_QUERIES, _MIN_FRACTION * seen.max())
     return np.where(seen >= least, found / np.maximum(seen, 1), 0.0)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Queries that a test looks at, at most; more are thinned out evenly.
-MOST_QUERIES = 1024
+#: Queries that a test looks at, at most; more are evenly_spaced out evenly.
+MAX_QUERIES = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Gazes:
+class TopKeys:
     """What every head looks at most from some queries.
 
     Attributes
@@ -63,7 +63,7 @@ class Gazes:
         return np.asarray(np.minimum(self.queries[None] + 1, self.windows[:, None]))
 
 
-def attention_of(trace: Trace) -> Attention:
+def require_attention(trace: Trace) -> Attention:
     """Return the attention of a trace.
 
     Raises
@@ -76,12 +76,12 @@ def attention_of(trace: Trace) -> Attention:
     return trace.attention
 
 
-def heads_of(attention: Attention) -> tuple[tuple[int, int], ...]:
+def recorded_heads(attention: Attention) -> tuple[tuple[int, int], ...]:
     """Return layer and head of every head that was recorded."""
     return tuple((layout.layer, head) for layout in attention.layers for head in attention.heads)
 
 
-def windows_of(attention: Attention) -> NDArray[np.int64]:
+def head_windows(attention: Attention) -> NDArray[np.int64]:
     """Return how many tokens each head sees, its own included; all of the text without a window."""
     return np.asarray(
         [
@@ -92,7 +92,7 @@ def windows_of(attention: Attention) -> NDArray[np.int64]:
     )
 
 
-def thinned(queries: NDArray[Any], most: int = MOST_QUERIES) -> NDArray[np.int64]:
+def evenly_spaced(queries: NDArray[Any], most: int = MAX_QUERIES) -> NDArray[np.int64]:
     """Return at most `most` of some queries, spread evenly."""
     listed = np.asarray(queries, dtype=np.int64)
     if len(listed) <= most:
@@ -100,7 +100,7 @@ def thinned(queries: NDArray[Any], most: int = MOST_QUERIES) -> NDArray[np.int64
     return listed[np.linspace(0, len(listed) - 1, most).round().astype(np.int64)]
 
 
-def gazes(attention: Attention, queries: NDArray[Any]) -> Gazes:
+def top_keys(attention: Attention, queries: NDArray[Any]) -> TopKeys:
     """Return what every head looks at most from some queries.
 
     Parameters
@@ -118,13 +118,13 @@ def gazes(attention: Attention, queries: NDArray[Any]) -> Gazes:
     chosen = np.asarray(queries, dtype=np.int64)
     keys, weights = [], []
     for layout in attention.layers:
-        found, much = attention.top(layout.layer)
+        found, much = attention.top_keys(layout.layer)
         keys.append(found[:, chosen])
         weights.append(much[:, chosen])
-    return Gazes(
-        heads=heads_of(attention),
+    return TopKeys(
+        heads=recorded_heads(attention),
         queries=chosen,
         keys=np.concatenate(keys).astype(np.int64),
         weights=np.concatenate(weights).astype(np.float64),
-        windows=windows_of(attention),
+        windows=head_windows(attention),
     )

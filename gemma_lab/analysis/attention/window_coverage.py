@@ -9,7 +9,7 @@ import numpy as np
 
 from ...display import Displayed
 from ...errors import LabError
-from .top_keys import attention_of, gazes, heads_of, thinned
+from .top_keys import evenly_spaced, recorded_heads, require_attention, top_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach(Displayed):
+class WindowCoverage(Displayed):
     """How far each layer sees in one text.
 
     Attributes
@@ -76,10 +76,10 @@ class Reach(Displayed):
             said += f", {max(local):.0%} of the pairs unseen there"
         if len(self.heads) and self.window is not None:
             said += f"; global heads look beyond with {self.least.mean():.0%} to {self.most.mean():.0%}"
-        return f"Reach({self.tokens:,} tokens: {said})"
+        return f"WindowCoverage({self.tokens:,} tokens: {said})"
 
 
-def reach(trace: Trace) -> Reach:
+def window_coverage(trace: Trace) -> WindowCoverage:
     r"""Return what local layers cannot see of a text, and how much the global heads look there.
 
     Of the T (T + 1) / 2 pairs of a token and one that is not after it, a window of W sees
@@ -89,14 +89,14 @@ def reach(trace: Trace) -> Reach:
     Parameters
     ----------
     trace
-        With attention (top keys for `Reach.least` and `Reach.most`).
+        With attention (top keys for `WindowCoverage.least` and `WindowCoverage.most`).
 
     Raises
     ------
     LabError
         If the trace has no attention.
     """
-    attention = attention_of(trace)
+    attention = require_attention(trace)
     length = len(attention)
     if not length:
         raise LabError("This trace has no tokens.", hint="Trace a prompt.")
@@ -110,9 +110,9 @@ def reach(trace: Trace) -> Reach:
     local = [window for window in windows if window is not None]
     window = max(local) if local else None
     kinds = {layout.layer: layout.window for layout in attention.layers}
-    heads = tuple(head for head in heads_of(attention) if kinds[head[0]] is None)
+    heads = tuple(head for head in recorded_heads(attention) if kinds[head[0]] is None)
     least, most = _beyond(attention, window, heads)
-    return Reach(
+    return WindowCoverage(
         tokens=length, layers=tuple(kinds), windows=windows, unseen=np.asarray(unseen),
         carried=np.asarray(carried), heads=heads, least=least, most=most, window=window,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def _beyond(
 ) -> tuple[Floats, Floats]:
     if window is None or window >= len(attention) or not heads:
         return np.zeros(len(heads)), np.zeros(len(heads))
-    found = gazes(attention, thinned(np.arange(window, len(attention))))
+    found = top_keys(attention, evenly_spaced(np.arange(window, len(attention))))
     rows = [place for place, head in enumerate(found.heads) if head in heads]
     far = found.queries[None, :, None] - found.keys >= window
     least = found.on(far)[rows]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LabError
-from .pool import Pool
+from .routing_pool import RoutingPool
 from .stack_distance import lru_hits, priority_hits
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-POLICIES = {
+CACHE_POLICIES = {
     "lru": "evicts the least recently used",
     "lfu": "evicts the least often used so far, the older of equals",
     "pinned": "keeps the most often used of the profile, evicts nothing",
@@ -29,7 +29,7 @@ POLICIES = {
 
 
 @dataclass(frozen=True, eq=False)
-class CacheCurve:
+class ExpertCacheCurve:
     """Hits of expert caches of every size, from one trace.
 
     Attributes
@@ -65,7 +65,7 @@ class CacheCurve:
         half = self.sizes[len(self.sizes) // 2 - 1]
         rates = ", ".join(f"{name} {self.hit_rate(name)[half - 1]:.1%}" for name in self.hits)
         return (
-            f"CacheCurve({kind}, {self.tokens:,} tokens, top-{self.top_k} of {self.experts} experts; with "
+            f"ExpertCacheCurve({kind}, {self.tokens:,} tokens, top-{self.top_k} of {self.experts} experts; with "
             f"{half:,} of {self.sizes[-1]:,} experts cached: {rates})"
         )
 
@@ -133,13 +133,13 @@ class CacheCurve:
         return self.hits[policy]
 
 
-def cache_curve(
+def expert_cache_curve(
     routing: Routing | Sequence[Routing],
     *,
-    policies: Sequence[str] = tuple(POLICIES),
+    policies: Sequence[str] = tuple(CACHE_POLICIES),
     shared: bool = False,
     profile: Routing | Sequence[Routing] | None = None,
-) -> CacheCurve:
+) -> ExpertCacheCurve:
     """Replay a trace through expert caches of every size at once.
 
     Requests come in the order of decoding: token by token, in each token layer by layer, in each layer the k
@@ -163,7 +163,7 @@ def cache_curve(
     routing
         The routing of a trace, or of several of one model, replayed one after the other.
     policies
-        Which of `POLICIES` to replay.
+        Which of `CACHE_POLICIES` to replay.
     shared
         One cache for the experts of all layers instead of one of equal size a layer. Its LFU and Belady
         curves cost tens of microseconds a request: a minute for 10,000 tokens of 30 layers.
@@ -175,10 +175,12 @@ def cache_curve(
     LabError
         If a policy is unknown, there is no token, or the routings are of different models.
     """
-    unknown = [name for name in policies if name not in POLICIES]
+    unknown = [name for name in policies if name not in CACHE_POLICIES]
     if unknown or not policies:
-        raise LabError(f"No cache policy is called {unknown!r}.", hint=f"There are {', '.join(POLICIES)}.")
-    pool = Pool(routing)
+        raise LabError(
+            f"No cache policy is called {unknown!r}.", hint=f"There are {', '.join(CACHE_POLICIES)}."
+        )
+    pool = RoutingPool(routing)
     ids = _requests(pool, shared=shared)
     items = pool.experts * (len(pool.layers) if shared else 1)
     flat = ids.reshape(len(ids), -1)
@@ -186,8 +188,8 @@ def cache_curve(
     if profile is None:
         favourites = uses
     else:
-        other = Pool(profile)
-        Pool([*pool.parts, *other.parts])  # refuses another model
+        other = RoutingPool(profile)
+        RoutingPool([*pool.parts, *other.parts])  # refuses another model
         favourites = _uses(_requests(other, shared=shared).reshape(len(ids), -1), items)
     hits = {}
     for policy in policies:
@@ -199,7 +201,7 @@ def cache_curve(
             hits[policy] = priority_hits(flat, items, _next_uses(flat, items), bypass=True)
         else:
             hits[policy] = _pinned_hits(uses, favourites)
-    return CacheCurve(
+    return ExpertCacheCurve(
         layers=pool.layers,
         experts=pool.experts,
         top_k=pool.top_k,
@@ -211,7 +213,7 @@ def cache_curve(
     )
 
 
-def _requests(pool: Pool, *, shared: bool) -> NDArray[np.intp]:
+def _requests(pool: RoutingPool, *, shared: bool) -> NDArray[np.intp]:
     """Return the requests ``[caches, steps, items a step]``; experts of all layers are numbered if shared."""
     ids = pool.all_ids()
     if not shared:

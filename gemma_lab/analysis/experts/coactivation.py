@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .pool import Pool, choice_counts
+from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
     from ...trace.records.routing import Routing
@@ -125,7 +125,7 @@ def coactivation(routing: Routing | Sequence[Routing]) -> Coactivation:
     LabError
         If there is no token, or the routings are of different models.
     """
-    pool = Pool(routing)
+    pool = RoutingPool(routing)
     counts, expected = [], []
     for row in range(len(pool.layers)):
         ids = pool.ids(row)

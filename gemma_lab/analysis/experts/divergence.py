@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import LabError
 from .load import entropy_bits
-from .permutation import Counts, Relabelling
-from .pool import Pool
+from .permutation import Counts, LabelPermutation
+from .routing_pool import RoutingPool
 
 if TYPE_CHECKING:
     from ...trace.records.routing import Routing
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Divergence:
+class RoutingDivergence:
     """Jensen–Shannon divergence between the loads of every two labels, with what chance gives.
 
     Attributes
@@ -53,7 +53,7 @@ class Divergence:
         upper = np.triu_indices(len(self.labels), k=1)
         mean, floor = self.bits[:, *upper].mean(), self.by_chance[:, *upper].mean()
         return (
-            f"Divergence({len(self.labels)} labels × {len(self.layers)} layers, {int(self.sizes.sum()):,} "
+            f"RoutingDivergence({len(self.labels)} labels × {len(self.layers)} layers, {int(self.sizes.sum()):,} "
             f"tokens: mean {mean:.3f} bits, by chance {floor:.3f} bits, "
             f"{self.permutations:,} permutations of {self.unit}s)"
         )
@@ -99,13 +99,13 @@ class Divergence:
         )
 
 
-def divergence(
+def routing_divergence(
     routings: Mapping[str, Routing | Sequence[Routing]], *, permutations: int = 200, seed: int = 0
-) -> Divergence:
+) -> RoutingDivergence:
     """Compare the loads of several languages, or of any other kinds of text.
 
     A label's load in a layer is the part of its choices that fell on each expert. Two loads p and q are
-    ``H((p + q)/2) − (H(p) + H(q))/2`` bits apart (Lin 1991, *Divergence measures based on the Shannon
+    ``H((p + q)/2) − (H(p) + H(q))/2`` bits apart (Lin 1991, *RoutingDivergence measures based on the Shannon
     entropy*, IEEE Trans. Inf. Theory 37, 145–151). Bandarkar et al. 2025 (*Multilingual Routing in
     Mixture-of-Experts*, arXiv:2510.04694) follow the same quantity over the layers of parallel text; they
     take the router's mean probabilities and normalise by entropy, this counts the choices and does not.
@@ -137,12 +137,12 @@ def divergence(
         several = list(given) if isinstance(given, Sequence) else [given]
         parts += several
         names += [label] * len(several)
-    pool = Pool(parts)
+    pool = RoutingPool(parts)
     labels = np.repeat(np.asarray(names, dtype=object), pool.lengths)
     prompts = np.repeat(np.arange(len(parts)), pool.lengths)
-    dealt = Relabelling(pool, labels, groups=prompts if len(parts) > len(routings) else None)
+    dealt = LabelPermutation(pool, labels, groups=prompts if len(parts) > len(routings) else None)
     chance = np.stack([_pairwise(dealt.counts(codes)) for codes in dealt.permuted(permutations, seed=seed)])
-    return Divergence(
+    return RoutingDivergence(
         layers=pool.layers,
         labels=dealt.names,
         sizes=dealt.sizes(),

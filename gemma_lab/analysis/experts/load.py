@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .pool import Pool, choice_counts
+from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
     from ...trace.records.routing import Routing
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Load:
+class ExpertLoad:
     """The load of every expert; layers are rows, in the order of `layers`.
 
     Attributes
@@ -49,7 +49,7 @@ class Load:
     def __repr__(self) -> str:
         rows, experts = self.counts.shape
         return (
-            f"Load({rows} layers × {experts} experts, {self.tokens:,} tokens, top-{self.top_k}: "
+            f"ExpertLoad({rows} layers × {experts} experts, {self.tokens:,} tokens, top-{self.top_k}: "
             f"busiest expert {self.peak.max():.1f} × the mean, "
             f"{int(self.never_used.sum()):,} of {rows * experts:,} never used)"
         )
@@ -71,7 +71,7 @@ class Load:
 
     @property
     def peak(self) -> Floats:
-        """Load of the busiest expert ÷ mean load, ``[layers]``; 1 if all are even.
+        """ExpertLoad of the busiest expert ÷ mean load, ``[layers]``; 1 if all are even.
 
         With one expert a device it is what the slowest device waits for (Fedus et al. 2022, *Switch
         Transformers*, arXiv:2101.03961, where the capacity factor has to cover it).
@@ -150,7 +150,7 @@ class Load:
         )
 
 
-def load(routing: Routing | Sequence[Routing]) -> Load:
+def expert_load(routing: Routing | Sequence[Routing]) -> ExpertLoad:
     """Count what each expert did.
 
     Parameters
@@ -163,14 +163,14 @@ def load(routing: Routing | Sequence[Routing]) -> Load:
     LabError
         If there is no token, or the routings are of different models.
     """
-    pool = Pool(routing)
+    pool = RoutingPool(routing)
     counts, mass = [], []
     gate_weights = pool.column("gate_weights")
     for row in range(len(pool.layers)):
         ids = pool.ids(row)
         counts.append(choice_counts(ids, pool.experts))
         mass.append(np.bincount(ids.ravel(), weights=gate_weights[row].ravel(), minlength=pool.experts))
-    return Load(
+    return ExpertLoad(
         layers=pool.layers,
         tokens=pool.tokens,
         top_k=pool.top_k,

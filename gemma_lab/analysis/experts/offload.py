@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ...display import Displayed
 from ...errors import LabError
-from ...family.architecture import Architecture, architecture
-from ...family.memory import BITS, GIB, kv_cache_bytes
-from .cache import CacheCurve
+from ...family.architecture import Architecture, get_architecture
+from ...family.memory import BITS_PER_WEIGHT, GIB, kv_cache_bytes
+from .cache import ExpertCacheCurve
 from .roofline import EFFICIENCY, GPU, GPUS, OVERHEAD_MS, token_seconds, weights
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Assumptions:
+class OffloadAssumptions:
     """Everything that `speed` takes for granted.
 
     Attributes
@@ -109,7 +109,7 @@ class Offload(Displayed):
         The same at the full bandwidth of the card and without overhead: no runtime can be faster.
     """
 
-    assumptions: Assumptions
+    assumptions: OffloadAssumptions
     share: Floats
     hit_rate: Floats
     card_bytes: Floats
@@ -125,7 +125,7 @@ class Offload(Displayed):
             return f"{head}does not fit, {self.card_bytes[0] / GIB:.1f} GiB without any expert)"
         return (
             f"{head}{self.share[fitting]:.0%} of the experts fit in {gpu.memory_gib:g} GiB, hit rate "
-            f"{self.hit_rate[fitting]:.1%}, {self.speed[fitting]:.1f} tokens/s, "
+            f"{self.hit_rate[fitting]:.1%}, {self.tokens_per_second[fitting]:.1f} tokens/s, "
             f"at most {self.bound[fitting]:.0f})"
         )
 
@@ -133,14 +133,16 @@ class Offload(Displayed):
         rows = [f"{'on card':>8} {'GiB':>6} {'hits':>7} {'MB/token':>9} {'tokens/s':>9} {'bound':>7}"]
         rows += [
             f"{self.share[at]:>8.0%} {self.card_bytes[at] / GIB:>6.1f} {self.hit_rate[at]:>7.1%} "
-            f"{self.moved_bytes[at] / 1e6:>9.0f} {self.speed[at]:>9.1f} {self.bound[at]:>7.0f}"
+            f"{self.moved_bytes[at] / 1e6:>9.0f} {self.tokens_per_second[at]:>9.1f} {self.bound[at]:>7.0f}"
             f"{'  fits' if self.fits[at] else ''}"
             for at in self.shown()
         ]
-        return "\n".join([repr(self), *rows, "Assumptions:", *(f"- {a}" for a in self.assumptions.lines())])
+        return "\n".join(
+            [repr(self), *rows, "OffloadAssumptions:", *(f"- {a}" for a in self.assumptions.lines())]
+        )
 
     @property
-    def speed(self) -> Floats:
+    def tokens_per_second(self) -> Floats:
         """Tokens per second, ``[sizes]``."""
         return np.asarray(1 / self.seconds)
 
@@ -162,7 +164,7 @@ class Offload(Displayed):
 
     def share_for(self, tokens_per_second: float) -> float | None:
         """Return the smallest share of experts on the card that reaches a speed; None if none does."""
-        places = np.flatnonzero(self.speed >= tokens_per_second)
+        places = np.flatnonzero(self.tokens_per_second >= tokens_per_second)
         return float(self.share[places[0]]) if len(places) else None
 
     def shown(self, rows: int = 9) -> list[int]:
@@ -180,15 +182,15 @@ class Offload(Displayed):
                 "hit_rate": self.hit_rate,
                 "card_gib": self.card_bytes / GIB,
                 "moved_mb": self.moved_bytes / 1e6,
-                "tokens_per_second": self.speed,
+                "tokens_per_second": self.tokens_per_second,
                 "bound": self.bound,
                 "fits": self.fits,
             }
         )
 
 
-def speed(
-    curve: CacheCurve,
+def offload_speed(
+    curve: ExpertCacheCurve,
     *,
     gpu: GPU | str,
     link: float,
@@ -208,7 +210,7 @@ def speed(
     Parameters
     ----------
     curve
-        Hit rates, from `gemma_lab.analysis.experts.cache.cache_curve`. From a trace of another model with as
+        Hit rates, from `gemma_lab.analysis.experts.cache.expert_cache_curve`. From a trace of another model with as
         many experts a layer and the same top-k (a mini) it is an illustration: its locality need not be the
         26B-A4B's.
     gpu
@@ -218,9 +220,9 @@ def speed(
         about 12 over PCIe 3.0 × 16 or 4.0 × 8, 25 over PCIe 4.0 × 16, 50 over 5.0 × 16; for ``"cpu"`` the
         memory's, about 35 to 45 for two channels of DDR4, 55 to 80 of DDR5.
     misses
-        Who computes a missing expert; see `Assumptions`.
+        Who computes a missing expert; see `OffloadAssumptions`.
     quantisation, embedding_bits
-        Of the weights: a key of `gemma_lab.family.memory.BITS`, or bits a weight of a file's mean. A
+        Of the weights: a key of `gemma_lab.family.memory.BITS_PER_WEIGHT`, or bits a weight of a file's mean. A
         published Q4_K_M file of this model (16.8 GB) has 5.29, and the embedding in Q6_K, 6.5625 bits.
     policy
         Of the expert cache, one that `curve` holds.
@@ -243,8 +245,8 @@ def speed(
         If the card or quantisation is unknown, a bandwidth is not positive, or the curve's experts a layer
         or top-k are not the 26B-A4B's.
     """
-    shape = architecture("26B-A4B")
-    assumptions = Assumptions(
+    shape = get_architecture("26B-A4B")
+    assumptions = OffloadAssumptions(
         gpu=_card(gpu),
         misses=misses,
         link=link,
@@ -302,15 +304,15 @@ def _card(gpu: GPU | str) -> GPU:
 
 
 def _bits(quantisation: str | float) -> float:
-    if isinstance(quantisation, str) and quantisation not in BITS:
+    if isinstance(quantisation, str) and quantisation not in BITS_PER_WEIGHT:
         raise LabError(
             f"No quantisation is called {quantisation!r}.",
-            hint=f"There are {', '.join(BITS)}; or give its bits a weight, as a number.",
+            hint=f"There are {', '.join(BITS_PER_WEIGHT)}; or give its bits a weight, as a number.",
         )
-    return BITS[quantisation] if isinstance(quantisation, str) else float(quantisation)
+    return BITS_PER_WEIGHT[quantisation] if isinstance(quantisation, str) else float(quantisation)
 
 
-def _check(given: Assumptions, curve: CacheCurve, shape: Architecture) -> None:
+def _check(given: OffloadAssumptions, curve: ExpertCacheCurve, shape: Architecture) -> None:
     if given.misses not in ("copy", "cpu"):
         raise LabError(f"misses is {given.misses!r}.", hint='It is "copy" or "cpu".')
     if (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import LabError
 from .divergence import jensen_shannon
-from .pool import Pool, choice_counts
+from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
     from ...trace.records.routing import Routing
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Overlap:
+class RoutingOverlap:
     """What two routings have in common; every array is ``[layers]``.
 
     Attributes
@@ -30,7 +30,7 @@ class Overlap:
     tokens
         Tokens of the first and of the second routing.
     load
-        Overlap of the two loads, ``Σ_e min(p_e, q_e)``: 1 is the same load, 0 no expert in common. It is 1
+        RoutingOverlap of the two loads, ``Σ_e min(p_e, q_e)``: 1 is the same load, 0 no expert in common. It is 1
         less the total variation distance.
     experts
         Jaccard index of the sets of experts used at least once: common ÷ used by either. Longer prompts use
@@ -53,7 +53,7 @@ class Overlap:
         first, second = self.tokens
         same = "" if self.aligned is None else f", token by token {self.aligned.mean():.2f}"
         return (
-            f"Overlap({len(self.layers)} layers, {first:,} and {second:,} tokens: mean load overlap "
+            f"RoutingOverlap({len(self.layers)} layers, {first:,} and {second:,} tokens: mean load overlap "
             f"{self.load.mean():.2f}, experts in common {self.experts.mean():.2f}{same})"
         )
 
@@ -67,7 +67,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, eq=False)
-class Stability:
+class RoutingStability:
     """Whether prompts of one meaning are routed more alike than prompts of different meanings.
 
     Attributes
@@ -95,7 +95,7 @@ class Stability:
 
     def __repr__(self) -> str:
         return (
-            f"Stability({self.meanings} meanings in {self.prompts} prompts, {len(self.layers)} layers: "
+            f"RoutingStability({self.meanings} meanings in {self.prompts} prompts, {len(self.layers)} layers: "
             f"mean load overlap {self.within.mean():.3f} within a meaning, "
             f"{self.between.mean():.3f} between, smallest p {self.p.min():.3g})"
         )
@@ -113,7 +113,7 @@ class Stability:
         return pd.DataFrame({"layer": self.layers, **columns})
 
 
-def overlap(first: Routing, second: Routing) -> Overlap:
+def routing_overlap(first: Routing, second: Routing) -> RoutingOverlap:
     """Compare the routing of two prompts, layer by layer.
 
     Parameters
@@ -126,11 +126,11 @@ def overlap(first: Routing, second: Routing) -> Overlap:
     LabError
         If they are of different models, or one has no token.
     """
-    Pool([first, second])  # refuses different models
-    pools = Pool(first), Pool(second)
+    RoutingPool([first, second])  # refuses different models
+    pools = RoutingPool(first), RoutingPool(second)
     one, two = (_loads(pool) for pool in pools)
     used = (one > 0) & (two > 0), (one > 0) | (two > 0)
-    return Overlap(
+    return RoutingOverlap(
         layers=pools[0].layers,
         tokens=(pools[0].tokens, pools[1].tokens),
         load=np.minimum(one, two).sum(axis=1),
@@ -140,9 +140,9 @@ def overlap(first: Routing, second: Routing) -> Overlap:
     )
 
 
-def stability(
+def routing_stability(
     paraphrases: Sequence[Sequence[Routing]], *, permutations: int = 1_000, seed: int = 0
-) -> Stability:
+) -> RoutingStability:
     """Ask whether a change of words that keeps the meaning keeps the routing.
 
     Prompts of one meaning share words and length as well as meaning, so the measure is a difference: load
@@ -172,8 +172,8 @@ def stability(
             f"There are {len(parts)} prompts of {len(paraphrases)} meanings.",
             hint="Give at least two meanings, and at least two prompts of one of them.",
         )
-    layers = Pool(parts).layers
-    loads = np.stack([_loads(Pool(part)) for part in parts])
+    layers = RoutingPool(parts).layers
+    loads = np.stack([_loads(RoutingPool(part)) for part in parts])
     first, second = np.triu_indices(len(parts), k=1)
     alike = np.minimum(loads[first], loads[second]).sum(axis=2)  # [pairs, layers]
     within, between = _means(alike, meaning[first] == meaning[second])
@@ -184,7 +184,7 @@ def stability(
         near, far = _means(alike, dealt[first] == dealt[second])
         maxima[number] = (near - far).max()
     reached = permutations - np.searchsorted(np.sort(maxima), within - between - 1e-12, side="left")
-    return Stability(
+    return RoutingStability(
         layers=layers,
         meanings=len(paraphrases),
         prompts=len(parts),
@@ -196,12 +196,12 @@ def stability(
     )
 
 
-def _loads(pool: Pool) -> Floats:
+def _loads(pool: RoutingPool) -> Floats:
     rows = [choice_counts(pool.ids(row), pool.experts) for row in range(len(pool.layers))]
     return np.stack(rows) / float(pool.tokens * pool.top_k)
 
 
-def _aligned(one: Pool, two: Pool) -> Floats:
+def _aligned(one: RoutingPool, two: RoutingPool) -> Floats:
     rows = []
     for row in range(len(one.layers)):
         common = (one.ids(row)[:, :, None] == two.ids(row)[:, None, :]).sum(axis=(1, 2))

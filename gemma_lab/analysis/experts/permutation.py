@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LabError
-from .pool import Pool, choice_counts
+from .routing_pool import RoutingPool, choice_counts
 
 Counts = NDArray[np.int64]
 
 
-class Relabelling:
+class LabelPermutation:
     """Tokens with a label each, and the units among which the labels can be dealt anew.
 
     Parameters
@@ -39,7 +39,11 @@ class Relabelling:
     """
 
     def __init__(
-        self, pool: Pool, labels: Sequence[Any] | NDArray[Any], *, groups: Sequence[Any] | NDArray[Any] | None
+        self,
+        pool: RoutingPool,
+        labels: Sequence[Any] | NDArray[Any],
+        *,
+        groups: Sequence[Any] | NDArray[Any] | None,
     ) -> None:
         self.pool = pool
         self.names, codes = _codes(labels, pool.tokens, "label")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...family.architecture import Architecture
-from ...family.parameters import count
+from ...family.parameters import count_parameters
 
 Floats = NDArray[np.float64]
 GB = 10**9
@@ -73,7 +73,7 @@ def weights(shape: Architecture, *, bits: float, embedding_bits: float) -> Weigh
     bits, embedding_bits
         Bits a weight: of the matrices, of the token embedding.
     """
-    parts = count(shape)
+    parts = count_parameters(shape)
     matrices = (parts.attention + parts.mlp) * bits / 8
     dense = matrices + (parts.router + parts.norms) * 2 + parts.embedding * embedding_bits / 8
     one = parts.experts / (shape.experts * len(shape.layers))

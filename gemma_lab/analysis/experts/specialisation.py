@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import LabError
 from .load import entropy_bits
-from .permutation import Counts, Relabelling
-from .pool import Pool
+from .permutation import Counts, LabelPermutation
+from .routing_pool import RoutingPool
 
 if TYPE_CHECKING:
     from ...trace.records.routing import Routing
@@ -171,7 +171,7 @@ def specialisation(
             f"{1 / (permutations + 1):.3g}.",
             hint=f"Take at least {int(np.ceil(1 / alpha)) - 1}.",
         )
-    dealt = Relabelling(Pool(routing), labels, groups=groups)
+    dealt = LabelPermutation(RoutingPool(routing), labels, groups=groups)
     score = _Score(dealt)
     observed = dealt.counts()
     scores, information = score(observed, dealt.codes), mutual_information(observed)
@@ -226,7 +226,7 @@ class _Score:
     theorem 2.2). With tokens as units it is the variance of the hypergeometric distribution.
     """
 
-    def __init__(self, dealt: Relabelling) -> None:
+    def __init__(self, dealt: LabelPermutation) -> None:
         self.dealt = dealt
         self.overall = dealt.counts().sum(axis=0) / dealt.pool.tokens
         units = int(dealt.units.sum())

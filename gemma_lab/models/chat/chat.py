@@ -19,14 +19,14 @@ from .stream import Stream
 from .tools import declared_for
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ..loading.loaded_model import LoadedModel
     from .generation import Heard
     from .reply import Reply
     from .tools import Tool
 
 
 def chat(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]] | None = None,
     *,
     images: Iterable[Any] = (),
@@ -82,7 +82,7 @@ def chat(
 
 
 def stream(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]] | None = None,
     *,
     images: Iterable[Any] = (),

@@ -13,7 +13,7 @@ import transformers
 from ..loading.compat_cache import cache_in, cache_name
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ..loading.loaded_model import LoadedModel
     from .prompt import Prompt
 
 Told = Callable[[int], None]
@@ -87,7 +87,7 @@ def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
 
 
 @torch.no_grad()
-def read(lab: Lab, prompt: Prompt, stops: Sequence[int], *, told: Told | None = None) -> Any:
+def read(lab: LoadedModel, prompt: Prompt, stops: Sequence[int], *, told: Told | None = None) -> Any:
     """Read a prompt up to the last of `stops`, piece by piece; return what the model gave for the last one.
 
     `cache_in` finds its cache, unless one stop is all of the prompt: then there is none. Hold ``lab.lock``.

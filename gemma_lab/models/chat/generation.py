@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from ...lab import Lab
+    from ..loading.loaded_model import LoadedModel
     from .chunked_prefill import Told
     from .logits_processors import Step
     from .prompt import Prompt
@@ -64,7 +64,7 @@ class Generation:
 
     def __init__(
         self,
-        lab: Lab,
+        lab: LoadedModel,
         prompt: Prompt,
         *,
         sampling: Sampling,

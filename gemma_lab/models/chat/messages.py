@@ -7,8 +7,8 @@ A message is ``{"role": …, "content": …}``. Content is a string, or a list o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
@@ -37,6 +37,13 @@ _SOURCES = ("path", "url")
 _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
 
 
+class Opening(NamedTuple):
+    """How media are opened: frames taken of a video, and what is called with each medium."""
+
+    frames: int | None = None
+    on_open: Callable[[str, Any], None] | None = None
+
+
 def conversation(
     prompt: str | list[Message] | None,
     *,
@@ -47,6 +54,7 @@ def conversation(
     previous: Reply | None = None,
     results: Sequence[Any] | None = None,
     frames: int | None = None,
+    on_open: Callable[[str, Any], None] | None = None,
 ) -> list[Message]:
     """Return the messages that a prompt stands for, checked, with every medium opened.
 
@@ -66,6 +74,9 @@ def conversation(
         What its calls gave (`gemma_lab.models.chat.tools.with_results`); there is no prompt then.
     frames
         How many frames are taken of a video that is opened here; default as `gemma_lab.load_video`.
+    on_open
+        Called with the kind of each medium and the medium as soon as it is opened, before the next one is:
+        what it raises ends the opening.
 
     Returns
     -------
@@ -79,11 +90,12 @@ def conversation(
     BadMedia
         If a medium cannot be read.
     """
+    opening = Opening(frames, on_open)
     messages = [dict(message) for message in previous.messages] if previous is not None else []
     if results is not None:
         messages = with_results(previous, results, prompt)
     else:
-        messages += _asked(prompt, frames)
+        messages += _asked(prompt, opening)
     if system is not None:
         if messages and messages[0]["role"] == "system":
             raise BadPrompt(
@@ -92,7 +104,7 @@ def conversation(
             )
         messages.insert(0, {"role": "system", "content": _string(system, "system")})
     _check_order(messages)
-    return _illustrated(messages, _parts(images, video, audio, frames))
+    return _illustrated(messages, _parts(images, video, audio, opening))
 
 
 def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
@@ -154,7 +166,7 @@ def texts(messages: list[Message]) -> list[str]:
     return found
 
 
-def _asked(prompt: str | list[Message] | None, frames: int | None) -> list[Message]:
+def _asked(prompt: str | list[Message] | None, opening: Opening) -> list[Message]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": _string(prompt, "prompt")}]
     if not isinstance(prompt, list | tuple):
@@ -163,10 +175,10 @@ def _asked(prompt: str | list[Message] | None, frames: int | None) -> list[Messa
         )
     if not prompt:
         raise BadPrompt("The list of messages is empty.", hint=_EXAMPLE)
-    return [_message(message, place, frames) for place, message in enumerate(prompt)]
+    return [_message(message, place, opening) for place, message in enumerate(prompt)]
 
 
-def _message(message: Any, place: int, frames: int | None) -> Message:
+def _message(message: Any, place: int, opening: Opening) -> Message:
     if not isinstance(message, dict) or "role" not in message:
         raise BadPrompt(f"Message {place} has no role: {_short(message)}.", hint=_EXAMPLE)
     role = _ROLES.get(message["role"]) if isinstance(message["role"], str) else None
@@ -181,10 +193,10 @@ def _message(message: Any, place: int, frames: int | None) -> Message:
     refuse_control(message.get("tool_responses"), f"The tool's result in message {place}")
     if role == "tool":
         refuse_control(content, f"The tool's result in message {place}")
-    return {**message, "role": role, "content": _content(content, place, frames)}
+    return {**message, "role": role, "content": _content(content, place, opening)}
 
 
-def _content(content: Any, place: int, frames: int | None) -> str | list[Message]:
+def _content(content: Any, place: int, opening: Opening) -> str | list[Message]:
     if isinstance(content, str):
         return _string(content, f"message {place}")
     if not isinstance(content, list | tuple):
@@ -192,20 +204,20 @@ def _content(content: Any, place: int, frames: int | None) -> str | list[Message
             f"The content of message {place} is {_short(content)}, not a string or a list of parts.",
             hint=_EXAMPLE,
         )
-    parts = [_part(part, place, frames) for part in content]
+    parts = [_part(part, place, opening) for part in content]
     if all(part["type"] == "text" for part in parts):
         return "".join(part["text"] for part in parts)  # templates want strings where there are no media
     return parts
 
 
-def _part(part: Any, place: int, frames: int | None) -> Message:
+def _part(part: Any, place: int, opening: Opening) -> Message:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return {"type": "text", "text": _string(part.get("text"), f"message {place}")}
     if kind in ("image", "video", "audio"):
         source = next((part[name] for name in (kind, *_SOURCES) if part.get(name) is not None), None)
         if source is not None:
-            return {"type": kind, kind: _opened(kind, source, part, frames)}
+            return {"type": kind, kind: _opened(kind, source, part, opening)}
     raise BadPrompt(
         f"A part of message {place} is {_short(part)}.",
         hint='Parts are {"type": "text", "text": …}, {"type": "image", "image": …}, {"type": "video", '
@@ -213,8 +225,15 @@ def _part(part: Any, place: int, frames: int | None) -> Message:
     )
 
 
-def _opened(kind: str, source: Any, part: Message, frames: int | None) -> Any:
+def _opened(kind: str, source: Any, part: Message, opening: Opening) -> Any:
     """Open the medium of one part; video and audio take the keywords of `gemma_lab.load_video` and `load_audio`."""
+    medium = _loaded(kind, source, part, opening.frames)
+    if opening.on_open is not None:
+        opening.on_open(kind, medium)
+    return medium
+
+
+def _loaded(kind: str, source: Any, part: Message, frames: int | None) -> Any:
     if kind == "image":
         return load_image(source)
     span = {name: part[name] for name in ("start", "stop") if name in part}
@@ -235,16 +254,16 @@ def _check_order(messages: list[Message]) -> None:
         )
 
 
-def _parts(images: Iterable[Any], clips: Any, recordings: Any, frames: int | None) -> list[Message]:
+def _parts(images: Iterable[Any], clips: Any, recordings: Any, opening: Opening) -> list[Message]:
     """Return the parts of the media that were passed beside the prompt, opened, in their order."""
     one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Iterable)
     if one or getattr(images, "ndim", 0) in (2, 3):  # an array would iterate over its rows
         images = [images]
-    parts = [{"type": "image", "image": load_image(image)} for image in images]
+    parts = [{"type": "image", "image": _opened("image", image, {}, opening)} for image in images]
     for kind, sources in (("video", clips), ("audio", recordings)):
         # only a list is several: a tuple is a medium with its rate
         several = sources if isinstance(sources, list) else [] if sources is None else [sources]
-        parts += [{"type": kind, kind: _opened(kind, source, {}, frames)} for source in several]
+        parts += [{"type": kind, kind: _opened(kind, source, {}, opening)} for source in several]
     return parts
 
 

@@ -17,7 +17,7 @@ from .reply import Alternative
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...lab import Lab
+    from ..loading.loaded_model import LoadedModel
     from .reply import Reply
     from .sampling import Sampling
 
@@ -62,7 +62,7 @@ class Distribution(Displayed):
 
 
 def next_token(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),

@@ -24,7 +24,7 @@ from .chunked_prefill import blocks
 
 if TYPE_CHECKING:
     from ...family.architecture import Architecture, Layer
-    from ...lab import Lab
+    from ..loading.loaded_model import LoadedModel
     from .prompt import Prompt
 
 #: A prompt up to here is read in one pass if memory allows: the masks of sliding layers grow with its square.
@@ -122,7 +122,7 @@ class Plan:
         return len(self.stops) == 1
 
 
-def plan(lab: Lab, prompt: Prompt, *, free: int | None = None) -> Plan:
+def plan(lab: LoadedModel, prompt: Prompt, *, free: int | None = None) -> Plan:
     """Return the pieces in which a prompt is read.
 
     Parameters
@@ -169,7 +169,7 @@ def _stops(total: int, piece: int, closed: list[tuple[int, int]]) -> Iterator[in
         start = stop
 
 
-def _free(lab: Lab) -> int:
+def _free(lab: LoadedModel) -> int:
     """Return the bytes that the model's device can still give, what torch holds in reserve included."""
     device = lab.device
     if device.type == "cuda":

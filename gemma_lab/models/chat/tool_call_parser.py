@@ -1,26 +1,46 @@
-"""Reading one call in Gemma 4's syntax, strictly and only a few levels deep: a model may write anything."""
+"""Read and write one call in Gemma 4's syntax, ``call:NAME{key:value,…}``; reading is strict.
+
+Strings stand between ``<|"|>``, keys are bare, and numbers, ``true``, ``false``, ``null``, lists and objects
+are as in JSON (reference: ``format_argument`` in Gemma 4's chat template). The syntax has no escape for keys:
+the names that were declared are tried first, then a key ends at the first ``:`` that a value follows.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 QUOTE = '<|"|>'
-_DEEPEST = 16  # lists and objects within each other
+#: Deepest nesting of lists and objects that is read.
+MAX_DEPTH = 16
 _HEAD = re.compile(r"call:([A-Za-z_][\w.-]*)\{")
-_KEY = re.compile(r"[^\s:,{}\[\]<>\"]+")
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?(?=[,}\]\s]|\Z)", re.ASCII)
+_KEY = re.compile(r"[^\s:,{}\[\]<>\"]+(?=\s*:)")
+_END = r"(?=[,}\]\s]|\Z)"
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?" + _END, re.ASCII)
+_WORD = re.compile(r"(?:true|false|null)" + _END)
 _WORDS = {"true": True, "false": False, "null": None}
-_LONGEST_NUMBER = 400  # characters; Python refuses to read whole numbers beyond some thousand digits
+_VALUE_FOLLOWS = re.compile(rf"\s*:(?=\s*(?:[{{\[]|{re.escape(QUOTE)}|{_NUMBER.pattern}|{_WORD.pattern}))")
+#: A bare key that was not declared and holds other characters: it ends at the first colon that a value follows.
+_LONG_KEY = re.compile(rf"[^\s,{{}}<][^,{{}}\n]{{0,200}}?(?={_VALUE_FOLLOWS.pattern})")
+_LONGEST_NUMBER = 400  # characters; Python refuses to read integers beyond some thousand digits
 _SPACE = re.compile(r"\s*")
 
 
 class BadCall(ValueError):
-    """A call that is not in the syntax; says what and where."""
+    """A call that is not in the syntax; the message says what is wrong and where."""
 
 
-def read_call(text: str) -> tuple[str, dict[str, Any]]:
+def read_call(text: str, keys: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
     """Return the name and the arguments of ``call:NAME{…}``.
+
+    Parameters
+    ----------
+    text
+        The call, without its delimiters.
+    keys
+        Declared names of arguments, at any depth. They are tried first, the longest one first, so that they
+        may hold characters that otherwise end a key.
 
     Raises
     ------
@@ -30,22 +50,40 @@ def read_call(text: str) -> tuple[str, dict[str, Any]]:
     head = _HEAD.match(text := text.strip())
     if head is None:
         raise BadCall(f"it does not begin with call:NAME{{ but with {text[:20]!r}")
-    reader = _Reader(text, head.end() - 1)
+    reader = _Reader(text, head.end() - 1, sorted(keys, key=len, reverse=True))
     arguments = reader.value(0)
-    if reader.place != len(text):
-        raise BadCall(f"something follows its end: {text[reader.place : reader.place + 20]!r}")
+    if reader.position != len(text):
+        raise BadCall(f"something follows its end: {text[reader.position : reader.position + 20]!r}")
     return head[1], arguments
 
 
-class _Reader:
-    """A place in a text, and what begins there."""
+def write_call(name: str, arguments: dict[str, Any]) -> str:
+    """Return a call as the chat template writes it: keys sorted, strings quoted, everything else as JSON."""
+    return f"call:{name}{_written(arguments)}"
 
-    def __init__(self, text: str, place: int) -> None:
-        self.text, self.place = text, place
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{QUOTE}{value}{QUOTE}"
+    if isinstance(value, dict):
+        pairs = sorted(value.items(), key=lambda pair: pair[0].lower())
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+class _Reader:
+    """A position in a text, and methods that read what begins there."""
+
+    def __init__(self, text: str, position: int, keys: list[str]) -> None:
+        self.text, self.position, self._keys = text, position, keys
 
     def value(self, depth: int) -> Any:
-        if depth > _DEEPEST:
-            raise BadCall(f"it is nested more than {_DEEPEST} deep")
+        if depth > MAX_DEPTH:
+            raise BadCall(f"it is nested more than {MAX_DEPTH} deep")
         self._skip()
         if self._takes("{"):
             return self._object(depth)
@@ -53,78 +91,97 @@ class _Reader:
             return self._list(depth)
         if self._takes(QUOTE):
             return self._string()
-        if number := _NUMBER.match(self.text, self.place):
+        if number := _NUMBER.match(self.text, self.position):
             return self._number(number)
-        for word, value in _WORDS.items():
-            if self._takes(word):
-                return value
-        raise self._bad("no value")
+        if word := _WORD.match(self.text, self.position):
+            self.position = word.end()
+            return _WORDS[word[0]]
+        raise self._error("no value")
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        while not self._ends("}", first=not found):
+        fields: dict[str, Any] = {}
+        while not self._ends("}", first=not fields):
             key = self._key()
-            if key in found:
+            if key in fields:
                 raise BadCall(f"the argument {key[:40]!r} is given twice")
             self._skip()
             if not self._takes(":"):
-                raise self._bad("no : after a key")
-            found[key] = self.value(depth + 1)
-        return found
+                raise self._error("no : after a key")
+            fields[key] = self.value(depth + 1)
+        return fields
 
     def _list(self, depth: int) -> list[Any]:
-        found: list[Any] = []
-        while not self._ends("]", first=not found):
-            found.append(self.value(depth + 1))
-        return found
+        items: list[Any] = []
+        while not self._ends("]", first=not items):
+            items.append(self.value(depth + 1))
+        return items
 
     def _ends(self, closing: str, *, first: bool) -> bool:
         """Pass the end of a list or an object, or the comma before its next part."""
+        before = self.position
         self._skip()
         if self._takes(closing):
             return True
-        if not first and not self._takes(","):
-            raise self._bad(f"neither , nor {closing}")
+        if first:
+            self.position = before
+        elif not self._takes(","):
+            raise self._error(f"neither , nor {closing}")
         return False
 
     def _key(self) -> str:
-        self._skip()
+        declared = self._declared_key()  # before white space is skipped: it may be part of the name
+        if declared is None:
+            self._skip()
+            declared = self._declared_key()
+        if declared is not None:
+            self.position += len(declared)
+            return declared
         if self._takes(QUOTE):
             return self._string()
-        key = _KEY.match(self.text, self.place)
+        key = _KEY.match(self.text, self.position)
+        if key is None or not _VALUE_FOLLOWS.match(self.text, key.end()):  # spaces, or a colon as in xml:lang
+            key = _LONG_KEY.match(self.text, self.position) or key
         if key is None:
-            raise self._bad("no key")
-        self.place = key.end()
+            raise self._error("no key")
+        self.position = key.end()
         return key[0]
 
+    def _declared_key(self) -> str | None:
+        for name in self._keys:
+            if self.text.startswith(name, self.position):
+                after = _SPACE.match(self.text, self.position + len(name))
+                if after is not None and self.text.startswith(":", after.end()):
+                    return name
+        return None
+
     def _string(self) -> str:
-        end = self.text.find(QUOTE, self.place)
+        end = self.text.find(QUOTE, self.position)
         if end < 0:
             raise BadCall("a string does not end")
-        found, self.place = self.text[self.place : end], end + len(QUOTE)
-        return found
+        string, self.position = self.text[self.position : end], end + len(QUOTE)
+        return string
 
     def _number(self, number: re.Match[str]) -> int | float:
         if len(number[0]) > _LONGEST_NUMBER:
             raise BadCall(f"a number is {len(number[0]):,} characters long")
-        self.place = number.end()
-        whole = number[1] is None and number[2] is None
-        value = int(number[0]) if whole else float(number[0])
+        self.position = number.end()
+        is_integer = number[1] is None and number[2] is None
+        value = int(number[0]) if is_integer else float(number[0])
         if value in (float("inf"), float("-inf")):
             raise BadCall(f"{number[0]} is too large")
         return value
 
     def _skip(self) -> None:
-        space = _SPACE.match(self.text, self.place)
+        space = _SPACE.match(self.text, self.position)
         assert space is not None  # it also matches nothing
-        self.place = space.end()
+        self.position = space.end()
 
     def _takes(self, what: str) -> bool:
-        if not self.text.startswith(what, self.place):
+        if not self.text.startswith(what, self.position):
             return False
-        self.place += len(what)
+        self.position += len(what)
         return True
 
-    def _bad(self, what: str) -> BadCall:
-        rest = self.text[self.place : self.place + 20]
+    def _error(self, what: str) -> BadCall:
+        rest = self.text[self.position : self.position + 20]
         return BadCall(f"{what} at {rest!r}" if rest else f"{what} at its end")

@@ -1,4 +1,4 @@
-"""Loading: from a name to a `Lab`. What can be checked is checked before the weights are read."""
+"""Loading: from a name to a `LoadedModel`. What can be checked is checked before the weights are read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadCheckpoint, DoesNotFit, LabError
-from ...lab import Lab
 from ...system.hardware import amount
 from ...system.report import offline as forbidden
 from .checkpoint_files import CheckpointFiles, inspect, read_config
+from .loaded_model import LoadedModel
 from .model_classes import require_gemma4, require_loadable
 from .placement import Placement, parse_dtype, place
 from .resolve import Location, config_of, download, hub_bytes, locate
@@ -32,52 +32,8 @@ def load(
     attn_implementation: str | None = None,
     offline: bool | None = None,
     progress: bool = True,
-) -> Lab:
-    """Load a Gemma 4 and its processor.
-
-    Parameters
-    ----------
-    name
-        An alias (``"26b-a4b-it"``), a hub id (``"google/gemma-4-26B-A4B-it"``), a mini (``"mini-moe"``) or a
-        folder. Without one: the environment variable ``GEMMA_LAB_MODEL``, else ``"mini-moe"``.
-    device
-        ``"auto"`` takes the GPU with the most free memory, else the CPU. Otherwise what torch takes.
-    dtype
-        ``"auto"``: bfloat16 on a GPU that has it; elsewhere float32 if it fits comfortably, else bfloat16.
-        float16 is refused: Gemma 4 overflows in it.
-    device_map
-        For accelerate, e.g. ``"auto"``: spread over GPUs and RAM. Replaces `device`.
-    offload_folder
-        Where accelerate may put the layers that fit nowhere else.
-    quantization
-        Reserved; passing anything raises.
-    attn_implementation
-        ``"sdpa"`` (transformers' choice), ``"eager"`` or ``"flex_attention"``.
-    offline
-        Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
-        that is complete in the cache is used as it is, and the hub is not asked, online too.
-    progress
-        Show progress bars for downloads and for weights of more than 200 MB.
-
-    Returns
-    -------
-    Lab
-
-    Raises
-    ------
-    UnknownModel
-        If nothing is called `name`.
-    NotGemma4
-        If the checkpoint is of another architecture, or a relative that does not chat.
-    DoesNotFit
-        If the memory that is free is too little; said with the numbers, before anything is loaded.
-    NotAvailable
-        If it would have to be downloaded and cannot or must not be.
-    BadCheckpoint
-        If its files are corrupt, incomplete or unsafe, or leave a weight of the model unset.
-    TooOld, MissingExtra
-        If a library must be upgraded or installed first.
-    """
+) -> LoadedModel:
+    """Load a Gemma 4 and its processor; `gemma_lab.load` documents the parameters and the errors."""
     if quantization is not None:
         raise LabError(
             f"quantization={quantization!r}: quantised loading is not in this version yet.",
@@ -95,7 +51,7 @@ def load(
         model = _model(
             files, location, placement, attn_implementation=attn_implementation, offload_folder=offload_folder
         )
-    return Lab(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
+    return LoadedModel(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
 
 
 def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[CheckpointFiles, Placement]:

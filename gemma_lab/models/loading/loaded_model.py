@@ -1,25 +1,62 @@
-"""What a lab works on: a loaded Gemma 4 with its processor, and what there is to say about it."""
+"""A loaded Gemma 4 with its processor, and the state that belongs to it: a lock, and its last results."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from ...display import Displayed
 
 if TYPE_CHECKING:
     from ...family.catalog import Checkpoint
 
 
-class LoadedModel:
-    """A loaded Gemma 4 that says what it is; `gemma_lab.lab.Lab` adds what can be done with it.
+class LoadedModel(Displayed):
+    """A loaded Gemma 4 with its processor. `gemma_lab.Lab` adds the verbs: `chat`, `trace` and others.
 
     Parameters
     ----------
-    model, processor, name, checkpoint
-        As for `Lab`, where the attributes are described, too.
+    model
+        A ``Gemma4ForConditionalGeneration``, ``Gemma4UnifiedForConditionalGeneration``,
+        ``Gemma4ForCausalLM`` or ``Gemma4UnifiedForCausalLM`` of transformers.
+    processor
+        Its processor; a bare tokenizer for a text-only checkpoint.
+    name
+        Its name in messages and results, e.g. ``"mini-moe"``.
+    checkpoint
+        Its row of the catalog, if it has one.
+
+    Attributes
+    ----------
+    model, processor, tokenizer, config
+        The objects of transformers, unwrapped. `config` is the model's own.
+    name : str
+    checkpoint : Checkpoint or None
+    text_config
+        The configuration of the language model.
+    context : int
+        Maximum length of prompt and answer together, in tokens (``max_position_embeddings``).
+    modalities : frozenset of str
+        Of ``"text"``, ``"image"``, ``"video"``, ``"audio"``: those with a tower or an embedder in the model
+        and a processor.
+    vocabulary : int
+        Size of the embedding table, in tokens.
+    lock : threading.Lock
+        Held while the model runs: one generation at a time.
+    last_reply : Reply or None
+        The last answer, also if it was interrupted.
+    last_checkup : Checkup or None
+        The last check-up, with the questions that were answered if it was interrupted.
+    interrupted_trace : Trace or None
+        What the last trace had recorded when an interrupt or an error ended it: complete chunks of its
+        prompt, as if they were all of it (``meta["prefill"]`` has the numbers). None if the trace was completed.
     """
 
-    def __init__(self, *, model: Any, processor: Any, name: str, checkpoint: Checkpoint | None) -> None:
+    def __init__(
+        self, *, model: Any, processor: Any, name: str, checkpoint: Checkpoint | None = None
+    ) -> None:
         self.model = model
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", None) or processor
@@ -30,10 +67,14 @@ class LoadedModel:
         self.context = int(self.text_config.max_position_embeddings)
         self.vocabulary = int(self.text_config.vocab_size)
         self.modalities = _modalities(self.config, processor)
+        self.lock = threading.Lock()
+        self.last_reply: Any = None
+        self.last_checkup: Any = None
+        self.interrupted_trace: Any = None
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the device of the first weight that is in memory (offloaded ones are not)."""
+        """Device of the inputs: that of the first weight in memory (offloaded weights are not)."""
         for parameter in self.model.parameters():
             if parameter.device.type != "meta":
                 return torch.device(parameter.device)
@@ -46,11 +87,11 @@ class LoadedModel:
 
     @property
     def parameters(self) -> int:
-        """How many parameters the loaded model has; tied ones count once."""
+        """Number of parameters of the loaded model; tied ones count once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def facts(self) -> dict[str, str]:
-        """Return what the repr says, one entry a fact, in order."""
+        """Return the facts that the repr lists, in order."""
         facts = {
             "parameters": _count(self.parameters),
             "layers": f"{self.text_config.num_hidden_layers}",
@@ -70,11 +111,6 @@ class LoadedModel:
         parts += [facts["modalities"], f"context {facts['context']}", facts["placement"]]
         return f"{type(self).__name__}({self.name}: {', '.join(parts)})"
 
-    def _repr_html_(self) -> str:
-        from ...views.base.html import definitions
-
-        return definitions(self.facts().items(), caption=f"{type(self).__name__}: {self.name}")
-
     def _where(self) -> str:
         devices = getattr(self.model, "hf_device_map", None) or {}
         names = sorted({_device_name(device) for device in devices.values()})
@@ -87,16 +123,16 @@ def _device_name(device: Any) -> str:
 
 
 def _modalities(config: Any, processor: Any) -> frozenset[str]:
-    sees = getattr(config, "vision_config", None) is not None
-    hears = getattr(config, "audio_config", None) is not None
-    found = {"text"}
-    if sees and getattr(processor, "image_processor", None) is not None:
-        found.add("image")
-    if sees and getattr(processor, "video_processor", None) is not None:
-        found.add("video")
-    if hears and getattr(processor, "feature_extractor", None) is not None:
-        found.add("audio")
-    return frozenset(found)
+    parts = {
+        "image": ("vision_config", "image_processor"),
+        "video": ("vision_config", "video_processor"),
+        "audio": ("audio_config", "feature_extractor"),
+    }
+    return frozenset(["text"]).union(
+        modality
+        for modality, (tower, part) in parts.items()
+        if getattr(config, tower, None) is not None and getattr(processor, part, None) is not None
+    )
 
 
 def _count(number: int) -> str:

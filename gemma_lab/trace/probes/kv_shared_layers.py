@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from ...errors import BadTrace
+from .model_modules import decoder_of
 
 
 @contextmanager
@@ -34,8 +35,6 @@ def full_prefill(model: torch.nn.Module) -> Iterator[None]:
     BadTrace
         While the model runs, if something changes what the tail is given behind this reader's back.
     """
-    from .attention.interface import decoder_of
-
     decoder = decoder_of(model)
     first = getattr(decoder, "first_kv_shared_layer_idx", None)
     layers: Any = getattr(decoder, "layers", ())

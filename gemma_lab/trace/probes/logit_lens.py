@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import BadTrace, LabError
-from ..records.logit_lens import LogitLens, LogitLensRequest
-from ..tokens.vocabulary import Vocabulary
+from ..records.logit_lens import LogitLens
 from .kv_shared_layers import full_prefill
 from .recorder import Pass
 
-if TYPE_CHECKING:
-    from ...lab import Lab
-    from ...models.chat.prompt import Prompt
-
-#: What logit_lens=True looks at of a prompt: its last tokens.
-_LAST = 64
 #: Numbers of a block of distributions that are held at once: 256 MiB in float32.
 _BLOCK = 1 << 26
 
@@ -145,8 +138,8 @@ class LogitLensProbe:
         known = np.unique(np.concatenate([ids.reshape(-1), targets.reshape(-1)])).tolist()
         return LogitLens(
             layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
-            targets=targets, ranks=ranks, target_logprobs=followed,
-            words={index: self.name(index) for index in known},
+            target_ids=targets, ranks=ranks, target_logprobs=followed,
+            token_texts={index: self.name(index) for index in known},
         )  # fmt: skip
 
     @property
@@ -229,56 +222,3 @@ class LogitLensProbe:
         if self._cap is not None:
             logits = torch.tanh(logits / self._cap) * self._cap
         return logits
-
-
-def lens_probe(
-    lab: Lab, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
-) -> LogitLensProbe | None:
-    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
-
-    Raises
-    ------
-    LabError
-        If a position is none of theirs, or a target is not one token.
-    """
-    if asked is False or asked is None:
-        return None
-    request = (
-        asked if isinstance(asked, LogitLensRequest) else LogitLensRequest(None if asked is True else asked)
-    )
-    count = len(prompt.ids)
-    for place in request.positions or ():
-        if not -count <= place < count + max_new_tokens:
-            raise LabError(
-                f"The lens is to look at token {place:,}; the prompt has {count:,}"
-                + (f" and its answer up to {max_new_tokens:,}." if max_new_tokens else "."),
-                hint="Positions count from 0; negative ones from the end of the prompt.",
-            )
-    pieces = Vocabulary(lab.tokenizer)
-    places = range(max(0, count - _LAST), count) if request.positions is None else request.positions
-    return LogitLensProbe(
-        {place + count if place < 0 else place for place in places},
-        onward=count if request.positions is None else None,
-        top=request.top,
-        targets=[_target(lab, pieces, target) for target in request.targets],
-        name=pieces.name,
-    )
-
-
-def _target(lab: Lab, pieces: Vocabulary, target: int | str) -> int:
-    """Return the id of a target."""
-    if isinstance(target, str):
-        ids = lab.tokenizer(target, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:
-            parts = ", ".join(f"{pieces.name(index)!r} ({index})" for index in ids)
-            raise LabError(
-                f"{target!r} is {len(ids)} tokens: {parts or 'none'}.",
-                hint="Follow one of them by its id, or a text of one token; a leading space may matter.",
-            )
-        return int(ids[0])
-    if isinstance(target, bool) or not 0 <= target < lab.vocabulary:
-        raise LabError(
-            f"The target {target!r} is no id of the vocabulary's {lab.vocabulary:,}.",
-            hint="Ids count from 0.",
-        )
-    return int(target)

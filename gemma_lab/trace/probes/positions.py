@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .recorder import cached, entrances
+from .model_modules import entry_modules
+from .recorder import cached
 
 #: Position of padding.
 PADDING = -1
@@ -28,7 +29,7 @@ class PositionTracker:
     def attach(self, model: torch.nn.Module) -> list[Any]:
         """Register hooks on a model and return their handles."""
         handles = []
-        for depth, module in enumerate(entrances(model)):
+        for depth, module in enumerate(entry_modules(model)):
             before = partial(self._begin, depth)
             handles.append(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
             after = partial(self._finish, depth)

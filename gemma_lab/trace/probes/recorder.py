@@ -14,6 +14,7 @@ import torch
 
 from ...errors import BadTrace, LabError
 from ...models.loading.compat_cache import cache_in
+from .model_modules import entry_modules
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Recorder:
         with ExitStack() as hooks:
             for probe in self.probes:
                 probe.attach(self.model, hooks)
-            for depth, module in enumerate(entrances(self.model)):
+            for depth, module in enumerate(entry_modules(self.model)):
                 before = partial(self._begin, depth)
                 hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
                 after = module.register_forward_hook(partial(self._end, depth), prepend=True)
@@ -162,18 +163,6 @@ class Recorder:
             self._open = None
             for probe in self.probes:
                 probe.abandon()
-
-
-def entrances(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return what may be called to run the layers, outermost first: the model, its body, its decoder."""
-    found = [model]
-    body = getattr(model, "base_model", model)
-    get_decoder: Any = getattr(model, "get_decoder", None)
-    decoder = model if get_decoder is None else get_decoder()
-    for module in (body, decoder):
-        if isinstance(module, torch.nn.Module) and all(module is not other for other in found):
-            found.append(module)
-    return found
 
 
 def cached(given: dict[str, Any]) -> int | None:

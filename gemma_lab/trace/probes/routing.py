@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from ...errors import BadTrace
-from ..records.routing import Precision, Routing
-from ..records.routing_packing import id_type, pack12
+from ..records.routing import Precision, Routing, check_precision, encode_gate_weights, id_type
 from .recorder import Pass
 from .router_checks import Decision, Decisions
 from .routers import EDITED, Router, routers
@@ -34,7 +33,7 @@ class RoutingProbe:
     Parameters
     ----------
     precision
-        ``"compact"``, 24 bytes a token and layer for 8 of 128 experts, or ``"full"``, float32.
+        ``"compact"``, 28 bytes per token and layer for 8 of 128 experts, or ``"full"``, float32.
     spill_bytes
         Bytes to hold in memory; more goes to a temporary file that lives as long as its `Routing`.
 
@@ -49,10 +48,11 @@ class RoutingProbe:
     >>> with Recorder(model, [probe]):
     ...     model.generate(**inputs)
     >>> probe.result()
-    Routing(30 layers × 4,096 tokens, top-8 of 128 experts, compact: 24 B a token and layer)
+    Routing(30 layers × 4,096 tokens, top-8 of 128 experts, compact: 28 B per token and layer)
     """
 
     def __init__(self, *, precision: Precision = "compact", spill_bytes: int = 512 * 2**20) -> None:
+        check_precision(precision)
         self.precision: Precision = precision
         self.spill_bytes = spill_bytes
         self.routers: list[Router] = []
@@ -115,7 +115,7 @@ class RoutingProbe:
             layers=tuple(router.layer for router in self.routers),
             experts=self.routers[0].experts,
             precision=self.precision,
-            keep=spool.folder,
+            keepalive=spool.folder,
         )
 
     def _packed(self, seen: Pass) -> dict[str, Any]:
@@ -125,9 +125,7 @@ class RoutingProbe:
         small = np.float16 if self.precision == "compact" else np.float32
         return {
             "ids": ids.astype(id_type(self.routers[0].experts)),
-            "packed": pack12(gate_weights)
-            if self.precision == "compact"
-            else np.ascontiguousarray(gate_weights),
+            "stored_gate_weights": encode_gate_weights(gate_weights, self.precision),
             "entropy": entropy.astype(small),
             "expert_output_fraction": expert_output_fraction.astype(small),
         }

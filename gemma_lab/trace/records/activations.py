@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import as_index, short_repr
 from ...errors import BadEdit, BadTrace
-from ...interventions.parsing import short, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...lab import Lab
-
 #: Values that an edit may hold: 16 MiB, so that it fits into the manifest of a trace file.
 MOST_VALUES = 1 << 22
-_HOW = "For example Patch(gl.activations(lab, prompt, layers=[3], positions=[12]), positions=[9])."
+HOW = "For example Patch(gl.activations(lab, prompt, layers=[3], positions=[12]), positions=[9])."
 _FIELDS = {"model", "layers", "positions", "width", "values"}
 
 
@@ -67,7 +65,7 @@ class Activations:
             )
         for listed, what in ((self.layers, "layer"), (self.positions, "position")):
             if len(set(listed)) != len(listed) or not listed:
-                raise BadEdit(f"Activations name no {what}, or one twice: {short(listed)}.", hint=_HOW)
+                raise BadEdit(f"Activations name no {what}, or one twice: {short_repr(listed)}.", hint=HOW)
         if not np.isfinite(values).all():
             raise BadEdit("Activations hold values that are not finite.", hint="Read them again.")
         values.flags.writeable = False
@@ -115,13 +113,13 @@ class Activations:
             If they are anything else.
         """
         if not isinstance(data, Mapping) or set(data) != _FIELDS:
-            raise BadEdit(f"Activations cannot be read from {short(data)}.", hint=_HOW)
-        layers, positions = _indices(data["layers"], "a layer"), _indices(data["positions"], "a token")
-        width = whole(data["width"], "a width", "patch", hint=_HOW)
+            raise BadEdit(f"Activations cannot be read from {short_repr(data)}.", hint=HOW)
+        layers, positions = as_indices(data["layers"], "a layer"), as_indices(data["positions"], "a token")
+        width = as_index(data["width"], "a width", "patch", hint=HOW)
         try:
             raw = base64.b64decode(data["values"], validate=True)
         except (TypeError, ValueError) as error:
-            raise BadEdit("The values of activations are no base64.", hint=_HOW) from error
+            raise BadEdit("The values of activations are no base64.", hint=HOW) from error
         if not isinstance(data["model"], str) or len(raw) != 4 * len(layers) * len(positions) * width:
             raise BadEdit(
                 f"Activations of {len(layers)} layers, {len(positions)} positions and width {width:,} hold "
@@ -154,142 +152,7 @@ class Activations:
         )
 
 
-@dataclass(frozen=True, init=False)
-class Patch:
-    """Activations of one run, to stand in the place of another run's at some tokens.
-
-    Parameters
-    ----------
-    source
-        From `activations`.
-    layers
-        Which of its layers; all by default. What layer 3 gave is what layer 3 will give.
-    positions
-        The tokens of the run that is changed, one a position of `source`, as rows of ``trace.tokens``; the
-        same ones as in the source by default.
-
-    Raises
-    ------
-    BadEdit
-        If there are not as many positions, or one is given twice.
-
-    Notes
-    -----
-    Activation patching: Vig et al. 2020 (arXiv:2004.12265), Meng et al. 2022 (arXiv:2202.05262), where it is
-    called causal tracing.
-    """
-
-    source: Activations
-    positions: tuple[int, ...]
-
-    def __init__(
-        self, source: Activations, *, layers: Iterable[int] | None = None,
-        positions: Iterable[int] | None = None,
-    ) -> None:  # fmt: skip
-        if not isinstance(source, Activations):
-            raise BadEdit(f"A patch is made of {short(source)}; it takes activations.", hint=_HOW)
-        found = source.positions if positions is None else _indices(positions, "a token")
-        if len(found) != len(source.positions) or len(set(found)) != len(found):
-            raise BadEdit(
-                f"A patch of {len(source.positions)} positions goes to {short(list(found))}.",
-                hint="Give as many different positions as the source has; source.at(positions=…) has fewer.",
-            )
-        object.__setattr__(self, "source", source if layers is None else source.at(layers=layers))
-        object.__setattr__(self, "positions", found)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Layers whose output it replaces."""
-        return self.source.layers
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold."""
-        return {"source": self.source.to_dict(), "positions": list(self.positions)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Patch:
-        """Return the patch of which `to_dict` gave these values.
-
-        Raises
-        ------
-        BadEdit
-            If they are anything else.
-        """
-        if not isinstance(data, Mapping) or set(data) != {"source", "positions"}:
-            raise BadEdit(f"A patch cannot be read from {short(data)}.", hint=_HOW)
-        return cls(Activations.from_dict(data["source"]), positions=data["positions"])
-
-    def __repr__(self) -> str:
-        return f"Patch({self.source!r}, positions={_brief(self.positions)})"
-
-
-def activations(
-    lab: Lab,
-    prompt: str | list[dict[str, Any]],
-    *,
-    layers: Iterable[int] | None = None,
-    positions: Iterable[int] | None = None,
-    **asking: Any,
-) -> Activations:
-    """Read a prompt and keep what some layers gave at some tokens.
-
-    Parameters
-    ----------
-    lab
-        The loaded model.
-    prompt
-        As for `Lab.trace`.
-    layers
-        Layers of the decoder; all by default.
-    positions
-        Tokens of the prompt, as rows of ``trace.tokens``; negative ones count from its end. All by default.
-    **asking
-        ``images``, ``video``, ``audio``, ``max_soft_tokens``, ``system``, ``previous`` and ``thinking``, as for
-        `Lab.trace`.
-
-    Returns
-    -------
-    Activations
-        Under the edits that are in force.
-
-    Raises
-    ------
-    BadEdit
-        If the model has no such layer, the prompt no such token, or there would be more values than an edit
-        may hold.
-    """
-    from ...interventions.activation_patching import read_activations
-
-    return read_activations(lab, prompt, layers=layers, positions=positions, asking=asking)
-
-
-def patches(given: Patch | Activations | Iterable[Patch]) -> tuple[Patch, ...]:
-    """Read one patch or several, in their order: where two write the same place, the last one stands.
-
-    Raises
-    ------
-    BadEdit
-        If it is anything else, or holds too much.
-    """
-    listed: Any = [given] if isinstance(given, Patch | Activations) else given
-    if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise BadEdit(f"patch is {short(listed)}.", hint=_HOW)
-    found: list[Patch] = []
-    for part in listed:
-        if not isinstance(part, Patch | Activations):
-            raise BadEdit(f"patch has {short(part)}; it takes patches.", hint=_HOW)
-        found.append(Patch(part) if isinstance(part, Activations) else part)
-    kept = tuple(dict.fromkeys(reversed(found)))[::-1]
-    size = sum(part.source.values.size for part in kept)
-    if size > MOST_VALUES:
-        raise BadEdit(
-            f"The patches hold {size:,} values; an edit holds at most {MOST_VALUES:,}.",
-            hint="Patch fewer layers or positions.",
-        )
-    return kept
-
-
-def wanted(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
+def select_indices(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
     """Return indices below `count`, negative ones from the end, each once; all if none are given.
 
     Raises
@@ -300,14 +163,14 @@ def wanted(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, 
     if given is None:
         return tuple(range(count))
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise BadEdit(f"{what}s is {short(given)}.", hint=_HOW)
+        raise BadEdit(f"{what}s is {short_repr(given)}.", hint=HOW)
     listed = [int(index) for index in given]
     for index in listed:
         if not -count <= index < count:
             raise BadEdit(f"There is no {what} {index:,}.", hint=f"There are {what}s 0 to {count - 1:,}.")
     found = tuple(dict.fromkeys(index % count for index in listed))
     if not found:
-        raise BadEdit(f"No {what} was asked for.", hint=_HOW)
+        raise BadEdit(f"No {what} was asked for.", hint=HOW)
     return found
 
 
@@ -326,17 +189,17 @@ def _places(have: tuple[int, ...], want: Iterable[int] | None, what: str) -> lis
     missing = [index for index in listed if index not in have]
     if missing:
         raise BadEdit(
-            f"The activations have no {what} {short(missing[0])}.", hint=f"They have {_brief(have)}."
+            f"The activations have no {what} {short_repr(missing[0])}.", hint=f"They have {brief(have)}."
         )
     return [have.index(index) for index in listed]
 
 
-def _indices(given: Any, what: str) -> tuple[int, ...]:
+def as_indices(given: Any, what: str) -> tuple[int, ...]:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise BadEdit(f"A patch gives {short(given)} where it takes several of {what}.", hint=_HOW)
-    return tuple(whole(index, what, "patch", hint=_HOW) for index in given)
+        raise BadEdit(f"A patch gives {short_repr(given)} where it takes several of {what}.", hint=HOW)
+    return tuple(as_index(index, what, "patch", hint=HOW) for index in given)
 
 
-def _brief(numbers: tuple[int, ...]) -> str:
+def brief(numbers: tuple[int, ...]) -> str:
     listed = list(numbers)
     return str(listed) if len(listed) <= 8 else f"[{listed[0]} … {listed[-1]}: {len(listed)}]"

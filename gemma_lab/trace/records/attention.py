@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import BadTrace, LabError
+from ...errors import LabError, NotTraced
 from .attention_bands import from_band
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,8 +30,8 @@ class AttentionRequest:
         How many keys to keep of every row, those it looks at most; 0 keeps none.
     bins
         Bins of tokens that a map has at most, 1 to 256.
-    maps, statistics
-        Whether to keep pooled maps and the statistics of every row.
+    pooled, statistics
+        Whether to record pooled attention maps and the statistics of every row.
     towers
         Whether to keep what the vision tower and the audio tower look at, too.
 
@@ -46,7 +46,7 @@ class AttentionRequest:
     rows: tuple[int, ...] = ()
     top_k: int = 8
     bins: int = 128
-    maps: bool = True
+    pooled: bool = True
     statistics: bool = True
     towers: bool = False
 
@@ -100,7 +100,7 @@ class Tower:
 
     Attributes
     ----------
-    maps
+    pooled
         float32 ``[layers, heads, bins, bins]``: mean over the queries of a bin of the attention to the keys
         of a bin; every row sums to 1.
     boxes
@@ -110,7 +110,7 @@ class Tower:
         How many patches or frames it had.
     """
 
-    maps: Array = field(repr=False)
+    pooled: Array = field(repr=False)
     boxes: Array = field(repr=False)
     positions: int
 
@@ -119,7 +119,7 @@ class Tower:
 class Attention:
     """The attention of a run, for every layer and head that was asked for, without any L×L tensor.
 
-    Exact are `top`, `row` and, in full precision, the statistics; maps are means over bins. Arrays may be
+    Exact are `top_keys`, `row` and, in full precision, the statistics; maps are means over bins. Arrays may be
     memory maps of a file. Made by `Lab.trace` and read from a trace file.
 
     Attributes
@@ -130,19 +130,19 @@ class Attention:
         The captured query heads; ``[H, …]`` below follows them.
     tokens
         How many rows, the same as in the trace's token table.
-    edges
+    bin_edges
         int64 ``[bins + 1]``: where the bins of queries and of keys begin and end.
     labels
-        What `mass` distinguishes.
+        What `mass_by_label` distinguishes.
     bands
         By layer: float32 ``[H, bins, S]``, see `band`.
-    behind
+    bins_before
         By layer: how many bins a bin of queries reaches back in its band.
-    numbers
-        What is stored of every row, ``[L, T, …]``: ``entropy``, ``first``, ``distance`` ``[L, T, H]``,
-        ``mass`` ``[L, T, labels, H]``, ``keys`` and ``weights`` ``[L, T, H, k]``. What was not asked for is
+    per_query
+        What is stored of every row, ``[L, T, …]``: ``entropy``, ``first_token_mass``, ``distance`` ``[L, T, H]``,
+        ``mass_by_label`` ``[L, T, labels, H]``, ``keys`` and ``weights`` ``[L, T, H, k]``. What was not asked for is
         not there.
-    exact
+    full_rows
         By layer and query: the first key, and float32 ``[H, keys]`` from there on.
     towers
         ``"vision"`` and ``"audio"``, one `Tower` a picture, frame or clip.
@@ -151,14 +151,14 @@ class Attention:
     layers: tuple[HeadLayout, ...]
     heads: tuple[int, ...]
     tokens: int
-    edges: Array = field(repr=False)
+    bin_edges: Array = field(repr=False)
     labels: tuple[str, ...] = ()
     bands: Mapping[int, Array] = field(default_factory=dict, repr=False)
-    behind: Mapping[int, int] = field(default_factory=dict, repr=False)
-    numbers: Mapping[str, Array] = field(default_factory=dict, repr=False)
-    exact: Mapping[tuple[int, int], tuple[int, Array]] = field(default_factory=dict, repr=False)
+    bins_before: Mapping[int, int] = field(default_factory=dict, repr=False)
+    per_query: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    full_rows: Mapping[tuple[int, int], tuple[int, Array]] = field(default_factory=dict, repr=False)
     towers: Mapping[str, tuple[Tower, ...]] = field(default_factory=dict, repr=False)
-    keep: Any = field(default=None, repr=False)  # holds the temporary file that memmaps lie in
+    keepalive: Any = field(default=None, repr=False)  # holds the temporary file that memmaps lie in
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -167,20 +167,20 @@ class Attention:
     @property
     def bins(self) -> int:
         """How many bins the maps have."""
-        return len(self.edges) - 1
+        return len(self.bin_edges) - 1
 
     @property
     def top_k(self) -> int:
         """How many keys of every row were kept."""
-        return int(self.numbers["keys"].shape[-1]) if "keys" in self.numbers else 0
+        return int(self.per_query["keys"].shape[-1]) if "keys" in self.per_query else 0
 
     @property
     def rows(self) -> tuple[int, ...]:
         """The queries whose rows were kept whole."""
-        return tuple(sorted({query for _, query in self.exact}))
+        return tuple(sorted({query for _, query in self.full_rows}))
 
     @property
-    def shared(self) -> dict[int, int]:
+    def kv_shared_layers(self) -> dict[int, int]:
         """The layers that reuse another's keys and values, and whose: layer → donor."""
         return {
             layout.layer: layout.kv_shared_from for layout in self.layers if layout.kv_shared_from is not None
@@ -189,9 +189,9 @@ class Attention:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        towers = [tower.maps for several in self.towers.values() for tower in several]
-        kept = [row for _, row in self.exact.values()]
-        arrays = [*self.bands.values(), *self.numbers.values(), *kept, *towers, self.edges]
+        towers = [tower.pooled for several in self.towers.values() for tower in several]
+        kept = [row for _, row in self.full_rows.values()]
+        arrays = [*self.bands.values(), *self.per_query.values(), *kept, *towers, self.bin_edges]
         return int(sum(array.nbytes for array in arrays))
 
     def layout(self, layer: int) -> HeadLayout:
@@ -204,40 +204,38 @@ class Attention:
         """
         return self.layers[self._at(layer)]
 
-    def map(self, layer: int, head: int) -> Array:
-        """Return one head's map, float32 ``[bins, bins]``.
+    def pooled(self, layer: int, head: int | None = None) -> Array:
+        """Return the pooled attention maps of a layer, float32 ``[H, bins, bins]``, or one head's map.
 
         Entry ``[i, j]`` is the mean, over the queries of bin *i*, of the attention to all keys of bin *j*: a
         row sums to 1.
         """
-        one = self._band(layer)[self._head(head)][None]
-        whole: Array = from_band(one, behind=self.behind[layer])[0]
-        return whole
-
-    def maps(self, layer: int) -> Array:
-        """Return the maps of all captured heads of a layer, float32 ``[H, bins, bins]``; see `map`."""
-        return from_band(self._band(layer), behind=self.behind[layer])
+        band = self._band(layer)
+        if head is not None:
+            band = band[self._head(head)][None]
+        maps = from_band(band, before=self.bins_before[layer])
+        return maps if head is None else maps[0]
 
     def band(self, layer: int) -> Array:
         """Return the maps of a layer as they are stored, ``[H, bins, S]``: reachable bins of keys alone.
 
-        Column *s* of row *i* is the bin of keys ``i - reach(layer)[0] + s``. Where a layer sees nothing ahead
+        Column *s* of row *i* is the bin of keys ``i - band_extent(layer)[0] + s``. Where a layer sees nothing ahead
         of a query's own bin (all but those with bidirectional pictures), that is ``i - (S - 1) + s``.
         """
         return self._band(layer)
 
-    def reach(self, layer: int) -> tuple[int, int]:
+    def band_extent(self, layer: int) -> tuple[int, int]:
         """Return how many bins before and after its own a bin of queries of this layer reaches."""
-        behind = self.behind.get(layer, 0)
+        behind = self.bins_before.get(layer, 0)
         return behind, self._band(layer).shape[-1] - 1 - behind
 
     def entropy(self, layer: int) -> Array:
         """Return the entropy of every row in nats, float32 ``[H, T]``."""
         return self._statistic("entropy", layer)
 
-    def first(self, layer: int) -> Array:
+    def first_token_mass(self, layer: int) -> Array:
         """Return the attention of every row to the first token, float32 ``[H, T]``."""
-        return self._statistic("first", layer)
+        return self._statistic("first_token_mass", layer)
 
     def distance(self, layer: int) -> Array:
         """Return the mean distance of every row to its keys in tokens, float32 ``[H, T]``.
@@ -246,18 +244,18 @@ class Attention:
         """
         return self._statistic("distance", layer)
 
-    def mass(self, layer: int) -> dict[str, Array]:
+    def mass_by_label(self, layer: int) -> dict[str, Array]:
         """Return the attention of every row by what it falls on, label → float32 ``[H, T]``.
 
         ``"modality:…"`` labels sum to 1, and so do ``"role:…"`` labels; ``"role:none"`` is outside any turn.
         Labels that no token has are left out. Of tokens that the model wrote, the role is what it was known
         to be when the row was computed.
         """
-        at, stored = self._at(layer), self._stored("mass", "statistics=True")
+        at, stored = self._at(layer), self._stored("mass_by_label", "statistics=True")
         found = np.asarray(stored[at], dtype=np.float32)
         return {label: found[:, column].T for column, label in enumerate(self.labels)}
 
-    def top(self, layer: int) -> tuple[Array, Array]:
+    def top_keys(self, layer: int) -> tuple[Array, Array]:
         """Return the keys that each row looks at most, and how much.
 
         Returns
@@ -274,25 +272,33 @@ class Attention:
     def row(self, layer: int, query: int) -> Array:
         """Return one query's attention to every key, exactly: float32 ``[H, keys]``.
 
-        ``keys`` is ``query + 1``, or what a query of a bidirectional picture sees up to, if that is more.
+        ``keys`` is ``query + 1``; for a query inside an image or video frame that attends in both directions,
+        up to the last key it sees.
 
         Raises
         ------
-        BadTrace
-            If that row was not kept.
+        NotTraced
+            If that row was not recorded.
+        LabError
+            If the trace has no such token.
         """
         self._at(layer)
-        found = self.exact.get((layer, query))
+        if not 0 <= query < self.tokens:
+            raise LabError(
+                f"Query {query:,} is not a token of this trace, which has {self.tokens:,}.",
+                hint=f"Queries are positions from 0 to {self.tokens - 1:,}; recorded are {list(self.rows)[:20]}.",
+            )
+        found = self.full_rows.get((layer, query))
         if found is None:
-            raise BadTrace(
-                f"The row of query {query:,} in layer {layer} was not kept.",
-                hint=f"Kept are {list(self.rows)[:20]}: trace with AttentionRequest(rows=({query},)), "
-                f"or fetch it from the model with lab.attention_rows(trace, [{query}]).",
+            raise NotTraced(
+                f"The attention row of query {query:,} in layer {layer} was not recorded.",
+                hint=f"Recorded are {list(self.rows)[:20]}. Trace with AttentionRequest(rows=({query},)), "
+                f"or compute it with lab.attention_rows(trace, [{query}]).",
             )
         first, part = found
-        whole = np.zeros((part.shape[0], max(query + 1, first + part.shape[1])), dtype=np.float32)
-        whole[:, first : first + part.shape[1]] = part
-        return whole
+        row = np.zeros((part.shape[0], max(query + 1, first + part.shape[1])), dtype=np.float32)
+        row[:, first : first + part.shape[1]] = part
+        return row
 
     def equal(self, other: object) -> bool:
         """Return whether two captures say the same."""
@@ -304,18 +310,12 @@ class Attention:
         mine, theirs = _all_arrays(self), _all_arrays(other)
         return mine.keys() == theirs.keys() and all(np.array_equal(mine[n], theirs[n]) for n in mine)
 
-    def check(self) -> None:
-        """Raise `BadTrace` unless shapes fit and every number is one that attention can give."""
-        from .attention_checks import check_attention
-
-        check_attention(self)
-
     def __repr__(self) -> str:
         parts = [f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)} × {len(self.heads)} heads"]
         parts += [f"{self.tokens:,} tokens"]
         parts += [f"{self.bins} bins"] if self.bands else []
         parts += [f"top {self.top_k}"] if self.top_k else []
-        parts += [f"{len(self.rows)} row{'s' * (len(self.rows) != 1)}"] if self.exact else []
+        parts += [f"{len(self.rows)} row{'s' * (len(self.rows) != 1)}"] if self.full_rows else []
         parts += [f"{len(several)} {tower}" for tower, several in sorted(self.towers.items())]
         return f"Attention({', '.join(parts)})"
 
@@ -324,41 +324,45 @@ class Attention:
             if layout.layer == layer:
                 return at
         have = ", ".join(str(layout.layer) for layout in self.layers)
-        raise LabError(f"Layer {layer} is not in this attention.", hint=f"It has the layers {have}.")
+        raise NotTraced(
+            f"The attention of layer {layer} was not recorded.",
+            hint=f"Recorded are the layers {have}; AttentionRequest(layers=…) chooses them.",
+        )
 
     def _head(self, head: int) -> int:
         if head not in self.heads:
-            raise LabError(
-                f"Head {head} is not in this attention.", hint=f"It has the heads {list(self.heads)}."
+            raise NotTraced(
+                f"The attention of head {head} was not recorded.",
+                hint=f"Recorded are the heads {list(self.heads)}; AttentionRequest(heads=…) chooses them.",
             )
         return self.heads.index(head)
 
     def _band(self, layer: int) -> Array:
         self._at(layer)
         if layer not in self.bands:
-            raise _not_kept("Maps", "maps=True")
+            raise _not_recorded("Pooled maps", "pooled=True")
         return self.bands[layer]
 
-    def _stored(self, name: str, wish: str) -> Array:
-        if name not in self.numbers:
-            raise _not_kept("Statistics" if name not in ("keys", "weights") else "Top keys", wish)
-        return self.numbers[name]
+    def _stored(self, name: str, option: str) -> Array:
+        if name not in self.per_query:
+            raise _not_recorded("Statistics" if name not in ("keys", "weights") else "Top keys", option)
+        return self.per_query[name]
 
     def _statistic(self, name: str, layer: int) -> Array:
         return np.asarray(self._stored(name, "statistics=True")[self._at(layer)], dtype=np.float32).T
 
 
-def _not_kept(what: str, wish: str) -> LabError:
-    return LabError(f"{what} were not kept.", hint=f"Trace with attention=AttentionRequest({wish}).")
+def _not_recorded(what: str, option: str) -> NotTraced:
+    return NotTraced(f"{what} were not recorded.", hint=f"Trace with attention=AttentionRequest({option}).")
 
 
 def _all_arrays(attention: Attention) -> dict[str, Array]:
-    found = {"edges": attention.edges, **attention.numbers}
+    found = {"edges": attention.bin_edges, **attention.per_query}
     found |= {f"band {layer}": band for layer, band in attention.bands.items()}
-    found |= {f"behind {layer}": np.int64(b).reshape(1) for layer, b in attention.behind.items()}
-    for (layer, query), (first, row) in attention.exact.items():
+    found |= {f"behind {layer}": np.int64(b).reshape(1) for layer, b in attention.bins_before.items()}
+    for (layer, query), (first, row) in attention.full_rows.items():
         found |= {f"row {layer} {query}": row, f"first {layer} {query}": np.int64(first).reshape(1)}
     for name, several in attention.towers.items():
         for number, tower in enumerate(several):
-            found |= {f"{name} {number}": tower.maps, f"{name} boxes {number}": tower.boxes}
+            found |= {f"{name} {number}": tower.pooled, f"{name} boxes {number}": tower.boxes}
     return found

@@ -31,7 +31,7 @@ def _bad(what: str) -> BadTrace:
 
 
 def _check_frame(attention: Attention) -> None:
-    edges, names = attention.edges, [layout.layer for layout in attention.layers]
+    edges, names = attention.bin_edges, [layout.layer for layout in attention.layers]
     if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != len(attention):
         raise _bad(f"its bins do not cover its {len(attention):,} tokens")
     if (np.diff(edges) < 1).any() or len(edges) - 1 > 256:
@@ -46,7 +46,7 @@ def _check_frame(attention: Attention) -> None:
 
 def _check_maps(attention: Attention) -> None:
     for layer, band in attention.bands.items():
-        behind = attention.behind.get(layer, -1)
+        behind = attention.bins_before.get(layer, -1)
         if band.shape[:2] != (len(attention.heads), attention.bins) or not 0 <= behind < band.shape[-1]:
             raise _bad(f"the map of layer {layer} has shape {band.shape}")
         _unit(band, f"the map of layer {layer}")
@@ -59,14 +59,14 @@ def _check_numbers(attention: Attention) -> None:
     place = (len(attention.layers), len(attention))
     heads, k = len(attention.heads), attention.top_k
     shapes = {
-        "entropy": (heads,), "first": (heads,), "distance": (heads,),
-        "mass": (len(attention.labels), heads), "keys": (heads, k), "weights": (heads, k),
+        "entropy": (heads,), "first_token_mass": (heads,), "distance": (heads,),
+        "mass_by_label": (len(attention.labels), heads), "keys": (heads, k), "weights": (heads, k),
     }  # fmt: skip
-    for name, array in attention.numbers.items():
+    for name, array in attention.per_query.items():
         if array.shape != (*place, *shapes[name]):
             raise _bad(f"its {name} have shape {array.shape}")
         for row in array:  # layer by layer: memory maps stay on disk
-            if name in ("first", "mass", "weights"):
+            if name in ("first_token_mass", "mass_by_label", "weights"):
                 _unit(row, name)
             elif name == "keys":
                 if len(row) and not (row.min() >= -1 and row.max() < len(attention)):
@@ -76,7 +76,7 @@ def _check_numbers(attention: Attention) -> None:
 
 
 def _check_rows(attention: Attention) -> None:
-    for (layer, query), (first, row) in attention.exact.items():
+    for (layer, query), (first, row) in attention.full_rows.items():
         if row.shape[0] != len(attention.heads) or first < 0 or first + row.shape[1] > len(attention):
             raise _bad(f"row {query} of layer {layer} has shape {row.shape}")
         _unit(row, f"row {query} of layer {layer}")

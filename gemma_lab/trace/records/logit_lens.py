@@ -69,13 +69,13 @@ class LogitLens:
     ids, logprobs
         The likeliest tokens, best first, and their log-probabilities in nats, int32 and float32
         ``[L, P, k]``.
-    targets
+    target_ids
         Ids of the tokens that are followed, int32 ``[P, n]``: first the last layer's own choice at that
         position, then those that were asked for, the same everywhere.
     ranks, target_logprobs
         How many tokens are likelier than each (0: it is the first), and its log-probability in nats, int32
         and float32 ``[L, P, n]``.
-    words
+    token_texts
         What each id that occurs looks like.
     """
 
@@ -83,16 +83,16 @@ class LogitLens:
     positions: Array = field(repr=False)
     ids: Array = field(repr=False)
     logprobs: Array = field(repr=False)
-    targets: Array = field(repr=False)
+    target_ids: Array = field(repr=False)
     ranks: Array = field(repr=False)
     target_logprobs: Array = field(repr=False)
-    words: Mapping[int, str] = field(repr=False)
+    token_texts: Mapping[int, str] = field(repr=False)
 
     def __post_init__(self) -> None:
         rows, places = len(self.layers), len(self.positions)
-        n = self.targets.shape[1] if self.targets.ndim == 2 else -1
+        n = self.target_ids.shape[1] if self.target_ids.ndim == 2 else -1
         shapes = {
-            "ids": (rows, places, self.top), "logprobs": (rows, places, self.top), "targets": (places, n),
+            "ids": (rows, places, self.top), "logprobs": (rows, places, self.top), "target_ids": (places, n),
             "ranks": (rows, places, n), "target_logprobs": (rows, places, n),
         }  # fmt: skip
         for name, shape in shapes.items():
@@ -105,7 +105,7 @@ class LogitLens:
                 raise BadTrace(f"The lens's {name} are not all log-probabilities.", hint=_AGAIN)
         if (np.diff(self.logprobs, axis=2) > 1e-5).any() or (self.ranks < 0).any():
             raise BadTrace("The lens's tokens are not ordered by their probability.", hint=_AGAIN)
-        missing = {*np.unique(self.ids).tolist(), *np.unique(self.targets).tolist()} - set(self.words)
+        missing = {*np.unique(self.ids).tolist(), *np.unique(self.target_ids).tolist()} - set(self.token_texts)
         if missing:
             raise BadTrace(f"The lens does not say what token {min(missing)} looks like.", hint=_AGAIN)
 
@@ -115,14 +115,14 @@ class LogitLens:
         return int(self.ids.shape[-1]) if self.ids.ndim == 3 else -1
 
     @property
-    def asked(self) -> tuple[int, ...]:
+    def targets(self) -> tuple[int, ...]:
         """Ids of the targets that were asked for."""
-        return tuple(self.targets[0, 1:].tolist()) if len(self.positions) else ()
+        return tuple(self.target_ids[0, 1:].tolist()) if len(self.positions) else ()
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def place(self, position: int) -> int:
+    def index(self, position: int) -> int:
         """Return which of the positions a row of the trace is.
 
         Raises
@@ -144,7 +144,7 @@ class LogitLens:
         Parameters
         ----------
         target
-            One of `asked`, as an id or as its text. None: what the last layer says at each position.
+            One of `targets`, as an id or as its text. None: what the last layer says at each position.
 
         Raises
         ------
@@ -161,14 +161,14 @@ class LogitLens:
     def _target(self, target: int | str | None) -> int:
         if target is None:
             return 0
-        for number, index in enumerate(self.asked, start=1):
-            if target == index or (isinstance(target, str) and self.words[index].strip() == target.strip()):
+        for number, index in enumerate(self.targets, start=1):
+            if target == index or (isinstance(target, str) and self.token_texts[index].strip() == target.strip()):
                 return number
-        known = ", ".join(repr(self.words[index]) for index in self.asked) or "none"
+        known = ", ".join(repr(self.token_texts[index]) for index in self.targets) or "none"
         hint = f"It followed {known}; ask with targets=(…)."
         raise LabError(f"The lens did not follow {target!r}.", hint=hint)
 
-    def settled(self) -> Array:
+    def stable_from_layer(self) -> Array:
         """Return from which layer on each position's last choice stays the first, int32 ``[P]``."""
         first = self.rank() == 0
         kept = np.flip(np.logical_and.accumulate(np.flip(first, axis=0), axis=0), axis=0)
@@ -178,13 +178,13 @@ class LogitLens:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LogitLens):
             return NotImplemented
-        names = ("positions", "ids", "logprobs", "targets", "ranks", "target_logprobs")
-        same = self.layers == other.layers and dict(self.words) == dict(other.words)
+        names = ("positions", "ids", "logprobs", "target_ids", "ranks", "target_logprobs")
+        same = self.layers == other.layers and dict(self.token_texts) == dict(other.token_texts)
         return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        followed = len(self.asked)
+        followed = len(self.targets)
         more = f", {followed} target{'s' * (followed != 1)}" if followed else ""
         return f"Lens({len(self.layers)} layers × {len(self):,} positions, top {self.top}{more})"

@@ -23,7 +23,7 @@ from ..records.attention import AttentionRequest
 from .media_digests import digests
 
 if TYPE_CHECKING:
-    from ...lab import Lab
+    from ...models.loading.loaded_model import LoadedModel
     from ..trace import Trace
 
 Row = np.ndarray[Any, np.dtype[np.float32]]
@@ -32,7 +32,7 @@ _AT_ONCE = "Ask for rows when you trace: AttentionRequest(rows=(…))."
 
 
 def attention_rows(
-    lab: Lab, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None
+    lab: LoadedModel, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None
 ) -> dict[tuple[int, int], Row]:
     """Return rows of a trace's attention, read once more; see `Lab.attention_rows`."""
     wanted = sorted({int(query) for query in queries})
@@ -46,7 +46,7 @@ def attention_rows(
     prompt = _prompt(lab, trace)
     said = _longer(prompt, trace.tokens.ids.tolist(), device=lab.device)
     request = AttentionRequest(
-        layers=None if layers is None else tuple(layers), rows=tuple(wanted), top_k=0, maps=False,
+        layers=None if layers is None else tuple(layers), rows=tuple(wanted), top_k=0, pooled=False,
         statistics=False,
     )  # fmt: skip
     probe = AttentionProbe(request)
@@ -67,7 +67,7 @@ def attention_rows(
     }
 
 
-def _prompt(lab: Lab, trace: Trace) -> Prompt:
+def _prompt(lab: LoadedModel, trace: Trace) -> Prompt:
     """Return the prompt of a trace with its pictures, as far as it was read."""
     if trace.meta.get("model") != lab.name:
         raise BadTrace(
@@ -110,7 +110,7 @@ def _longer(prompt: Prompt, ids: list[int], *, device: Any) -> Prompt:
 
 
 @contextmanager
-def _as_it_was(lab: Lab, trace: Trace) -> Iterator[Edit]:
+def _as_it_was(lab: LoadedModel, trace: Trace) -> Iterator[Edit]:
     """Apply the edit that the trace was made under, unless it is in force already; give that edit."""
     try:
         made = Edit.from_dict(trace.meta.get("edit") or {})

@@ -19,12 +19,13 @@ from ...models.chat.chat import chosen_seed, whole_number
 from ...models.chat.chunked_prefill import read, up_to
 from ...models.chat.generation import Generation as Writing
 from ...models.chat.logits_processors import Stopped
+from ...models.chat.media_digests import digests
 from ...models.chat.messages import conversation
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prefill_plan import plan
 from ...models.chat.prompt import frame_limit, prepare
 from ...models.chat.sampling import Sampling
-from ..probes.logit_lens import LogitLensProbe, lens_probe
+from ..probes.logit_lens import LogitLensProbe
 from ..probes.recorder import Recorder
 from ..probes.routing import RoutingProbe
 from ..records.generation import Generation
@@ -32,13 +33,12 @@ from ..records.routing import Precision, Routing
 from ..tokens.media_positions import Videos
 from ..tokens.table import TokenTable
 from ..trace import Trace
-from .media_digests import digests
-from .probe_setup import attention_probe
+from .probe_setup import attention_probe, lens_probe
 
 if TYPE_CHECKING:
-    from ...lab import Lab
     from ...models.chat.prompt import Prompt
     from ...models.chat.reply import Reply
+    from ...models.loading.loaded_model import LoadedModel
     from ..probes.attention.probe import AttentionProbe
     from ..records.attention import AttentionRequest
     from ..records.logit_lens import LogitLensRequest
@@ -57,7 +57,7 @@ class Request:
 
 
 def trace(
-    lab: Lab,
+    lab: LoadedModel,
     prompt: str | list[dict[str, Any]],
     *,
     images: Iterable[Any] = (),
@@ -129,7 +129,7 @@ def trace(
 class _Run:
     """One run of the model under a recorder, and what is known of it besides."""
 
-    lab: Lab
+    lab: LoadedModel
     request: Request
     recorder: Recorder
     started: float

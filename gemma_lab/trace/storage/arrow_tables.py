@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOKENS = pa.schema(
     [("token", pa.int32()), ("id", pa.int32()), ("piece", pa.string()), ("text", pa.string()),
      ("start", pa.int32()), ("end", pa.int32()), ("cluster", pa.int32()), ("role", pa.string()),
-     ("modality", pa.string()), ("medium", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()),
+     ("modality", pa.string()), ("media_index", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()),
      ("x1", pa.int32()), ("y1", pa.int32()), ("t0_ms", pa.int32()), ("t1_ms", pa.int32()),
      ("frame", pa.int16()), ("script", pa.string()), ("direction", pa.string()), ("generated", pa.bool_())]
 )  # fmt: skip
@@ -123,7 +123,7 @@ def _attention_rows(attention: Attention) -> Iterator[pa.Table]:
     token = np.repeat(np.arange(tokens, dtype=np.int32), k)
     rank = np.tile(np.arange(k, dtype=np.int16), tokens)
     for layout in attention.layers:
-        keys, weights = attention.top(layout.layer)
+        keys, weights = attention.top_keys(layout.layer)
         for number, head in enumerate(attention.heads):
             there = keys[number].reshape(-1) >= 0
             columns = [

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..records.attention import MOST_BINS, Attention, HeadLayout, Tower
+from ..records.attention_checks import check_attention
 from .container import Archive, Writer
 from .tensors import Shapes, read_tensors, widest_first, write_tensors
 
@@ -22,7 +23,7 @@ MEMBER = "attention.safetensors"
 _MOST = 1 << 22  # of anything that is counted
 _LAYOUT = {field.name for field in fields(HeadLayout)}
 _TOWERS = {"vision": 4, "audio": 2}  # numbers in a box
-_STATISTICS = ("entropy", "first", "mass")
+_STATISTICS = ("entropy", "first_token_mass", "mass_by_label")
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,24 @@ class LooksLayout:
     def of(cls, attention: Attention) -> LooksLayout:
         """Return the layout of an attention."""
         names = [layout.layer for layout in attention.layers]
-        entropy = attention.numbers.get("entropy")
+        entropy = attention.per_query.get("entropy")
         return cls(
             tokens=len(attention),
             layers=[{name: getattr(layout, name) for name in sorted(_LAYOUT)} for layout in attention.layers],
             heads=list(attention.heads),
-            edges=attention.edges.tolist(),
+            edges=attention.bin_edges.tolist(),
             labels=list(attention.labels),
-            maps=[[attention.behind[n], attention.bands[n].shape[-1]] for n in names]
+            maps=[[attention.bins_before[n], attention.bands[n].shape[-1]] for n in names]
             if attention.bands
             else None,
             statistics=None if entropy is None else "compact" if entropy.dtype == np.float16 else "full",
             top_k=attention.top_k,
             rows=[
                 [layer, query, first, row.shape[1]]
-                for (layer, query), (first, row) in sorted(attention.exact.items())
+                for (layer, query), (first, row) in sorted(attention.full_rows.items())
             ],
             towers={
-                name: [[each.positions, *each.maps.shape[:3]] for each in several]
+                name: [[each.positions, *each.pooled.shape[:3]] for each in several]
                 for name, several in sorted(attention.towers.items())
             },
         )
@@ -115,9 +116,9 @@ class LooksLayout:
                 for layer, (_, width) in zip(self.layers, self.maps, strict=True)
             }
         if self.statistics is not None:
-            kinds |= {"entropy": (small, (*place, heads)), "first": (small, (*place, heads))}
+            kinds |= {"entropy": (small, (*place, heads)), "first_token_mass": (small, (*place, heads))}
             kinds |= {
-                "distance": ("<f4", (*place, heads)), "mass": (small, (*place, len(self.labels), heads)),
+                "distance": ("<f4", (*place, heads)), "mass_by_label": (small, (*place, len(self.labels), heads)),
             }  # fmt: skip
         if self.top_k:
             kinds |= {
@@ -155,33 +156,33 @@ def read_attention(archive: Archive, layout: LooksLayout) -> Attention:
     }
     names = [layer["layer"] for layer in layout.layers]
     maps = [] if layout.maps is None else layout.maps
-    statistics = ("entropy", "first", "distance", "mass", "keys", "weights")
+    statistics = ("entropy", "first_token_mass", "distance", "mass_by_label", "keys", "weights")
     made = Attention(
         layers=tuple(HeadLayout(**layer) for layer in layout.layers),
         heads=tuple(layout.heads),
         tokens=layout.tokens,
-        edges=np.asarray(layout.edges, dtype=np.int64),
+        bin_edges=np.asarray(layout.edges, dtype=np.int64),
         labels=tuple(layout.labels),
         bands={layer: found[f"map.{layer}"] for layer, _ in zip(names, maps, strict=False)},
-        behind={layer: behind for layer, (behind, _) in zip(names, maps, strict=False)},
-        numbers={name: found[name] for name in statistics if name in found},
-        exact=_rows(layout, found["rows"]),
+        bins_before={layer: behind for layer, (behind, _) in zip(names, maps, strict=False)},
+        per_query={name: found[name] for name in statistics if name in found},
+        full_rows=_rows(layout, found["rows"]),
         towers=_towers(layout, found),
     )
-    made.check()
+    check_attention(made)
     return made
 
 
 def _pieces(attention: Attention, name: str) -> Iterator[Array]:
     if name == "rows":
-        yield from (row for _, (_, row) in sorted(attention.exact.items()))
+        yield from (row for _, (_, row) in sorted(attention.full_rows.items()))
     elif name.startswith("map."):
         yield from attention.bands[int(name.removeprefix("map."))]
     elif "." in name:
         tower, _, kind = name.partition(".")
-        yield from (getattr(each, kind) for each in attention.towers[tower])
+        yield from (getattr(each, "pooled" if kind == "maps" else kind) for each in attention.towers[tower])
     else:
-        yield from attention.numbers[name]
+        yield from attention.per_query[name]
 
 
 def _rows(layout: LooksLayout, flat: Array) -> dict[tuple[int, int], tuple[int, Array]]:

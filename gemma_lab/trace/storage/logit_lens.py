@@ -36,7 +36,7 @@ def lens_tables(logit_lens: LogitLens) -> dict[str, pa.Table]:
         One row a followed token: layer, token, target (0: the last layer's choice there), id, word, rank (how
         many are likelier) and log-probability.
     """
-    followed = np.broadcast_to(logit_lens.targets, logit_lens.ranks.shape)
+    followed = np.broadcast_to(logit_lens.target_ids, logit_lens.ranks.shape)
     return {
         "logit_lens": _table(LENS, logit_lens, logit_lens.top, logit_lens.ids, [logit_lens.logprobs]),
         "logit_lens_targets": _table(
@@ -49,7 +49,7 @@ def _table(
     schema: pa.Schema, logit_lens: LogitLens, width: int, ids: Array, numbers: list[Array]
 ) -> pa.Table:
     layer, token, place = _places(logit_lens.layers, logit_lens.positions, width)
-    words = [logit_lens.words[index] for index in ids.reshape(-1).tolist()]
+    words = [logit_lens.token_texts[index] for index in ids.reshape(-1).tolist()]
     columns = [layer, token, place, ids.reshape(-1), words, *(each.reshape(-1) for each in numbers)]
     return pa.table([pa.array(column) for column in columns], schema=schema)
 
@@ -68,7 +68,7 @@ def lens_entry(logit_lens: LogitLens) -> dict[str, Any]:
     """Return what a manifest says of a lens."""
     return {
         "layers": list(logit_lens.layers), "positions": len(logit_lens), "top": logit_lens.top,
-        "targets": int(logit_lens.targets.shape[1]),
+        "targets": int(logit_lens.target_ids.shape[1]),
     }  # fmt: skip
 
 
@@ -107,9 +107,9 @@ def read_lens(archive: Archive, entry: Any) -> LogitLens:
     words = {**_words(followed), **_words(best)}
     return LogitLens(
         layers=rows, positions=positions, ids=best["id"].reshape(len(rows), count, top),
-        logprobs=best["logprob"].reshape(len(rows), count, top), targets=targets[0],
+        logprobs=best["logprob"].reshape(len(rows), count, top), target_ids=targets[0],
         ranks=followed["rank"].reshape(len(rows), count, n),
-        target_logprobs=followed["logprob"].reshape(len(rows), count, n), words=words,
+        target_logprobs=followed["logprob"].reshape(len(rows), count, n), token_texts=words,
     )  # fmt: skip
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records.routing import MOST_EXPERTS, Routing
-from ..records.routing_packing import id_type, packed_width
+from ..records.routing import MOST_EXPERTS, Routing, check_routing, id_type
 from .container import Archive, Writer
 from .tensors import Shapes, read_tensors, widest_first, write_tensors
 
@@ -75,14 +74,10 @@ class Layout:
         """Return dtype and shape of every array by its name, the widest numbers first."""
         rows, place = len(self.layers), (len(self.layers), self.tokens)
         number = "<f2" if self.precision == "compact" else "<f4"
-        gate_weights = (
-            {"routing.gate_weights12": ("|u1", (*place, packed_width(self.top_k)))}
-            if self.precision == "compact"
-            else {"routing.gate_weights": ("<f4", (*place, self.top_k))}
-        )
+        gate_weights = "<u2" if self.precision == "compact" else "<f4"
         kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
             "routing.scale": ("<f4", (rows, self.experts)),
-            **gate_weights,
+            "routing.gate_weights": (gate_weights, (*place, self.top_k)),
             "routing.entropy": (number, place),
             "routing.expert_output_fraction": (number, place),
             "routing.ids": (np.dtype(id_type(self.experts)).newbyteorder("<"), (*place, self.top_k)),
@@ -112,11 +107,11 @@ def read_routing(archive: Archive, layout: Layout) -> Routing:
         **{fields[name]: array for name, array in arrays.items()}, layers=layout.layers,
         experts=layout.experts, precision=precision,
     )  # fmt: skip
-    routing.check_stored()
+    check_routing(routing)
     return routing
 
 
 def _fields(layout: Layout) -> dict[str, str]:
     """Return the attribute of `Routing` that each array is."""
     names = (name.removeprefix("routing.") for name in layout.arrays())
-    return {f"routing.{name}": "packed" if name.startswith("gate_weights") else name for name in names}
+    return {f"routing.{name}": "stored_gate_weights" if name == "gate_weights" else name for name in names}

@@ -22,7 +22,7 @@ _COLUMNS = {
     "id": ("ids", None, "int32"), "piece": ("pieces", None, "string"), "text": ("texts", None, "string"),
     "start": ("starts", None, "int32"), "end": ("ends", None, "int32"),
     "cluster": ("clusters", None, "int32"), "role": ("roles", None, "string"),
-    "modality": ("modalities", None, "string"), "medium": ("mediums", None, "int16"),
+    "modality": ("modalities", None, "string"), "media_index": ("media_index", None, "int16"),
     "x0": ("boxes", 0, "int32"), "y0": ("boxes", 1, "int32"), "x1": ("boxes", 2, "int32"),
     "y1": ("boxes", 3, "int32"), "t0_ms": ("times", 0, "int32"), "t1_ms": ("times", 1, "int32"),
     "frame": ("frames", None, "int16"), "script": ("scripts", None, "string"),

@@ -104,7 +104,7 @@ class MediaPositions:
 
     Attributes
     ----------
-    mediums
+    media_index
         int16 ``(tokens,)``: which picture, which video or which sound, each kind counted from 0.
     boxes
         int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original picture; x1 and y1 exclusive.
@@ -114,13 +114,13 @@ class MediaPositions:
         int16 ``(tokens,)``: which of the frames that the model sees.
     """
 
-    mediums: NDArray[np.int16]
+    media_index: NDArray[np.int16]
     boxes: NDArray[np.int32]
     times: NDArray[np.int32]
     frames: NDArray[np.int16]
 
     @classmethod
-    def nowhere(cls, tokens: int) -> MediaPositions:
+    def none(cls, tokens: int) -> MediaPositions:
         """Return the places of `tokens` tokens of text."""
         return cls(
             np.full(tokens, -1, np.int16),
@@ -236,13 +236,13 @@ def locate(
     encoder is wider: two convolutions of stride 2 over windows of 20 ms see 40 ms to either side of the start
     of that span. In the 12B it is exactly the span.
     """
-    places = MediaPositions.nowhere(len(modalities))
+    places = MediaPositions.none(len(modalities))
     _place_pictures(places, runs_of(modalities == "image"), pictures or Pictures())
     _place_videos(places, runs_of(modalities == "video"), videos or Videos(), texts)
     clips = runs_of(modalities == "audio")
     _agree(len(clips), sounds, "sounds")
     for medium, (start, stop) in enumerate(clips):
-        places.mediums[start:stop] = medium
+        places.media_index[start:stop] = medium
         edges = np.rint(np.arange(stop - start + 1) * audio_ms)
         places.times[start:stop] = np.stack([edges[:-1], edges[1:]], axis=-1)
     return places
@@ -253,7 +253,7 @@ def _place_pictures(places: MediaPositions, runs: list[tuple[int, int]], picture
     _agree(len(runs), None if known is None else len(known), "pictures")
     _agree(len(runs), len(pictures.sizes) or None, "pictures")
     for medium, (start, stop) in enumerate(runs):
-        places.mediums[start:stop] = medium
+        places.media_index[start:stop] = medium
         if known is not None and pictures.sizes:
             size = pictures.sizes[medium]
             places.boxes[start:stop] = grid_boxes(known[medium], soft=stop - start, size=size)
@@ -272,7 +272,7 @@ def _place_videos(
         _agree(count, len(stamps) or None, "video timestamps")
         spans = _spans(stamps or [_clock(texts, start) for start, _ in mine])
         for frame, ((start, stop), span) in enumerate(zip(mine, spans, strict=True)):
-            places.mediums[start:stop], places.frames[start:stop] = medium, frame
+            places.media_index[start:stop], places.frames[start:stop] = medium, frame
             places.times[start:stop] = span
             if videos.position_ids is not None and videos.sizes:
                 grid = videos.position_ids[first + frame]

@@ -70,7 +70,7 @@ class TokenTable(Displayed):
     modalities
         str, of `MODALITIES`. The name after ``<|turn>`` and the line ends of the format show text, but are
         ``"special"``: nobody said them.
-    mediums
+    media_index
         int16: which picture, video or sound (each counted from 0); −1 for text.
     boxes
         int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original picture; −1 if none.
@@ -98,7 +98,7 @@ class TokenTable(Displayed):
     clusters: NDArray[np.int32]
     roles: NDArray[np.object_]
     modalities: NDArray[np.object_]
-    mediums: NDArray[np.int16]
+    media_index: NDArray[np.int16]
     boxes: NDArray[np.int32]
     times: NDArray[np.int32]
     frames: NDArray[np.int16]
@@ -227,7 +227,7 @@ class TokenTable(Displayed):
             clusters,
             strings(roles),
             modalities,
-            places.mediums,
+            places.media_index,
             places.boxes,
             places.times,
             places.frames,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...analysis.attention.rows import (
-    attention_of,
-    looks_at,
-    patches_of,
-    place_of,
-    pooled,
-    pooling,
-    scale_end,
-    sinkless,
+    attention_row,
+    describe_pooling,
+    head_index,
+    image_patches,
+    pool_maps,
+    require_attention_maps,
+    scale_max,
+    without_sink,
 )
 from ..base.colors import amounts
 from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
@@ -36,26 +36,26 @@ _KINDS = {"local": OKABE_ITO["sky"], "global": OKABE_ITO["vermillion"]}
 
 def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     """Return one stable line: the trace, the head, and what it does on average."""
-    attention = attention_of(trace)
-    at = place_of(attention, head)
+    attention = require_attention_maps(trace)
+    at = head_index(attention, head)
     parts = [
         f"{visible(name_of(trace))}, layer {layer} ({kind_of(attention.layout(layer))}), head {head}: "
         f"{len(attention):,} tokens"
     ]
-    if {"entropy", "first", "distance"} <= attention.numbers.keys():
+    if {"entropy", "first_token_mass", "distance"} <= attention.per_query.keys():
         rest = slice(1 if len(attention) > 1 else 0, None)
         entropy, first, distance = (
             float(of(layer)[at, rest].mean())
-            for of in (attention.entropy, attention.first, attention.distance)
+            for of in (attention.entropy, attention.first_token_mass, attention.distance)
         )
         parts.append(
             f"entropy {entropy:.2f} nats, {first:.0%} on the first token, mean distance {distance:.1f} tokens"
         )
-    parts.append(pooling(attention))
+    parts.append(describe_pooling(attention))
     return "; ".join(parts)
 
 
-def heads_figure(trace: Trace) -> Plot:
+def attention_heads_figure(trace: Trace) -> Plot:
     """Return the maps of all heads, one column a layer, each on its own scale and without the first token.
 
     Parameters
@@ -68,7 +68,7 @@ def heads_figure(trace: Trace) -> Plot:
     BadTrace
         If the trace holds none.
     """
-    attention = attention_of(trace)
+    attention = require_attention_maps(trace)
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
     with new_figure(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
@@ -86,10 +86,12 @@ def heads_figure(trace: Trace) -> Plot:
     kinds = ", ".join(
         f"{n} {kind}" for kind in _KINDS if (n := sum(o.kind == kind for o in attention.layers))
     )
-    return Plot(figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {pooling(attention)}")
+    return Plot(
+        figure, text=f"maps of {layers} layers ({kinds}) × {heads} heads, {describe_pooling(attention)}"
+    )
 
 
-def map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
+def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     """Return one head's map with the first token's share on a strip of its own.
 
     Parameters
@@ -104,10 +106,10 @@ def map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     BadTrace
         If the trace holds no maps.
     """
-    attention = attention_of(trace)
-    maps, sink = sinkless(attention, layer)
-    at, edges = place_of(attention, head), np.asarray(attention.edges)
-    top = scale_end(maps[at])
+    attention = require_attention_maps(trace)
+    maps, sink = without_sink(attention, layer)
+    at, edges = head_index(attention, head), np.asarray(attention.bin_edges)
+    top = scale_max(maps[at])
     named = attention.bins == len(attention) <= 48
     size = 7.4 if named else 6.2
     with new_figure(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (strip, axes)):
@@ -124,7 +126,9 @@ def map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     return Plot(figure, text=attention_text(trace, layer=layer, head=head))
 
 
-def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0) -> Plot:
+def image_attention_figure(
+    trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0
+) -> Plot:
     """Return a picture of the prompt with its patches tinted by how much a token looks at them.
 
     Parameters
@@ -145,8 +149,8 @@ def looks_figure(trace: Trace, *, layer: int, query: int, head: int | None = Non
     LabError
         If the trace has no such picture.
     """
-    weights, how = looks_at(trace, layer=layer, query=query, head=head)
-    patches = patches_of(trace, image)
+    weights, how = attention_row(trace, layer=layer, query=query, head=head)
+    patches = image_patches(trace, image)
     total = float(weights[patches].sum())
     said = (
         f"layer {layer}, {'all heads' if head is None else f'head {head}'}: token {query} "
@@ -178,7 +182,7 @@ def kind_of(layout: HeadLayout) -> str:
 
 def sharing(attention: Attention) -> str:
     """Return in words which layers reuse the keys of others, or nothing."""
-    shared = attention.shared
+    shared = attention.kv_shared_layers
     if not shared:
         return ""
     donors = " and ".join(str(kv_shared_from) for kv_shared_from in sorted(set(shared.values())))
@@ -194,8 +198,8 @@ def sheet_of(attention: Attention) -> NDArray[np.uint8]:
     """Return all heads as one picture, a column a layer, the first token's share as a strip beside each."""
     columns, size = [], tile_of(attention)
     for layout in attention.layers:
-        maps, sink = sinkless(attention, layout.layer)
-        small = pooled(maps, attention.edges, most=size - 5)
+        maps, sink = without_sink(attention, layout.layer)
+        small = pool_maps(maps, attention.bin_edges, most=size - 5)
         tiles = [_tile(one, float(share.mean()), size) for one, share in zip(small, sink, strict=True)]
         columns.append(np.concatenate(tiles))
     return np.concatenate(columns, axis=1)
@@ -205,7 +209,7 @@ def _tile(one: NDArray[np.float32], first: float, size: int) -> NDArray[np.uint8
     side = size - 5
     at = np.arange(side) * len(one) // side
     tile = np.full((size, size, 3), 255, dtype=np.uint8)
-    tile[2 : side + 2, 4 : side + 4] = amounts(np.clip(one / scale_end(one), 0, 1))[at][:, at]
+    tile[2 : side + 2, 4 : side + 4] = amounts(np.clip(one / scale_max(one), 0, 1))[at][:, at]
     tall = round(side * first)
     tile[2 : side + 2, 1:3] = (225, 228, 232)
     tile[side + 2 - tall : side + 2, 1:3] = (230, 159, 0)

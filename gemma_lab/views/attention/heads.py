@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...analysis.attention.head_types import THRESHOLDS
-from ...analysis.attention.retrieval_heads import THRESHOLD as RETRIEVES
-from ...analysis.attention.sinks import THRESHOLD as SINK
+from ...analysis.attention.head_types import HEAD_THRESHOLDS
+from ...analysis.attention.retrieval_heads import RETRIEVAL_THRESHOLD
+from ...analysis.attention.sinks import SINK_THRESHOLD
 from ...evals.head_ablation import said
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 
 if TYPE_CHECKING:
-    from ...analysis.attention.head_types import HeadKinds
-    from ...analysis.attention.retrieval_heads import Retrieval
-    from ...analysis.attention.sinks import Sinks
-    from ...analysis.attention.window_coverage import Reach
-    from ...evals.head_ablation import KnockOut
+    from ...analysis.attention.head_types import HeadTypes
+    from ...analysis.attention.retrieval_heads import RetrievalScores
+    from ...analysis.attention.sinks import AttentionSinks
+    from ...analysis.attention.window_coverage import WindowCoverage
+    from ...evals.head_ablation import HeadAblation
 
 #: Kind → colour and the letters that say it without colour.
 _MARKS = {
@@ -29,7 +29,7 @@ _MARKS = {
 _MOST_LABELS = 24
 
 
-def kinds_figure(data: HeadKinds) -> Plot:
+def head_types_figure(data: HeadTypes) -> Plot:
     """Draw every head, layer by layer, in the colour and with the letter of its kind.
 
     A head of several kinds has all their letters, and the colour of the first.
@@ -37,7 +37,7 @@ def kinds_figure(data: HeadKinds) -> Plot:
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.head_types.kind_of_heads`.
+        From `gemma_lab.analysis.attention.head_types.classify_heads`.
     """
     layers, columns = _grid(data.heads)
     names = data.names
@@ -47,7 +47,7 @@ def kinds_figure(data: HeadKinds) -> Plot:
             colour = _MARKS[names[place]][0]
             face = OKABE_ITO[colour] if colour else "white"
             axes.add_patch(_square(column, row, face, edge="#8A8A8A"))
-            letters = "".join(_MARKS[kind][1] for kind in THRESHOLDS if data.passed[kind][place])
+            letters = "".join(_MARKS[kind][1] for kind in HEAD_THRESHOLDS if data.passed[kind][place])
             dark = colour in ("blue", "grey", "vermillion", "green")
             axes.text(column, row, letters, ha="center", va="center", color="white" if dark else INK)
         local = {layer for (layer, _), here in zip(data.heads, data.local, strict=True) if here}
@@ -59,25 +59,25 @@ def kinds_figure(data: HeadKinds) -> Plot:
         )  # fmt: skip
         axes.tick_params(length=0)
         hide_frame(axes)
-        _legend(figure, [kind for kind in THRESHOLDS if kind not in data.untested])
+        _legend(figure, [kind for kind in HEAD_THRESHOLDS if kind not in data.untested])
     counted = ", ".join(
-        f"{int(data.passed[kind].sum())} {kind}" for kind in THRESHOLDS if data.passed[kind].any()
+        f"{int(data.passed[kind].sum())} {kind}" for kind in HEAD_THRESHOLDS if data.passed[kind].any()
     )
     return Plot(
         figure, text=f"{len(data.heads)} heads over {data.tokens:,} tokens: {counted or 'of no kind'}"
     )
 
 
-def kinds_html(data: HeadKinds) -> Markup:
+def head_types_html(data: HeadTypes) -> Markup:
     """Return a table of the kinds: threshold, how many heads, and the best of each.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.head_types.kind_of_heads`.
+        From `gemma_lab.analysis.attention.head_types.classify_heads`.
     """
     rows = []
-    for kind, threshold in THRESHOLDS.items():
+    for kind, threshold in HEAD_THRESHOLDS.items():
         found = data.of(kind)
         if kind in data.untested:
             rows.append((kind, f"{threshold:.2f}", "–", f"not tested: {data.untested[kind]}"))
@@ -92,11 +92,11 @@ def kinds_html(data: HeadKinds) -> Markup:
         columns=("kind", "from", "heads", "layer.head (mean attention)"),
         caption=f"Kinds of {len(data.heads)} heads over {data.tokens:,} tokens",
         align="lrrl",
-        notes=("Tests and their sources: gemma_lab.analysis.attention.head_types.kind_of_heads",),
+        notes=("Tests and their sources: gemma_lab.analysis.attention.head_types.classify_heads",),
     )
 
 
-def retrieval_figure(data: Retrieval) -> Plot:
+def retrieval_figure(data: RetrievalScores) -> Plot:
     """Draw the retrieval score of every head, highest first, beside what its place alone would give.
 
     Parameters
@@ -107,35 +107,41 @@ def retrieval_figure(data: Retrieval) -> Plot:
     order = np.argsort(-data.scores, kind="stable")[:_MOST_LABELS]
     rows = np.arange(len(order))
     with new_figure(7.0, 1.6 + 0.24 * len(order)) as (figure, axes):
-        found = data.scores[order] >= RETRIEVES
+        found = data.scores[order] >= RETRIEVAL_THRESHOLD
         colours = [OKABE_ITO["vermillion" if yes else "sky"] for yes in found]
         axes.barh(rows, data.scores[order], color=colours, height=0.7)
         axes.plot(
             data.chance[order], rows, ls="", marker="|", ms=11, mew=2, color=INK, label="by place alone"
         )
-        axes.axvline(RETRIEVES, color=OKABE_ITO["grey"], lw=1, ls="--", label=f"{RETRIEVES} (Wu et al. 2024)")
+        axes.axvline(
+            RETRIEVAL_THRESHOLD,
+            color=OKABE_ITO["grey"],
+            lw=1,
+            ls="--",
+            label=f"{RETRIEVAL_THRESHOLD} (Wu et al. 2024)",
+        )
         names = ["layer {} head {}".format(*data.heads[place]) for place in order]
         axes.set_yticks(rows, names)
         axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="share of the answer that it copied",
-                 title=f"Retrieval score over {len(data.each):,} prompts")  # fmt: skip
+                 title=f"RetrievalScores score over {len(data.each):,} prompts")  # fmt: skip
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower left", ncols=2)
     best = data.best()[0]
-    count = int((data.scores >= RETRIEVES).sum())
+    count = int((data.scores >= RETRIEVAL_THRESHOLD).sum())
     return Plot(
         figure,
-        text=f"Retrieval over {len(data.each):,} prompts: {count} of {len(data.heads)} heads from "
-        f"{RETRIEVES}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
+        text=f"RetrievalScores over {len(data.each):,} prompts: {count} of {len(data.heads)} heads from "
+        f"{RETRIEVAL_THRESHOLD}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
     )
 
 
-def sinks_figure(data: Sinks) -> Plot:
+def attention_sinks_figure(data: AttentionSinks) -> Plot:
     """Draw how much attention each sink gets from each head.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.sinks.sinks`.
+        From `gemma_lab.analysis.attention.sinks.attention_sinks`.
     """
     shown = np.argsort(-data.received.mean(axis=0), kind="stable")[:_MOST_LABELS]
     with new_figure(max(5.5, 2.6 + 0.45 * len(shown)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
@@ -162,19 +168,19 @@ def sinks_figure(data: Sinks) -> Plot:
         hide_frame(axes)
     return Plot(
         figure,
-        text=f"{len(data.tokens)} of {data.length:,} tokens are a sink (from {SINK}) of at least one head, "
+        text=f"{len(data.tokens)} of {data.length:,} tokens are a sink (from {SINK_THRESHOLD}) of at least one head, "
         f"{data.drowned:.0%} of {len(data.heads)} heads have one; first token {data.first.mean():.2f} on "
         "average",
     )
 
 
-def reach_figure(data: Reach) -> Plot:
+def window_coverage_figure(data: WindowCoverage) -> Plot:
     """Draw what part of the text each layer cannot see, and how much the global heads look there.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.window_coverage.reach`.
+        From `gemma_lab.analysis.attention.window_coverage.window_coverage`.
     """
     rows = np.arange(len(data.layers))
     local = np.asarray([window is not None for window in data.windows])
@@ -202,7 +208,7 @@ def reach_figure(data: Reach) -> Plot:
     )
 
 
-def knock_out_figure(data: KnockOut) -> Plot:
+def head_ablation_figure(data: HeadAblation) -> Plot:
     """Draw the accuracy with nothing, the best retrieval heads, and random heads knocked out.
 
     Bars are accuracies, whiskers 95 % Wilson intervals over the questions; every random draw has a bar.
@@ -210,7 +216,7 @@ def knock_out_figure(data: KnockOut) -> Plot:
     Parameters
     ----------
     data
-        From `gemma_lab.evals.head_ablation.knock_out`.
+        From `gemma_lab.evals.head_ablation.ablate_retrieval_heads`.
     """
     conditions = [
         ("nothing", data.intact, "grey"),

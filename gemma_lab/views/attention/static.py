@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...analysis.attention.rows import (
-    attention_of,
-    looks_at,
-    patches_of,
-    place_of,
-    pooling,
-    scale_end,
-    sinkless,
+    attention_row,
+    describe_pooling,
+    head_index,
+    image_patches,
+    require_attention_maps,
+    scale_max,
+    without_sink,
 )
 from ..base.colors import data_url, heat
 from ..base.html import Markup, bdi, escape, footnotes, table
@@ -54,7 +54,7 @@ def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int]
     Markup
         At most some 200 kB, however long the trace is.
     """
-    attention = attention_of(trace)
+    attention = require_attention_maps(trace)
     layout = attention.layout(layer)
     line = attention_text(trace, layer=layer, head=head)
     read = list(tokens) or list(range(max(0, len(trace.tokens) - 6), len(trace.tokens)))
@@ -82,15 +82,15 @@ def _heads_image(attention: Attention, layer: int) -> str:
 
 
 def _map_image(attention: Attention, layer: int, head: int) -> str:
-    maps, sink = sinkless(attention, layer)
-    at = place_of(attention, head)
-    top = scale_end(maps[at])
+    maps, sink = without_sink(attention, layer)
+    at = head_index(attention, head)
+    top = scale_max(maps[at])
     first = float(sink[at, 1:].mean()) if sink.shape[1] > 1 else 1.0
     cell = max(2, 384 // attention.bins)
     picture = heat(maps[at] / top, cell=(cell, cell))
     text = (
         f"Layer {layer}, head {head}: queries (down) × keys (across), 0 (pale) to {top:.2g} or more (dark); "
-        f"{pooling(attention)}; the first token, {first:.0%} on average, left out"
+        f"{describe_pooling(attention)}; the first token, {first:.0%} on average, left out"
     )
     return _figure(data_url(picture), text)
 
@@ -104,7 +104,7 @@ def _figure(address: str, text: str) -> str:
 
 def _spoken(trace: Trace, layer: int, head: int, query: int) -> str:
     """Return the text tinted by where one token looks; soft tokens as one mark a run."""
-    weights, how = looks_at(trace, layer=layer, query=query, head=head)
+    weights, how = attention_row(trace, layer=layer, query=query, head=head)
     top = float(np.delete(weights, 0).max(initial=0.0)) or 1.0
     parts, tokens, at = [], trace.tokens, max(0, query + 1 - MOST_TOKENS)
     before = f"<div>{at:,} earlier tokens are in the picture below …</div>" if at else ""
@@ -141,10 +141,10 @@ def _token(trace: Trace, at: int, weight: float, tint: float, read: bool) -> str
 
 
 def _pictures(trace: Trace, layer: int, head: int, query: int) -> str:
-    weights, how = looks_at(trace, layer=layer, query=query, head=head)
+    weights, how = attention_row(trace, layer=layer, query=query, head=head)
     parts = []
     for image in range(min(4, len(trace.images))):
-        patches = patches_of(trace, image)
+        patches = image_patches(trace, image)
         text = escape(
             f"picture {image + 1}: {weights[patches].sum():.1%} of the row of token {query:,} ({how})"
         )
@@ -160,7 +160,7 @@ def _pictures(trace: Trace, layer: int, head: int, query: int) -> str:
 def _looks_table(trace: Trace, layer: int, head: int, read: Sequence[int]) -> Markup:
     rows = []
     for query in read:
-        weights, how = looks_at(trace, layer=layer, query=query, head=head)
+        weights, how = attention_row(trace, layer=layer, query=query, head=head)
         order = np.argsort(-weights, kind="stable")[:5]
         looks = Markup(
             " · ".join(

@@ -15,7 +15,7 @@ _COLUMNS = 4
 _LINE = 30  # characters
 
 
-def gallery(
+def gallery_figure(
     pictures: Sequence[Sequence[Image]],
     *,
     prompts: Sequence[str],

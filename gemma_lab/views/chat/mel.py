@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _HOP_MS = 10.0  # milliseconds between two mel frames (Gemma4AudioFeatureExtractor.hop_length at 16 kHz)
 
 
-def mel_figure(
+def mel_spectrogram_figure(
     samples: ArrayLike, frames: ArrayLike, *, rate: int, soft_tokens: int, name: str = "sound"
 ) -> Plot:
     """Return a sound as a waveform over its log-mel spectrogram, with the borders of its soft tokens.

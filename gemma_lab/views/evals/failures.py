@@ -11,7 +11,7 @@ from .report import cut, spread
 
 if TYPE_CHECKING:
     from ...evals.questions import Question
-    from ...evals.report import Answer, Checkup
+    from ...evals.report import Checkup, GradedAnswer
 
 _ROW = 1.15  # inches a failure
 _WRAP = 62  # characters a line of the text beside it
@@ -75,7 +75,7 @@ def _media(axes: Any, question: Question) -> None:
         axes.set_anchor("W")
 
 
-def _text(axes: Any, answer: Answer) -> None:
+def _text(axes: Any, answer: GradedAnswer) -> None:
     question = answer.question
     lines = [
         (f"{question.skill} ({question.group})" if question.group else question.skill, "bold"),

@@ -13,7 +13,7 @@ from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 _MARKS = (("o", OKABE_ITO["blue"]), ("D", OKABE_ITO["orange"]), ("s", OKABE_ITO["green"]))
 
 
-def cost_dots(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: str) -> Plot:
+def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: str) -> Plot:
     """Draw how many tokens the same sentences take in each language, as a multiple of one language's.
 
     Parameters

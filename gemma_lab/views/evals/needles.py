@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ...evals.needle_in_a_haystack import Haystack
 
 
-def needle_heat(found: Haystack) -> Plot:
+def haystack_figure(found: Haystack) -> Plot:
     """Draw the grid: a column a length, a row a depth, the share found as colour and in words."""
     gate_weights = found.right / found.asked
     with new_figure(1.6 + 0.85 * max(len(found.lengths), 4), 1.4 + 0.42 * len(found.depths)) as (
@@ -35,10 +35,10 @@ def needle_heat(found: Haystack) -> Plot:
         bar = figure.colorbar(image, ax=axes, pad=0.02)
         bar.set_label("share found")
         bar.outline.set_visible(False)
-    return Plot(figure, text=needle_text(found))
+    return Plot(figure, text=haystack_text(found))
 
 
-def needle_text(found: Haystack) -> str:
+def haystack_text(found: Haystack) -> str:
     """Return one stable line: the share found by length, with its 95 % interval."""
     parts = [
         f"{length:,} tokens {share:.0%} [{low:.0%}, {high:.0%}]"
@@ -47,7 +47,7 @@ def needle_text(found: Haystack) -> str:
     return f"Facts found over {len(found.depths)} depths (95 % Wilson intervals): {', '.join(parts)}"
 
 
-def needle_table(found: Haystack) -> Markup:
+def haystack_html(found: Haystack) -> Markup:
     """Return the grid as a table: what was found of what was asked, with 95 % Wilson intervals."""
     rows = []
     for row, depth in enumerate(found.depths):

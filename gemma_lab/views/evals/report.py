@@ -9,7 +9,7 @@ from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, table
 
 if TYPE_CHECKING:
-    from ...evals.report import Answer, Checkup, Score
+    from ...evals.report import Checkup, GradedAnswer, Score
 
 _SHOWN = 12  # failures in the HTML view
 _LONGEST = 160  # characters of a prompt or an answer in a table
@@ -97,14 +97,14 @@ def _row(score: Score) -> tuple[str, ...]:
     return score.name, f"{score.asked}", f"{score.accuracy:.1%}", f"{low:.1%} to {high:.1%}", chance
 
 
-def spread(wrong: list[Answer], most: int) -> list[Answer]:
+def spread(wrong: list[GradedAnswer], most: int) -> list[GradedAnswer]:
     """Return about `most` failures, at least one of every skill, rather than many of the first."""
     skills = list(dict.fromkeys(answer.question.skill for answer in wrong))
     each = max(1, most // max(1, len(skills)))
     return [a for skill in skills for a in [w for w in wrong if w.question.skill == skill][:each]]
 
 
-def _failure(answer: Answer) -> tuple[object, ...]:
+def _failure(answer: GradedAnswer) -> tuple[object, ...]:
     question = answer.question
     asked = bdi(cut(question.prompt))
     shown = [_picture(png, f"picture {place}") for place, png in enumerate(question.images, 1)]

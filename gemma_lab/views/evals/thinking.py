@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...stats import interval
+from ...evals.statistics import wilson_interval
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 _WAYS = (("off", "sky", -0.12), ("on", "blue", 0.12))
@@ -32,7 +32,7 @@ def thinking_figure(
         for (name, colour, shift), answers in zip(_WAYS, (off, on), strict=True):
             for place, group in enumerate(names):
                 of = [good for good, its in zip(answers, groups, strict=True) if its == group]
-                low, high = interval(sum(of), len(of))
+                low, high = wilson_interval(sum(of), len(of))
                 at = place + shift
                 right.plot([at, at], [100 * low, 100 * high], color=OKABE_ITO[colour], linewidth=2.4)
                 right.plot(

@@ -9,7 +9,7 @@ from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 
 @dataclass(frozen=True)
-class Budgeted:
+class BudgetResult:
     """What came of asking some questions under one budget.
 
     Attributes
@@ -34,7 +34,7 @@ class Budgeted:
     interval: tuple[float, float]
 
 
-def budgets_figure(rows: Sequence[Budgeted], *, model: str) -> Plot:
+def token_budget_figure(rows: Sequence[BudgetResult], *, model: str) -> Plot:
     """Return soft tokens, seconds and the share of right answers by budget, one panel each."""
     places = range(len(rows))
     with new_figure(8.4, 2.9, ncols=3) as (figure, axes):

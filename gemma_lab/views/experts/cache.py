@@ -10,7 +10,7 @@ from ..base.figure import FAINT, INK, OKABE_ITO, Plot, new_figure
 from ..base.html import Markup, table
 
 if TYPE_CHECKING:
-    from ...analysis.experts.cache import CacheCurve
+    from ...analysis.experts.cache import ExpertCacheCurve
     from ...analysis.experts.offload import Offload
 
 _STYLES = {
@@ -23,13 +23,13 @@ _COLOURS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pu
 _DASHES = ("-", "--", "-.", ":")
 
 
-def cache_lines(curve: CacheCurve) -> Plot:
+def expert_cache_figure(curve: ExpertCacheCurve) -> Plot:
     """Draw the hit rate of every policy against the share of experts that is cached.
 
     Parameters
     ----------
     curve
-        From `gemma_lab.analysis.experts.cache.cache_curve`.
+        From `gemma_lab.analysis.experts.cache.expert_cache_curve`.
     """
     with new_figure(8.0, 4.4) as (figure, axes):
         percent = 100 * curve.share
@@ -58,13 +58,13 @@ def cache_lines(curve: CacheCurve) -> Plot:
     return Plot(figure, text=f"Hit rates with a quarter and a half of the experts cached: {rates}")
 
 
-def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Plot:
+def offload_figure(*results: Offload, labels: Sequence[str] = ()) -> Plot:
     """Draw tokens/s against the share of experts on the card, with the largest share that fits.
 
     Parameters
     ----------
     *results
-        From `gemma_lab.analysis.experts.offload.speed`, one or several.
+        From `gemma_lab.analysis.experts.offload.offload_speed`, one or several.
     labels
         What to call each. Default: card, quantisation and who computes misses.
 
@@ -77,12 +77,12 @@ def speed_lines(*results: Offload, labels: Sequence[str] = ()) -> Plot:
     with new_figure(8.0, 4.4) as (figure, axes):
         for number, (result, name) in enumerate(zip(results, names, strict=True)):
             colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
-            axes.plot(100 * result.share, result.speed, color=colour, ls=dash, lw=1.9, label=name)
+            axes.plot(100 * result.share, result.tokens_per_second, color=colour, ls=dash, lw=1.9, label=name)
             if result.fitting is not None:
                 at = result.fitting
-                axes.plot(100 * result.share[at], result.speed[at], "o", color=colour, ms=8, mec="white")
+                axes.plot(100 * result.share[at], result.tokens_per_second[at], "o", color=colour, ms=8, mec="white")
         axes.plot([], [], "o", color="#8A8A8A", ms=8, mec="white", label="the most that fits on the card")
-        top = max(float(result.speed.max()) for result in results)
+        top = max(float(result.tokens_per_second.max()) for result in results)
         axes.set(
             xlim=(0, 100),
             ylim=(0, top * 1.1),
@@ -103,7 +103,7 @@ def offload_html(data: Offload) -> Markup:
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.experts.offload.speed`.
+        From `gemma_lab.analysis.experts.offload.offload_speed`.
     """
     rows = [
         [
@@ -111,7 +111,7 @@ def offload_html(data: Offload) -> Markup:
             f"{data.card_bytes[at] / GIB:.1f}",
             f"{data.hit_rate[at]:.1%}",
             f"{data.moved_bytes[at] / 1e6:,.0f}",
-            f"{data.speed[at]:.1f}",
+            f"{data.tokens_per_second[at]:.1f}",
             f"{data.bound[at]:.0f}",
         ]
         for at in data.shown()
@@ -143,4 +143,4 @@ def _said(result: Offload) -> str:
     at = result.fitting
     if at is None:
         return "does not fit"
-    return f"{result.speed[at]:.1f} tokens/s with {result.share[at]:.0%} of the experts, the most that fits"
+    return f"{result.tokens_per_second[at]:.1f} tokens/s with {result.share[at]:.0%} of the experts, the most that fits"

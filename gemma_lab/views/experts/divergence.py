@@ -10,10 +10,10 @@ from ..base.figure import Plot, hide_frame, new_figure
 from .load import layer_ticks
 
 if TYPE_CHECKING:
-    from ...analysis.experts.divergence import Divergence
+    from ...analysis.experts.divergence import RoutingDivergence
 
 
-def divergence_heat(data: Divergence, reference: str) -> Plot:
+def routing_divergence_figure(data: RoutingDivergence, reference: str) -> Plot:
     """Draw the divergence of every label from one of them, layer by layer; noise is crossed out.
 
     Parameters
@@ -48,7 +48,7 @@ def divergence_heat(data: Divergence, reference: str) -> Plot:
     nearest, farthest = data.labels[order[0]], data.labels[order[-1]]
     return Plot(
         figure,
-        text=f"Divergence of routing from {reference}, mean over {len(data.layers)} layers: "
+        text=f"RoutingDivergence of routing from {reference}, mean over {len(data.layers)} layers: "
         f"nearest {nearest} {bits[0].mean():.3f} bits, farthest {farthest} {bits[-1].mean():.3f} bits; "
         f"{int(noise.sum())} of {noise.size} cells within chance",
     )

@@ -11,10 +11,10 @@ from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...analysis.experts.load import Load
+    from ...analysis.experts.load import ExpertLoad
 
 
-def load_heat(data: Load) -> Plot:
+def expert_load_figure(data: ExpertLoad) -> Plot:
     """Draw each expert's load against the mean of its layer, and how uneven each layer is.
 
     Parameters
@@ -29,7 +29,7 @@ def load_heat(data: Load) -> Plot:
         image = heat.imshow(
             relative, cmap="cividis", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
         )
-        heat.set(xlabel="expert", ylabel="layer", title="Load of each expert")
+        heat.set(xlabel="expert", ylabel="layer", title="ExpertLoad of each expert")
         layer_ticks(heat, data.layers)
         hide_frame(heat)
         bar = figure.colorbar(image, ax=heat, extend="max" if relative.max() > top else "neither", pad=0.01)
@@ -42,7 +42,7 @@ def load_heat(data: Load) -> Plot:
     worst = int(data.gini.argmax())
     return Plot(
         figure,
-        text=f"Load of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
+        text=f"ExpertLoad of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
         f"{data.peak.max():.1f} × the mean; most uneven layer {data.layers[worst]} "
         f"(Gini {data.gini[worst]:.2f})",
     )

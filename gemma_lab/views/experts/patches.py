@@ -30,7 +30,7 @@ _LONGEST = 420  # pixels of a drawn picture
 
 
 @dataclass(frozen=True)
-class Patches:
+class ExpertPatches:
     """The tokens of one picture in one layer.
 
     Attributes
@@ -60,7 +60,7 @@ class Patches:
         return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def patches(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> Patches:
+def expert_patches(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> ExpertPatches:
     """Return where the patches of a picture lie and which experts served them.
 
     Parameters
@@ -79,10 +79,10 @@ def patches(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] 
     LabError
         If the trace has no such picture or no such layer.
     """
-    tokens = np.flatnonzero((trace.tokens.modalities == "image") & (trace.tokens.mediums == image))
+    tokens = np.flatnonzero((trace.tokens.modalities == "image") & (trace.tokens.media_index == image))
     tokens = tokens[trace.tokens.boxes[tokens, 2] > trace.tokens.boxes[tokens, 0]]
     if trace.routing is None or not tokens.size:
-        count = len(set(trace.tokens.mediums[trace.tokens.modalities == "image"].tolist()))
+        count = len(set(trace.tokens.media_index[trace.tokens.modalities == "image"].tolist()))
         raise LabError(
             f"This trace has no picture {image} with routed patches; it has {count} pictures.",
             hint="Trace a prompt with images=[…] on a model with experts.",
@@ -91,10 +91,10 @@ def patches(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] 
     ids, weights = routing.ids[0].astype(np.int64), routing.weights[0]
     leaders = np.take_along_axis(ids, weights.argmax(axis=1)[:, None], axis=1)[:, 0]
     asked = (weights * np.isin(ids, list(experts))).sum(axis=1) if len(experts) else None
-    return Patches(tokens, trace.tokens.boxes[tokens], leaders, asked, layer)
+    return ExpertPatches(tokens, trace.tokens.boxes[tokens], leaders, asked, layer)
 
 
-def drawn(trace: Trace, found: Patches, *, image: int = 0) -> Image:
+def draw_patches(trace: Trace, found: ExpertPatches, *, image: int = 0) -> Image:
     """Return the picture (or a grey sheet where the trace does not carry it) with its patches coloured.
 
     Without experts asked for, a patch has the colour of its heaviest expert, if that is among the seven that
@@ -121,7 +121,7 @@ def drawn(trace: Trace, found: Patches, *, image: int = 0) -> Image:
     return Pictures.alpha_composite(base.convert("RGBA"), veil).convert("RGB")
 
 
-def colours(found: Patches) -> list[tuple[int, int, int, int]]:
+def colours(found: ExpertPatches) -> list[tuple[int, int, int, int]]:
     """Return one colour a patch, red, green, blue and strength in 0…255."""
     if found.weights is None:
         named = {expert: LEADERS[at] for at, (expert, _) in enumerate(found.ranked[: len(LEADERS)])}
@@ -133,7 +133,7 @@ def colours(found: Patches) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> Plot:
+def expert_patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequence[int] = ()) -> Plot:
     """Return the picture as it is, and with its patches coloured by their experts.
 
     Parameters
@@ -146,14 +146,14 @@ def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequenc
     LabError
         If the trace has no such picture or no such layer.
     """
-    found = patches(trace, image=image, layer=layer, experts=experts)
+    found = expert_patches(trace, image=image, layer=layer, experts=experts)
     known = image < len(trace.images)
     with new_figure(7.2 if known else 4.6, 4.1, ncols=2 if known else 1, squeeze=False) as (figure, grid):
         axes = list(grid[0])
         if known:
             axes[0].imshow(np.asarray(trace.images[image].convert("RGB")))
             axes[0].set_title("The picture")
-        axes[-1].imshow(np.asarray(drawn(trace, found, image=image)))
+        axes[-1].imshow(np.asarray(draw_patches(trace, found, image=image)))
         axes[-1].set_title(f"Layer {layer}: {_asked(experts)}")
         for each in axes:
             hide_frame(each)
@@ -161,10 +161,10 @@ def patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: Sequenc
             each.set_yticks([])
         if found.weights is None:
             _legend(figure, found)
-    return Plot(figure, text=told(found, image=image, experts=experts))
+    return Plot(figure, text=describe_patches(found, image=image, experts=experts))
 
 
-def told(found: Patches, *, image: int = 0, experts: Sequence[int] = ()) -> str:
+def describe_patches(found: ExpertPatches, *, image: int = 0, experts: Sequence[int] = ()) -> str:
     """Return in a sentence what the drawn patches show."""
     count = len(found.tokens)
     if found.weights is not None:
@@ -184,7 +184,7 @@ def _asked(experts: Sequence[int]) -> str:
     return f"weight of expert{'s' if len(experts) > 1 else ''} {', '.join(map(str, experts))}"
 
 
-def _legend(figure: Any, found: Patches) -> None:
+def _legend(figure: Any, found: ExpertPatches) -> None:
     from matplotlib.patches import Patch
 
     handles = [

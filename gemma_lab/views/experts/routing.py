@@ -13,7 +13,7 @@ from ..base.fonts import families, writable
 from ..base.html import Markup, bdi, escape, footnotes, table
 from ..chat.chat import visible
 from ..trace.tokens import label_of
-from .patches import drawn, patches, told
+from .patches import describe_patches, draw_patches, expert_patches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def routing_text(trace: Trace, *, layer: int) -> str:
     )
 
 
-def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None = None) -> Plot:
+def routing_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None = None) -> Plot:
     """Return tokens × experts of one layer as a figure.
 
     Parameters
@@ -124,7 +124,7 @@ def layer_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None =
     )
 
 
-def loads_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Plot:
+def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Plot:
     """Return the load of every expert as bars, one strip a layer, against an even split.
 
     Parameters
@@ -228,11 +228,11 @@ def _token(text: str, piece: str, kind: str, ids: NDArray[Any], tint: float) -> 
 def _pictures(trace: Trace, layer: int, experts: Sequence[int]) -> str:
     parts = []
     for image in range(min(4, len(trace.images))):
-        found = patches(trace, image=image, layer=layer, experts=experts)
-        text = escape(told(found, image=image, experts=experts))
+        found = expert_patches(trace, image=image, layer=layer, experts=experts)
+        text = escape(describe_patches(found, image=image, experts=experts))
         parts.append(
             f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{text}" '
-            f'style="max-width:300px;border-radius:6px" src="{data_url(drawn(trace, found, image=image))}">'
+            f'style="max-width:300px;border-radius:6px" src="{data_url(draw_patches(trace, found, image=image))}">'
             f'<figcaption style="font-size:.85em;opacity:.8;max-width:300px">{text}</figcaption></figure>'
         )
     return "".join(parts)

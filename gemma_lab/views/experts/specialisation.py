@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST = 3.0  # the colours end at 2³ times as often
 
 
-def specialisation_heat(data: Specialisation, label: str) -> Plot:
+def specialisation_figure(data: Specialisation, label: str) -> Plot:
     """Draw how much more or less often tokens of one label chose each expert; chance is left blank.
 
     Parameters
@@ -63,7 +63,7 @@ def specialisation_heat(data: Specialisation, label: str) -> Plot:
     )
 
 
-def information_lines(data: Specialisation) -> Plot:
+def label_information_figure(data: Specialisation) -> Plot:
     """Draw what the chosen expert says about the label, layer by layer, above what chance says.
 
     Parameters

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def benchmark_dots(data: Published | None = None) -> Plot:
+def benchmarks_figure(data: Published | None = None) -> Plot:
     """Draw every published benchmark as a row of dots, one a model.
 
     Percentages share one axis; each other benchmark has its own, turned so that better is always to the

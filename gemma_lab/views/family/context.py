@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...family.caches import Cache, caches
+from ...family.caches import KVCache, kv_caches
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.units import gib, tokens
 from .figures import MODEL_STYLES
@@ -17,7 +17,7 @@ NEIGHBOURS = {"Qwen3.5-35B-A3B": (OKABE_ITO["purple"], "P")}
 _LENGTHS = (1024, 4096, 32_768, 131_072, 262_144)
 
 
-def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) -> Plot:
+def kv_cache_comparison_figure(models: Sequence[KVCache] | None = None, *, start: int = 1024) -> Plot:
     """Draw what one sequence keeps in bfloat16 against its length, for the family and its neighbours.
 
     Parameters
@@ -27,7 +27,7 @@ def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) 
     start
         Shortest length, in tokens.
     """
-    models = models or caches()
+    models = models or kv_caches()
     with new_figure(9.5, 5.2) as (figure, axes):
         for model in models:
             lengths = [start * 2**step for step in range(20) if start * 2**step <= model.context]
@@ -41,17 +41,17 @@ def context_curves(models: Sequence[Cache] | None = None, *, start: int = 1024) 
     return Plot(figure, text=f"What one sequence keeps, bfloat16: {ends}")
 
 
-def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072) -> Plot:
+def window_savings_figure(models: Sequence[KVCache] | None = None, *, length: int = 131_072) -> Plot:
     """Draw at one length the cache, and what it would be without windows and shared caches.
 
     Parameters
     ----------
     models
-        Whose caches. Default: as `context_curves`.
+        Whose caches. Default: as `kv_cache_comparison_figure`.
     length
         Tokens.
     """
-    models = models or caches()
+    models = models or kv_caches()
     with new_figure(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
         for row, model in enumerate(models):
             real, whole = model.bytes(length), model.whole(length)
@@ -70,17 +70,19 @@ def window_bars(models: Sequence[Cache] | None = None, *, length: int = 131_072)
     )
 
 
-def context_text(models: Sequence[Cache] | None = None, lengths: Sequence[int] = _LENGTHS) -> str:
-    """Return the numbers of `context_curves` as a table of text; a dash beyond a model's context.
+def kv_cache_comparison_text(
+    models: Sequence[KVCache] | None = None, lengths: Sequence[int] = _LENGTHS
+) -> str:
+    """Return the numbers of `kv_cache_comparison_figure` as a table of text; a dash beyond a model's context.
 
     Parameters
     ----------
     models
-        Whose caches. Default: as `context_curves`.
+        Whose caches. Default: as `kv_cache_comparison_figure`.
     lengths
         Columns, in tokens.
     """
-    models = models or caches()
+    models = models or kv_caches()
     width = max(len(model.name) for model in models)
     lines = [f"{'':{width}}  {'KiB a token':>11}" + "".join(f"{tokens(length):>11}" for length in lengths)]
     for model in models:
@@ -90,7 +92,7 @@ def context_text(models: Sequence[Cache] | None = None, lengths: Sequence[int] =
     return "\n".join(lines)
 
 
-def cost_lines(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Plot:
+def run_cost_figure(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Plot:
     """Draw what runs of several lengths took, one line a way of running.
 
     Parameters
@@ -139,7 +141,7 @@ def _scales(axes: Axes, start: int, longest: int) -> None:
     axes.set_axisbelow(True)
 
 
-def _ends(axes: Axes, models: Sequence[Cache]) -> None:
+def _ends(axes: Axes, models: Sequence[KVCache]) -> None:
     """Label the curves in one column, moved apart where they would touch."""
     longest, lowest = max(model.context for model in models), 0.0
     for model in sorted(models, key=lambda one: one.bytes(one.context)):

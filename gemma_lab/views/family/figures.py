@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...family.architecture import SIZES, Architecture, architecture
+from ...family.architecture import SIZES, Architecture, get_architecture
 from ...family.memory import kv_cache_bytes
-from ...family.parameters import Parameters, count
+from ...family.parameters import Parameters, count_parameters
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.units import gib, parameters, tokens
 
@@ -37,7 +37,7 @@ _PARTS = (
 )
 
 
-def layer_strips(shapes: Sequence[Architecture] | None = None) -> Plot:
+def layer_types_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
     """Draw every decoder layer of some models, first to last: local or global, its cache shared or its own.
 
     Parameters
@@ -45,7 +45,7 @@ def layer_strips(shapes: Sequence[Architecture] | None = None) -> Plot:
     shapes
         The models. Default: the five sizes.
     """
-    shapes = shapes or [architecture(size) for size in SIZES]
+    shapes = shapes or [get_architecture(size) for size in SIZES]
     longest = max(len(shape.layers) for shape in shapes)
     with new_figure(10.5, 0.95 + 0.78 * len(shapes)) as (figure, axes):
         for row, shape in enumerate(shapes):
@@ -63,7 +63,7 @@ def layer_strips(shapes: Sequence[Architecture] | None = None) -> Plot:
     return Plot(figure, text=f"Decoder layers: {kinds}")
 
 
-def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Plot:
+def parameters_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
     """Draw the parameters of some models as stacked bars, part by part.
 
     Parameters
@@ -71,7 +71,7 @@ def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Plot:
     shapes
         The models. Default: the five sizes.
     """
-    counts = [count(shape) for shape in shapes or [architecture(size) for size in SIZES]]
+    counts = [count_parameters(shape) for shape in shapes or [get_architecture(size) for size in SIZES]]
     longest = max(counted.total for counted in counts) / 1e9
     with new_figure(10.5, 1.25 + 0.62 * len(counts)) as (figure, axes):
         for row, counted in enumerate(counts):
@@ -86,7 +86,7 @@ def parameter_bars(shapes: Sequence[Architecture] | None = None) -> Plot:
     return Plot(figure, text=f"Parameters by part: {sums}")
 
 
-def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 256) -> Plot:
+def kv_cache_figure(shapes: Sequence[Architecture] | None = None, *, start: int = 256) -> Plot:
     """Draw the bfloat16 key-value cache of one sequence against its length, both axes logarithmic.
 
     Parameters
@@ -96,7 +96,7 @@ def cache_curves(shapes: Sequence[Architecture] | None = None, *, start: int = 2
     start
         Shortest context, in tokens.
     """
-    shapes = shapes or [architecture(size) for size in SIZES]
+    shapes = shapes or [get_architecture(size) for size in SIZES]
     ends: list[tuple[Architecture, int]] = []
     with new_figure(9.0, 5.0) as (figure, axes):
         for shape in shapes:

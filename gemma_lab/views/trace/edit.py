@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...interventions.attention_block import said
+from ...interventions.attention_knockout import said
 from ..base.html import Markup, bdi, table
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ _CELL = "padding:.15em .4em;max-width:9em;overflow:hidden;text-overflow:ellipsis
 _CORNER = "position:sticky;left:0;background:Canvas;color:CanvasText;font-weight:600;padding:.15em .5em"
 
 
-def lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup:
+def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup:
     """Return a lens as a table without scripts: the last layer above, a column a position.
 
     Each cell holds the token that this layer ranks first, in its own script and direction; its colour is that
@@ -46,7 +46,7 @@ def lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup
     """
     logit_lens = _lens(trace)
     chosen = logit_lens.positions[-MOST_POSITIONS:].tolist() if positions is None else list(positions)
-    places = [logit_lens.place(position) for position in chosen]
+    places = [logit_lens.index(position) for position in chosen]
     head = "".join(
         f'<th scope="col" style="{_CELL}">{bdi(_token(trace, position), title=f"token {position:,}")}</th>'
         for position in chosen
@@ -58,7 +58,7 @@ def lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup
         "read so. Darker: more probable. Bold: as the last layer."
     ] + ([f"{left:,} earlier positions are not shown."] if left and positions is None else [])
     return Markup(
-        f'<div role="group" aria-label="{escape(lens_text(trace))}" style="max-width:100%;overflow-x:auto">'
+        f'<div role="group" aria-label="{escape(logit_lens_text(trace))}" style="max-width:100%;overflow-x:auto">'
         f'<table style="border-collapse:collapse;font-size:12px"><caption style="text-align:start">'
         f"{bdi(visible(str(trace.meta.get('model', 'model'))))}: what each layer would say next</caption>"
         f'<thead><tr><th scope="col" style="{_CORNER}">layer</th>{head}</tr></thead>'
@@ -67,17 +67,17 @@ def lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup
     )
 
 
-def lens_text(trace: Trace) -> str:
+def logit_lens_text(trace: Trace) -> str:
     """Return one stable line: what is read, and from which layer on the last position stays with its word."""
     logit_lens = _lens(trace)
-    last = logit_lens.words[int(logit_lens.targets[-1, 0])]
+    last = logit_lens.token_texts[int(logit_lens.target_ids[-1, 0])]
     return (
         f"Lens on {len(logit_lens.layers)} layers × {len(logit_lens):,} positions; the last says {visible(last)!r}, "
-        f"first from layer {int(logit_lens.settled()[-1])} on"
+        f"first from layer {int(logit_lens.stable_from_layer()[-1])} on"
     )
 
 
-def target_lines(logit_lens: LogitLens, position: int, *, targets: Sequence[int | str] = ()) -> Plot:
+def logit_lens_figure(logit_lens: LogitLens, position: int, *, targets: Sequence[int | str] = ()) -> Plot:
     """Draw the rank and the probability of tokens through the layers, at one position.
 
     Parameters
@@ -94,13 +94,13 @@ def target_lines(logit_lens: LogitLens, position: int, *, targets: Sequence[int 
     LabError
         If the lens did not look there, or did not follow one of them.
     """
-    place = logit_lens.place(position)
-    followed: list[Any] = list(targets) if targets else [None, *logit_lens.asked]
+    place = logit_lens.index(position)
+    followed: list[Any] = list(targets) if targets else [None, *logit_lens.targets]
     said, colours = [], list(OKABE_ITO.values())
     with new_figure(6.4, 3.0, ncols=2) as (figure, (left, right)):
         for number, target in enumerate(followed):
-            index = int(logit_lens.targets[place, 0]) if target is None else target
-            name = logit_lens.words[index] if isinstance(index, int) else index
+            index = int(logit_lens.target_ids[place, 0]) if target is None else target
+            name = logit_lens.token_texts[index] if isinstance(index, int) else index
             label = f"id {index} (last layer)" if target is None else f"id {index}"
             label = f"{name} · {label}" if _plain(name) else label
             style = {
@@ -144,13 +144,13 @@ def _row(logit_lens: LogitLens, row: int, places: list[int]) -> str:
         red, green, blue = amounts(np.asarray([min(share, 1.0)]))[0].tolist()
         ink = "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
         more = ", ".join(
-            f"{visible(logit_lens.words[index])} {np.exp(logprob):.3f}"
+            f"{visible(logit_lens.token_texts[index])} {np.exp(logprob):.3f}"
             for index, logprob in zip(
                 logit_lens.ids[row, place].tolist(), logit_lens.logprobs[row, place], strict=True
             )
         )
         weight = "700" if logit_lens.ranks[row, place, 0] == 0 else "400"
-        word = bdi(visible(logit_lens.words[int(logit_lens.ids[row, place, 0])]), title=more)
+        word = bdi(visible(logit_lens.token_texts[int(logit_lens.ids[row, place, 0])]), title=more)
         look = f"background:rgb({red},{green},{blue});color:{ink};font-weight:{weight}"
         cells.append(f'<td style="{_CELL};{look}">{word}</td>')
     return f'<tr><th scope="row" style="{_CORNER}">{logit_lens.layers[row]}</th>{"".join(cells)}</tr>'

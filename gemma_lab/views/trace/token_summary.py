@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...analysis.attention.rows import patches_of
+from ...analysis.attention.rows import image_patches
 from ..attention.figures import drawn, name_of
 from ..base.colors import data_url
 from ..base.html import Markup, bdi, escape, footnotes, table
@@ -26,7 +26,7 @@ _TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line
 _KEYS = 3
 
 
-def glance_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
+def token_summary_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
     """Return an answer with what stands behind each of its tokens, as script-free HTML.
 
     Parameters
@@ -52,7 +52,7 @@ def glance_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
     notes += [f"{left:,} more tokens are not shown."] if left else []
     said = "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
     return Markup(
-        f'<div role="group" aria-label="{escape(glance_text(trace))}" style="max-width:64em">'
+        f'<div role="group" aria-label="{escape(token_summary_text(trace))}" style="max-width:64em">'
         f'<div style="font-weight:600;padding:.25em 0">{bdi(visible(name_of(trace)))}: '
         "behind the answer</div>"
         f'<div dir="auto" style="{_TEXT}">{escape(visible(said))}</div>{_pictures(trace, shown)}'
@@ -60,7 +60,7 @@ def glance_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
     )
 
 
-def glance_text(trace: Trace) -> str:
+def token_summary_text(trace: Trace) -> str:
     """Return one stable line: what was said, and what is known of it."""
     known = [name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None]
     said = "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
@@ -88,7 +88,7 @@ def means_of(trace: Trace, row: int) -> NDArray[np.float32]:
     if attention is None:
         return found
     for layout in attention.layers:
-        keys, weights = (each[:, row] for each in attention.top(layout.layer))
+        keys, weights = (each[:, row] for each in attention.top_keys(layout.layer))
         np.add.at(found, keys[keys >= 0], weights[keys >= 0] / len(keys) / len(attention.layers))
     return found
 
@@ -112,7 +112,9 @@ def _row(trace: Trace, token: int) -> tuple[object, ...]:
     if trace.logit_lens is not None:
         there = row in trace.logit_lens.positions
         cells.append(
-            str(int(trace.logit_lens.settled()[trace.logit_lens.place(row)])) if there else "not looked at"
+            str(int(trace.logit_lens.stable_from_layer()[trace.logit_lens.index(row)]))
+            if there
+            else "not looked at"
         )
     return tuple(cells)
 
@@ -124,7 +126,7 @@ def _pictures(trace: Trace, tokens: Sequence[int]) -> str:
     means = np.mean([means_of(trace, row_behind(trace, token)) for token in tokens], axis=0)
     parts = []
     for image in range(min(4, len(trace.images))):
-        patches = patches_of(trace, image)
+        patches = image_patches(trace, image)
         text = f"picture {image + 1}: {means[patches].sum():.1%} of all that the answer looked at"
         parts.append(
             f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{escape(text)}" '

@@ -142,7 +142,9 @@ def _hover(tokens: TokenTable, run: Run) -> str:
 
 def _place(tokens: TokenTable, run: Run) -> str:
     first, last = run.start, run.stop - 1
-    said = [f"{run.modality} {tokens.mediums[first] + 1}" if tokens.mediums[first] >= 0 else run.modality]
+    said = [
+        f"{run.modality} {tokens.media_index[first] + 1}" if tokens.media_index[first] >= 0 else run.modality
+    ]
     if tokens.frames[first] >= 0:
         said.append(f"frame {tokens.frames[first] + 1}")
     if tokens.times[first, 0] >= 0:

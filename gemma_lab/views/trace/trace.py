@@ -65,7 +65,7 @@ def _facts(trace: Trace) -> list[tuple[str, object]]:
         facts.append(
             ("experts", f"top-{routing.top_k} of {routing.experts} in {_many(len(routing.layers), 'layer')}")
         )
-        size = f"{routing.nbytes / 1e6:.1f} MB, {routing.bytes_per_token_layer:.3g} B a token and layer"
+        size = f"{routing.nbytes / 1e6:.1f} MB, {routing.bytes_per_token_layer:.3g} B per token and layer"
         facts.append(("precision", f"{routing.precision} ({size})"))
     if trace.meta.get("edit"):
         facts.append(("edit", bdi(_short(str(trace.meta["edit"])))))

@@ -10,9 +10,10 @@ import traitlets
 from ...errors import BadTrace, LabError
 from ...views.attention.figures import attention_text
 from ...views.attention.static import attention_html
-from ..shared.base import LabWidget, module, sendable, stylesheet
+from ..shared.base import LabWidget, sendable
+from ..shared.bundle import bundle, stylesheet
 from ..shared.images import shrunk
-from ..shared.packed_page import write_packed
+from ..shared.saved_page import write_page
 from ..shared.wire import token_buffer
 from .wire import CHUNK, grid_buffer, has_statistics, key_buffer, layouts, map_buffer, row_buffer
 
@@ -75,8 +76,8 @@ class AttentionExplorer(LabWidget):
     >>> explorer.to_html("attention.html")           # one file, no kernel, no network
     """
 
-    _esm = module("attention.js")
-    _css = stylesheet("base.css", "routing.css", "attention.css")
+    _esm = bundle("attention/attention.js")
+    _css = stylesheet("shared/base.css", "shared/view.css", "attention/attention.css")
     _intents = ("maps", "keys", "rows", "fetch", "select")
 
     #: One or two of: facts, table, grid, maps, keys, pictures. See `_side`.
@@ -212,9 +213,9 @@ class AttentionExplorer(LabWidget):
             for row in layers:
                 if recorded := self._recorded(side, row):
                     answers[f"rows-{side}-{row}"] = row_buffer(recorded, row)
-        return write_packed(
+        return write_page(
             path, state, answers, title=f"Attention: {self.sides[0]['facts']['name']}", twin=html,
-            program="attention_page.js", style=self._css,
+            program="attention/attention_page.js", style=self._css,
         )  # fmt: skip
 
     # ── what is shown ──────────────────────────────────────────────────────────────────────────────────
@@ -226,7 +227,7 @@ class AttentionExplorer(LabWidget):
             "facts": {
                 "name": sendable(str(trace.meta.get("model", "trace"))),
                 "tokens": len(looks),
-                "edges": [int(edge) for edge in looks.edges],
+                "edges": [int(edge) for edge in looks.bin_edges],
                 "layers": layouts(looks),
                 "heads": [int(head) for head in looks.heads],
                 "chunk": CHUNK,
@@ -244,7 +245,7 @@ class AttentionExplorer(LabWidget):
         """Return the whole rows that are there of one layer: recorded with the trace, or fetched."""
         looks = self._looks[side]
         layer = looks.layers[row].layer
-        found = {query: looks.row(layer, query) for number, query in looks.exact if number == layer}
+        found = {query: looks.row(layer, query) for number, query in looks.full_rows if number == layer}
         return found | {query: of for (number, query), of in self._fetched[side].items() if number == layer}
 
     @traitlets.validate("layer")
@@ -339,7 +340,7 @@ def _attention(trace: Trace) -> Attention:
     if not attention.bands:
         raise BadTrace(
             "This trace holds no maps of its attention.",
-            hint="Trace with attention=AttentionRequest(maps=True).",
+            hint="Trace with attention=AttentionRequest(pooled=True).",
         )
     return attention
 

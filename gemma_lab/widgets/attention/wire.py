@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...analysis.attention.rows import pooled, sinkless
+from ...analysis.attention.rows import pool_maps, without_sink
 from ..shared.wire import pack
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _EIGHT, _SIXTEEN = 255, 65535
 
 def has_statistics(attention: Attention) -> bool:
     """Return whether entropies, distances and masses were recorded."""
-    return {"entropy", "first", "distance", "mass"} <= attention.numbers.keys()
+    return {"entropy", "first_token_mass", "distance", "mass_by_label"} <= attention.per_query.keys()
 
 
 def grid_buffer(attention: Attention) -> bytes:
@@ -40,8 +40,8 @@ def grid_buffer(attention: Attention) -> bytes:
     """
     small, means, measures = [], [], _measures(attention)
     for layout in attention.layers:
-        maps, sink = sinkless(attention, layout.layer)
-        reduced = pooled(maps, attention.edges, most=_SMALL)
+        maps, sink = without_sink(attention, layout.layer)
+        reduced = pool_maps(maps, attention.bin_edges, most=_SMALL)
         tops = np.maximum(np.quantile(reduced.reshape(len(reduced), -1), 0.985, axis=1), 1e-6)
         small.append(_roots(reduced / tops[:, None, None]))
         means.append(_means(attention, layout.layer, sink, measures))
@@ -56,7 +56,7 @@ def grid_buffer(attention: Attention) -> bytes:
 
 def map_buffer(attention: Attention, row: int) -> bytes:
     """Return one layer's maps and sinks; `row` counts the layers of the attention from 0."""
-    maps, sink = sinkless(attention, attention.layers[row].layer)
+    maps, sink = without_sink(attention, attention.layers[row].layer)
     lit = np.where(maps > 0, maps, np.nan)
     ends = np.nanquantile(lit.reshape(len(lit), -1), 0.99, axis=1) if (maps > 0).any() else np.ones(len(maps))
     return pack(
@@ -89,7 +89,7 @@ def key_buffer(attention: Attention, row: int, start: int, *, keys: bool = True)
 
     def of(name: str) -> NDArray[Any]:
         """Read a stretch of a layer, ``[heads, …, queries]``; memory maps give no more than that."""
-        return np.asarray(attention.numbers[name][row, here])
+        return np.asarray(attention.per_query[name][row, here])
 
     if meta["k"]:
         kind = np.uint16 if total < _SIXTEEN else np.uint32
@@ -99,10 +99,10 @@ def key_buffer(attention: Attention, row: int, start: int, *, keys: bool = True)
     if has_statistics(attention):
         arrays["entropy"] = _sixteen(of("entropy").T.astype(np.float32) / np.log(total + 1))
         arrays["distance"] = _sixteen(of("distance").T.astype(np.float32) / max(1, total))
-        arrays["first"] = _sixteen(of("first").T)
+        arrays["first"] = _sixteen(of("first_token_mass").T)
         kinds = [at for at, name in enumerate(attention.labels) if name.startswith("modality:")]
         meta["labels"] = [attention.labels[at].removeprefix("modality:") for at in kinds]
-        arrays["mass"] = _eight(of("mass")[:, kinds].transpose(1, 2, 0))
+        arrays["mass"] = _eight(of("mass_by_label")[:, kinds].transpose(1, 2, 0))
     return pack(arrays, meta=meta)
 
 
@@ -130,7 +130,7 @@ def layouts(attention: Attention) -> list[dict[str, Any]]:
 def _measures(attention: Attention) -> list[str]:
     if not has_statistics(attention):
         return []
-    seen = attention.mass(attention.layers[0].layer)
+    seen = attention.mass_by_label(attention.layers[0].layer)
     soft = [name for name in seen if name in ("modality:image", "modality:video", "modality:audio")]
     return ["entropy", "first", "distance", *(name for name in soft if np.asarray(seen[name]).any())]
 
@@ -140,10 +140,10 @@ def _means(
 ) -> NDArray[np.float32]:
     if not measures:
         return np.zeros((0, len(sink)), dtype=np.float32)
-    mass = attention.mass(layer)
+    mass = attention.mass_by_label(layer)
     found = {
         "entropy": attention.entropy(layer),
-        "first": attention.first(layer),
+        "first": attention.first_token_mass(layer),
         "distance": attention.distance(layer),
     }
     columns = [

@@ -78,7 +78,7 @@ def strongest(attention: Attention, rows: NDArray[Any]) -> tuple[NDArray[np.int6
     found = np.zeros((len(rows), 0, 3), dtype=np.int64)
     weights = np.zeros((len(rows), 0), dtype=np.float32)
     for place, layout in enumerate(attention.layers):
-        keys, gate_weights = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
+        keys, gate_weights = (each[:, rows].swapaxes(0, 1) for each in attention.top_keys(layout.layer))
         heads = np.broadcast_to(np.arange(keys.shape[1])[None, :, None], keys.shape)
         triples = np.stack([np.full(keys.shape, place), heads, keys], axis=-1).reshape(len(rows), -1, 3)
         share = np.where(keys > 0, gate_weights, 0).astype(np.float32).reshape(len(rows), -1)
@@ -97,7 +97,7 @@ def _add_looks(
     keys = np.zeros((len(attention.layers), len(rows), most), dtype=np.uint32)
     gate_weights = np.zeros(keys.shape, dtype=np.float32)
     for place, layout in enumerate(attention.layers):
-        ids, weights = (each[:, rows].swapaxes(0, 1) for each in attention.top(layout.layer))
+        ids, weights = (each[:, rows].swapaxes(0, 1) for each in attention.top_keys(layout.layer))
         for at in range(len(rows)):
             here, inverse = np.unique(ids[at].reshape(-1), return_inverse=True)
             sums = np.bincount(inverse.reshape(-1), weights[at].reshape(-1).astype(np.float64)) / ids.shape[1]
@@ -135,7 +135,7 @@ def _add_lens(arrays: dict[str, Any], meta: dict[str, Any], logit_lens: LogitLen
         "chances": _steps(np.exp(logit_lens.logprobs)),
         "ranks": np.asarray(logit_lens.rank(), dtype=np.uint32),
     }
-    words = [sendable(str(logit_lens.words[int(index)])) for index in ids]
+    words = [sendable(str(logit_lens.token_texts[int(index)])) for index in ids]
     meta["logit_lens"] = {
         "layers": [int(layer) for layer in logit_lens.layers],
         "words": words,

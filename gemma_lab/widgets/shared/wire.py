@@ -91,7 +91,7 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
     texts = [str(text) for text in tokens.texts[here]]
     labels = ["" if text else str(piece) for text, piece in zip(texts, tokens.pieces[here], strict=True)]
     scripts = sorted({str(script) for script in tokens.scripts[here]})
-    placed = np.flatnonzero(np.asarray(tokens.mediums[here]) >= 0)
+    placed = np.flatnonzero(np.asarray(tokens.media_index[here]) >= 0)
     arrays: dict[str, NDArray[Any]] = {
         **_strings("text", texts),
         **_strings("label", labels),
@@ -102,7 +102,7 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
         "generated": np.asarray(tokens.generated[here], dtype=np.uint8),
         "cluster": np.asarray(tokens.clusters[here], dtype=np.int32),
         "placed": placed.astype(np.uint32),
-        "medium": np.asarray(tokens.mediums[here], dtype=np.int16)[placed],
+        "medium": np.asarray(tokens.media_index[here], dtype=np.int16)[placed],
         "box": np.asarray(tokens.boxes[here], dtype=np.int32)[placed],
         "time": np.asarray(tokens.times[here], dtype=np.int32)[placed],
         "frame": np.asarray(tokens.frames[here], dtype=np.int16)[placed],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import attention_of, even, looking, trace_of
+from support.forged_heads import even, looking, build_attention, trace_of
 
-from gemma_lab.analysis.attention.head_types import THRESHOLDS, kind_of_heads
+from gemma_lab.analysis.attention.head_types import HEAD_THRESHOLDS, classify_heads
 from gemma_lab.analysis.attention.prefix_matching import followers, prefix_matching, repeated_text
-from gemma_lab.analysis.attention.retrieval_heads import Retrieval
+from gemma_lab.analysis.attention.retrieval_heads import RetrievalScores
 from gemma_lab.errors import LabError
 
 COUNT = 200
@@ -23,10 +23,10 @@ def repeated(seed=0):
 
 def kinds(*heads, windows=None, **more):
     images = more.get("images")
-    attention = attention_of([list(heads)], windows=windows, images=images)
+    attention = build_attention([list(heads)], windows=windows, images=images)
     made = {name: value for name, value in more.items() if name in ("ids", "scripts", "images")}
     asked = {name: value for name, value in more.items() if name not in made}
-    return kind_of_heads(trace_of(attention, **made), **asked)
+    return classify_heads(trace_of(attention, **made), **asked)
 
 
 def test_a_head_of_each_positional_kind():
@@ -63,7 +63,7 @@ def test_induction_is_found_by_content_and_not_by_distance():
 def test_a_fixed_distance_that_always_hits_is_not_induction():
     """One block said twice: a head that looks back by its length scores as high as an induction head can."""
     ids = np.tile(np.random.default_rng(0).permutation(1000)[:100], 2)
-    score, chance, _ = prefix_matching(attention_of([[looking(COUNT, np.arange(COUNT) - 99)]]), ids)
+    score, chance, _ = prefix_matching(build_attention([[looking(COUNT, np.arange(COUNT) - 99)]]), ids)
     assert score[0] > 0.85
     found = kinds(looking(COUNT, np.arange(COUNT) - 99), ids=ids)
     assert found.passed["induction"].sum() == 0
@@ -78,7 +78,7 @@ def test_followers_of_earlier_places():
 
 
 def test_too_few_repeats_say_nothing():
-    assert prefix_matching(attention_of([[even(30)]]), np.arange(30)) is None
+    assert prefix_matching(build_attention([[even(30)]]), np.arange(30)) is None
     assert "repeated" in kinds(even(30)).untested["induction"]
 
 
@@ -121,7 +121,7 @@ def test_bridging_by_script_and_by_given_languages():
 
 def test_retrieval_is_what_was_measured_on_answers():
     heads = ((0, 0), (0, 1))
-    scores = Retrieval(heads, np.asarray([[0.5, 0.05]]), np.zeros(2))
+    scores = RetrievalScores(heads, np.asarray([[0.5, 0.05]]), np.zeros(2))
     found = kinds(even(COUNT), even(COUNT), retrieval=scores)
     assert found.of("retrieval") == ((0, 0),)
     with pytest.raises(LabError, match="of 2 heads, the trace has 1 others"):
@@ -137,9 +137,9 @@ def test_the_first_token_is_asked_of_those_that_see_it():
 
 def test_it_prints_and_becomes_a_frame():
     found = kinds(even(COUNT), looking(COUNT, [0] * COUNT))
-    assert repr(found) == "HeadKinds(2 heads, 200 tokens: 0 previous token, 1 first token, 0 local)"
+    assert repr(found) == "HeadTypes(2 heads, 200 tokens: 0 previous token, 1 first token, 0 local)"
     frame = found.to_pandas()
-    assert len(frame) == 2 * len(THRESHOLDS)
+    assert len(frame) == 2 * len(HEAD_THRESHOLDS)
     assert frame[frame.passed].kind.tolist() == ["first token"]
     with pytest.raises(LabError, match="no kind 'x'"):
         found.of("x")
@@ -148,4 +148,4 @@ def test_it_prints_and_becomes_a_frame():
 
 def test_a_text_that_is_too_short_is_not_judged():
     found = kinds(even(6))
-    assert set(found.untested) == set(THRESHOLDS)
+    assert set(found.untested) == set(HEAD_THRESHOLDS)

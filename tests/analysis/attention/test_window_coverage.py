@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import attention_of, even, looking, trace_of
+from support.forged_heads import build_attention, even, looking, trace_of
 
-from gemma_lab.analysis.attention.window_coverage import reach
+from gemma_lab.analysis.attention.window_coverage import window_coverage
 
 COUNT = 60
 
 
 def test_pairs_outside_the_window_are_counted_one_by_one():
     layers = [[even(COUNT, window=8)], [even(COUNT, window=8)], [even(COUNT)], [even(COUNT, window=8)]]
-    found = reach(trace_of(attention_of(layers, windows=[8, 8, None, 8])))
+    found = window_coverage(trace_of(build_attention(layers, windows=[8, 8, None, 8])))
     pairs = [(q, k) for q in range(COUNT) for k in range(q + 1)]
     outside = sum(q - k >= 8 for q, k in pairs) / len(pairs)
     np.testing.assert_allclose(found.unseen, [outside, outside, 0, outside])
@@ -25,7 +25,7 @@ def test_global_heads_beyond_the_window_between_bounds():
     far = looking(COUNT, np.maximum(-1, np.arange(COUNT) - 30), share=0.8)
     near = looking(COUNT, np.arange(COUNT) - 1, share=0.8)
     layers = [[even(COUNT, window=10)] * 2, [far, near]]
-    found = reach(trace_of(attention_of(layers, windows=[10, None], top_k=4)))
+    found = window_coverage(trace_of(build_attention(layers, windows=[10, None], top_k=4)))
     assert found.heads == ((1, 0), (1, 1))
     for row, head in enumerate((far, near)):
         exact = np.mean([head[q, : q - 9].sum() for q in range(10, COUNT)])
@@ -36,12 +36,14 @@ def test_global_heads_beyond_the_window_between_bounds():
 
 @pytest.mark.parametrize("windows", [[None], [COUNT], [COUNT + 5]])
 def test_where_nothing_is_out_of_sight(windows):
-    found = reach(trace_of(attention_of([[even(COUNT)]], windows=windows)))
+    found = window_coverage(trace_of(build_attention([[even(COUNT)]], windows=windows)))
     assert found.unseen.tolist() == [0.0]
     assert not found.most.any()
 
 
 def test_it_says_so_in_a_line():
     layers = [[even(COUNT, window=8)], [even(COUNT)]]
-    found = reach(trace_of(attention_of(layers, windows=[8, None])))
-    assert repr(found).startswith("Reach(60 tokens: 1 of 2 layers local, 75% of the pairs unseen there; ")
+    found = window_coverage(trace_of(build_attention(layers, windows=[8, None])))
+    assert repr(found).startswith(
+        "WindowCoverage(60 tokens: 1 of 2 layers local, 75% of the pairs unseen there; "
+    )

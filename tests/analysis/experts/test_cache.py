@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.experts.cache import POLICIES, cache_curve
+from gemma_lab.analysis.experts.cache import CACHE_POLICIES, expert_cache_curve
 from gemma_lab.errors import LabError
 
 
@@ -88,7 +88,7 @@ def requests_of(routing, *, shared):
 @pytest.mark.parametrize("drift", [0.0, 0.4])
 def test_every_size_has_the_hits_of_its_simulation(draw, policy, shared, drift):
     routing = draw(rows=3, tokens=40, k=3, experts=9, drift=drift)
-    curve = cache_curve(routing, policies=[policy], shared=shared)
+    curve = expert_cache_curve(routing, policies=[policy], shared=shared)
     expected = [
         [SIMULATORS[policy](requests, size) for size in curve.sizes]
         for requests in requests_of(routing, shared=shared)
@@ -99,7 +99,7 @@ def test_every_size_has_the_hits_of_its_simulation(draw, policy, shared, drift):
 @pytest.mark.parametrize("seed", range(8))
 def test_belady_is_the_best_of_all_choices(draw, seed):
     routing = draw(seed, rows=2, tokens=7, k=2, experts=5)
-    curve = cache_curve(routing, policies=["belady"])
+    curve = expert_cache_curve(routing, policies=["belady"])
     expected = [
         [belady(tuple(requests), size) for size in curve.sizes]
         for requests in requests_of(routing, shared=False)
@@ -110,8 +110,8 @@ def test_belady_is_the_best_of_all_choices(draw, seed):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_no_policy_beats_belady_and_none_serves_first_uses(draw, seed, shared):
-    curve = cache_curve(draw(seed, rows=4, tokens=120, drift=0.1 * seed), shared=shared)
-    for policy in POLICIES:
+    curve = expert_cache_curve(draw(seed, rows=4, tokens=120, drift=0.1 * seed), shared=shared)
+    for policy in CACHE_POLICIES:
         assert (curve.hits["belady"] >= curve.hits[policy]).all(), policy
         assert (np.diff(curve.hits[policy], axis=1) >= 0).all(), policy
         everything = curve.hits[policy][:, -1].sum()
@@ -120,24 +120,24 @@ def test_no_policy_beats_belady_and_none_serves_first_uses(draw, seed, shared):
 
 def test_wide_steps_are_counted_as_narrow_ones(draw, monkeypatch):
     routing = draw(rows=4, tokens=60, drift=0.2)
-    narrow = cache_curve(routing, policies=["lru"], shared=True)
+    narrow = expert_cache_curve(routing, policies=["lru"], shared=True)
     monkeypatch.setattr("gemma_lab.analysis.experts.stack_distance._WIDE", 0)
-    wide = cache_curve(routing, policies=["lru"], shared=True)
+    wide = expert_cache_curve(routing, policies=["lru"], shared=True)
     np.testing.assert_array_equal(narrow.hits["lru"], wide.hits["lru"])
 
 
 def test_long_traces_are_counted_in_parts(draw, monkeypatch):
     routing = draw(tokens=300, drift=0.2)
-    whole = cache_curve(routing, policies=["lru"])
+    whole = expert_cache_curve(routing, policies=["lru"])
     monkeypatch.setattr("gemma_lab.analysis.experts.stack_distance._CELLS", 1_000)
-    parts = cache_curve(routing, policies=["lru"])
+    parts = expert_cache_curve(routing, policies=["lru"])
     np.testing.assert_array_equal(whole.hits["lru"], parts.hits["lru"])
 
 
 def test_pinning_by_another_trace_cannot_beat_hindsight(draw):
     here, there = draw(1, drift=0.2), draw(2, drift=0.2)
-    hindsight = cache_curve(here, policies=["pinned"])
-    foresight = cache_curve(here, policies=["pinned"], profile=there)
+    hindsight = expert_cache_curve(here, policies=["pinned"])
+    foresight = expert_cache_curve(here, policies=["pinned"], profile=there)
     assert (foresight.hits["pinned"] <= hindsight.hits["pinned"] + curve_slack(hindsight)).all()
     assert foresight.profile == "another trace"
     assert foresight.hits["pinned"].sum() < hindsight.hits["pinned"].sum()
@@ -152,24 +152,25 @@ def test_several_traces_are_replayed_one_after_the_other(draw, routing_of):
     one, two = draw(1), draw(2)
     both = routing_of(np.concatenate([one.ids, two.ids], axis=1), experts=32)
     np.testing.assert_array_equal(
-        cache_curve([one, two], policies=["lru"]).hits["lru"], cache_curve(both, policies=["lru"]).hits["lru"]
+        expert_cache_curve([one, two], policies=["lru"]).hits["lru"],
+        expert_cache_curve(both, policies=["lru"]).hits["lru"],
     )
 
 
 def test_rates_sizes_and_repr(draw):
-    curve = cache_curve(draw())
+    curve = expert_cache_curve(draw())
     np.testing.assert_allclose(curve.by_layer("lru").mean(axis=0), curve.hit_rate("lru"))
     size = curve.size_for(0.5)
     assert curve.hit_rate()[size - 1] >= 0.5 > curve.hit_rate()[size - 2]
     assert curve.size_for(1.0) is None
     assert list(curve.to_pandas().columns) == ["size", "share", "lru", "lfu", "pinned", "belady"]
     assert repr(curve).startswith(
-        "CacheCurve(2 caches, one a layer, 200 tokens, top-4 of 32 experts; with 16 of 32 experts cached: "
+        "ExpertCacheCurve(2 caches, one a layer, 200 tokens, top-4 of 32 experts; with 16 of 32 experts cached: "
     )
 
 
 def test_unknown_policies_are_refused(draw):
     with pytest.raises(LabError, match=r"\['fifo'\]"):
-        cache_curve(draw(), policies=["fifo"])
+        expert_cache_curve(draw(), policies=["fifo"])
     with pytest.raises(LabError, match="'lfu' was not replayed"):
-        cache_curve(draw(), policies=["lru"]).hit_rate("lfu")
+        expert_cache_curve(draw(), policies=["lru"]).hit_rate("lfu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.experts.divergence import divergence, jensen_shannon
+from gemma_lab.analysis.experts.divergence import jensen_shannon, routing_divergence
 from gemma_lab.errors import LabError
 
 
@@ -24,7 +24,7 @@ def test_it_is_the_mean_divergence_from_the_middle():
 
 
 def test_matrices_are_symmetric_and_follow_the_labels(draw):
-    found = divergence({"vi": draw(1), "de": draw(2), "ar": draw(3)}, permutations=20)
+    found = routing_divergence({"vi": draw(1), "de": draw(2), "ar": draw(3)}, permutations=20)
     assert found.labels == ("ar", "de", "vi")
     np.testing.assert_array_equal(found.bits, found.bits.transpose(0, 2, 1))
     np.testing.assert_array_equal(np.diagonal(found.bits, axis1=1, axis2=2), 0)
@@ -38,7 +38,7 @@ def test_equal_routing_stays_at_the_noise_floor(draw):
     """Forty pairs of samples of one distribution: about one in twenty exceeds the 95 % limit."""
     exceeding = 0
     for seed in range(10):
-        found = divergence({"a": draw(2 * seed), "b": draw(2 * seed + 1)}, permutations=99, seed=seed)
+        found = routing_divergence({"a": draw(2 * seed), "b": draw(2 * seed + 1)}, permutations=99, seed=seed)
         exceeding += int(found.beyond_chance[:, 0, 1].sum())
         assert found.by_chance[:, 0, 1].mean() == pytest.approx(found.bits[:, 0, 1].mean(), rel=0.6)
     assert exceeding <= 5
@@ -46,14 +46,14 @@ def test_equal_routing_stays_at_the_noise_floor(draw):
 
 def test_different_routing_is_beyond_the_floor(draw, routing_of):
     shifted = routing_of((np.asarray(draw(1).ids) + 9) % 32, experts=32)
-    found = divergence({"a": draw(0), "b": shifted})
+    found = routing_divergence({"a": draw(0), "b": shifted})
     assert found.beyond_chance[:, 0, 1].all()
     assert (found.bits[:, 0, 1] > 3 * found.by_chance[:, 0, 1]).all()
 
 
 def test_short_samples_are_noisier_and_the_floor_says_so(draw):
     floors = [
-        divergence({"a": draw(1, tokens=n), "b": draw(2, tokens=n)}, permutations=40)
+        routing_divergence({"a": draw(1, tokens=n), "b": draw(2, tokens=n)}, permutations=40)
         .by_chance[:, 0, 1]
         .mean()
         for n in (20, 400)
@@ -63,17 +63,17 @@ def test_short_samples_are_noisier_and_the_floor_says_so(draw):
 
 def test_several_prompts_a_label_are_dealt_as_wholes(draw):
     parts = {"a": [draw(1), draw(2)], "b": [draw(3), draw(4)]}
-    assert divergence(parts, permutations=20).unit == "group"
-    assert divergence({"a": draw(1), "b": draw(2)}, permutations=20).unit == "token"
+    assert routing_divergence(parts, permutations=20).unit == "group"
+    assert routing_divergence({"a": draw(1), "b": draw(2)}, permutations=20).unit == "token"
 
 
 def test_repr_and_refusals(draw):
-    found = divergence({"a": draw(1), "b": draw(2)}, permutations=20)
-    assert repr(found).startswith("Divergence(2 labels × 2 layers, 400 tokens: mean 0.0")
+    found = routing_divergence({"a": draw(1), "b": draw(2)}, permutations=20)
+    assert repr(found).startswith("RoutingDivergence(2 labels × 2 layers, 400 tokens: mean 0.0")
     assert repr(found).endswith("20 permutations of tokens)")
     with pytest.raises(LabError, match="There is no label 'en'"):
         found.against("en")
     with pytest.raises(LabError, match="have the label"):
-        divergence({"a": draw(1)})
+        routing_divergence({"a": draw(1)})
     with pytest.raises(LabError, match="no 95 % quantile"):
-        divergence({"a": draw(1), "b": draw(2)}, permutations=5)
+        routing_divergence({"a": draw(1), "b": draw(2)}, permutations=5)

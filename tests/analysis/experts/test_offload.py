@@ -8,39 +8,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.experts.cache import cache_curve
-from gemma_lab.analysis.experts.offload import speed
+from gemma_lab.analysis.experts.cache import expert_cache_curve
+from gemma_lab.analysis.experts.offload import offload_speed
 from gemma_lab.analysis.experts.roofline import GPU, GPUS, token_seconds, weights
 from gemma_lab.errors import LabError
-from gemma_lab.family.architecture import architecture
+from gemma_lab.family.architecture import get_architecture
 from gemma_lab.family.memory import GIB, kv_cache_bytes
-from gemma_lab.family.parameters import count
+from gemma_lab.family.parameters import count_parameters
 
 DOCS = Path(__file__).parents[3] / "docs" / "expert-offload.md"
-SHAPE = architecture("26B-A4B")
+SHAPE = get_architecture("26B-A4B")
 
 
 @pytest.fixture
 def curve(draw):
-    return cache_curve(draw(rows=3, tokens=150, k=8, experts=128, drift=0.1))
+    return expert_cache_curve(draw(rows=3, tokens=150, k=8, experts=128, drift=0.1))
 
 
 def test_sizes_are_those_of_the_configuration():
     sizes = weights(SHAPE, bits=16, embedding_bits=16)
     assert sizes.expert == 3 * 2816 * 704 * 2
-    assert sizes.dense + sizes.expert * 128 * 30 == 2 * count(SHAPE).text
+    assert sizes.dense + sizes.expert * 128 * 30 == 2 * count_parameters(SHAPE).text
     assert weights(SHAPE, bits=4.5, embedding_bits=16).expert == sizes.expert * 4.5 / 16
 
 
 def test_everything_on_the_card_reads_the_active_parameters_once(curve):
-    found = speed(curve, gpu="RTX 3090", link=25, quantisation="bf16", efficiency=1, overhead_ms=0)
-    read = 2 * count(SHAPE).active + kv_cache_bytes(SHAPE, 4096)
+    found = offload_speed(curve, gpu="RTX 3090", link=25, quantisation="bf16", efficiency=1, overhead_ms=0)
+    read = 2 * count_parameters(SHAPE).active + kv_cache_bytes(SHAPE, 4096)
     assert found.seconds[-1] == pytest.approx(read / 936e9, rel=1e-6)
-    np.testing.assert_array_equal(found.speed, found.bound)
+    np.testing.assert_array_equal(found.tokens_per_second, found.bound)
 
 
 def test_nothing_on_the_card_reads_every_expert_over_the_link(curve):
-    found = speed(curve, gpu="RTX 3090", link=25, context=0)
+    found = offload_speed(curve, gpu="RTX 3090", link=25, context=0)
     used = weights(SHAPE, bits=4.5, embedding_bits=16).expert * 8 * 30
     assert (found.share[0], found.hit_rate[0]) == (0, 0)
     assert found.moved_bytes[0] == pytest.approx(used)
@@ -49,29 +49,29 @@ def test_nothing_on_the_card_reads_every_expert_over_the_link(curve):
 
 
 def test_more_on_the_card_is_never_slower_and_never_beats_the_bound(curve):
-    found = speed(curve, gpu="RTX 5060 Ti 16 GB", link=25)
-    assert (np.diff(found.speed) >= 0).all()
-    assert (found.speed < found.bound).all()
+    found = offload_speed(curve, gpu="RTX 5060 Ti 16 GB", link=25)
+    assert (np.diff(found.tokens_per_second) >= 0).all()
+    assert (found.tokens_per_second < found.bound).all()
     assert (np.diff(found.card_bytes) > 0).all()
 
 
 def test_a_card_holds_what_fits(curve):
     small, large = (
-        speed(curve, gpu=GPU("some card", gib, 400), link=25, quantisation=4.85) for gib in (12, 24)
+        offload_speed(curve, gpu=GPU("some card", gib, 400), link=25, quantisation=4.85) for gib in (12, 24)
     )
     assert large.fitting == 128
     at = small.fitting
     assert small.card_bytes[at] <= 12 * GIB < small.card_bytes[at + 1]
-    none = speed(curve, gpu=GPU("tiny", 2, 100), link=25)
+    none = offload_speed(curve, gpu=GPU("tiny", 2, 100), link=25)
     assert none.fitting is None
     assert "does not fit" in repr(none)
 
 
 def test_the_share_for_a_speed_reaches_it(curve):
-    found = speed(curve, gpu="RTX 5060 Ti 16 GB", link=12)
+    found = offload_speed(curve, gpu="RTX 5060 Ti 16 GB", link=12)
     share = found.share_for(30)
     at = int(np.flatnonzero(found.share == share)[0])
-    assert found.speed[at] >= 30 > found.speed[at - 1]
+    assert found.tokens_per_second[at] >= 30 > found.tokens_per_second[at - 1]
     assert found.share_for(10_000) is None
 
 
@@ -83,7 +83,9 @@ def test_overlap_hides_the_shorter_of_the_two():
 
 
 def test_every_assumption_is_printed(curve):
-    found = speed(curve, gpu="L4", link=55, misses="cpu", overlap=True, context=8192, source="my prompts")
+    found = offload_speed(
+        curve, gpu="L4", link=55, misses="cpu", overlap=True, context=8192, source="my prompts"
+    )
     printed = str(found)
     for part in ("L4, 24 GiB, 300 GB/s", "55 GB/s", "70%", "3.5 ms", "8,192 tokens", "int4 (4.5 bits)",
                  "policy lru, from my prompts", "computed from the machine's memory", "no prefetch",
@@ -106,9 +108,9 @@ def test_what_makes_no_sense_is_refused(curve, draw):
         ({"policy": "fifo"}, "'fifo' was not replayed"),
     ):
         with pytest.raises(LabError, match=message):
-            speed(curve, **{"gpu": "L4", "link": 25, **wrong})
+            offload_speed(curve, **{"gpu": "L4", "link": 25, **wrong})
     with pytest.raises(LabError, match="top-4 of 32 experts"):
-        speed(cache_curve(draw()), gpu="L4", link=25)
+        offload_speed(expert_cache_curve(draw()), gpu="L4", link=25)
 
 
 def test_the_figures_in_the_docs_are_what_the_code_gives():

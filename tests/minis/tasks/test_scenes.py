@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gemma_lab.evals.grading import is_right
+from gemma_lab.evals.grading import is_correct
 from gemma_lab.minis.tasks import drawing, scenes
 
 _SCENE = [
@@ -68,7 +68,7 @@ def test_questions_are_repeatable_of_every_kind_and_carry_one_picture():
         )
         assert {q.group for q in asked} == set(scenes.CHANCE)
         assert all(len(q.images) == 1 and q.skill == "scenes" for q in asked)
-        assert all(is_right(f"The answer is {q.answer}.", q.answer) for q in asked)
+        assert all(is_correct(f"The answer is {q.answer}.", q.answer) for q in asked)
         assert any(q.more for q in asked) != held
 
 

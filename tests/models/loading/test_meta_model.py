@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from gemma_lab.errors import NotGemma4
-from gemma_lab.family.architecture import SIZES, architecture, from_config
+from gemma_lab.family.architecture import SIZES, from_config, get_architecture
 from gemma_lab.family.defaults import AUDIO, TEXT, VISION
-from gemma_lab.family.parameters import PARTS, count, stored
+from gemma_lab.family.parameters import PARAMETER_GROUPS, count_parameters, stored
 from gemma_lab.models.loading.meta_model import meta_model
 
 RULES = (
@@ -55,8 +55,8 @@ def test_every_part_is_counted_exactly(model: torch.nn.Module, size: str) -> Non
     found = Counter[str]()
     for name, parameter in model.named_parameters():
         found[part_of(name)] += parameter.numel()
-    counted = count(architecture(size))
-    assert {part: found[part] for part in PARTS if found[part]} == counted.parts
+    counted = count_parameters(get_architecture(size))
+    assert {part: found[part] for part in PARAMETER_GROUPS if found[part]} == counted.parts
     assert counted.total == sum(p.numel() for p in model.parameters())
     assert counted.text == sum(p.numel() for p in model.model.language_model.parameters())
 
@@ -65,11 +65,11 @@ def test_what_a_checkpoint_stores_is_the_parameters_and_the_saved_buffers(
     model: torch.nn.Module, size: str
 ) -> None:
     saved = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}  # tied
-    assert stored(architecture(size)) == sum(tensor.numel() for tensor in saved.values())
+    assert stored(get_architecture(size)) == sum(tensor.numel() for tensor in saved.values())
 
 
 def test_layers_are_what_the_model_says(model: torch.nn.Module, size: str) -> None:
-    for layer, module in zip(architecture(size).layers, model.model.language_model.layers, strict=True):
+    for layer, module in zip(get_architecture(size).layers, model.model.language_model.layers, strict=True):
         attention = module.self_attn
         assert (layer.kind == "local") == attention.is_sliding
         assert layer.window == attention.sliding_window
@@ -90,9 +90,9 @@ def test_a_configuration_saved_by_transformers_gives_the_same_architecture(
     saved = model.config.to_dict()
     assert "per_layer_config" in saved["text_config"]
     again = from_config(saved, name=size)
-    assert again.layers == architecture(size).layers
-    assert count(again) == count(architecture(size))
-    assert repr(again) == repr(architecture(size))
+    assert again.layers == get_architecture(size).layers
+    assert count_parameters(again) == count_parameters(get_architecture(size))
+    assert repr(again) == repr(get_architecture(size))
 
 
 def test_no_field_of_a_configuration_is_unknown_to_transformers(model: torch.nn.Module) -> None:

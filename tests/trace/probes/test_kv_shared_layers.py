@@ -7,8 +7,8 @@ import torch
 from support import shapes
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.probes.attention.interface import decoder_of
 from gemma_lab.trace.probes.kv_shared_layers import full_prefill
+from gemma_lab.trace.probes.model_modules import decoder_of
 
 IDS = torch.arange(300, 340)[None]
 

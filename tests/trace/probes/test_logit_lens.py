@@ -81,7 +81,7 @@ def test_what_is_generated_is_what_the_lens_saw_coming(tiny_lab, size, images):
     trace = lab.trace(TEXT, images=images, max_new_tokens=6, logit_lens=True)
     assert trace.generation.ids.tolist() == [token.id for token in alone.tokens]
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
-    first = trace.logit_lens.place(alone.prompt_tokens - 1)
+    first = trace.logit_lens.index(alone.prompt_tokens - 1)
     said = trace.logit_lens.logprobs[-1, first : first + 6, 0]
     np.testing.assert_allclose(said, trace.generation.alternative_logprobs[: len(said), 0], atol=1e-5)
     assert trace.logit_lens.positions[-1] == len(trace) - 1

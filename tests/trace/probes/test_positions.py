@@ -7,7 +7,7 @@ import torch
 from support import shapes
 from support.moe import hooks
 
-from gemma_lab.trace.probes.attention.interface import attentions
+from gemma_lab.trace.probes.model_modules import attentions
 from gemma_lab.trace.probes.positions import PADDING, PositionTracker
 
 

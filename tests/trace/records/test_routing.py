@@ -1,4 +1,4 @@
-"""A routing: 24 bytes a token and layer, what goes in comes out, and what no router returns is refused."""
+"""Routing: 28 bytes per token and layer, values survive storage, and what no router returns is refused."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.trace.records.routing import Routing
+from gemma_lab.trace.records.routing import (
+    Routing,
+    check_routing,
+    decode_gate_weights,
+    encode_gate_weights,
+    id_type,
+)
 
 
 def raw(*, rows=3, tokens=20, experts=128, k=8, seed=0):
-    """The arguments of `Routing.pack`, drawn at random."""
+    """The arguments of `Routing.of`, drawn at random."""
     random = np.random.default_rng(seed)
     scores = random.random((rows, tokens, experts), dtype=np.float32)
     ids = np.argsort(-scores, axis=-1)[..., :k]
@@ -28,20 +34,20 @@ def raw(*, rows=3, tokens=20, experts=128, k=8, seed=0):
 
 def packed(given, *, precision="compact"):
     given = dict(given)
-    return Routing.pack(given.pop("ids"), given.pop("gate_weights"), **given, precision=precision)
+    return Routing.of(given.pop("ids"), given.pop("gate_weights"), **given, precision=precision)
 
 
-def test_eight_of_128_experts_take_24_bytes_a_token_and_layer():
+def test_eight_of_128_experts_take_28_bytes_per_token_and_layer():
     routing = packed(raw())
-    assert routing.bytes_per_token_layer == 24
-    assert routing.nbytes == 24 * 3 * 20
+    assert routing.bytes_per_token_layer == 28
+    assert routing.nbytes == 28 * 3 * 20
     assert repr(routing) == (
-        "Routing(3 layers × 20 tokens, top-8 of 128 experts, compact: 24 B a token and layer)"
+        "Routing(3 layers × 20 tokens, top-8 of 128 experts, compact: 28 B per token and layer)"
     )
 
 
 @pytest.mark.parametrize(
-    ("experts", "k", "size"), [(16, 1, 1 + 2 + 4), (60, 3, 3 + 5 + 4), (256, 8, 24), (512, 10, 20 + 15 + 4)]
+    ("experts", "k", "size"), [(16, 1, 1 + 2 + 4), (60, 3, 3 + 6 + 4), (256, 8, 28), (512, 10, 20 + 20 + 4)]
 )
 def test_other_shapes_take_what_they_must(experts, k, size):
     assert packed(raw(experts=experts, k=k)).bytes_per_token_layer == size
@@ -51,7 +57,7 @@ def test_what_goes_in_comes_out():
     given = raw(k=5)
     routing = packed(given)
     assert np.array_equal(routing.ids, given["ids"])
-    assert np.abs(routing.gate_weights - given["gate_weights"]).max() <= 0.5 / 4095 + 1e-7
+    assert np.abs(routing.gate_weights - given["gate_weights"]).max() <= 0.5 / 65535 + 1e-7
     assert np.allclose(routing.entropy, given["entropy"], rtol=2**-10)
     assert np.allclose(routing.expert_output_fraction, given["expert_output_fraction"], atol=2**-11)
     assert (routing.top_k, routing.experts, len(routing)) == (5, 128, 20)
@@ -101,7 +107,7 @@ def test_tokens_are_selected_by_slice_mask_or_numbers(which):
     assert np.array_equal(some.entropy, routing.entropy[:, which])
     assert np.array_equal(some.expert_output_fraction, routing.expert_output_fraction[:, which])
     assert some.layers == routing.layers
-    some.check_stored()
+    check_routing(some)
 
 
 def test_equality_is_of_values():
@@ -118,14 +124,14 @@ def test_equality_is_of_values():
 def test_arrays_may_be_memory_maps(tmp_path):
     routing = packed(raw(k=3))
     maps = {}
-    for name in ("ids", "packed", "entropy", "expert_output_fraction"):
+    for name in ("ids", "stored_gate_weights", "entropy", "expert_output_fraction"):
         array = getattr(routing, name)
         maps[name] = np.memmap(tmp_path / name, mode="w+", dtype=array.dtype, shape=array.shape)
         maps[name][:] = array
     spilled = Routing(
         **maps, scale=routing.scale, layers=routing.layers, experts=routing.experts, precision="compact"
     )
-    spilled.check_stored()
+    check_routing(spilled)
     assert spilled == routing
     assert np.array_equal(spilled.weights, routing.weights)
     assert isinstance(spilled.select(slice(2, 5)).ids, np.memmap)
@@ -156,12 +162,12 @@ def wrong(name, value):
         (lambda g: wrong_ids(g, 128), "from 0 to 128, and there are 128 experts"),
         (lambda g: wrong_ids(g, -1), "from -1 to 127"),
         (lambda g: wrong_ids(g, g["ids"][1, 2, 1]), "one expert twice"),
-        (lambda g: wrong_share(g, np.nan), "shares run from nan"),
+        (lambda g: wrong_share(g, np.nan), "weights run from nan"),
         (lambda g: wrong_share(g, -0.1), "between 0 and 1"),
         (lambda g: wrong_share(g, 1.5), "between 0 and 1"),
         (lambda g: g.update(ids=g["ids"].astype(float)), "float64"),
-        (lambda g: g.update(ids=g["ids"][..., :7]), "do not belong together"),
-        (lambda g: g.update(ids=g["ids"][0], gate_weights=g["gate_weights"][0]), "do not belong together"),
+        (lambda g: g.update(ids=g["ids"][..., :7]), "do not match"),
+        (lambda g: g.update(ids=g["ids"][0], gate_weights=g["gate_weights"][0]), "do not match"),
         (lambda g: g.update(experts=7), "top 8 of 7 experts"),
         (lambda g: g.update(experts=100_000), "65,536"),
         (lambda g: g.update(scale=g["scale"][:, 1:]), "scale has shape"),
@@ -191,11 +197,30 @@ def test_no_tokens_are_a_routing_too():
     assert len(routing) == 0
     assert routing.weights.shape == (3, 0, 8)
     assert "0 tokens" in repr(routing)
-    routing.check_stored()
+    check_routing(routing)
 
 
 def test_weights_are_not_kept_so_that_memory_stays_at_what_is_said():
     routing = packed(raw())
     before = dict(vars(routing))
-    assert routing.gate_weights.nbytes > routing.packed.nbytes
+    assert routing.gate_weights.nbytes > routing.stored_gate_weights.nbytes
     assert vars(routing) == before
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_compact_gate_weights_are_off_by_half_a_step_and_exact_at_the_ends(k):
+    gate_weights = np.random.default_rng(k).random((2, 50, k), dtype=np.float32)
+    gate_weights[0, 0], gate_weights[0, 1] = 0, 1
+    stored = encode_gate_weights(gate_weights, "compact")
+    decoded = decode_gate_weights(stored)
+    assert (stored.dtype, decoded.dtype) == (np.uint16, np.float32)
+    assert np.abs(decoded - gate_weights).max() <= 0.5 / 65535 + 1e-7
+    np.testing.assert_array_equal(decoded[0, :2], gate_weights[0, :2])
+    np.testing.assert_array_equal(encode_gate_weights(decoded, "compact"), stored)
+
+
+@pytest.mark.parametrize(("experts", "size"), [(2, 1), (256, 1), (257, 2), (65_536, 2)])
+def test_expert_ids_take_one_byte_or_two(experts, size):
+    kind = np.dtype(id_type(experts))
+    assert kind.itemsize == size
+    assert np.iinfo(kind).max >= experts - 1

@@ -33,7 +33,7 @@ def test_rows_are_those_of_the_trace(tiny_lab, tmp_path, size, images):
         np.testing.assert_allclose(row.sum(-1), 1, atol=1e-4)
         if query in kept.rows:
             np.testing.assert_allclose(row, kept.row(layer, query), rtol=0, atol=1e-5)
-        keys, weights = kept.top(layer)
+        keys, weights = kept.top_keys(layer)
         for head in range(4):
             there = keys[head, query] >= 0
             np.testing.assert_allclose(
@@ -77,7 +77,7 @@ def edits(lab):
 @pytest.mark.parametrize("size", ["E2B", "26B-A4B"])
 def test_rows_of_an_edited_run_are_those_captured_then_and_the_lab_stays_as_it_was(tiny_lab, tmp_path, size):
     lab = tiny_lab(size)
-    asked = gl.AttentionRequest(rows=(9, 38, 42), top_k=0, maps=False, statistics=False)
+    asked = gl.AttentionRequest(rows=(9, 38, 42), top_k=0, pooled=False, statistics=False)
     plain = lab.trace("Hello there, what is it?", max_new_tokens=6, attention=asked)
     for edit in edits(lab):
         with lab.edit(edit):

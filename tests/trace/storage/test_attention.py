@@ -40,7 +40,7 @@ def test_it_comes_back_as_it_was(looked, tmp_path, small):
 
 
 def test_parts_that_were_not_asked_for_are_not_there(looked, tmp_path):
-    bare = replace(looked.attention, bands={}, behind={}, numbers={}, towers={}, labels=(), exact={})
+    bare = replace(looked.attention, bands={}, bins_before={}, per_query={}, towers={}, labels=(), full_rows={})
     trace = replace(looked, attention=bare)
     assert gl.open_trace(trace.save(tmp_path / "a.trace")).equal(trace)
 
@@ -48,13 +48,13 @@ def test_parts_that_were_not_asked_for_are_not_there(looked, tmp_path):
 def test_large_arrays_stay_in_the_file(kept, looked, monkeypatch):
     monkeypatch.setattr(tensors, "IN_MEMORY", 1000)
     opened = gl.open_trace(kept)
-    assert isinstance(opened.attention.numbers["keys"].base, np.memmap)
+    assert isinstance(opened.attention.per_query["keys"].base, np.memmap)
     assert opened.equal(looked)
 
 
 def test_safetensors_reads_it_and_the_docs_describe_it(kept, looked):
     read = safetensors.numpy.load(members(kept)["attention.safetensors"])
-    np.testing.assert_array_equal(read["attention.keys"], looked.attention.numbers["keys"])
+    np.testing.assert_array_equal(read["attention.keys"], looked.attention.per_query["keys"])
     text = DOCS.read_text(encoding="utf-8")
     for name in read:
         assert f"`{name}`" in text or name.startswith("attention.map."), name
@@ -112,7 +112,7 @@ def test_a_member_without_use_is_refused(kept):
 
 def test_top_keys_are_a_table(looked, tmp_path):
     table = looked.to_arrow()["attention"].to_pandas()
-    keys, weights = looked.attention.top(7)
+    keys, weights = looked.attention.top_keys(7)
     one = table[(table.layer == 7) & (table["head"] == 2) & (table.token == 15)]
     assert one.key.tolist() == keys[1, 15].tolist()
     np.testing.assert_array_equal(one.weight, weights[1, 15])

@@ -81,7 +81,7 @@ def test_numbers_that_no_router_gives_are_refused(name, value, said, saved):
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "run from nan"), (-0.5, "run from -0.5"), (7, "to 7")])
 def test_weights_that_no_router_gives_are_refused(value, said, trace, tmp_path):
     old = trace.routing
-    full = Routing.pack(
+    full = Routing.of(
         old.ids,
         old.gate_weights,
         scale=old.scale,

@@ -43,7 +43,7 @@ SHAPE = {"layers": 2, "experts": 16, "top_k": 3}
 def test_every_trace_opens_equal(make, precision, tmp_path):
     trace = make(**SHAPE)
     old = trace.routing
-    routing = Routing.pack(
+    routing = Routing.of(
         old.ids,
         old.gate_weights,
         scale=old.scale,
@@ -108,7 +108,7 @@ def test_the_same_trace_gives_the_same_bytes(trace, tmp_path):
 def test_a_long_trace_stays_in_its_file(trace, tmp_path, monkeypatch):
     monkeypatch.setattr(tensors, "IN_MEMORY", 1000)
     read = open_trace(trace.save(tmp_path / "a.trace"))
-    for name in ("ids", "packed", "entropy", "expert_output_fraction", "scale"):
+    for name in ("ids", "stored_gate_weights", "entropy", "expert_output_fraction", "scale"):
         array = getattr(read.routing, name)
         assert isinstance(array, np.memmap)
         assert array.flags.aligned
@@ -138,7 +138,7 @@ from gemma_lab.trace.records.routing import Routing
 tokens, layers = 10_000, 60
 trace = made_trace([row("x")] * tokens, layers=1, experts=8, top_k=2)
 ids = np.broadcast_to(np.arange(64, dtype=np.uint8), (layers, tokens, 64))
-routing = Routing(ids=ids.copy(), packed=np.zeros((layers, tokens, 96), np.uint8) + 1,
+routing = Routing(ids=ids.copy(), stored_gate_weights=np.ones((layers, tokens, 64), np.uint16),
     scale=np.ones((layers, 64), np.float32), entropy=np.ones((layers, tokens), np.float16),
     expert_output_fraction=np.ones((layers, tokens), np.float16), layers=tuple(range(layers)), experts=64)
 trace = dataclasses.replace(trace, routing=routing)
@@ -200,13 +200,13 @@ def test_safetensors_reads_its_arrays(saved, trace):
     read = safetensors.numpy.load(members(saved)["arrays.safetensors"])
     assert set(read) == {
         "routing.ids",
-        "routing.gate_weights12",
+        "routing.gate_weights",
         "routing.scale",
         "routing.entropy",
         "routing.expert_output_fraction",
     }
     assert np.array_equal(read["routing.ids"], trace.routing.ids)
-    assert np.array_equal(read["routing.gate_weights12"], trace.routing.packed)
+    assert np.array_equal(read["routing.gate_weights"], trace.routing.stored_gate_weights)
 
 
 def test_the_token_table_has_the_documented_columns(trace):

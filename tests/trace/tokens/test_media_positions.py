@@ -151,7 +151,7 @@ def test_frames_of_two_videos_with_their_times_and_boxes(size):
     read = locate(column, texts, videos=Videos(grid, counts))
     for medium, (stamp, wh) in enumerate(zip(stamps, [(192, 96), (100, 200)], strict=True)):
         for frame, second in enumerate(stamp):
-            mine = (exact.mediums == medium) & (exact.frames == frame)
+            mine = (exact.media_index == medium) & (exact.frames == frame)
             assert set(column[mine]) == {"video"}
             assert (exact.times[mine, 0] == round(second * 1000)).all()
             assert (read.times[mine, 0] == int(second) * 1000).all()  # the format writes whole seconds
@@ -168,7 +168,7 @@ def test_frames_without_any_word_of_them_are_numbered_as_one_video():
     column = np.array(["text", "video", "video", "special", "video"], dtype=object)
     places = locate(column, ["x", "", "", "", ""])
     assert places.frames.tolist() == [-1, 0, 0, -1, 1]
-    assert places.mediums.tolist() == [-1, 0, 0, -1, 0]
+    assert places.media_index.tolist() == [-1, 0, 0, -1, 0]
     assert (places.times == -1).all()
 
 
@@ -180,7 +180,7 @@ def test_sound_is_placed_in_steps_of_40_ms(size, seconds):
     outputs = processor(text=["<|audio|> and <|audio|>"], audio=[sound, sound[:8000]], return_tensors="np")
     column, texts = kinds(processor, outputs)
     places = locate(column, texts, sounds=2, audio_ms=processor.audio_ms_per_token)
-    first, second = (places.times[places.mediums == clip] for clip in (0, 1))
+    first, second = (places.times[places.media_index == clip] for clip in (0, 1))
     assert first[:2].tolist() == [[0, 40], [40, 80]]
     assert abs(first[-1, 1] - seconds * 1000) <= 40
     assert abs(second[-1, 1] - 500) <= 40
@@ -202,7 +202,7 @@ def test_media_that_do_not_agree_are_refused():
 def test_pictures_whose_size_is_not_known_are_only_numbered():
     column = np.array(["image", "special", "image"], dtype=object)
     places = locate(column, [""] * 3)
-    assert places.mediums.tolist() == [0, -1, 1]
+    assert places.media_index.tolist() == [0, -1, 1]
     assert (places.boxes == -1).all()
 
 

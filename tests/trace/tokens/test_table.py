@@ -113,7 +113,7 @@ def test_a_conversation_with_pictures(whole, seen):
     assert whole.shown[whole.starts[whole.generated][0] :] == "Gut! 🇩🇪"
     assert (whole.ids[whole.modalities == "image"] == processor.image_token_id).all()
     for medium, picture in enumerate(pictures):
-        boxes = whole.boxes[whole.mediums == medium]
+        boxes = whole.boxes[whole.media_index == medium]
         assert (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum() == picture.width * picture.height
     assert (whole.boxes[whole.modalities != "image"] == -1).all()
     assert set(whole.roles[whole.generated]) == {"model"}
@@ -121,7 +121,7 @@ def test_a_conversation_with_pictures(whole, seen):
     said = whole.select((whole.modalities == "text") & (whole.roles == "user"))
     assert said.shown == "مرحبًا, wie geht's? 👩\u200d👧"
     labels = [run.label for run in whole.runs()]
-    counts = [int((whole.mediums == medium).sum()) for medium in (0, 1)]
+    counts = [int((whole.media_index == medium).sum()) for medium in (0, 1)]
     assert [label for label in labels if "×" in label] == [f"image × {count}" for count in counts]
     assert repr(whole) == (
         f"TokenTable({len(whole)} tokens: {(whole.modalities == 'text').sum()} text, {sum(counts)} image, "
@@ -180,7 +180,7 @@ def test_a_placeholder_that_the_model_writes_stands_for_no_picture(seen):
     options = {"prompt_length": len(prompt), "inputs": outputs, "images": pictures}
     rows = TokenTable.of([*prompt, processor.image_token_id], processor=processor, **options)
     assert rows.modalities[-1] == "special"
-    assert rows.mediums[-1] == -1
+    assert rows.media_index[-1] == -1
     assert [run.label for run in rows.runs()][-1] == "<|image|>"
 
 
@@ -219,13 +219,13 @@ def test_select_keeps_its_own_text_and_spans(whole):
 def test_arrow_keeps_every_row_and_column(whole):
     arrow = whole.to_arrow()
     assert arrow.column_names == [
-        "id", "piece", "text", "start", "end", "cluster", "role", "modality", "medium", "x0", "y0", "x1",
+        "id", "piece", "text", "start", "end", "cluster", "role", "modality", "media_index", "x0", "y0", "x1",
         "y1", "t0_ms", "t1_ms", "frame", "script", "direction", "generated",
     ]  # fmt: skip
     again = TokenTable.from_arrow(arrow)
     assert again.equal(whole)
     assert again.runs() == whole.runs()
-    assert [again.boxes.dtype, again.mediums.dtype, again.generated.dtype] == [np.int32, np.int16, np.bool_]
+    assert [again.boxes.dtype, again.media_index.dtype, again.generated.dtype] == [np.int32, np.int16, np.bool_]
 
 
 def test_what_does_not_belong_together_is_refused(seen, tokenizer):

@@ -5,15 +5,15 @@ import pytest
 from PIL import Image
 from support.attention_traces import arabic, picture, text
 
-from gemma_lab.analysis.attention.rows import patches_of
+from gemma_lab.analysis.attention.rows import image_patches
 from gemma_lab.errors import LabError
 from gemma_lab.views.attention.figures import (
+    attention_heads_figure,
+    attention_map_figure,
     attention_text,
     drawn,
-    heads_figure,
+    image_attention_figure,
     kind_of,
-    looks_figure,
-    map_figure,
     sharing,
     sheet_of,
 )
@@ -24,7 +24,7 @@ def test_a_head_is_said_in_one_stable_line() -> None:
     line = attention_text(trace, layer=5, head=2)
     assert line == attention_text(text(300, shared=2), layer=5, head=2)
     assert "layer 5 (global), head 2: 300 tokens" in line
-    first = trace.attention.first(5)[2, 1:].mean()
+    first = trace.attention.first_token_mass(5)[2, 1:].mean()
     assert f"{first:.0%} on the first token" in line
     assert "pooled to 128 bins" in line
 
@@ -45,30 +45,33 @@ def test_all_heads_stand_in_one_picture_with_their_sinks_beside_them() -> None:
     for row, layer in enumerate((0, 5)):
         tile = sheet[40:80, 40 * (5 * row) : 40 * (5 * row) + 40]
         orange = (tile == (230, 159, 0)).all(-1)[:, 1].sum()
-        assert orange == round(35 * looks.maps(layer)[1, :, 0].mean())
+        assert orange == round(35 * looks.pooled(layer)[1, :, 0].mean())
         assert (tile[2, 30] == (244, 246, 248)).all()  # the future is empty
-    figure = heads_figure(text(60))
+    figure = attention_heads_figure(text(60))
     assert "maps of 6 layers (5 local, 1 global) × 4 heads" in figure.text
-    assert figure.png() == heads_figure(text(60)).png()
+    assert figure.png() == attention_heads_figure(text(60)).png()
 
 
 def test_one_map_names_its_edges_where_there_is_room() -> None:
-    few, many = map_figure(arabic(), layer=5, head=0), map_figure(text(300), layer=5, head=0)
+    few, many = (
+        attention_map_figure(arabic(), layer=5, head=0),
+        attention_map_figure(text(300), layer=5, head=0),
+    )
     names = [tick.get_text() for tick in few.figure.axes[0].get_yticklabels()]
     assert (len(names), names[2]) == (39, "user")
     assert [tick.get_text() for tick in many.figure.axes[0].get_yticklabels()][-1] != "␣the"
     assert "39 tokens" in few.text
     strip = few.figure.axes[0].patches
-    sink = arabic().attention.maps(5)[0, :, 0]
+    sink = arabic().attention.pooled(5)[0, :, 0]
     np.testing.assert_allclose([bar.get_width() for bar in strip], sink, rtol=1e-6)
 
 
 def test_patches_are_tinted_by_what_a_token_gives_them() -> None:
     trace = picture()
-    figure = looks_figure(trace, layer=5, query=200, head=1)
+    figure = image_attention_figure(trace, layer=5, query=200, head=1)
     assert "gives picture 1" in figure.text
     assert "its heaviest keys" in figure.text
-    patches = patches_of(trace, 0)
+    patches = image_patches(trace, 0)
     weights = np.zeros(len(patches), dtype=np.float32)
     weights[17] = 1.0  # second row, second column
     shown = np.asarray(drawn(trace, patches, weights, 0), dtype=int)
@@ -79,7 +82,7 @@ def test_patches_are_tinted_by_what_a_token_gives_them() -> None:
     grey = Image.Image.getpixel(drawn(picture_without_pixels(), patches, weights, 0), (400, 300))
     assert grey == pytest.approx((235, 237, 239), abs=6)
     with pytest.raises(LabError, match="no picture 3"):
-        looks_figure(trace, layer=5, query=200, image=3)
+        image_attention_figure(trace, layer=5, query=200, image=3)
 
 
 def picture_without_pixels():

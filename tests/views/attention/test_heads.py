@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import attention_of, even, looking, trace_of
+from support.forged_heads import even, looking, build_attention, trace_of
 
-from gemma_lab.analysis.attention.head_types import kind_of_heads
-from gemma_lab.analysis.attention.retrieval_heads import Retrieval
-from gemma_lab.analysis.attention.sinks import sinks
-from gemma_lab.analysis.attention.window_coverage import reach
-from gemma_lab.evals.head_ablation import Condition, KnockOut
+from gemma_lab.analysis.attention.head_types import classify_heads
+from gemma_lab.analysis.attention.retrieval_heads import RetrievalScores
+from gemma_lab.analysis.attention.sinks import attention_sinks
+from gemma_lab.analysis.attention.window_coverage import window_coverage
+from gemma_lab.evals.head_ablation import AblationCondition, HeadAblation
 from gemma_lab.views.attention.heads import (
-    kinds_figure,
-    kinds_html,
-    knock_out_figure,
-    reach_figure,
+    attention_sinks_figure,
+    head_ablation_figure,
+    head_types_figure,
+    head_types_html,
     retrieval_figure,
-    sinks_figure,
+    window_coverage_figure,
 )
 
 COUNT = 80
@@ -27,11 +27,11 @@ COUNT = 80
 def trace():
     previous, first = looking(COUNT, np.arange(COUNT) - 1), looking(COUNT, [0] * COUNT)
     layers = [[previous, even(COUNT, window=32)], [first, even(COUNT)]]
-    return trace_of(attention_of(layers, windows=[32, None]))
+    return trace_of(build_attention(layers, windows=[32, None]))
 
 
 def test_every_head_has_the_letters_of_its_kinds(trace):
-    picture = kinds_figure(kind_of_heads(trace))
+    picture = head_types_figure(classify_heads(trace))
     (axes,) = picture.figure.axes
     letters = {text.get_position(): text.get_text() for text in axes.texts}
     assert letters == {(0, 0): "PL", (1, 0): "", (0, 1): "F", (1, 1): ""}
@@ -40,45 +40,47 @@ def test_every_head_has_the_letters_of_its_kinds(trace):
 
 
 def test_the_table_names_what_was_not_tested(trace):
-    html = kinds_html(kind_of_heads(trace))
+    html = head_types_html(classify_heads(trace))
     assert "not tested: no picture" in html
     assert "0.0 (0.9" in html
     assert "<script" not in html
 
 
 def test_retrieval_is_sorted_and_chance_is_beside_it():
-    found = Retrieval(((0, 0), (0, 1), (1, 0)), np.asarray([[0.05, 0.6, 0.2]]), np.asarray([0.01, 0.02, 0.3]))
+    found = RetrievalScores(
+        ((0, 0), (0, 1), (1, 0)), np.asarray([[0.05, 0.6, 0.2]]), np.asarray([0.01, 0.02, 0.3])
+    )
     picture = retrieval_figure(found)
     (axes,) = picture.figure.axes
     assert [bar.get_width() for bar in axes.patches] == [0.6, 0.2, 0.05]
     assert axes.lines[0].get_xdata().tolist() == [0.02, 0.3, 0.01]
     assert axes.get_yticklabels()[0].get_text() == "layer 0 head 1"
-    assert picture.text == "Retrieval over 1 prompts: 2 of 3 heads from 0.1; best layer 0 head 1 (0.60)"
+    assert picture.text == "RetrievalScores over 1 prompts: 2 of 3 heads from 0.1; best layer 0 head 1 (0.60)"
 
 
 def test_sinks_are_columns_and_none_is_a_picture_too(trace):
-    heat = sinks_figure(sinks(trace)).figure.axes[0]
+    heat = attention_sinks_figure(attention_sinks(trace)).figure.axes[0]
     assert [label.get_text() for label in heat.get_xticklabels()] == ["0"]
     assert heat.images[0].get_array().shape == (4, 1)
-    nothing = sinks_figure(sinks(trace_of(attention_of([[even(COUNT)]]))))
+    nothing = attention_sinks_figure(attention_sinks(trace_of(build_attention([[even(COUNT)]]))))
     assert nothing.text.startswith("0 of 80 tokens are a sink (from 0.3)")
     assert nothing.png()
 
 
 def test_reach_has_a_bar_a_layer_and_a_range_a_global_head(trace):
-    data = reach(trace)
-    left, right = reach_figure(data).figure.axes
+    data = window_coverage(trace)
+    left, right = window_coverage_figure(data).figure.axes
     np.testing.assert_allclose([bar.get_width() for bar in left.patches[2:]], data.unseen)
     assert [label.get_text() for label in right.get_yticklabels()] == ["1.0", "1.1"]
-    assert "1 of 2 layers are local" in reach_figure(data).text
+    assert "1 of 2 layers are local" in window_coverage_figure(data).text
 
 
 def test_a_knock_out_has_a_bar_a_condition():
-    data = KnockOut(
-        "mini", Condition((), 20, 20), Condition(((3, 0), (3, 1)), 20, 2),
-        (Condition(((0, 0), (1, 1)), 20, 19), Condition(((2, 0), (1, 1)), 20, 18)), 0,
+    data = HeadAblation(
+        "mini", AblationCondition((), 20, 20), AblationCondition(((3, 0), (3, 1)), 20, 2),
+        (AblationCondition(((0, 0), (1, 1)), 20, 19), AblationCondition(((2, 0), (1, 1)), 20, 18)), 0,
     )  # fmt: skip
-    picture = knock_out_figure(data)
+    picture = head_ablation_figure(data)
     (axes,) = picture.figure.axes
     assert [bar.get_width() for bar in axes.patches] == [1.0, 0.1, 0.95, 0.9]
     names = [label.get_text() for label in axes.get_yticklabels()]

@@ -38,7 +38,7 @@ def test_the_twin_shows_the_text_the_head_and_where_tokens_look_without_scripts(
     assert reader.active == []
     assert "script" not in reader.tags
     assert "سبعة نجوم تلمع فوق البحر." in reader.text
-    keys, weights = (each[1, 20] for each in trace.attention.top(5))
+    keys, weights = (each[1, 20] for each in trace.attention.top_keys(5))
     table = html[html.index("Where tokens look") :]
     assert f"{weights[0]:.1%}" in table
     named = [f'title="{weights[at]:.2%}"' for at in range(3) if trace.tokens.texts[keys[at]]]

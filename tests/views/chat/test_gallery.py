@@ -5,12 +5,12 @@ from __future__ import annotations
 from PIL import Image
 
 from gemma_lab.views.base.figure import OKABE_ITO
-from gemma_lab.views.chat.gallery import gallery
+from gemma_lab.views.chat.gallery import gallery_figure
 
 
 def test_pictures_questions_and_answers_stand_together():
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
-    picture = gallery(
+    picture = gallery_figure(
         [[red], [red, blue]], prompts=["What colour?", "Which costs $5 more, " + "really " * 20],
         said=["Red", "first"], right=["red", "second"], good=[True, False],
     )  # fmt: skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from gemma_lab.views.chat.mel import mel_figure
+from gemma_lab.views.chat.mel import mel_spectrogram_figure
 
 
 def test_the_waveform_and_its_frames_share_one_time_axis():
     rate = 16_000
     samples = 0.5 * np.sin(np.arange(rate) / 20)
     frames = np.random.default_rng(0).normal(size=(99, 128))
-    picture = mel_figure(samples, frames, rate=rate, soft_tokens=25, name="a tone")
+    picture = mel_spectrogram_figure(samples, frames, rate=rate, soft_tokens=25, name="a tone")
     top, below = picture.figure.axes[:2]
     assert top.get_xlim() == below.get_xlim() == (0, 1)
     assert len(below.lines) == 24  # borders between 25 soft tokens

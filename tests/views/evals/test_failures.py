@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from gemma_lab.evals.questions import Question
-from gemma_lab.evals.report import Answer, Checkup
+from gemma_lab.evals.report import GradedAnswer, Checkup
 from gemma_lab.views.evals.failures import failures_figure
 
 
@@ -31,7 +31,9 @@ def checkup():
         Question("tools", "call", "Weather in Rome?", "", call={"name": "w", "arguments": {"city": "Rome"}}),
         Question("names", "ar", "What is “Germany” in Arabic?", "ألمانيا"),
     ]
-    answers = [Answer(q, "<script>$x^{2$ 📷", False) for q in asked] + [Answer(asked[0], "red", True)]
+    answers = [GradedAnswer(q, "<script>$x^{2$ 📷", False) for q in asked] + [
+        GradedAnswer(asked[0], "red", True)
+    ]
     return Checkup("toy", answers, not_asked={})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.views.evals.languages import cost_dots
+from gemma_lab.views.evals.languages import language_cost_figure
 
 COSTS = {
     "one": {"English": [4, 6], "Thai": [8, 30], "German": [4, 7]},
@@ -14,7 +14,7 @@ COSTS = {
 
 
 def test_rows_are_sorted_and_ratios_are_of_the_sums():
-    picture = cost_dots(COSTS, reference="English")
+    picture = language_cost_figure(COSTS, reference="English")
     axes = picture.figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["English", "German", "Thai"]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
@@ -27,4 +27,4 @@ def test_rows_are_sorted_and_ratios_are_of_the_sums():
 
 def test_a_reference_that_is_missing_is_told():
     with pytest.raises(LabError, match="the reference 'Latin'"):
-        cost_dots(COSTS, reference="Latin")
+        language_cost_figure(COSTS, reference="Latin")

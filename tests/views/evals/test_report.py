@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from gemma_lab.evals.questions import questions
-from gemma_lab.evals.report import Answer, Checkup
+from gemma_lab.evals.questions import load_questions
+from gemma_lab.evals.report import GradedAnswer, Checkup
 from gemma_lab.views.evals.report import checkup_figure, checkup_html, checkup_text
 
 
 @pytest.fixture
 def checkup():
-    asked = [*questions(only=["digits"], each=4), *questions(only=["names"], each=4)]
+    asked = [*load_questions(only=["digits"], each=4), *load_questions(only=["names"], each=4)]
     answers = [
-        Answer(q, "<script>alert(1)</script>" if i % 2 else q.answer, not i % 2) for i, q in enumerate(asked)
+        GradedAnswer(q, "<script>alert(1)</script>" if i % 2 else q.answer, not i % 2)
+        for i, q in enumerate(asked)
     ]
     return Checkup("toy <b>", answers, not_asked={"speech": "toy takes no audio"}, chance={"digits": 0.1})
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gemma_lab.views.evals.token_budgets import Budgeted, budgets_figure
+from gemma_lab.views.evals.token_budgets import BudgetResult, token_budget_figure
 
 
 def test_each_budget_has_its_cost_its_time_and_its_answers():
-    rows = [Budgeted(70, 64, 0.5, 9, 10, (0.6, 0.98)), Budgeted(280, 256, 1.5, 10, 10, (0.72, 1.0))]
-    picture = budgets_figure(rows, model="mini-x")
+    rows = [BudgetResult(70, 64, 0.5, 9, 10, (0.6, 0.98)), BudgetResult(280, 256, 1.5, 10, 10, (0.72, 1.0))]
+    picture = token_budget_figure(rows, model="mini-x")
     cost, time, right = picture.figure.axes
     assert [bar.get_height() for bar in cost.patches] == [64, 256]
     assert list(time.lines[0].get_ydata()) == [0.5, 1.5]

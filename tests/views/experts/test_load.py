@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.experts.load import Load
-from gemma_lab.views.experts.load import load_heat
+from gemma_lab.analysis.experts.load import ExpertLoad
+from gemma_lab.views.experts.load import expert_load_figure
 
 
 @pytest.fixture
-def loads() -> Load:
+def loads() -> ExpertLoad:
     counts = np.random.default_rng(0).multinomial(400, np.ones(32) / 32, size=3)
     counts[1] = 0
     counts[1, :2] = 200
-    return Load(
+    return ExpertLoad(
         layers=(2, 5, 8), tokens=100, top_k=4, counts=counts, mass=counts / 4.0,
         router_entropy=np.ones(3), expert_output_fraction=np.ones(3),
     )  # fmt: skip
 
 
 def test_cells_are_loads_against_the_mean_and_bars_are_gini(loads):
-    heat, side, bar = load_heat(loads).figure.axes
+    heat, side, bar = expert_load_figure(loads).figure.axes
     np.testing.assert_allclose(heat.images[0].get_array(), loads.counts / 12.5)
     assert [label.get_text() for label in heat.get_yticklabels()] == ["2", "5", "8"]
     np.testing.assert_allclose([patch.get_width() for patch in side.patches], loads.gini)
@@ -29,7 +29,7 @@ def test_cells_are_loads_against_the_mean_and_bars_are_gini(loads):
 
 
 def test_the_text_names_the_most_uneven_layer(loads):
-    assert load_heat(loads).text == (
-        "Load of 32 experts in 3 layers over 100 tokens: busiest expert 16.0 × the mean; "
+    assert expert_load_figure(loads).text == (
+        "ExpertLoad of 32 experts in 3 layers over 100 tokens: busiest expert 16.0 × the mean; "
         "most uneven layer 5 (Gini 0.94)"
     )

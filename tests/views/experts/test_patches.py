@@ -9,12 +9,19 @@ from support.routing_traces import arabic_trace, picture_trace
 
 from gemma_lab.errors import LabError
 from gemma_lab.views.base.colors import amounts, heat, png
-from gemma_lab.views.experts.patches import LEADERS, colours, drawn, patches, patches_figure, told
+from gemma_lab.views.experts.patches import (
+    LEADERS,
+    colours,
+    describe_patches,
+    draw_patches,
+    expert_patches,
+    expert_patches_figure,
+)
 
 
 def test_patches_lie_where_the_table_says_and_lead_with_their_heaviest_expert() -> None:
     trace = picture_trace()
-    found = patches(trace, layer=2)
+    found = expert_patches(trace, layer=2)
     assert len(found.tokens) == 16 * 12
     np.testing.assert_array_equal(found.boxes[17], [48, 48, 96, 96])
     one = trace.routing.layer(2)
@@ -26,23 +33,23 @@ def test_patches_lie_where_the_table_says_and_lead_with_their_heaviest_expert() 
 
 def test_weights_are_those_of_the_experts_asked_about() -> None:
     trace = picture_trace()
-    expert = patches(trace, layer=2).ranked[0][0]
-    found = patches(trace, layer=2, experts=[expert, 3])
+    expert = expert_patches(trace, layer=2).ranked[0][0]
+    found = expert_patches(trace, layer=2, experts=[expert, 3])
     one = trace.routing.layer(2)
     for at, token in enumerate(found.tokens.tolist()):
         expected = sum(
             w for e, w in zip(one.ids[0, token], one.weights[0, token], strict=True) if e in (expert, 3)
         )
         assert found.weights[at] == pytest.approx(expected)
-    assert "experts" in told(found, experts=[expert, 3])
+    assert "experts" in describe_patches(found, experts=[expert, 3])
 
 
 def test_the_picture_is_drawn_on_and_its_patches_have_the_colours_of_their_experts() -> None:
     trace = picture_trace()
-    found = patches(trace, layer=2)
-    shown = drawn(trace, found)
+    found = expert_patches(trace, layer=2)
+    shown = draw_patches(trace, found)
     assert shown.size == (420, 315)
-    hide_frame = drawn(picture_trace(keep_image=False), found)
+    hide_frame = draw_patches(picture_trace(keep_image=False), found)
     named = {expert: LEADERS[at] for at, (expert, _) in enumerate(found.ranked[:7])}
     factor = 420 / 768
     for at in (0, 50, 191):
@@ -58,8 +65,8 @@ def test_the_picture_is_drawn_on_and_its_patches_have_the_colours_of_their_exper
 
 def test_an_unserved_patch_is_veiled_and_the_heaviest_is_darkest() -> None:
     trace = picture_trace()
-    expert = patches(trace, layer=1).ranked[0][0]
-    found = patches(trace, layer=1, experts=[expert])
+    expert = expert_patches(trace, layer=1).ranked[0][0]
+    found = expert_patches(trace, layer=1, experts=[expert])
     tints = colours(found)
     assert {tints[at] for at in np.flatnonzero(found.weights == 0)} == {(255, 255, 255, 150)}
     lightness = [sum(tint[:3]) for tint in tints]
@@ -68,20 +75,22 @@ def test_an_unserved_patch_is_veiled_and_the_heaviest_is_darkest() -> None:
 
 def test_a_figure_says_what_it_shows_the_same_every_time() -> None:
     trace = picture_trace()
-    figure = patches_figure(trace, layer=2)
-    assert figure.png() == patches_figure(trace, layer=2).png()
+    figure = expert_patches_figure(trace, layer=2)
+    assert figure.png() == expert_patches_figure(trace, layer=2).png()
     assert "192 patches" in repr(figure)
     assert Image.open(io.BytesIO(figure.png())).width > 600
-    assert patches_figure(trace, layer=2, experts=[5]).text.startswith("layer 2, picture 1: experts 5 served")
+    assert expert_patches_figure(trace, layer=2, experts=[5]).text.startswith(
+        "layer 2, picture 1: experts 5 served"
+    )
 
 
 def test_a_trace_without_such_a_picture_is_refused() -> None:
     with pytest.raises(LabError, match="no picture 0"):
-        patches(arabic_trace(), layer=0)
+        expert_patches(arabic_trace(), layer=0)
     with pytest.raises(LabError, match="no picture 1 with routed patches; it has 1 pictures"):
-        patches(picture_trace(), image=1, layer=0)
+        expert_patches(picture_trace(), image=1, layer=0)
     with pytest.raises(LabError, match="Layer 99"):
-        patches(picture_trace(), layer=99)
+        expert_patches(picture_trace(), layer=99)
 
 
 def test_amounts_grow_darker_and_pictures_of_them_are_small() -> None:

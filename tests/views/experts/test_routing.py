@@ -17,7 +17,7 @@ from support.routing_traces import (
 
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.views.base.fonts import families, writable
-from gemma_lab.views.experts.routing import layer_figure, loads_figure, routing_html, routing_text
+from gemma_lab.views.experts.routing import load_by_layer_figure, routing_figure, routing_html, routing_text
 
 
 class Reader(HTMLParser):
@@ -112,22 +112,22 @@ def test_a_long_trace_has_a_small_twin_that_says_what_it_pools() -> None:
 
 
 def test_figures_say_what_they_pool() -> None:
-    few, many = layer_figure(arabic_trace(), layer=2), layer_figure(long_trace(1000, layers=3), layer=2)
+    few, many = routing_figure(arabic_trace(), layer=2), routing_figure(long_trace(1000, layers=3), layer=2)
     assert "pooled" not in few.text
     assert "4 tokens pooled a row" in many.text
-    assert few.png() == layer_figure(arabic_trace(), layer=2).png()
-    part = layer_figure(long_trace(1000, layers=3), layer=2, start=100, stop=130)
+    assert few.png() == routing_figure(arabic_trace(), layer=2).png()
+    part = routing_figure(long_trace(1000, layers=3), layer=2, start=100, stop=130)
     assert "30 tokens × 128 experts" in part.text
 
 
 def test_loads_are_counted_against_an_even_split() -> None:
     trace = arabic_trace()
-    figure = loads_figure(trace)
+    figure = load_by_layer_figure(trace)
     rates = [np.bincount(ids.reshape(-1), minlength=128) / len(trace.tokens) for ids in trace.routing.ids]
     assert f"busiest expert served {max(rate.max() for rate in rates):.0%}" in figure.text
     assert f"5: {(rates[5] == 0).sum()}" in figure.text
-    assert len(loads_figure(long_trace(50, layers=30)).figure.axes) == 10
-    assert len(loads_figure(trace, layers=[1, 4]).figure.axes) == 2
+    assert len(load_by_layer_figure(long_trace(50, layers=30)).figure.axes) == 10
+    assert len(load_by_layer_figure(trace, layers=[1, 4]).figure.axes) == 2
 
 
 def test_a_trace_without_experts_or_layer_is_refused() -> None:
@@ -139,7 +139,7 @@ def test_a_trace_without_experts_or_layer_is_refused() -> None:
 
 
 def test_rows_of_a_figure_are_named_in_their_own_script_where_it_can_be_written() -> None:
-    axes = layer_figure(arabic_trace(), layer=2).figure.axes[0]
+    axes = routing_figure(arabic_trace(), layer=2).figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert len(names) == 39
     assert names[2] == "user"

@@ -7,7 +7,7 @@ import pytest
 
 from gemma_lab.analysis.experts.specialisation import Specialisation
 from gemma_lab.errors import LabError
-from gemma_lab.views.experts.specialisation import information_lines, specialisation_heat
+from gemma_lab.views.experts.specialisation import label_information_figure, specialisation_figure
 
 
 @pytest.fixture
@@ -25,27 +25,27 @@ def found() -> Specialisation:
 
 
 def test_chance_is_blank_and_extremes_end_the_scale(found):
-    cells = specialisation_heat(found, "de").figure.axes[0].images[0].get_array()
+    cells = specialisation_figure(found, "de").figure.axes[0].images[0].get_array()
     assert cells.count() == 2
     assert cells[1, 4] == pytest.approx(2)
     assert cells[2, 7] == pytest.approx(-3)
-    assert specialisation_heat(found, "en").figure.axes[0].images[0].get_array().count() == 0
+    assert specialisation_figure(found, "en").figure.axes[0].images[0].get_array().count() == 0
 
 
 def test_the_text_counts_what_is_coloured(found):
-    assert specialisation_heat(found, "de").text == (
+    assert specialisation_figure(found, "de").text == (
         "de: of 48 experts 1 chosen more often and 1 less often than chance explains (family-wise 5%); "
         "the others are blank"
     )
-    assert information_lines(found).text.endswith("beyond chance in 2 of 3 layers")
+    assert label_information_figure(found).text.endswith("beyond chance in 2 of 3 layers")
 
 
 def test_axes_have_their_units(found):
-    axes = information_lines(found).figure.axes[0]
+    axes = label_information_figure(found).figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "bits a choice")
-    assert specialisation_heat(found, "de").figure.axes[1].get_ylabel() == "rate ÷ rate over all tokens"
+    assert specialisation_figure(found, "de").figure.axes[1].get_ylabel() == "rate ÷ rate over all tokens"
 
 
 def test_an_unknown_label_is_refused(found):
     with pytest.raises(LabError, match="There is no label 'vi'"):
-        specialisation_heat(found, "vi")
+        specialisation_figure(found, "vi")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from gemma_lab.family.published import MODELS, published
-from gemma_lab.views.family.benchmarks import benchmark_dots
+from gemma_lab.views.family.benchmarks import benchmarks_figure
 
 
 def test_every_figure_is_a_dot() -> None:
-    figure = benchmark_dots().figure
+    figure = benchmarks_figure().figure
     drawn = [
         x
         for axes in figure.axes
@@ -20,7 +20,7 @@ def test_every_figure_is_a_dot() -> None:
 
 
 def test_lower_is_better_runs_to_the_right() -> None:
-    figure = benchmark_dots().figure
+    figure = benchmarks_figure().figure
     lower = {row.name for row in published() if row.better == "lower"}
     for axes in figure.axes:
         names = [label.get_text() for label in axes.get_yticklabels()]
@@ -28,7 +28,7 @@ def test_lower_is_better_runs_to_the_right() -> None:
 
 
 def test_models_differ_in_colour_and_in_marker() -> None:
-    lines = [line for line in benchmark_dots().figure.axes[0].lines if line.get_label() in MODELS]
+    lines = [line for line in benchmarks_figure().figure.axes[0].lines if line.get_label() in MODELS]
     assert (
         len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == len(MODELS)
     )

@@ -10,7 +10,7 @@ from support.routing_traces import picture_trace
 
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.trace.records.logit_lens import LogitLens
-from gemma_lab.views.trace.logit_lens import lens_html, lens_text, target_lines
+from gemma_lab.views.trace.logit_lens import logit_lens_figure, logit_lens_html, logit_lens_text
 
 WORDS = {1: "<script>", 2: "قط", 3: " cat"}
 
@@ -24,13 +24,13 @@ def trace():
     ranks = np.asarray([[[1, 0], [1, 5]], [[0, 1], [0, 3]], [[0, 1], [0, 1]]], dtype=np.int32)
     logit_lens = LogitLens(
         layers=(0, 1, 2), positions=np.asarray([0, 3], dtype=np.int32), ids=ids, logprobs=logprobs,
-        targets=targets, ranks=ranks, target_logprobs=-ranks.astype(np.float32) - 0.1, words=WORDS,
+        target_ids=targets, ranks=ranks, target_logprobs=-ranks.astype(np.float32) - 0.1, token_texts=WORDS,
     )  # fmt: skip
     return replace(hide_frame, logit_lens=logit_lens)
 
 
 def test_the_page_is_escaped_and_isolated(trace):
-    page = lens_html(trace)
+    page = logit_lens_html(trace)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert '<bdi dir="auto"' in page
@@ -40,19 +40,22 @@ def test_the_page_is_escaped_and_isolated(trace):
 
 
 def test_the_text_says_from_where_the_answer_stands(trace):
-    assert lens_text(trace) == "Lens on 3 layers × 2 positions; the last says ' cat', first from layer 1 on"
+    assert (
+        logit_lens_text(trace)
+        == "Lens on 3 layers × 2 positions; the last says ' cat', first from layer 1 on"
+    )
 
 
 def test_only_what_was_looked_at_is_shown(trace):
-    assert lens_html(trace, positions=[3]).count('scope="col"') == 2
+    assert logit_lens_html(trace, positions=[3]).count('scope="col"') == 2
     with pytest.raises(LabError, match="did not look at token 1"):
-        lens_html(trace, positions=[1])
+        logit_lens_html(trace, positions=[1])
     with pytest.raises(BadTrace, match="no lens"):
-        lens_html(replace(trace, logit_lens=None))
+        logit_lens_html(replace(trace, logit_lens=None))
 
 
 def test_lines_have_a_curve_a_target(trace):
-    picture = target_lines(trace.logit_lens, 3)
+    picture = logit_lens_figure(trace.logit_lens, 3)
     left, right = picture.figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[2, 1, 1], [6, 4, 2]]
     assert len(right.lines) == 2
@@ -68,7 +71,7 @@ def test_a_lens_that_contradicts_itself_is_refused(trace):
     with pytest.raises(BadTrace, match="do not ascend"):
         replace(trace.logit_lens, positions=trace.logit_lens.positions[::-1])
     with pytest.raises(BadTrace, match="looks like"):
-        replace(trace.logit_lens, words={})
+        replace(trace.logit_lens, token_texts={})
     with pytest.raises(LabError, match="did not follow 'dog'"):
         trace.logit_lens.rank("dog")
     assert trace.logit_lens.rank("<script>").tolist() == trace.logit_lens.rank(1).tolist()

@@ -42,7 +42,7 @@ def test_it_says_what_ran():
     text = Reader(trace_html(picture_trace())).text
     for said in (
         "Trace of", "mini-moe", "215: 192 image, 12 special, 11 text", "5 tokens, complete", "A red disc.",
-        "top-8 of 128 in 6 layers", "compact (0.0 MB, 24 B a token and layer)", "768 × 576", "image × 192",
+        "top-8 of 128 in 6 layers", "compact (0.0 MB, 28 B per token and layer)", "768 × 576", "image × 192",
     ):  # fmt: skip
         assert said in text
 

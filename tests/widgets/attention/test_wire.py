@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from support.attention_traces import arabic, long, picture, text
 
-from gemma_lab.analysis.attention.rows import sinkless
+from gemma_lab.analysis.attention.rows import without_sink
 from gemma_lab.widgets.attention.wire import (
     CHUNK,
     grid_buffer,
@@ -20,7 +20,7 @@ from gemma_lab.widgets.shared.wire import unpack
 def test_a_layers_maps_travel_within_their_steps_and_their_sinks_apart() -> None:
     looks = text(300).attention
     arrays, meta = unpack(map_buffer(looks, 5))
-    maps, sink = sinkless(looks, 5)
+    maps, sink = without_sink(looks, 5)
     assert meta == {"row": 5}
     shown = (arrays["maps"] / 255.0) ** 2
     steps = np.abs(np.sqrt(shown) - np.sqrt(maps))
@@ -37,12 +37,12 @@ def test_heaviest_keys_travel_by_the_stretch_exact_to_their_steps() -> None:
     for start, count in ((0, CHUNK), (CHUNK, 1300 - CHUNK)):
         arrays, meta = unpack(key_buffer(looks, 1, start))
         here = slice(start, start + count)
-        keys, weights = looks.top(1)
+        keys, weights = looks.top_keys(1)
         assert (meta["row"], meta["start"], meta["count"], meta["k"]) == (1, start, count, 8)
         ids = np.where(arrays["keys"] == 65535, -1, arrays["keys"].astype(int))
         np.testing.assert_array_equal(ids, keys[:, here])
         np.testing.assert_allclose(arrays["weights"] / 65535, weights[:, here], atol=1e-5)
-        np.testing.assert_allclose(arrays["first"] / 65535, looks.first(1)[:, here], atol=1e-5)
+        np.testing.assert_allclose(arrays["first"] / 65535, looks.first_token_mass(1)[:, here], atol=1e-5)
         np.testing.assert_allclose(
             arrays["entropy"] / 65535 * np.log(1301), looks.entropy(1)[:, here], atol=1e-3
         )
@@ -54,7 +54,7 @@ def test_half_precision_and_long_texts_do_not_overflow() -> None:
     arrays, meta = unpack(key_buffer(looks, 0, 68 * CHUNK))
     assert arrays["keys"].dtype == np.uint32
     assert meta["count"] == 70_000 - 68 * CHUNK
-    keys, weights = looks.top(0)
+    keys, weights = looks.top_keys(0)
     np.testing.assert_array_equal(arrays["keys"].astype(np.int32), keys[:, 68 * CHUNK :])
     np.testing.assert_allclose(arrays["weights"] / 65535, weights[:, 68 * CHUNK :], atol=1e-3)
 
@@ -63,7 +63,7 @@ def test_masses_by_kind_and_missing_statistics() -> None:
     looks = picture().attention
     arrays, meta = unpack(key_buffer(looks, 5, 0))
     image = meta["labels"].index("image")
-    np.testing.assert_allclose(arrays["mass"][image] / 255, looks.mass(5)["modality:image"], atol=0.003)
+    np.testing.assert_allclose(arrays["mass"][image] / 255, looks.mass_by_label(5)["modality:image"], atol=0.003)
     bare = dataclasses.replace(looks, numbers={})
     arrays, meta = unpack(key_buffer(bare, 5, 0))
     assert (arrays, meta["k"], meta["labels"]) == ({}, 0, [])
@@ -78,7 +78,7 @@ def test_all_heads_travel_small_with_their_means() -> None:
     head = 4 * 5 + 2
     means = dict(zip(meta["measures"], arrays["means"][:, head].tolist(), strict=True))
     assert np.isclose(means["entropy"], looks.entropy(5)[2, 1:].mean(), rtol=1e-4)
-    assert np.isclose(means["modality:image"], looks.mass(5)["modality:image"][2, 1:].mean(), rtol=1e-4)
+    assert np.isclose(means["modality:image"], looks.mass_by_label(5)["modality:image"][2, 1:].mean(), rtol=1e-4)
     assert arrays["small"].max() == 255
 
 

@@ -17,7 +17,7 @@ def test_the_means_of_a_layers_heads_and_the_strongest_looks_are_those_of_the_tr
     row = len(trace) - 3
     assert arrays["rows"].tolist() == list(range(len(trace)))
     for place in (0, 5):
-        keys, weights = (each[:, row] for each in looks.top(place))
+        keys, weights = (each[:, row] for each in looks.top_keys(place))
         mean = np.zeros(len(trace))
         np.add.at(mean, keys[keys >= 0], weights[keys >= 0] / 4)
         best = int(mean.argmax())
@@ -31,7 +31,7 @@ def test_the_means_of_a_layers_heads_and_the_strongest_looks_are_those_of_the_tr
         (float(w), layer, h, int(k))
         for layer in range(6)
         for h in range(4)
-        for k, w in zip(*(each[h, row] for each in looks.top(layer)), strict=True)
+        for k, w in zip(*(each[h, row] for each in looks.top_keys(layer)), strict=True)
         if k > 0
     )
     assert (place, head, key) == found[1:]

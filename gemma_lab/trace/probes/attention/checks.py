@@ -88,9 +88,9 @@ def check_numbers(numbers: dict[str, Any], *, labels: Sequence[str]) -> None:
             raise BadTrace(
                 f"The attention's {name} are not all numbers.", hint="Load the model in bfloat16 or float32."
             )
-    if "mass" in numbers and labels:
+    if "mass_by_label" in numbers and labels:
         kinds = [number for number, label in enumerate(labels) if label.startswith("modality:")]
-        off = float(np.abs(numbers["mass"][:, :, kinds].sum(axis=2) - 1).max())
+        off = float(np.abs(numbers["mass_by_label"][:, :, kinds].sum(axis=2) - 1).max())
         if not off <= _UNIT:
             raise BadTrace(f"Attention rows miss 1 by {off:.3g}.", hint="Trace again in float32.")
     if "weights" in numbers:

@@ -21,6 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ....errors import LabError
 from ....models.loading.compat_cache import cache_in
+from ..model_modules import attentions, decoder_of, vision_attentions
 
 #: What the registered functions are called in a model's configuration.
 NAME = "gemma_lab"
@@ -160,35 +161,6 @@ def attending(
         if any(type(watcher).see is not AttentionTap.see for watcher in watchers):
             leaving.enter_context(full_prefill(model))
         yield
-
-
-def decoder_of(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the text decoder of a model: the module that has its layers."""
-    get: Any = getattr(model, "get_decoder", None)
-    return model if get is None else cast(torch.nn.Module, get())
-
-
-def attentions(model: torch.nn.Module) -> dict[int, torch.nn.Module]:
-    """Return the attention module of each layer of the decoder, by layer; layers without one are left out."""
-    found = {}
-    layers: Any = getattr(decoder_of(model), "layers", ())
-    for number, layer in enumerate(layers):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx") and hasattr(module, "scaling") and hasattr(module, "config"):
-                found[number] = module
-                break
-    return found
-
-
-def vision_attentions(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the attention modules of the vision tower from the first layer on; none without a tower."""
-    tower = getattr(getattr(model, "base_model", model), "vision_tower", None)
-    if tower is None:
-        return []
-    return [
-        module for module in tower.modules()
-        if hasattr(module, "is_causal") and hasattr(module, "config") and hasattr(module, "q_proj")
-    ]  # fmt: skip
 
 
 def _switch(modules: Sequence[torch.nn.Module], model: torch.nn.Module, leaving: ExitStack) -> dict[int, str]:

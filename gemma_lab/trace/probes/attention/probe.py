@@ -12,7 +12,9 @@ import torch
 
 from ....errors import BadTrace, LabError
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
-from ...records.attention_bands import reach, to_band
+from ...records.attention_bands import band_extent, to_band
+from ...records.attention_checks import check_attention
+from ..model_modules import attentions
 from ..recorder import Pass
 from ..spill import SpillBuffer
 from ..towers import TowerProbe
@@ -20,7 +22,7 @@ from .binning import Bins
 from .buffers import BufferPool
 from .checks import OutputCheck, check_numbers
 from .head_layout import layout_of
-from .interface import AttentionTap, attending, attentions
+from .interface import AttentionTap, attending
 from .labels import LABELS, Labels
 from .rows import Answer, AttentionRows, Question, block_length, block_room
 from .sequence import Line, Stretch
@@ -123,7 +125,7 @@ class AttentionProbe(AttentionTap):
             new = sequence.line.begin(seen.length, None if seen.real is None else seen.real[row])
             if sequence.labels is not None:
                 _write_on(sequence.labels, sequence.line, None if seen.ids is None else seen.ids[row], new)
-            if self.request.maps:
+            if self.request.pooled:
                 sequence.bins.fit(sequence.line.tokens)
 
     def abandon(self) -> None:
@@ -166,29 +168,29 @@ class AttentionProbe(AttentionTap):
         sequence = self._sequences[row]
         tokens = sequence.line.tokens
         edges, maps = sequence.bins.result(tokens)
-        reaches = {layer: reach(squares) for layer, squares in maps.items()}
+        reaches = {layer: band_extent(squares) for layer, squares in maps.items()}
         numbers = sequence.spool.result() if len(sequence.spool) else {}
         columns: tuple[int, ...] = ()
-        if "mass" in numbers and sequence.labels is not None:
+        if "mass_by_label" in numbers and sequence.labels is not None:
             columns = sequence.labels.present()
-            numbers["mass"] = numbers["mass"][:, :, list(columns)]
+            numbers["mass_by_label"] = numbers["mass_by_label"][:, :, list(columns)]
         made = Attention(
             layers=tuple(self._layouts[layer] for layer in self._modules),
             heads=self._heads(),
             tokens=tokens,
-            edges=edges,
+            bin_edges=edges,
             labels=tuple(LABELS[column] for column in columns),
             bands={
-                layer: to_band(squares, behind=reaches[layer][0], ahead=reaches[layer][1])
+                layer: to_band(squares, before=reaches[layer][0], after=reaches[layer][1])
                 for layer, squares in maps.items()
             },
-            behind={layer: behind for layer, (behind, _) in reaches.items()},
-            numbers=numbers,
-            exact=dict(sequence.rows),
+            bins_before={layer: behind for layer, (behind, _) in reaches.items()},
+            per_query=numbers,
+            full_rows=dict(sequence.rows),
             towers=self.towers(),
-            keep=sequence.spool.folder,
+            keepalive=sequence.spool.folder,
         )
-        made.check()
+        check_attention(made)
         return made
 
     def towers(self) -> dict[str, tuple[Tower, ...]]:
@@ -235,7 +237,7 @@ class AttentionProbe(AttentionTap):
     ) -> Answer:  # fmt: skip
         query, key = part.pick(query, queries=True), part.pick(key, queries=False)
         heads, keys = query.shape[0], key.shape[1]
-        width = self._sequences[row].bins.width if self.request.maps else 0
+        width = self._sequences[row].bins.width if self.request.pooled else 0
         window, most = self._layouts[layer].window, block_room(heads)
         about = block_length(window=window, width=width)
         block = fitting(about, keys=keys if window is None else min(keys, window + about), most=most)
@@ -269,7 +271,7 @@ class AttentionProbe(AttentionTap):
         return gaze.look(question, sights, {name: array[place] for name, array in self._rooms[row].items()})
 
     def _question(self, sequence: _Sequence, device: torch.device) -> Question:
-        width = sequence.bins.width if self.request.maps else 0
+        width = sequence.bins.width if self.request.pooled else 0
         asked = Question(self.request.top_k, width, None, rows=frozenset(self.request.rows))
         if not self.request.statistics:
             return asked
@@ -279,15 +281,15 @@ class AttentionProbe(AttentionTap):
 
     def _keep(self, sequence: _Sequence, answers: list[Answer], room: dict[str, torch.Tensor]) -> None:
         new = {name: array.transpose(0, 1).cpu().numpy() for name, array in room.items()}
-        if "mass" in new and sequence.labels is not None:
+        if "mass_by_label" in new and sequence.labels is not None:
             # later passes may bring labels that nothing had so far
-            every = np.zeros((*new["mass"].shape[:2], len(LABELS), new["mass"].shape[3]), dtype=np.float32)
-            every[:, :, list(sequence.labels.present())] = new["mass"]
-            new["mass"] = every
+            every = np.zeros((*new["mass_by_label"].shape[:2], len(LABELS), new["mass_by_label"].shape[3]), dtype=np.float32)
+            every[:, :, list(sequence.labels.present())] = new["mass_by_label"]
+            new["mass_by_label"] = every
         check_numbers(new, labels=LABELS if sequence.labels is not None else ())
         if self.precision == "compact":
             new |= {
-                name: new[name].astype(np.float16) for name in ("entropy", "first", "mass") if name in new
+                name: new[name].astype(np.float16) for name in ("entropy", "first_token_mass", "mass_by_label") if name in new
             }
         if new:
             sequence.spool.add(new)

@@ -87,10 +87,10 @@ class Block:
         for block in range(self.blocks):
             first = -self.first_key - block * self.queries
             if 0 <= first < self.span:
-                theirs = numbers["first"][block * self.queries : (block + 1) * self.queries]
+                theirs = numbers["first_token_mass"][block * self.queries : (block + 1) * self.queries]
                 theirs.copy_(weights[:, block, :, :, first].flatten(0, 1).T)
         if labels.shape[1]:
-            self._fill(numbers["mass"].transpose(1, 2), self._mass(labels, runs, sums))
+            self._fill(numbers["mass_by_label"].transpose(1, 2), self._mass(labels, runs, sums))
 
     def top(self, k: int, numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Fill in the keys with the largest weights; return the first of them and its place, ``[…, 1]``."""

@@ -63,10 +63,10 @@ class Question:
         """
         room = {}
         if self.labels is not None:
-            for name in ("entropy", "first", "distance"):
+            for name in ("entropy", "first_token_mass", "distance"):
                 room[name] = torch.zeros(shape, device=device)
             *more, heads = shape
-            room["mass"] = torch.zeros((*more, self.labels.shape[1], heads), device=device)
+            room["mass_by_label"] = torch.zeros((*more, self.labels.shape[1], heads), device=device)
         if self.top_k:
             room["keys"] = torch.full((*shape, self.top_k), -1, dtype=torch.int32, device=device)
             room["weights"] = torch.zeros((*shape, self.top_k), device=device)

@@ -14,9 +14,8 @@ from gemma_lab.trace.probes.attention.interface import (
     SEATS,
     AttentionTap,
     attending,
-    attentions,
-    vision_attentions,
 )
+from gemma_lab.trace.probes.model_modules import attentions, vision_attentions
 
 
 class Notes(AttentionTap):

@@ -13,10 +13,11 @@ from support.decoders import DECODERS, tiny_decoder
 from support.eager import EagerRows, differences
 from support.moe import hooks
 
-from gemma_lab.errors import BadTrace, LabError
+from gemma_lab.errors import BadTrace, LabError, NotTraced
 from gemma_lab.trace.probes.attention import interface
-from gemma_lab.trace.probes.attention.interface import NAME, attentions
+from gemma_lab.trace.probes.attention.interface import NAME
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
+from gemma_lab.trace.probes.model_modules import attentions
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.records.attention import AttentionRequest
 
@@ -65,7 +66,7 @@ def test_a_prompt_on_every_shape(size):
     assert kinds == ["local" if k == "sliding_attention" else "global"
                      for k in model.config.get_text_config().layer_types]  # fmt: skip
     assert (found.bins, len(found)) == (16, 61)
-    shared = found.shared
+    shared = found.kv_shared_layers
     if size in ("E2B", "E4B"):
         half = len(kinds) // 2
         assert set(shared) == set(range(half, 2 * half))
@@ -152,11 +153,11 @@ def test_pictures_look_ahead_in_local_layers_only(tiny_lab, size, generate):
         off = differences(found, layout.layer, whole)
         assert max(off.values()) < ABOUT, (layout, off)
         both_ways = bool(np.triu(whole, 1).sum() > 0)
-        assert (found.reach(layout.layer)[1] > 0) == both_ways
+        assert (found.band_extent(layout.layer)[1] > 0) == both_ways
         if size != "12B":  # outside of generate() its class shows a picture all of itself, in every layer
             assert both_ways == (layout.kind == "local" and size not in ("E2B", "E4B"))
             assert layout.window is None or not np.tril(whole, -layout.window).any()
-        masses = found.mass(layout.layer)
+        masses = found.mass_by_label(layout.layer)
         for label, mass in masses.items():
             of, _, name = label.partition(":")
             column = trace.tokens.modalities if of == "modality" else trace.tokens.roles
@@ -191,14 +192,14 @@ def test_sdpa_rows_are_those_of_eager_attention_to_rounding(model):
 
 
 def test_only_what_was_asked_for_is_kept(model):
-    asked = AttentionRequest(layers=[5, 2], heads=[3, 1], rows=(9,), top_k=0, maps=False, statistics=False)
+    asked = AttentionRequest(layers=[5, 2], heads=[3, 1], rows=(9,), top_k=0, pooled=False, statistics=False)
     watched, whole = probe(asked), probe()
     with torch.no_grad(), Recorder(model, [watched, whole]):
         model(input_ids=ids(30), use_cache=False)
     found, every = watched.result(), whole.result()
     assert [layout.layer for layout in found.layers] == [2, 5]
-    assert (found.heads, dict(found.bands), dict(found.numbers)) == ((1, 3), {}, {})
-    with pytest.raises(BadTrace):
+    assert (found.heads, dict(found.bands), dict(found.per_query)) == ((1, 3), {}, {})
+    with pytest.raises(NotTraced):
         every.row(2, 9)
     with pytest.raises(LabError, match="statistics=True"):
         found.entropy(2)
@@ -212,7 +213,7 @@ def test_bins_are_joined_when_a_sequence_outgrows_them(model):
     run = lambda m: m.generate(ids(10), max_new_tokens=60, do_sample=False, eos_token_id=[-1])  # noqa: E731
     found = check(model, run, expected=10, request=AttentionRequest(bins=13))
     assert found.bins <= 13
-    assert found.edges[1] == 8  # 1, 2, 4, 8: as often as it took
+    assert found.bin_edges[1] == 8  # 1, 2, 4, 8: as often as it took
 
 
 @pytest.mark.parametrize("bad", [AttentionRequest(layers=[9]), AttentionRequest(heads=[4])])
@@ -281,6 +282,6 @@ def test_bfloat16_and_compact_numbers():
     with torch.no_grad(), Recorder(model, [watched]):
         model(input_ids=ids(50), use_cache=False)
     found = watched.result()
-    assert found.numbers["entropy"].dtype == found.numbers["first"].dtype == np.float16
-    assert found.numbers["weights"].dtype == np.float32
+    assert found.per_query["entropy"].dtype == found.per_query["first_token_mass"].dtype == np.float16
+    assert found.per_query["weights"].dtype == np.float32
     assert repr(found) == "Attention(10 layers × 4 heads, 50 tokens, 50 bins, top 8)"

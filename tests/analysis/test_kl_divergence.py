@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.kl_bound import kl_bound
+from gemma_lab.analysis.kl_divergence import kl_bound
 
 
 def logs(probabilities):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...trace.records.routing import Routing
 
 
-class Pool:
+class RoutingPool:
     """Several routings of one model, their tokens in a row.
 
     Parameters

@@ -20,8 +20,8 @@ from ..experts.load import layer_ticks
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...analysis.alignment import Pair
-    from ...analysis.compare import Comparison, RoutingChange
+    from ...analysis.alignment import AlignedPair
+    from ...analysis.comparison import Comparison, RoutingChange
 
 #: Rows of the token table, and tokens of each answer; more are counted, not shown.
 _MOST_ROWS, _MOST = 200, 2_000
@@ -44,7 +44,7 @@ _NOTE_ROUTING = (
 )
 
 
-def compare_html(comparison: Comparison) -> Markup:
+def comparison_html(comparison: Comparison) -> Markup:
     """Return a comparison as HTML: what was found, both answers, their tokens, and the routing by layer.
 
     Parameters
@@ -67,7 +67,7 @@ def compare_html(comparison: Comparison) -> Markup:
     )
 
 
-def compare_figure(comparison: Comparison) -> Plot:
+def comparison_figure(comparison: Comparison) -> Plot:
     """Draw the divergence at each generated token, and what the routing of each layer has in common.
 
     Parameters
@@ -107,7 +107,7 @@ def _answers(comparison: Comparison) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{blocks}</div>'
 
 
-def _answer(pairs: tuple[Pair, ...], texts: tuple[str, ...], side: Literal["first", "second"]) -> str:
+def _answer(pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]) -> str:
     """Join a side's tokens, changed runs marked as a whole, so that joined letters stay joined."""
     placed = [(place, pair.change != "same") for pair in pairs if (place := getattr(pair, side)) is not None]
     tag = "del" if side == "first" else "ins"

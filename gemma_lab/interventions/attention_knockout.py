@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..checks import as_index, short_repr
 from ..errors import BadEdit
-from .parsing import short, whole
 
 HOW = "For example AttentionKnockout(queries=(30, None), keys=(4, 20)): from token 30 on, nobody looks at tokens 4 to 19."
 
@@ -99,7 +99,7 @@ class AttentionKnockout:
         """
         known = {"queries", "keys", "layers", "heads"}
         if not isinstance(data, Mapping) or not {"queries", "keys"} <= set(data) <= known:
-            raise BadEdit(f"A cut cannot be read from {short(data)}.", hint=HOW)
+            raise BadEdit(f"A cut cannot be read from {short_repr(data)}.", hint=HOW)
         return cls(**data)
 
     def __repr__(self) -> str:
@@ -117,11 +117,11 @@ def cuts(given: AttentionKnockout | Iterable[AttentionKnockout]) -> tuple[Attent
     """
     listed = [given] if isinstance(given, AttentionKnockout) else given
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise BadEdit(f"knock_out_attention is {short(given)}.", hint=HOW)
+        raise BadEdit(f"knock_out_attention is {short_repr(given)}.", hint=HOW)
     found = list(listed)
     for cut in found:
         if not isinstance(cut, AttentionKnockout):
-            raise BadEdit(f"knock_out_attention has {short(cut)}; it takes cuts.", hint=HOW)
+            raise BadEdit(f"knock_out_attention has {short_repr(cut)}; it takes cuts.", hint=HOW)
     return tuple(sorted(set(found), key=repr))
 
 
@@ -139,11 +139,11 @@ def _span(name: str, given: Any) -> Span:
     elif hasattr(given, "start") and hasattr(given, "stop") and getattr(given, "step", None) in (None, 1):
         start, stop = given.start, given.stop
     else:
-        raise BadEdit(f"{name} of a cut is {short(given)}; it is (start, stop).", hint=HOW)
-    first = 0 if start is None else whole(start, "a token", "knock_out_attention", hint=HOW)
-    last = None if stop is None else whole(stop, "a token", "knock_out_attention", hint=HOW)
+        raise BadEdit(f"{name} of a cut is {short_repr(given)}; it is (start, stop).", hint=HOW)
+    first = 0 if start is None else as_index(start, "a token", "knock_out_attention", hint=HOW)
+    last = None if stop is None else as_index(stop, "a token", "knock_out_attention", hint=HOW)
     if last is not None and last <= first:
-        raise BadEdit(f"{name} of a cut is {short(given)}: there is no token in it.", hint=HOW)
+        raise BadEdit(f"{name} of a cut is {short_repr(given)}: there is no token in it.", hint=HOW)
     return first, last
 
 
@@ -151,8 +151,8 @@ def _numbers(what: str, given: Any) -> tuple[int, ...] | None:
     if given is None:
         return None
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise BadEdit(f"A cut gives {short(given)} where it takes {what[2:]}s.", hint=HOW)
-    listed = tuple(sorted({whole(value, what, "knock_out_attention", hint=HOW) for value in given}))
+        raise BadEdit(f"A cut gives {short_repr(given)} where it takes {what[2:]}s.", hint=HOW)
+    listed = tuple(sorted({as_index(value, what, "knock_out_attention", hint=HOW) for value in given}))
     if not listed:
         raise BadEdit(f"A cut names no {what[2:]} at all.", hint=f"Leave out {what[2:]}s= for all of them.")
     return listed

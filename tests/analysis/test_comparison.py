@@ -9,7 +9,7 @@ import pytest
 from support.traced import generation, trace_of
 
 import gemma_lab as gl
-from gemma_lab.analysis.compare import compare
+from gemma_lab.analysis.comparison import compare
 from gemma_lab.errors import LabError
 
 

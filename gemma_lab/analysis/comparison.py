@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..display import Displayed
 from ..errors import LabError
-from .alignment import Pair, align, common_prefix
-from .kl_bound import Bound, kl_bound
+from .alignment import AlignedPair, align, common_prefix
+from .kl_divergence import KLBound, kl_bound
 
 if TYPE_CHECKING:
     from ..trace.records.generation import Generation
@@ -87,7 +87,7 @@ class Comparison(Displayed):
         Log-probability that each gave its own token, nats, ``[rows, 2]``; NaN where it has none.
     kl
         A lower bound of ``KL(first ‖ second)`` of the next token here, nats; NaN in rows that only one has.
-        It comes from the recorded alternatives by `gemma_lab.analysis.kl_bound.kl_bound`: each token whose
+        It comes from the recorded alternatives by `gemma_lab.analysis.kl_divergence.kl_bound`: each token whose
         probability is known on both sides is a bin, all others together are one.
     resolved
         Probability, under the first, of the tokens with a bin of their own. At 1 `kl` is exact.
@@ -104,7 +104,7 @@ class Comparison(Displayed):
 
     names: tuple[str, str]
     answers: tuple[str, str]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[AlignedPair, ...]
     texts: tuple[tuple[str, ...], tuple[str, ...]]
     labels: tuple[tuple[str, ...], tuple[str, ...]]
     logprobs: Floats
@@ -240,7 +240,7 @@ def _logprob(generation: Generation | None, place: int | None) -> float:
     return float("nan") if generation is None or place is None else float(generation.logprobs[place])
 
 
-def _bound(one: Generation | None, two: Generation | None, pair: Pair) -> Bound | None:
+def _bound(one: Generation | None, two: Generation | None, pair: AlignedPair) -> KLBound | None:
     if one is None or two is None or pair.first is None or pair.second is None:
         return None
     return kl_bound(_known(one, pair.first), _known(two, pair.second))

@@ -11,7 +11,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Bound:
+class KLBound:
     """A lower bound of a Kullback–Leibler divergence.
 
     Attributes
@@ -27,8 +27,8 @@ class Bound:
     resolved: float
 
 
-def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> Bound:
-    r"""Bound the divergence of two distributions of which only some log-probabilities are known.
+def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> KLBound:
+    r"""KLBound the divergence of two distributions of which only some log-probabilities are known.
 
     Every token known in *both* gets a bin of its own, all others together one more, "other". With p and q the
     probabilities of these bins, the bound is
@@ -57,4 +57,4 @@ def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> Bound:
     if other > 0:
         rest = max(_ROUNDING, 1.0 - math.fsum(math.exp(second[token]) for token in both))
         nats += other * math.log(other / rest)
-    return Bound(nats=max(0.0, nats), resolved=min(1.0, resolved))
+    return KLBound(nats=max(0.0, nats), resolved=min(1.0, resolved))

@@ -6,7 +6,7 @@ import pytest
 
 from gemma_lab import AttentionKnockout, Edit
 from gemma_lab.errors import BadEdit
-from gemma_lab.interventions.attention_block import said
+from gemma_lab.interventions.attention_knockout import said
 from gemma_lab.trace.tokens.table import Run
 
 FULL = AttentionKnockout(queries=(30, None), keys=(4, 20), layers=[5, 2], heads=[1])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.traced import generation, trace_of
 
-from gemma_lab.analysis.compare import compare
+from gemma_lab.analysis.comparison import compare
 from gemma_lab.errors import LabError
-from gemma_lab.views.trace.compare import compare_figure, compare_html
+from gemma_lab.views.trace.comparison import comparison_figure, comparison_html
 from tests.analysis.conftest import routing
 
 
@@ -61,16 +61,16 @@ def test_changes_are_marked_by_elements(pair):
 
 
 def test_what_kl_means_is_said_where_it_stands(pair):
-    html = compare_html(compare(*pair))
+    html = comparison_html(compare(*pair))
     assert "all others together as one" in html
     assert "Not the same context" in html
-    assert "Not the same context" not in compare_html(compare(pair[0], pair[0]))
+    assert "Not the same context" not in comparison_html(compare(pair[0], pair[0]))
 
 
 def test_a_changed_run_is_one_element_so_that_letters_stay_joined():
     one = trace_of([1], generation([10, 11, 12, 13], "سلام"))
     two = trace_of([1], generation([10, 20, 21, 13], "سئبم"))
-    html = compare_html(compare(one, two))
+    html = comparison_html(compare(one, two))
     assert re.search(r"س<del [^>]*>لا</del>م", html)
     assert re.search(r"س<ins [^>]*>ئب</ins>م", html)
 
@@ -79,7 +79,7 @@ def test_text_is_data():
     bad = "<script>alert(1)</script>"
     made = generation([10, 11], "<b")
     one = trace_of([1], made, texts=["x", bad], name='<img src=x onerror="a()">')
-    html = compare_html(compare(one, trace_of([1], generation([20, 21], "ab"))))
+    html = comparison_html(compare(one, trace_of([1], generation([20, 21], "ab"))))
     check(html)
     assert "<img" not in html
     assert "&lt;script&gt;" in html
@@ -88,7 +88,7 @@ def test_text_is_data():
 def test_long_answers_are_counted_not_drawn():
     ids = list(range(10, 3010))
     one = trace_of([1], generation(ids, "a" * 3000))
-    html = compare_html(compare(one, one))
+    html = comparison_html(compare(one, one))
     check(html)
     assert "2,800 more rows are not shown." in html
     assert "1,000 more tokens" in html
@@ -97,15 +97,15 @@ def test_long_answers_are_counted_not_drawn():
 
 def test_prompts_alone_and_dense_models(pair):
     alone = compare(*(trace_of([1], None, routing=routing([[[0, 1]]], experts=4)) for _ in range(2)))
-    check(compare_html(alone))
-    assert "Tokens one by one" not in compare_html(alone)
-    assert len(compare_figure(alone).figure.axes) == 1
+    check(comparison_html(alone))
+    assert "Tokens one by one" not in comparison_html(alone)
+    assert len(comparison_figure(alone).figure.axes) == 1
     dense = compare(trace_of([1], generation([10], "A")), trace_of([1], generation([10], "A")))
-    check(compare_html(dense))
-    assert "Routing by layer" not in compare_html(dense)
-    assert len(compare_figure(dense).figure.axes) == 1
+    check(comparison_html(dense))
+    assert "Routing by layer" not in comparison_html(dense)
+    assert len(comparison_figure(dense).figure.axes) == 1
     with pytest.raises(LabError, match="nothing to draw"):
-        compare_figure(compare(trace_of([1], None), trace_of([1], None)))
+        comparison_figure(compare(trace_of([1], None), trace_of([1], None)))
 
 
 def test_the_figure_draws_every_number(pair):
@@ -133,4 +133,4 @@ def test_a_divergence_without_end_leaves_the_figure_at_the_top():
     assert np.isinf(found.kl[0])
     (axes,) = found.figure().figure.axes
     assert axes.patches[0].get_height() > axes.get_ylim()[1]
-    check(compare_html(found))
+    check(comparison_html(found))

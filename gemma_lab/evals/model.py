@@ -1,0 +1,29 @@
+"""The interface that an evaluation needs of a model; `gemma_lab.Lab` has it, and so may a stand-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..interventions.apply import EditContext
+    from ..models.chat.reply import Reply
+    from ..trace.trace import Trace
+    from .report import Checkup
+
+
+class EvaluatedModel(Protocol):
+    """A model that can be asked, traced and edited; the verbs are those of `gemma_lab.Lab`."""
+
+    name: str
+    modalities: frozenset[str]
+    tokenizer: Any
+    last_checkup: Checkup | None
+
+    def chat(self, prompt: Any = None, **options: Any) -> Reply:
+        """Generate an answer."""
+
+    def trace(self, prompt: Any = None, **options: Any) -> Trace:
+        """Run the model with probes."""
+
+    def edit(self, edit: Any = None, **changes: Any) -> EditContext:
+        """Return a context in which the model is changed."""

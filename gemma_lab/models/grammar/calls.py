@@ -1,0 +1,218 @@
+"""The grammar of Gemma 4's tool calls: ``<|tool_call>call:name{key:<|"|>text<|"|>,n:1}<tool_call|>``.
+
+Strings stand between two ``<|"|>`` tokens, keys are bare, and properties come in the order in which the chat
+template writes them (sorted by name), so that a call that the grammar allowed is read back as it was written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...errors import BadSchema
+
+#: Text that spells no control token, not even in ordinary characters: neither ``<|`` nor ``|>``.
+TEXT = r"/(.|\n)*/ & ~/(.|\n)*(<\||\|>)(.|\n)*/"
+_INTEGER = r"/-?(0|[1-9][0-9]{0,17})/"
+_NUMBER = r"/-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,2})?/"
+_COMBINING = ("not", "if", "allOf", "oneOf", "dependentSchemas", "dependentRequired", "patternProperties")
+_BOUNDS = (
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "pattern", "format",
+    "uniqueItems", "contains", "minProperties", "maxProperties", "prefixItems",
+)  # fmt: skip
+
+
+class CallGrammar:
+    """Builds the rules of calls to declared tools, in llguidance's Lark dialect.
+
+    Parameters
+    ----------
+    token
+        Returns a control token as a grammar terminal, e.g. ``"<[48]>"`` for ``<|tool_call>``.
+    """
+
+    def __init__(self, token: Callable[[str], str]) -> None:
+        self._token = token
+        self._rules: dict[str, str] = {}
+
+    def rules(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        """Return the rules; ``call`` is one call of any of the tools, declared in OpenAI's form.
+
+        Raises
+        ------
+        BadSchema
+            If a parameter's schema has a keyword that the grammar cannot enforce; the message names its path.
+        """
+        names = []
+        for number, tool in enumerate(tools):
+            function = tool["function"]
+            parameters = function.get("parameters") or {"type": "object", "properties": {}}
+            body = self._value(parameters, f"{function['name']}", parameters)
+            self._rules[f"call_{number}"] = f"{_literal('call:' + function['name'])} {body}"
+            names.append(f"call_{number}")
+        opening, closing = self._token("<|tool_call>"), self._token("<tool_call|>")
+        self._rules["call"] = f"{opening} ({' | '.join(names)}) {closing}"
+        lines = [f"{name}: {body}" for name, body in self._rules.items()]
+        lines += [f"TEXT: {TEXT}", f"INTEGER: {_INTEGER}", f"NUMBER: {_NUMBER}"]
+        return "\n".join(lines)
+
+    def _value(self, schema: Any, path: str, root: Mapping[str, Any]) -> str:
+        """Return the rule of a value, as an expression."""
+        if schema is True or schema == {}:
+            return self._anything()
+        if not isinstance(schema, Mapping):
+            raise BadSchema(f"{path}: {schema!r} allows no value.", hint="Leave the parameter out.")
+        if "$ref" in schema:
+            return self._reference(str(schema["$ref"]), path, root)
+        for word in (*_COMBINING, *_BOUNDS):
+            if word in schema:
+                raise BadSchema(
+                    f"{path}: the grammar of calls cannot enforce {word!r}.",
+                    hint="Leave it out of the declaration and check it in the function, or declare an enum.",
+                )
+        if "const" in schema:
+            return self._constant(schema["const"])
+        if "enum" in schema:
+            return _either([self._constant(value) for value in schema["enum"]])
+        if "anyOf" in schema:
+            return _either([self._value(part, path, root) for part in schema["anyOf"]])
+        kinds = schema.get("type", "object" if "properties" in schema else None)
+        if kinds is None:
+            return self._anything()
+        kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+        options = [self._of_type(str(kind), schema, path, root) for kind in kinds]
+        if schema.get("nullable"):
+            options.append('"null"')
+        return _either(options)
+
+    def _of_type(self, kind: str, schema: Mapping[str, Any], path: str, root: Mapping[str, Any]) -> str:
+        match kind.lower():
+            case "string":
+                return self._string(schema)
+            case "integer":
+                return "INTEGER"
+            case "number":
+                return "NUMBER"
+            case "boolean":
+                return '("true" | "false")'
+            case "null":
+                return '"null"'
+            case "array":
+                return self._array(schema, path, root)
+            case "object":
+                return self._object(schema, path, root)
+        raise BadSchema(
+            f"{path}: {kind!r} is no type of JSON Schema.",
+            hint="string, integer, number, boolean, array, object, null",
+        )
+
+    def _string(self, schema: Mapping[str, Any]) -> str:
+        quote = self._token('<|"|>')
+        least, most = schema.get("minLength"), schema.get("maxLength")
+        if least is None and most is None:
+            return f"{quote} TEXT {quote}"
+        name = f"TEXT_{int(least or 0)}_{'' if most is None else int(most)}"
+        length = f"{int(least or 0)},{'' if most is None else int(most)}"
+        self._rules[name] = f"/(.|\\n){{{length}}}/ & ~/(.|\\n)*(<\\||\\|>)(.|\\n)*/"
+        return f"{quote} {name} {quote}"
+
+    def _array(self, schema: Mapping[str, Any], path: str, root: Mapping[str, Any]) -> str:
+        item = self._named(self._value(schema.get("items", True), f"{path}[]", root))
+        least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
+        if most is not None and int(most) < least:
+            raise BadSchema(f"{path}: minItems {least} is more than maxItems {most}.", hint="Swap them.")
+        if most == 0:
+            return '"[" "]"'
+        rest = f'("," {item}){{{max(least - 1, 0)},{"" if most is None else int(most) - 1}}}'
+        filled = f'"[" {item} {rest} "]"'
+        return filled if least else f'({filled} | "[" "]")'
+
+    def _object(self, schema: Mapping[str, Any], path: str, root: Mapping[str, Any]) -> str:
+        properties = dict(schema.get("properties") or {})
+        required = set(schema.get("required") or ())
+        if not properties:
+            closed = schema.get("additionalProperties") is False or "properties" in schema
+            return '"{" "}"' if closed else self._anything_in_braces()
+        # Optional properties make the comma before each depend on what came before: one rule for "nothing
+        # written yet" and one for "something written", from the last property to the first.
+        first = after = '"}"'
+        for key, part in sorted(properties.items(), key=lambda item: item[0].lower(), reverse=True):
+            pair = f"{_literal(key + ':')} {self._value(part, f'{path}.{key}', root)}"
+            later, earlier = self._named(after), self._named(first)
+            with_comma, without = f'"," {pair} {later}', f"{pair} {later}"
+            if key in required:
+                first, after = without, with_comma
+            else:
+                first, after = f"({without} | {earlier})", f"({with_comma} | {later})"
+        return f'"{{" {self._named(first)}'
+
+    def _reference(self, reference: str, path: str, root: Mapping[str, Any]) -> str:
+        name = "ref_" + re.sub(r"\W", "_", reference)
+        if name not in self._rules:
+            self._rules[name] = '""'  # known from here on: a definition may refer to itself
+            target: Any = root
+            for step in reference.removeprefix("#").strip("/").split("/"):
+                step = step.replace("~1", "/").replace("~0", "~")
+                if (
+                    not reference.startswith("#")
+                    or not isinstance(target, Mapping)
+                    or (step and step not in target)
+                ):
+                    raise BadSchema(
+                        f"{path}: {reference!r} refers to nothing.", hint="Definitions stand in $defs."
+                    )
+                target = target[step] if step else target
+            self._rules[name] = self._value(target, path, root)
+        return name
+
+    def _constant(self, value: Any) -> str:
+        if isinstance(value, str):
+            if "<|" in value or "|>" in value:
+                raise BadSchema(f"{value!r} spells a control token.", hint="Choose another value.")
+            quote = self._token('<|"|>')
+            return f"{quote} {_literal(value)} {quote}" if value else f"{quote} {quote}"
+        if value is None or isinstance(value, bool | int | float):
+            return _literal(json.dumps(value))
+        raise BadSchema(
+            f"{value!r:.60} as a constant.", hint="Enums of calls hold text, numbers, true, false and null."
+        )
+
+    def _anything(self) -> str:
+        quote = self._token('<|"|>')
+        if "anything" not in self._rules:
+            self._rules["anything"] = '""'
+            self._rules["KEY"] = r"/[^{}\[\],:<>|\n]+/"
+            self._rules["some_list"] = '"[" (anything ("," anything)*)? "]"'
+            self._rules["some_object"] = '"{" (KEY ":" anything ("," KEY ":" anything)*)? "}"'
+            self._rules["anything"] = (
+                f'{quote} TEXT {quote} | NUMBER | "true" | "false" | "null" | some_list | some_object'
+            )
+        return "anything"
+
+    def _anything_in_braces(self) -> str:
+        self._anything()
+        return "some_object"
+
+    def _named(self, body: str) -> str:
+        """Return the name of a rule with this body; short bodies stand for themselves."""
+        if len(body) < 12 and " " not in body:
+            return body
+        for name, known in self._rules.items():
+            if known == body and name.startswith("part_"):
+                return name
+        name = f"part_{len(self._rules)}"
+        self._rules[name] = body
+        return name
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _either(options: Sequence[str]) -> str:
+    if not options:
+        raise BadSchema("An enum or anyOf without a value allows nothing.", hint="List at least one value.")
+    unique = list(dict.fromkeys(options))
+    return unique[0] if len(unique) == 1 else f"({' | '.join(unique)})"

@@ -1,0 +1,154 @@
+"""llguidance as the engine: a tokenizer built once per vocabulary, and a grammar compiled for it.
+
+llguidance 1.9 was chosen over xgrammar 0.2 by figures (`tests/benchmarks/test_grammar.py`): on a vocabulary of
+262,144 tokens it compiles a schema in milliseconds where xgrammar takes seconds, and it refuses what it cannot
+enforce.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import BadSchema, MissingExtra
+from .calls import TEXT, CallGrammar
+from .schema import AnswerSchema
+
+_lock = threading.Lock()
+_tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Any]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What an answer may be, compiled for one vocabulary.
+
+    Attributes
+    ----------
+    source
+        In llguidance's Lark dialect.
+    size
+        Of the vocabulary, tokens.
+    """
+
+    source: str
+    size: int
+    _compiled: str
+    _tokenizer: Any
+
+    def matcher(self) -> Any:
+        """Return a fresh ``llguidance.LLMatcher`` at the start of an answer."""
+        from llguidance import LLMatcher
+
+        return LLMatcher(self._tokenizer, self._compiled)
+
+
+def grammar(
+    tokenizer: Any,
+    *,
+    size: int,
+    ends: Sequence[int],
+    schema: AnswerSchema | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+    tool_choice: str = "auto",
+    thinking: bool = False,
+) -> Grammar:
+    """Compile the grammar of an answer.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast tokenizer of transformers, with Gemma 4's control tokens.
+    size
+        Rows of the model's output, tokens.
+    ends
+        Ids that end an answer.
+    schema
+        Binds the whole answer, after the thought, to compact JSON.
+    tools
+        Declared functions, in OpenAI's form.
+    tool_choice
+        ``"auto"``: text and calls, each call bound to its tool's schema; ``"required"``: one call or more;
+        ``"none"``: no call; or the name of the one tool that must be called.
+    thinking
+        Whether a thought may come first; it is free text.
+
+    Raises
+    ------
+    BadSchema
+        If the engine cannot enforce a keyword of a schema.
+    MissingExtra
+        Without llguidance.
+    """
+    engine = _engine()
+    source = _source(tokenizer, schema, tools, tool_choice, thinking)
+    compiled = engine.LLMatcher.grammar_from_lark(source)
+    known = _tokenizer_of(tokenizer, size, tuple(int(end) for end in ends))
+    failed, messages = engine.LLMatcher.validate_grammar_with_warnings(compiled, known)
+    if failed or messages:  # a warning means that a keyword would be ignored
+        raise BadSchema(
+            f"This cannot be enforced: {'; '.join(map(str, messages))[:400]}.",
+            hint="Leave the keyword out of the schema and check the answer afterwards.",
+        )
+    return Grammar(source, size, compiled, known)
+
+
+def _source(
+    tokenizer: Any,
+    schema: AnswerSchema | None,
+    tools: Sequence[Mapping[str, Any]],
+    tool_choice: str,
+    thinking: bool,
+) -> str:
+    def token(name: str) -> str:
+        return f"<[{int(tokenizer.convert_tokens_to_ids(name))}]>"
+
+    rules = ["%llguidance {}"]
+    thought = f"({token('<|channel>')} FREE {token('<channel|>')})? " if thinking else ""
+    rules.append(f"start: {thought}answer")
+    if thinking:
+        rules.append("FREE: /(.|\\n)*/")
+    if schema is not None:
+        # compact: no blanks between tokens of JSON, so that no run of blanks can start
+        compact = {**schema.schema, "x-guidance": {"whitespace_flexible": False}}
+        rules.append(f"answer: %json {json.dumps(compact)}")
+        return "\n".join(rules)
+    if tool_choice == "none" or not tools:
+        rules += ["answer: SAID", f"SAID: {TEXT}"]
+        return "\n".join(rules)
+    named = [tool for tool in tools if tool["function"]["name"] == tool_choice]
+    if tool_choice not in ("auto", "required") and not named:
+        names = ", ".join(tool["function"]["name"] for tool in tools)
+        raise BadSchema(
+            f"tool_choice={tool_choice!r} is no declared tool.",
+            hint=f"'auto', 'none', 'required', or one of: {names}",
+        )
+    answer = {"auto": "(SAID | call)*", "required": "call+"}.get(tool_choice, "call")
+    rules += [f"answer: {answer}", f"SAID: {TEXT}", CallGrammar(token).rules(named or tools)]
+    return "\n".join(rules)
+
+
+def _tokenizer_of(tokenizer: Any, size: int, ends: tuple[int, ...]) -> Any:
+    """Return the engine's tokenizer; building one takes about a second per 10,000 tokens, so it is kept."""
+    from llguidance import hf
+
+    with _lock:
+        known = _tokenizers.setdefault(tokenizer, {})
+        if (size, ends) not in known:
+            known[size, ends] = hf.from_tokenizer(
+                tokenizer, n_vocab=max(size, len(tokenizer)), eos_token=list(ends)
+            )
+        return known[size, ends]
+
+
+def _engine() -> Any:
+    try:
+        import llguidance
+    except ImportError:
+        raise MissingExtra("Structured answers need llguidance.", hint="pip install llguidance") from None
+    return llguidance

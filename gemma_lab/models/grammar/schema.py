@@ -1,0 +1,150 @@
+"""JSON Schema of an answer: from a pydantic model, a dataclass, a TypedDict or a schema itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import BadSchema
+
+_HOW = "schema= takes a pydantic model, a dataclass, a TypedDict or a JSON Schema as a dict."
+_DEEPEST = 64
+
+
+@dataclass(frozen=True)
+class AnswerSchema:
+    """What a structured answer must be, and how to make the caller's type of it.
+
+    Attributes
+    ----------
+    name
+        Of the type, or the schema's title; ``"JSON"`` without one.
+    schema
+        JSON Schema as plain data.
+    convert
+        Makes what ``reply.data`` holds from parsed JSON: an instance of the type, or the plain value.
+    """
+
+    name: str
+    schema: dict[str, Any]
+    convert: Callable[[Any], Any] = dataclasses.field(repr=False, compare=False)
+
+    def parse(self, text: str) -> Any:
+        """Return the value of a complete answer.
+
+        Raises
+        ------
+        BadAnswer
+            If the text is no JSON, or does not satisfy the schema; the error holds the text.
+        """
+        from ...errors import BadAnswer
+
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise BadAnswer(
+                f"The answer is no complete JSON: {error}.",
+                hint="Allow more tokens with max_new_tokens=…, or look at error.text.",
+                text=text,
+            ) from None
+        fault = first_fault(value, self.schema)
+        if fault is not None:
+            raise BadAnswer(
+                f"The answer does not satisfy {self.name}: {fault}.", hint="See error.text.", text=text
+            )
+        try:
+            return self.convert(value)
+        except Exception as error:  # validators of the caller's own type may raise anything
+            raise BadAnswer(
+                f"{self.name} refuses the answer: {type(error).__name__}: {error}.",
+                hint="The JSON is valid; a validator of the type says no. See error.text.",
+                text=text,
+            ) from error
+
+
+def first_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """Return where and why a value does not satisfy a schema; None if it does."""
+    from jsonschema import validators
+
+    validator = validators.validator_for(schema, default=validators.Draft202012Validator)(schema)
+    fault = next(
+        iter(sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))), None
+    )
+    return None if fault is None else f"{fault.json_path}: {fault.message[:200]}"
+
+
+def answer_schema(source: Any) -> AnswerSchema:
+    """Return the schema of a structured answer.
+
+    Parameters
+    ----------
+    source
+        A pydantic model class, a dataclass, a TypedDict, or a JSON Schema as a mapping.
+
+    Raises
+    ------
+    BadSchema
+        If it is none of these, contains itself, or is not valid JSON Schema.
+    """
+    if isinstance(source, AnswerSchema):
+        return source
+    if isinstance(source, Mapping):
+        schema = _plain(source)
+        return _checked(AnswerSchema(str(schema.get("title", "JSON")), schema, lambda value: value))
+    if isinstance(source, type) and hasattr(source, "model_json_schema"):
+        try:
+            schema = source.model_json_schema()
+        except Exception as error:  # fields of types that have no schema
+            raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
+        return _checked(AnswerSchema(source.__name__, _plain(schema), source.model_validate))
+    if isinstance(source, type) and (dataclasses.is_dataclass(source) or typing.is_typeddict(source)):
+        import msgspec
+
+        try:
+            schema = msgspec.json.schema(source)
+        except (TypeError, NameError) as error:
+            raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
+        kind = source
+        return _checked(
+            AnswerSchema(kind.__name__, _plain(schema), lambda value: msgspec.convert(value, kind))
+        )
+    raise BadSchema(f"schema={source!r:.80} is no schema.", hint=_HOW)
+
+
+def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema as plain JSON data, or raise `BadSchema`."""
+    try:
+        text = json.dumps(schema, allow_nan=False)
+    except RecursionError:
+        raise BadSchema(
+            "The schema contains itself.", hint="Use $ref to refer to a definition in $defs."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise BadSchema(f"The schema is no JSON: {error}.", hint=_HOW) from None
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "{[") - (character in "}]")
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST:
+        raise BadSchema(
+            f"The schema is nested {deepest} deep; at most {_DEEPEST}.", hint="Split it with $defs."
+        )
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def _checked(answer: AnswerSchema) -> AnswerSchema:
+    from jsonschema import SchemaError, validators
+
+    kind = validators.validator_for(answer.schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(answer.schema)
+    except SchemaError as error:
+        raise BadSchema(
+            f"{answer.name} is no valid JSON Schema: {error.json_path}: {error.message:.200}.", hint=_HOW
+        ) from None
+    return answer

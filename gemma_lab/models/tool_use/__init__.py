@@ -1,0 +1,1 @@
+"""Running tools: functions and MCP servers, called for a model within limits."""

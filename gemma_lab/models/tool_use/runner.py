@@ -1,0 +1,207 @@
+"""The tool loop: ask, run the calls within limits, give the results back, until the model answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...display import Displayed
+from ...errors import LabError
+from ..chat.plain_json import plain
+
+if TYPE_CHECKING:
+    from ..chat.reply import Reply
+    from ..chat.tools import Call
+    from .tool import Tool
+
+Status = Literal["ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run"]
+#: Decides about a call: True runs it, False or a reason denies it, a mapping runs it with these arguments.
+Approve = Callable[["Call"], "bool | str | Mapping[str, Any]"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What became of one call.
+
+    Attributes
+    ----------
+    call
+        As the model wrote it.
+    arguments
+        What it was run with: the call's own, or those that `approve` put in their place.
+    status
+        ``"ran"``; ``"invalid"``, ``"unknown"`` or ``"denied"`` for what was not run; ``"failed"``,
+        ``"timed out"`` or ``"too long"`` for what gave no result.
+    result
+        Plain JSON that goes back to the model; ``{"error": …}`` for everything but ``"ran"``.
+    seconds
+        Elapsed time of the function, seconds.
+    """
+
+    call: Call
+    arguments: Mapping[str, Any]
+    status: Status
+    result: Any
+    seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Execution({self.call.name or 'unreadable call'}: {self.status}, {self.seconds:.2f} s)"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One reply and what became of its calls; the last round has none."""
+
+    reply: Reply
+    executions: tuple[Execution, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolRun(Displayed):
+    """A conversation in which the model called tools.
+
+    Attributes
+    ----------
+    rounds
+        Every reply with its executed calls, in order.
+    ended
+        ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it calls a
+        tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
+    """
+
+    rounds: tuple[Round, ...]
+    ended: Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
+
+    @property
+    def reply(self) -> Reply:
+        """The last reply; ``lab.chat(…, previous=run.reply)`` continues the conversation."""
+        return self.rounds[-1].reply
+
+    @property
+    def text(self) -> str:
+        """Text of the last reply."""
+        return self.reply.text
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        """All executed calls, in order."""
+        return tuple(execution for one in self.rounds for execution in one.executions)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole conversation, as messages."""
+        return list(self.reply.messages)
+
+    def __repr__(self) -> str:
+        calls = len(self.executions)
+        return f"ToolRun({len(self.rounds)} rounds, {calls} call{'s' * (calls != 1)}, {self.ended}: {self.text!r:.60})"
+
+
+@dataclass
+class Runner:
+    """Runs calls within limits.
+
+    Parameters
+    ----------
+    tools
+        By name; nothing else can run.
+    approve
+        Asked about each valid call; None approves all.
+    timeout
+        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by itself.
+    max_result_chars
+        Longest result as JSON, characters; a longer one goes back as an error that says so.
+    """
+
+    tools: Mapping[str, Tool]
+    approve: Approve | None = None
+    timeout: float = 30.0
+    max_result_chars: int = 20_000
+    rounds: list[Round] = field(default_factory=list)
+
+    def execute(self, call: Call) -> Execution:
+        """Run one call; every way in which that can fail becomes a result for the model."""
+        tool = self.tools.get(call.name)
+        if tool is None and not call.problem:
+            known = ", ".join(self.tools) or "none"
+            return _error(call, "unknown", f"There is no function {call.name}. Functions: {known}.")
+        if tool is not None and tool.function is None:
+            return _error(call, "not run", "This function was declared, not passed.")
+        faults = call.faults([tool.declaration for tool in self.tools.values()])
+        if faults or tool is None:
+            return _error(call, "invalid", "; ".join(faults))
+        arguments: Mapping[str, Any] = call.arguments
+        if self.approve is not None:
+            decision = self.approve(call)
+            if isinstance(decision, Mapping):
+                arguments = dict(decision)
+                edited = type(call)(call.name, dict(arguments))
+                if faults := edited.faults([tool.declaration]):
+                    raise LabError(f"approve gave arguments that do not fit: {'; '.join(faults)}.", hint="See the declaration.")
+            elif decision is not True:
+                return _error(call, "denied", decision if isinstance(decision, str) and decision else "The user denied this call.")
+        return self._run(call, tool, arguments)
+
+    def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
+        begin = time.monotonic()
+        outcome = _in_thread(tool.function, arguments, self.timeout)
+        seconds = time.monotonic() - begin
+        if outcome is None:
+            return _error(call, "timed out", f"No result within {self.timeout:g} s.", arguments, seconds)
+        value, error = outcome
+        if error is not None:
+            return _error(call, "failed", f"{type(error).__name__}: {error}"[:500], arguments, seconds)
+        try:
+            result = plain(value, f"The result of {call.name}")
+        except LabError as problem:
+            return _error(call, "failed", problem.what, arguments, seconds)
+        length = len(json.dumps(result, ensure_ascii=False))
+        if length > self.max_result_chars:
+            told = f"The result has {length:,} characters; at most {self.max_result_chars:,} can be returned."
+            return _error(call, "too long", told, arguments, seconds)
+        return Execution(call, arguments, "ran", result, seconds)
+
+
+def _error(
+    call: Call, status: Status, message: str, arguments: Mapping[str, Any] | None = None, seconds: float = 0.0
+) -> Execution:
+    return Execution(call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds)
+
+
+def _in_thread(
+    function: Callable[..., Any] | None, arguments: Mapping[str, Any], timeout: float
+) -> tuple[Any, BaseException | None] | None:
+    """Call a function, sync or async, in a thread of its own; None if it takes too long.
+
+    A thread of its own has no running event loop, so coroutines run in a notebook, too, and the caller can be
+    interrupted while it waits.
+    """
+    assert function is not None
+    outcome: list[tuple[Any, BaseException | None]] = []
+
+    async def awaited(value: Any) -> Any:
+        return await asyncio.wait_for(value, timeout)
+
+    def work() -> None:
+        try:
+            value = function(**arguments)
+            if inspect.isawaitable(value):
+                value = asyncio.run(awaited(value))
+            outcome.append((value, None))
+        except TimeoutError as error:
+            if not str(error):  # ours, from wait_for
+                return
+            outcome.append((None, error))
+        except BaseException as error:  # SystemExit and friends of a tool must not end the program
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=work, name="gemma_lab tool", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return outcome[0] if outcome else None

@@ -1,0 +1,105 @@
+"""Every figure, and the tables that no single result draws.
+
+A function ending in ``_figure`` returns a `Plot`: a finished matplotlib figure with a text that says what it
+shows. Functions ending in ``_html`` return script-free HTML, in ``_text`` plain text. Results call these
+themselves (``result.figure()``); call them here to pass options or what no single result holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .views.attention.figures import (
+        attention_heads_figure,
+        attention_map_figure,
+        image_attention_figure,
+    )
+    from .views.attention.heads import (
+        attention_sinks_figure,
+        head_ablation_figure,
+        head_types_figure,
+        retrieval_figure,
+        window_coverage_figure,
+    )
+    from .views.attention.static import attention_html
+    from .views.base.figure import Plot
+    from .views.chat.gallery import gallery_figure
+    from .views.chat.mel import mel_spectrogram_figure
+    from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
+    from .views.evals.failures import failures_figure
+    from .views.evals.languages import language_cost_figure
+    from .views.evals.needles import haystack_figure
+    from .views.evals.report import checkup_figure
+    from .views.evals.thinking import thinking_figure
+    from .views.evals.token_budgets import BudgetResult, token_budget_figure
+    from .views.evals.training import training_figure
+    from .views.experts.cache import expert_cache_figure, offload_figure
+    from .views.experts.divergence import routing_divergence_figure
+    from .views.experts.load import expert_load_figure
+    from .views.experts.patches import expert_patches_figure
+    from .views.experts.routing import load_by_layer_figure, routing_figure, routing_html
+    from .views.experts.specialisation import label_information_figure, specialisation_figure
+    from .views.family.benchmarks import benchmarks_figure
+    from .views.family.context import (
+        kv_cache_comparison_figure,
+        kv_cache_comparison_text,
+        run_cost_figure,
+        window_savings_figure,
+    )
+    from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
+    from .views.trace.comparison import comparison_figure
+    from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
+    from .views.trace.token_summary import token_summary_html
+
+__all__ = [
+    "BudgetResult",
+    "Plot",
+    "attention_heads_figure",
+    "attention_html",
+    "attention_map_figure",
+    "attention_sinks_figure",
+    "benchmarks_figure",
+    "checkup_figure",
+    "comparison_figure",
+    "expert_cache_figure",
+    "expert_load_figure",
+    "expert_patches_figure",
+    "failures_figure",
+    "gallery_figure",
+    "haystack_figure",
+    "head_ablation_figure",
+    "head_types_figure",
+    "image_attention_figure",
+    "kv_cache_comparison_figure",
+    "kv_cache_comparison_text",
+    "kv_cache_figure",
+    "label_information_figure",
+    "language_cost_figure",
+    "layer_types_figure",
+    "load_by_layer_figure",
+    "logit_lens_figure",
+    "logit_lens_html",
+    "mel_spectrogram_figure",
+    "offload_figure",
+    "parameters_figure",
+    "retrieval_figure",
+    "routing_divergence_figure",
+    "routing_figure",
+    "routing_html",
+    "run_cost_figure",
+    "sampling_figure",
+    "sampling_html",
+    "sampling_text",
+    "specialisation_figure",
+    "thinking_figure",
+    "token_budget_figure",
+    "token_summary_html",
+    "training_figure",
+    "window_coverage_figure",
+    "window_savings_figure",
+]
+
+__getattr__, __dir__ = lazy_names(globals())

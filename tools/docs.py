@@ -1,0 +1,117 @@
+"""``python -m tools.docs``: build the site under build/docs. Needs no network, neither to build nor to read."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+from .notebooks.checkout import checkout
+
+#: Namespace to its title; every public name of each gets an entry on a page of its own namespace.
+NAMESPACES = {
+    "gemma_lab": "Main names",
+    "gemma_lab.analysis": "gl.analysis: numbers from traces",
+    "gemma_lab.plots": "gl.plots: figures",
+    "gemma_lab.evals": "gl.evals: check-up, needles, ablations",
+    "gemma_lab.family": "gl.family: the models",
+}
+#: What a page would load over the network: the value of src or of a stylesheet's href.
+_REMOTE = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"'](https?://[^\"']+)", re.IGNORECASE)
+_HARMLESS_LINKS = ('rel="canonical"', 'rel="search"', 'rel="license"')
+
+
+def reference(namespace: str, title: str) -> str:
+    """Return the reference page of a namespace as reStructuredText: every public name, in order."""
+    module = importlib.import_module(namespace)
+    lines = [title, "=" * len(title), "", f".. currentmodule:: {namespace}", ""]
+    doc = inspect.getdoc(module)
+    if doc:
+        lines += [*doc.splitlines(), ""]
+    for name in sorted(set(module.__all__) - {"__version__"}, key=str.lower):
+        value = getattr(module, name)
+        if inspect.ismodule(value):
+            continue  # a namespace has a page of its own
+        if inspect.isclass(value):
+            lines += [f".. autoclass:: {name}", "   :members:", "   :inherited-members: dict, Exception, TypedDict", ""]
+        elif callable(value):
+            lines += [f".. autofunction:: {name}", ""]
+        else:
+            lines += [f".. autodata:: {name}", ""]
+    return "\n".join(lines) + "\n"
+
+
+def prepare(top: Path, source: Path) -> None:
+    """Collect the pages: docs/, the notebooks as committed, README, CHANGELOG, and the generated reference."""
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(top / "docs", source)
+    (source / "notebooks").mkdir()
+    for notebook in checkout(top).notebooks:
+        shutil.copy(notebook, source / "notebooks")
+    for page in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (top / page).read_text(encoding="utf-8")
+        (source / page.lower()).write_text(text.replace("](docs/", "]("), encoding="utf-8")
+    (source / "reference").mkdir()
+    for namespace, title in NAMESPACES.items():
+        page = source / "reference" / f"{namespace.rpartition('.')[2]}.rst"
+        page.write_text(reference(namespace, title), encoding="utf-8")
+    tour = top / "build" / "tour"
+    if tour.is_dir():
+        shutil.copytree(tour, source / "_extra" / "tour")
+    else:
+        (source / "_extra").mkdir()
+
+
+def missing(site: Path) -> list[str]:
+    """Return the public names without an entry in the built reference."""
+    found = []
+    for namespace in NAMESPACES:
+        module = importlib.import_module(namespace)
+        html = (site / "reference" / f"{namespace.rpartition('.')[2]}.html").read_text(encoding="utf-8")
+        for name in module.__all__:
+            if name != "__version__" and not inspect.ismodule(getattr(module, name)):
+                anchors = (f'id="{namespace}.{name}"', f'id="{getattr(module, name).__module__}.{name}"')
+                if not any(anchor in html for anchor in anchors):
+                    found.append(f"{namespace}.{name}")
+    return found
+
+
+def remote(site: Path) -> list[str]:
+    """Return what pages of the site would load over the network."""
+    found = []
+    for page in site.rglob("*.html"):
+        if "tour" in page.relative_to(site).parts:
+            continue  # exported pages forbid all loading themselves
+        for match in _REMOTE.finditer(page.read_text(encoding="utf-8")):
+            if not any(kind in match.group(0) for kind in _HARMLESS_LINKS):
+                found.append(f"{page.relative_to(site)}: {match.group(1)}")
+    return found
+
+
+def main() -> None:
+    """Build the site; warnings, missing reference entries and remote resources are errors."""
+    top = checkout().folder
+    source, site = top / "build" / "docs-source", top / "build" / "docs"
+    prepare(top, source)
+    shutil.rmtree(site, ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(source), str(site)],
+        check=False,
+    )
+    problems = [] if done.returncode else [f"no entry: {name}" for name in missing(site)]
+    problems += [] if done.returncode else [f"loaded over the network: {what}" for what in remote(site)]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if done.returncode or problems:
+        raise typer.Exit(1)
+    typer.echo(f"docs: {len(list(site.rglob('*.html')))} pages in {site.relative_to(top)}, every public name has an entry")
+
+
+if __name__ == "__main__":
+    typer.run(main)
