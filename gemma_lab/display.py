@@ -56,6 +56,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
     "gemma_lab.planning.cost.Costs": {"html": "gemma_lab.views.planning.html:costs_html"},
     "gemma_lab.planning.licences.Licences": {"html": "gemma_lab.views.planning.html:licences_html"},
+    "gemma_lab.planning.measurement.SpeedReport": {"html": "gemma_lab.views.planning.html:speed_html"},
     "gemma_lab.planning.plan.Plan": {
         "html": "gemma_lab.views.planning.html:plan_html",
         "figure": "gemma_lab.views.planning.figures:memory_figure",

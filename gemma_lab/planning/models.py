@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabError
-from ..family.architecture import SIZES, Architecture, architecture, from_config
+from ..family.architecture import SIZES, Architecture, from_config, get_architecture
 from ..family.caches import Kept
-from ..family.parameters import count
+from ..family.parameters import count_parameters
 from ..family.sources import source
 from .facts import normalized, read_facts, unknown
 
@@ -240,14 +240,14 @@ def model_shape(name: str | ModelShape) -> ModelShape:
 def shapes_by_key() -> Mapping[str, ModelShape]:
     """Return every model a plan can be made for by name: five sizes, then the neighbours."""
     drafters = read_facts("models.json")["drafters"]
-    shapes = {size: shape_of(architecture(size), drafter=drafters[size]) for size in SIZES}
+    shapes = {size: shape_of(get_architecture(size), drafter=drafters[size]) for size in SIZES}
     shapes |= {row["key"]: _neighbour(row) for row in read_facts("models.json")["neighbours"]}
     return MappingProxyType(shapes)
 
 
 def shape_of(model: Architecture, *, drafter: Mapping[str, Any] | None = None, key: str = "") -> ModelShape:
     """Return the plan's view of a Gemma 4 architecture (a size, or a mini's own configuration)."""
-    numbers = count(model)
+    numbers = count_parameters(model)
     kind = "moe" if model.experts else "edge" if model.ple_width else "dense"
     owners: Counter[tuple[Any, ...]] = Counter()
     readers: Counter[tuple[Any, ...]] = Counter()

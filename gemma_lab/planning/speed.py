@@ -376,6 +376,8 @@ def layer_time_log(step: Step, constants: Constants) -> float:
     value += constants.get(f"layer_time.{hardware_class(step)}", 0.0)
     if step.runtime_family == "llama.cpp":
         value += constants.get(f"layer_time.{era(step.date)}", 0.0)
+    if step.hardware_kind == "cpu":
+        return value
     # small kernels take longer on a small card: fewer units and lower clocks, which its bandwidth stands for
     return value + constants["layer_time.bandwidth"] * math.log(step.bandwidth / REFERENCE_BANDWIDTH)
 

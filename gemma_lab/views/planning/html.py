@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 
 from ..base.html import Markup, definitions, escape, footnotes, link, table
 from ..base.units import gib
-from .text import comparison, cost_row, facts, headline, shared_headline, short, where
+from .text import (
+    SPEED_COLUMNS,
+    comparison,
+    cost_row,
+    facts,
+    headline,
+    shared_headline,
+    short,
+    speed_rows,
+    speed_text,
+    where,
+)
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs
     from ...planning.licences import Licences
+    from ...planning.measurement import SpeedReport
     from ...planning.plan import Plan
 
 
@@ -46,6 +58,12 @@ def costs_html(costs: Costs) -> Markup:
     rows = [(*cost_row(cost), cost.formula, cost.source) for cost in costs]
     columns = ("how", "prompt", "answer", "80 % interval", "valid until", "formula", "source")
     return table(rows, columns=columns, caption="US dollars for a million tokens", align="lrrrlll")
+
+
+def speed_html(report: SpeedReport) -> Markup:
+    """Return measured speed beside its prediction as a table."""
+    lines = speed_text(report).splitlines()
+    return table(speed_rows(report), columns=SPEED_COLUMNS, caption=lines[0], align="rrrrr")
 
 
 def licences_html(licences: Licences) -> Markup:

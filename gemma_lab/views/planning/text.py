@@ -10,6 +10,7 @@ from ..base.units import gib, tokens
 if TYPE_CHECKING:
     from ...planning.cost import Costs
     from ...planning.licences import Licences
+    from ...planning.measurement import SpeedReport
     from ...planning.plan import Plan
     from ...planning.speed import Estimate
 
@@ -165,4 +166,31 @@ def aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
             for cell, width, side in zip(row, widths, sides, strict=True)
         ).rstrip()
         for row in rows
+    ]
+
+
+def speed_text(report: SpeedReport) -> str:
+    """Return measured speed beside its prediction as lines of plain text."""
+    machine = report.plan.hardware
+    head = (
+        f"{report.name}, {report.plan.weights.name}, {report.runtime} {report.version} on {machine.label}: "
+        f"{machine.bandwidth_gb_s or 0:.1f} GB/s and {(machine.tensor_tflops or 0) * 1e3:.0f} GFLOP/s measured"
+    )
+    return "\n".join([head, "", *aligned([SPEED_COLUMNS, *speed_rows(report)], "rrrrr")])
+
+
+SPEED_COLUMNS = ("depth", "tokens/s", "slowest to fastest", "plan, 80 % interval", "prompt tokens/s")
+
+
+def speed_rows(report: SpeedReport) -> list[tuple[str, ...]]:
+    """Return the cells of each measured depth."""
+    return [
+        (
+            f"{point.depth:,}",
+            short(point.tokens_per_second),
+            f"{short(point.slowest)} to {short(point.fastest)}",
+            interval(report.plan.decode_at(point.depth)),
+            "" if point.prompt_tokens_per_second is None else short(point.prompt_tokens_per_second),
+        )
+        for point in report.points
     ]

@@ -445,6 +445,7 @@ function layerTimeLog(choice, { constants, reference_bandwidth: reference }) {
   let value = constants.layer_time + (constants[`layer_time.${modelClass(choice.model)}`] ?? 0);
   value += (constants[`layer_time.${runtime.name}`] ?? 0) + (constants[`layer_time.${hardware.speed_class}`] ?? 0);
   if (runtime.family === "llama.cpp") value += constants[`layer_time.${era(choice.date)}`] ?? 0;
+  if (hardware.kind === "cpu") return value;
   return value + constants["layer_time.bandwidth"] * Math.log(/** @type {number} */ (hardware.bandwidth) / reference);
 }
 
