@@ -172,13 +172,13 @@ def test_current_prices_need_their_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_current_prices_of_the_release_that_was_read_equal_the_shipped_ones() -> None:
     pytest.importorskip("genai_prices", reason="the extra prices is not installed")
-    shipped = {price.label: price for price in hosted_prices(on=DAY)}
+    shipped = {(price.label, price.prompt_above): price for price in hosted_prices(on=DAY)}
     current = [price for price in hosted_prices(on=DAY, live=True) if price.source.startswith("genai-prices,")]
     assert len(current) >= 5
     for price in current:
         assert price.usd_per_m_in > 0
         if metadata.version("genai-prices") == "0.2.3":
-            was = shipped[price.label]
+            was = shipped[price.label, price.prompt_above]
             expected = (was.usd_per_m_in, was.usd_per_m_out)
             assert (price.usd_per_m_in, price.usd_per_m_out) == pytest.approx(expected), price.label
 
