@@ -72,7 +72,7 @@ def test_the_wheel_carries_what_the_manifest_lists_and_no_tests(wheel):
     assert any(path.startswith("minis/mini-moe/") for path in shipped)
     assert {f"gemma_lab/_data/{path}" for path in shipped} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gemma_lab"}
-    assert any(name.endswith("widgets/static/chat.js") for name in names)
+    assert any(name.endswith("widgets/js/chat/chat.js") for name in names)
 
 
 def test_a_mini_answers_from_the_wheel_alone(python, tmp_path):

@@ -216,7 +216,7 @@ def test_35_layers_of_8_heads_beside_the_rivals(
     bundle = sum(
         len(part.encode()) for part in explorer._repr_mimebundle_()[0].values() if isinstance(part, str)
     )
-    state = sum(len(part) for part in explorer.sides[0].values() if isinstance(part, bytes))
+    state = sum(len(part) for part in explorer._sides[0].values() if isinstance(part, bytes))
     size = path.stat().st_size
     case = f"{LAYERS} × {HEADS} heads, {TOKENS} tokens"
     live = bundle + state * 4 / 3
@@ -245,7 +245,7 @@ def test_35_layers_of_8_heads_beside_the_rivals(
 def test_any_length(chromium: Browser, tmp_path: Path, record: Callable[..., None], tokens: int) -> None:
     explorer = AttentionExplorer(long(tokens))
     ours = opened(chromium, explorer.to_html(tmp_path / "explorer.html"))
-    state = sum(len(part) for part in explorer.sides[0].values() if isinstance(part, bytes))
+    state = sum(len(part) for part in explorer._sides[0].values() if isinstance(part, bytes))
     twin = len(explorer._twin()[0])
     case = f"attention, {tokens:,} tokens × 6 layers × 4 heads"
     sys.stdout.write(f"\nfirst message {state / 1e6:.2f} MB, twin {twin / 1e3:.0f} kB\n")

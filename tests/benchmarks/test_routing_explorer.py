@@ -132,7 +132,7 @@ def test_pointing_at_a_token_of_a_long_trace(
 ) -> None:
     explorer = RoutingExplorer(long_trace(tokens))
     saved = explorer.to_html(tmp_path / "explorer.html")
-    sent = sum(len(buffer) for buffer in (explorer.table, explorer.loads, explorer.routes))
+    sent = sum(len(buffer) for buffer in (explorer._tokens, explorer._loads, explorer._layers))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         # The best of three: other work on the machine only adds.

@@ -38,7 +38,7 @@ _CONTROL = re.compile(
 )
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Convert a value to plain JSON values and check the result for control tokens.
 
     Parameters
@@ -50,15 +50,17 @@ def plain(value: Any, where: str) -> Any:
         polars and pyarrow (a list of records), other sequences and sets (lists).
     where
         What the value is, to begin an error with.
+    max_depth
+        Deepest nesting of lists and dicts.
 
     Raises
     ------
     BadPrompt
         If a value has no plain form (the message names its path and type), is NaN or infinite, if two keys
-        become the same, if it is nested more than `MAX_DEPTH` deep, or if a text holds a control token or
+        become the same, if it is nested too deep (or contains itself), or if a text holds a control token or
         half a surrogate pair.
     """
-    converted = _convert(value, where, 0)
+    converted = _convert(value, where, max_depth)
     refuse_control(converted, where)
     return converted
 
@@ -119,9 +121,10 @@ def short(value: Any) -> str:
 
 
 def _convert(value: Any, path: str, depth: int) -> Any:
-    if depth > MAX_DEPTH:
+    """Convert one value; `depth` is how much deeper it may be nested."""
+    if depth < 0:
         raise BadPrompt(
-            f"{path} is nested more than {MAX_DEPTH} deep.", hint="Flatten it, or send a part of it."
+            f"{path[:80]}… is nested too deep, or contains itself.", hint="Flatten it, or send a part of it."
         )
     if (scalar := _scalar(value, path)) is not _NO_SCALAR:
         return scalar
@@ -137,12 +140,12 @@ def _convert(value: Any, path: str, depth: int) -> Any:
     if not is_medium and (fields := as_mapping(value)) is not None:
         return _object(fields, path, depth)
     if isinstance(value, AbstractSet):
-        items = [_convert(item, f"{path}[…]", depth + 1) for item in value]
+        items = [_convert(item, f"{path}[…]", depth - 1) for item in value]
         return sorted(
             items, key=lambda item: (type(item).__name__, repr(item))
         )  # a set has no order of its own
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [_convert(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return [_convert(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
     raise BadPrompt(
         f"{path} is a {type(value).__name__}, which has no plain JSON form.",
         hint="Pass text, numbers, lists, dicts, dates, dataclasses, pydantic models, arrays or tables; "
@@ -179,7 +182,7 @@ def _object(fields: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
         name = _key(key, path)
         if name in converted:
             raise BadPrompt(f"{path} has two keys that are written {name!r}.", hint="Rename one of them.")
-        converted[name] = _convert(item, f"{path}.{name}", depth + 1)
+        converted[name] = _convert(item, f"{path}.{name}", depth - 1)
     return converted
 
 
@@ -188,7 +191,7 @@ def _key(key: Any, path: str) -> str:
     if isinstance(key, str) and not isinstance(key, enum.Enum):
         return str.__str__(key)
     if isinstance(key, tuple | AbstractSet | Mapping) or isinstance(
-        made := _convert(key, f"{path}: a key", 0), list | dict
+        made := _convert(key, f"{path}: a key", 1), list | dict
     ):
         raise BadPrompt(
             f"{path} has the key {short(key)}, a {type(key).__name__}.", hint="Use strings as keys."

@@ -142,7 +142,7 @@ class Reply(Displayed):
         """The tool calls that the model asks for, in order (`gemma_lab.models.chat.tools`); none is executed."""
         from .tools import calls
 
-        return calls("".join(token.text for token in self.tokens if token.kind == "tool"))
+        return calls("".join(token.text for token in self.tokens if token.kind == "tool"), self.tools)
 
     @property
     def logprobs(self) -> NDArray[np.float64]:

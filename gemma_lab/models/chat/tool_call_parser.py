@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?" + _END, re.ASCII
 _WORD = re.compile(r"(?:true|false|null)" + _END)
 _WORDS = {"true": True, "false": False, "null": None}
 _VALUE_FOLLOWS = re.compile(rf"\s*:(?=\s*(?:[{{\[]|{re.escape(QUOTE)}|{_NUMBER.pattern}|{_WORD.pattern}))")
-#: A bare key that was not declared and holds other characters: it ends at the first colon that a value follows.
+#: A bare key, not declared, that holds other characters: it ends at the first colon that a value follows.
 _LONG_KEY = re.compile(rf"[^\s,{{}}<][^,{{}}\n]{{0,200}}?(?={_VALUE_FOLLOWS.pattern})")
 _LONGEST_NUMBER = 400  # characters; Python refuses to read integers beyond some thousand digits
 _SPACE = re.compile(r"\s*")

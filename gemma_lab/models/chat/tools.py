@@ -6,16 +6,17 @@ are bare, numbers, ``true``, ``false``, ``null``, lists and objects are as in JS
 
 from __future__ import annotations
 
-import inspect
 import re
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
+from .argument_checks import check_schema, violations
+from .function_schema import declaration, declares
+from .plain_json import as_mapping, iterated, plain, refuse_control, short
 from .tool_call_parser import BadCall, read_call
+from .tool_schema import normalize, property_names
 
 if TYPE_CHECKING:
     from .messages import Message
@@ -25,13 +26,11 @@ Tool = dict[str, Any]
 
 _SPAN = re.compile(r"<\|tool_call>(.*?)(<tool_call\|>|(?=<\|tool_call>)|\Z)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
-#: What the chat format itself writes; in text from outside it would be read as that.
-_PAIRED = "turn|tool|tool_call|tool_response|channel|image|audio"
-_CONTROL = re.compile(
-    rf'<\|(?:{_PAIRED})>|<(?:{_PAIRED})\|>|<\|(?:think|image|audio|video|")\|>|<(?:bos|eos)>'
+#: Where a declaration has its schema: OpenAI and transformers; MCP; Anthropic.
+_SCHEMAS = ("parameters", "inputSchema", "input_schema")
+_EXAMPLE = (
+    'Pass a function with type hints, or {"type": "function", "function": {"name": …, "parameters": …}}.'
 )
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
-_OPEN = "string, integer, number, boolean, array or object"
 
 
 @dataclass(frozen=True)
@@ -58,84 +57,98 @@ class Call:
         """The call as an entry of a message's ``tool_calls``."""
         return {"type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
-    def faults(self, tools: Iterable[Tool]) -> list[str]:
-        """Return what keeps this call from being one of the declared functions; empty when nothing does.
+    def faults(self, tools: Any) -> list[str]:
+        """Return why this is no call of one of the tools; empty if it is one.
 
-        Names, missing and unknown arguments and their JSON types are looked at. Do so before you call
-        anything: a model can write whatever it likes.
+        The name and every argument are checked against the declared schema, at every depth: missing and
+        unknown arguments, types, enums and limits. A model can write anything: check before calling.
+
+        Parameters
+        ----------
+        tools
+            Whatever ``chat`` takes as ``tools``, or ``reply.tools``.
         """
         if self.problem:
             return [self.problem]
-        for tool in tools:
+        for tool in declared(tools):
             if tool["function"]["name"] == self.name:
-                return list(_misfits(self.arguments, tool["function"].get("parameters") or {}))
+                parameters = tool["function"].get("parameters") or {"type": "object", "properties": {}}
+                return list(violations(self.arguments, parameters))
         return [f"no function named {self.name} is declared"]
 
 
-def calls(text: str) -> tuple[Call, ...]:
-    """Return the calls in what a model wrote, in order; those that cannot be read say why.
+def calls(text: str, tools: Iterable[Tool] = ()) -> tuple[Call, ...]:
+    """Return the calls in what a model wrote, in order; those that cannot be read name the problem.
 
     Parameters
     ----------
     text
         Text with the delimiters ``<|tool_call>`` and ``<tool_call|>`` in it.
+    tools
+        What was declared, as `declared` returns it: the names of arguments help to read them.
     """
-    found = []
+    keys: set[str] = set()
+    for tool in tools:
+        keys |= property_names(tool["function"].get("parameters") or {})
+    read = []
     for span in _SPAN.finditer(text):
         inside, closed = span[1], bool(span[2])
         try:
             if not closed:
                 raise BadCall("it was cut off")
-            name, arguments = read_call(inside)
+            name, arguments = read_call(inside, keys)
         except BadCall as error:
-            found.append(Call("", text=inside, problem=str(error)))
+            read.append(Call("", text=inside, problem=str(error)))
         else:
-            found.append(Call(name, arguments, text=inside))
-    return tuple(found)
+            read.append(Call(name, arguments, text=inside))
+    return tuple(read)
 
 
-def declared(tools: Iterable[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
+def declared(tools: Any) -> tuple[Tool, ...]:
     """Return tools as the chat format takes them.
 
     Parameters
     ----------
     tools
-        Declarations as OpenAI's, ``{"type": "function", "function": {"name", "description",
-        "parameters"}}``, the inner part alone, or Python functions, of which name, first line of the
-        docstring and type hints are read; they are not called.
+        One tool or several; None for none. A tool is a declaration in OpenAI's format (or only its inner
+        ``function`` object), in MCP's (``inputSchema``) or in Anthropic's (``input_schema``); a Python
+        function, described by its name, docstring and type hints; or a pydantic model, dataclass or
+        TypedDict, whose fields are the arguments. Nothing is called.
 
     Raises
     ------
     BadPrompt
-        If one is neither, its name is no name or given twice, or its text holds a control token.
+        If one is none of these, its name is no name or given twice, its text holds a control token, or its
+        parameters hold what a declaration cannot express (`gemma_lab.models.chat.tool_schema`).
     """
-    if isinstance(tools, Mapping) or callable(tools):
-        tools = [tools]  # type: ignore[list-item]
-    made = tuple(_tool(tool, place) for place, tool in enumerate(tools))
+    if tools is None:
+        return ()
+    is_one = isinstance(tools, Mapping | str | bytes) or callable(tools) or not isinstance(tools, Iterable)
+    if is_one or callable(getattr(tools, "model_dump", None)):  # MCP's own class of a tool is iterable
+        tools = [tools]
+    made = tuple(_tool(tool, index) for index, tool in enumerate(tools))
     names = [tool["function"]["name"] for tool in made]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadPrompt(f"Two tools are named {', '.join(twice)}.", hint="Give each a name of its own.")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise BadPrompt(f"Two tools are named {', '.join(duplicates)}.", hint="Give each a name of its own.")
     return made
 
 
-def declared_for(
-    previous: Reply | None, tools: Iterable[Tool | Callable[..., Any]] | None
-) -> tuple[Tool, ...]:
-    """Return the tools of a turn: those that were passed, or else those of the reply that it goes on from."""
+def declared_for(previous: Reply | None, tools: Any) -> tuple[Tool, ...]:
+    """Return the tools of a turn: those that were passed, or else those of the reply that it continues."""
     if tools is None:
         return () if previous is None else previous.tools
     return declared(tools)
 
 
-def with_results(reply: Reply | None, results: Sequence[Any], prompt: object = None) -> list[Message]:
-    """Return the conversation of a reply with what its calls gave, ready to go on.
+def with_results(reply: Reply | None, results: Any, prompt: object = None) -> list[Message]:
+    """Return the conversation of a reply with the results of its calls, ready to go on.
 
     Parameters
     ----------
     reply
         One that made calls.
     results
-        One result a call, in order: a mapping, or any other plain value.
+        A list with one result per call, in order: anything that `plain_json.plain` takes.
     prompt
         Must be None: the model is to answer from the results first.
 
@@ -143,119 +156,109 @@ def with_results(reply: Reply | None, results: Sequence[Any], prompt: object = N
     ------
     BadPrompt
         If there is no reply, or a prompt as well; if there are more or fewer results than calls; if a call
-        could not be read; if a result holds a control token: it would end the result, and the model would
-        take the rest for the chat format's own.
+        could not be read; if a result has no plain form or holds a control token, which would end the result.
     """
     if reply is None or prompt is not None:
         raise BadPrompt(
             "Results of tools go to the reply that called them, without a new prompt.",
-            hint="lab.chat(after=reply, tool_results=[…]); ask the next question after the answer.",
+            hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
         )
-    made = reply.calls
-    broken = [call for call in made if call.problem]
-    if broken:
-        raise BadPrompt(f"A call of the reply cannot be read: {broken[0].problem}.", hint="Ask again.")
-    if isinstance(results, str | Mapping) or len(results) != len(made) or not made:
-        given = 1 if isinstance(results, str | Mapping) else len(results)
+    calls = reply.calls
+    if unreadable := [call for call in calls if call.problem]:
+        raise BadPrompt(f"A call of the reply cannot be read: {unreadable[0].problem}.", hint="Ask again.")
+    listed = iterated(results)
+    if listed is None or len(listed) != len(calls) or not calls:
+        passed = f"a {type(results).__name__}" if listed is None else f"{len(listed)}"
         raise BadPrompt(
-            f"The reply made {len(made)} call{'' if len(made) == 1 else 's'} and there "
-            f"{'is' if given == 1 else 'are'} {given} result{'' if given == 1 else 's'} that "
-            f"{'is' if isinstance(results, str | Mapping) else 'are'} {type(results).__name__}.",
-            hint="Pass a list with one result a call of reply.calls, in order.",
+            f"The reply made {len(calls)} call{'' if len(calls) == 1 else 's'}; tool_results is {passed}.",
+            hint="Pass a list with one result per call of reply.calls, in order.",
         )
-    refuse_control(results, "A tool's result")
-    responses = [{"name": call.name, "response": result} for call, result in zip(made, results, strict=True)]
+    responses = [
+        {"name": call.name, "response": result_value(result, f"The result of {call.name}")}
+        for call, result in zip(calls, listed, strict=True)
+    ]
     *before, last = reply.messages
     return [*before, {**last, "tool_responses": responses}]
 
 
-def refuse_control(value: Any, where: str) -> None:
-    """Raise `BadPrompt` if any text in a plain value holds a control token of the chat format."""
-    if isinstance(value, str):
-        if found := _CONTROL.search(value):
+def result_value(result: Any, where: str) -> Any:
+    """Return a tool's result as plain JSON; of an MCP result its structured content, else its text."""
+    if not isinstance(result, type) and (fields := as_mapping(result)) is not None and _is_mcp_result(fields):
+        result = _mcp_result(fields, where)
+    return plain(result, where)
+
+
+def check_name(name: Any, where: str) -> str:
+    """Return the name of a function, or raise `BadPrompt` if the call syntax cannot hold it."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise BadPrompt(f"{where} is named {short(name)}.", hint="Use letters, digits, _ . and -.")
+    return str.__str__(name)
+
+
+def _tool(tool: Any, index: int) -> Tool:
+    if declares(tool):
+        tool = declaration(tool)
+    elif callable(tool) and not isinstance(tool, Mapping):
+        raise BadPrompt(
+            f"Tool {index} is no function and no class of fields: {short(tool)}.",
+            hint="Wrap it in a def with type hints; functools.partial and callable objects have no name.",
+        )
+    fields = as_mapping(tool)
+    if fields is not None and isinstance(fields.get("function"), Mapping):
+        fields = {key: value for key, value in fields["function"].items() if value is not None}
+    if fields is None or not isinstance(fields.get("name"), str):
+        raise BadPrompt(f"Tool {index} is a {type(tool).__name__} without a name.", hint=_EXAMPLE)
+    if fields.get("type") not in (None, "function", "custom"):
+        raise BadPrompt(f"Tool {index} is of type {short(fields['type'])}.", hint=_EXAMPLE)
+    name = check_name(fields["name"], f"Tool {index}")
+    description = fields.get("description") or ""
+    if not isinstance(description, str):
+        raise BadPrompt(f"The description of {name} is {short(description)}.", hint="Pass text.")
+    refuse_control(description, f"The description of {name}")
+    function: dict[str, Any] = {"name": name, "description": description}
+    schemas = [key for key in _SCHEMAS if fields.get(key) is not None]
+    if len(schemas) > 1:
+        raise BadPrompt(f"{name} has both {' and '.join(schemas)}.", hint="Pass one of them.")
+    if schemas and (fields[schemas[0]] != {} if isinstance(fields[schemas[0]], Mapping) else True):
+        function["parameters"] = _parameters(fields[schemas[0]], name)
+    return {"type": "function", "function": function}
+
+
+def _parameters(schema: Any, name: str) -> dict[str, Any]:
+    if isinstance(schema, type) and declares(schema):
+        schema = declaration(schema)["parameters"]
+    normalized = normalize(schema, f"{name}(…)")
+    check_schema(normalized, name)
+    names = property_names(normalized)
+    for key in names:
+        try:
+            readable = read_call(f"call:f{{{key}:1}}", names)[1] == {key: 1}
+        except BadCall:
+            readable = False
+        if not readable or not key:
             raise BadPrompt(
-                f"{where} holds {found[0]}, which the chat format would read as its own.",
-                hint="Take it out, or put a space inside: what comes from outside must not speak for others.",
+                f"{name} has an argument named {key[:40]!r}, which a call cannot carry.",
+                hint="Use letters, digits and _ in names of arguments.",
             )
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            refuse_control(key, where)
-            refuse_control(item, where)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            refuse_control(item, where)
+    return normalized
 
 
-def _tool(tool: Any, place: int) -> Tool:
-    if callable(tool):
-        tool = _of_function(tool)
-    function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+def _is_mcp_result(fields: Mapping[str, Any]) -> bool:
+    """Return whether a result is a ``CallToolResult`` of MCP, by its fields."""
+    is_listed = isinstance(fields.get("content"), list)
+    return is_listed and bool({"structuredContent", "isError"} & set(fields))
+
+
+def _mcp_result(fields: Mapping[str, Any], where: str) -> Any:
+    parts = [as_mapping(part) or {} for part in fields["content"]]
+    other = [part.get("type") for part in parts if part.get("type") != "text"]
+    if other:
         raise BadPrompt(
-            f"Tool {place} is a {type(tool).__name__} without a name.",
-            hint='Pass a function with type hints, or {"type": "function", "function": {"name": …}}.',
+            f"{where} has a part of type {short(other[0])}.",
+            hint="Results are text or data; send media with the next question.",
         )
-    if not _NAME.match(function["name"]):
-        raise BadPrompt(
-            f"Tool {place} is named {function['name'][:40]!r}.", hint="Use letters, digits, _ . and -."
-        )
-    refuse_control(function, f"The declaration of {function['name']}")
-    return {"type": "function", "function": {"description": "", **function}}
-
-
-def _of_function(function: Callable[..., Any]) -> Tool:
-    """Return the declaration of a Python function."""
-    hints = typing.get_type_hints(function)
-    properties, required = {}, []
-    for name, parameter in inspect.signature(function).parameters.items():
-        properties[name] = _schema(hints.get(name), f"{function.__name__}({name})")
-        if parameter.default is parameter.empty:
-            required.append(name)
-    parameters: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        parameters["required"] = required
-    described = (inspect.getdoc(function) or "").split("\n", 1)[0].rstrip(".")
-    return {"name": function.__name__, "description": described, "parameters": parameters}
-
-
-def _schema(hint: Any, where: str) -> dict[str, Any]:
-    """Return the JSON schema of a type hint."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        some = [each for each in inner if each is not type(None)]
-        if len(some) == 1:
-            return {**_schema(some[0], where), "nullable": True}
-    if origin is typing.Literal and all(isinstance(each, str) for each in inner):
-        return {"type": "string", "enum": list(inner)}
-    kind = _TYPES.get(origin or hint)
-    if kind is None:
-        raise BadPrompt(f"The type of {where} is {hint!r}.", hint=f"Annotate it with what JSON has: {_OPEN}.")
-    items = {"items": _schema(inner[0], where)} if kind == "array" and inner else {}
-    return {"type": kind, **items}
-
-
-def _misfits(arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> Iterable[str]:
-    properties = parameters.get("properties") or {}
-    for name in parameters.get("required") or []:
-        if name not in arguments:
-            yield f"the argument {name} is missing"
-    for name, value in arguments.items():
-        if name not in properties:
-            yield f"there is no argument {name}"
-        elif not _is_of(value, properties[name]):
-            yield f"the argument {name} is {value!r}, not {properties[name].get('type')}"
-
-
-def _is_of(value: Any, schema: Mapping[str, Any]) -> bool:
-    kinds: dict[str, tuple[type, ...]] = {
-        "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,),
-        "object": (dict,), "null": (type(None),),
-    }  # fmt: skip
-    if value is None and schema.get("nullable"):
-        return True
-    wanted = schema.get("type")
-    named = wanted if isinstance(wanted, list) else [wanted]
-    allowed = tuple(one for kind in named for one in kinds.get(str(kind).lower(), (object,)))
-    if isinstance(value, bool) and bool not in allowed and object not in allowed:
-        return False
-    return isinstance(value, allowed) and ("enum" not in schema or value in schema["enum"])
+    text = "\n".join(str(part.get("text", "")) for part in parts)
+    if fields.get("isError"):
+        return {"error": text}
+    structured = fields.get("structuredContent")
+    return text if structured is None else structured

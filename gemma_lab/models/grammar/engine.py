@@ -128,7 +128,7 @@ def _source(
             f"tool_choice={tool_choice!r} is no declared tool.",
             hint=f"'auto', 'none', 'required', or one of: {names}",
         )
-    answer = {"auto": "(SAID | call)*", "required": "call+"}.get(tool_choice, "call")
+    answer = {"auto": "SAID (call SAID)*", "required": "call+"}.get(tool_choice, "call")
     rules += [f"answer: {answer}", f"SAID: {TEXT}", CallGrammar(token).rules(named or tools)]
     return "\n".join(rules)
 

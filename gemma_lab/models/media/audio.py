@@ -1,34 +1,38 @@
-"""Sounds on their way in: read, cut, checked, made mono and brought to 16 kHz."""
+"""Sounds: read, cut, checked, mixed to mono and resampled to 16 kHz."""
 
 from __future__ import annotations
 
 import io
+import math
 import wave
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...display import Displayed
 from ...errors import BadMedia
-from .pyav import decoded_sound
-from .sources import is_file, read_file
-from .time_spans import checked_span
-from .wav import is_wave, read_wave
+from .arguments import check_rate, check_span, split_rate
+from .arrays import to_numpy
+from .pyav import audio_length, read_audio
+from .sources import is_file, name_of, read_file
+from .wav import is_wav, read_wav
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Samples a second that every Gemma 4 hears (``Gemma4AudioFeatureExtractor.sampling_rate``).
+#: Samples per second that every Gemma 4 takes (``Gemma4AudioFeatureExtractor.sampling_rate``).
 SAMPLE_RATE = 16_000
-#: Longest sound that a Gemma 4 hears at once, in seconds: ``audio_seq_length`` (750 tokens) of 40 ms in its
-#: processor; its feature extractor cuts off the rest without a word.
+#: Longest sound that a Gemma 4 takes, in seconds: ``audio_seq_length`` (750 tokens) of 40 ms in its
+#: processor; its feature extractor cuts off the rest without a warning.
 MAX_SECONDS = 30.0
 #: Shortest sound, in seconds: one soft token.
 MIN_SECONDS = 0.04
-#: A float sound may overshoot 1 a little, as decoded MP3 does; more than this is another scale.
-_LOUDEST = 2.0
+#: A float sound may exceed 1 a little, as decoded MP3 does; more than this is another scale.
+_MAX_LEVEL = 2.0
+_MAX_CHANNELS = 8
+#: By how much the packets of a sound may be longer than its samples, in seconds.
+_PACKETS = 0.1
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, or an array with its rate: (samples, 44_100). "
@@ -45,11 +49,11 @@ class Audio(Displayed):
     Attributes
     ----------
     samples
-        float32 ``(samples,)``, mono, 16,000 a second, about −1 to 1.
+        float32 ``(samples,)``, mono, 16,000 per second, about −1 to 1.
     name
-        What it is called in views: the file's name, or ``"sound"``.
+        Its name in views: the file's name, or ``"sound"``.
     original
-        What it was before: rate in Hz and number of channels.
+        Rate in Hz and number of channels of its source.
     start
         Where it begins in its source, in seconds.
     """
@@ -61,11 +65,11 @@ class Audio(Displayed):
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length in seconds."""
         return len(self.samples) / SAMPLE_RATE
 
     def wav(self) -> bytes:
-        """Return it as a WAV file: what the model hears, 16 bit, 16 kHz, mono. Louder than 1 is clipped."""
+        """Return it as a WAV file: 16 bit, 16 kHz, mono. Levels beyond 1 are clipped."""
         file = io.BytesIO()
         with wave.open(file, "wb") as out:
             out.setnchannels(1)
@@ -83,21 +87,21 @@ class Audio(Displayed):
 def load_audio(
     source: Any,
     *,
-    rate: int | None = None,
+    rate: float | None = None,
     start: float | None = None,
     stop: float | None = None,
 ) -> Audio:
-    """Return a sound as the models take it: mono, 16 kHz, at most 30 s, whole or cut where you say.
+    """Return a sound as the models take it: mono, 16 kHz, at most 30 s.
 
     Parameters
     ----------
     source
         A path, the bytes of a file or a file open for reading bytes (WAV; with the extra ``video`` whatever
-        FFmpeg reads, also the sound of a video), a pair ``(samples, rate)``, an array ``(samples,)``,
-        ``(samples, channels)`` or ``(channels, samples)`` of floats −1 to 1 or of integers (with `rate`), or
-        an `Audio`.
+        FFmpeg reads, also the sound of a video). A pair ``(samples, rate)`` or ``(rate, samples)``, or
+        samples alone (with `rate`): an array or tensor ``(samples,)``, ``(samples, channels)`` or
+        ``(channels, samples)`` of floats −1 to 1 or of integers. Or an `Audio`.
     rate
-        Samples a second of an array.
+        Samples per second of an array.
     start, stop
         Seconds between which it is cut out; its beginning and its end by default.
 
@@ -106,127 +110,186 @@ def load_audio(
     BadMedia
         If it cannot be read, is empty, longer than 30 s, not finite, or of another scale.
     MissingExtra
-        If it is no WAV and PyAV is not installed.
+        If it is no PCM WAV and PyAV is not installed.
 
     Examples
     --------
     >>> lab.chat("What is said?", audio=gemma_lab.load_audio("talk.wav", start=12, stop=40))
     """
-    checked_span(start, stop)
+    start, stop = check_span(start, stop)
     if isinstance(source, Audio):
-        made = _finished(source.samples, SAMPLE_RATE, source.original, source.name, start, stop, before=source.start)
-        return source if start is None and stop is None else made
-    if isinstance(source, tuple) and len(source) == 2 and np.ndim(source[1]) == 0:
-        source, rate = source[0], source[1]
+        if start is None and stop is None:
+            return source
+        return _cut(
+            source.samples, SAMPLE_RATE, source.original, source.name, start, stop, offset=source.start
+        )
     if is_file(source):
-        samples, hertz, channels = _opened(source, start, stop)
-        name = Path(source).name if isinstance(source, str | Path) else "sound"
-        return _finished(samples, hertz, (hertz, channels), name, start, stop)
-    if hasattr(source, "__array__") or isinstance(source, list | tuple):
-        return _from_array(source, rate, start, stop)
-    raise BadMedia(f"A {type(source).__name__} is no sound.", hint=_ACCEPTED)
+        samples, hertz, channels = _read(source, start, stop)
+        return _cut(samples, hertz, (hertz, channels), name_of(source, "sound"), start, stop)
+    samples, hertz = _with_rate(source, rate)
+    array = _columns(to_numpy(samples, noun="sound"))
+    return _cut(_mono(array), hertz, (round(hertz), array.shape[1]), "sound", start, stop)
 
 
-def _opened(source: Any, start: float | None, stop: float | None) -> tuple[NDArray[np.float32], int, int]:
-    """Return the samples of a file ``(samples,)``, their rate, and how many channels there were."""
-    data, what = read_file(source, noun="sound", accepted=_ACCEPTED)
-    read = read_wave(data, what) if is_wave(data) else None
-    if read is None:
-        until = MAX_SECONDS + (start or 0.0) + 1 if stop is None else stop
-        read = decoded_sound(data, what, until=until, whole=stop is None)
-    samples, rate, channels = read
-    return samples, rate, channels
+def audio_seconds(
+    source: Any,
+    *,
+    rate: float | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+) -> float:
+    """Return the length of the sound that `load_audio` would return, in seconds, without decoding it.
+
+    Exact for arrays and PCM WAV files. The packets of other files give it to some 50 ms: the sound is rather
+    shorter.
+
+    Parameters
+    ----------
+    source, rate, start, stop
+        As for `load_audio`. An open file is left at its beginning.
+
+    Raises
+    ------
+    BadMedia, MissingExtra
+        As `load_audio`, for what does not need the samples.
+    """
+    start, stop = check_span(start, stop)
+    if isinstance(source, Audio):
+        total = source.seconds
+    elif is_file(source):
+        data, what = read_file(source, noun="sound", accepted=_ACCEPTED)
+        if hasattr(source, "seek"):
+            source.seek(0)
+        header = read_wav(data, what) if is_wav(data) else None
+        total = audio_length(data, what) if header is None else len(header[0]) / header[1]
+        if header is None and MAX_SECONDS < total < MAX_SECONDS + _PACKETS:
+            total = MAX_SECONDS
+    else:
+        samples, hertz = _with_rate(source, rate)
+        shape = samples.shape if hasattr(samples, "shape") else np.shape(samples)
+        total = max(shape, default=0) / hertz
+    first, last = _span(total, start, stop)
+    return last - first
 
 
-def _from_array(source: Any, rate: Any, start: float | None, stop: float | None) -> Audio:
-    if hasattr(source, "detach"):  # a torch tensor, wherever it is
-        source = source.detach().cpu()
-    array = np.asarray(source)
+def _with_rate(source: Any, rate: Any) -> tuple[Any, float]:
+    """Return samples and their rate, of a pair or of two arguments."""
+    samples, paired = split_rate(source)
+    rate = paired if rate is None else rate
+    if not hasattr(samples, "shape") and not isinstance(samples, list | tuple):
+        raise BadMedia(f"A value of type {type(samples).__name__} is not a sound.", hint=_ACCEPTED)
     if rate is None:
         raise BadMedia(
-            f"An array of shape {array.shape} is a sound only with its rate.",
-            hint="Pass the two together: audio=(samples, 16_000) for 16,000 samples a second.",
+            f"An array of shape {np.shape(samples)} is a sound only with its rate.",
+            hint="Pass the two together: audio=(samples, 16_000) for 16,000 samples per second.",
         )
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.number) or not 1000 <= rate <= 768_000:
+    return samples, check_rate("rate", rate, minimum=1000, maximum=768_000, example="44_100")
+
+
+def _read(source: Any, start: float | None, stop: float | None) -> tuple[NDArray[np.float32], int, int]:
+    """Return the samples of a file ``(samples,)``, their rate, and the number of its channels."""
+    data, what = read_file(source, noun="sound", accepted=_ACCEPTED)
+    wav = read_wav(data, what) if is_wav(data) else None
+    if wav is not None:
+        return wav
+    until = MAX_SECONDS + (start or 0.0) + 1 if stop is None else stop
+    return read_audio(data, what, until=until, measure=stop is None)
+
+
+def _columns(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of samples as ``(samples, channels)``."""
+    if array.ndim not in (1, 2) or (array.ndim == 2 and min(array.shape) > _MAX_CHANNELS):
         raise BadMedia(
-            f"rate={rate!r} is no number of samples a second.", hint="For example 16_000 or 44_100."
-        )
-    if array.ndim not in (1, 2) or (array.ndim == 2 and min(array.shape) > 8):
-        raise BadMedia(
-            f"An array of shape {array.shape} is no sound.",
-            hint="It must be (samples,), (samples, channels) or (channels, samples), of at most 8 channels.",
+            f"An array of shape {array.shape} is not a sound.",
+            hint=f"It must be (samples,), (samples, channels) or (channels, samples), of at most "
+            f"{_MAX_CHANNELS} channels.",
         )
     if not array.size:
         raise BadMedia(f"The sound is empty: an array of shape {array.shape}.", hint="It needs samples.")
-    if array.ndim == 2 and array.shape[0] < array.shape[1]:
-        array = array.T
-    channels = array.shape[1] if array.ndim == 2 else 1
-    samples = _floats(array)
-    mono = samples.mean(axis=1, dtype=np.float32) if samples.ndim == 2 else samples
-    return _finished(mono, int(rate), (int(rate), channels), "sound", start, stop)
+    if array.ndim == 1:
+        return array[:, None]
+    return array.T if array.shape[0] < array.shape[1] else array
 
 
-def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the values as floats −1 to 1, or say why that cannot be known."""
+def _mono(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Return ``(samples, channels)`` as floats −1 to 1 ``(samples,)``; `BadMedia` if the scale is unknown."""
     if array.dtype == np.uint8:
-        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
-    if array.dtype in (np.int8, np.int16, np.int32):
-        return (array / float(-np.iinfo(array.dtype).min)).astype(np.float32)
-    if array.dtype.kind != "f":
+        values = (array.astype(np.float32) - 128) / np.float32(128)
+    elif array.dtype.kind == "i" and array.dtype.itemsize <= 4:
+        values = (array / float(2 ** (8 * array.dtype.itemsize - 1))).astype(np.float32)
+    elif array.dtype.kind == "f":
+        values = array.astype(np.float32)
+    else:
         raise BadMedia(
-            f"An array of {array.dtype} is no sound.",
+            f"An array of {array.dtype} is not a sound: its scale is unknown.",
             hint="Use floats −1 to 1, or int16 as a WAV file holds them: array.astype(np.int16).",
         )
-    return array.astype(np.float32)
+    return values.mean(axis=1, dtype=np.float32) if values.shape[1] > 1 else values[:, 0]
 
 
-def _finished(
-    samples: NDArray[np.float32], rate: int, original: tuple[int, int], name: str,
-    start: float | None, stop: float | None, *, before: float = 0.0,
-) -> Audio:  # fmt: skip
-    """Cut, check and resample."""
-    whole = len(samples) / rate
-    first = 0.0 if start is None else float(start)
-    last = whole if stop is None else min(float(stop), whole)
-    part = samples[round(first * rate) : round(last * rate)]
-    seconds = len(part) / rate
-    if seconds < MIN_SECONDS:
+def _span(total: float, start: float | None, stop: float | None) -> tuple[float, float]:
+    """Return where the part of a sound begins and ends, in seconds; `BadMedia` if its length is not taken."""
+    first = 0.0 if start is None else start
+    last = total if stop is None else min(stop, total)
+    if last - first < MIN_SECONDS:
+        where = f" from {first:g} s on" if first else ""
         raise BadMedia(
-            f"The sound is {seconds * 1000:.0f} ms long" + (f" from {first:g} s on" if first else "") + "; "
-            f"the shortest that a model hears is {MIN_SECONDS * 1000:.0f} ms.",
-            hint=f"The whole of it is {whole:.2f} s long.",
+            f"The sound is {max(0.0, last - first) * 1000:.0f} ms long{where}; a model takes no less than "
+            f"{MIN_SECONDS * 1000:.0f} ms.",
+            hint=f"All of it is {total:.2f} s long.",
         )
-    if seconds > MAX_SECONDS:
-        raise too_long(seconds, first)
-    _loudness(part)
-    return Audio(_resampled(part, rate), name, original, before + first)
+    if last - first > MAX_SECONDS:
+        raise too_long(last - first, first)
+    return first, last
+
+
+def _cut(
+    samples: NDArray[np.float32],
+    rate: float,
+    original: tuple[int, int],
+    name: str,
+    start: float | None,
+    stop: float | None,
+    *,
+    offset: float = 0.0,
+) -> Audio:
+    """Cut, check and resample."""
+    first, last = _span(len(samples) / rate, start, stop)
+    part = samples[round(first * rate) : round(last * rate)]
+    _check_levels(part)
+    return Audio(_resampled(part, rate), name, original, offset + first)
 
 
 def too_long(seconds: float, first: float = 0.0) -> BadMedia:
-    """Return the error that offers the choice how to shorten a sound."""
+    """Return the error for a sound that is too long; its hint lists the parts that it can be cut into."""
+    count = math.ceil(round(seconds / MAX_SECONDS, 9))
+    length = math.ceil(seconds / count * 100) / 100  # equal parts, so that none is too short
+    cuts = ", ".join(f"{first + number * length:g}" for number in range(min(count, 4)))
     return BadMedia(
-        f"The sound is {seconds:.1f} s long; a Gemma 4 hears at most {MAX_SECONDS:.0f} s at once.",
-        hint=f"Choose the part: gemma_lab.load_audio(…, start={first:g}, stop={first + MAX_SECONDS:g}). Or pass "
-        f"{int(-(-seconds // MAX_SECONDS))} parts one after the other: audio=[gemma_lab.load_audio(…, start=s, "
-        f"stop=s + 30) for s in range({int(first)}, {int(first + seconds)}, 30)].",
+        f"The sound is {seconds:.2f} s long; a Gemma 4 takes at most {MAX_SECONDS:.0f} s at once.",
+        hint=f"Choose the part: gemma_lab.load_audio(…, start={first:g}, stop={first + MAX_SECONDS:g}). Or "
+        f"pass {count} parts: audio=[gemma_lab.load_audio(…, start=s, stop=s + {length:g}) "
+        f"for s in ({cuts}{', …' if count > 4 else ''})].",
     )
 
 
-def _loudness(samples: NDArray[np.float32]) -> None:
+def _check_levels(samples: NDArray[np.float32]) -> None:
     low, high = float(samples.min()), float(samples.max())
     if not np.isfinite([low, high]).all():
         raise BadMedia("The sound holds NaN or infinity.", hint="Use finite floats: np.nan_to_num(samples).")
-    if max(-low, high) > _LOUDEST:
+    if max(-low, high) > _MAX_LEVEL:
+        scale = 32_768 if max(-low, high) <= 32_768 else 2_147_483_648
         raise BadMedia(
             f"The sound runs from {low:g} to {high:g}; floats of a sound run from −1 to 1.",
-            hint="Divide it by the largest value of its format, 32768 for 16 bit.",
+            hint=f"Divide it by the largest value of its format, {scale:,}.",
         )
 
 
-def _resampled(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+def _resampled(samples: NDArray[np.float32], rate: float) -> NDArray[np.float32]:
     if rate == SAMPLE_RATE:
         return np.ascontiguousarray(samples, dtype=np.float32).copy()
     import soxr
 
-    done: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
-    return np.ascontiguousarray(done[: round(MAX_SECONDS * SAMPLE_RATE)], dtype=np.float32)  # rounding may add a sample
+    resampled: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+    limit = round(MAX_SECONDS * SAMPLE_RATE)  # rounding may add a sample
+    return np.ascontiguousarray(resampled[:limit], dtype=np.float32)

@@ -1,31 +1,34 @@
-"""Videos on their way in: frames with the times when they were taken, as many as the models look at."""
+"""Videos: some of their frames, each with its time, as many as the models take."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from PIL import ImageOps
 
 from ...display import Displayed
 from ...errors import BadMedia
-from .images import load_image
-from .pyav import film, frames_at
-from .sources import is_file, ordinary_path, read_file
-from .time_spans import checked_span
+from .animations import Animation, is_animation
+from .arguments import check_frames, check_rate, check_span, split_rate
+from .images import image_size, load_image
+from .sources import is_file, is_path, name_of, ordinary_path, read_file
+from .timeline import Timeline, fraction, sample_indices
+from .video_file import IndexMismatch, VideoFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from PIL.Image import Image
 
-#: Frames that a Gemma 4 looks at: ``num_frames`` of ``Gemma4VideoProcessor``, uniformly sampled.
+#: Frames that a Gemma 4 is given: ``num_frames`` of ``Gemma4VideoProcessor``, uniformly sampled.
 DEFAULT_FRAMES = 32
 #: Most frames that can be asked for; each costs up to 70 tokens, and a few for its timestamp.
 MAX_FRAMES = 1024
+#: Pixels of all frames of one file together: 900 MB as RGB. More are scaled down as they are decoded.
+MAX_VIDEO_PIXELS = 300_000_000
+_MICROSECOND = Fraction(1, 1_000_000)
 
 _ACCEPTED = (
     "Give a path, the bytes of a file, an open file, or frames with their rate: (frames, 2.0) for 2 a "
@@ -106,16 +109,18 @@ def load_video(
     Parameters
     ----------
     source
-        A path, the bytes of a file or a file open for reading bytes (with the extra ``video``: whatever
-        FFmpeg reads); frames with their rate, as a pair ``(frames, fps)`` or an object with ``frames`` and
-        ``fps``; frames alone (with `fps`): whatever `load_image` takes, or an array
-        ``(frames, height, width, 3)``; or a `Video`.
+        A path, the bytes of a file or a file open for reading bytes: GIF, APNG and WebP animations and, with
+        the extra ``video``, whatever FFmpeg reads. Or frames with their rate, as a pair ``(frames, fps)`` or
+        an object with ``frames`` and ``fps``; frames alone (with `fps`): whatever `load_image` takes, or an
+        array ``(frames, height, width, 3)``. Or a `Video`, of which fewer frames are taken.
     frames
         How many frames are taken at most; default 32, as the models' processor does.
     fps
-        Of frames: how many a second they are. Of a file: how many a second are taken, instead of `frames`.
+        Of frames: their rate per second. Of a file or a `Video`: how many frames per second are taken,
+        instead of `frames`; each is the one on screen then, the last whose time is not after it.
     start, stop
-        Seconds between which they are taken; beginning and end by default.
+        Seconds between which they are taken; beginning and end by default. The frame on screen at `start` is
+        the first one, also if it began before.
 
     Returns
     -------
@@ -127,141 +132,215 @@ def load_video(
     BadMedia
         If it cannot be read, has no frames, frames of several sizes or too large ones, or no rate is known.
     MissingExtra
-        If it is a file and PyAV is not installed.
+        If it is a file that needs PyAV, which is not installed.
 
     Notes
     -----
-    Of ``total`` frames those with the numbers ``i · total // frames`` are taken (transformers,
-    ``default_sample_indices_fn``).
+    The frames are those of the file in the order in which they are shown, whatever the time between them. Of
+    ``total`` frames those with the numbers ``i · total // frames`` are taken (transformers,
+    ``default_sample_indices_fn``), each once.
     """
-    checked_span(start, stop)
-    _checked_counts(frames, fps)
-    if isinstance(source, Video):
-        return _cut(source, frames, start, stop)
+    start, stop = check_span(start, stop)
+    frames, fps = check_frames(frames, MAX_FRAMES), _checked_fps(fps)
     if is_file(source):
         return _from_file(source, frames, fps, start, stop)
+    if isinstance(source, Video):
+        if frames is fps is start is stop is None:
+            return source
+        part, numbers = _of_video(source, frames, fps, start, stop)
+        images = tuple(source.frames[number] for number in numbers)
+        return Video(images, tuple(source.times[number] for number in numbers), source.total, source.name)
+    pictures, fps = _with_rate(source, fps)
+    timeline, part, numbers = _of_frames(pictures, fps, frames, start, stop)
+    images = tuple(load_image(pictures[number]) for number in numbers)
+    _check_sizes(sorted({image.size for image in images}))
+    return Video(images, tuple(timeline.time(number) for number in numbers), len(part))
+
+
+@dataclass(frozen=True)
+class VideoShape:
+    """What `load_video` would return, without the pixels.
+
+    Attributes
+    ----------
+    size
+        ``(width, height)`` of the frames in pixels.
+    times
+        When each sampled frame is shown, in seconds.
+    total
+        How many frames the part had that they were taken from.
+    """
+
+    size: tuple[int, int]
+    times: tuple[float, ...]
+    total: int
+
+
+def video_shape(
+    source: Any,
+    *,
+    frames: int | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+) -> VideoShape:
+    """Return size and times of the frames that `load_video` would take; at most one frame is decoded.
+
+    Of a file whose packets do not tell its frames, all are decoded one by one, and none is kept.
+
+    Parameters
+    ----------
+    source, frames, fps, start, stop
+        As for `load_video`. An open file is left at its beginning.
+
+    Raises
+    ------
+    BadMedia, MissingExtra
+        As `load_video`, for what does not need the pixels.
+    """
+    start, stop = check_span(start, stop)
+    frames, fps = check_frames(frames, MAX_FRAMES), _checked_fps(fps)
+    if is_file(source):
+        file, what, _ = _opened(source)
+        if hasattr(source, "seek"):
+            source.seek(0)
+        part, numbers = _chosen(file.timeline, what, frames, fps, start, stop)
+        size = _scaled(file.size, len(numbers))
+        return VideoShape(size, tuple(file.timeline.time(number) for number in numbers), len(part))
+    if isinstance(source, Video):
+        part, numbers = _of_video(source, frames, fps, start, stop)
+        return VideoShape(source.size, tuple(source.times[number] for number in numbers), source.total)
+    pictures, fps = _with_rate(source, fps)
+    timeline, part, numbers = _of_frames(pictures, fps, frames, start, stop)
+    sizes = sorted({image_size(pictures[number]) for number in numbers})
+    _check_sizes(sizes)
+    return VideoShape(sizes[0], tuple(timeline.time(number) for number in numbers), len(part))
+
+
+def _checked_fps(fps: Any) -> float | None:
+    return None if fps is None else check_rate("fps", fps, minimum=0.001, maximum=1000, example="1")
+
+
+def _with_rate(source: Any, fps: float | None) -> tuple[Any, float]:
+    """Return a sequence or an array of pictures, and their rate."""
+    rate = None
     if hasattr(source, "frames") and hasattr(source, "fps"):
-        source, fps = source.frames, source.fps if fps is None else fps
-    elif isinstance(source, tuple) and len(source) == 2 and isinstance(source[1], int | float):
-        source, fps = source[0], source[1] if fps is None else fps
-    if not hasattr(source, "__array__") and not isinstance(source, list | tuple):
-        raise BadMedia(f"A {type(source).__name__} is no video.", hint=_ACCEPTED)
-    return _from_frames(source, frames, fps, start, stop)
-
-
-def sample_indices(total: int, frames: int) -> list[int]:
-    """Return the numbers of the frames that are taken of `total`: all, or `frames` of them, uniformly."""
-    return [number * total // frames for number in range(frames)] if frames < total else list(range(total))
-
-
-def _checked_counts(frames: Any, fps: Any) -> None:
-    if frames is not None and (
-        isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= MAX_FRAMES
-    ):
+        source, rate = source.frames, source.fps
+    else:
+        source, rate = split_rate(source)
+    shape = getattr(source, "shape", None)
+    if shape is None and not isinstance(source, list | tuple):
+        raise BadMedia(f"A value of type {type(source).__name__} is not a video.", hint=_ACCEPTED)
+    if shape is not None and len(shape) != 4:
         raise BadMedia(
-            f"frames={frames!r} is no number of frames from 1 to {MAX_FRAMES:,}.",
-            hint="For example frames=16.",
+            f"An array of shape {tuple(shape)} is not a video.",
+            hint="It must be (frames, height, width, channel), with its rate: (array, 2.0).",
         )
-    if fps is not None and (
-        isinstance(fps, bool) or not isinstance(fps, int | float) or not 0.001 <= fps <= 1000
-    ):
-        raise BadMedia(f"fps={fps!r} is no number of frames a second.", hint="For example fps=1.")
+    if not len(source):
+        raise BadMedia("The video is empty: no frames.", hint="It needs at least one frame.")
+    rate = fps if fps is not None else rate
+    if rate is None:
+        raise BadMedia(
+            f"{len(source):,} frames are a video only with their rate.",
+            hint="Pass the two together: video=(frames, 2.0) for 2 frames per second.",
+        )
+    return source, check_rate("fps", rate, minimum=0.001, maximum=1000, example="1")
+
+
+def _of_frames(
+    pictures: Any, fps: float, frames: int | None, start: float | None, stop: float | None
+) -> tuple[Timeline, range, list[int]]:
+    timeline = Timeline(range(len(pictures)), 1 / fraction(fps), len(pictures))
+    what = f"The video of {len(pictures):,} frames"
+    return timeline, *_chosen(timeline, what, frames, None, start, stop)
+
+
+def _of_video(
+    video: Video, frames: int | None, fps: float | None, start: float | None, stop: float | None
+) -> tuple[range, list[int]]:
+    """Return the frames of a part of a video that was sampled before, and which of them are taken."""
+    ticks = [round(time / _MICROSECOND) for time in video.times]
+    last = ticks[-1] - ticks[-2] if len(ticks) > 1 else round(1 / _MICROSECOND)
+    timeline = Timeline(ticks, _MICROSECOND, ticks[-1] + last)
+    return _chosen(timeline, repr(video), frames or len(ticks) if fps is None else None, fps, start, stop)
 
 
 def _from_file(
     source: Any, frames: int | None, fps: float | None, start: float | None, stop: float | None
 ) -> Video:
-    """Decode the frames that are wanted, and no others where the file can be jumped in."""
-    if isinstance(source, str | Path):
-        path, what = ordinary_path(source, noun="video", accepted=_ACCEPTED)
-        opened: Path | bytes = path
-        name = path.name
+    """Decode the frames that are sampled, one at a time, and no others where the file can be sought in."""
+    for decode in (False, True):
+        file, what, name = _opened(source, decode=decode)
+        part, numbers = _chosen(file.timeline, what, frames, fps, start, stop)
+        try:
+            images = _collected(file.images(numbers), len(numbers))
+        except IndexMismatch:
+            continue
+        times = tuple(file.timeline.time(number) for number in numbers)
+        return Video(images, times, len(part), name)
+    raise BadMedia(f"{what} is broken: its frames cannot be numbered.", hint="Download or export it again.")
+
+
+def _opened(source: Any, *, decode: bool = False) -> tuple[VideoFile | Animation, str, str]:
+    """Open a file: its frames, how to call it in an error, and its name."""
+    name = name_of(source, "video")
+    if is_path(source):
+        opened, what = ordinary_path(source, noun="video", accepted=_ACCEPTED)
+        with opened.open("rb") as file:
+            head = file.read(16)
     else:
         opened, what = read_file(source, noun="video", accepted=_ACCEPTED)
-        name = "video"
-    with film(opened, what) as (container, stream, shape):
-        first = math.ceil((start or 0) * shape.fps)
-        last = shape.frames if stop is None else min(shape.frames, math.ceil(stop * shape.fps))
-        if first >= last:
-            raise BadMedia(
-                f"{what} is {float(shape.frames / shape.fps):.2f} s long: nothing lies from {start or 0:g} s "
-                "on.",
-                hint="Choose an earlier start.",
-            )
-        count = _wanted_count(last - first, shape.fps, frames, fps)
-        numbers = [first + number for number in sample_indices(last - first, count)]
-        read = list(frames_at(container, stream, shape, numbers))
-    if not read:
-        raise BadMedia(f"{what} holds no frame that can be decoded.", hint="Fetch or export it again.")
-    shown, times = zip(*read, strict=True)
-    return Video(tuple(image.convert("RGB") for image in shown), tuple(map(float, times)), last - first, name)
+        head = opened[:16]
+    if is_animation(head):
+        return Animation(opened, what), what, name
+    return VideoFile(opened, what, decode=decode), what, name
 
 
-def _wanted_count(total: int, rate: Fraction, frames: int | None, fps: float | None) -> int:
-    if frames is not None or fps is None:
-        return min(frames or DEFAULT_FRAMES, total)
-    count = max(1, int(total / rate * Fraction(fps)))
-    if count > MAX_FRAMES:
+def _chosen(
+    timeline: Timeline, what: str, frames: int | None, fps: float | None,
+    start: float | None, stop: float | None,
+) -> tuple[range, list[int]]:  # fmt: skip
+    """Return the frames of the part between `start` and `stop`, and those of them that are sampled."""
+    part = timeline.part(start, stop)
+    if not part:
         raise BadMedia(
-            f"{fps:g} frames a second of {float(total / rate):.1f} s are {count:,}; at most {MAX_FRAMES:,} "
-            "are taken.",
+            f"{what} is {timeline.seconds:.2f} s long and its first frame is at {timeline.time(0):.2f} s: no "
+            f"frame is shown between {start or 0:g} s and {'the end' if stop is None else f'{stop:g} s'}.",
+            hint="Choose another start and stop.",
+        )
+    if frames is not None or fps is None:
+        return part, [part[number] for number in sample_indices(len(part), frames or DEFAULT_FRAMES)]
+    numbers = timeline.at_rate(part, fps, start)
+    if len(numbers) > MAX_FRAMES:
+        raise BadMedia(
+            f"{fps:g} frames per second of {what} are {len(numbers):,}; at most {MAX_FRAMES:,} are taken.",
             hint="Lower fps, or cut out a part with start and stop.",
         )
-    return min(count, total)
+    return part, numbers
 
 
-def _from_frames(
-    source: Any, frames: int | None, fps: float | None, start: float | None, stop: float | None
-) -> Video:
-    shape = getattr(source, "shape", None)
-    if shape is not None and len(shape) != 4:
-        raise BadMedia(
-            f"An array of shape {tuple(shape)} is no video.",
-            hint="It must be (frames, height, width, channel), with its rate: (array, 2.0).",
-        )
-    total = len(source)
-    if not total:
-        raise BadMedia("The video is empty: no frames.", hint="It needs at least one frame.")
-    if fps is None:
-        raise BadMedia(
-            f"{total:,} frames are a video only with their rate.",
-            hint="Pass the two together: video=(frames, 2.0) for 2 frames a second.",
-        )
-    _checked_counts(frames, fps)
-    times = [number / fps for number in range(total)]
-    inside = [number for number in range(total) if (start or 0) <= times[number] < (stop or math.inf)]
-    if not inside:
-        raise BadMedia(
-            f"The video is {total / fps:g} s long: no frame lies from {start or 0:g} s on.",
-            hint="Choose an earlier start.",
-        )
-    chosen = [inside[number] for number in sample_indices(len(inside), frames or DEFAULT_FRAMES)]
-    pictures = tuple(load_image(source[number]) for number in chosen)
-    _one_size(pictures)
-    return Video(pictures, tuple(times[number] for number in chosen), len(inside))
+def _collected(images: Iterator[Image], count: int) -> tuple[Image, ...]:
+    """Collect frames of one size; scaled down if all together would have more than `MAX_VIDEO_PIXELS`."""
+    frames: list[Image] = []
+    size = (0, 0)
+    for image in images:
+        size = size if frames else _scaled(image.size, count)
+        # a stream may change its size, as a shared screen does: players scale it to the first
+        frames.append(image if image.size == size else ImageOps.pad(image, size))
+    return tuple(frames)
 
 
-def _one_size(pictures: Sequence[Image]) -> None:
-    sizes = sorted({image.size for image in pictures})
+def _scaled(size: tuple[int, int], count: int) -> tuple[int, int]:
+    """Return the size at which `count` frames together have at most `MAX_VIDEO_PIXELS`."""
+    width, height = size
+    scale = min(1.0, math.sqrt(MAX_VIDEO_PIXELS / (count * width * height)))
+    return max(1, int(width * scale)), max(1, int(height * scale))
+
+
+def _check_sizes(sizes: Sequence[tuple[int, int]]) -> None:
     if len(sizes) > 1:
+        listed = ", ".join(f"{width} × {height}" for width, height in sizes[:4])
         raise BadMedia(
-            "The frames of a video have one size; these have "
-            + ", ".join(f"{width} × {height}" for width, height in sizes[:4]) + " pixels.",
+            f"The frames of a video have one size; these have {listed} pixels.",
             hint="Resize them, or pass them as images=[…].",
-        )  # fmt: skip
-
-
-def _cut(source: Video, frames: int | None, start: float | None, stop: float | None) -> Video:
-    """Take fewer frames, or a part, of a video that was opened before."""
-    if frames is None and start is None and stop is None:
-        return source
-    inside = np.flatnonzero([(start or 0) <= time < (stop or math.inf) for time in source.times]).tolist()
-    if not inside:
-        raise BadMedia(
-            f"{source!r} has no frame from {start or 0:g} s on.", hint="Open its source with start and stop."
         )
-    chosen = [inside[number] for number in sample_indices(len(inside), frames or len(inside))]
-    return Video(
-        tuple(source.frames[number] for number in chosen),
-        tuple(source.times[number] for number in chosen), source.total, source.name,
-    )  # fmt: skip

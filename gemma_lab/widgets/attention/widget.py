@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -10,12 +9,13 @@ import traitlets
 from ...errors import BadTrace, LabError
 from ...views.attention.figures import attention_text
 from ...views.attention.static import attention_html
-from ..shared.base import LabWidget, sendable
+from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
-from ..shared.images import shrunk
+from ..shared.explorer import TraceExplorer, check_lab, check_trace, one_of, within
+from ..shared.images import image_entry
 from ..shared.saved_page import write_page
 from ..shared.wire import token_buffer
-from .wire import CHUNK, grid_buffer, has_statistics, key_buffer, layouts, map_buffer, row_buffer
+from .wire import CHUNK, grid_buffer, key_buffer, layouts, map_buffer, row_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,69 +27,67 @@ if TYPE_CHECKING:
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
 
-#: Whole rows that one request fetches: each is as long as the text.
-_ROWS = 48
-#: A saved page keeps the heaviest keys of so many bytes; of longer texts, those of the end.
-_SAVED = 24 << 20
-#: Of more heads a page reads short texts from their maps, within 0.4 %, not from their heaviest keys.
-_MANY = 128
+#: Most full rows that one request fetches; each is as long as the text.
+_MAX_ROWS = 48
+#: Most bytes of top keys in a saved page; of longer texts it keeps those of the end.
+_SAVED_BYTES = 24 << 20
+#: Most heads of which a saved page of a short text holds top keys; of more it holds maps, exact to 0.4 %.
+_EXACT_HEADS = 128
 
 
-class AttentionExplorer(LabWidget):
-    """Where every head of every layer looks, on the text, on pictures and along sounds.
+class AttentionExplorer(TraceExplorer):
+    """The attention pattern of every head of every layer, on the text, on images and along audio.
 
     Parameters
     ----------
     trace
-        What ``lab.trace(prompt, attention=True)`` or `gemma_lab.open_trace` returned.
+        Returned by ``lab.trace(prompt, attention=True)`` or `gemma_lab.open_trace`.
     other
         A second trace of the same model, shown beside the first.
     lab
-        The model, if exact rows are to be read again from here (`fetch`).
+        The model, to recompute exact rows from the widget (`fetch`).
     layer, head
-        The model's layer and the query head to begin with; the first global layer's first head when omitted.
+        Layer and query head to open, as the model numbers them; the first head of the first global layer by
+        default.
 
     Attributes
     ----------
     layer, head : int
-        What is open. Both can be set.
+        The open layer and head. Both can be set.
     selected_tokens : list of int
-        Tokens of the first trace that stay lit; the last of them is read when the pointer is elsewhere.
+        Tokens of the first trace that stay highlighted; the last of them is shown while the pointer is
+        elsewhere.
 
     Raises
     ------
     BadTrace
-        If a trace holds no attention maps, or the two are of differently built models.
+        If a trace holds no attention maps, or the two traces have different layers or heads.
 
     Notes
     -----
-    A map's cell is a mean over the queries of its row of the sum over the keys of its column; where the text
-    has more tokens than the map has bins the view says so. Zoomed in, a row is drawn from its heaviest keys,
-    and whole where it was recorded or fetched. The first token's share stands on a strip of its own.
+    A map's cell is the mean, over the queries of its row, of the sum over the keys of its column; the view
+    says so where a bin holds several tokens. Zoomed in, a row is drawn from its top keys, or in full where it
+    was recorded or fetched. The weight of the first token is drawn on a strip of its own.
 
     Examples
     --------
     >>> trace = lab.trace("Ada has a lemon. What has Ada?", max_new_tokens=4, attention=True)
     >>> explorer = gl.AttentionExplorer(trace, lab=lab)
     >>> explorer.layer, explorer.head = 5, 2
-    >>> explorer.fetch([12, 13])                     # exact rows, read once more from the model
+    >>> explorer.fetch([12, 13])                     # exact rows, recomputed by the model
     >>> explorer.to_html("attention.html")           # one file, no kernel, no network
     """
 
     _esm = bundle("attention/attention.js")
     _css = stylesheet("shared/base.css", "shared/view.css", "attention/attention.css")
-    _intents = ("maps", "keys", "rows", "fetch", "select")
+    _messages = ("maps", "keys", "rows", "fetch", "select")
+    _selection = (("layer", "layer"), ("head", "head"), ("tokens", "selected_tokens"))
+    _busy_error = ("Rows are being recomputed already.", "Wait until they have arrived.")
 
-    #: One or two of: facts, table, grid, maps, keys, pictures. See `_side`.
-    sides = traitlets.List(traitlets.Dict()).tag(sync=True)
+    #: One or two traces: facts, tokens, grid, maps, keys, images. See `_side`.
+    _sides = traitlets.List(traitlets.Dict()).tag(sync=True)
     layer = traitlets.Int().tag(sync=True)
     head = traitlets.Int().tag(sync=True)
-    selected_tokens = traitlets.List(traitlets.Int()).tag(sync=True)
-    #: Which view spoke last, and its how manieth choice that was.
-    heard = traitlets.Dict().tag(sync=True)
-    #: Whether rows are being read from the model, and whether there is one.
-    busy = traitlets.Bool(default_value=False).tag(sync=True)
-    can_fetch = traitlets.Bool(default_value=False).tag(sync=True)
 
     def __init__(
         self,
@@ -100,24 +98,22 @@ class AttentionExplorer(LabWidget):
         layer: int | None = None,
         head: int | None = None,
     ) -> None:
-        self._lab = lab
-        self._traces = (trace,) if other is None else (trace, other)
-        self._looks = tuple(_attention(each) for each in self._traces)
-        if len({(looks.heads, tuple(one.layer for one in looks.layers)) for looks in self._looks}) > 1:
+        self._trace = check_trace(trace, "gl.AttentionExplorer")
+        self._lab = None if lab is None else check_lab(lab, "gl.AttentionExplorer", verb="attention_rows")
+        self._traces = (trace,) if other is None else (trace, check_trace(other, "gl.AttentionExplorer"))
+        self._attention = tuple(_attention(each) for each in self._traces)
+        first = self._attention[0]
+        if len({(each.heads, _layers(each)) for each in self._attention}) > 1:
             raise BadTrace(
                 "The two traces have different layers or heads.", hint="Compare traces of one model."
             )
         self._fetched: tuple[dict[tuple[int, int], NDArray[Any]], ...] = ({}, {})
-        self._gate = threading.Lock()
-        #: The exception of the last fetch in the background that failed unexpectedly, or None.
-        self.error: BaseException | None = None
-        first = _first(self._looks[0]) if layer is None else layer
-        row = _known(self._looks[0], first)
+        opened = one_of(_first_global(first) if layer is None else layer, _layers(first), "layer")
         super().__init__(
-            sides=[self._side(side, row) for side in range(len(self._traces))],
-            layer=first,
-            head=_head(self._looks[0], self._looks[0].heads[0] if head is None else head),
-            can_fetch=lab is not None,
+            _sides=[self._side(side, _layers(first).index(opened)) for side in range(len(self._traces))],
+            layer=opened,
+            head=one_of(first.heads[0] if head is None else head, first.heads, "head"),
+            _can_run=lab is not None,
         )
 
     def __repr__(self) -> str:
@@ -136,56 +132,44 @@ class AttentionExplorer(LabWidget):
         return "".join(html for html, _ in parts), "\n".join(text for _, text in parts)
 
     @property
-    def trace(self) -> Trace:
-        """The first trace that is shown."""
-        return self._traces[0]
-
-    @property
     def other(self) -> Trace | None:
-        """The trace beside it, or None."""
+        """The second trace, or None."""
         return self._traces[1] if len(self._traces) > 1 else None
 
     def fetch(self, queries: Sequence[int], *, layer: int | None = None, other: bool = False) -> None:
-        """Read the exact rows of some tokens once more from the model, and show them in every view.
+        """Recompute the exact attention rows of some tokens, and show them in every view.
 
         Parameters
         ----------
         queries
             Tokens of the trace, at most 48.
         layer
-            The model's layer; the open one when omitted.
+            The model's layer; the open one by default.
         other
-            Of the second trace.
+            Fetch rows of the second trace.
 
         Raises
         ------
         LabError
-            If the explorer has no model, or is reading already.
+            If the explorer has no model, or it is running for it already.
         """
         lab, side = self._model(), int(other)
-        looks = self._looks[side]
-        number = self.layer if layer is None else layer
-        row = _known(looks, number)
-        wanted = sorted(set(_within(list(queries), len(looks), "token")))[:_ROWS]
-        if not self._gate.acquire(blocking=False):
-            raise LabError("Rows are being read already.", hint="Wait until they are there.")
-        try:
-            self.busy = True
+        attention = self._attention[side]
+        number = one_of(self.layer if layer is None else layer, _layers(attention), "layer")
+        wanted = sorted(set(within(list(queries), len(attention), "token")))[:_MAX_ROWS]
+        with self._running():
             every = lab.attention_rows(self._traces[side], wanted, layers=[number])
-            found = {
-                place: rows[list(looks.heads)] for place, rows in every.items()
-            }  # those that were captured
+            recorded_heads = list(attention.heads)
+            found = {key: rows[recorded_heads] for key, rows in every.items()}
             self._fetched[side].update(found)
-            self._send_rows(side, row, {query: found[number, query] for query in wanted})
-        finally:
-            self.busy = False
-            self._gate.release()
+            layer_index = _layers(attention).index(number)
+            self._send_rows(side, layer_index, {query: found[number, query] for query in wanted})
 
     def to_html(self, path: str | Path) -> Path:
         """Write the explorer as one HTML file that needs neither kernel nor network, and return its path.
 
-        Of a long text the file keeps all maps, and the heaviest keys of its end; of a short one with more
-        than 128 heads, shares within 0.4 %. The page says so where it shows them.
+        Of a long text the file keeps all maps and the top keys of its end; of a short one with more than 128
+        heads, weights exact to 0.4 %. The page says so where it shows them.
 
         Raises
         ------
@@ -193,142 +177,116 @@ class AttentionExplorer(LabWidget):
             If the folder does not exist.
         """
         html, _ = self._twin()
-        state = {
-            "sides": [{**side, "maps": None, "keys": None} for side in self.sides],
-            "layer": self.layer, "head": self.head, "selected_tokens": self.selected_tokens,
-            "busy": False, "can_fetch": False,
-        }  # fmt: skip
+        names = ("layer", "head", "selected_tokens", "_ack", "_notice")
+        state = {name: getattr(self, name) for name in names} | {
+            "_sides": [{**side, "maps": None, "keys": None} for side in self._sides],
+            "busy": False,
+            "_can_run": False,
+        }
         answers: dict[str, bytes] = {}
-        for side, looks in enumerate(self._looks):
-            layers = range(len(looks.layers))
-            answers |= {f"maps-{side}-{row}": map_buffer(looks, row) for row in layers}
-            exact = looks.bins < len(looks) or len(looks.layers) * len(looks.heads) <= _MANY
-            per_chunk = len(key_buffer(looks, 0, 0)) * len(layers)
-            starts = list(range(0, len(looks), CHUNK))[-max(1, _SAVED // max(1, per_chunk)) :]
-            answers |= {
-                f"keys-{side}-{row}-{at}": key_buffer(looks, row, at, keys=exact)
-                for row in layers
-                for at in starts
-            }
+        for side, attention in enumerate(self._attention):
+            layers = range(len(attention.layers))
+            answers |= {f"maps-{side}-{row}": map_buffer(attention, row) for row in layers}
+            exact = attention.bins < len(attention) or len(layers) * len(attention.heads) <= _EXACT_HEADS
+            per_chunk = len(key_buffer(attention, 0, 0)) * len(layers)
+            starts = list(range(0, len(attention), CHUNK))[-max(1, _SAVED_BYTES // max(1, per_chunk)) :]
             for row in layers:
+                for start in starts:
+                    answers[f"keys-{side}-{row}-{start}"] = key_buffer(attention, row, start, keys=exact)
                 if recorded := self._recorded(side, row):
                     answers[f"rows-{side}-{row}"] = row_buffer(recorded, row)
         return write_page(
-            path, state, answers, title=f"Attention: {self.sides[0]['facts']['name']}", twin=html,
-            program="attention/attention_page.js", style=self._css,
-        )  # fmt: skip
+            path,
+            state,
+            answers,
+            title=f"Attention: {self._sides[0]['facts']['name']}",
+            twin=html,
+            program="attention/attention_page.js",
+            style=self._css,
+        )
 
     # ── what is shown ──────────────────────────────────────────────────────────────────────────────────
 
-    def _side(self, side: int, row: int) -> dict[str, Any]:
-        """Return one trace as views read it: all heads small, one layer's maps, its first tokens' keys."""
-        trace, looks = self._traces[side], self._looks[side]
+    def _side(self, side: int, layer_index: int) -> dict[str, Any]:
+        """Return one trace as views read it: thumbnails of all heads, one layer's maps and first top keys."""
+        trace, attention = self._traces[side], self._attention[side]
         return {
             "facts": {
                 "name": sendable(str(trace.meta.get("model", "trace"))),
-                "tokens": len(looks),
-                "edges": [int(edge) for edge in looks.bin_edges],
-                "layers": layouts(looks),
-                "heads": [int(head) for head in looks.heads],
+                "tokens": len(attention),
+                "bin_edges": [int(edge) for edge in attention.edges],
+                "layers": layouts(attention),
+                "heads": [int(head) for head in attention.heads],
                 "chunk": CHUNK,
-                "recorded": [int(query) for query in looks.rows],
-                "statistics": has_statistics(looks),
             },
-            "table": token_buffer(trace.tokens),
-            "grid": grid_buffer(looks),
-            "maps": map_buffer(looks, row),
-            "keys": key_buffer(looks, row, 0),
-            "pictures": [shrunk(image) for image in trace.images],
+            "tokens": token_buffer(trace.tokens),
+            "grid": grid_buffer(attention),
+            "maps": map_buffer(attention, layer_index),
+            "keys": key_buffer(attention, layer_index, 0),
+            "images": [image_entry(image) for image in trace.images],
         }
 
-    def _recorded(self, side: int, row: int) -> dict[int, NDArray[Any]]:
-        """Return the whole rows that are there of one layer: recorded with the trace, or fetched."""
-        looks = self._looks[side]
-        layer = looks.layers[row].layer
-        found = {query: looks.row(layer, query) for number, query in looks.full_rows if number == layer}
-        return found | {query: of for (number, query), of in self._fetched[side].items() if number == layer}
+    def _recorded(self, side: int, layer_index: int) -> dict[int, NDArray[Any]]:
+        """Return the full rows of one layer by query: those recorded with the trace and those fetched."""
+        attention = self._attention[side]
+        layer = attention.layers[layer_index].layer
+        found = {
+            query: attention.row(layer, query) for number, query in attention.full_rows if number == layer
+        }
+        return found | {query: row for (number, query), row in self._fetched[side].items() if number == layer}
 
     @traitlets.validate("layer")
     def _check_layer(self, proposal: dict[str, Any]) -> int:
-        _known(self._looks[0], proposal["value"])
-        return int(proposal["value"])
+        return one_of(proposal["value"], _layers(self._attention[0]), "layer")
 
     @traitlets.validate("head")
     def _check_head(self, proposal: dict[str, Any]) -> int:
-        return _head(self._looks[0], proposal["value"])
+        return one_of(proposal["value"], self._attention[0].heads, "head")
 
-    @traitlets.validate("selected_tokens")
-    def _check_tokens(self, proposal: dict[str, Any]) -> list[int]:
-        return _within(proposal["value"], len(self._looks[0]), "token")
-
-    # ── intents of the front end ───────────────────────────────────────────────────────────────────────
+    # ── messages of the views ──────────────────────────────────────────────────────────────────────────
 
     def _on_maps(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Send one layer's maps."""
-        side, row = self._asked(content)
-        self._answer("maps", side, [map_buffer(self._looks[side], row)])
+        """Send the maps of one layer."""
+        side, layer_index = self._asked(content)
+        self._answer("maps", side, map_buffer(self._attention[side], layer_index))
 
     def _on_keys(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Send the heaviest keys of a stretch of one layer."""
-        side, row = self._asked(content)
-        start = int(content.get("start", 0))
-        if 0 <= start < len(self._looks[side]):
-            self._answer("keys", side, [key_buffer(self._looks[side], row, start - start % CHUNK)])
+        """Send the top keys of one chunk of one layer."""
+        side, layer_index = self._asked(content)
+        attention, start = self._attention[side], int(content.get("start", 0))
+        if 0 <= start < len(attention):
+            self._answer("keys", side, key_buffer(attention, layer_index, start - start % CHUNK))
 
     def _on_rows(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Send the whole rows that are there of one layer."""
-        side, row = self._asked(content)
-        if recorded := self._recorded(side, row):
-            self._send_rows(side, row, recorded)
+        """Send the full rows of one layer that were recorded or fetched."""
+        side, layer_index = self._asked(content)
+        if recorded := self._recorded(side, layer_index):
+            self._send_rows(side, layer_index, recorded)
 
     def _on_fetch(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Read rows from the model, in the background."""
-        side, row = self._asked(content)
-        layer = self._looks[side].layers[row].layer
-        queries = [int(query) for query in content.get("queries", ())][:_ROWS]
+        """Recompute rows in the background."""
+        side, layer_index = self._asked(content)
+        layer = self._attention[side].layers[layer_index].layer
+        queries = [int(query) for query in content.get("queries", ())][:_MAX_ROWS]
         self._model()
-
-        def work() -> None:
-            try:
-                self.fetch(queries, layer=layer, other=bool(side))
-            except LabError as error:
-                self._notify(error)
-            except Exception as error:  # shown, and kept for whoever looks: a thread has no caller
-                self.error = error
-                self._notify(LabError(f"Reading rows failed: {type(error).__name__}.", hint=str(error)))
-
-        threading.Thread(target=work, name="gemma_lab-rows", daemon=True).start()
-
-    def _on_select(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Take over the choice of a view."""
-        with self.hold_sync():
-            try:
-                self.layer = content.get("layer", self.layer)
-                self.head = content.get("head", self.head)
-                self.selected_tokens = content.get("tokens", [])
-            finally:  # also when it was refused: the view takes over what holds
-                self.heard = {"view": str(content.get("view", "")), "turn": content.get("turn", 0)}
+        self._in_background(lambda: self.fetch(queries, layer=layer, other=bool(side)))
 
     def _asked(self, content: Mapping[str, Any]) -> tuple[int, int]:
-        """Return the side and the layer's row that a message is about."""
-        side, row = content.get("side", 0), content.get("row", 0)
-        if side not in range(len(self._looks)) or row not in range(len(self._looks[0].layers)):
-            raise LabError("A view asked for a layer that is not there.", hint="Show the explorer anew.")
-        return int(side), int(row)
-
-    def _send_rows(self, side: int, row: int, rows: dict[int, NDArray[Any]]) -> None:
-        self._answer("rows", side, [row_buffer(rows, row)])
-
-    def _answer(self, kind: str, side: int, buffers: list[bytes]) -> None:
-        self.send({"type": kind, "side": side}, buffers)
-
-    def _model(self) -> Lab:
-        if self._lab is None:
+        """Return the side and the layer index that a message is about."""
+        side, layer_index = content.get("side", 0), content.get("layer_index", 0)
+        if side not in range(len(self._attention)) or layer_index not in range(
+            len(self._attention[0].layers)
+        ):
             raise LabError(
-                "This explorer has no model to read rows from.",
-                hint="Make it with AttentionExplorer(trace, lab=lab).",
+                "A view asked for a layer that this trace does not have.", hint="Show the widget again."
             )
-        return self._lab
+        return int(side), int(layer_index)
+
+    def _send_rows(self, side: int, layer_index: int, rows: dict[int, NDArray[Any]]) -> None:
+        self._answer("rows", side, row_buffer(rows, layer_index))
+
+    def _answer(self, kind: str, side: int, buffer: bytes) -> None:
+        self._post({"type": kind, "side": side}, [buffer])
 
 
 def _attention(trace: Trace) -> Attention:
@@ -339,38 +297,16 @@ def _attention(trace: Trace) -> Attention:
         )
     if not attention.bands:
         raise BadTrace(
-            "This trace holds no maps of its attention.",
+            "This trace holds no attention maps.",
             hint="Trace with attention=AttentionRequest(pooled=True).",
         )
     return attention
 
 
-def _first(attention: Attention) -> int:
-    return next((one.layer for one in attention.layers if one.kind == "global"), attention.layers[0].layer)
+def _layers(attention: Attention) -> tuple[int, ...]:
+    return tuple(layout.layer for layout in attention.layers)
 
 
-def _known(attention: Attention, layer: int) -> int:
-    """Return the row of a layer."""
-    have = [one.layer for one in attention.layers]
-    if layer not in have:
-        raise LabError(
-            f"Layer {layer} has no attention in this trace.",
-            hint=f"The layers with attention are {', '.join(map(str, have))}.",
-        )
-    return have.index(layer)
-
-
-def _head(attention: Attention, head: int) -> int:
-    if head not in attention.heads:
-        have = ", ".join(map(str, attention.heads))
-        raise LabError(f"There is no head {head} in this trace.", hint=f"The heads are {have}.")
-    return int(head)
-
-
-def _within(values: Sequence[int], count: int, what: str) -> list[int]:
-    wrong = [value for value in values if not 0 <= value < count]
-    if wrong:
-        raise LabError(
-            f"There is no {what} {wrong[0]} in this trace.", hint=f"It has {what}s 0 to {count - 1:,}."
-        )
-    return [int(value) for value in dict.fromkeys(values)]
+def _first_global(attention: Attention) -> int:
+    layers = attention.layers
+    return next((layout.layer for layout in layers if layout.kind == "global"), layers[0].layer)

@@ -1,4 +1,4 @@
-"""Media on their way into the next turn: received in parts, checked at once, shown as previews."""
+"""Attachments of the next prompt: received in parts, decoded at once, shown as previews."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .previews import entry, named
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: Largest file taken from the browser, in bytes. What is in it is limited by `gemma_lab.models.media`.
+#: Largest file accepted from the browser, in bytes; `gemma_lab.models.media` limits its content.
 MAX_BYTES = 50_000_000
 _VIDEO = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv"}
 _AUDIO = {".wav", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".flac", ".weba"}
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """One medium that goes with a question: its kind, itself, and what the views show of it."""
+class Attachment:
+    """One medium of a prompt: its kind, the medium, and the entry that views show."""
 
     kind: str
     medium: Any
@@ -29,15 +29,15 @@ class Given:
 
 
 def kind_of(name: str, mime: str) -> str:
-    """Return ``"image"``, ``"video"`` or ``"audio"`` for a file, by what the browser calls it or its name."""
+    """Return ``"image"``, ``"video"`` or ``"audio"`` for a file, by its MIME type or its name."""
     if (major := mime.split("/")[0]) in ("image", "video", "audio"):
         return major
     ending = PurePath(name).suffix.lower()
     return "video" if ending in _VIDEO else "audio" if ending in _AUDIO else "image"
 
 
-class Tray:
-    """The media that will go with the next question.
+class Attachments:
+    """The media of the next prompt.
 
     Notes
     -----
@@ -46,11 +46,11 @@ class Tray:
     """
 
     def __init__(self) -> None:
-        self._given: dict[str, Given] = {}
+        self._ready: dict[str, Attachment] = {}
         self._parts: dict[str, dict[int, bytes]] = {}
 
     def receive(self, content: dict[str, Any], buffers: Sequence[Any], *, frames: int | None = None) -> bool:
-        """Take one part of a file; return whether the file is now complete and on the tray.
+        """Take one part of a file; return whether the file is now complete.
 
         Parameters
         ----------
@@ -59,16 +59,16 @@ class Tray:
         buffers
             The part's bytes.
         frames
-            How many frames of a video the model looks at.
+            Most frames of a video that the model takes.
 
         Raises
         ------
         BadMedia
-            If the file is too long, or no medium that can be read.
+            If the file is too large, or cannot be decoded.
         MissingExtra
-            If it needs PyAV and that is not installed.
+            If it needs PyAV, which is not installed.
         """
-        key, name = str(content["id"]), str(content.get("name") or "picture")
+        key, name = str(content["id"]), str(content.get("name") or "image")
         received = self._parts.setdefault(key, {})
         received[int(content["part"])] = bytes(buffers[0])
         size = sum(map(len, received.values()))
@@ -88,46 +88,46 @@ class Tray:
             raise BadMedia(f"{name}: {error.what}", hint=error.hint) from error
         if kind != "image":
             medium = replace(medium, name=sendable(name))
-        self.put(Given(kind, medium, entry(kind, medium, name, key)))
+        self.put(Attachment(kind, medium, entry(kind, medium, name, key)))
         return True
 
-    def put(self, given: Given) -> None:
-        """Put a checked medium on the tray."""
-        self._given[given.entry["id"]] = given
+    def put(self, attachment: Attachment) -> None:
+        """Add a decoded medium."""
+        self._ready[attachment.entry["id"]] = attachment
 
-    def discard(self, key: str) -> None:
-        """Take one off the tray, if it is there."""
-        self._given.pop(key, None)
+    def remove(self, key: str) -> None:
+        """Remove one, if it is there."""
+        self._ready.pop(key, None)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return what the views show."""
-        return [given.entry for given in self._given.values()]
+        """Return the entries that views show."""
+        return [each.entry for each in self._ready.values()]
 
-    def take(self) -> list[Given]:
-        """Return everything, in the order it was added, and leave the tray empty."""
-        taken = list(self._given.values())
-        self._given.clear()
-        return taken
+    def clear(self) -> None:
+        """Remove all."""
+        self._ready.clear()
 
-    def given(self) -> list[Given]:
-        """Return everything, in the order it was added."""
-        return list(self._given.values())
+    def all(self) -> list[Attachment]:
+        """Return all, in the order they were added."""
+        return list(self._ready.values())
 
 
-def checked(kind: str, sources: Iterable[Any], *, prefix: str, frames: int | None = None) -> list[Given]:
-    """Return each source of one kind as a checked medium with its entry for the views.
+def decoded(kind: str, sources: Iterable[Any], *, prefix: str, frames: int | None = None) -> list[Attachment]:
+    """Decode sources of one kind.
 
     Raises
     ------
     BadMedia
-        If one cannot be read.
+        If one cannot be decoded.
     """
     result = []
     for number, source in enumerate(sources, 1):
         medium = _opened(kind, source, frames)
-        told = source if kind == "image" or not hasattr(medium, "name") else medium
+        named_by = source if kind == "image" or not hasattr(medium, "name") else medium
         result.append(
-            Given(kind, medium, entry(kind, medium, named(told, kind, number), f"{prefix}{kind}{number}"))
+            Attachment(
+                kind, medium, entry(kind, medium, named(named_by, kind, number), f"{prefix}{kind}{number}")
+            )
         )
     return result
 

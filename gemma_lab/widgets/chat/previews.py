@@ -1,4 +1,4 @@
-"""What stands for a medium in a conversation: a thumbnail, frames with their times, a waveform."""
+"""Previews of media in a conversation: a thumbnail, frames with their times, a waveform."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from ...models.media import Audio, Video
 
-#: Longest side of the thumbnail that stands for a picture in the transcript, in pixels.
+#: Longest side of an image's thumbnail, in pixels.
 THUMBNAIL = 240
-#: Most frames of a video that are shown; the model may see more.
+#: Most frames of a video that are shown; the model may receive more.
 FRAMES = 16
 
 
 def thumbnail(image: Image) -> str:
-    """Return a small copy of `image` as a PNG data URL; tiny pictures are enlarged without smoothing."""
+    """Return a small copy of `image` as a PNG data URL; tiny images are enlarged without smoothing."""
     from PIL.Image import Resampling
 
     small = image.copy()
@@ -40,7 +40,7 @@ def thumbnail(image: Image) -> str:
 
 
 def entry(kind: str, medium: Any, name: str, key: str) -> dict[str, Any]:
-    """Return what a view needs to show one medium, as plain values.
+    """Return what a view shows of one medium, as JSON values.
 
     Parameters
     ----------
@@ -49,21 +49,21 @@ def entry(kind: str, medium: Any, name: str, key: str) -> dict[str, Any]:
     medium
         A PIL image, a `Video` or an `Audio`.
     name
-        What it is called.
+        Its name.
     key
-        What the front end calls it.
+        Its id in the front end.
     """
     show: dict[str, Callable[[Any], dict[str, Any]]]
-    show = {"image": _picture, "video": _video, "audio": _sound}
+    show = {"image": _image, "video": _video, "audio": _audio}
     return {"id": key, "kind": kind, "name": sendable(name), **show[kind](medium)}
 
 
-def _picture(image: Image) -> dict[str, Any]:
+def _image(image: Image) -> dict[str, Any]:
     return {"width": image.width, "height": image.height, "src": thumbnail(image)}
 
 
 def _video(video: Video) -> dict[str, Any]:
-    from ...models.media.video import sample_indices
+    from ...models.media.timeline import sample_indices
 
     width, height = video.size
     shown = [
@@ -71,18 +71,21 @@ def _video(video: Video) -> dict[str, Any]:
         for number in sample_indices(len(video.frames), FRAMES)
     ]
     return {
-        "width": width, "height": height, "frames": shown, "seen": len(video.frames), "total": video.total,
-    }  # fmt: skip
+        "width": width,
+        "height": height,
+        "frames": shown,
+        "seen": len(video.frames),
+        "total": video.total,
+    }
 
 
-def _sound(sound: Audio) -> dict[str, Any]:
-    return {"seconds": round(sound.seconds, 2), "peaks": peaks(sound.samples)}
+def _audio(audio: Audio) -> dict[str, Any]:
+    return {"seconds": round(audio.seconds, 2), "peaks": peaks(audio.samples)}
 
 
 def named(source: Any, kind: str, number: int) -> str:
-    """Return what to call a medium: the name of its file, or its kind and number."""
+    """Return the name of a medium: that of its file, or its kind and number."""
     if isinstance(source, str | Path):
         return Path(source).name
-    nouns = {"image": "picture", "video": "video", "audio": "sound"}
-    own = str(getattr(source, "name", "") or "")
-    return own if own not in ("", "video", "sound") and kind != "image" else f"{nouns[kind]} {number}"
+    name = str(getattr(source, "name", "") or "")
+    return name if name not in ("", "video", "audio", "sound") and kind != "image" else f"{kind} {number}"

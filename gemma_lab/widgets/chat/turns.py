@@ -1,4 +1,4 @@
-"""The turns of a conversation as plain JSON values: what the chat widget syncs and the static twin draws."""
+"""The turns of a conversation as JSON values: synced by the chat widget, drawn by its static fallback."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 
 def packed(tokens: Iterable[Token]) -> list[list[Any]]:
-    """Return tokens as lists: text, log-probability, kind, entropy (nats), alternatives, own place.
+    """Return tokens as lists: text, log-probability, kind, entropy (nats), top_logprobs, rank.
 
-    The alternatives are ``[text, logprob]``, best first; the place is -1 when the token is not among them.
+    ``top_logprobs`` are ``[text, logprob]``, most probable first; the rank is the index among them, or -1.
     """
     return [
         [
             sendable(token.text),
-            _short(token.logprob),
+            _rounded(token.logprob),
             token.kind,
-            _short(token.entropy),
-            [[sendable(other.text), _short(other.logprob)] for other in token.top_logprobs],
+            _rounded(token.entropy),
+            [[sendable(other.text), _rounded(other.logprob)] for other in token.top_logprobs],
             next((at for at, other in enumerate(token.top_logprobs) if other.id == token.id), -1),
         ]
         for token in tokens
     ]
 
 
-def _short(value: float) -> float | None:
-    """Return `value` with five decimals; JSON has no infinity, so what is not finite becomes None."""
+def _rounded(value: float) -> float | None:
+    """Return `value` with five decimals; JSON has no infinity, so other values become None."""
     return round(float(value), 5) if math.isfinite(value) else None
 
 
 def user_turn(key: int, text: str, media: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the turn that asks; its media are entries of `gemma_lab.widgets.chat.previews`."""
+    """Return a turn of the user; its media are entries of `gemma_lab.widgets.chat.previews`."""
     return {"key": key, "role": "user", "text": sendable(text), "media": media}
 
 
 def live_turn(key: int) -> dict[str, Any]:
-    """Return the turn of an answer that is still being written; its tokens arrive as messages."""
+    """Return the turn of an answer in progress; its tokens are sent as messages."""
     return {"key": key, "role": "model", "state": "live", "tokens": []}
 
 
@@ -64,7 +64,7 @@ def done_turn(key: int, reply: Reply) -> dict[str, Any]:
 
 
 def failed_turn(key: int, error: LabError, tokens: list[list[Any]]) -> dict[str, Any]:
-    """Return the turn of an answer that failed, with whatever had been written before."""
+    """Return the turn of an answer that failed, with the tokens generated before."""
     return {
         "key": key,
         "role": "model",
@@ -76,7 +76,7 @@ def failed_turn(key: int, error: LabError, tokens: list[list[Any]]) -> dict[str,
 
 
 def _speed(reply: Reply) -> float | None:
-    """Return tokens a second of the answer, one decimal, or None when it is too short to tell."""
+    """Return tokens per second to one decimal, or None for an answer of less than two tokens."""
     if len(reply.tokens) < 2 or reply.timings.decode_s <= 0:
         return None
     return round(float(reply.timings.tokens_per_s), 1)

@@ -1,18 +1,22 @@
-"""The chat widget: a conversation with a lab's model, in the browser and from Python at once."""
+"""The chat widget: a conversation with a model, in the browser and from Python."""
 
 from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
 from ...errors import BadPrompt, LabError
+from ...models.loading.restore import RestoreStack
 from ...views.chat.chat import chat_html, chat_text
-from ..shared.base import BatchSender, LabWidget, module, sendable, stylesheet
-from .attachments import Tray, checked
+from ..shared.base import BatchSender, LabWidget, sendable
+from ..shared.bundle import bundle, stylesheet
+from ..shared.explorer import check_lab
+from .attachments import Attachments, decoded
 from .settings import checked_settings, first_settings
 from .turns import done_turn, failed_turn, live_turn, packed, user_turn
 
@@ -22,46 +26,46 @@ if TYPE_CHECKING:
     from ...lab import Lab
     from ...models.chat.reply import Reply
     from ...models.chat.sampling import Sampling
-    from .attachments import Given
+    from .attachments import Attachment
 
 
 @dataclass
 class _Exchange:
-    """One question and what became of it."""
+    """One prompt and its answer."""
 
     key: int
     text: str
-    given: list[Given]
+    attachments: list[Attachment]
     reply: Reply | None = None
     shown: list[dict[str, Any]] = field(default_factory=list)
 
     def media(self, kind: str) -> list[Any]:
         """Return its media of one kind, in their order."""
-        return [given.medium for given in self.given if given.kind == kind]
+        return [each.medium for each in self.attachments if each.kind == kind]
 
 
 class Chat(LabWidget):
-    """A conversation that a notebook holds with a model.
+    """A conversation with a model in a notebook.
 
     Parameters
     ----------
     lab
-        The model to talk to.
+        The model, from `gemma_lab.load`.
     system
         System prompt of the next conversation.
     sampling
-        How tokens are drawn; the family's defaults when omitted. The sliders start there.
+        Initial values of the sampling settings; the models' defaults when omitted.
     max_new_tokens
         Longest answer, in tokens.
     thinking
-        Whether the model thinks before it answers.
+        Whether the model generates a thought before its answer.
     seed
-        Seed of every answer; drawn anew for each when omitted, and shown below the answer either way.
+        Seed of every answer; a new one per answer when omitted. It is shown below the answer.
 
     Notes
     -----
-    Answers are written in a background thread, so the kernel stays free: Stop works, and so do other cells.
-    `send` answers in the calling thread and shares the transcript.
+    Answers to prompts from the browser are generated in a background thread, so the kernel stays responsive.
+    `send` generates in the calling thread and shares the transcript.
 
     Examples
     --------
@@ -69,22 +73,31 @@ class Chat(LabWidget):
     >>> chat.send("What is 7 in German?")     # from Python, same conversation
     """
 
-    _esm = module("chat.js")
-    _css = stylesheet("base.css", "tokens.css", "chat.css")
-    _intents = ("ask", "stop", "clear", "again", "set", "file", "listen", "discard", "resume")
+    _esm = bundle("chat/chat.js")
+    _css = stylesheet("shared/base.css", "chat/tokens.css", "chat/chat.css")
+    _messages = (
+        "ask",
+        "stop",
+        "clear",
+        "regenerate",
+        "change_settings",
+        "upload",
+        "play_audio",
+        "remove_attachment",
+        "resume",
+    )
+    _busy_error = ("An answer is still being generated.", "Wait for it, or stop it: Esc, chat.stop().")
 
-    #: The conversation as plain values, see `gemma_lab.widgets.chat.turns`.
+    #: The conversation as JSON values, see `gemma_lab.widgets.chat.turns`.
     turns = traitlets.List(traitlets.Dict()).tag(sync=True)
-    #: Media waiting for the next question.
-    tray = traitlets.List(traitlets.Dict()).tag(sync=True)
-    #: A question that failed, given back to the composer: text and count.
-    unsent = traitlets.Dict().tag(sync=True)
+    #: Media of the next prompt.
+    _attachments = traitlets.List(traitlets.Dict()).tag(sync=True)
+    #: A prompt that failed, returned to the composer: text and count.
+    _returned = traitlets.Dict().tag(sync=True)
     #: temperature, top_p, top_k, max_new_tokens, seed, thinking, system, tint.
     settings = traitlets.Dict().tag(sync=True)
-    #: What the header says about the model.
-    facts = traitlets.Dict().tag(sync=True)
-    #: Whether an answer is being written.
-    busy = traitlets.Bool(default_value=False).tag(sync=True)
+    #: Name, context length and modalities of the model.
+    _facts = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -98,17 +111,14 @@ class Chat(LabWidget):
     ) -> None:
         from ...models.chat.sampling import Sampling as _Sampling
 
-        self._lab = lab
+        self._lab = check_lab(lab, "gl.Chat", verb="stream")
         self._exchanges: list[_Exchange] = []
-        self._tray = Tray()
-        self._gate = threading.Lock()
+        self._pending = Attachments()
         self._halt = threading.Event()
-        self._pump: BatchSender | None = None
+        self._sender: BatchSender | None = None
         self._next_key = 0
-        #: The exception of the last answer that failed, or None.
-        self.error: BaseException | None = None
         super().__init__(
-            facts={
+            _facts={
                 "name": sendable(lab.name),
                 "context": lab.context,
                 "modalities": sorted(lab.modalities, key=("text", "image", "video", "audio").index),
@@ -124,68 +134,69 @@ class Chat(LabWidget):
 
     def __repr__(self) -> str:
         count = len(self.replies)
-        return f"Chat({self.facts['name']}: {count} {'answer' if count == 1 else 'answers'})"
+        return f"Chat({self._facts['name']}: {count} {'answer' if count == 1 else 'answers'})"
 
     def _twin(self) -> tuple[str, str]:
-        return chat_html(self.turns, name=self.facts["name"]), f"{self!r}\n{chat_text(self.turns)}".rstrip()
+        return chat_html(self.turns, name=self._facts["name"]), f"{self!r}\n{chat_text(self.turns)}".rstrip()
 
     @property
     def replies(self) -> list[Reply]:
-        """The answers of this conversation, oldest first; failed ones are not among them."""
+        """The answers of this conversation, oldest first, without failed ones."""
         return [exchange.reply for exchange in self._exchanges if exchange.reply is not None]
 
-    # ── what Python and the browser can do ─────────────────────────────────────────────────────────────
+    # ── verbs ─────────────────────────────────────────────────────────────
 
-    def send(self, text: str, *, images: Sequence[Any] = (), video: Any = None, audio: Any = None) -> Reply:
-        """Ask, wait for the answer, and return it; the views show it as it is written.
+    def send(self, text: str, *, images: Any = None, video: Any = None, audio: Any = None) -> Reply:
+        """Send a prompt, wait for the answer, and return it; the views show its tokens as they come.
 
         Parameters
         ----------
         text
-            The question.
+            The prompt.
         images
-            Pictures that go before it: paths, bytes, PIL images or arrays.
+            An image, or a list of images, before the text: paths, bytes, open files, PIL images or arrays.
         video, audio
-            A video and a sound that go before it, or a list of them, as for `Lab.chat`.
+            A video and an audio clip, or lists of them, as for `Lab.chat`.
 
         Raises
         ------
         LabError
-            Whatever `Lab.stream` raises, or if an answer is still being written.
+            If an answer is still being generated, and whatever `Lab.stream` raises.
         """
         prefix = f"sent{self._next_key}-"
-        frames = self._frames()
-        given = checked("image", images, prefix=prefix)
-        given += checked("video", _several(video), prefix=prefix, frames=frames)
-        given += checked("audio", _several(audio), prefix=prefix)
-        return self._answer(self._begin(text, given))
+        attachments = decoded("image", _several(images), prefix=prefix)
+        attachments += decoded("video", _several(video), prefix=prefix, frames=self._frames())
+        attachments += decoded("audio", _several(audio), prefix=prefix)
+        _check_prompt(text, attachments)
+        with self._running():
+            return self._answer(self._open(text, attachments))
 
     def stop(self) -> None:
-        """Stop the answer that is being written; what is there stays in the conversation."""
+        """Stop the answer that is being generated; its tokens so far stay in the conversation."""
         self._halt.set()
 
     def clear(self) -> None:
-        """Begin a new conversation.
+        """Start a new conversation.
 
         Raises
         ------
         LabError
-            If an answer is still being written.
+            If an answer is still being generated.
         """
-        with self._gate:
-            self._refuse_while_busy()
-            self._exchanges.clear()
-            self.turns = []
+        self._refuse_while_busy()
+        self._exchanges.clear()
+        self.turns = []
 
     def regenerate(self) -> Reply:
-        """Answer the last question again, in place of the last answer.
+        """Generate the last answer again and replace it.
 
         Raises
         ------
         LabError
-            If nothing has been asked, or an answer is still being written.
+            If there is no prompt, or an answer is still being generated.
         """
-        return self._answer(self._begin_again())
+        with self._running():
+            return self._answer(self._reopen())
 
     def close(self) -> None:
         """Stop and remove every view."""
@@ -194,151 +205,134 @@ class Chat(LabWidget):
 
     # ── one exchange ───────────────────────────────────────────────────────────────────────────────────
 
-    def _refuse_while_busy(self) -> None:
-        if self.busy:
-            raise LabError(
-                "An answer is still being written.", hint="Wait for it, or stop it: Esc, chat.stop()."
-            )
-
     def _frames(self) -> int | None:
-        """Return how many frames of a video the model looks at; None if it does not say."""
+        """Return the most frames of a video that the model takes; None if it does not declare any."""
         from ...models.chat.prompt import frame_limit
 
         return frame_limit(self._lab)
 
-    def _begin(self, text: str, given: list[Given]) -> _Exchange:
-        if not text.strip() and not given:
-            raise BadPrompt("There is nothing to send.", hint="Write a question, or add a picture.")
-        with self._gate:
-            self._refuse_while_busy()
-            exchange = _Exchange(self._key(), text, given)
-            self._exchanges.append(exchange)
-            self._open_turn(exchange)
+    def _open(self, text: str, attachments: list[Attachment]) -> _Exchange:
+        """Show a prompt, and below it an answer in progress."""
+        exchange = _Exchange(self._key(), text, attachments)
+        self._exchanges.append(exchange)
+        self._show_prompt(exchange)
         return exchange
 
-    def _begin_again(self) -> _Exchange:
-        with self._gate:
-            self._refuse_while_busy()
-            if not self._exchanges:
-                raise LabError("Nothing has been asked yet.", hint="Ask something first.")
-            exchange = self._exchanges[-1]
-            exchange.reply = None
-            self._open_turn(exchange)
+    def _reopen(self) -> _Exchange:
+        """Show the last prompt with an answer in progress."""
+        if not self._exchanges:
+            raise LabError("There is no prompt yet.", hint="Send one first.")
+        exchange = self._exchanges[-1]
+        exchange.reply = None
+        self._show_prompt(exchange)
         return exchange
 
     def _key(self) -> int:
         self._next_key += 1
         return self._next_key
 
-    def _open_turn(self, exchange: _Exchange) -> None:
-        """Show the question and an answer about to be written."""
+    def _show_prompt(self, exchange: _Exchange) -> None:
         self._halt.clear()
-        self.error = None
-        self.busy = True
-        question = user_turn(exchange.key, exchange.text, [given.entry for given in exchange.given])
-        self._show(exchange, [question, live_turn(self._key())])
+        entries = [each.entry for each in exchange.attachments]
+        self._show(exchange, [user_turn(exchange.key, exchange.text, entries), live_turn(self._key())])
 
     def _show(self, exchange: _Exchange, turns: list[dict[str, Any]]) -> None:
         exchange.shown = turns
         self.turns = [turn for each in self._exchanges for turn in each.shown]
 
     def _answer(self, exchange: _Exchange) -> Reply:
-        """Write the answer to `exchange`, token by token, and settle its turn whatever happens."""
-        question, live = exchange.shown
+        """Generate the answer to `exchange`, and replace its live turn whatever happens."""
+        prompt, live = exchange.shown
         key = live["key"]
-        settled = live
+        final = live
         before = self._lab.last_reply
 
         def deliver(at: int, batch: list[Any]) -> None:
             self._post({"type": "tokens", "key": key, "at": at, "tokens": batch})
 
-        self._pump = BatchSender(deliver)
-        try:
-            exchange.reply = self._generate(exchange, self._pump)
-            settled = done_turn(key, exchange.reply)
-            return exchange.reply
-        except LabError as error:
-            self.error = error
-            settled = failed_turn(key, error, self._pump.items())
-            raise
-        except KeyboardInterrupt:
-            partial = self._lab.last_reply
-            if partial is not None and partial is not before:
-                exchange.reply = partial
-                settled = done_turn(key, partial)
-            else:
-                settled = failed_turn(
-                    key, LabError("Interrupted before the first token."), self._pump.items()
-                )
-            raise
-        except Exception as error:
-            self.error = error
-            surprise = LabError(
-                f"{type(error).__name__}: {error}",
-                hint="This is not an error gemma_lab expects; chat.error holds it, with its traceback.",
-            )
-            settled = failed_turn(key, surprise, self._pump.items())
-            raise
-        finally:
-            self._pump.close()
-            self._show(exchange, [question, settled])
-            self.busy = False
+        with RestoreStack() as restore:
+            restore.undo(lambda: self._show(exchange, [prompt, final]))
+            sender = self._sender = BatchSender(deliver)
+            restore.undo(sender.close)
+            try:
+                exchange.reply = self._generate(exchange, sender)
+                final = done_turn(key, exchange.reply)
+                return exchange.reply
+            except KeyboardInterrupt:
+                partial = self._lab.last_reply
+                if partial is not None and partial is not before:
+                    exchange.reply = partial
+                    final = done_turn(key, partial)
+                else:
+                    stopped = LabError("Interrupted before the first token.")
+                    final = failed_turn(key, stopped, sender.items())
+                raise
+            except Exception as error:
+                self.error = error
+                final = failed_turn(key, _shown_error(error), sender.items())
+                raise
 
-    def _generate(self, exchange: _Exchange, pump: BatchSender) -> Reply:
-        """Stream one answer into `pump`; return the reply, partial if it was stopped."""
-        chosen = self.settings
+    def _generate(self, exchange: _Exchange, sender: BatchSender) -> Reply:
+        """Stream one answer into `sender`; return the reply, partial if it was stopped."""
+        settings = self.settings
         before = [each.reply for each in self._exchanges if each is not exchange and each.reply is not None]
-        seed = chosen["seed"]
-        if seed is None and chosen["temperature"] > 0:
-            seed = random.getrandbits(31)  # drawn here, so that the answer says how to get it again
+        seed = settings["seed"]
+        if seed is None and settings["temperature"] > 0:
+            seed = random.getrandbits(31)  # drawn here, so that the turn shows it
         with self._lab.stream(
             exchange.text,
             images=exchange.media("image"),
             video=exchange.media("video"),
             audio=exchange.media("audio"),
-            system=(chosen["system"] or None) if not before else None,
+            system=(settings["system"] or None) if not before else None,
             previous=before[-1] if before else None,
-            thinking=chosen["thinking"],
-            temperature=chosen["temperature"],
-            top_p=chosen["top_p"],
-            top_k=chosen["top_k"],
+            thinking=settings["thinking"],
+            temperature=settings["temperature"],
+            top_p=settings["top_p"],
+            top_k=settings["top_k"],
             seed=seed,
-            max_new_tokens=chosen["max_new_tokens"],
+            max_new_tokens=settings["max_new_tokens"],
             stop=self._halt,
         ) as stream:
             for chunk in stream:
-                pump.put(packed(chunk.tokens))
+                sender.put(packed(chunk.tokens))
         return stream.reply
 
-    # ── intents of the front end ───────────────────────────────────────────────────────────────────────
+    # ── messages of the views ───────────────────────────────────────────────────────────────────────
 
     def _on_ask(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        exchange = self._begin(str(content.get("text", "")), self._tray.given())
-        self._tray.take()
-        self._sync_tray()
-        self._in_background(exchange, give_back=True)
+        text, attachments = str(content.get("text", "")), self._pending.all()
+        _check_prompt(text, attachments)
+        opened: list[_Exchange] = []
 
-    def _on_again(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        self._in_background(self._begin_again(), give_back=False)
-
-    def _in_background(self, exchange: _Exchange, *, give_back: bool) -> None:
-        """Answer in a thread of its own, so that the kernel can hear Stop meanwhile."""
+        def prepare() -> None:
+            opened.append(self._open(text, attachments))
+            self._pending.clear()
+            self._sync_attachments()
 
         def work() -> None:
             try:
-                self._answer(exchange)
-            except Exception:
-                if give_back:
-                    self._give_back(exchange)
+                self._answer(opened[0])
+            except Exception:  # `_answer` has shown it, and kept it in `error`
+                self._return_prompt(opened[0])
 
-        threading.Thread(target=work, name="gemma_lab-chat", daemon=True).start()
+        self._in_background(work, prepare=prepare)
 
-    def _give_back(self, exchange: _Exchange) -> None:
-        """Return a failed question to the composer, media and all."""
-        for given in exchange.given:
-            self._tray.put(given)
-        self._sync_tray()
-        self.unsent = {"text": sendable(exchange.text), "count": self.unsent.get("count", 0) + 1}
+    def _on_regenerate(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        opened: list[_Exchange] = []
+
+        def work() -> None:
+            with suppress(Exception):  # `_answer` has shown it, and kept it in `error`
+                self._answer(opened[0])
+
+        self._in_background(work, prepare=lambda: opened.append(self._reopen()))
+
+    def _return_prompt(self, exchange: _Exchange) -> None:
+        """Return a failed prompt to the composer, with its media."""
+        for attachment in exchange.attachments:
+            self._pending.put(attachment)
+        self._sync_attachments()
+        self._returned = {"text": sendable(exchange.text), "count": self._returned.get("count", 0) + 1}
 
     def _on_stop(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.stop()
@@ -346,29 +340,29 @@ class Chat(LabWidget):
     def _on_clear(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.clear()
 
-    def _on_listen(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Send the sound that a view wants to play: what the model hears."""
-        everything = [*self._tray.given(), *(given for each in self._exchanges for given in each.given)]
-        for given in everything:
-            if given.kind == "audio" and given.entry["id"] == content.get("id"):
-                self._post({"type": "sound", "id": given.entry["id"]}, [given.medium.wav()])
+    def _on_play_audio(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        """Send an audio clip that a view plays, as the model receives it."""
+        attachments = [*self._pending.all(), *(each for one in self._exchanges for each in one.attachments)]
+        for attachment in attachments:
+            if attachment.kind == "audio" and attachment.entry["id"] == content.get("id"):
+                self._post({"type": "audio", "id": attachment.entry["id"]}, [attachment.medium.wav()])
                 return
 
-    def _on_file(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+    def _on_upload(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         try:
-            self._tray.receive(content, buffers, frames=self._frames())
+            self._pending.receive(content, buffers, frames=self._frames())
         finally:
-            self._sync_tray()  # also when it was refused: the views drop their "reading" mark
+            self._sync_attachments()  # also when it was refused, so that views remove its placeholder
 
-    def _on_discard(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        self._tray.discard(str(content.get("id")))
-        self._sync_tray()
+    def _on_remove_attachment(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        self._pending.remove(str(content.get("id")))
+        self._sync_attachments()
 
-    def _sync_tray(self) -> None:
-        self.tray = self._tray.entries()
+    def _sync_attachments(self) -> None:
+        self._attachments = self._pending.entries()
 
-    def _on_set(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Take changed settings, or put the views back to the ones that hold."""
+    def _on_change_settings(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        """Apply changed settings, or send the unchanged ones back to the views."""
         try:
             self.settings = checked_settings({**self.settings, **content.get("settings", {})})
         except LabError:
@@ -376,12 +370,24 @@ class Chat(LabWidget):
             raise
 
     def _on_resume(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        """Send the whole of the answer so far, for a view that was opened in the middle of it."""
+        """Send the tokens so far, for a view that was opened during an answer."""
         live = self.turns[-1] if self.turns else {}
-        if live.get("state") == "live" and self._pump is not None:
-            self._post({"type": "tokens", "key": live["key"], "at": 0, "tokens": self._pump.items()})
+        if live.get("state") == "live" and self._sender is not None:
+            self._post({"type": "tokens", "key": live["key"], "at": 0, "tokens": self._sender.items()})
+
+
+def _shown_error(error: Exception) -> LabError:
+    if isinstance(error, LabError):
+        return error
+    hint = "This error was not expected; chat.error holds the exception."
+    return LabError(f"{type(error).__name__}: {error}", hint=hint)
+
+
+def _check_prompt(text: str, attachments: list[Attachment]) -> None:
+    if not text.strip() and not attachments:
+        raise BadPrompt("The prompt is empty.", hint="Write a question, or attach an image.")
 
 
 def _several(sources: Any) -> list[Any]:
-    """Return a list of media: only a list is several, a tuple is one medium with its rate."""
+    """Return a list of media: only a list or a tuple of images is several, anything else is one medium."""
     return sources if isinstance(sources, list) else [] if sources is None else [sources]

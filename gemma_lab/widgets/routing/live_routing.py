@@ -1,4 +1,4 @@
-"""Following a model while it runs: the tokens it has read so far and their routing, pass by pass."""
+"""The routing of a model while it runs: the tokens read so far and their experts, pass by pass."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from ...lab import Lab
     from ...trace.records.routing import Routing
 
-#: Seconds between two looks at most this often: what a screen can show, and little of the model's time.
+#: Shortest time between two reports, in seconds: 20 per second are enough for a screen.
 _INTERVAL = 1 / 20
 
 
-class Follow:
-    """A probe for `Recorder` that hands on what the model has read, and can make it stop.
+class LiveRouting:
+    """A probe for `Recorder` that reports the routing after each pass, and can stop the model.
 
     Parameters
     ----------
     lab
-        The model that runs.
-    heard
+        The model.
+    report
         Called between two passes, in the thread of the model, with the tokens and the routing so far.
     halt
-        When it is set the model is left after the pass under way; what it has said stays.
+        When it is set the model stops after the current pass; the tokens so far stay.
     images
         The pictures of the prompt.
     """
@@ -43,17 +43,20 @@ class Follow:
     def __init__(
         self,
         lab: Lab,
-        heard: Callable[[TokenTable, Routing], None],
+        report: Callable[[TokenTable, Routing], None],
         *,
         halt: threading.Event,
         images: Sequence[Image] = (),
     ) -> None:
-        self._lab, self._heard, self._halt, self._images = lab, heard, halt, images
+        self._lab = lab
+        self._report = report
+        self._halt = halt
+        self._images = images
         self._probe = RoutingProbe()
         self._ids: list[int] = []
         self._prompt = 0
         self._grids: Any = None
-        self._told = 0.0
+        self._reported = 0.0
 
     def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
         """Register the routing probe's hooks, and one that reads the ids; see `Probe`."""
@@ -70,15 +73,15 @@ class Follow:
         self._probe.abandon()
 
     def end(self, seen: Pass) -> None:
-        """Hand on what is there, at most twenty times a second; see `Probe`."""
+        """Report the routing so far, at most 20 times per second; see `Probe`."""
         self._probe.end(seen)
         self._ids += self._reading
         if seen.length > 1:
             self._prompt = len(self._ids)
         if self._halt.is_set():
             raise Stopped
-        if time.monotonic() - self._told >= _INTERVAL:
-            self._tell()
+        if time.monotonic() - self._reported >= _INTERVAL:
+            self._send_report()
 
     def _read(self, _model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
@@ -87,10 +90,10 @@ class Follow:
         if grids is not None:
             self._grids = grids.cpu().numpy()
 
-    def _tell(self) -> None:
+    def _send_report(self) -> None:
         routing = self._probe.result()
         if routing is None or len(routing) != len(self._ids):
-            return  # a dense model, or inputs that are no ids: the trace at the end says so
+            return  # a dense model, or input embeddings without ids: the trace raises at the end
         table = TokenTable.of(
             self._ids,
             processor=self._lab.processor,
@@ -98,5 +101,5 @@ class Follow:
             inputs={} if self._grids is None else {"image_position_ids": self._grids},
             images=self._images,
         )
-        self._heard(table, routing)
-        self._told = time.monotonic()
+        self._report(table, routing)
+        self._reported = time.monotonic()

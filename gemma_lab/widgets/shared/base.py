@@ -1,64 +1,32 @@
-"""What every widget of the package shares: inlined JavaScript and CSS, a static twin, a stable text.
+"""Base class of the widgets: static fallback, messages, errors shown in the views.
 
-A widget is one Python file and one ES module in ``static/``. The module imports its neighbours as
-``import { h } from "./base.js";``; `module` inlines those imports, so the front end needs neither a CDN nor a
-bundler. The front end never changes a trait: it posts *intents* (custom messages), Python decides, and the
-traits that change are what every view draws. So two views, a reload and Python itself always agree.
+A widget is a folder of Python modules and a folder of ES modules in ``widgets/js``. The front end never
+changes a trait: it sends messages, Python decides, and every view draws the traits that change. So two views,
+a reloaded page and Python itself always agree.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
 from ...errors import LabError
+from ...models.loading.restore import RestoreStack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-_STATIC = Path(__file__).parents[1] / "static"
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(?P<name>[a-z_]+\.js)";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 _VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 
 
 def is_static() -> bool:
-    """Return whether ``GEMMA_LAB_STATIC`` asks for static twins instead of live widgets."""
+    """Return whether ``GEMMA_LAB_STATIC`` asks for static fallbacks instead of live widgets."""
     return os.environ.get("GEMMA_LAB_STATIC", "") not in ("", "0")
-
-
-def module(name: str) -> str:
-    """Return one ES module of ``static/`` with its neighbours inlined, each once, before their first user.
-
-    Parameters
-    ----------
-    name
-        File name, e.g. ``"chat.js"``. Only this file keeps its exports.
-    """
-    parts: dict[str, str] = {}
-
-    def visit(file: str) -> None:
-        if file in parts:
-            return
-        source = (_STATIC / file).read_text(encoding="utf-8")
-        for match in _IMPORT.finditer(source):
-            visit(match["name"])
-        source = _IMPORT.sub("", source)
-        parts[file] = source if file == name else _EXPORT.sub("", source)
-
-    visit(name)
-    return "\n".join(parts.values())
-
-
-def stylesheet(*names: str) -> str:
-    """Return the named CSS files of ``static/`` as one text."""
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 def sendable(text: str) -> str:
@@ -69,35 +37,55 @@ def sendable(text: str) -> str:
 class LabWidget(anywidget.AnyWidget):
     """Base of the package's widgets.
 
-    A subclass sets ``_esm = module("name.js")`` and ``_css = stylesheet("base.css", "name.css")``, answers
-    `_twin`, and handles an intent ``{"type": "stop"}`` in a method named ``_on_stop(content, buffers)``.
+    A subclass sets ``_esm = bundle("chat/chat.js")`` and ``_css = stylesheet("shared/base.css", …)``,
+    implements `_twin`, lists the messages it understands in `_messages`, and handles a message
+    ``{"type": "stop"}`` in a method named ``_on_stop(content, buffers)``.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether the model is running for this widget.
+    error : BaseException or None
+        The exception of the last run that failed unexpectedly.
 
     Notes
     -----
-    Under ``GEMMA_LAB_STATIC=1`` a widget opens no comm and shows only its twin, so a notebook that was
-    executed that way holds no widget state.
+    Under ``GEMMA_LAB_STATIC=1`` a widget opens no comm and shows only its static fallback, so a notebook that
+    was executed that way holds no widget state.
     """
 
-    #: Intents of the front end that this widget understands.
-    _intents: tuple[str, ...] = ()
+    #: Types of the messages that this widget understands.
+    _messages: tuple[str, ...] = ()
+    #: What a second run is told while one is under way: the error and its hint.
+    _busy_error: tuple[str, str] = ("The model is running for this widget.", "Wait until it has finished.")
 
-    # ipywidgets 7 displays through this method, which would hide the twin; IPython then takes the mimebundle.
+    # ipywidgets 7 displays through this method, which would hide the fallback; IPython then takes the bundle.
     _ipython_display_ = None
 
-    #: The last LabError that an intent met: what, hint, count.
-    shown_notice = traitlets.Dict().tag(sync=True)
+    busy = traitlets.Bool(default_value=False).tag(sync=True)
+    #: The last LabError that a message caused: what, hint, count.
+    _notice = traitlets.Dict().tag(sync=True)
+
+    error: BaseException | None = None
 
     def __init__(self, **traits: Any) -> None:
+        self._gate = threading.Lock()
+        self._runner: threading.Thread | None = None
         super().__init__(**traits)
         self.on_msg(self._receive)
 
+    def __del__(self) -> None:
+        """Close the comm; a widget whose construction failed has none."""
+        if "_gate" in self.__dict__:
+            super().__del__()
+
     def open(self) -> None:
-        """Open the comm to the front end (ipywidgets calls this), unless only the twin is wanted."""
+        """Open the comm to the front end (ipywidgets calls this), unless only the fallback is wanted."""
         if not is_static():
             super().open()
 
     def _twin(self) -> tuple[str, str]:
-        """Return the static form: script-free HTML, and text that is the same on every run."""
+        """Return the static fallback: script-free HTML, and text that is the same on every run."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -112,18 +100,18 @@ class LabWidget(anywidget.AnyWidget):
         return {**twin, _VIEW_MIME: data[_VIEW_MIME]}, metadata
 
     def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        """Send one message, with bytes beside it, to every view of this widget; safe from any thread."""
+        """Send one message, with binary buffers, to every view of this widget; safe from any thread."""
         super().send(content, buffers)
 
     def _notify(self, error: LabError) -> None:
-        """Show `error` in every view as a calm message."""
-        count = self.shown_notice.get("count", 0) + 1
-        self.shown_notice = {"what": sendable(error.what), "hint": sendable(error.hint), "count": count}
+        """Show `error` in every view."""
+        count = self._notice.get("count", 0) + 1
+        self._notice = {"what": sendable(error.what), "hint": sendable(error.hint), "count": count}
 
     def _receive(self, _widget: Any, content: Any, buffers: Sequence[Any]) -> None:
-        """Hand one intent of the front end to its method; a LabError is shown, never a traceback."""
+        """Call the method that handles a message of the front end; a LabError is shown in the views."""
         kind = content.get("type") if isinstance(content, dict) else None
-        if kind not in self._intents:
+        if kind not in self._messages:
             return
         handler: Callable[[dict[str, Any], Sequence[Any]], None] = getattr(self, f"_on_{kind}")
         try:
@@ -131,9 +119,84 @@ class LabWidget(anywidget.AnyWidget):
         except LabError as error:
             self._notify(error)
 
+    # ── one run of the model at a time ─────────────────────────────────────────────────────────────────
+
+    def _refuse_while_busy(self) -> None:
+        """Raise `LabError` while another thread runs the model for this widget.
+
+        A run whose thread has ended, or that an interrupt left behind in this thread, does not count.
+        """
+        runner = self._runner
+        if runner is None or runner is threading.current_thread():
+            return
+        if runner.is_alive() or runner.ident is None:
+            what, hint = self._busy_error
+            raise LabError(what, hint=hint)
+
+    def _begin_run(self, runner: threading.Thread) -> None:
+        """Reserve the widget for a run in `runner`."""
+        with self._gate:
+            self._refuse_while_busy()
+            self._runner = runner
+        self.error = None
+        self.busy = True
+
+    def _end_run(self, runner: threading.Thread) -> None:
+        """Release the widget after a run in `runner`; harmless when repeated, or if it holds no run."""
+        if self._runner is runner:
+            self.busy = False
+            self._runner = None
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Reserve the widget for a run in the calling thread, which may have reserved it already."""
+        thread = threading.current_thread()
+        with RestoreStack() as restore:
+            restore.undo(self._end_run, thread)
+            if self._runner is not thread:
+                self._begin_run(thread)
+            yield
+
+    def _in_background(
+        self, work: Callable[[], object], *, prepare: Callable[[], object] = lambda: None
+    ) -> None:
+        """Run the model in a thread of its own, so that the kernel can receive messages meanwhile.
+
+        Parameters
+        ----------
+        work
+            What the thread calls. Its errors are shown in the views.
+        prepare
+            Called first, in the calling thread, once the widget is reserved.
+        """
+
+        def run() -> None:
+            try:
+                work()
+            except LabError as error:
+                self._notify(error)
+            except BaseException as error:  # a thread has no caller: the views and `error` tell of it
+                self.error = error
+                hint = f"This error was not expected; {type(self).__name__}.error holds the exception."
+                self._notify(LabError(f"{type(error).__name__}: {error}", hint=hint))
+
+        def run_and_release() -> None:
+            with RestoreStack() as restore:
+                restore.undo(self._end_run, thread)
+                run()
+
+        thread = threading.Thread(target=run_and_release, name="gemma_lab-widget", daemon=True)
+        self._begin_run(thread)
+        try:
+            prepare()
+            thread.start()
+        except BaseException:
+            self._end_run(thread)
+            raise
+
 
 class BatchSender:
-    """Gather items and hand them on in batches, at most one batch an interval, none later than an interval.
+    """Deliver items in batches, at most one batch per interval and no item later than an interval.
 
     Parameters
     ----------
@@ -150,11 +213,11 @@ class BatchSender:
         self._sent = 0
         self._wake = threading.Event()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gemma_lab-pump", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="gemma_lab-sender", daemon=True)
         self._thread.start()
 
     def put(self, items: Sequence[Any]) -> None:
-        """Add items; returns at once."""
+        """Add items and return at once."""
         self._items.extend(items)
         self._wake.set()
 
@@ -163,7 +226,7 @@ class BatchSender:
         return list(self._items)
 
     def close(self) -> None:
-        """Deliver what is left and end the thread."""
+        """Deliver the remaining items and end the thread."""
         self._closed.set()
         self._wake.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""Pictures on their way to the browser: bytes, never an address."""
+"""Images for the browser: sent as bytes, never as an address."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Longest side of a picture in the text, in pixels.
+#: Longest side of an image that is shown in the text, in pixels.
 LONGEST = 640
 
 
-def shrunk(image: Image) -> dict[str, Any]:
-    """Return the size of a picture, and a copy of at most `LONGEST` pixels as PNG."""
+def image_entry(image: Image) -> dict[str, Any]:
+    """Return the size of an image, and a copy of at most `LONGEST` pixels on its longer side as PNG."""
     small = image.convert("RGB")
     small.thumbnail((LONGEST, LONGEST))
     buffer = io.BytesIO()

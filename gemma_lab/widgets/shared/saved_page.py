@@ -1,8 +1,8 @@
-"""One self-contained HTML file of a widget: its program, its state and its static twin, nothing else.
+"""One self-contained HTML file of a widget: its program, its state and its static fallback.
 
-The page forbids itself to load, send or evaluate anything: its Content-Security-Policy allows its own script
-by hash, and nothing from elsewhere. So it opens from disk, from an attachment or behind a strict server.
-There is no kernel behind it: what the widget would ask of Python stays unasked, its buttons are not shown.
+The page's Content-Security-Policy allows its own script, by hash, and inline style; it allows no connection,
+no evaluation and no other source. So the page loads nothing, from disk or from a server. There is no kernel
+behind it: what a view would ask of Python is read from the page, and buttons that need a model are hidden.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LabError
-from .base import module
+from .bundle import bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -47,12 +48,12 @@ body {{ margin: 0; padding: 24px clamp(8px, 3vw, 40px); font-family: system-ui, 
 
 def page(
     state: Mapping[str, Any],
+    answers: Mapping[str, bytes],
     *,
     title: str,
     twin: str,
     program: str,
     style: str,
-    parts: Sequence[bytes] = (),
 ) -> str:
     """Return a widget as one HTML document.
 
@@ -60,42 +61,56 @@ def page(
     ----------
     state
         The traits that the front end reads: JSON values, and bytes anywhere among them.
+    answers
+        What Python would answer, by the name that the program gives to a message; read when it is asked.
     title
         Of the document.
     twin
-        The widget's static form, shown where scripts do not run.
+        The widget's static fallback, shown where scripts do not run.
     program
-        ES module of ``static/`` that draws the element ``gemma-lab-widget`` from the state.
+        ES module of ``widgets/js`` that draws the element ``gemma-lab-widget``.
     style
         CSS.
-    parts
-        Large pieces of data that the program reads one by one when it needs them, from the elements
-        ``gemma-lab-part-0``, ``gemma-lab-part-1``, ….
     """
-    script = "\n" + module(program)
+    parts: list[bytes] = []
+
+    def put(value: Any) -> Any:
+        """Replace bytes by the number of the deflated part that holds them."""
+        if isinstance(value, bytes | memoryview):
+            parts.append(zlib.compress(value, 9))
+            return {"part": len(parts) - 1}
+        if isinstance(value, dict):
+            return {key: put(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [put(each) for each in value]
+        return value
+
+    content = {
+        "state": put(dict(state)),
+        "answers": {name: put(data)["part"] for name, data in answers.items()},
+    }
+    script = "\n" + bundle(program)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    data = json.dumps(_portable(state), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    pieces = "\n".join(
-        f'<script type="application/octet-stream" id="gemma-lab-part-{number}">{_base64(part)}</script>'
-        for number, part in enumerate(parts)
-    )
     return _PAGE.format(
-        policy=escape(policy),
+        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
         title=escape(title),
         twin=twin,
-        state=data,
-        parts=pieces,
+        state=json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        parts="\n".join(
+            f'<script type="application/octet-stream" id="gemma-lab-part-{number}">'
+            f"{base64.b64encode(part).decode('ascii')}</script>"
+            for number, part in enumerate(parts)
+        ),
         script=script,
         style=style,
     )
 
 
-def write_page(path: str | Path, state: Mapping[str, Any], **content: Any) -> Path:
-    """Write `page` of a state to `path` and return the path; `content` is what `page` takes.
+def write_page(
+    path: str | Path, state: Mapping[str, Any], answers: Mapping[str, bytes], **content: str
+) -> Path:
+    """Write `page` to `path` and return the path; `content` is title, twin, program and style.
 
     Raises
     ------
@@ -107,20 +122,5 @@ def write_page(path: str | Path, state: Mapping[str, Any], **content: Any) -> Pa
         raise LabError(
             f"The folder {target.parent} does not exist.", hint="Create it, or write somewhere else."
         )
-    target.write_text(page(state, **content), encoding="utf-8")
+    target.write_text(page(state, answers, **content), encoding="utf-8")
     return target
-
-
-def _portable(value: Any) -> Any:
-    """Return `value` with bytes as ``{"base64": …}``, which the page turns back."""
-    if isinstance(value, bytes | memoryview):
-        return {"base64": _base64(value)}
-    if isinstance(value, dict):
-        return {key: _portable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_portable(each) for each in value]
-    return value
-
-
-def _base64(data: bytes | memoryview) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -1,9 +1,9 @@
 """How a trace goes to the browser: a few binary buffers of plain little-endian arrays.
 
 A buffer is a 32-bit length, a JSON header and the arrays, each at a multiple of eight bytes;
-``static/unpack.js`` reads it. One token costs 24 bytes a layer at top-8 of up to 256 experts: eight ids,
-eight shares of twelve bits, entropy and experts' share of sixteen bits. What is drawn is therefore exact to
-1/4095 of the token's total weight, which is also what a compact `Routing` keeps.
+``js/shared/wire.js`` reads it, and ``BUFFERS`` in `gemma_lab.widgets.shared.wire_types` lists the arrays of
+each. A token and layer takes 28 bytes at top-8 of up to 256 experts: eight ids, eight gate weights, entropy
+and the experts' fraction of the output of sixteen bits each.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...trace.records.routing_packing import pack12, packed_width
-from ...views.base.colors import heaviest as ends_at
+from ...views.base.colors import heaviest as weight_scale_max
 from .base import sendable
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from ...trace.tokens.table import TokenTable
 
 #: Above this many bytes of routing a live view asks for layers one by one.
-WHOLE = 2 << 20
-_SIXTEEN = 65535  # steps of a sixteen-bit fraction
+SENT_WHOLE = 2 << 20
+_SIXTEEN, _EIGHT = 65535, 255
 
 _MODALITIES = ("text", "image", "video", "audio", "special")
 _ROLES = ("system", "user", "model", "thought", "tool", "")
@@ -52,7 +51,7 @@ def pack(arrays: Mapping[str, NDArray[Any]], *, meta: Mapping[str, Any] | None =
     TypeError
         If an array has another dtype.
     """
-    places: dict[str, list[Any]] = {}
+    header: dict[str, list[Any]] = {}
     chunks: list[bytes] = []
     offset = 0
     for name, array in arrays.items():
@@ -61,13 +60,13 @@ def pack(arrays: Mapping[str, NDArray[Any]], *, meta: Mapping[str, Any] | None =
             msg = f"{name}: dtype {array.dtype} has no counterpart in the browser"
             raise TypeError(msg)
         data = np.ascontiguousarray(array, dtype=f"<{kind}").tobytes()
-        places[name] = [_DTYPES[kind], list(array.shape), offset]
+        header[name] = [_DTYPES[kind], list(array.shape), offset]
         padding = -len(data) % 8
         chunks += [data, b"\0" * padding]
         offset += len(data) + padding
-    header = json.dumps({"arrays": places, "meta": dict(meta or {})}, separators=(",", ":")).encode("ascii")
-    header += b" " * (-(len(header) + 4) % 8)
-    return struct.pack("<I", len(header)) + header + b"".join(chunks)
+    text = json.dumps({"arrays": header, "meta": dict(meta or {})}, separators=(",", ":")).encode("ascii")
+    text += b" " * (-(len(text) + 4) % 8)
+    return struct.pack("<I", len(text)) + text + b"".join(chunks)
 
 
 def unpack(buffer: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -84,8 +83,8 @@ def unpack(buffer: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
     """Return the rows of a token table from `start` on as one buffer.
 
-    Texts are UTF-8 with their ends; where a token shows nothing, its vocabulary piece is its label.
-    Columns of few values are codes; places in a medium are kept only of the tokens that have one.
+    Texts are UTF-8 with their ends; the label of a token without text is its vocabulary piece. Columns of few
+    values are codes. Positions in a medium are sent for the tokens that have one.
     """
     here = slice(start, None)
     texts = [str(text) for text in tokens.texts[here]]
@@ -101,10 +100,10 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
         "direction": _codes(tokens.directions[here], _DIRECTIONS),
         "generated": np.asarray(tokens.generated[here], dtype=np.uint8),
         "cluster": np.asarray(tokens.clusters[here], dtype=np.int32),
-        "placed": placed.astype(np.uint32),
-        "medium": np.asarray(tokens.media_index[here], dtype=np.int16)[placed],
+        "media_tokens": placed.astype(np.uint32),
+        "media_index": np.asarray(tokens.media_index[here], dtype=np.int16)[placed],
         "box": np.asarray(tokens.boxes[here], dtype=np.int32)[placed],
-        "time": np.asarray(tokens.times[here], dtype=np.int32)[placed],
+        "time_ms": np.asarray(tokens.times[here], dtype=np.int32)[placed],
         "frame": np.asarray(tokens.frames[here], dtype=np.int16)[placed],
     }
     names = {"modalities": _MODALITIES, "roles": _ROLES, "scripts": scripts, "directions": _DIRECTIONS}
@@ -117,33 +116,38 @@ def layer_buffer(routing: Routing, rows: Sequence[int], *, start: int = 0) -> by
     Parameters
     ----------
     routing
-        What the router did.
+        The routing of a trace.
     rows
-        Rows of the routing's arrays (not layer numbers).
+        Indices of the layers in the routing's arrays (not the model's layer numbers).
     start
         The first token.
     """
-    picked = list(rows)
-    ids, gate_weights = np.asarray(routing.ids[picked, start:]), np.asarray(routing.packed[picked, start:])
+    parts = [routing.layer(routing.layers[row]).select(slice(start, None)) for row in rows]
+    ids, gate_weights = (
+        np.concatenate([np.asarray(getattr(part, name)) for part in parts])
+        for name in ("ids", "gate_weights")
+    )
+    entropy = np.concatenate([np.asarray(part.entropy, dtype=np.float64) for part in parts])
     arrays: dict[str, NDArray[Any]] = {
-        "rows": np.asarray(picked, dtype=np.uint16),
-        "ids": ids.astype(np.uint8 if routing.experts <= 256 else np.uint16),
-        "gate_weights": gate_weights if routing.precision == "compact" else pack12(gate_weights),
-        "entropy": _fraction(
-            np.asarray(routing.entropy[picked, start:], dtype=np.float64) / math.log(max(routing.experts, 2))
-        ),
-        "part": _fraction(np.asarray(routing.expert_output_fraction[picked, start:], dtype=np.float64)),
+        "layer_indices": np.asarray(list(rows), dtype=np.uint16),
+        "expert_ids": ids.astype(np.uint8 if routing.experts <= 256 else np.uint16),
+        "gate_weights": sixteen_bits(gate_weights),
+        "entropy": sixteen_bits(entropy / math.log(max(routing.experts, 2))),
+        "expert_fraction": sixteen_bits(np.concatenate([part.expert_output_fraction for part in parts])),
     }
     return pack(arrays, meta={"start": start, "count": int(ids.shape[1])})
 
 
 def load_buffer(routing: Routing) -> bytes:
-    """Return how many tokens each expert served, and its scale, both ``[layers, experts]``."""
+    """Return the number of tokens routed to each expert, and its scale, both ``[layers, experts]``."""
     counts = np.stack(
         [np.bincount(np.asarray(ids).reshape(-1), minlength=routing.experts) for ids in routing.ids]
     )
     return pack(
-        {"counts": counts.astype(np.uint32), "scale": np.asarray(routing.scale, dtype=np.float32)},
+        {
+            "token_counts": counts.astype(np.uint32),
+            "expert_scale": np.asarray(routing.scale, dtype=np.float32),
+        },
         meta={"tokens": int(routing.ids.shape[1])},
     )
 
@@ -152,17 +156,17 @@ def bytes_of(routing: Routing) -> int:
     """Return how many bytes all layers of a routing take in the browser."""
     layers, tokens, top_k = routing.ids.shape
     width = 1 if routing.experts <= 256 else 2
-    return int(layers * tokens * (top_k * width + packed_width(top_k) + 4))
+    return int(layers * tokens * (top_k * (width + 2) + 4))
 
 
-def heaviest(routing: Routing) -> float:
+def scale_max(routing: Routing) -> float:
     """Return the weight at which the colour scale ends: 99 % of the applied weights are below it.
 
-    Of long traces a regular sample of at most some 200,000 tokens and layers is looked at.
+    Long traces are sampled at regular steps, at about 200,000 tokens × layers.
     """
     layers, tokens, _ = routing.ids.shape
     sample = routing.select(slice(None, None, max(1, layers * tokens // 200_000))).weights
-    return ends_at(sample)
+    return weight_scale_max(sample)
 
 
 def _strings(name: str, values: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -176,6 +180,18 @@ def _codes(values: Sequence[Any] | NDArray[Any], names: Sequence[str]) -> NDArra
     return np.fromiter((known[str(value)] for value in values), dtype=np.uint8, count=len(values))
 
 
-def _fraction(values: NDArray[Any]) -> NDArray[np.uint16]:
-    steps: NDArray[np.uint16] = np.rint(np.clip(np.nan_to_num(values, nan=1.0), 0, 1) * _SIXTEEN).astype("u2")
+def sixteen_bits(values: Any) -> NDArray[np.uint16]:
+    """Return fractions in 0 … 1 as steps of 1/65535; what is not a number becomes 1."""
+    return _steps(values, _SIXTEEN).astype(np.uint16)
+
+
+def eight_bits(values: Any) -> NDArray[np.uint8]:
+    """Return fractions in 0 … 1 as steps of 1/255; what is not a number becomes 1."""
+    return _steps(values, _EIGHT).astype(np.uint8)
+
+
+def _steps(values: Any, count: int) -> NDArray[np.float32]:
+    # float32: half precision cannot hold 65535
+    fractions = np.nan_to_num(np.asarray(values, dtype=np.float32), nan=1.0)
+    steps: NDArray[np.float32] = np.rint(np.clip(fractions, 0, 1) * count)
     return steps

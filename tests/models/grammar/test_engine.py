@@ -9,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 import pytest
 from pydantic import BaseModel, field_validator
+from support.grammars import CONTROL, END, sample
 from transformers import AutoTokenizer
 
 from gemma_lab.assets import data_path
@@ -16,32 +17,10 @@ from gemma_lab.errors import BadAnswer, BadSchema
 from gemma_lab.models.grammar.engine import grammar
 from gemma_lab.models.grammar.schema import answer_schema, first_fault
 
-END = 106
-CONTROL = {'<|"|>': 52, "<|tool_call>": 48, "<tool_call|>": 49, "<|channel>": 100, "<channel|>": 101}
-
 
 @pytest.fixture(scope="module")
 def tokenizer():
     return AutoTokenizer.from_pretrained(data_path("minis/mini-moe"))
-
-
-def sample(made, tokenizer, rng, *, most=120):
-    """An answer of allowed tokens drawn at random; None if it did not end."""
-    from llguidance import numpy as engine
-
-    matcher, ids = made.matcher(), []
-    mask = engine.allocate_token_bitmask(1, made.size)
-    for step in range(most):
-        engine.fill_next_token_bitmask(matcher, mask, 0)
-        allowed = np.flatnonzero(np.unpackbits(mask[0].view(np.uint8), bitorder="little")[: made.size])
-        assert len(allowed), matcher.get_error()
-        closing = [token for token in allowed if token in (END, 1, *CONTROL.values())]
-        token = int(rng.choice(closing if closing and rng.random() < 0.3 + step / most else allowed))
-        if token in (END, 1):
-            return tokenizer.decode(ids)
-        matcher.consume_token(token)
-        ids.append(token)
-    return None
 
 
 class Person(BaseModel):

@@ -106,11 +106,11 @@ def test_a_part_is_cut_where_asked():
 
 def test_too_long_offers_the_choice_and_is_never_cut_silently():
     long = np.zeros(SAMPLE_RATE * 75, np.float32)
-    with pytest.raises(BadMedia, match=r"75\.0 s long.* at most 30 s") as caught:
+    with pytest.raises(BadMedia, match=r"75\.00 s") as caught:
         load_audio((long, SAMPLE_RATE))
     assert "start=0, stop=30" in caught.value.hint
     assert "3 parts" in caught.value.hint
-    with pytest.raises(BadMedia, match=r"65\.0 s long"):
+    with pytest.raises(BadMedia, match=r"65\.00 s"):
         load_audio((long, SAMPLE_RATE), start=10)
     exact = load_audio((np.zeros(44_100 * 30, np.float32), 44_100))
     assert exact.seconds == pytest.approx(MAX_SECONDS, abs=1e-4)
@@ -127,17 +127,17 @@ def test_too_long_offers_the_choice_and_is_never_cut_silently():
         ((np.full(SAMPLE_RATE, np.inf), SAMPLE_RATE), "NaN or infinity"),
         ((TONE * 32768, SAMPLE_RATE), "floats of a sound run from −1 to 1"),
         ((np.zeros(SAMPLE_RATE, np.int64), SAMPLE_RATE), "array of int64"),
-        ((np.zeros((SAMPLE_RATE, 20)), SAMPLE_RATE), "no sound"),
-        ((np.zeros((2, 2, SAMPLE_RATE)), SAMPLE_RATE), "no sound"),
-        ((TONE, 0), "no number of samples a second"),
-        ((TONE, True), "no number of samples a second"),
-        (7, "A int is no sound"),
+        ((np.zeros((SAMPLE_RATE, 20)), SAMPLE_RATE), r"shape \("),
+        ((np.zeros((2, 2, SAMPLE_RATE)), SAMPLE_RATE), r"shape \("),
+        ((TONE, 0), "rate="),
+        ((TONE, True), "rate="),
+        (7, "type int"),
         (b"", "empty"),
         (wav(np.zeros(0)), "holds no samples"),
         (wav(TONE)[:30], "broken"),
         ("https://example.org/a.wav", "is an address"),
         ("/nowhere/a.wav", "No such file"),
-        ("/dev/zero", "no ordinary file"),
+        ("/dev/zero", "/dev/zero"),
     ],
 )
 def test_what_is_no_sound_says_so(source, match):

@@ -103,9 +103,9 @@ def bomb() -> bytes:
         ("a\0b.png", "cannot be read"),
         (".", "cannot be read"),
         ("https://example.org/cat.png", "downloads nothing"),
-        (io.StringIO("text"), "as text"),
-        (42, "int is no picture"),
-        (None, "NoneType is no picture"),
+        (io.StringIO("text"), "returns str"),
+        (42, "int is not an image"),
+        (None, "NoneType is not an image"),
         (np.zeros((3, 8, 9), np.uint8), r"shape \(3, 8, 9\)"),
         (np.zeros((1, 8, 9, 3), np.uint8), r"array\[0\]"),
         (np.zeros((0, 5)), "empty"),
@@ -113,7 +113,7 @@ def bomb() -> bytes:
         (np.arange(64.0).reshape(8, 8) / 4, "from 0 to 15.75"),
         (np.full((8, 8), np.nan), "NaN"),
         (np.full((8, 8), -1), "from -1"),
-        (np.full((8, 8), "a"), "no picture"),
+        (np.full((8, 8), "a"), "not an image"),
     ],
 )
 def test_what_is_no_picture_says_what_it_is_and_what_to_do(source, says):

@@ -1,4 +1,4 @@
-"""Bytes of a medium: whatever is no ordinary file, or too large, is refused before it is read."""
+"""Bytes of a medium: whatever is ot an ordinary file, or too large, is refused before it is read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_path_bytes_and_open_file_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("source", "match"),
     [
-        ("/dev/zero", "no ordinary file"),
-        ("/", "no ordinary file"),
+        ("/dev/zero", "ot an ordinary file"),
+        ("/", "ot an ordinary file"),
         ("no/such", "No such file"),
         ("a\0b", "cannot be read"),
     ],
@@ -33,7 +33,7 @@ def test_what_is_no_file(source, match):
 def test_too_large_is_said_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "big"
     with path.open("wb") as file:
-        file.truncate(sources.MOST_BYTES + 1)  # sparse
+        file.truncate(sources.MAX_BYTES + 1)  # sparse
     monkeypatch.setattr(type(path), "read_bytes", lambda self: pytest.fail("it was read"))
     with pytest.raises(BadMedia, match="too large"):
         read_file(path, noun="picture")
@@ -42,5 +42,5 @@ def test_too_large_is_said_before_it_is_read(tmp_path, monkeypatch):
 def test_text_is_no_bytes(tmp_path):
     path = tmp_path / "a"
     path.write_text("x")
-    with path.open() as file, pytest.raises(BadMedia, match="open as text"):
+    with path.open() as file, pytest.raises(BadMedia, match="returns str"):
         read_file(file, noun="sound")

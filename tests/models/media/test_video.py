@@ -13,7 +13,7 @@ from PIL import Image
 
 from gemma_lab.errors import BadMedia, MissingExtra
 from gemma_lab.models.media import Video, load_audio, load_video
-from gemma_lab.models.media.video import sample_indices
+from gemma_lab.models.media.timeline import sample_indices
 
 
 def shade(number, size=(64, 48)):
@@ -130,13 +130,12 @@ def test_a_rate_a_part_and_a_sound_of_a_file():
     assert heard.seconds == pytest.approx(6, abs=0.1)
     assert np.abs(heard.samples[8000:16000]).max() == pytest.approx(0.4, abs=0.05)
     assert heard.original == (48_000, 1)
-    with pytest.raises(BadMedia, match="at most 1,024"):
-        load_video(film(30, fps=1), fps=100)
+    assert len(load_video(film(30, fps=1), fps=100).frames) == 30
 
 
 def test_what_is_no_video_file(tmp_path):
     pytest.importorskip("av", reason="reading video files needs the extra video")
-    with pytest.raises(BadMedia, match="no video that can be read"):
+    with pytest.raises(BadMedia, match="1,900 bytes"):
         load_video(b"nothing of the kind" * 100)
     whole = film(30)
     with pytest.raises(BadMedia, match=r"broken|no frame"):
@@ -148,7 +147,7 @@ def test_what_is_no_video_file(tmp_path):
     tone = load_audio((np.zeros(16_000), 16_000)).wav()
     with pytest.raises(BadMedia, match="holds no pictures"):
         load_video(tone)
-    with pytest.raises(BadMedia, match="nothing lies from 9 s on"):
+    with pytest.raises(BadMedia, match=r"3\.00 s"):
         load_video(whole, start=9)
 
 
@@ -158,14 +157,14 @@ def test_what_is_no_video_file(tmp_path):
         (([], 2.0), "no frames"),
         ([shade(1)], "only with their rate"),
         (([shade(1), shade(2, (10, 10))], 2.0), "one size"),
-        (([shade(1)], 0), "no number of frames a second"),
-        (shade(1), "is no video"),
-        (np.zeros((48, 64, 3), np.uint8), "no video"),
+        (([shade(1)], 0), "fps=0 "),
+        (shade(1), "type Image"),
+        (np.zeros((48, 64, 3), np.uint8), r"shape \(48, 64, 3\)"),
         (([np.full((4, 4, 3), np.nan)], 1.0), "NaN"),
-        (([b"broken"], 1.0), "no picture that Pillow can read"),
+        (([b"broken"], 1.0), "begins with b'broken'"),
         ("https://example.org/a.mp4", "is an address"),
         ("/nowhere/a.mp4", "No such file"),
-        (7, "is no video"),
+        (7, "type int"),
     ],
 )
 def test_what_is_no_video_says_so(source, match):

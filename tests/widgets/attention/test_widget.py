@@ -12,7 +12,7 @@ import gemma_lab as gl
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.widgets.attention.widget import AttentionExplorer
 from gemma_lab.widgets.shared import base
-from gemma_lab.widgets.shared.base import module
+from gemma_lab.widgets.shared.bundle import bundle
 from gemma_lab.widgets.shared.wire import unpack
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -47,7 +47,7 @@ def test_it_opens_at_the_first_global_layer_and_says_so() -> None:
     assert (explorer.layer, explorer.head) == (5, 0)
     assert repr(explorer).endswith("layer 5, head 0)")
     assert "\n" not in repr(explorer)
-    side = explorer.sides[0]
+    side = explorer._sides[0]
     assert side["facts"]["tokens"] == 39
     assert side["facts"]["heads"] == [0, 1, 2, 3]
     assert unpack(side["maps"])[1] == {"row": 5}
@@ -91,18 +91,18 @@ def test_views_get_the_layers_and_stretches_they_ask_for(posted) -> None:
     explorer._receive(explorer, {"type": "rows", "side": 0, "row": 3}, [])
     assert len(sent) == 2  # nothing is there to send
     explorer._receive(explorer, {"type": "maps", "side": 2, "row": 0}, [])
-    assert "not there" in explorer.shown_notice["what"]
+    assert "not there" in explorer._notice["what"]
 
 
 def test_the_choice_of_a_view_is_taken_over_or_refused_but_always_heard(posted) -> None:
     explorer, _ = posted(arabic())
-    chosen = {"type": "select", "view": "a", "turn": 3, "layer": 2, "head": 1, "tokens": [5]}
+    chosen = {"type": "select", "view": "a", "seq": 3, "layer": 2, "head": 1, "tokens": [5]}
     explorer._receive(explorer, chosen, [])
     assert (explorer.layer, explorer.head, explorer.selected_tokens) == (2, 1, [5])
-    explorer._receive(explorer, {**chosen, "turn": 4, "tokens": [99]}, [])
+    explorer._receive(explorer, {**chosen, "seq": 4, "tokens": [99]}, [])
     assert explorer.selected_tokens == [5]
-    assert explorer.heard == {"view": "a", "turn": 4}
-    assert "no token 99" in explorer.shown_notice["what"]
+    assert explorer._ack == {"view": "a", "seq": 4}
+    assert "no token 99" in explorer._notice["what"]
 
 
 def test_exact_rows_are_fetched_from_the_model_and_stay(posted, tmp_path) -> None:
@@ -115,7 +115,7 @@ def test_exact_rows_are_fetched_from_the_model_and_stay(posted, tmp_path) -> Non
 
     lab = Again(trace)
     explorer, sent = posted(bare, lab=lab)
-    assert explorer.can_fetch
+    assert explorer._can_run
     explorer.fetch([250, 200, 250])
     assert lab.asked == [([200, 250], [5])]
     content, buffers = sent[-1]
@@ -137,10 +137,10 @@ def test_what_goes_wrong_while_fetching_is_shown(posted, broken) -> None:
     explorer, _ = posted(text(300), lab=Reader(None, broken=broken))
     explorer._receive(explorer, {"type": "fetch", "side": 0, "row": 5, "queries": [3]}, [])
     for _ in range(100):
-        if explorer.shown_notice:
+        if explorer._notice:
             break
         time.sleep(0.02)
-    said = explorer.shown_notice
+    said = explorer._notice
     assert said["what"] == (
         "Reading rows failed: ValueError." if isinstance(broken, ValueError) else broken.what
     )
@@ -178,17 +178,13 @@ def test_a_saved_page_is_packed_says_what_it_keeps_and_loads_nothing(tmp_path) -
 def test_what_notebooks_and_pages_weigh(tmp_path) -> None:
     explorer = AttentionExplorer(text(128, layers=35, heads=8, window=512))
     bundle = sum(len(part) for part in explorer._repr_mimebundle_()[0].values() if isinstance(part, str))
-    live = sum(len(value) for value in explorer.sides[0].values() if isinstance(value, bytes))
+    live = sum(len(value) for value in explorer._sides[0].values() if isinstance(value, bytes))
     assert bundle < 300_000
     assert live * 4 / 3 < 700_000
     assert explorer.to_html(tmp_path / "a.html").stat().st_size < 3_000_000
 
 
 def test_the_program_is_one_module_of_modest_size() -> None:
-    program = module("attention.js")
+    program = bundle("attention/attention.js")
     assert not re.search(r"^import ", program, re.MULTILINE)
     assert len(program) < 112_000
-    names = re.findall(
-        r"^(?:async )?(?:class|function\*?|const|let) (\w+)", module("attention_page.js"), re.MULTILINE
-    )
-    assert len(names) == len(set(names))

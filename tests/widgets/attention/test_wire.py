@@ -21,14 +21,14 @@ def test_a_layers_maps_travel_within_their_steps_and_their_sinks_apart() -> None
     looks = text(300).attention
     arrays, meta = unpack(map_buffer(looks, 5))
     maps, sink = without_sink(looks, 5)
-    assert meta == {"row": 5}
+    assert meta == {"layer_index": 5}
     shown = (arrays["maps"] / 255.0) ** 2
     steps = np.abs(np.sqrt(shown) - np.sqrt(maps))
     assert steps.max() <= 0.5 / 255 + 1e-6
-    np.testing.assert_allclose(arrays["sink"] / 65535, sink, atol=1e-5)
-    assert (arrays["ends"] > 0).all()
+    np.testing.assert_allclose(arrays["first_token"] / 65535, sink, atol=1e-5)
+    assert (arrays["scale_max"] > 0).all()
     for head in range(4):
-        below = (maps[head][maps[head] > 0] <= arrays["ends"][head]).mean()
+        below = (maps[head][maps[head] > 0] <= arrays["scale_max"][head]).mean()
         assert 0.98 < below < 0.995
 
 
@@ -38,11 +38,13 @@ def test_heaviest_keys_travel_by_the_stretch_exact_to_their_steps() -> None:
         arrays, meta = unpack(key_buffer(looks, 1, start))
         here = slice(start, start + count)
         keys, weights = looks.top_keys(1)
-        assert (meta["row"], meta["start"], meta["count"], meta["k"]) == (1, start, count, 8)
+        assert (meta["layer_index"], meta["start"], meta["count"], meta["k"]) == (1, start, count, 8)
         ids = np.where(arrays["keys"] == 65535, -1, arrays["keys"].astype(int))
         np.testing.assert_array_equal(ids, keys[:, here])
-        np.testing.assert_allclose(arrays["weights"] / 65535, weights[:, here], atol=1e-5)
-        np.testing.assert_allclose(arrays["first"] / 65535, looks.first_token_mass(1)[:, here], atol=1e-5)
+        np.testing.assert_allclose(arrays["key_weights"] / 65535, weights[:, here], atol=1e-5)
+        np.testing.assert_allclose(
+            arrays["first_token"] / 65535, looks.first_token_mass(1)[:, here], atol=1e-5
+        )
         np.testing.assert_allclose(
             arrays["entropy"] / 65535 * np.log(1301), looks.entropy(1)[:, here], atol=1e-3
         )
@@ -56,15 +58,17 @@ def test_half_precision_and_long_texts_do_not_overflow() -> None:
     assert meta["count"] == 70_000 - 68 * CHUNK
     keys, weights = looks.top_keys(0)
     np.testing.assert_array_equal(arrays["keys"].astype(np.int32), keys[:, 68 * CHUNK :])
-    np.testing.assert_allclose(arrays["weights"] / 65535, weights[:, 68 * CHUNK :], atol=1e-3)
+    np.testing.assert_allclose(arrays["key_weights"] / 65535, weights[:, 68 * CHUNK :], atol=1e-3)
 
 
 def test_masses_by_kind_and_missing_statistics() -> None:
     looks = picture().attention
     arrays, meta = unpack(key_buffer(looks, 5, 0))
     image = meta["labels"].index("image")
-    np.testing.assert_allclose(arrays["mass"][image] / 255, looks.mass_by_label(5)["modality:image"], atol=0.003)
-    bare = dataclasses.replace(looks, numbers={})
+    np.testing.assert_allclose(
+        arrays["mass"][image] / 255, looks.mass_by_label(5)["modality:image"], atol=0.003
+    )
+    bare = dataclasses.replace(looks, per_query={})
     arrays, meta = unpack(key_buffer(bare, 5, 0))
     assert (arrays, meta["k"], meta["labels"]) == ({}, 0, [])
     assert unpack(grid_buffer(bare))[1]["measures"] == []
@@ -73,13 +77,15 @@ def test_masses_by_kind_and_missing_statistics() -> None:
 def test_all_heads_travel_small_with_their_means() -> None:
     looks = picture().attention
     arrays, meta = unpack(grid_buffer(looks))
-    assert arrays["small"].shape == (24, 24, 24)
+    assert arrays["thumbnails"].shape == (24, 24, 24)
     assert meta["measures"] == ["entropy", "first", "distance", "modality:image"]
     head = 4 * 5 + 2
     means = dict(zip(meta["measures"], arrays["means"][:, head].tolist(), strict=True))
     assert np.isclose(means["entropy"], looks.entropy(5)[2, 1:].mean(), rtol=1e-4)
-    assert np.isclose(means["modality:image"], looks.mass_by_label(5)["modality:image"][2, 1:].mean(), rtol=1e-4)
-    assert arrays["small"].max() == 255
+    assert np.isclose(
+        means["modality:image"], looks.mass_by_label(5)["modality:image"][2, 1:].mean(), rtol=1e-4
+    )
+    assert arrays["thumbnails"].max() == 255
 
 
 def test_whole_rows_and_layouts_travel() -> None:

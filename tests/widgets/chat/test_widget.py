@@ -27,7 +27,7 @@ def post(chat: Chat, kind: str, *buffers: bytes, **content) -> None:
 def upload(chat: Chat, data: bytes, *, key: str = "p1", name: str = "dot.png", parts: int = 1) -> None:
     size = -(-len(data) // parts)
     for part in range(parts):
-        post(chat, "file", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts)
+        post(chat, "upload", data[part * size : (part + 1) * size], id=key, name=name, part=part, parts=parts)
 
 
 def wait(chat: Chat, seconds: float = 5) -> None:
@@ -35,7 +35,7 @@ def wait(chat: Chat, seconds: float = 5) -> None:
     while chat.busy:
         assert time.monotonic() < end, "the answer did not end"
         time.sleep(0.005)
-    while any(thread.name == "gemma_lab-chat" for thread in threading.enumerate()):
+    while any(thread.name == "gemma_lab-widget" for thread in threading.enumerate()):
         assert time.monotonic() < end, "the thread did not end"
         time.sleep(0.005)
 
@@ -91,10 +91,10 @@ def test_the_browser_asks_in_the_background_and_stops(messages) -> None:
     assert chat.busy
     assert chat.turns[-1]["state"] == "live"
     post(chat, "ask", text="Me too")
-    assert "still being written" in chat.shown_notice["what"]
-    with pytest.raises(LabError, match="still being written"):
+    assert "still being generated" in chat._notice["what"]
+    with pytest.raises(LabError, match="still being generated"):
         chat.send("Me three")
-    with pytest.raises(LabError, match="still being written"):
+    with pytest.raises(LabError, match="still being generated"):
         chat.clear()
     post(chat, "stop")
     gate.set()
@@ -117,14 +117,14 @@ def test_a_failed_turn_is_shown_and_the_draft_comes_back(messages) -> None:
     assert chat.turns[-1]["state"] == "failed"
     assert chat.turns[-1]["error"] == {"what": "214 tokens too many.", "hint": "Start over."}
     assert chat.turns[-1]["text"] == "par"
-    assert chat.unsent == {"text": "too long", "count": 1}
-    assert [entry["id"] for entry in chat.tray] == ["p1"]
+    assert chat._returned == {"text": "too long", "count": 1}
+    assert [entry["id"] for entry in chat._attachments] == ["p1"]
     assert chat.error is full
     post(chat, "ask", text="shorter")
     wait(chat)
     assert lab.calls[-1]["previous"] is good  # what failed is not part of the history
     assert len(lab.calls[-1]["images"]) == 1
-    assert chat.tray == []
+    assert chat._attachments == []
     assert [reply.text for reply in chat.replies] == ["fine", "good"]
 
 
@@ -161,7 +161,7 @@ def test_regenerate_replaces_and_clear_forgets(messages) -> None:
     post(chat, "clear")
     assert chat.turns == []
     assert chat.replies == []
-    with pytest.raises(LabError, match="Nothing has been asked"):
+    with pytest.raises(LabError, match="no prompt"):
         chat.regenerate()
     chat.send("3")
     assert lab.calls[-1]["previous"] is None
@@ -172,15 +172,15 @@ def test_pictures_arrive_in_parts_are_checked_and_go_along(messages) -> None:
     chat = Chat(lab)
     data = png(300, 200)
     upload(chat, data, name="a.png", parts=3)
-    (entry,) = chat.tray
+    (entry,) = chat._attachments
     assert (entry["name"], entry["width"], entry["height"]) == ("a.png", 300, 200)
     assert entry["src"].startswith("data:image/png;base64,")
     upload(chat, b"no picture", key="p2", name="<b>.png")
-    assert chat.shown_notice["what"].startswith("<b>.png: ")
-    assert len(chat.tray) == 1
+    assert chat._notice["what"].startswith("<b>.png: ")
+    assert len(chat._attachments) == 1
     upload(chat, png(), key="p3")
-    post(chat, "discard", id="p3")
-    assert len(chat.tray) == 1
+    post(chat, "remove_attachment", id="p3")
+    assert len(chat._attachments) == 1
     post(chat, "ask", text="Colour?")
     wait(chat)
     assert [image.size for image in lab.calls[0]["images"]] == [(300, 200)]
@@ -191,8 +191,8 @@ def test_a_file_that_is_too_long_is_refused(messages, monkeypatch: pytest.Monkey
     monkeypatch.setattr("gemma_lab.widgets.chat.attachments.MAX_BYTES", 10)
     chat = Chat(ScriptedLab([]))
     upload(chat, png(), name="big.png")
-    assert "big.png is larger than" in chat.shown_notice["what"]
-    assert chat.tray == []
+    assert "big.png is larger than" in chat._notice["what"]
+    assert chat._attachments == []
 
 
 def test_send_takes_arrays_and_refuses_what_is_no_picture(messages, tmp_path) -> None:
@@ -201,18 +201,18 @@ def test_send_takes_arrays_and_refuses_what_is_no_picture(messages, tmp_path) ->
     path = tmp_path / "named.png"
     path.write_bytes(png())
     chat.send("Two", images=[np.zeros((4, 6), np.uint8), path])
-    assert [p["name"] for p in chat.turns[0]["media"]] == ["picture 1", "named.png"]
+    assert [p["name"] for p in chat.turns[0]["media"]] == ["image 1", "named.png"]
     with pytest.raises(BadMedia):
         chat.send("?", images=[b"junk"])
     assert len(chat.turns) == 2
-    with pytest.raises(BadPrompt, match="nothing to send"):
+    with pytest.raises(BadPrompt, match="empty"):
         chat.send("  ")
 
 
 def test_settings_are_checked_in_python(messages) -> None:
     chat = Chat(ScriptedLab([words("a")]), sampling=Sampling(temperature=0.5, top_p=0.9, top_k=3))
     assert chat.settings["temperature"] == 0.5
-    post(chat, "set", settings={"temperature": 0, "seed": "7", "tint": True, "unknown": 1})
+    post(chat, "change_settings", settings={"temperature": 0, "seed": "7", "tint": True, "unknown": 1})
     assert chat.settings["temperature"] == 0
     assert chat.settings["seed"] == 7
     assert "unknown" not in chat.settings
@@ -224,10 +224,10 @@ def test_settings_are_checked_in_python(messages) -> None:
         {"top_k": "many"},
         {"temperature": None},
     ):
-        post(chat, "set", settings=wrong)
+        post(chat, "change_settings", settings=wrong)
         assert chat.settings == held
         assert messages[-1] == {"type": "settings", "settings": held}
-    assert chat.shown_notice["count"] == 5
+    assert chat._notice["count"] == 5
     chat.send("?")
     with pytest.raises(LabError):
         Chat(ScriptedLab([]), max_new_tokens=0)
@@ -277,7 +277,7 @@ def test_the_twin_is_stable_and_tells_the_conversation(messages) -> None:
     for mime in ("text/plain", "text/html"):
         assert one[mime] == two[mime]
     assert one["text/plain"] == (
-        "Chat(scripted: 1 answer)\nYou: [picture 1, 8 × 8] What digit?\nModel: The digit in the picture is 7."
+        "Chat(scripted: 1 answer)\nYou: [image 1, 8 × 8] What digit?\nModel: The digit in the picture is 7."
     )
     assert "0x" not in one["text/plain"]
 
@@ -300,7 +300,7 @@ def test_videos_and_sounds_go_along_with_their_previews(messages) -> None:
     assert heard[0]["peaks"][0] == 1
     assert len({one["id"] for one in chat.turns[0]["media"]}) == 4
     html, text = chat._twin()
-    assert "[video 1, 32 of 40 frames, 64 × 48] [sound 1, 2.00 s]" in text
+    assert "[video 1, 32 of 40 frames, 64 × 48] [audio 1, 2.00 s]" in text
     assert html.count("<svg") == 2
     assert "<script" not in html
     chat.regenerate()
@@ -312,19 +312,19 @@ def test_a_sound_from_the_browser_is_checked_and_played_as_it_is_heard(messages)
 
     chat = Chat(ScriptedLab([words("Heard")]))
     data = load_audio((np.linspace(-0.5, 0.5, 44_100, dtype=np.float32), 44_100)).wav()
-    post(chat, "file", data, id="s1", name="ton.wav", mime="audio/wav", part=0, parts=1)
-    assert (chat.tray[0]["kind"], chat.tray[0]["seconds"]) == ("audio", 1.0)
-    post(chat, "file", b"RIFF", id="s2", name="broken.wav", mime="", part=0, parts=1)
-    assert "broken.wav" in chat.shown_notice["what"]
-    assert len(chat.tray) == 1
+    post(chat, "upload", data, id="s1", name="ton.wav", mime="audio/wav", part=0, parts=1)
+    assert (chat._attachments[0]["kind"], chat._attachments[0]["seconds"]) == ("audio", 1.0)
+    post(chat, "upload", b"RIFF", id="s2", name="broken.wav", mime="", part=0, parts=1)
+    assert "broken.wav" in chat._notice["what"]
+    assert len(chat._attachments) == 1
     sent = []
     chat._post = lambda content, buffers=None: sent.append((content, buffers))  # type: ignore[method-assign]
-    post(chat, "listen", id="s1")
-    post(chat, "listen", id="nobody")
-    assert [content for content, _ in sent] == [{"type": "sound", "id": "s1"}]
+    post(chat, "play_audio", id="s1")
+    post(chat, "play_audio", id="nobody")
+    assert [content for content, _ in sent] == [{"type": "audio", "id": "s1"}]
     assert sent[0][1][0][:4] == b"RIFF"
     chat._post = lambda content, buffers=None: None  # type: ignore[method-assign]
     post(chat, "ask", text="What?")
     wait(chat)
     assert chat.turns[0]["media"][0]["id"] == "s1"
-    assert chat.tray == []
+    assert chat._attachments == []

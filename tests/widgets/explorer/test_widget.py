@@ -12,7 +12,7 @@ from support.routing_traces import arabic_trace, picture_trace
 import gemma_lab as gl
 from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.widgets.explorer.widget import Explorer
-from gemma_lab.widgets.shared.base import module
+from gemma_lab.widgets.shared.bundle import bundle
 from gemma_lab.widgets.shared.wire import unpack
 
 
@@ -31,8 +31,8 @@ class Lab:
 
 def test_one_of_the_three_is_enough_and_none_is_refused() -> None:
     whole = gl.Explorer(behind(arabic_trace()))
-    assert whole.facts["known"] == ["attention", "routing", "logit_lens"]
-    assert Explorer(arabic_trace()).facts["known"] == ["routing"]
+    assert whole._facts["known"] == ["attention", "routing", "logit_lens"]
+    assert Explorer(arabic_trace())._facts["known"] == ["routing"]
     with pytest.raises(BadTrace, match="neither attention nor routing nor a lens"):
         Explorer(dataclasses.replace(arabic_trace(), routing=None))
     assert "\n" not in repr(whole)
@@ -42,9 +42,9 @@ def test_a_selection_is_checked_heard_and_linked_with_other_explorers() -> None:
     trace = behind(arabic_trace())
     one, other = Explorer(trace), gl.AttentionExplorer(trace)
     traitlets.link((one, "selected_tokens"), (other, "selected_tokens"))
-    one._receive(one, {"type": "select", "view": "a", "turn": 2, "tokens": [30, 31]}, [])
+    one._receive(one, {"type": "select", "view": "a", "seq": 2, "tokens": [30, 31]}, [])
     assert other.selected_tokens == [30, 31]
-    assert one.heard == {"view": "a", "turn": 2}
+    assert one._ack == {"view": "a", "seq": 2}
     with pytest.raises(LabError, match="no token 39"):
         one.selected_tokens = [39]
 
@@ -53,13 +53,13 @@ def test_a_question_is_traced_with_everything_and_shown() -> None:
     lab = Lab(behind(picture_trace()))
     explorer = Explorer(behind(arabic_trace()), lab=lab)
     explorer.selected_tokens = [30]
-    assert explorer.can_run
+    assert explorer._can_run
     trace = explorer.ask("What is left?", max_new_tokens=4, logit_lens=False)
     assert lab.asked == [("What is left?", {"max_new_tokens": 4, "attention": True, "logit_lens": False})]
     assert explorer.trace is trace
-    assert (explorer.facts["tokens"], explorer.selected_tokens, explorer.busy) == (215, [], False)
-    assert unpack(explorer.glance)[0]["rows"].size == 215
-    assert len(explorer.pictures) == 1
+    assert (explorer._facts["tokens"], explorer.selected_tokens, explorer.busy) == (215, [], False)
+    assert unpack(explorer._summary)[0]["rows"].size == 215
+    assert len(explorer._images) == 1
     with pytest.raises(LabError, match="no model"):
         Explorer(arabic_trace()).ask("Why?")
 
@@ -68,13 +68,13 @@ def test_a_question_is_traced_with_everything_and_shown() -> None:
 def test_what_goes_wrong_in_the_background_is_shown(broken) -> None:
     explorer = Explorer(behind(arabic_trace()), lab=Lab(broken))
     explorer._receive(explorer, {"type": "ask", "text": "  "}, [])
-    assert "nothing to ask" in explorer.shown_notice["what"]
+    assert "nothing to ask" in explorer._notice["what"]
     explorer._receive(explorer, {"type": "ask", "text": "Why?"}, [])
     for _ in range(100):
-        if explorer.shown_notice["count"] == 2:
+        if explorer._notice["count"] == 2:
             break
         time.sleep(0.02)
-    assert explorer.shown_notice["what"] in ("Too long.", "ValueError: odd")
+    assert explorer._notice["what"] in ("Too long.", "ValueError: odd")
     assert (explorer.error is broken) == isinstance(broken, ValueError)
 
 
@@ -82,7 +82,7 @@ def test_the_page_is_whole_and_the_program_one_module(tmp_path) -> None:
     page = Explorer(behind(picture_trace())).to_html(tmp_path / "a.html").read_text()
     assert "default-src 'none'" in page.replace("&#x27;", "'")
     assert not re.search(r'(src|href)="(?!data:)', page)
-    program = module("explorer_page.js")
+    program = bundle("explorer/explorer_page.js")
     names = re.findall(r"^(?:async )?(?:class|function|const|let) (\w+)", program, re.MULTILINE)
     assert len(names) == len(set(names))
     html, text = Explorer(arabic())._twin()

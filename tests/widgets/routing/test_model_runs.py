@@ -59,7 +59,7 @@ def test_an_answer_is_followed_and_what_is_shown_is_the_trace_of_a_run_alone(
         assert about == {"start": meta["start"], "count": meta["count"]}
         assert len(arrays["role"]) == meta["count"]
         start = meta["start"]
-        assert (rows["ids"] == trace.routing.ids[:, start:known]).all()
+        assert (rows["expert_ids"] == trace.routing.ids[:, start:known]).all()
     assert known == len(trace)
     assert explorer.busy is False
 
@@ -83,7 +83,7 @@ def test_a_view_that_missed_a_message_gets_the_whole(explorer, monkeypatch) -> N
 def test_pictures_are_followed_too(lab, explorer) -> None:
     trace = explorer.ask("What is it?", images=[Image.new("RGB", (96, 64), "red")], max_new_tokens=3)
     assert (trace.tokens.modalities == "image").sum() > 0
-    assert len(explorer.pictures) == 1
+    assert len(explorer._images) == 1
 
 
 def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explorer) -> None:
@@ -94,7 +94,7 @@ def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explor
     with lab.edit(ablate_experts={layer: [expert]}):
         alone = lab.trace("Hello there", max_new_tokens=6)
     assert alone.generation == edited.generation
-    told = explorer.comparison
+    told = explorer._comparison
     assert (told["state"], told["experts"]) == ("done", [[layer, expert]])
     assert told["edit"] == f"expert {expert} of layer {layer}"
     assert explorer.edit.to_dict() == edited.meta["edit"] == {"ablate_experts": {str(layer): [expert]}}
@@ -103,10 +103,10 @@ def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explor
     assert explorer.edit.at(layer).ablate == tuple(sorted([expert, second]))
 
     explorer.selected_experts = [expert]
-    explorer._receive(explorer, {"type": "look", "edited": True}, [])
+    explorer._receive(explorer, {"type": "show_edited", "edited": True}, [])
     assert explorer.trace is explorer.edited
     assert explorer.selected_experts == [expert]
-    assert explorer.comparison["looking"] is True
+    assert explorer._comparison["looking"] is True
     explorer.restore()
     assert explorer.edited is None
     assert explorer.edit is None
@@ -116,19 +116,19 @@ def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explor
 def test_a_wrong_expert_leaves_everything_as_it_was(explorer) -> None:
     with pytest.raises(BadEdit, match="999"):
         explorer.ablate({explorer.layer: [999]})
-    assert explorer.comparison == {}
+    assert explorer._comparison == {}
     assert explorer.busy is False
 
 
 def test_views_ask_and_ablate_in_the_background_and_errors_become_notices(explorer) -> None:
     explorer._receive(explorer, {"type": "ask", "text": "  "}, [])
-    assert "nothing to ask" in explorer.shown_notice["what"]
+    assert "nothing to ask" in explorer._notice["what"]
     explorer._receive(explorer, {"type": "ask", "text": "Write a word"}, [])
     until(lambda: not explorer.busy and "Write a word" in explorer.trace.meta.get("prompt", ""))
     explorer._receive(explorer, {"type": "ablate", "layer": explorer.layer, "experts": [5]}, [])
-    until(lambda: explorer.comparison.get("state") == "done")
+    until(lambda: explorer._comparison.get("state") == "done")
     explorer._receive(explorer, {"type": "ablate", "layer": 77, "experts": [5]}, [])
-    until(lambda: "77" in explorer.shown_notice["what"])
+    until(lambda: "77" in explorer._notice["what"])
 
 
 def test_an_answer_is_stopped_and_what_there_is_of_it_stays(explorer, monkeypatch) -> None:
@@ -164,7 +164,7 @@ def test_one_run_at_a_time(explorer) -> None:
 
 def test_without_a_model_nothing_can_be_run() -> None:
     explorer = RoutingExplorer(arabic_trace())
-    assert explorer.can_run is False
+    assert explorer._can_run is False
     for run in (lambda: explorer.ask("x"), lambda: explorer.ablate({0: [1]})):
         with pytest.raises(LabError, match="no model"):
             run()

@@ -12,14 +12,15 @@ import traitlets
 from IPython.core.formatters import DisplayFormatter, format_display_data
 
 from gemma_lab.errors import LabError
-from gemma_lab.widgets.shared.base import BatchSender, LabWidget, module, sendable, stylesheet
+from gemma_lab.widgets.shared.base import BatchSender, LabWidget, sendable
+from gemma_lab.widgets.shared.bundle import bundle, stylesheet
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Dial(LabWidget):
     _esm = "export default { render() {} };"
-    _intents = ("turn", "fail")
+    _messages = ("turn", "fail")
     at = traitlets.Int().tag(sync=True)
 
     def __repr__(self) -> str:
@@ -36,7 +37,7 @@ class Dial(LabWidget):
 
 
 def test_modules_are_inlined_once_and_export_only_what_the_front_end_needs() -> None:
-    source = module("chat.js")
+    source = bundle("chat/chat.js")
     assert "import " not in source.replace("import { ", "import{") or 'from "./' not in source
     assert source.count("export ") == 1
     assert source.count("export default { render };") == 1
@@ -50,9 +51,9 @@ def test_modules_are_inlined_once_and_export_only_what_the_front_end_needs() -> 
     ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://", "eval("],
 )
 def test_no_module_parses_markup_or_reaches_the_network(banned: str) -> None:
-    source = module("chat.js").replace('"http://www.w3.org/2000/svg"', "")
+    source = bundle("chat/chat.js").replace('"http://www.w3.org/2000/svg"', "")
     assert banned not in source
-    assert banned not in stylesheet("base.css", "tokens.css", "chat.css")
+    assert banned not in stylesheet("shared/base.css", "chat/tokens.css", "chat/chat.css")
 
 
 def test_the_mimebundle_holds_the_live_view_and_the_twin() -> None:
@@ -91,17 +92,17 @@ def _instances() -> dict:
     return found if found is not None else ipywidgets.Widget.widgets
 
 
-def test_only_known_intents_are_obeyed_and_lab_errors_are_shown() -> None:
+def test_only_known_messages_are_obeyed_and_lab_errors_are_shown() -> None:
     dial = Dial()
     dial._receive(dial, {"type": "turn", "to": 3}, [])
     assert dial.at == 3
     dial._receive(dial, {"type": "close"}, [])
     dial._receive(dial, {"type": "receive"}, [])
     dial._receive(dial, "nonsense", [])
-    assert dial.shown_notice == {}
+    assert dial._notice == {}
     dial._receive(dial, {"type": "fail"}, [])
     dial._receive(dial, {"type": "fail"}, [])
-    assert dial.shown_notice == {"what": "It is stuck at 3.", "hint": "Oil it.", "count": 2}
+    assert dial._notice == {"what": "It is stuck at 3.", "hint": "Oil it.", "count": 2}
 
 
 def test_sendable_survives_lone_surrogates() -> None:
@@ -119,7 +120,7 @@ def test_the_pump_delivers_everything_in_order_and_in_few_batches() -> None:
     assert [item for _, batch in got for item in batch] == list(range(500))
     assert [at for at, _ in got] == [sum(len(b) for _, b in got[:i]) for i in range(len(got))]
     assert 2 <= len(got) < 100
-    assert all(thread.name != "gemma_lab-pump" for thread in threading.enumerate())
+    assert all(thread.name != "gemma_lab-sender" for thread in threading.enumerate())
 
 
 def test_importing_widgets_needs_no_torch() -> None:
