@@ -54,18 +54,28 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "gemma_lab.models.media.audio.Audio": {"html": "gemma_lab.views.chat.media:sound_html"},
     "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
-    "gemma_lab.planning.cost.Costs": {"html": "gemma_lab.views.planning.html:costs_html"},
-    "gemma_lab.planning.licences.Licences": {"html": "gemma_lab.views.planning.html:licences_html"},
-    "gemma_lab.planning.measurement.SpeedReport": {"html": "gemma_lab.views.planning.html:speed_html"},
-    "gemma_lab.planning.plan.Plan": {
+    "gemma_lab.planning.cost.Costs": {
+        "html": "gemma_lab.views.planning.html:costs_html",
+        "text": "gemma_lab.views.planning.text:costs_text",
+    },
+    "gemma_lab.planning.licensing.Licences": {
+        "html": "gemma_lab.views.planning.html:licences_html",
+        "text": "gemma_lab.views.planning.text:licences_text",
+    },
+    "gemma_lab.planning.measurement.SpeedReport": {
+        "html": "gemma_lab.views.planning.html:speed_html",
+        "text": "gemma_lab.views.planning.text:speed_text",
+    },
+    "gemma_lab.planning.plans.Plan": {
         "html": "gemma_lab.views.planning.html:plan_html",
-        "figure": "gemma_lab.views.planning.figures:memory_figure",
+        "figure": "gemma_lab.views.planning.figures:plan_memory_figure",
+        "text": "gemma_lab.views.planning.text:plan_text",
     },
     "gemma_lab.system.report.Report": {"html": "gemma_lab.views.family.system_report:report_html"},
     "gemma_lab.trace.tokens.table.TokenTable": {"html": "gemma_lab.views.trace.tokens:tokens_html"},
     "gemma_lab.trace.trace.Trace": {"html": "gemma_lab.views.trace.trace:trace_html"},
 }
-"""Class, by its full name, to its renderers: ``"html"`` or ``"figure"`` to ``"module:function"``."""
+"""Class, by its full name, to its renderers: ``"html"``, ``"figure"`` or ``"text"`` to ``"module:function"``."""
 
 
 def renderer(kind: type, form: str) -> Any:
@@ -76,7 +86,7 @@ def renderer(kind: type, form: str) -> Any:
     kind
         The class of the result; a subclass is drawn as its nearest base class in `RENDERERS`.
     form
-        ``"html"`` or ``"figure"``.
+        ``"html"``, ``"figure"`` or ``"text"``.
     """
     for base in kind.__mro__:
         target = RENDERERS.get(f"{base.__module__}.{base.__qualname__}", {}).get(form)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from ..display import Displayed
+from ..display import Displayed, renderer
 from ..errors import LabError
 from .prices import HostedPrice
 
@@ -129,9 +129,7 @@ class Costs(Displayed, Sequence[TokenCost]):
         return f"Costs(US dollars for a million tokens of answers: {rows})"
 
     def __str__(self) -> str:
-        from ..views.planning.text import costs_text
-
-        return costs_text(self)
+        return str(renderer(type(self), "text")(self))
 
 
 def hourly_cost(

@@ -16,12 +16,23 @@ GIB = 2**30
 _RESERVED_GIB = 0.6
 """What the driver and a context take of a GPU's memory: a 16 GiB card leaves 15,751 of 16,384 MiB."""
 _UNIFIED_SHARE = {"metal": 0.75, "cuda": 0.93, "rocm": 0.9, "cpu": 0.85, "sycl": 0.9}
-"""Share of shared memory that a model may fill: macOS' default wired limit; a system beside it elsewhere."""
+"""Share of shared memory that a model may fill: macOS' wired limit; elsewhere what a system leaves."""
 _KINDS = ("cuda", "rocm", "metal", "sycl", "cpu")
 _FIELDS = (
-    "name", "kind", "memory_gib", "free_gib", "bandwidth_gb_s", "tensor_tflops", "price_usd", "power_w", "unified",
-    "devices", "host_bandwidth_gb_s", "host_memory_gib", "link_gb_s",
-)  # fmt: skip
+    "name",
+    "kind",
+    "memory_gib",
+    "free_gib",
+    "bandwidth_gb_s",
+    "tensor_tflops",
+    "price_usd",
+    "power_w",
+    "unified",
+    "devices",
+    "host_bandwidth_gb_s",
+    "host_memory_gib",
+    "link_gb_s",
+)
 
 
 @dataclass(frozen=True)
@@ -171,8 +182,12 @@ def _described(fields: dict[str, Any]) -> Hardware:
     if known is not None:
         return replace(known, **{**fields, "name": known.name})
     defaults: dict[str, Any] = {
-        "name": "your hardware", "kind": "cuda", "memory_gib": None, "bandwidth_gb_s": None, "source": "given",
-    }  # fmt: skip
+        "name": "your hardware",
+        "kind": "cuda",
+        "memory_gib": None,
+        "bandwidth_gb_s": None,
+        "source": "given",
+    }
     return Hardware(**(defaults | fields))
 
 
@@ -211,7 +226,7 @@ def _devices(name: str) -> tuple[int, str]:
 
 
 def _bare(name: str) -> str:
-    """Return a normalized name without maker and memory: ``"NVIDIA GeForce RTX 3090 24GB"`` → ``"rtx3090"``."""
+    """Return a normalized name without maker and memory: ``"NVIDIA RTX 3090 24GB"`` → ``"rtx3090"``."""
     words = [
         word
         for word in name.lower().replace("(", " ").replace(")", " ").split()

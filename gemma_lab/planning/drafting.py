@@ -88,7 +88,8 @@ def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelSh
     )
     if not 1 <= found.tokens <= 64 or not 0 <= found.acceptance <= 1 or not 1 <= found.bits <= 32:
         raise LabError(
-            f"A drafter of {found.tokens} tokens, acceptance {found.acceptance} and {found.bits} bits is out of range.",
+            f"A drafter of {found.tokens} tokens, acceptance {found.acceptance} and {found.bits} bits is out "
+            "of range.",
             hint="tokens 1 to 64, acceptance 0 to 1, bits 1 to 32.",
         )
     return found

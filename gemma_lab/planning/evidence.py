@@ -58,7 +58,8 @@ class MeasuredRun:
     @property
     def label(self) -> str:
         """What was run, in one line."""
-        return f"{self.model} {self.quantization}, {self.hardware}, {self.runtime}, {self.date}, depth {self.depth:,}"
+        what = f"{self.model} {self.quantization}, {self.hardware}, {self.runtime}"
+        return f"{what}, {self.date}, depth {self.depth:,}"
 
 
 @cache

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..display import Displayed
+from ..display import Displayed, renderer
 from ..errors import LabError
 from .facts import read_rows
-from .plan import Plan, plan
+from .plans import Plan, plan
 
 if TYPE_CHECKING:
     from .devices import Hardware
@@ -91,9 +91,7 @@ class SpeedReport(Displayed):
         )
 
     def __str__(self) -> str:
-        from ..views.planning.text import speed_text
-
-        return speed_text(self)
+        return str(renderer(type(self), "text")(self))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the points as rows of ``measured_runs.csv``."""
@@ -170,7 +168,8 @@ def measure_speed(
     wanted = sorted(dict.fromkeys(depths))
     if not wanted or wanted[0] < 0 or wanted[-1] > model.shape.context - repeats - 1:
         raise LabError(
-            f"depths must be 0 to {model.shape.context - repeats - 1:,} tokens for {model.name}, not {wanted}.",
+            f"depths must be 0 to {model.shape.context - repeats - 1:,} tokens for {model.name}, "
+            f"not {wanted}.",
             hint="A step needs a place after the depth.",
         )
     if repeats < 1:

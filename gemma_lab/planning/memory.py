@@ -71,9 +71,13 @@ class MemoryPart:
     def to_dict(self) -> dict[str, float | str]:
         """Return the fields as plain data."""
         return {
-            "key": self.key, "label": self.label, "bytes": self.bytes, "place": self.place,
-            "formula": self.formula, "source": self.source,
-        }  # fmt: skip
+            "key": self.key,
+            "label": self.label,
+            "bytes": self.bytes,
+            "place": self.place,
+            "formula": self.formula,
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,8 @@ def cache_formula(setting: Setting, kind: str) -> str:
             continue
         if kind == "linear":
             lines.append(
-                f"{kept.count} layers × ({kept.state:,} numbers × {kept.state_bytes} B + {kept.convolution:,} × 2 B)"
+                f"{kept.count} layers × ({kept.state:,} numbers × {kept.state_bytes} B"
+                f" + {kept.convolution:,} × 2 B)"
             )
             continue
         cells = setting.context if kept.window is None else _window_cells(setting, kept.window)
@@ -270,7 +275,8 @@ def _activations(setting: Setting) -> MemoryPart:
         numbers += (
             piece * shape.vocabulary * runtime.logits_bytes + piece * setting.context * setting.batch * 2
         )
-        formula += f" × 4 B + {piece} × {shape.vocabulary:,} logits × 4 B + mask {piece} × {setting.context * setting.batch:,} × 2 B"
+        formula += f" × 4 B + {piece} × {shape.vocabulary:,} logits × 4 B"
+        formula += f" + mask {piece} × {setting.context * setting.batch:,} × 2 B"
     else:
         # the last token's logits of each sequence, and a few copies of the widest activation
         numbers = 3 * numbers + setting.batch * shape.vocabulary * 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -95,7 +95,7 @@ def hosted_prices(*, on: str | None = None, live: bool = False) -> tuple[HostedP
     MissingExtra
         With `live`, if ``genai-prices`` is not installed.
     """
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat() if on is None else on
+    day = dt.datetime.now(tz=dt.UTC).date().isoformat() if on is None else on
     rows = tuple(row for row in _shipped() if not day or row.valid_on(day))
     return tuple(_current(row) for row in rows) if live else rows
 
@@ -130,7 +130,8 @@ def hosted_price(name: str, *, provider: str = "", on: str | None = None, prompt
         if ended and not found:
             last = ended[-1]
             raise LabError(
-                f"The price of {last.label} does not hold on the day asked for (until {last.valid_until or 'open'}).",
+                f"The price of {last.label} does not hold on the day asked for "
+                f"(until {last.valid_until or 'open'}).",
                 hint="Give on= another day, or your own price.",
             )
         raise unknown("hosted model", name, dict.fromkeys(row.model for row in rows))

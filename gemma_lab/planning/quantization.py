@@ -113,7 +113,9 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
 
 def quantization_names(runtime: str = "") -> tuple[str, ...]:
     """Return the known quantisations, or those that one runtime reads."""
-    return tuple(name for name, each in known_quantizations().items() if not runtime or runtime in each.runtimes)
+    return tuple(
+        name for name, each in known_quantizations().items() if not runtime or runtime in each.runtimes
+    )
 
 
 def cache_bits(name: str, runtime: str) -> float:

@@ -130,9 +130,13 @@ class Estimate:
     def to_dict(self) -> dict[str, float | str]:
         """Return the fields as plain data."""
         return {
-            "value": self.value, "low": self.low, "high": self.high, "unit": self.unit,
-            "formula": self.formula, "source": self.source,
-        }  # fmt: skip
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "formula": self.formula,
+            "source": self.source,
+        }
 
 
 def decode_step(
@@ -383,7 +387,7 @@ def layer_time_log(step: Step, constants: Constants) -> float:
 
 
 def model_class(step: Step) -> str:
-    """Return the class of a model for its time per layer: ``"dense"``, ``"edge"``, ``"moe"``, ``"linear-moe"``."""
+    """Return the class of a model: ``"dense"``, ``"edge"``, ``"moe"`` or ``"linear-moe"``."""
     return "linear-moe" if step.family == "qwen3.5" else step.kind
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gemma_lab.planning.facts import read_facts, read_rows
-from gemma_lab.planning.plan import plan
+from gemma_lab.planning.plans import plan
 from tools.planning.report import END, PAGE, START, tables
 
 
@@ -31,7 +31,12 @@ def test_the_predictions_by_hand_are_what_the_planner_says() -> None:
     first = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0", runtime_date="2026-07", depth=0)
     second = plan("31B", hardware="RTX PRO 6000", quantization="bf16", runtime="vLLM", depth=1100)
     third = plan(
-        "31B", hardware="2x RTX 5060 Ti", quantization="qat", runtime_date="2026-07", context=131_072, depth=131_072
+        "31B",
+        hardware="2x RTX 5060 Ti",
+        quantization="qat",
+        runtime_date="2026-07",
+        context=131_072,
+        depth=131_072,
     )
     for made, said in ((first, "145"), (second, "24.5"), (third, "12.4")):
         assert made.decode is not None

@@ -13,14 +13,22 @@ import pytest
 from gemma_lab.errors import LabError
 from gemma_lab.planning.cost import Ownership, break_even_tokens, monthly_cost
 from gemma_lab.planning.devices import find_hardware
-from gemma_lab.planning.plan import plan
+from gemma_lab.planning.plans import plan
 from gemma_lab.planning.prices import hosted_price
 from gemma_lab.widgets.planner import wire
 
 ARITHMETIC = Path(wire.__file__).parents[1] / "js" / "planner" / "arithmetic.js"
 MACHINES = (
-    "RTX 3090", "RTX 5060 Ti", "2x RTX 4070 Ti", "M4 Max", "DGX Spark", "RX 7900 XT", "H100", "laptop", "GTX 1070",
-)  # fmt: skip
+    "RTX 3090",
+    "RTX 5060 Ti",
+    "2x RTX 4070 Ti",
+    "M4 Max",
+    "DGX Spark",
+    "RX 7900 XT",
+    "H100",
+    "laptop",
+    "GTX 1070",
+)
 RUNTIMES = {
     "llama.cpp": ("Q4_K_M", "QAT-Q4_0", "IQ3_XXS"),
     "Ollama": ("Q8_0",),
@@ -69,10 +77,19 @@ def choices() -> list[dict[str, object]]:
             plan(model, hardware=machine, quantization=quantization, runtime=runtime, cache=kind)
         except LabError:  # MLX off Apple hardware and the like
             continue
-        found.append({
-            "model": model, "hardware": machine, "quantization": quantization, "runtime": runtime, "context": context,
-            "batch": batch, "cache": kind, "date": date, "depth": context // 3,
-        })  # fmt: skip
+        found.append(
+            {
+                "model": model,
+                "hardware": machine,
+                "quantization": quantization,
+                "runtime": runtime,
+                "context": context,
+                "batch": batch,
+                "cache": kind,
+                "date": date,
+                "depth": context // 3,
+            }
+        )
     return found
 
 
@@ -105,10 +122,16 @@ def test_memory_and_speed_of_the_page_equal_pythons(page: dict[str, list[dict[st
     assert len(asked) > 200
     for each, answer in zip(asked, page["answers"], strict=True):
         made = plan(
-            str(each["model"]), hardware=str(each["hardware"]), quantization=str(each["quantization"]),
-            runtime=str(each["runtime"]), context=int(each["context"]), batch=int(each["batch"]),
-            cache=str(each["cache"]), runtime_date=str(each["date"]), depth=int(each["depth"]),
-        )  # fmt: skip
+            str(each["model"]),
+            hardware=str(each["hardware"]),
+            quantization=str(each["quantization"]),
+            runtime=str(each["runtime"]),
+            context=int(each["context"]),
+            batch=int(each["batch"]),
+            cache=str(each["cache"]),
+            runtime_date=str(each["date"]),
+            depth=int(each["depth"]),
+        )
         parts = {f"{part.key} {part.place}": part.bytes for part in made.parts}
         assert answer["parts"] == pytest.approx(parts, rel=1e-12), each
         assert answer["fits"] == made.fits, each
@@ -123,7 +146,9 @@ def test_memory_and_speed_of_the_page_equal_pythons(page: dict[str, list[dict[st
 
 def test_costs_of_the_page_equal_pythons(page: dict[str, list[object]]) -> None:
     owned = Ownership(price_usd=1500, power_w=350)
-    months = [monthly_cost(tokens, ratio_in=4, owned=owned, prompt=3000, answer=120) for tokens in (0, 1e6, 1e8)]
+    months = [
+        monthly_cost(tokens, ratio_in=4, owned=owned, prompt=3000, answer=120) for tokens in (0, 1e6, 1e8)
+    ]
     assert page["months"][:3] == pytest.approx(months, rel=1e-12)
     assert page["months"][3] is None  # a month has too few hours for a thousand million tokens
     even = dict(page["even"])

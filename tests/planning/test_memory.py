@@ -11,12 +11,13 @@ from gemma_lab.planning.devices import find_hardware
 from gemma_lab.planning.facts import read_rows
 from gemma_lab.planning.memory import Setting, as_mapping, fits, longest_context, memory_parts, total_bytes
 from gemma_lab.planning.models import model_shape
-from gemma_lab.planning.plan import plan
+from gemma_lab.planning.plans import plan
 from gemma_lab.planning.quantization import cache_bits, quantization, quantization_names
 from gemma_lab.planning.runtimes import find_runtime
 
 MIB = 2**20
 ALLOCATIONS = read_rows("allocations.csv")
+
 
 def measured(row: dict[str, str]) -> float:
     """Return what the planner says of one row's part, in MiB."""
@@ -48,7 +49,9 @@ def measured(row: dict[str, str]) -> float:
     }[row["part"]] / MIB
 
 
-@pytest.mark.parametrize("row", ALLOCATIONS, ids=lambda row: f"{row['model']}-{row['quantization']}-{row['part']}")
+@pytest.mark.parametrize(
+    "row", ALLOCATIONS, ids=lambda row: f"{row['model']}-{row['quantization']}-{row['part']}"
+)
 def test_a_part_is_within_five_percent_of_its_published_allocation(row: dict[str, str]) -> None:
     assert measured(row) == pytest.approx(float(row["mib"]), rel=0.05), row["source"]
 
@@ -66,7 +69,12 @@ def test_the_longest_context_fits_and_one_more_token_does_not(model: str, runtim
     name = find_runtime(runtime).default_quantization
     for card in ("RTX 3090", "RTX 5090", "H100", "RTX 5060 Ti"):
         setting = Setting(
-            model_shape(model), quantization(name), find_hardware(card), find_runtime(runtime), context=1, batch=2
+            model_shape(model),
+            quantization(name),
+            find_hardware(card),
+            find_runtime(runtime),
+            context=1,
+            batch=2,
         )
         longest = longest_context(setting)
         assert longest is not None
@@ -97,7 +105,11 @@ def test_the_parts_sum_to_the_whole_and_each_explains_itself() -> None:
 
 def test_per_layer_embeddings_lie_on_the_host_where_the_runtime_keeps_them_there() -> None:
     places = {
-        runtime: next(part.place for part in plan("E2B", hardware="RTX 3060", runtime=runtime).parts if part.key == "ple_table")
+        runtime: next(
+            part.place
+            for part in plan("E2B", hardware="RTX 3060", runtime=runtime).parts
+            if part.key == "ple_table"
+        )
         for runtime in ("llama.cpp", "vLLM")
     }
     assert places == {"llama.cpp": "host", "vLLM": "device"}
@@ -122,7 +134,11 @@ def test_four_bits_of_bitsandbytes_leave_the_experts_in_sixteen() -> None:
 def test_what_does_not_fit_says_by_how_much_and_what_would() -> None:
     made = plan("26B-A4B", hardware="RTX 5060 Ti", quantization="Q4_K_M", context=16_384)
     assert made.fits is False
-    named = [name for name in quantization_names("llama.cpp") if any(line.startswith(name + " ") for line in made.advice)]
+    named = [
+        name
+        for name in quantization_names("llama.cpp")
+        if any(line.startswith(name + " ") for line in made.advice)
+    ]
     assert named
     again = plan("26B-A4B", hardware="RTX 5060 Ti", quantization=named[0], context=16_384)
     assert again.fits

@@ -19,10 +19,16 @@ LENGTHS = (1, 511, 512, 513, 1024, 4097)
 
 def test_every_size_and_neighbour_is_known_by_its_usual_names() -> None:
     for name, key in {
-        "26B-A4B": "26B-A4B", "google/gemma-4-26B-A4B-it": "26B-A4B", "gemma4:26b": "26B-A4B", "26b": "26B-A4B",
-        "google/gemma-4-31B-it-qat-q4_0-gguf": "31B", "gemma-4-E2B-it-assistant": "E2B", "e4b": "E4B",
-        "google/gemma-3-27b-it": "Gemma 3 27B", "Qwen/Qwen3.6-35B-A3B": "Qwen3.6-35B-A3B",
-    }.items():  # fmt: skip
+        "26B-A4B": "26B-A4B",
+        "google/gemma-4-26B-A4B-it": "26B-A4B",
+        "gemma4:26b": "26B-A4B",
+        "26b": "26B-A4B",
+        "google/gemma-4-31B-it-qat-q4_0-gguf": "31B",
+        "gemma-4-E2B-it-assistant": "E2B",
+        "e4b": "E4B",
+        "google/gemma-3-27b-it": "Gemma 3 27B",
+        "Qwen/Qwen3.6-35B-A3B": "Qwen3.6-35B-A3B",
+    }.items():
         assert model_shape(name).key == key
 
 
@@ -54,9 +60,14 @@ def test_the_neighbours_have_the_parameters_of_transformers() -> None:
     experts = sum(p.numel() for name, p in qwen.named_parameters() if ".experts." in name)
     assert ours.parts["experts"] == experts
     gemma = Gemma3TextConfig(
-        vocab_size=262_208, hidden_size=5376, intermediate_size=21_504, num_hidden_layers=62, num_attention_heads=32,
-        num_key_value_heads=16, head_dim=128,
-    )  # fmt: skip
+        vocab_size=262_208,
+        hidden_size=5376,
+        intermediate_size=21_504,
+        num_hidden_layers=62,
+        num_attention_heads=32,
+        num_key_value_heads=16,
+        head_dim=128,
+    )
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(gemma)
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -78,7 +89,9 @@ def test_cache_bytes_equal_those_of_a_cache_object(size: str, length: int) -> No
     shared = config.num_kv_shared_layers or 0
     for index in range(config.num_hidden_layers - shared):
         own = config.per_layer_config[index]
-        keys = torch.empty(1, own.num_key_value_heads, length, own.head_dim, dtype=torch.bfloat16, device="meta")
+        keys = torch.empty(
+            1, own.num_key_value_heads, length, own.head_dim, dtype=torch.bfloat16, device="meta"
+        )
         cache.update(keys, keys, index)
     held = sum(
         2 * layer.keys.numel() * 2

@@ -11,15 +11,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from gemma_lab.cli.planning import plan_command
 from gemma_lab.errors import LabError, MissingExtra
-from gemma_lab.planning.cli import plan_command
 from gemma_lab.planning.cost import Ownership, break_even_tokens, monthly_cost
 from gemma_lab.planning.devices import find_hardware, hardware_names
 from gemma_lab.planning.drafting import published_drafts
 from gemma_lab.planning.facts import read_rows
-from gemma_lab.planning.licences import licences
+from gemma_lab.planning.licensing import licences
 from gemma_lab.planning.models import shapes_by_key
-from gemma_lab.planning.plan import plan
+from gemma_lab.planning.plans import plan
 from gemma_lab.planning.prices import hosted_price, hosted_prices, rental_price, rental_prices
 from gemma_lab.planning.quantization import quantization_names
 from gemma_lab.planning.runtimes import known_runtimes
@@ -60,7 +60,7 @@ DAY = "2026-11-29"
         ({"runtime_date": "June"}, "June", "2026"),
         ({"file_bytes": 3.0}, "3 bytes", "bytes"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named_with_what_would_do(changes: dict, word: str, near: str) -> None:
     options = {"model": "26B-A4B", "hardware": "RTX 3090"} | changes
     with pytest.raises(LabError) as caught:
@@ -110,7 +110,9 @@ def test_a_plan_is_plain_data_and_text() -> None:
     made = plan("26B-A4B", hardware="RTX 5060 Ti", quantization="Q4_K_M", context=16_384)
     data = json.loads(json.dumps(made.to_dict()))
     assert data["fits"] is False
-    assert sum(part["bytes"] for part in data["parts"] if part["place"] == "device") == pytest.approx(data["needed_bytes"])
+    assert sum(part["bytes"] for part in data["parts"] if part["place"] == "device") == pytest.approx(
+        data["needed_bytes"]
+    )
     assert data["nearest"][0]["source"]
     assert "does not fit" in repr(made)
     text = str(made)
@@ -173,7 +175,9 @@ def test_current_prices_need_their_package(monkeypatch: pytest.MonkeyPatch) -> N
 def test_current_prices_of_the_release_that_was_read_equal_the_shipped_ones() -> None:
     pytest.importorskip("genai_prices", reason="the extra prices is not installed")
     shipped = {(price.label, price.prompt_above): price for price in hosted_prices(on=DAY)}
-    current = [price for price in hosted_prices(on=DAY, live=True) if price.source.startswith("genai-prices,")]
+    current = [
+        price for price in hosted_prices(on=DAY, live=True) if price.source.startswith("genai-prices,")
+    ]
     assert len(current) >= 5
     for price in current:
         assert price.usd_per_m_in > 0
@@ -223,7 +227,7 @@ def test_the_command_line_prints_a_table_or_json() -> None:
 
 def test_planning_loads_no_torch_and_no_numpy() -> None:
     program = (
-        "import sys; from gemma_lab.planning.plan import plan; str(plan('26B-A4B', hardware='RTX 3090'));"
+        "import sys; from gemma_lab.planning.plans import plan; str(plan('26B-A4B', hardware='RTX 3090'));"
         "print(sorted({'torch', 'numpy', 'matplotlib', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The speed model: its errors on runs it was not fitted to, depth sweeps, bounds, and hand-worked examples."""
+"""The speed model: errors on runs it was not fitted to, depth sweeps, bounds, hand-worked examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gemma_lab.planning.facts import read_facts, read_rows
 from gemma_lab.planning.models import model_shape
-from gemma_lab.planning.plan import plan
+from gemma_lab.planning.plans import plan
 from gemma_lab.planning.speed import bound_seconds, decode_seconds, fitted_constants
 from tools.planning.fit import LEVEL, fit, left_out, summary
 from tools.planning.rivals import RIVALS
@@ -52,13 +52,26 @@ def test_depth_sweeps_are_within_fifteen_percent_at_every_depth(measured: list) 
     sweeps: dict[tuple[str, ...], list] = {}
     for run in measured:
         row = run.row
-        key = (row["model"], row["hardware"], row["runtime"], row["quantization"], row["date"][:7], row["version"])
+        key = (
+            row["model"],
+            row["hardware"],
+            row["runtime"],
+            row["quantization"],
+            row["date"][:7],
+            row["version"],
+        )
         sweeps.setdefault(key, []).append(run)
-    deep = [group for group in sweeps.values() if max(int(run.row["depth"]) for run in group) >= 8000 and len(group) > 1]
+    deep = [
+        group
+        for group in sweeps.values()
+        if max(int(run.row["depth"]) for run in group) >= 8000 and len(group) > 1
+    ]
     assert len(deep) >= 5
     for group in deep:
         for run in group:
-            assert 1 / decode_seconds(run.step, constants) == pytest.approx(run.tokens_per_second, rel=0.15), run.row
+            assert 1 / decode_seconds(run.step, constants) == pytest.approx(
+                run.tokens_per_second, rel=0.15
+            ), run.row
 
 
 def test_no_fitted_run_is_faster_than_reading_the_model_allows(measured: list) -> None:
@@ -67,7 +80,11 @@ def test_no_fitted_run_is_faster_than_reading_the_model_allows(measured: list) -
 
 
 def test_runs_above_the_bound_are_flagged_and_not_fitted() -> None:
-    above = [run for run in runs("drafter", "ambiguous", "check") if run.tokens_per_second > 1 / bound_seconds(run.step)]
+    above = [
+        run
+        for run in runs("drafter", "ambiguous", "check")
+        if run.tokens_per_second > 1 / bound_seconds(run.step)
+    ]
     assert len(above) >= 5
     assert all(run.row["why"] for run in above)
     made = plan("31B", hardware="M5 Max", quantization="mlx-4bit", runtime="MLX")
@@ -109,7 +126,9 @@ def test_speed_falls_with_depth_and_rises_with_bandwidth() -> None:
 
 
 def test_a_batch_makes_more_tokens_together_and_fewer_each() -> None:
-    one, many = (plan("31B", hardware="H200", runtime="vLLM", quantization="fp8", batch=batch) for batch in (1, 32))
+    one, many = (
+        plan("31B", hardware="H200", runtime="vLLM", quantization="fp8", batch=batch) for batch in (1, 32)
+    )
     assert one.decode is not None
     assert many.decode is not None
     assert many.throughput is not None
@@ -118,7 +137,9 @@ def test_a_batch_makes_more_tokens_together_and_fewer_each() -> None:
 
 def test_a_published_batch_is_within_its_interval() -> None:
     """hexgrid's 31B in FP8 on an RTX PRO 6000, up to 24 users: 548 tokens/s of answers together."""
-    made = plan("31B", hardware="RTX PRO 6000", runtime="vLLM", quantization="fp8", batch=24, context=8192, depth=2000)
+    made = plan(
+        "31B", hardware="RTX PRO 6000", runtime="vLLM", quantization="fp8", batch=24, context=8192, depth=2000
+    )
     assert made.throughput is not None
     assert made.throughput.low < 548 < made.throughput.high
 
@@ -134,8 +155,13 @@ def test_experts_in_main_memory_run_as_published(quantization: str, options: dic
     """r/LocalLLaMA, February 2026: RTX 5080 beside DDR5-4800 of 77 GB/s."""
     machine = {"name": "RTX 5080", "host_bandwidth_gb_s": 77}
     made = plan(
-        "Qwen3.5-35B-A3B", hardware=machine, quantization=quantization, context=65_536, runtime_date="2026-02", **options
-    )  # fmt: skip
+        "Qwen3.5-35B-A3B",
+        hardware=machine,
+        quantization=quantization,
+        context=65_536,
+        runtime_date="2026-02",
+        **options,
+    )
     assert made.decode is not None
     assert made.decode.value == pytest.approx(published, rel=0.2)
 
@@ -148,8 +174,15 @@ def test_an_expert_cache_that_always_hits_is_as_fast_as_the_card() -> None:
 
 
 def test_a_drafter_yields_what_its_acceptance_says() -> None:
-    made = plan("26B-A4B", hardware="RTX 3090", quantization="qat", cache="q8_0", runtime_date="2026-06",
-                drafter={"tokens": 1, "acceptance": 0.765}, depth=200)  # fmt: skip
+    made = plan(
+        "26B-A4B",
+        hardware="RTX 3090",
+        quantization="qat",
+        cache="q8_0",
+        runtime_date="2026-06",
+        drafter={"tokens": 1, "acceptance": 0.765},
+        depth=200,
+    )
     assert made.drafter is not None
     assert made.drafter.tokens_per_step == pytest.approx(1.765)
     assert made.decode is not None

@@ -4,8 +4,9 @@ Run from the repository's root::
 
     python -m tools.planning.fit            # writes data/planning/constants.json and errors.json
 
-Few constants, each with a meaning and a prior; a constant that the runs say little of stays near its prior. The
-loss is Huber's on the logarithm of the time, one term per setting (repeated runs of one setting count once).
+Few constants, each with a meaning and a prior; a constant that the runs say little of stays near its prior.
+The loss is Huber's on the logarithm of the time, one term per setting; repeated runs of one setting count
+once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gemma_lab.assets import data_path
-from gemma_lab.planning.speed import decode_seconds, prompt_seconds
+from gemma_lab.planning.speed import Prompt, decode_seconds, prompt_seconds
 
 from .runs import Run, runs, settings
 
@@ -90,13 +91,24 @@ def fit(measured: Sequence[Run]) -> dict[str, float]:
         lambda values: [math.log(decode_seconds(run.step, values)) for run in measured],
         SIGMA,
     )
-    timed = [run for run in measured if run.prompt is not None]
+    timed = timed_prompts(measured)
     return constants | _solve(
         PROMPT_PRIORS,
-        [math.log(run.prompt.tokens / run.prompt_tokens_per_second) for run in timed],
-        lambda values: [math.log(prompt_seconds(run.prompt, constants | values)) for run in timed],
+        [math.log(prompt.tokens / rate) for _, prompt, rate in timed],
+        lambda values: [
+            math.log(prompt_seconds(prompt, constants | values) or 1.0) for _, prompt, _ in timed
+        ],
         PROMPT_SIGMA,
     )
+
+
+def timed_prompts(measured: Sequence[Run]) -> list[tuple[Run, Prompt, float]]:
+    """Return the runs whose prompt was timed, with the prompt and its tokens/s."""
+    return [
+        (run, run.prompt, run.prompt_tokens_per_second)
+        for run in measured
+        if run.prompt is not None and run.prompt_tokens_per_second
+    ]
 
 
 def _solve(
@@ -137,7 +149,7 @@ def _solve(
 
 def left_out(measured: Sequence[Run]) -> dict[str, tuple[float, float | None]]:
     """Return id → tokens/s of decoding and of the prompt, with constants fitted without that run's card."""
-    predictions = {}
+    predictions: dict[str, tuple[float, float | None]] = {}
     for card in dict.fromkeys(run.card for run in measured):
         constants = fit([run for run in measured if run.card != card])
         predictions |= {run.ids[0]: predict(run, constants) for run in measured if run.card == card}
@@ -186,15 +198,16 @@ def main() -> None:
     constants = fit(measured)
     predictions = left_out(measured)
     decode = [(run.card, math.log(predictions[run.ids[0]][0] / run.tokens_per_second)) for run in measured]
-    timed = [run for run in measured if run.prompt is not None]
     prompt = [
-        (run.card, math.log(predictions[run.ids[0]][1] / run.prompt_tokens_per_second)) for run in timed
+        (run.card, math.log((predictions[run.ids[0]][1] or 1.0) / rate))
+        for run, _, rate in timed_prompts(measured)
     ]
     errors = {"decode": summary(decode), "prompt": summary(prompt)}
     many = sum(len(run.ids) for run in measured)
     body = {
         "about": "Logarithms of the factors of the speed model, fitted by tools/planning/fit.py.",
-        "fitted_to": f"{many} runs in {len(measured)} settings on {errors['decode']['cards']} kinds of hardware",
+        "fitted_to": f"{many} runs in {len(measured)} settings on {errors['decode']['cards']} kinds of "
+        "hardware",
         "newest_run": max(run.row["date"] for run in measured),
         "log": constants,
         "interval": {

@@ -92,7 +92,15 @@ def _run(row: dict[str, str]) -> Run:
         )
     near = depth if depth >= 1500 else 0
     setting = (
-        shape.key, hardware.label, row["runtime"], weights.name, row["file_gb"], row["date"][:7],
-        row["version"].split(" ")[0] if row["runtime"] == "llama.cpp" and row["origin"] == "published" else "", near,
-    )  # fmt: skip
+        shape.key,
+        hardware.label,
+        row["runtime"],
+        weights.name,
+        row["file_gb"],
+        row["date"][:7],
+        row["version"].split(" ")[0]
+        if row["runtime"] == "llama.cpp" and row["origin"] == "published"
+        else "",
+        near,
+    )
     return Run((row["id"],), hardware.name, setting, step, float(row["decode_tok_s"]), row, prompt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...errors import LabError
 from ...planning.cost import Ownership, break_even_tokens, monthly_cost
 from ...planning.evidence import measured_runs
 from ...planning.prices import hosted_price
@@ -13,7 +14,7 @@ from ..base.units import gib, tokens
 from .text import short
 
 if TYPE_CHECKING:
-    from ...planning.plan import Plan
+    from ...planning.plans import Plan
 
 PART_COLORS = {
     "embedding": "#8FBCDD",
@@ -36,7 +37,7 @@ PART_COLORS = {
 _LINES = ("blue", "vermillion", "green", "purple", "orange", "sky")
 
 
-def memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
+def plan_memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
     """Draw the memory of plans as stacked bars against what each device leaves free."""
     plans = [plan] if not isinstance(plan, Sequence) else list(plan)
     shown: dict[str, str] = {}
@@ -50,9 +51,15 @@ def memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
                 new = part.label not in shown
                 shown[part.label] = part.key
                 axes.barh(
-                    row, size, left=left, height=0.6, color=PART_COLORS[part.key], label=part.label if new else None,
-                    edgecolor="white", lw=0.6,
-                )  # fmt: skip
+                    row,
+                    size,
+                    left=left,
+                    height=0.6,
+                    color=PART_COLORS[part.key],
+                    label=part.label if new else None,
+                    edgecolor="white",
+                    lw=0.6,
+                )
                 left += size
             usable = each.usable_bytes
             if usable is not None:
@@ -73,7 +80,7 @@ def memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
     return Plot(figure, text=f"Memory by part: {sums}")
 
 
-def speed_figure(plan: Plan | Sequence[Plan]) -> Plot:
+def plan_speed_figure(plan: Plan | Sequence[Plan]) -> Plot:
     """Draw tokens/s over depth with 80 % intervals, and measured runs of the same model and hardware."""
     plans = [plan] if not isinstance(plan, Sequence) else list(plan)
     with new_figure(8.5, 4.2) as (figure, axes):
@@ -93,9 +100,13 @@ def speed_figure(plan: Plan | Sequence[Plan]) -> Plot:
                 if run.use == "fit" and run.model == each.shape.key and run.hardware == each.hardware.label
             ]
             axes.plot(
-                [max(run.depth, 256) for run in dots], [run.tokens_per_second for run in dots], "o", color=color, ms=4,
+                [max(run.depth, 256) for run in dots],
+                [run.tokens_per_second for run in dots],
+                "o",
+                color=color,
+                ms=4,
                 markeredgecolor="white",
-            )  # fmt: skip
+            )
         axes.set_xscale("log", base=2)
         ticks = [256 * 4**step for step in range(6)]
         axes.set_xticks(ticks, [tokens(tick) if tick >= 1024 else str(tick) for tick in ticks])
@@ -134,8 +145,6 @@ def break_even_figure(
     ownership = plan.ownership(owned)
     speed = plan.throughput
     if ownership is None or speed is None:
-        from ...errors import LabError
-
         raise LabError(
             f"The price, the power or the bandwidth of {plan.hardware.name} is unknown.",
             hint="Give owned=gl.Ownership(price_usd=…, power_w=…).",
@@ -177,8 +186,8 @@ def break_even_figure(
         hide_frame(axes, keep="left bottom")
     return Plot(
         figure,
-        text=f"Monthly cost, {prompt_per_answer:g} prompt tokens for each of an answer; owned {plan.hardware.label} is "
-        f"cheaper from: {'; '.join(crossings)}",
+        text=f"Monthly cost, {prompt_per_answer:g} prompt tokens for each of an answer; owned "
+        f"{plan.hardware.label} is cheaper from: {'; '.join(crossings)}",
     )
 
 

@@ -22,9 +22,9 @@ from .text import (
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs
-    from ...planning.licences import Licences
+    from ...planning.licensing import Licences
     from ...planning.measurement import SpeedReport
-    from ...planning.plan import Plan
+    from ...planning.plans import Plan
 
 
 def plan_html(plan: Plan) -> Markup:
@@ -37,8 +37,18 @@ def plan_html(plan: Plan) -> Markup:
 def plans_html(plans: Sequence[Plan]) -> Markup:
     """Return several plans side by side: memory, fit, speed."""
     note = plans[0].decode.source if plans[0].decode else ""
-    columns = ("model", "on the device", "fits", "longest context", "tokens/s", "80 % interval", "first token")
-    return table(comparison(plans), columns=columns, caption=shared_headline(plans), align="lrlrrrr", notes=[note])
+    columns = (
+        "model",
+        "on the device",
+        "fits",
+        "longest context",
+        "tokens/s",
+        "80 % interval",
+        "first token",
+    )
+    return table(
+        comparison(plans), columns=columns, caption=shared_headline(plans), align="lrlrrrr", notes=[note]
+    )
 
 
 def memory_html(plan: Plan) -> Markup:

@@ -9,9 +9,9 @@ from ..base.units import gib, tokens
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs
-    from ...planning.licences import Licences
+    from ...planning.licensing import Licences
     from ...planning.measurement import SpeedReport
-    from ...planning.plan import Plan
+    from ...planning.plans import Plan
     from ...planning.speed import Estimate
 
 
@@ -36,25 +36,28 @@ def shared_headline(plans: Sequence[Plan]) -> str:
     """Return what several plans share, in one line."""
     first = plans[0]
     context = tokens(max(plan.setting.context for plan in plans))
-    return f"{first.weights.name} on {first.hardware.label} with {first.runtime.name}, {context} tokens of context"
+    machine = f"{first.hardware.label} with {first.runtime.name}"
+    return f"{first.weights.name} on {machine}, {context} tokens of context"
 
 
 def comparison(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
     """Return one row of cells per plan: memory, fit, longest context, speed, first token."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for plan in plans:
         fit = {True: "yes", False: "no", None: "unknown"}[plan.fits]
         longest = "unknown" if plan.longest_context is None else tokens(plan.longest_context)
         speed, first = plan.decode, plan.first_token
-        rows.append((
-            plan.shape.key,
-            gib(round(plan.needed_bytes)),
-            fit,
-            longest if plan.longest_context != 0 else "none",
-            "unknown" if speed is None else short(speed.value),
-            "" if speed is None else f"{short(speed.low)} to {short(speed.high)}",
-            "unknown" if first is None else f"{short(first.value)} s",
-        ))
+        rows.append(
+            (
+                plan.shape.key,
+                gib(round(plan.needed_bytes)),
+                fit,
+                longest if plan.longest_context != 0 else "none",
+                "unknown" if speed is None else short(speed.value),
+                "" if speed is None else f"{short(speed.low)} to {short(speed.high)}",
+                "unknown" if first is None else f"{short(first.value)} s",
+            )
+        )
     return rows
 
 
@@ -174,7 +177,8 @@ def speed_text(report: SpeedReport) -> str:
     machine = report.plan.hardware
     head = (
         f"{report.name}, {report.plan.weights.name}, {report.runtime} {report.version} on {machine.label}: "
-        f"{machine.bandwidth_gb_s or 0:.1f} GB/s and {(machine.tensor_tflops or 0) * 1e3:.0f} GFLOP/s measured"
+        f"{machine.bandwidth_gb_s or 0:.1f} GB/s and {(machine.tensor_tflops or 0) * 1e3:.0f} GFLOP/s, "
+        "both measured"
     )
     return "\n".join([head, "", *aligned([SPEED_COLUMNS, *speed_rows(report)], "rrrrr")])
 

@@ -12,7 +12,7 @@ from ...errors import LabError
 from ...planning.devices import Hardware, find_hardware, known_hardware
 from ...planning.facts import unknown
 from ...planning.models import model_shape
-from ...planning.plan import Plan, plan
+from ...planning.plans import Plan, plan
 from ...planning.quantization import quantization
 from ...planning.runtimes import find_runtime, known_runtimes
 from ...views.planning.html import plans_html
@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STATE = (
-    "models", "hardware", "quantization", "runtime", "cache", "context", "batch", "runtime_date", "ownership",
-    "prompt_per_answer", "day",
-)  # fmt: skip
+    "models",
+    "hardware",
+    "quantization",
+    "runtime",
+    "cache",
+    "context",
+    "batch",
+    "runtime_date",
+    "ownership",
+    "prompt_per_answer",
+    "day",
+)
 
 
 class Planner(LabWidget):
@@ -110,7 +119,9 @@ class Planner(LabWidget):
         if wrong:
             raise unknown("setting", wrong[0], _STATE)
         machine = find_hardware(hardware)
-        self._extra: dict[str, Hardware] = {} if machine.label in known_hardware() else {machine.label: machine}
+        self._extra: dict[str, Hardware] = (
+            {} if machine.label in known_hardware() else {machine.label: machine}
+        )
         settings.setdefault("day", dt.datetime.now(tz=dt.UTC).date().isoformat())
         settings = {**settings, "models": list(models), "hardware": machine.label}
         program = find_runtime(settings.get("runtime", _default_runtime(machine)))
@@ -121,7 +132,8 @@ class Planner(LabWidget):
 
     def __repr__(self) -> str:
         names = ", ".join(self.models)
-        return f"Planner({names} on {self.hardware}, {self.quantization}, {self.runtime}, {self.context:,} tokens)"
+        what = f"{self.quantization}, {self.runtime}, {self.context:,} tokens"
+        return f"Planner({names} on {self.hardware}, {what})"
 
     def _twin(self) -> tuple[str, str]:
         plans = self.plans
@@ -238,4 +250,3 @@ def _check_day(day: object) -> None:
         dt.date.fromisoformat(str(day))
     except ValueError as error:
         raise LabError(f"day is an ISO date, not {day!r}.", hint='E.g. "2026-11-29".') from error
-

@@ -1,4 +1,4 @@
-"""What the planner's front end computes with: models, formats, hardware, runtimes, constants, runs, prices."""
+"""What the planner's front end computes with: models, formats, hardware, constants, runs, prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...planning.evidence import measured_runs
 from ...planning.facts import read_facts
 from ...planning.memory import LABELS
 from ...planning.models import ModelShape, shapes_by_key
-from ...planning.plan import MEASURED_FAMILIES, WIDER
+from ...planning.plans import MEASURED_FAMILIES, WIDER
 from ...planning.prices import hosted_prices
 from ...planning.quantization import known_quantizations
 from ...planning.runtimes import known_runtimes

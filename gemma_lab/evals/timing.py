@@ -96,8 +96,8 @@ class TimedLab:
     @torch.no_grad()
     def _read(self, ids: torch.Tensor) -> Any:
         cache = None
-        for piece in ids.split(_PIECE, dim=1):
-            cache = self._step(piece, cache)
+        for start in range(0, ids.shape[1], _PIECE):
+            cache = self._step(ids[:, start : start + _PIECE], cache)
         return cache
 
     @torch.no_grad()
@@ -114,7 +114,8 @@ def measured_hardware(device: torch.device, dtype: torch.dtype) -> Hardware:
     """Return this machine as hardware of a plan, with measured bandwidth and rate of operations."""
     name = str(device) if device.index is not None or device.type != "cuda" else "cuda:0"
     here = next(each for each in machine.devices() if each.name == name)
-    kind = {"cuda": "rocm" if torch.version.hip else "cuda", "mps": "metal"}.get(device.type, "cpu")
+    gpu = "rocm" if getattr(torch.version, "hip", None) else "cuda"
+    kind = {"cuda": gpu, "mps": "metal"}.get(device.type, "cpu")
     return Hardware(
         name=here.label,
         kind=kind,
@@ -122,7 +123,7 @@ def measured_hardware(device: torch.device, dtype: torch.dtype) -> Hardware:
         free_gib=here.free / 2**30,
         bandwidth_gb_s=measured_bandwidth(device) / 1e9,
         tensor_tflops=measured_rate(device, dtype) / 1e12,
-        unified=kind != "cuda" and kind != "rocm",
+        unified=kind not in ("cuda", "rocm"),
         source="measured here",
     )
 

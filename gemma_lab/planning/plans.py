@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..display import Displayed
+from ..display import Displayed, renderer
 from ..errors import LabError
 from .advice import advice_for
 from .cost import Costs, Ownership, hosted_cost, hourly_cost
@@ -103,9 +103,7 @@ class Plan(Displayed):
         )
 
     def __str__(self) -> str:
-        from ..views.planning.text import plan_text
-
-        return plan_text(self)
+        return str(renderer(type(self), "text")(self))
 
     @property
     def shape(self) -> ModelShape:
@@ -170,9 +168,13 @@ class Plan(Displayed):
             return None
         batch = self.setting.batch
         return Estimate(
-            single.value * batch, single.low * batch, single.high * batch, "tokens/s", f"{batch} × {single.value:.1f}",
+            single.value * batch,
+            single.low * batch,
+            single.high * batch,
+            "tokens/s",
+            f"{batch} × {single.value:.1f}",
             single.source,
-        )  # fmt: skip
+        )
 
     @cached_property
     def prompt(self) -> Estimate | None:
@@ -181,17 +183,22 @@ class Plan(Displayed):
             return None
         step = self._step(self.depth)
         work = prompt_work(
-            self.shape, self.weights, self.hardware, self.runtime, tokens=self.prompt_tokens, step=step,
+            self.shape,
+            self.weights,
+            self.hardware,
+            self.runtime,
+            tokens=self.prompt_tokens,
+            step=step,
             host_parts=self.spilled,
-        )  # fmt: skip
+        )
         seconds = prompt_seconds(work, fitted_constants())
         if seconds is None:
             return None
         width = read_facts("constants.json")["interval"]["prompt"] + self._wider()
         rate = self.prompt_tokens / seconds
         formula = (
-            f"{work.operations / 1e12:.2f}×10¹² operations at {work.rate / 1e12:g}×10¹² a second × a fitted share, "
-            f"or {work.piece_bytes / 1e9:.1f} GB for every {work.piece} tokens, whichever is longer"
+            f"{work.operations / 1e12:.2f}×10¹² operations at {work.rate / 1e12:g}×10¹² a second × a fitted "
+            f"share, or {work.piece_bytes / 1e9:.1f} GB for every {work.piece} tokens, whichever is longer"
         )
         return _estimate(rate, width, "tokens/s", formula)
 
@@ -202,9 +209,13 @@ class Plan(Displayed):
             return None
         tokens, rate = self.prompt_tokens, self.prompt
         return Estimate(
-            tokens / rate.value, tokens / rate.high, tokens / rate.low, "s", f"{tokens:,} tokens ÷ {rate.value:,.0f} tokens/s",
+            tokens / rate.value,
+            tokens / rate.high,
+            tokens / rate.low,
+            "s",
+            f"{tokens:,} tokens ÷ {rate.value:,.0f}/s",
             rate.source,
-        )  # fmt: skip
+        )
 
     @cached_property
     def bound(self) -> float | None:
@@ -237,7 +248,8 @@ class Plan(Displayed):
             seconds = drafted_seconds(step, checking, self.shape, self.drafter, constants)
             formula = (
                 f"{self.drafter.tokens} drafts of acceptance {self.drafter.acceptance:g}: "
-                f"{self.drafter.tokens_per_step:.2f} tokens a step of {seconds * self.drafter.tokens_per_step * 1e3:.2f} ms"
+                f"{self.drafter.tokens_per_step:.2f} tokens a step of "
+                f"{seconds * self.drafter.tokens_per_step * 1e3:.2f} ms"
             )
         else:
             seconds = decode_seconds(step, constants)
@@ -441,7 +453,8 @@ def plan(
         ``memory_gib``, ``bandwidth_gb_s``, ``tensor_tflops``, … (see `find_hardware`); what is unknown is
         left out, and so is what depends on it.
     quantization
-        A name (``"Q4_K_M"``, ``"bf16"``, ``"w4a16"``) or a file's size in bytes. Default: the runtime's usual.
+        A name (``"Q4_K_M"``, ``"bf16"``, ``"w4a16"``) or a file's size in bytes. Default: the runtime's
+        usual.
     file_bytes
         Size of the decoder's file, to which a named quantisation is scaled.
     context
@@ -586,7 +599,8 @@ def _decode_formula(step: Step, seconds: float) -> str:
     read = (step.shared_bytes + step.expert_bytes * step.expert_share) / 1e9
     kept = (step.global_bytes + step.local_bytes) / 1e9
     formula = (
-        f"{read:.2f} GB of weights in {weights * 1e3:.2f} ms + {step.layers} layers in {overhead * 1e3:.2f} ms"
+        f"{read:.2f} GB of weights in {weights * 1e3:.2f} ms"
+        f" + {step.layers} layers in {overhead * 1e3:.2f} ms"
         f" + {kept:.3f} GB of cache in {cache * 1e3:.2f} ms"
     )
     rest = seconds - weights - overhead - cache

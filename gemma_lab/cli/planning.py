@@ -1,4 +1,4 @@
-"""``gemma-lab plan``: what fits, how fast, at what cost, as a table or as JSON."""
+"""``gemma-lab plan`` and ``gemma-lab speed``: what fits, how fast, at what cost; measured and predicted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from .plan import plan
+from ..errors import LabError
+from ..planning.plans import plan
 
 
 def plan_command(
     model: Annotated[str, typer.Argument(help="A size or a checkpoint: 26B-A4B, 12b-it, Qwen3.6-35B-A3B.")],
     hardware: Annotated[str, typer.Argument(help='A name, e.g. "RTX 3090", "2x RTX 5060 Ti", "laptop".')],
-    quantization: Annotated[str | None, typer.Option("--quantization", "-q", help="E.g. Q4_K_M, bf16.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option("--quantization", "-q", help="E.g. Q4_K_M, bf16.")
+    ] = None,
     file_gb: Annotated[float | None, typer.Option(help="Size of the decoder's file, 10⁹ bytes.")] = None,
     context: Annotated[int, typer.Option("--context", "-c", help="Tokens of a sequence.")] = 8192,
     batch: Annotated[int, typer.Option("--batch", "-b", help="Sequences at once.")] = 1,
@@ -52,3 +55,24 @@ def plan_command(
     typer.echo(str(made))
     if cost:
         typer.echo(f"\n{made.cost()}")
+
+
+def speed_command(
+    model: Annotated[str, typer.Argument(help="What `load` takes: a mini, an alias, a hub id, a folder.")],
+    depths: Annotated[str, typer.Option(help="Tokens in the cache, with commas.")] = "0,512,2048",
+    repeats: Annotated[int, typer.Option(help="Decoding steps timed at each depth.")] = 8,
+    csv: Annotated[bool, typer.Option("--csv", help="As rows of the shared table of runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Time prompts and decoding of a model on this machine, beside the plan for it."""
+    from ..evals.timing import speed
+    from ..lab import load
+
+    parts = [part.strip() for part in depths.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise LabError(f"--depths takes numbers with commas, not {depths!r}.", hint='E.g. "0,512,2048".')
+    report = speed(load(model), depths=[int(part) for part in parts], repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(report.to_csv() if csv else str(report))

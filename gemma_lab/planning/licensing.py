@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import overload
 
-from ..display import Displayed
+from ..display import Displayed, renderer
 from .facts import read_facts
 
 
@@ -61,9 +61,7 @@ class Licences(Displayed, Sequence[Licence]):
         return "Licences(" + "; ".join(f"{', '.join(row.models)}: {row.name}" for row in self) + ")"
 
     def __str__(self) -> str:
-        from ..views.planning.text import licences_text
-
-        return licences_text(self)
+        return str(renderer(type(self), "text")(self))
 
 
 def licences() -> Licences:
