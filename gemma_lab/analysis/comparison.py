@@ -204,7 +204,7 @@ def compare(first: Trace, second: Trace) -> Comparison:
             )
     prompts = [trace.tokens.ids[~trace.tokens.generated].tolist() for trace in (first, second)]
     shared = common_prefix(*prompts)
-    same_prompt = prompts[0] == prompts[1] and first.meta.get("media") == second.meta.get("media")
+    same_prompt = prompts[0] == prompts[1] and _media(first) == _media(second)
     one, two = first.generation, second.generation
     pairs = align(_ids(one), _ids(two))
     bounds = [_bound(one, two, pair) for pair in pairs]
@@ -311,3 +311,7 @@ def _layer(one: Routing, two: Routing) -> Sequence[Floats]:
     mine, theirs = (part / part.sum(axis=1, keepdims=True) for part in gate_weights)
     weight = np.where(same, np.minimum(mine[:, :, None], theirs[:, None, :]), 0.0).sum(axis=(1, 2))
     return common / (one.top_k + two.top_k - common), np.minimum(weight, 1.0)
+
+
+def _media(trace: Trace) -> object:
+    return (trace.meta.get("request") or {}).get("media")

@@ -112,7 +112,7 @@ class HeadAblation(Displayed):
         others = np.mean([one.accuracy for one in self.random])
         return (
             f"HeadAblation({self.model}, {self.intact.asked} questions: intact {self.intact.accuracy:.0%}, "
-            f"without {said(self.best.heads)} {self.best.accuracy:.0%}, without as many random heads "
+            f"without {format_heads(self.best.heads)} {self.best.accuracy:.0%}, without as many random heads "
             f"{others:.0%} ({len(self.random)} draws))"
         )
 
@@ -210,7 +210,7 @@ def ablate_retrieval_heads(
     return HeadAblation(lab.name, done[0], done[1], tuple(done[2:]), seed)
 
 
-def said(heads: Sequence[tuple[int, int]]) -> str:
+def format_heads(heads: Sequence[tuple[int, int]]) -> str:
     """Return heads in words: ``"layer 5 head 2"``, several as ``"5.2, 5.0"``."""
     if len(heads) == 1:
         return "layer {} head {}".format(*heads[0])

@@ -1,15 +1,15 @@
-"""Reading the residual stream of a model at some tokens, and writing another in its place."""
+"""Read the residual stream of a model at some tokens, and write other activations in its place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from ..models.loading.restore import RestoreStack
 from ..trace.probes.model_modules import decoder_of, layers_of
 from ..trace.probes.positions import PositionTracker
 from ..trace.probes.recorder import Pass
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def hook_patches(
+    model: torch.nn.Module, patches: Sequence[Patch], positions: PositionTracker, restore: RestoreStack
+) -> None:
+    """Register the hooks that write patches in place of what layers return.
 
-def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: PositionTracker) -> list[Any]:
-    """Put activations in the place of what layers give, and return the handles of the hooks that do.
-
-    They come before every other hook of the layer, so that whoever looks sees what the next layer is given.
+    They come before every other hook of a layer, so that probes record what the next layer gets.
 
     Parameters
     ----------
-    passes
-        Attached to the model: which tokens a layer works on.
+    positions
+        Attached to the model.
+    restore
+        Removes the hooks.
     """
     layers = layers_of(model)
     by_layer: dict[int, dict[int, NDArray[np.float32]]] = {}
@@ -37,61 +40,60 @@ def patch_hooks(model: torch.nn.Module, patches: Sequence[Patch], passes: Positi
         for row, layer in enumerate(patch.layers):
             values = patch.source.values[row]
             by_layer.setdefault(layer, {}).update(zip(patch.positions, values, strict=True))
-    return [
-        layers[layer].register_forward_hook(_Patching(values, passes), prepend=True)
-        for layer, values in by_layer.items()
-    ]
+    for layer, by_position in by_layer.items():
+        restore.hook(layers[layer], ActivationPatch(by_position, positions), prepend=True)
 
 
-class _Patching:
-    """The hook of one layer: writes rows of the residual stream wherever their tokens are worked on."""
+class ActivationPatch:
+    """The forward hook of one layer that replaces the residual stream at some positions."""
 
-    def __init__(self, values: dict[int, NDArray[np.float32]], passes: PositionTracker) -> None:
+    def __init__(self, values: dict[int, NDArray[np.float32]], tracker: PositionTracker) -> None:
         self.positions = torch.tensor(list(values))
         self.values = torch.from_numpy(np.stack(list(values.values())))
-        self.passes = passes
+        self.tracker = tracker
 
     def __call__(self, _module: torch.nn.Module, _args: Any, output: Any) -> Any:
+        """Return the layer's output with the patched rows; None where it has none of them."""
         hidden = output[0] if isinstance(output, tuple) else output
-        here = self.passes.queries(hidden.shape[1])
+        current = self.tracker.queries(hidden.shape[1])
         # [rows, columns, patched]: which column of which sequence is which of the patched tokens
-        row, column, which = (here[:, :, None] == self.positions).nonzero(as_tuple=True)
+        row, column, which = (current[:, :, None] == self.positions).nonzero(as_tuple=True)
         if not len(which):
             return None
-        made = hidden.clone()
+        patched = hidden.clone()
         values = self.values[which].to(hidden.device, hidden.dtype)
-        if len(here) == 1:
-            made[:, column] = values
+        if len(current) == 1:  # no padding: the same columns in every sequence
+            patched[:, column] = values
         else:
-            made[row, column] = values
-        return (made, *output[1:]) if isinstance(output, tuple) else made
+            patched[row, column] = values
+        return (patched, *output[1:]) if isinstance(output, tuple) else patched
 
 
 class ActivationProbe:
-    """A probe of `gemma_lab.trace.probes.recorder` for the residual stream at chosen tokens of one sequence."""
+    """Record the residual stream at chosen tokens of one sequence; for use with `Recorder`."""
 
     def __init__(self, layers: tuple[int, ...], positions: tuple[int, ...], width: int) -> None:
         self.layers, self.positions = layers, np.asarray(positions)
         self._values = np.full((len(layers), len(positions), width), np.nan, dtype=np.float32)
         self._start, self._length = 0, 0
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
-        """Register hooks on the layers (`gemma_lab.trace.probes.recorder.Probe`)."""
-        hooks.callback(decoder_of(model).register_forward_pre_hook(_whole, with_kwargs=True).remove)
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
+        """Register hooks on the layers; see `Probe`."""
+        restore.hook(decoder_of(model), self._keep_all_rows, before=True, with_kwargs=True)
         layers = layers_of(model)
         for row, layer in enumerate(self.layers):
-            hooks.callback(layers[layer].register_forward_hook(partial(self._take, row)).remove)
+            restore.hook(layers[layer], partial(self._take, row))
 
-    def begin(self, seen: Pass) -> None:
-        """Take note that a pass begins."""
-        self._length = seen.length
+    def begin(self, current: Pass) -> None:
+        """Start a pass; see `Probe`."""
+        self._length = current.length
 
-    def end(self, seen: Pass) -> None:
-        """Take note that a pass ends."""
-        self._start += seen.length
+    def end(self, current: Pass) -> None:
+        """Count the tokens of the pass; see `Probe`."""
+        self._start += current.length
 
     def abandon(self) -> None:
-        """Forget the pass that was under way; the next one writes over what it left."""
+        """Discard the current pass: the next one overwrites what it recorded."""
         self._length = 0
 
     def result(self) -> NDArray[np.float32]:
@@ -100,7 +102,7 @@ class ActivationProbe:
         Raises
         ------
         BadTrace
-            If some were not read.
+            If some were not recorded.
         """
         read = np.isfinite(self._values).all(axis=-1)
         if not read.all():
@@ -111,16 +113,15 @@ class ActivationProbe:
         hidden = output[0] if isinstance(output, tuple) else output
         # the last columns of the pass, where it was sliced to them
         first = self._start + self._length - hidden.shape[1]
-        places = np.flatnonzero((self.positions >= first) & (self.positions < first + hidden.shape[1]))
-        if len(places):
-            taken = hidden[0, torch.as_tensor(self.positions[places] - first, device=hidden.device)]
-            self._values[row, places] = taken.detach().float().cpu().numpy()
+        columns = np.flatnonzero((self.positions >= first) & (self.positions < first + hidden.shape[1]))
+        if len(columns):
+            taken = hidden[0, torch.as_tensor(self.positions[columns] - first, device=hidden.device)]
+            self._values[row, columns] = taken.detach().float().cpu().numpy()
 
-
-def _whole(
-    _decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Let a KV-shared tail read every token: transformers from 5.23 on hands it the last ones alone."""
-    if type(kwargs.get("logits_to_keep")) is int:
-        return args, {**kwargs, "logits_to_keep": 0}
-    return None
+    def _keep_all_rows(
+        self, _decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Let KV-shared layers run on every token: transformers from 5.23 on hands them only the last ones."""
+        if type(kwargs.get("logits_to_keep")) is int:
+            return args, {**kwargs, "logits_to_keep": 0}
+        return None

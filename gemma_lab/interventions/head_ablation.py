@@ -1,4 +1,4 @@
-"""Switching query heads off: what they attended to no longer reaches the residual stream."""
+"""Ablate query heads: what they attended to no longer reaches the residual stream."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from ..models.loading.restore import RestoreStack
 from ..trace.probes.model_modules import attentions
 
 
 @dataclass(frozen=True)
-class Heads:
+class LayerHeads:
     """The query heads of one layer.
 
     Attributes
@@ -20,45 +21,46 @@ class Heads:
     output
         The projection that adds them up (``o_proj``): its input is their outputs, one after the other.
     count
-        How many there are. Those of a group share keys and values, but each has an output of its own, also
-        where keys and values come from another layer or are the same.
+        Number of heads. Those of a group share keys and values, but each has an output of its own, also where
+        keys and values come from another layer or are the same.
     """
 
     output: torch.nn.Module
     count: int
 
 
-def heads_of(model: torch.nn.Module) -> dict[int, Heads]:
-    """Return the query heads of every layer of the decoder whose outputs can be told apart, by layer."""
-    found = {}
+def heads_of(model: torch.nn.Module) -> dict[int, LayerHeads]:
+    """Return the query heads of every decoder layer whose outputs can be told apart, by layer."""
+    by_layer = {}
     for layer, module in attentions(model).items():
         output: Any = getattr(module, "o_proj", None)
         width = getattr(module, "head_dim", None)
         features = getattr(output, "in_features", None)
         if output is not None and width and features and features % width == 0:
-            found[layer] = Heads(output, features // width)
-    return found
+            by_layer[layer] = LayerHeads(output, features // width)
+    return by_layer
 
 
-def head_hooks(model: torch.nn.Module, off: Mapping[int, tuple[int, ...]]) -> list[Any]:
-    """Zero the outputs of heads, by layer, and return the handles of the hooks that do.
+def hook_heads(
+    model: torch.nn.Module, ablated: Mapping[int, tuple[int, ...]], restore: RestoreStack
+) -> None:
+    """Register the hooks that zero the outputs of heads, by layer; `restore` removes them.
 
-    They come before every other hook of the projection, so that whoever looks sees what it is given.
+    They come before every other hook of the projection, so that probes record what it is given.
     """
-    heads = heads_of(model) if off else {}
-    return [
-        heads[layer].output.register_forward_pre_hook(_Silence(heads[layer].count, listed), prepend=True)
-        for layer, listed in off.items()
-    ]
+    for layer, heads in heads_of(model).items():
+        if ablated.get(layer):
+            restore.hook(heads.output, ZeroHeads(heads.count, ablated[layer]), before=True, prepend=True)
 
 
-class _Silence:
-    def __init__(self, count: int, off: tuple[int, ...]) -> None:
-        self.count, self.off = count, list(off)
+class ZeroHeads:
+    """The forward pre-hook of an output projection that zeroes the outputs of some heads."""
+
+    def __init__(self, count: int, ablated: tuple[int, ...]) -> None:
+        self.count, self.ablated = count, list(ablated)
 
     def __call__(self, _module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        given = args[0]
-        # a copy: the model's own tensor may be used again
-        heads = given.reshape(*given.shape[:-1], self.count, -1).clone()
-        heads[..., self.off, :] = 0
+        """Return the projection's arguments with zeroed heads, in a copy: the model may use its own again."""
+        heads = args[0].reshape(*args[0].shape[:-1], self.count, -1).clone()  # [batch, tokens, heads, dim]
+        heads[..., self.ablated, :] = 0
         return heads.flatten(-2), *args[1:]

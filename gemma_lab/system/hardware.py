@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+from .memory_limits import limits
 
 
 @dataclass(frozen=True)
@@ -51,23 +50,18 @@ def devices() -> tuple[Device, ...]:
 
 
 def free_ram() -> int:
-    """Return the memory that can be used now, in bytes, within the limit of a container (Binder, Docker)."""
+    """Return the memory that can be used now, in bytes, within every limit on this process."""
     import psutil
 
     available = int(psutil.virtual_memory().available)
-    limit = _container_limit()
-    if limit is None:
-        return available
-    return max(0, min(available, limit - _container_usage()))
+    return max(0, min([available, *(limit.total - limit.used for limit in limits())]))
 
 
 def total_ram() -> int:
-    """Return the memory of this machine, or the limit of the container around us, in bytes."""
+    """Return the memory of this machine, or the lowest limit on this process, in bytes."""
     import psutil
 
-    total = int(psutil.virtual_memory().total)
-    limit = _container_limit()
-    return total if limit is None else min(total, limit)
+    return min([int(psutil.virtual_memory().total), *(limit.total for limit in limits())])
 
 
 def _gpus() -> list[Device]:
@@ -97,38 +91,3 @@ def _mps_bfloat16() -> bool:
     # Metal has bfloat16 from macOS 14 on.
     release = platform.mac_ver()[0] or "0"
     return sys.platform == "darwin" and int(release.split(".")[0]) >= 14
-
-
-def _container_limit() -> int | None:
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2, v1
-        limit = _number(_CGROUP / file)
-        if limit is not None and limit < 1 << 60:  # v1 says "no limit" with a huge number, v2 with "max"
-            return limit
-    return None
-
-
-def _container_usage() -> int:
-    """Bytes in use that cannot be reclaimed: file cache does not count, it is given up under pressure."""
-    for usage, statistics, key in (
-        ("memory.current", "memory.stat", "inactive_file"),
-        ("memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-    ):
-        used = _number(_CGROUP / usage)
-        if used is not None:
-            return max(0, used - _statistic(_CGROUP / statistics, key))
-    return 0
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):  # not in a container, or the word "max"
-        return None
-
-
-def _statistic(file: Path, key: str) -> int:
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [key]), 0)

@@ -15,7 +15,8 @@ import torch
 from support import shapes
 from transformers.models.gemma4.modeling_gemma4 import eager_attention_forward
 
-from gemma_lab.trace.probes.attention.interface import AttentionTap, attending
+from gemma_lab.trace.probes.attention.interface import AttentionTaps
+from gemma_lab.trace.probes.attention.taps import AttentionTap
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.probes.routing import RoutingProbe
@@ -30,7 +31,7 @@ class Eager(AttentionTap):
     def __init__(self) -> None:
         self.weights: dict[int, np.ndarray] = {}
 
-    def see(self, layer, module, query, key, value, mask, is_causal, positions, scaling) -> None:
+    def on_attention(self, layer, module, query, key, value, mask, is_causal, positions, scaling) -> None:
         """Keep float64 ``[H, T, T]``."""
         hidden = torch.finfo(query.dtype).min
         if mask is None:
@@ -85,7 +86,7 @@ def test_summaries_equal_eager_tensors(size, tiny_lab, record):
     probes = [attention] + ([RoutingProbe()] if size == "26B-A4B" else [])
     with Recorder(model, probes):
         traced = model(input_ids=ids, use_cache=False).logits
-    with attending(model, [eager := Eager()]):
+    with AttentionTaps(model, [eager := Eager()]):
         model(input_ids=ids, use_cache=False)
     reference, found = eager.weights, attention.result()
     worst = {

@@ -16,7 +16,7 @@ from gemma_lab.evals.head_ablation import (
     AblationCondition,
     HeadAblation,
     ablate_retrieval_heads,
-    said,
+    format_heads,
     score_retrieval_heads,
 )
 
@@ -26,8 +26,8 @@ class Ask:
     prompt: str
     answer: str
 
-    def is_correct(self, said):
-        return said == self.answer
+    def is_correct(self, format_heads):
+        return format_heads == self.answer
 
 
 QUESTIONS = [Ask(f"Ada has {n}. What has Ada?", str(n)) for n in range(10)]
@@ -56,7 +56,7 @@ class Needing:
     def trace(self, prompt, **_):
         texts = ["Ada ", "has ", prompt[8], ". ", "What ", "has ", "Ada?", ""]
         heads = [looking(8, [-1] * 7 + [2]), even(8)]
-        return trace_of(build_attention([heads]), texts=texts, ids=[1, 2, 3, 4, 5, 2, 6, 7], said=(3,))
+        return trace_of(build_attention([heads]), texts=texts, ids=[1, 2, 3, 4, 5, 2, 6, 7], format_heads=(3,))
 
 
 def ranked(count=8, found=2):
@@ -104,7 +104,7 @@ def test_intervals_are_wilsons_and_frames_have_a_row_a_condition():
     assert condition.interval == pytest.approx((0.2993, 0.7007), abs=1e-4)
     frame = HeadAblation("m", condition, condition, (condition, condition), 0).to_pandas()
     assert frame.condition.tolist() == ["intact", "best", "random", "random"]
-    assert said(((5, 2),)) == "layer 5 head 2"
+    assert format_heads(((5, 2),)) == "layer 5 head 2"
 
 
 @pytest.mark.parametrize("wrong", [{"heads": 0}, {"heads": 5}, {"draws": 0}])

@@ -12,11 +12,12 @@ from support import shapes
 from support.moe import NEIGHBOURS, hooks, tiny
 
 from gemma_lab import Edit
-from gemma_lab.errors import BadEdit
-from gemma_lab.interventions.apply import EditContext, editing, in_force
+from gemma_lab.errors import BadEdit, LabError
+from gemma_lab.interventions.apply import EditContext, active_edit, editing
 from gemma_lab.lab import Lab
+from gemma_lab.models.loading.restore import ModelLock
 from gemma_lab.trace.probes.recorder import Recorder
-from gemma_lab.trace.probes.routers import EDITED, routers
+from gemma_lab.trace.probes.routers import is_edited, routers
 from gemma_lab.trace.probes.routing import RoutingProbe
 
 IDS = torch.arange(30, 70)[None]
@@ -35,8 +36,8 @@ def nothing_is_left(lab):
     yield
     assert torch.equal(logits(lab.model), before)
     assert hooks(lab.model) == held
-    assert not any(module in EDITED for module in lab.model.modules())
-    assert in_force(lab.model) == Edit()
+    assert not any(is_edited(module) for module in lab.model.modules())
+    assert active_edit(lab.model) == Edit()
     assert not lab.lock.locked()
 
 
@@ -346,9 +347,9 @@ def test_nested_edits_are_merged_and_peeled_off_one_by_one(lab):
     outer, inner = Edit(ablate_experts={LAYER: range(60)}), Edit(ablate_experts={LAYER: range(60, 120)})
     with EditContext(lab.model, outer) as first:
         alone = logits(lab.model)
-        assert first == in_force(lab.model) == outer
+        assert first == active_edit(lab.model) == outer
         with EditContext(lab.model, inner) as both:
-            assert both == in_force(lab.model) == outer | inner
+            assert both == active_edit(lab.model) == outer | inner
             assert (dispatch(lab.model)[0] >= 120).all()
         assert torch.equal(logits(lab.model), alone)
         with pytest.raises(BadEdit, match="both ablated and forced"), editing(lab, force_experts=[3]):
@@ -372,7 +373,7 @@ def test_blocks_may_end_in_any_order(lab):
     one.__enter__()
     two.__enter__()
     one.__exit__(None, None, None)
-    assert in_force(lab.model) == two.edit
+    assert active_edit(lab.model) == two.edit
     assert (dispatch(lab.model)[0] >= 120).all()
     two.__exit__(None, None, None)
 
@@ -381,7 +382,10 @@ def test_an_editing_can_be_entered_again(lab):
     edit = editing(lab, **BOUNDS)
     with edit:
         once = logits(lab.model)
-    with edit, edit:
+    with edit:
+        assert torch.equal(logits(lab.model), once)
+        with pytest.raises(LabError), edit:
+            pytest.fail("it was not entered twice")
         assert torch.equal(logits(lab.model), once)
 
 
@@ -391,14 +395,14 @@ def test_threads_wait_for_each_other(lab):
     def other():
         ready.set()
         with editing(lab, ablate_experts={LAYER: range(60)}):
-            order.append(("other", in_force(lab.model)))
+            order.append(("other", active_edit(lab.model)))
 
     with editing(lab, **BOUNDS) as mine:
         thread = threading.Thread(target=other)
         thread.start()
         ready.wait(5)
         time.sleep(0.05)
-        order.append(("mine", in_force(lab.model)))
+        order.append(("mine", active_edit(lab.model)))
     thread.join(5)
     assert order == [("mine", mine), ("other", Edit(ablate_experts={LAYER: range(60)}))]
 
@@ -421,8 +425,8 @@ def test_a_generation_under_way_ends_under_the_edit_it_began_with(lab, monkeypat
 def test_an_interrupt_while_waiting_to_leave_still_restores(lab):
     edit = editing(lab, **BOUNDS)
 
-    class Busy:
-        def acquire(self, **_):
+    class Busy(ModelLock):
+        def take(self, holder, **_):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), edit:
@@ -442,7 +446,7 @@ def test_an_interrupt_while_hooks_are_exchanged_still_restores(lab, monkeypatch)
         expected = logits(lab.model)
         with pytest.raises(KeyboardInterrupt), inner:
             monkeypatch.setattr(kind, "register_forward_hook", interrupted)
-        assert in_force(lab.model) == alone
+        assert active_edit(lab.model) == alone
         assert torch.equal(logits(lab.model), expected)
 
 

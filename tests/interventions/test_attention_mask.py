@@ -13,7 +13,8 @@ from gemma_lab import AttentionKnockout, Edit
 from gemma_lab.errors import BadEdit
 from gemma_lab.interventions.apply import EditContext
 from gemma_lab.lab import Lab
-from gemma_lab.trace.probes.attention.interface import AttentionTap, attending
+from gemma_lab.trace.probes.attention.interface import AttentionTaps
+from gemma_lab.trace.probes.attention.taps import AttentionTap
 
 IDS = torch.arange(30, 80)[None]
 CUT = 9
@@ -100,7 +101,7 @@ def weights(model, edit=None):
     """Attention of the first layer, worked out from what the layer was given."""
 
     class Look(AttentionTap):
-        def see(self, layer, module, query, key, value, mask, is_causal, positions, scaling):
+        def on_attention(self, layer, module, query, key, value, mask, is_causal, positions, scaling):
             if layer:
                 return
             scores = query @ key.repeat_interleave(query.shape[1] // key.shape[1], 1).mT * scaling
@@ -111,7 +112,7 @@ def weights(model, edit=None):
             found.append(scores.masked_fill(~mask, -torch.inf).softmax(-1))
 
     found = []
-    with attending(model, [Look()]), EditContext(model, edit or Edit()):
+    with AttentionTaps(model, [Look()]), EditContext(model, edit or Edit()):
         logits(model, IDS[:, :20])
     return found[0]
 
@@ -187,7 +188,7 @@ def test_two_cuts_together_may_leave_nothing():
 def test_an_interrupt_while_a_cut_is_put_in_force_leaves_nothing(monkeypatch):
     model = shapes.tiny_model("26B-A4B")
     plain, held = logits(model), hooks(model)
-    monkeypatch.setattr("gemma_lab.interventions.apply.attending", lambda *_: 1 / 0)
+    monkeypatch.setattr("gemma_lab.interventions.apply.AttentionTaps", lambda *_: 1 / 0)
     edit = Edit(knock_out_attention=AttentionKnockout(queries=(4, 5), keys=(0, 3)), ablate_heads={0: [1]})
     with pytest.raises(ZeroDivisionError), EditContext(model, edit):
         pytest.fail("it was not entered")

@@ -206,7 +206,7 @@ def _previous(attention: Attention) -> _Result:
     if len(queries) < _MIN_QUERIES:
         return f"only {len(attention)} tokens"
     found = top_keys(attention, queries)
-    score = found.on(found.keys == found.queries[None, :, None] - 1)
+    score = found.mean_attention(found.keys == found.queries[None, :, None] - 1)
     even = (1 / found.visible).mean(axis=1)
     return score, even, even
 
@@ -237,7 +237,7 @@ def _near(attention: Attention) -> _Result:
     if len(queries) < _MIN_QUERIES:
         return f"only {len(attention)} tokens"
     found = top_keys(attention, queries)
-    score = found.on(np.abs(found.queries[None, :, None] - found.keys) < NEAR)
+    score = found.mean_attention(np.abs(found.queries[None, :, None] - found.keys) < NEAR)
     even = (np.minimum(NEAR, found.visible) / found.visible).mean(axis=1)
     return score, even, even
 

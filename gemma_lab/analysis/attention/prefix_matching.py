@@ -70,7 +70,7 @@ def prefix_matching(
     if len(queries) < MIN_QUERIES:
         return None
     found, wanted = top_keys(attention, queries), places[queries]
-    score = found.on(_hit(found.keys, wanted))
+    score = found.mean_attention(_hit(found.keys, wanted))
     random = np.random.default_rng(seed)
     by_chance = np.stack([_moved(found, wanted, random.permutation(len(queries))) for _ in range(draws)])
     return score, by_chance.mean(axis=0), by_chance.std(axis=0)

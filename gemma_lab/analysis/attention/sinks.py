@@ -55,7 +55,7 @@ class AttentionSinks(Displayed):
         return np.asarray((self.received >= SINK_THRESHOLD).mean(axis=0))
 
     @property
-    def drowned(self) -> float:
+    def heads_with_sink(self) -> float:
         """Part of the heads that have a sink: their maps show little else."""
         return float((self.received >= SINK_THRESHOLD).any(axis=1).mean()) if self.tokens else 0.0
 
@@ -72,7 +72,7 @@ class AttentionSinks(Displayed):
 
     def __repr__(self) -> str:
         return (
-            f"AttentionSinks({len(self.tokens)} of {self.length:,} tokens, of {self.drowned:.0%} of {len(self.heads)} "
+            f"AttentionSinks({len(self.tokens)} of {self.length:,} tokens, of {self.heads_with_sink:.0%} of {len(self.heads)} "
             f"heads; first token {self.first.mean():.2f} on average)"
         )
 

@@ -47,7 +47,7 @@ class TopKeys:
     weights: Floats
     windows: NDArray[np.int64]
 
-    def on(self, hit: NDArray[np.bool_]) -> Floats:
+    def mean_attention(self, hit: NDArray[np.bool_]) -> Floats:
         """Return the mean attention of each head to the keys that are hit.
 
         Parameters

@@ -31,32 +31,32 @@ class WindowCoverage(Displayed):
         The layers that were recorded.
     windows
         Window of each in tokens, its own included; None for global layers.
-    unseen
+    outside
         Part of all pairs of a token and an earlier one that lie outside the window, ``[layers]``.
-    carried
+    receptive_field
         Tokens from which something can have come, by way of other tokens and all recorded layers up to each,
         ``[layers]``; all of the text from the first global layer on.
     heads
-        Layer and head of every head of a global layer, one an entry of `least` and `most`.
-    least, most
+        Layer and head of every head of a global layer, one an entry of `far_min` and `far_max`.
+    far_min, far_max
         Between what its mean attention to keys beyond the local window lies, of the queries that have such:
         what of it is among the recorded top keys, and what the top keys leave, ``[heads]``.
     window
-        The local window that `least` and `most` are about; None without local layers.
+        The local window that `far_min` and `far_max` are about; None without local layers.
     """
 
     tokens: int
     layers: tuple[int, ...]
     windows: tuple[int | None, ...]
-    unseen: Floats
-    carried: NDArray[np.int64]
+    outside: Floats
+    receptive_field: NDArray[np.int64]
     heads: tuple[tuple[int, int], ...]
-    least: Floats
-    most: Floats
+    far_min: Floats
+    far_max: Floats
     window: int | None
 
     def to_pandas(self) -> Any:
-        """Return one row a layer: layer, kind, window, unseen, carried."""
+        """Return one row a layer: layer, kind, window, outside, receptive_field."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -64,18 +64,18 @@ class WindowCoverage(Displayed):
                 "layer": self.layers,
                 "kind": ["global" if window is None else "local" for window in self.windows],
                 "window": self.windows,
-                "unseen": self.unseen,
-                "carried": self.carried,
+                "outside": self.outside,
+                "receptive_field": self.receptive_field,
             }
         )
 
     def __repr__(self) -> str:
-        local = [share for share, window in zip(self.unseen, self.windows, strict=True) if window is not None]
+        local = [share for share, window in zip(self.outside, self.windows, strict=True) if window is not None]
         said = f"{len(local)} of {len(self.layers)} layers local"
         if local:
-            said += f", {max(local):.0%} of the pairs unseen there"
+            said += f", {max(local):.0%} of the pairs outside there"
         if len(self.heads) and self.window is not None:
-            said += f"; global heads look beyond with {self.least.mean():.0%} to {self.most.mean():.0%}"
+            said += f"; global heads look beyond with {self.far_min.mean():.0%} to {self.far_max.mean():.0%}"
         return f"WindowCoverage({self.tokens:,} tokens: {said})"
 
 
@@ -89,7 +89,7 @@ def window_coverage(trace: Trace) -> WindowCoverage:
     Parameters
     ----------
     trace
-        With attention (top keys for `WindowCoverage.least` and `WindowCoverage.most`).
+        With attention (top keys for `WindowCoverage.far_min` and `WindowCoverage.far_max`).
 
     Raises
     ------
@@ -102,19 +102,19 @@ def window_coverage(trace: Trace) -> WindowCoverage:
         raise LabError("This trace has no tokens.", hint="Trace a prompt.")
     windows = tuple(layout.window for layout in attention.layers)
     pairs = length * (length + 1) / 2
-    unseen = [1 - _seen(length, window) / pairs for window in windows]
-    carried, so_far = [], 1
+    outside = [1 - _seen(length, window) / pairs for window in windows]
+    receptive_field, so_far = [], 1
     for window in windows:
         so_far = length if window is None else min(length, so_far + window - 1)
-        carried.append(so_far)
+        receptive_field.append(so_far)
     local = [window for window in windows if window is not None]
     window = max(local) if local else None
     kinds = {layout.layer: layout.window for layout in attention.layers}
     heads = tuple(head for head in recorded_heads(attention) if kinds[head[0]] is None)
-    least, most = _beyond(attention, window, heads)
+    far_min, far_max = _beyond(attention, window, heads)
     return WindowCoverage(
-        tokens=length, layers=tuple(kinds), windows=windows, unseen=np.asarray(unseen),
-        carried=np.asarray(carried), heads=heads, least=least, most=most, window=window,
+        tokens=length, layers=tuple(kinds), windows=windows, outside=np.asarray(outside),
+        receptive_field=np.asarray(receptive_field), heads=heads, far_min=far_min, far_max=far_max, window=window,
     )  # fmt: skip
 
 
@@ -132,6 +132,6 @@ def _beyond(
     found = top_keys(attention, evenly_spaced(np.arange(window, len(attention))))
     rows = [place for place, head in enumerate(found.heads) if head in heads]
     far = found.queries[None, :, None] - found.keys >= window
-    least = found.on(far)[rows]
-    near = found.on(~far)[rows]
-    return least, np.maximum(least, 1 - near)
+    far_min = found.mean_attention(far)[rows]
+    near = found.mean_attention(~far)[rows]
+    return far_min, np.maximum(far_min, 1 - near)

@@ -99,9 +99,9 @@ class Offload(Displayed):
         Part of all experts that is on the card, 0 to 1; the first is 0.
     hit_rate
         Part of the requests that find their expert there.
-    card_bytes
+    gpu_bytes
         Memory of the card in use.
-    moved_bytes
+    missed_bytes
         Bytes of missing experts that a token reads.
     seconds
         Seconds a token.
@@ -112,30 +112,30 @@ class Offload(Displayed):
     assumptions: OffloadAssumptions
     share: Floats
     hit_rate: Floats
-    card_bytes: Floats
-    moved_bytes: Floats
+    gpu_bytes: Floats
+    missed_bytes: Floats
     seconds: Floats
     floor_seconds: Floats = field(repr=False)
 
     def __repr__(self) -> str:
         gpu = self.assumptions.gpu
         head = f"Offload(26B-A4B {self.assumptions.quantisation} on {gpu.name}: "
-        fitting = self.fitting
-        if fitting is None:
-            return f"{head}does not fit, {self.card_bytes[0] / GIB:.1f} GiB without any expert)"
+        largest_fit = self.largest_fit
+        if largest_fit is None:
+            return f"{head}does not fit, {self.gpu_bytes[0] / GIB:.1f} GiB without any expert)"
         return (
-            f"{head}{self.share[fitting]:.0%} of the experts fit in {gpu.memory_gib:g} GiB, hit rate "
-            f"{self.hit_rate[fitting]:.1%}, {self.tokens_per_second[fitting]:.1f} tokens/s, "
-            f"at most {self.bound[fitting]:.0f})"
+            f"{head}{self.share[largest_fit]:.0%} of the experts fit in {gpu.memory_gib:g} GiB, hit rate "
+            f"{self.hit_rate[largest_fit]:.1%}, {self.tokens_per_second[largest_fit]:.1f} tokens/s, "
+            f"at most {self.upper_bound[largest_fit]:.0f})"
         )
 
     def __str__(self) -> str:
         rows = [f"{'on card':>8} {'GiB':>6} {'hits':>7} {'MB/token':>9} {'tokens/s':>9} {'bound':>7}"]
         rows += [
-            f"{self.share[at]:>8.0%} {self.card_bytes[at] / GIB:>6.1f} {self.hit_rate[at]:>7.1%} "
-            f"{self.moved_bytes[at] / 1e6:>9.0f} {self.tokens_per_second[at]:>9.1f} {self.bound[at]:>7.0f}"
+            f"{self.share[at]:>8.0%} {self.gpu_bytes[at] / GIB:>6.1f} {self.hit_rate[at]:>7.1%} "
+            f"{self.missed_bytes[at] / 1e6:>9.0f} {self.tokens_per_second[at]:>9.1f} {self.upper_bound[at]:>7.0f}"
             f"{'  fits' if self.fits[at] else ''}"
-            for at in self.shown()
+            for at in self.table_rows()
         ]
         return "\n".join(
             [repr(self), *rows, "OffloadAssumptions:", *(f"- {a}" for a in self.assumptions.lines())]
@@ -147,17 +147,17 @@ class Offload(Displayed):
         return np.asarray(1 / self.seconds)
 
     @property
-    def bound(self) -> Floats:
+    def upper_bound(self) -> Floats:
         """Tokens per second that no runtime can exceed under these bandwidths, ``[sizes]``."""
         return np.asarray(1 / self.floor_seconds)
 
     @property
     def fits(self) -> NDArray[np.bool_]:
         """Where the card's memory suffices, ``[sizes]``."""
-        return np.asarray(self.card_bytes <= self.assumptions.gpu.memory_gib * GIB)
+        return np.asarray(self.gpu_bytes <= self.assumptions.gpu.memory_gib * GIB)
 
     @property
-    def fitting(self) -> int | None:
+    def largest_fit(self) -> int | None:
         """Place of the largest share that fits; None if not even the dense parts do."""
         places = np.flatnonzero(self.fits)
         return int(places[-1]) if len(places) else None
@@ -167,23 +167,23 @@ class Offload(Displayed):
         places = np.flatnonzero(self.tokens_per_second >= tokens_per_second)
         return float(self.share[places[0]]) if len(places) else None
 
-    def shown(self, rows: int = 9) -> list[int]:
+    def table_rows(self, rows: int = 9) -> list[int]:
         """Return the places of a short table: evenly spread, with the largest that fits."""
         places = {round(at) for at in np.linspace(0, len(self.share) - 1, rows)}
-        return sorted(places | ({self.fitting} if self.fitting is not None else set()))
+        return sorted(places | ({self.largest_fit} if self.largest_fit is not None else set()))
 
     def to_pandas(self) -> Any:
-        """Return one row a share: share, hit_rate, card_gib, moved_mb, tokens_per_second, bound, fits."""
+        """Return one row a share: share, hit_rate, gpu_gib, missed_mb, tokens_per_second, bound, fits."""
         import pandas as pd
 
         return pd.DataFrame(
             {
                 "share": self.share,
                 "hit_rate": self.hit_rate,
-                "card_gib": self.card_bytes / GIB,
-                "moved_mb": self.moved_bytes / 1e6,
+                "gpu_gib": self.gpu_bytes / GIB,
+                "missed_mb": self.missed_bytes / 1e6,
                 "tokens_per_second": self.tokens_per_second,
-                "bound": self.bound,
+                "upper_bound": self.upper_bound,
                 "fits": self.fits,
             }
         )
@@ -286,8 +286,8 @@ def offload_speed(
         assumptions=assumptions,
         share=share,
         hit_rate=hit_rate,
-        card_bytes=sizes.dense + cache + reserve_gib * GIB + share * every,
-        moved_bytes=moved,
+        gpu_bytes=sizes.dense + cache + reserve_gib * GIB + share * every,
+        missed_bytes=moved,
         seconds=times[False],
         floor_seconds=times[True],
     )

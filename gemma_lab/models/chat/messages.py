@@ -1,18 +1,23 @@
-"""A conversation in one form: what a caller may pass is checked, what the chat template gets is made.
+"""A conversation in one form, from whatever a caller may pass as a prompt.
 
 A message is ``{"role": …, "content": …}``. Content is a string, or a list of parts where there are media:
 ``{"type": "image", "image": <PIL image>}``, ``{"type": "video", "video": <Video>}``,
-``{"type": "audio", "audio": <Sound>}`` and ``{"type": "text", "text": …}``.
+``{"type": "audio", "audio": <Audio>}`` and ``{"type": "text", "text": …}``. The model's messages may have
+``reasoning``, ``tool_calls`` and ``tool_responses`` besides (`gemma_lab.models.chat.tool_history`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
-from .tools import refuse_control, with_results
+from .media_arguments import KINDS, media_list, part_kind, part_source
+from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
+from .tool_history import Caller, Result, one_call, read_calls, read_responses, read_result, tool_content
+from .tools import with_results
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,11 +35,22 @@ _ROLES = {
     "assistant": "assistant",
     "model": "assistant",
     "tool": "tool",
+    "function": "tool",
 }
-_THOUGHTS = ("reasoning", "reasoning_content", "thinking")
-#: Where a part may carry its medium, besides under its own name.
-_SOURCES = ("path", "url")
+_REASONING = ("reasoning", "reasoning_content", "thinking")
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+#: Keys of a message that are read here; others are kept for templates that know them.
+_READ = {
+    "role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id", "refusal",
+    "images", *_REASONING,
+}  # fmt: skip
+#: Keys of other APIs that say nothing to the model.
+_IGNORED = {"id", "object", "type", "annotations", "model", "usage", "stop_reason", "stop_sequence", "status"}
 _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
+_PARTS = (
+    'Parts are {"type": "text", "text": …}, {"type": "image", "image": …}, '
+    '{"type": "video", "video": …, "fps": …} and {"type": "audio", "audio": …, "rate": …}.'
+)
 
 
 class Opening(NamedTuple):
@@ -45,33 +61,34 @@ class Opening(NamedTuple):
 
 
 def conversation(
-    prompt: str | list[Message] | None,
+    prompt: Any,
     *,
-    images: Iterable[Any] = (),
+    images: Any = None,
     video: Any = None,
     audio: Any = None,
     system: str | None = None,
     previous: Reply | None = None,
-    results: Sequence[Any] | None = None,
+    results: Any = None,
     frames: int | None = None,
     on_open: Callable[[str, Any], None] | None = None,
 ) -> list[Message]:
-    """Return the messages that a prompt stands for, checked, with every medium opened.
+    """Return the messages of a prompt, checked, with every medium opened.
 
     Parameters
     ----------
     prompt
-        What the user says, or messages that end with one of theirs (or with a tool's).
+        The user's text, or messages that end with a user's or a tool's: in the format of transformers, OpenAI
+        or Anthropic, as mappings, dataclasses or pydantic models.
     images
-        Pictures for the last user message; they go before its text.
+        Images for the last user message; they go before its text.
     video, audio
-        A video and a sound for it, or a list of them; they go between the pictures and the text.
+        A video and a sound for it, or a list of them; they go between the images and the text.
     system
-        The system prompt, for a conversation that has none yet.
+        The system prompt, for a conversation that has none yet; an empty one is none.
     previous
         A reply to continue from.
     results
-        What its calls gave (`gemma_lab.models.chat.tools.with_results`); there is no prompt then.
+        Results of its calls (`gemma_lab.models.chat.tools.with_results`); there is no prompt then.
     frames
         How many frames are taken of a video that is opened here; default as `gemma_lab.load_video`.
     on_open
@@ -86,53 +103,48 @@ def conversation(
     Raises
     ------
     BadPrompt
-        If the messages are not in the chat format.
+        If the messages are not in the chat format, or calls and results cannot be matched.
     BadMedia
         If a medium cannot be read.
     """
     opening = Opening(frames, on_open)
+    if previous is not None and not isinstance(getattr(previous, "messages", None), list):
+        raise BadPrompt(
+            f"previous is a {type(previous).__name__}, not a reply.",
+            hint="Pass what lab.chat returned; pass earlier messages in the list of messages.",
+        )
     messages = [dict(message) for message in previous.messages] if previous is not None else []
     if results is not None:
         messages = with_results(previous, results, prompt)
     else:
-        messages += _asked(prompt, opening)
-    if system is not None:
-        if messages and messages[0]["role"] == "system":
+        _Reader(messages, opening).read(prompt)
+    if system is not None and _text(system, "the system prompt").strip():
+        if messages[0]["role"] == "system":
             raise BadPrompt(
                 "The conversation already has a system prompt, and another one was passed.",
                 hint="Leave `system` out, or start a new conversation (without `previous`).",
             )
-        messages.insert(0, {"role": "system", "content": _string(system, "system")})
-    _check_order(messages)
-    return _illustrated(messages, _parts(images, video, audio, opening))
+        messages.insert(0, {"role": "system", "content": system})
+    parts = [
+        {"type": kind, kind: _opened(kind, source, {}, opening)}
+        for kind, value in zip(KINDS, (images, video, audio), strict=True)
+        for source in media_list(kind, value)
+    ]
+    return _with_media(messages, parts)
 
 
 def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
     """Return the conversation with the model's answer; its thoughts and calls are kept beside it."""
     answer: Message = {"role": "assistant", "content": text}
-    if made := [call.message for call in calls if not call.problem]:
-        answer["tool_calls"] = made
+    if readable := [call.message for call in calls if not call.problem]:
+        answer["tool_calls"] = readable
     if thinking:
         answer["reasoning"] = thinking
     return [*messages, answer]
 
 
-def for_template(messages: list[Message]) -> list[Message]:
-    """Return the messages as the chat template is to see them: without thoughts of earlier turns.
-
-    The model card asks for that; inside a tool call's turn thoughts stay, since the turn is not over.
-    """
-    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
-    return [
-        message
-        if place > last and message.get("tool_calls")
-        else {key: value for key, value in message.items() if key not in _THOUGHTS}
-        for place, message in enumerate(messages)
-    ]
-
-
 def pictures(messages: list[Message]) -> list[Image]:
-    """Return the pictures of a conversation, in the order of their placeholders."""
+    """Return the images of a conversation, in the order of their placeholders."""
     return _media(messages, "image")
 
 
@@ -146,87 +158,196 @@ def sounds(messages: list[Message]) -> list[Audio]:
     return _media(messages, "audio")
 
 
-def _media(messages: list[Message], kind: str) -> list[Any]:
-    return [
-        part[kind]
-        for message in messages
-        if isinstance(message["content"], list)
-        for part in message["content"]
-        if part["type"] == kind
-    ]
-
-
 def texts(messages: list[Message]) -> list[str]:
-    """Return every piece of text in a conversation, in order."""
-    found: list[str] = []
-    for message in messages:
-        content = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        found += [part["text"] for part in parts if part["type"] == "text"]
-    return found
+    """Return every text of a conversation, in order."""
+    return [part["text"] for message in messages for part in _parts(message) if part["type"] == "text"]
 
 
-def _asked(prompt: str | list[Message] | None, opening: Opening) -> list[Message]:
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": _string(prompt, "prompt")}]
-    if not isinstance(prompt, list | tuple):
-        raise BadPrompt(
-            f"A prompt is a string or a list of messages, not a {type(prompt).__name__}.", hint=_EXAMPLE
-        )
-    if not prompt:
-        raise BadPrompt("The list of messages is empty.", hint=_EXAMPLE)
-    return [_message(message, place, opening) for place, message in enumerate(prompt)]
+def _media(messages: list[Message], kind: str) -> list[Any]:
+    return [part[kind] for message in messages for part in _parts(message) if part["type"] == kind]
 
 
-def _message(message: Any, place: int, opening: Opening) -> Message:
-    if not isinstance(message, dict) or "role" not in message:
-        raise BadPrompt(f"Message {place} has no role: {_short(message)}.", hint=_EXAMPLE)
-    role = _ROLES.get(message["role"]) if isinstance(message["role"], str) else None
-    if role is None:
-        raise BadPrompt(
-            f"Message {place} has the role {_short(message['role'])}.",
-            hint="Roles are " + ", ".join(_ROLES) + ".",
-        )
-    content = message.get("content")
-    if content is None and (message.get("tool_calls") or message.get("tool_responses")):
-        content = ""
-    refuse_control(message.get("tool_responses"), f"The tool's result in message {place}")
-    if role == "tool":
-        refuse_control(content, f"The tool's result in message {place}")
-    return {**message, "role": role, "content": _content(content, place, opening)}
+def _parts(message: Message) -> list[Message]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _content(content: Any, place: int, opening: Opening) -> str | list[Message]:
-    if isinstance(content, str):
-        return _string(content, f"message {place}")
-    if not isinstance(content, list | tuple):
-        raise BadPrompt(
-            f"The content of message {place} is {_short(content)}, not a string or a list of parts.",
-            hint=_EXAMPLE,
-        )
-    parts = [_part(part, place, opening) for part in content]
-    if all(part["type"] == "text" for part in parts):
-        return "".join(part["text"] for part in parts)  # templates want strings where there are no media
-    return parts
+class _Reader:
+    """Appends the messages of a prompt to a conversation; results of tools go to the calls before them."""
 
+    def __init__(self, messages: list[Message], opening: Opening) -> None:
+        self._messages, self._opening = messages, opening
+        self._caller: Caller | None = None
+        if messages and messages[-1].get("tool_calls") and not messages[-1].get("tool_responses"):
+            self._caller = Caller(messages[-1], "The reply before", [None] * len(messages[-1]["tool_calls"]))
 
-def _part(part: Any, place: int, opening: Opening) -> Message:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
-        return {"type": "text", "text": _string(part.get("text"), f"message {place}")}
-    if kind in ("image", "video", "audio"):
-        source = next((part[name] for name in (kind, *_SOURCES) if part.get(name) is not None), None)
-        if source is not None:
-            return {"type": kind, kind: _opened(kind, source, part, opening)}
-    raise BadPrompt(
-        f"A part of message {place} is {_short(part)}.",
-        hint='Parts are {"type": "text", "text": …}, {"type": "image", "image": …}, {"type": "video", '
-        '"video": …, "fps": …} and {"type": "audio", "audio": …, "rate": …}.',
-    )
+    def read(self, prompt: Any) -> None:
+        if isinstance(prompt, str):
+            self._messages.append({"role": "user", "content": _text(prompt, "the prompt")})
+            return
+        prompt = getattr(prompt, "messages", prompt)
+        if not isinstance(prompt, list | tuple):
+            raise BadPrompt(
+                f"A prompt is a string or a list of messages, not a {type(prompt).__name__}.", hint=_EXAMPLE
+            )
+        if not prompt:
+            raise BadPrompt("The list of messages is empty.", hint=_EXAMPLE)
+        for index, message in enumerate(prompt):
+            self._read_message(message, f"Message {index}")
+        self._close()
+        last = self._messages[-1] if self._messages else {"role": "system"}
+        if last["role"] != "user" and not last.get("tool_responses"):
+            raise BadPrompt(
+                f"Message {len(prompt) - 1}, the last one, is of the {last['role']}: nothing to answer.",
+                hint="End with a user message.",
+            )
+
+    def _close(self) -> None:
+        if self._caller is not None:
+            self._caller.resolve()
+        self._caller = None
+
+    def _read_message(self, message: Any, where: str) -> None:
+        fields = as_mapping(message)
+        if fields is None or fields.get("role") is None:
+            raise BadPrompt(f"{where} has no role: {short(message)}.", hint=_EXAMPLE)
+        fields = {key: value for key, value in fields.items() if value is not None}
+        role = fields["role"].value if isinstance(fields["role"], Enum) else fields["role"]
+        if not isinstance(role, str) or role not in _ROLES:
+            raise BadPrompt(f"{where} has the role {short(role)}.", hint=f"Roles are {', '.join(_ROLES)}.")
+        for key in ("parts", "audio"):
+            if fields.get(key):
+                raise BadPrompt(
+                    f"{where} has {key}, which is not read.", hint=f"Put it into content. {_PARTS}"
+                )
+        if _ROLES[role] == "tool":
+            self._read_results(fields, where)
+        elif _ROLES[role] == "assistant":
+            self._read_assistant(fields, where)
+        else:
+            self._read_plain(fields, _ROLES[role], where)
+
+    def _read_results(self, fields: Message, where: str) -> None:
+        if "tool_responses" in fields:
+            for result in read_responses(fields["tool_responses"], where):
+                self._add_result(result)
+        else:
+            self._add_result(read_result(fields, where))
+
+    def _add_result(self, result: Result) -> None:
+        if self._caller is None:
+            raise BadPrompt(
+                f"{result.where} is a tool's result, and no message with calls comes right before it.",
+                hint='The message before needs "tool_calls": [{"type": "function", "function": {…}}].',
+            )
+        self._caller.results.append(result)
+
+    def _read_plain(self, fields: Message, role: str, where: str) -> None:
+        """Read a user's or a system message; a user's may begin with results, as Anthropic's do."""
+        content = fields.get("content")
+        parts = self._content(content, where, media_list("image", fields.get("images")))
+        results = [part for part in parts if part["type"] == "tool_result"]
+        if parts[: len(results)] != results:
+            raise BadPrompt(f"{where} has text or media before a tool_result.", hint="Put the results first.")
+        for part in results:
+            if role != "user":
+                raise BadPrompt(
+                    f"{where} is the {role}'s and holds a tool_result.", hint="Users send results."
+                )
+            self._add_result(part["result"])
+        if results and len(parts) == len(results):
+            return
+        self._close()
+        joined = _joined(parts[len(results) :])
+        if role == "system":
+            if self._messages:
+                raise BadPrompt(f"{where} is a system prompt; only the first message can be.", hint=_EXAMPLE)
+            if isinstance(joined, str) and not joined.strip():
+                return  # an empty system prompt is none
+        self._messages.append({**_others(fields, where), "role": role, "content": joined})
+
+    def _read_assistant(self, fields: Message, where: str) -> None:
+        self._close()
+        content = fields.get("content", fields.get("refusal"))
+        if content is None and {"tool_calls", "tool_responses", "function_call"} & set(fields):
+            content = ""
+        parts = self._content(content, where, media_list("image", fields.get("images")))
+        calls, ids = read_calls(fields.get("tool_calls") or [], where)
+        if "function_call" in fields:  # OpenAI's form before there were several calls
+            function = as_mapping(fields["function_call"]) or {}
+            calls.append(one_call(function.get("name"), function.get("arguments"), f"The call of {where}"))
+            ids.append(None)
+        message: Message = {**_others(fields, where), "role": "assistant"}
+        thoughts = [fields[key] for key in _REASONING if fields.get(key)][:1]
+        spoken: list[Message] = []
+        others = len(calls)  # that stand beside the content, not in it
+        for part in parts:
+            if part["type"] == "tool_use":
+                calls.append(part["call"])
+                ids.append(part["id"])
+            elif part["type"] == "thinking" and not spoken and not calls:
+                thoughts.append(part["thinking"])
+            elif part["type"] in ("thinking", "tool_result") or len(calls) > others:
+                raise BadPrompt(
+                    f"{where} has a part of type {part['type']} after text or calls.",
+                    hint="The chat format has thoughts, text, calls; results follow in the next message.",
+                )
+            else:
+                spoken.append(part)
+        message["content"] = _joined(spoken)
+        if thoughts:
+            message["reasoning"] = "\n".join(_text(each, f"the reasoning of {where}") for each in thoughts)
+            refuse_control(message["reasoning"], f"The reasoning of {where}")
+        self._messages.append(message)
+        if calls:
+            message["tool_calls"] = calls
+            self._caller = Caller(message, where, ids)
+        for result in read_responses(fields.get("tool_responses") or [], where):
+            self._add_result(result)
+
+    def _content(self, content: Any, where: str, images: list[Any]) -> list[Message]:
+        """Return the parts of a message: text, opened media, and Anthropic's calls, results and thoughts."""
+        parts: list[Message] = [
+            {"type": "image", "image": _opened("image", image, {}, self._opening)} for image in images
+        ]
+        if isinstance(content, str):
+            return [*parts, {"type": "text", "text": _text(content, where)}]
+        if not isinstance(content, list | tuple):
+            raise BadPrompt(
+                f"The content of {where} is {short(content)}, not a string or a list of parts.", hint=_EXAMPLE
+            )
+        return [*parts, *(self._part(part, f"Part {index} of {where}") for index, part in enumerate(content))]
+
+    def _part(self, part: Any, where: str) -> Message:
+        fields = as_mapping(part) or {}
+        kind = fields.get("type")
+        if kind in _TEXT_PARTS:
+            return {
+                "type": "text",
+                "text": _text(fields.get("refusal" if kind == "refusal" else "text"), where),
+            }
+        if medium := part_kind(fields):
+            source = part_source(fields, medium, where)
+            return {"type": medium, medium: _opened(medium, source, fields, self._opening)}
+        if kind == "thinking":
+            return {"type": kind, "thinking": _text(fields.get("thinking"), where)}
+        if kind == "tool_use":
+            call = one_call(fields.get("name"), fields.get("input"), where)
+            return {"type": kind, "call": call, "id": None if fields.get("id") is None else str(fields["id"])}
+        if kind == "tool_result":
+            response = tool_content(fields.get("content"), where)
+            if fields.get("is_error"):
+                response = {"error": response}
+            call_id = fields.get("tool_use_id")
+            return {
+                "type": kind,
+                "result": Result(response, where, None if call_id is None else str(call_id)),
+            }
+        raise BadPrompt(f"{where} is {short(part)}.", hint=_PARTS)
 
 
 def _opened(kind: str, source: Any, part: Message, opening: Opening) -> Any:
-    """Open the medium of one part; video and audio take the keywords of `gemma_lab.load_video` and `load_audio`."""
+    """Open the medium of one part; its other keys are the keywords of `load_video` and `load_audio`."""
     medium = _loaded(kind, source, part, opening.frames)
     if opening.on_open is not None:
         opening.on_open(kind, medium)
@@ -243,55 +364,33 @@ def _loaded(kind: str, source: Any, part: Message, frames: int | None) -> Any:
     return load_video(source, fps=part.get("fps"), frames=taken, **span)
 
 
-def _check_order(messages: list[Message]) -> None:
-    for place, message in enumerate(messages):
-        if message["role"] == "system" and place:
-            raise BadPrompt(f"Message {place} is a system prompt; only the first one can be.")
-    if messages[-1]["role"] not in ("user", "tool") and not messages[-1].get("tool_responses"):
-        raise BadPrompt(
-            f"The last message is the {messages[-1]['role']}'s, so there is nothing to answer.",
-            hint="End with a user message.",
-        )
-
-
-def _parts(images: Iterable[Any], clips: Any, recordings: Any, opening: Opening) -> list[Message]:
-    """Return the parts of the media that were passed beside the prompt, opened, in their order."""
-    one = isinstance(images, str | bytes | bytearray) or not isinstance(images, Iterable)
-    if one or getattr(images, "ndim", 0) in (2, 3):  # an array would iterate over its rows
-        images = [images]
-    parts = [{"type": "image", "image": _opened("image", image, {}, opening)} for image in images]
-    for kind, sources in (("video", clips), ("audio", recordings)):
-        # only a list is several: a tuple is a medium with its rate
-        several = sources if isinstance(sources, list) else [] if sources is None else [sources]
-        parts += [{"type": kind, kind: _opened(kind, source, {}, opening)} for source in several]
-    return parts
-
-
-def _illustrated(messages: list[Message], parts: list[Message]) -> list[Message]:
+def _with_media(messages: list[Message], parts: list[Message]) -> list[Message]:
+    """Put media before the text of the last user message."""
     if not parts:
         return messages
-    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=None)
+    last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=None)
     if last is None:
         raise BadPrompt("There are media but no user message to put them in.", hint=_EXAMPLE)
-    content = messages[last]["content"]
-    text = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    messages[last] = {**messages[last], "content": [*parts, *text]}
+    messages[last] = {**messages[last], "content": [*parts, *_parts(messages[last])]}
     return messages
 
 
-def _string(text: Any, where: str) -> str:
+def _joined(parts: list[Message]) -> str | list[Message]:
+    """Return text alone as a string: templates expect one where there are no media."""
+    if all(part["type"] == "text" for part in parts):
+        return "".join(part["text"] for part in parts)
+    return parts
+
+
+def _others(fields: Message, where: str) -> Message:
+    """Return the other keys of a message, which a template may know, as plain JSON."""
+    return {
+        key: plain(value, f"{key} of {where}") for key, value in fields.items() if key not in _READ | _IGNORED
+    }
+
+
+def _text(text: Any, where: str) -> str:
     if not isinstance(text, str):
-        raise BadPrompt(f"The text of {where} is {_short(text)}, not a string.", hint=_EXAMPLE)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadPrompt(
-            f"The text of {where} holds half a surrogate pair at position {error.start}.",
-            hint='Repair it with text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").',
-        ) from error
-    return text
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:79] + "…"
+        raise BadPrompt(f"The text of {where} is {short(text)}, not a string.", hint=_EXAMPLE)
+    check_encodable(text, f"The text of {where}")
+    return str.__str__(text)

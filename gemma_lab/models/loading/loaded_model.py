@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...display import Displayed
+from .restore import ModelLock
 
 if TYPE_CHECKING:
     from ...family.catalog import Checkpoint
@@ -43,7 +43,7 @@ class LoadedModel(Displayed):
         and a processor.
     vocabulary : int
         Size of the embedding table, in tokens.
-    lock : threading.Lock
+    lock : ModelLock
         Held while the model runs: one generation at a time.
     last_reply : Reply or None
         The last answer, also if it was interrupted.
@@ -67,7 +67,7 @@ class LoadedModel(Displayed):
         self.context = int(self.text_config.max_position_embeddings)
         self.vocabulary = int(self.text_config.vocab_size)
         self.modalities = _modalities(self.config, processor)
-        self.lock = threading.Lock()
+        self.lock = ModelLock()
         self.last_reply: Any = None
         self.last_checkup: Any = None
         self.interrupted_trace: Any = None

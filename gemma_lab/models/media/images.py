@@ -78,7 +78,7 @@ def load_image(source: Any) -> Image.Image:
 
 
 def image_size(source: Any) -> tuple[int, int]:
-    """Return ``(width, height)`` of an image, upright, from its header: no pixel is decoded.
+    """Return ``(width, height)`` of an image, upright, from its header, without decoding it (TIFF aside).
 
     Parameters
     ----------
@@ -191,6 +191,8 @@ def _upright_size(image: Image.Image, what: str) -> tuple[int, int]:
     _check_size(image.size, what)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if image.format == "TIFF":  # it turns itself when it is loaded; by release, its size before or then
+            image.load()
         turned = orientation_of(image) in _SWAPS_SIDES
     width, height = image.size
     return (height, width) if turned else (width, height)
@@ -273,4 +275,6 @@ def _scaling_hint(low: float, high: float, *, floats: bool) -> str:
         return "If 65,535 is white, pass array.astype(np.uint16)."
     if floats and low >= -1 and high <= 1:
         return "If it was normalised to −1 to 1, pass (array + 1) / 2."
+    if not floats:
+        return "Scale the values to 0 to 255."
     return "Undo the normalisation first, so that floats run from 0 (black) to 1 (white)."

@@ -11,9 +11,9 @@ _ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: PNG chunks that pixels depend on (PNG specification, 3rd edition); the others describe the image.
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
-#: JPEG segments that only describe the image: APP1 (EXIF, XMP) to APP13 and APP15, and comments. APP0 (JFIF)
-#: and APP14 (Adobe) say how colours are coded.
-_JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
+#: JPEG segments that only describe the image: APP0 (JFIF), APP1 (EXIF, XMP) to APP13, APP15, and comments.
+#: APP14 (Adobe) says how colours are coded.
+_JPEG_METADATA = (*range(0xE0, 0xEE), 0xEF, 0xFE)
 
 
 def orientation_of(image: Image) -> int:

@@ -70,11 +70,17 @@ def _with_sizes(data: bytes) -> bytes:
             int.from_bytes(data[position + 4 : position + 8], "little"),
         )
         rest = len(data) - position - 8
-        if kind == b"data" and size in _UNKNOWN_SIZES and rest:
+        if kind == b"data" and size in _UNKNOWN_SIZES and rest and not _is_chunk(data[position + 8 :]):
             sizes = (len(data) - 8).to_bytes(4, "little"), rest.to_bytes(4, "little")
             return data[:4] + sizes[0] + data[8 : position + 4] + sizes[1] + data[position + 8 :]
         position += 8 + size + size % 2
     return data
+
+
+def _is_chunk(data: bytes) -> bool:
+    """Return whether bytes are one chunk of a WAV file, such as a list of names after an empty sound."""
+    size = int.from_bytes(data[4:8], "little")
+    return data[:4].isascii() and data[:4].strip().isalnum() and len(data) in (8 + size, 8 + size + size % 2)
 
 
 def _broken(what: str, reason: str) -> BadMedia:

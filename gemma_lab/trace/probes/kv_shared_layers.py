@@ -1,160 +1,182 @@
-"""Reading a KV-shared tail for every row of a prompt, where the model itself reads it for the last one.
+"""Run the KV-shared layers of a prompt on every row, where the model itself runs them on the last one.
 
 The last layers of Gemma 4 E2B and E4B reuse keys and values of earlier ones, so in ``generate`` transformers
-from 5.23 on drops all rows but the last before them. A trace covers every row. Reading all of them at once
-would round the last one otherwise (a product of many rows is summed in another order than one of a single
-row), and the logits with it. So the model's own pass is left as it is, and when it has left its last layer,
-the tail is run once more, beside it, on all rows. The keys and values are those of the pass; nothing is
-written to the cache. It costs what the rows of the tail cost.
+from 5.23 on drops all rows but the last before them. A trace covers every row. Computing all of them at once
+would round the last one differently (a product of many rows is summed in another order than one of a single
+row), and the logits with it. So the model's own pass is left as it is, and after its last layer the KV-shared
+layers are run once more, beside it, on all rows. The keys and values are those of the pass; nothing is written
+to the cache. It costs what the rows of these layers cost.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self, cast
 
 import torch
 
 from ...errors import BadTrace
+from ...models.loading.restore import RestoreStack, hooks_of, remove_hook
 from .model_modules import decoder_of
 
 
-@contextmanager
-def full_prefill(model: torch.nn.Module) -> Iterator[None]:
-    """Let hooks and watchers on a KV-shared tail meet every row of a prompt; blocks may be nested.
+class FullPrefill(RestoreStack):
+    """Let hooks and observers on KV-shared layers get every row of a prompt; blocks may be nested.
 
-    Hooks on the layers of the tail first get the model's own call, with the last row alone, then one with
-    all rows. Watchers of `gemma_lab.trace.probes.attention.interface` see the second only. A model without such a tail, or
-    with an older transformers, is read as ever.
+    Hooks on these layers first get the model's own call, with the last row alone, then one with all rows.
+    Observers of `gemma_lab.trace.probes.attention.interface` get the second only. A model without such layers,
+    or with an older transformers, runs as ever.
 
     Raises
     ------
     BadTrace
-        While the model runs, if something changes what the tail is given behind this reader's back.
+        While the model runs, if something else changes the hidden states between the layers.
     """
-    decoder = decoder_of(model)
-    first = getattr(decoder, "first_kv_shared_layer_idx", None)
-    layers: Any = getattr(decoder, "layers", ())
-    if first is None or not 0 < first < len(layers) or decoder in _READ:
-        yield
-        return
-    with ExitStack() as hooks:
-        _READ[decoder] = tail = _Tail(decoder, first)
-        hooks.callback(_READ.pop, decoder)
-        hooks.callback(tail.forget)
-        tail.attach(hooks)
-        yield
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._decoder = decoder_of(model)
+        self._replay: _Replay | None = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.apply(lambda: self.attach(self))
+        return self
+
+    def mutes(self, module: torch.nn.Module) -> bool:
+        """Return whether a module runs on the last row now, and will run again on all."""
+        return self._replay is not None and module in self._replay.muted
+
+    def attach(self, restore: RestoreStack) -> None:
+        """Run every row until `restore` is closed; entering this context does it for the block."""
+        first = getattr(self._decoder, "first_kv_shared_layer_idx", None)
+        layers: Any = getattr(self._decoder, "layers", ())
+        if first is None or not 0 < first < len(layers):
+            return
+        replay = next((found for found in map(_owner, hooks_of(self._decoder)) if found), None)
+        self._replay = _Replay(self._decoder, first) if replay is None else replay
+        restore.undo(self._replay.leave, self)
+        self._replay.join(self)
 
 
-class _Tail:
-    """Keeps what one pass of a decoder gave its layers, and runs the last ones again."""
+class _Replay:
+    """Keeps what one pass of a decoder gave its layers, and runs the KV-shared ones again."""
 
     def __init__(self, decoder: torch.nn.Module, first: int) -> None:
         self.decoder: Any = decoder
         self.first = first
+        self.muted: frozenset[torch.nn.Module] = frozenset()
+        self._users: list[FullPrefill] = []
         self._kinds: list[str] = list(cast(Any, decoder).config.layer_types)
-        self._again = False
-        self.forget()
-
-    def attach(self, hooks: ExitStack) -> None:
+        self._running = False
         layers = list(self.decoder.layers)
-        own = self.decoder.register_forward_pre_hook(self._begin, with_kwargs=True)
-        hooks.callback(own.remove)
-        for number, layer in enumerate(layers):
-            hooks.callback(layer.register_forward_pre_hook(self._given(number), with_kwargs=True).remove)
-        hooks.callback(layers[self.first - 1].register_forward_hook(self._entered).remove)
-        hooks.callback(layers[-1].register_forward_hook(self._left).remove)
+        #: Module, hook, and whether it comes before the module's forward.
+        self._hooks: list[tuple[torch.nn.Module, Callable[..., Any], bool]] = [
+            (decoder, self._begin, True),
+            *((layer, partial(self._keep_call, number), True) for number, layer in enumerate(layers)),
+            (layers[first - 1], self._keep_hidden, False),
+            (layers[-1], self._finish, False),
+        ]
+        self._forget()
 
-    def forget(self) -> None:
+    def join(self, user: FullPrefill) -> None:
+        """Attach the hooks with the first user."""
+        self._users.append(user)
+        if len(self._users) == 1:
+            for module, hook, before in self._hooks:
+                if before:
+                    module.register_forward_pre_hook(hook, with_kwargs=True)
+                else:
+                    module.register_forward_hook(hook)
+
+    def leave(self, user: FullPrefill) -> None:
+        """Remove the hooks with the last user; may be repeated."""
+        if user in self._users:
+            self._users.remove(user)
+        if not self._users:
+            for module, hook, _ in self._hooks:
+                remove_hook(module, hook)
+            self._forget()
+
+    def _forget(self) -> None:
         """Forget the pass: it is over, or ended in an exception."""
-        for seat in getattr(self, "_shut", ()):
-            seat.closed -= 1
-        self._shut: list[Any] = []
+        self.muted = frozenset()
         self._inputs: dict[str, Any] = {}
-        self._calls: dict[int, dict[str, Any]] = {}  # keywords of each layer's call
-        self._hidden: torch.Tensor | None = None  # all rows, as they enter the tail
-        self._sliced = False
+        self._calls: dict[int, dict[str, Any]] = {}  # keyword arguments of each layer's call
+        self._hidden: torch.Tensor | None = None  # all rows, as the first KV-shared layer would get them
 
     def _begin(self, decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.forget()
+        self._forget()
+        self._running = False
         named = inspect.signature(decoder.forward).bind_partial(*args).arguments if args else {}
         self._inputs = {**named, **kwargs}
 
-    def _given(self, number: int) -> Any:
-        def hook(_layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._again:
-                return
-            self._calls[number] = kwargs
-            if number == self.first:
-                self._compare(args[0] if args else kwargs["hidden_states"])
+    def _keep_call(
+        self, number: int, _layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if self._running:
+            return
+        self._calls[number] = kwargs
+        if number == self.first:
+            self._check_rows(args[0] if args else kwargs["hidden_states"])
 
-        return hook
-
-    def _entered(self, _layer: torch.nn.Module, _args: Any, output: Any) -> None:
+    def _keep_hidden(self, _layer: torch.nn.Module, _args: Any, output: Any) -> None:
         self._hidden = output[0] if isinstance(output, tuple) else output
 
-    def _compare(self, given: torch.Tensor) -> None:
-        """Find out whether the tail gets fewer rows than there are; then its watchers wait for the rest."""
-        from .attention.interface import SEATS
-
-        whole = self._hidden
-        if whole is None or given.shape[1] == whole.shape[1]:
+    def _check_rows(self, hidden: torch.Tensor) -> None:
+        """Find out whether the layers get fewer rows than there are; then mute their observers."""
+        complete = self._hidden
+        if complete is None or hidden.shape[1] == complete.shape[1]:
             return
-        if not torch.equal(given, whole[:, -given.shape[1] :]):
+        if not torch.equal(hidden, complete[:, -hidden.shape[1] :]):
             raise BadTrace(
                 f"Layer {self.first} got other rows than layer {self.first - 1} returned.",
                 hint="A hook changes them; register it before the recorder is opened, or use lab.edit().",
             )
-        self._sliced = True
-        for layer in self.decoder.layers[self.first :]:
-            for module in layer.modules():
-                seat = SEATS.get(module)
-                if seat is not None:
-                    seat.closed += 1
-                    self._shut.append(seat)
+        layers = self.decoder.layers[self.first :]
+        self.muted = frozenset(module for layer in layers for module in layer.modules())
 
-    def _left(self, _layer: torch.nn.Module, _args: Any, _output: Any) -> None:
-        if self._again:
+    def _finish(self, _layer: torch.nn.Module, _args: Any, _output: Any) -> None:
+        if self._running:
             return
-        if self._sliced:
-            for seat in self._shut:
-                seat.closed -= 1
-            self._shut = []
-            self._again = True
+        if self.muted:
+            self.muted = frozenset()
+            self._running = True
             try:
                 self._run_again()
             finally:
-                self._again = False
-        self.forget()
+                self._running = False
+        self._forget()
 
     @torch.no_grad()
     def _run_again(self) -> None:
         hidden = cast(torch.Tensor, self._hidden)
-        whole = {self._kinds[number]: self._calls[number] for number in range(self.first)}
-        extra = self._per_layer()
+        # masks and rotary embeddings of all rows, from an earlier layer of the same kind
+        complete = {self._kinds[number]: self._calls[number] for number in range(self.first)}
+        per_layer = self._per_layer_inputs()
         for number in range(self.first, len(self.decoder.layers)):
-            theirs = whole[self._kinds[number]]
-            given = self._calls[number] | {
-                name: theirs[name] for name in ("attention_mask", "position_embeddings")
+            same_kind = complete[self._kinds[number]]
+            call = self._calls[number] | {
+                name: same_kind[name] for name in ("attention_mask", "position_embeddings")
             }
-            part = None if extra is None else extra[:, :, number, :]
-            output = self.decoder.layers[number](hidden, part, **given)
+            part = None if per_layer is None else per_layer[:, :, number, :]
+            output = self.decoder.layers[number](hidden, part, **call)
             hidden = output[0] if isinstance(output, tuple) else output
 
-    def _per_layer(self) -> torch.Tensor | None:
-        """Return what per-layer embeddings give all rows, by the decoder's own methods; None without them."""
-        decoder, given = self.decoder, self._inputs
+    def _per_layer_inputs(self) -> torch.Tensor | None:
+        """Return the per-layer embeddings of all rows, by the decoder's own methods; None without them."""
+        decoder, inputs = self.decoder, self._inputs
         if not getattr(decoder, "hidden_size_per_layer_input", 0):
             return None
-        ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
+        ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
         embeds = decoder.embed_tokens(ids) if embeds is None else embeds
-        rows = given.get("per_layer_inputs")
+        rows = inputs.get("per_layer_inputs")
         rows = decoder.get_per_layer_inputs(ids, embeds) if rows is None else rows
         return cast(torch.Tensor, decoder.project_per_layer_inputs(embeds, rows))
 
 
-#: decoder -> who reads its tail now
-_READ: WeakKeyDictionary[torch.nn.Module, _Tail] = WeakKeyDictionary()
+def _owner(hook: Callable[..., Any]) -> _Replay | None:
+    owner = getattr(hook, "__self__", None)
+    return owner if isinstance(owner, _Replay) else None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import BadTrace, LabError
+from ...models.loading.restore import RestoreStack
 from ..records.logit_lens import LogitLens
-from .kv_shared_layers import full_prefill
+from .kv_shared_layers import FullPrefill
 from .recorder import Pass
 
 #: Numbers of a block of distributions that are held at once: 256 MiB in float32.
@@ -56,7 +56,7 @@ class LogitLensProbe:
         self.layers: tuple[int, ...] = ()
         self.abandon()
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register hooks on layers and the final norm; see `Probe`."""
         source: Any = model
         decoder: Any = source.get_decoder() if hasattr(source, "get_decoder") else model
@@ -71,10 +71,10 @@ class LogitLensProbe:
         config = source.config.get_text_config()
         self._cap = getattr(config, "final_logit_softcapping", None)
         self.layers = tuple(range(len(layers)))
-        hooks.enter_context(full_prefill(model))
+        FullPrefill(model).attach(restore)
         for number, layer in enumerate(layers):
-            hooks.callback(layer.register_forward_hook(self._left(number)).remove)
-        hooks.callback(norm.register_forward_hook(self._normed).remove)
+            restore.hook(layer, self._left(number))
+        restore.hook(norm, self._normed)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""

@@ -1,20 +1,20 @@
-"""Attaching probes to a model and taking every one of them off again, whatever happens in between."""
+"""Attach probes to a model and remove all of them again, whatever happens in between."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
 
 from ...errors import BadTrace, LabError
 from ...models.loading.compat_cache import cache_in
+from ...models.loading.restore import RestoreStack
 from .model_modules import entry_modules
+from .padding import real_positions
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pass:
     cached
         Positions that the cache holds before it.
     ids
-        What is read, ``[rows, length]``; None when embeddings are.
+        The input ids, ``[rows, length]``; None where the model gets embeddings.
     """
 
     rows: int
@@ -41,78 +41,82 @@ class Pass:
 
 
 class Probe(Protocol):
-    """Something that watches a model while a `Recorder` is open."""
+    """What observes a model while a `Recorder` is open."""
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
-        """Register hooks on the model; each one's removal goes on `hooks`."""
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
+        """Register hooks on the model; `restore` removes them."""
 
     def begin(self, seen: Pass) -> None:
-        """Take note that a forward pass begins."""
+        """Start a forward pass."""
 
     def end(self, seen: Pass) -> None:
-        """Take in what the hooks saw in the pass that ends."""
+        """Keep what the hooks observed in the pass that ends."""
 
     def abandon(self) -> None:
-        """Forget the pass that was under way: it ended in an exception."""
+        """Discard the current pass: it ended in an exception."""
 
 
-class Recorder:
-    """Keeps probes on a model for the length of a ``with`` block.
+class Recorder(RestoreStack):
+    """Keep probes on a model for the length of a ``with`` block.
 
     Works around anything that runs the model's own forward: a plain call of the model or of its decoder,
     ``generate``, a stream in another thread, a prompt in chunks, a padded batch. Each pass adds to the
     sequences of its batch; padding is left out. Recorders may be nested. A pass that is interrupted is left
-    out as a whole; what was recorded before it stays.
+    out completely; what was recorded before it stays.
 
     Parameters
     ----------
     model
         A model of transformers.
     probes
-        What to watch.
+        What to record.
+
+    Attributes
+    ----------
+    lengths : list of int
+        Tokens that complete passes have read, for each sequence of the batch.
 
     Raises
     ------
     LabError
-        On entering a recorder that is already open, and when the model is called with nothing to read.
+        On entering a recorder that is already open, and when the model is called without input.
     BadTrace
         While recording, if a pass does not continue where the last one ended (as speculative decoding and
         rewound caches do), or if it cannot be told what is padding.
 
     Notes
     -----
-    One run of the model at a time: a lab's lock sees to that. In a batch, what ``generate`` appends to
+    One run of the model at a time: `LoadedModel.lock` ensures it. In a batch, what ``generate`` appends to
     sequences that have ended is recorded like any other token.
     """
 
     def __init__(self, model: torch.nn.Module, probes: Sequence[Probe]) -> None:
+        super().__init__()
         self.model, self.probes = model, tuple(probes)
-        #: Real tokens that whole passes have read, for each sequence of the batch.
         self.lengths: list[int] = []
-        self._hooks: ExitStack | None = None
+        self._entered = False
         self._open: tuple[int, Pass] | None = None  # the depth of the module that was called, and its pass
-        self._expected: int | None = None  # positions in the cache that the next pass brings along
+        self._expected: int | None = None  # positions in the cache that the next pass should find
 
     def __enter__(self) -> Self:
-        if self._hooks is not None:
+        if self._entered:
             raise LabError("This recorder is already open.", hint="Make a second one to nest them.")
-        with ExitStack() as hooks:
-            for probe in self.probes:
-                probe.attach(self.model, hooks)
-            for depth, module in enumerate(entry_modules(self.model)):
-                before = partial(self._begin, depth)
-                hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-                after = module.register_forward_hook(partial(self._end, depth), prepend=True)
-                hooks.callback(after.remove)  # the inner of two recorders is the first to end a pass
-            self._hooks = hooks.pop_all()
+        super().__enter__()
+        self.apply(self._attach)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        hooks, self._hooks = self._hooks, None
-        if hooks is not None:
-            hooks.close()
+    def _attach(self) -> None:
+        self.undo(self._leave)
+        self._entered = True
+        for probe in self.probes:
+            probe.attach(self.model, self)
+        for depth, module in enumerate(entry_modules(self.model)):
+            self.hook(module, partial(self._begin, depth), before=True, with_kwargs=True)
+            # prepended: the inner of two recorders is the first to end a pass
+            self.hook(module, partial(self._end, depth), prepend=True)
+
+    def _leave(self) -> None:
+        self._entered = False
         self._abandon()
 
     def _begin(
@@ -122,10 +126,10 @@ class Recorder:
             return  # the same pass, further in
         self._abandon()
         named = inspect.signature(module.forward).bind_partial(*args).arguments if args else {}
-        given = {**named, **kwargs}
-        held = cached(given)
-        seen = _pass(given, held)
-        self._check(seen, held)
+        inputs = {**named, **kwargs}
+        before = cached(inputs)
+        seen = _pass(inputs, before)
+        self._check(seen, before)
         self._open = depth, seen
         for probe in self.probes:
             probe.begin(seen)
@@ -160,48 +164,27 @@ class Recorder:
 
     def _abandon(self) -> None:
         if self._open is not None:
-            self._open = None
             for probe in self.probes:
                 probe.abandon()
+            self._open = None
 
 
-def cached(given: dict[str, Any]) -> int | None:
+def cached(inputs: dict[str, Any]) -> int | None:
     """Return how many positions the cache holds before the pass; None without a cache."""
-    cache = cache_in(given)
+    cache = cache_in(inputs)
     return None if cache is None else int(cache.get_seq_length())
 
 
-def _pass(given: dict[str, Any], cached: int | None) -> Pass:
-    taken = given.get("input_ids")
-    taken = given.get("inputs_embeds") if taken is None else taken
-    if taken is None:
+def _pass(inputs: dict[str, Any], cached: int | None) -> Pass:
+    tokens = inputs.get("input_ids")
+    tokens = inputs.get("inputs_embeds") if tokens is None else tokens
+    if tokens is None:
         raise LabError(
             "The model was called with neither input_ids nor inputs_embeds.", hint="Pass one of them."
         )
-    rows, length = taken.shape[:2]
-    real = _real(given.get("attention_mask"), rows=rows, length=length, cached=cached or 0)
-    real = None if real is None or bool(real.all()) else real
-    return Pass(rows, length, real, cached or 0, given.get("input_ids"))
-
-
-def _real(mask: Any, *, rows: int, length: int, cached: int) -> torch.Tensor | None:
-    """Return which positions of a pass are not padding, as far as a mask says so; None if all are.
-
-    ``generate`` with a static cache makes the masks of the layers beforehand. In those of full attention the
-    last position sees every earlier one but padding.
-    """
-    if isinstance(mask, dict):
-        mask = mask.get("full_attention")
-    if mask is None or (rows == 1 and length == 1):
-        return None
-    if isinstance(mask, torch.Tensor) and mask.ndim == 2:
-        return mask[:, -length:].bool().cpu()
-    if isinstance(mask, torch.Tensor) and mask.ndim == 4:
-        last = mask[:, 0, -1, cached : cached + length]
-        return (last if last.dtype == torch.bool else last == 0).expand(rows, -1).cpu()
-    if rows == 1:
-        return None
-    raise BadTrace(
-        f"It cannot be told which positions are padding from an attention mask of {type(mask).__name__}.",
-        hint='Load the model with attn_implementation="sdpa", or record one sequence at a time.',
-    )
+    rows, length = tokens.shape[:2]
+    real = None
+    if rows > 1 or length > 1:  # a single token is no padding
+        real = real_positions(inputs.get("attention_mask"), rows=rows, end=(cached or 0) + length)
+        real = None if real is None or bool(real[:, -length:].all()) else real[:, -length:]
+    return Pass(rows, length, real, cached or 0, inputs.get("input_ids"))

@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 import torch
 
 from ...errors import BadTrace, LabError
+from ...models.loading.restore import hooks_of
 
 Output = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-#: Routers whose choice is being edited: their ids need not be the likeliest ones.
-EDITED: WeakSet[torch.nn.Module] = WeakSet()
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 #: Class of router -> family. All of them weigh the chosen experts by a softmax over those alone, but for
@@ -34,6 +31,15 @@ _FAMILIES = {
 #: Tokens whose scores tell probabilities from logits; the probe checks the sums of all.
 _LOOKED_AT = 16
 _RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.23."
+
+
+class RouterEdit:
+    """Base class of forward hooks that change a router's choice: its ids need not be the likeliest ones."""
+
+
+def is_edited(router: torch.nn.Module) -> bool:
+    """Return whether a hook on a router module changes its choice."""
+    return any(isinstance(hook, RouterEdit) for hook in hooks_of(router))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import BadTrace
+from ...models.loading.restore import RestoreStack
 from ..records.routing import Precision, Routing, check_precision, encode_gate_weights, id_type
 from .recorder import Pass
 from .router_checks import Decision, Decisions
-from .routers import EDITED, Router, routers
+from .routers import Router, is_edited, routers
 from .spill import SpillBuffer
 
 Hook = Callable[..., None]
@@ -59,18 +59,17 @@ class RoutingProbe:
         self._spools: list[SpillBuffer] = []  # one a sequence of the batch
         self._pass = Decisions([])
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register hooks on routers, experts and what adds up the two branches; see `Probe`."""
         self.routers = routers(model, missing_ok=True)
         self._pass = Decisions(self.routers)
         for place, router in enumerate(self.routers):
-            hooks.callback(router.module.register_forward_hook(self._decided(place)).remove)
-            given = router.experts_module.register_forward_pre_hook(self._given(place), with_kwargs=True)
-            hooks.callback(given.remove)
+            restore.hook(router.module, self._decided(place))
+            restore.hook(router.experts_module, self._given(place), before=True, with_kwargs=True)
             if router.branches is not None:
                 for name, branch in router.branches._asdict().items():
                     if branch is not None:
-                        hooks.callback(branch.register_forward_hook(self._added(place, name)).remove)
+                        restore.hook(branch, self._added(place, name))
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
@@ -134,7 +133,7 @@ class RoutingProbe:
         router = self.routers[place]
 
         def hook(module: torch.nn.Module, _args: Any, output: Any) -> None:
-            self._pass.made[place] = Decision.of(router, router.read(output), edited=module in EDITED)
+            self._pass.made[place] = Decision.of(router, router.read(output), edited=is_edited(module))
 
         return hook
 

@@ -1,4 +1,4 @@
-"""Attention on paper: all heads of a trace at a glance, one head's map, where a token looks on a picture."""
+"""Figures of attention: all heads of a trace, the map of one head, the attention of a token to an image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ...analysis.attention.rows import (
     scale_max,
     without_sink,
 )
-from ..base.colors import amounts
+from ..base.colors import amount_colors
 from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
-from ..chat.chat import visible
-from ..trace.tokens import label_of
+from ..base.images import colour_patches
+from ..base.text import visible
+from ..trace.tokens import token_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,17 +30,16 @@ if TYPE_CHECKING:
     from ...trace.records.attention import Attention, HeadLayout
     from ...trace.trace import Trace
 
-_SMALL, _SMALLER, _MANY = 40, 26, 128  # pixels of one head among all, and of one of very many
-_LONGEST = 420  # pixels of a drawn picture
+_TILE, _SMALL_TILE, _MANY_HEADS = 40, 26, 128  # pixels per head, fewer where there are more heads than this
 _KINDS = {"local": OKABE_ITO["sky"], "global": OKABE_ITO["vermillion"]}
 
 
 def attention_text(trace: Trace, *, layer: int, head: int) -> str:
-    """Return one stable line: the trace, the head, and what it does on average."""
+    """Describe a head in one stable line: trace, layer, head, and means over its queries."""
     attention = require_attention_maps(trace)
     at = head_index(attention, head)
     parts = [
-        f"{visible(name_of(trace))}, layer {layer} ({kind_of(attention.layout(layer))}), head {head}: "
+        f"{visible(model_name(trace))}, layer {layer} ({describe_layer(attention.layout(layer))}), head {head}: "
         f"{len(attention):,} tokens"
     ]
     if {"entropy", "first_token_mass", "distance"} <= attention.per_query.keys():
@@ -56,7 +56,7 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
 
 
 def attention_heads_figure(trace: Trace) -> Plot:
-    """Return the maps of all heads, one column a layer, each on its own scale and without the first token.
+    """Draw the maps of all heads, one column per layer, each on its own scale and without the first token.
 
     Parameters
     ----------
@@ -72,16 +72,16 @@ def attention_heads_figure(trace: Trace) -> Plot:
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
     with new_figure(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
-        axes.imshow(sheet_of(attention), interpolation="nearest")
-        tile = tile_of(attention)
+        axes.imshow(all_heads_image(attention), interpolation="nearest")
+        tile = tile_size(attention)
         middles = tile * (np.arange(layers) + 0.5)
         axes.set_xticks(middles, [str(layout.layer) for layout in attention.layers])
         axes.set_yticks(tile * (np.arange(heads) + 0.5), [str(head) for head in attention.heads])
         axes.tick_params(length=0)
         for tick, layout in zip(axes.get_xticklabels(), attention.layers, strict=True):
             tick.set_fontweight("bold" if layout.kind == "global" else "normal")
-        axes.set(xlabel=f"layer (global ones bold{sharing(attention)})", ylabel="head")
-        axes.set_title("Where every head looks, the first token left out")
+        axes.set(xlabel=f"layer (global ones bold{describe_kv_sharing(attention)})", ylabel="head")
+        axes.set_title("Attention pattern of every head, without the first token")
         hide_frame(axes)
     kinds = ", ".join(
         f"{n} {kind}" for kind in _KINDS if (n := sum(o.kind == kind for o in attention.layers))
@@ -92,7 +92,7 @@ def attention_heads_figure(trace: Trace) -> Plot:
 
 
 def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
-    """Return one head's map with the first token's share on a strip of its own.
+    """Draw the map of one head; its attention to the first token is drawn beside it.
 
     Parameters
     ----------
@@ -113,10 +113,10 @@ def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     named = attention.bins == len(attention) <= 48
     size = 7.4 if named else 6.2
     with new_figure(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (strip, axes)):
-        axes.imshow(amounts(maps[at] / top), interpolation="nearest", aspect="auto")
+        axes.imshow(amount_colors(maps[at] / top), interpolation="nearest", aspect="auto")
         strip.barh(np.arange(len(sink[at])), sink[at], height=1.0, color=OKABE_ITO["orange"])
         strip.set(xlim=(0, 1), xticks=[0, 1], xlabel="on the\nfirst token")
-        axes.set_title(f"Layer {layer}, head {head} ({kind_of(attention.layout(layer))})")
+        axes.set_title(f"Layer {layer}, head {head} ({describe_layer(attention.layout(layer))})")
         axes.set_xlabel("key")
         strip.set_ylabel("query")
         for each in (strip, axes):
@@ -129,59 +129,56 @@ def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
 def image_attention_figure(
     trace: Trace, *, layer: int, query: int, head: int | None = None, image: int = 0
 ) -> Plot:
-    """Return a picture of the prompt with its patches tinted by how much a token looks at them.
+    """Draw an image of the prompt with its patches tinted by the attention of one token.
 
     Parameters
     ----------
     trace
-        With attention, and a picture in its prompt.
+        With attention, and an image in its prompt.
     layer
         The model's layer.
     query
-        The token that looks.
+        Row of the token whose attention is drawn.
     head
-        Its query head; the mean of all when omitted.
+        Its query head. Default: the mean of all recorded heads.
     image
-        Which picture, counted from 0.
+        Index of the image, counted from 0.
 
     Raises
     ------
     LabError
-        If the trace has no such picture.
+        If the trace has no such image.
     """
-    weights, how = attention_row(trace, layer=layer, query=query, head=head)
+    weights, precision = attention_row(trace, layer=layer, query=query, head=head)
     patches = image_patches(trace, image)
     total = float(weights[patches].sum())
-    said = (
+    text = (
         f"layer {layer}, {'all heads' if head is None else f'head {head}'}: token {query} "
-        f"({label_of(trace, query)}) gives picture {image + 1} {total:.1%} of its row ({how})"
+        f"({token_label(trace, query)}) gives image {image + 1} {total:.1%} of its attention ({precision})"
     )
     with new_figure(4.8, 4.4) as (figure, axes):
-        axes.imshow(np.asarray(drawn(trace, patches, weights[patches], image)))
+        axes.imshow(np.asarray(draw_image_attention(trace, patches, weights[patches], image)))
         axes.set_title(
-            f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the row"
+            f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
         )
         hide_frame(axes)
         axes.set(xticks=[], yticks=[])
-    return Plot(figure, text=said)
+    return Plot(figure, text=text)
 
 
-# ── parts of the figures ──────────────────────────────────────────────────────────────────────────────────
-
-
-def name_of(trace: Trace) -> str:
-    """Return what the traced model is called."""
+def model_name(trace: Trace) -> str:
+    """Return the name of the traced model."""
     return str(trace.meta.get("model", "trace"))
 
 
-def kind_of(layout: HeadLayout) -> str:
-    """Return in words what a layer may see, and whose keys it uses."""
+def describe_layer(layout: HeadLayout) -> str:
+    """Describe what a layer attends to: its kind, its window, and whose keys it uses."""
     words = layout.kind if layout.window is None else f"{layout.kind}, window {layout.window:,}"
     return words if layout.kv_shared_from is None else f"{words}, keys of layer {layout.kv_shared_from}"
 
 
-def sharing(attention: Attention) -> str:
-    """Return in words which layers reuse the keys of others, or nothing."""
+def describe_kv_sharing(attention: Attention) -> str:
+    """Describe which layers reuse the keys of others; empty if none does."""
     shared = attention.kv_shared_layers
     if not shared:
         return ""
@@ -189,14 +186,14 @@ def sharing(attention: Attention) -> str:
     return f"; {min(shared)} to {max(shared)} reuse the keys of {donors}"
 
 
-def tile_of(attention: Attention) -> int:
-    """Return the pixels of one head among all."""
-    return _SMALL if len(attention.layers) * len(attention.heads) <= _MANY else _SMALLER
+def tile_size(attention: Attention) -> int:
+    """Return the side in pixels of one head in the image of all heads."""
+    return _TILE if len(attention.layers) * len(attention.heads) <= _MANY_HEADS else _SMALL_TILE
 
 
-def sheet_of(attention: Attention) -> NDArray[np.uint8]:
-    """Return all heads as one picture, a column a layer, the first token's share as a strip beside each."""
-    columns, size = [], tile_of(attention)
+def all_heads_image(attention: Attention) -> NDArray[np.uint8]:
+    """Return all heads as one image ``[height, width, 3]``: a column per layer, a strip for the first token."""
+    columns, size = [], tile_size(attention)
     for layout in attention.layers:
         maps, sink = without_sink(attention, layout.layer)
         small = pool_maps(maps, attention.bin_edges, most=size - 5)
@@ -209,41 +206,31 @@ def _tile(one: NDArray[np.float32], first: float, size: int) -> NDArray[np.uint8
     side = size - 5
     at = np.arange(side) * len(one) // side
     tile = np.full((size, size, 3), 255, dtype=np.uint8)
-    tile[2 : side + 2, 4 : side + 4] = amounts(np.clip(one / scale_max(one), 0, 1))[at][:, at]
+    tile[2 : side + 2, 4 : side + 4] = amount_colors(np.clip(one / scale_max(one), 0, 1))[at][:, at]
     tall = round(side * first)
     tile[2 : side + 2, 1:3] = (225, 228, 232)
     tile[side + 2 - tall : side + 2, 1:3] = (230, 159, 0)
     return tile
 
 
-def drawn(trace: Trace, patches: NDArray[np.intp], weights: NDArray[np.float32], image: int) -> Image:
-    """Return a picture of the prompt, or a grey sheet, with its patches tinted by weights."""
-    from PIL import Image as Pictures
-    from PIL import ImageDraw
-
-    boxes = trace.tokens.boxes[patches]
-    known = image < len(trace.images)
-    size = trace.images[image].size if known else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
-    factor = _LONGEST / max(size)
-    shown = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
-    base = (
-        trace.images[image].convert("RGB").resize(shown) if known else Pictures.new("RGB", shown, "#d5d8dd")
-    )
-    veil = Pictures.new("RGBA", shown, (0, 0, 0, 0))
-    pen = ImageDraw.Draw(veil)
-    tints = amounts(weights / (float(weights.max(initial=0.0)) or 1.0)).tolist()
-    for box, tint, weight in zip(boxes, tints, weights, strict=True):
-        left, top, right, bottom = (round(float(side) * factor) for side in box)
-        fill = (*tint, 191) if weight > 0 else (255, 255, 255, 150)
-        pen.rectangle((left, top, max(left, right - 2), max(top, bottom - 2)), fill=fill)
-    return Pictures.alpha_composite(base.convert("RGBA"), veil).convert("RGB")
+def draw_image_attention(
+    trace: Trace, patches: NDArray[np.intp], weights: NDArray[np.float32], image: int
+) -> Image:
+    """Return an image of the prompt (or a grey sheet) with its patches tinted by attention weights."""
+    tints = amount_colors(weights / (float(weights.max(initial=0.0)) or 1.0)).tolist()
+    colours = [
+        (*tint, 191) if weight > 0 else (255, 255, 255, 150)
+        for tint, weight in zip(tints, weights, strict=True)
+    ]
+    original = trace.images[image] if image < len(trace.images) else None
+    return colour_patches(original, trace.tokens.boxes[patches], colours)
 
 
 def _name_edges(
     trace: Trace, attention: Attention, strip: Any, axes: Any, *, named: bool, edges: Any
 ) -> None:
     if named:
-        names = [label_of(trace, token)[:14] for token in range(len(attention))]
+        names = [token_label(trace, token)[:14] for token in range(len(attention))]
         shown = [name if writable(name) else f"token {token}" for token, name in enumerate(names)]
         style = {"fontsize": 7, "fontfamily": list(families())}
         strip.set_yticks(np.arange(len(shown)), shown, **style)
@@ -259,9 +246,9 @@ def _scale(figure: Any, axes: Any, top: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    shades = ListedColormap(amounts(np.linspace(0.001, 1, 128)) / 255.0)
+    shades = ListedColormap(amount_colors(np.linspace(0.001, 1, 128)) / 255.0)
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, top), shades), ax=axes, fraction=0.035, pad=0.01, extend="max"
     )
-    bar.set_label("share of a row")
+    bar.set_label("attention weight")
     bar.outline.set_visible(False)

@@ -1,4 +1,4 @@
-"""What heads do, as pictures and a table: kinds, retrieval, sinks, reach, and what a knock-out breaks."""
+"""Figures of head analyses: types, retrieval, sinks, window coverage, ablation; and a table of types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ...analysis.attention.head_types import HEAD_THRESHOLDS
 from ...analysis.attention.retrieval_heads import RETRIEVAL_THRESHOLD
 from ...analysis.attention.sinks import SINK_THRESHOLD
-from ...evals.head_ablation import said
+from ...evals.head_ablation import format_heads
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 
@@ -20,98 +20,98 @@ if TYPE_CHECKING:
     from ...analysis.attention.window_coverage import WindowCoverage
     from ...evals.head_ablation import HeadAblation
 
-#: Kind → colour and the letters that say it without colour.
-_MARKS = {
+#: Type → colour, and its letter for readers who cannot tell colours apart.
+_STYLES = {
     "retrieval": ("vermillion", "R"), "induction": ("purple", "I"), "previous token": ("blue", "P"),
     "first token": ("grey", "F"), "picture reading": ("green", "V"), "language bridging": ("orange", "B"),
     "local": ("sky", "L"), "other": ("", ""),
 }  # fmt: skip
-_MOST_LABELS = 24
+_MAX_LABELS = 24
 
 
 def head_types_figure(data: HeadTypes) -> Plot:
-    """Draw every head, layer by layer, in the colour and with the letter of its kind.
+    """Draw every head, a row per layer, in the colour and with the letter of its type.
 
-    A head of several kinds has all their letters, and the colour of the first.
+    A head of several types has all their letters, and the colour of the first.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.head_types.classify_heads`.
+        From `gemma_lab.analysis.classify_heads`.
     """
     layers, columns = _grid(data.heads)
     names = data.names
     with new_figure(max(5.5, 1.8 + 0.55 * len(columns)), 1.6 + 0.4 * len(layers)) as (figure, axes):
-        for place, (layer, head) in enumerate(data.heads):
+        for index, (layer, head) in enumerate(data.heads):
             row, column = layers.index(layer), columns.index(head)
-            colour = _MARKS[names[place]][0]
+            colour = _STYLES[names[index]][0]
             face = OKABE_ITO[colour] if colour else "white"
             axes.add_patch(_square(column, row, face, edge="#8A8A8A"))
-            letters = "".join(_MARKS[kind][1] for kind in HEAD_THRESHOLDS if data.passed[kind][place])
+            letters = "".join(_STYLES[type_][1] for type_ in HEAD_THRESHOLDS if data.passed[type_][index])
             dark = colour in ("blue", "grey", "vermillion", "green")
             axes.text(column, row, letters, ha="center", va="center", color="white" if dark else INK)
-        local = {layer for (layer, _), here in zip(data.heads, data.local, strict=True) if here}
+        local = {layer for (layer, _), is_local in zip(data.heads, data.local, strict=True) if is_local}
         axes.set_yticks(range(len(layers)), [f"{n} {'local' if n in local else 'global'}" for n in layers])
         axes.set_xticks(range(len(columns)), [str(head) for head in columns])
         axes.set(
             xlim=(-0.6, len(columns) - 0.4), ylim=(len(layers) - 0.4, -0.6), xlabel="query head",
-            ylabel="layer", title="What kind of head it is",
+            ylabel="layer", title="Head types",
         )  # fmt: skip
         axes.tick_params(length=0)
         hide_frame(axes)
-        _legend(figure, [kind for kind in HEAD_THRESHOLDS if kind not in data.untested])
+        _legend(figure, [type_ for type_ in HEAD_THRESHOLDS if type_ not in data.untested])
     counted = ", ".join(
-        f"{int(data.passed[kind].sum())} {kind}" for kind in HEAD_THRESHOLDS if data.passed[kind].any()
+        f"{int(data.passed[type_].sum())} {type_}" for type_ in HEAD_THRESHOLDS if data.passed[type_].any()
     )
     return Plot(
-        figure, text=f"{len(data.heads)} heads over {data.tokens:,} tokens: {counted or 'of no kind'}"
+        figure, text=f"{len(data.heads)} heads over {data.tokens:,} tokens: {counted or 'of no type'}"
     )
 
 
 def head_types_html(data: HeadTypes) -> Markup:
-    """Return a table of the kinds: threshold, how many heads, and the best of each.
+    """Return a table of the head types: threshold, number of heads, and the heads with the highest scores.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.head_types.classify_heads`.
+        From `gemma_lab.analysis.classify_heads`.
     """
     rows = []
-    for kind, threshold in HEAD_THRESHOLDS.items():
-        found = data.of(kind)
-        if kind in data.untested:
-            rows.append((kind, f"{threshold:.2f}", "–", f"not tested: {data.untested[kind]}"))
+    for type_, threshold in HEAD_THRESHOLDS.items():
+        found = data.of(type_)
+        if type_ in data.untested:
+            rows.append((type_, f"{threshold:.2f}", "–", f"not tested: {data.untested[type_]}"))
             continue
         shown = ", ".join(
-            f"{layer}.{head} ({data.scores[kind][data.heads.index((layer, head))]:.2f})"
+            f"{layer}.{head} ({data.scores[type_][data.heads.index((layer, head))]:.2f})"
             for layer, head in found[:4]
         )
-        rows.append((kind, f"{threshold:.2f}", str(len(found)), shown + (" …" if len(found) > 4 else "")))
+        rows.append((type_, f"{threshold:.2f}", str(len(found)), shown + (" …" if len(found) > 4 else "")))
     return table(
         rows,
-        columns=("kind", "from", "heads", "layer.head (mean attention)"),
-        caption=f"Kinds of {len(data.heads)} heads over {data.tokens:,} tokens",
+        columns=("type", "threshold", "heads", "layer.head (score)"),
+        caption=f"Types of {len(data.heads)} heads over {data.tokens:,} tokens",
         align="lrrl",
-        notes=("Tests and their sources: gemma_lab.analysis.attention.head_types.classify_heads",),
+        notes=("Tests and their sources: gl.analysis.classify_heads",),
     )
 
 
 def retrieval_figure(data: RetrievalScores) -> Plot:
-    """Draw the retrieval score of every head, highest first, beside what its place alone would give.
+    """Draw the retrieval score of every head, highest first, with the score by position alone.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.retrieval_heads.retrieval_scores`.
+        From `gemma_lab.analysis.retrieval_scores`.
     """
-    order = np.argsort(-data.scores, kind="stable")[:_MOST_LABELS]
+    order = np.argsort(-data.scores, kind="stable")[:_MAX_LABELS]
     rows = np.arange(len(order))
     with new_figure(7.0, 1.6 + 0.24 * len(order)) as (figure, axes):
         found = data.scores[order] >= RETRIEVAL_THRESHOLD
-        colours = [OKABE_ITO["vermillion" if yes else "sky"] for yes in found]
+        colours = [OKABE_ITO["vermillion" if passed else "sky"] for passed in found]
         axes.barh(rows, data.scores[order], color=colours, height=0.7)
         axes.plot(
-            data.chance[order], rows, ls="", marker="|", ms=11, mew=2, color=INK, label="by place alone"
+            data.chance[order], rows, ls="", marker="|", ms=11, mew=2, color=INK, label="by position alone"
         )
         axes.axvline(
             RETRIEVAL_THRESHOLD,
@@ -120,9 +120,9 @@ def retrieval_figure(data: RetrievalScores) -> Plot:
             ls="--",
             label=f"{RETRIEVAL_THRESHOLD} (Wu et al. 2024)",
         )
-        names = ["layer {} head {}".format(*data.heads[place]) for place in order]
+        names = ["layer {} head {}".format(*data.heads[index]) for index in order]
         axes.set_yticks(rows, names)
-        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="share of the answer that it copied",
+        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="fraction of the answer that the head copies",
                  title=f"RetrievalScores score over {len(data.each):,} prompts")  # fmt: skip
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower left", ncols=2)
@@ -130,24 +130,24 @@ def retrieval_figure(data: RetrievalScores) -> Plot:
     count = int((data.scores >= RETRIEVAL_THRESHOLD).sum())
     return Plot(
         figure,
-        text=f"RetrievalScores over {len(data.each):,} prompts: {count} of {len(data.heads)} heads from "
-        f"{RETRIEVAL_THRESHOLD}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
+        text=f"RetrievalScores over {len(data.each):,} prompts: {count} of {len(data.heads)} heads score "
+        f"at least {RETRIEVAL_THRESHOLD}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
     )
 
 
 def attention_sinks_figure(data: AttentionSinks) -> Plot:
-    """Draw how much attention each sink gets from each head.
+    """Draw the mean attention that each sink receives from each head.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.sinks.attention_sinks`.
+        From `gemma_lab.analysis.attention_sinks`.
     """
-    shown = np.argsort(-data.received.mean(axis=0), kind="stable")[:_MOST_LABELS]
-    with new_figure(max(5.5, 2.6 + 0.45 * len(shown)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
-        if len(shown):
+    order = np.argsort(-data.received.mean(axis=0), kind="stable")[:_MAX_LABELS]
+    with new_figure(max(5.5, 2.6 + 0.45 * len(order)), 1.8 + 0.16 * len(data.heads)) as (figure, axes):
+        if len(order):
             image = axes.imshow(
-                data.received[:, shown],
+                data.received[:, order],
                 cmap="cividis",
                 vmin=0,
                 vmax=1,
@@ -157,8 +157,8 @@ def attention_sinks_figure(data: AttentionSinks) -> Plot:
             bar = figure.colorbar(image, ax=axes, pad=0.02)
             bar.set_label("mean attention received")
             bar.outline.set_visible(False)
-        names = [f"{data.tokens[place]:,}" for place in shown]
-        axes.set_xticks(range(len(shown)), names, rotation=90 if len(shown) > 6 else 0)
+        names = [f"{data.tokens[index]:,}" for index in order]
+        axes.set_xticks(range(len(order)), names, rotation=90 if len(order) > 6 else 0)
         starts = [
             row for row, (layer, _) in enumerate(data.heads) if not row or data.heads[row - 1][0] != layer
         ]
@@ -168,61 +168,61 @@ def attention_sinks_figure(data: AttentionSinks) -> Plot:
         hide_frame(axes)
     return Plot(
         figure,
-        text=f"{len(data.tokens)} of {data.length:,} tokens are a sink (from {SINK_THRESHOLD}) of at least one head, "
-        f"{data.drowned:.0%} of {len(data.heads)} heads have one; first token {data.first.mean():.2f} on "
-        "average",
+        text=f"{len(data.tokens)} of {data.length:,} tokens are sinks (mean attention ≥ {SINK_THRESHOLD}) of a head, "
+        f"{data.heads_with_sink:.0%} of {len(data.heads)} heads have one; mean attention to the first token "
+        f"{data.first.mean():.2f}",
     )
 
 
 def window_coverage_figure(data: WindowCoverage) -> Plot:
-    """Draw what part of the text each layer cannot see, and how much the global heads look there.
+    """Draw the fraction of pairs outside the window of each layer, and the global heads' attention there.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.attention.window_coverage.window_coverage`.
+        From `gemma_lab.analysis.window_coverage`.
     """
     rows = np.arange(len(data.layers))
     local = np.asarray([window is not None for window in data.windows])
     with new_figure(9.5, 1.9 + 0.22 * max(len(rows), len(data.heads)), ncols=2) as (figure, (left, right)):
         left.barh(rows, np.ones(len(rows)), color=FAINT, height=0.75)
-        left.barh(rows, data.unseen, color=OKABE_ITO["blue"], height=0.75)
-        kinds = ["local" if here else "global" for here in local]
+        left.barh(rows, data.outside, color=OKABE_ITO["blue"], height=0.75)
+        kinds = ["local" if is_local else "global" for is_local in local]
         left.set_yticks(rows, [f"{layer} {kind}" for layer, kind in zip(data.layers, kinds, strict=True)])
-        left.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="part of all pairs that it cannot see",
-                 ylabel="layer", title="Beyond the window")  # fmt: skip
+        left.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="fraction of pairs outside the window",
+                 ylabel="layer", title="Outside the window")  # fmt: skip
         heads = np.arange(len(data.heads))
-        right.hlines(heads, data.least, data.most, color=OKABE_ITO["vermillion"], lw=5)
-        right.plot(data.least, heads, ls="", marker="o", ms=4, color=INK)
+        right.hlines(heads, data.far_min, data.far_max, color=OKABE_ITO["vermillion"], lw=5)
+        right.plot(data.far_min, heads, ls="", marker="o", ms=4, color=INK)
         right.set_yticks(heads, [f"{layer}.{head}" for layer, head in data.heads])
-        right.set(xlim=(0, 1), ylim=(len(heads) - 0.4, -0.6), xlabel="mean attention there, least … most",
-                  ylabel="global layer.head", title="Global heads look there")  # fmt: skip
+        right.set(xlim=(0, 1), ylim=(len(heads) - 0.4, -0.6), xlabel="mean attention outside the local window, bounds",
+                  ylabel="global layer.head", title="Attention of global heads there")  # fmt: skip
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
-    worst = float(data.unseen.max()) if len(rows) else 0.0
+    worst = float(data.outside.max()) if len(rows) else 0.0
     return Plot(
         figure,
-        text=f"{int(local.sum())} of {len(rows)} layers are local; of {data.tokens:,} tokens they cannot see "
-        f"up to {worst:.0%} of the pairs; {len(data.heads)} global heads look beyond the window with "
-        f"{_percent(data.least)} to {_percent(data.most)} of their attention",
+        text=f"{int(local.sum())} of {len(rows)} layers are local, with up to {worst:.0%} of the pairs of "
+        f"{data.tokens:,} tokens outside the window; {len(data.heads)} global heads give keys there "
+        f"{_percent(data.far_min)} to {_percent(data.far_max)} of their attention",
     )
 
 
 def head_ablation_figure(data: HeadAblation) -> Plot:
-    """Draw the accuracy with nothing, the best retrieval heads, and random heads knocked out.
+    """Draw accuracy with no heads, the best retrieval heads, and random heads ablated.
 
     Bars are accuracies, whiskers 95 % Wilson intervals over the questions; every random draw has a bar.
 
     Parameters
     ----------
     data
-        From `gemma_lab.evals.head_ablation.ablate_retrieval_heads`.
+        From `gemma_lab.evals.ablate_retrieval_heads`.
     """
     conditions = [
-        ("nothing", data.intact, "grey"),
-        (f"best: {said(data.best.heads)}", data.best, "vermillion"),
+        ("none", data.intact, "grey"),
+        (f"best: {format_heads(data.best.heads)}", data.best, "vermillion"),
     ]
-    conditions += [(f"random: {said(one.heads)}", one, "sky") for one in data.random]
+    conditions += [(f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random]
     rows = np.arange(len(conditions))
     with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
         for row, (_, condition, colour) in enumerate(conditions):
@@ -231,14 +231,14 @@ def head_ablation_figure(data: HeadAblation) -> Plot:
             axes.hlines(row, low, high, color=INK, lw=1.4)
             axes.plot([low, high], [row, row], ls="", marker="|", ms=7, color=INK)
         axes.set_yticks(rows, [name for name, _, _ in conditions])
-        axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="right answers, with 95 % interval",
-                 title=f"Recall with heads knocked out ({data.intact.asked} questions)")  # fmt: skip
+        axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="accuracy, with 95 % interval",
+                 title=f"Accuracy with ablated heads ({data.intact.asked} questions)")  # fmt: skip
         axes.tick_params(axis="y", length=0)
-    mean = float(np.mean([one.accuracy for one in data.random]))
+    mean = float(np.mean([condition.accuracy for condition in data.random]))
     return Plot(
         figure,
-        text=f"Recall of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} intact, "
-        f"{data.best.accuracy:.0%} without {said(data.best.heads)}, {mean:.0%} on average without as many "
+        text=f"Accuracy of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} intact, "
+        f"{data.best.accuracy:.0%} without {format_heads(data.best.heads)}, {mean:.0%} on average without as many "
         f"random heads ({len(data.random)} draws, p = {data.p:.2g})",
     )
 
@@ -257,7 +257,7 @@ def _legend(figure: Any, kinds: list[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=OKABE_ITO[_MARKS[kind][0]], label=f"{_MARKS[kind][1]} {kind}") for kind in kinds
+        Patch(facecolor=OKABE_ITO[_STYLES[kind][0]], label=f"{_STYLES[kind][1]} {kind}") for kind in kinds
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3)
 

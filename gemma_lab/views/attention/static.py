@@ -1,4 +1,4 @@
-"""One head of a trace as script-free HTML: what a notebook keeps of the attention explorer."""
+"""One attention head of a trace as script-free HTML: the static fallback of the attention explorer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from ...analysis.attention.rows import (
     scale_max,
     without_sink,
 )
-from ..base.colors import data_url, heat
-from ..base.html import Markup, bdi, escape, footnotes, table
-from ..chat.chat import visible
-from ..trace.tokens import label_of
-from .figures import attention_text, drawn, kind_of, name_of, sharing, sheet_of
+from ..base.colors import heat_image, png_data_url
+from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
+from ..base.text import visible
+from ..trace.tokens import MEDIA, token_label
+from .figures import (
+    all_heads_image,
+    attention_text,
+    describe_kv_sharing,
+    describe_layer,
+    draw_image_attention,
+    model_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +34,13 @@ if TYPE_CHECKING:
     from ...trace.records.attention import Attention
     from ...trace.trace import Trace
 
-#: A twin shows so many tokens one by one; more are counted, and stand in the pictures.
-MOST_TOKENS = 400
-_CARD = "background:#fff;padding:6px;border-radius:6px;max-width:100%;height:auto;image-rendering:pixelated"
-_TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.7;margin:.25em 0"
-_CHIP = (
-    "font:11px monospace;opacity:.65;border:1px solid rgba(127,127,127,.4);border-radius:4px;padding:0 .2em"
-)
-_SOFT = ("image", "video", "audio")
+#: Tokens shown one by one; earlier ones are counted, and are part of the maps.
+MAX_TOKENS = 400
+_MAX_IMAGES, _MAX_ROWS, _MAX_KEYS = 4, 12, 5
 
 
 def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int] = ()) -> Markup:
-    """Return one head of a trace as script-free HTML, all heads as a picture, and where tokens look.
+    """Return one head of a trace as script-free HTML, with all heads as an image.
 
     Parameters
     ----------
@@ -47,130 +49,113 @@ def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int]
     layer, head
         The model's layer and its query head.
     tokens
-        Whose heaviest keys are listed; the last six tokens when there are none.
+        Queries whose top keys are listed. Default: the last six tokens.
 
     Returns
     -------
     Markup
-        At most some 200 kB, however long the trace is.
+        At most about 200 kB, however long the trace is.
     """
     attention = require_attention_maps(trace)
-    layout = attention.layout(layer)
-    line = attention_text(trace, layer=layer, head=head)
-    read = list(tokens) or list(range(max(0, len(trace.tokens) - 6), len(trace.tokens)))
-    return Markup(
-        f'<div role="group" aria-label="{escape(line)}" style="max-width:64em">'
-        f'<div style="font-weight:600;padding:.25em 0">{bdi(visible(name_of(trace)))}: '
-        f"layer {layer}, head {head} ({escape(kind_of(layout))})</div>"
-        f"{_spoken(trace, layer, head, read[-1])}{_pictures(trace, layer, head, read[-1])}"
-        f"{_map_image(attention, layer, head)}{_heads_image(attention, layer)}"
-        f"{_looks_table(trace, layer, head, read[-12:])}</div>"
+    queries = list(tokens) or list(range(max(0, len(trace.tokens) - 6), len(trace.tokens)))
+    return group(
+        attention_text(trace, layer=layer, head=head),
+        heading(
+            bdi(visible(model_name(trace))),
+            f": layer {layer}, head {head} ({describe_layer(attention.layout(layer))})",
+        ),
+        _tinted_text(trace, layer, head, queries[-1]),
+        _images(trace, layer, head, queries[-1]),
+        _map_image(attention, layer, head),
+        _heads_image(attention, layer),
+        _top_keys_table(trace, layer, head, queries[-_MAX_ROWS:]),
     )
 
 
-def _heads_image(attention: Attention, layer: int) -> str:
-    from PIL import Image as Pictures
+def _heads_image(attention: Attention, layer: int) -> Markup:
+    from PIL import Image
 
-    kinds = "".join("G" if one.kind == "global" else "L" for one in attention.layers)
-    text = (
+    kinds = "".join("G" if layout.kind == "global" else "L" for layout in attention.layers)
+    return figure(
+        png_data_url(Image.fromarray(all_heads_image(attention))),
         f"All layers ({attention.layers[0].layer} to {attention.layers[-1].layer}, across; L local, "
-        f"G global: {kinds}{sharing(attention)}) × heads (down), each on its own scale; "
-        f"orange: mean share on the first token. "
-        f"Layer {layer} is above"
+        f"G global: {kinds}{describe_kv_sharing(attention)}) × heads (down), each on its own scale; orange: "
+        f"mean attention to the first token. Layer {layer} is shown above.",
     )
-    return _figure(data_url(Pictures.fromarray(sheet_of(attention))), text)
 
 
-def _map_image(attention: Attention, layer: int, head: int) -> str:
+def _map_image(attention: Attention, layer: int, head: int) -> Markup:
     maps, sink = without_sink(attention, layer)
-    at = head_index(attention, head)
-    top = scale_max(maps[at])
-    first = float(sink[at, 1:].mean()) if sink.shape[1] > 1 else 1.0
+    index = head_index(attention, head)
+    top = scale_max(maps[index])
+    first = float(sink[index, 1:].mean()) if sink.shape[1] > 1 else 1.0
     cell = max(2, 384 // attention.bins)
-    picture = heat(maps[at] / top, cell=(cell, cell))
-    text = (
+    return figure(
+        png_data_url(heat_image(maps[index] / top, cell=(cell, cell))),
         f"Layer {layer}, head {head}: queries (down) × keys (across), 0 (pale) to {top:.2g} or more (dark); "
-        f"{describe_pooling(attention)}; the first token, {first:.0%} on average, left out"
-    )
-    return _figure(data_url(picture), text)
-
-
-def _figure(address: str, text: str) -> str:
-    return (
-        f'<figure style="margin:.6em 0"><img src="{address}" alt="{escape(text)}" style="{_CARD}">'
-        f'<figcaption style="font-size:.85em;opacity:.8">{escape(text)}</figcaption></figure>'
+        f"{describe_pooling(attention)}; the first token, {first:.0%} on average, left out",
     )
 
 
-def _spoken(trace: Trace, layer: int, head: int, query: int) -> str:
-    """Return the text tinted by where one token looks; soft tokens as one mark a run."""
-    weights, how = attention_row(trace, layer=layer, query=query, head=head)
+def _tinted_text(trace: Trace, layer: int, head: int, query: int) -> Markup:
+    """Return the text tinted by the attention of one query; a run of soft tokens is one mark."""
+    weights, precision = attention_row(trace, layer=layer, query=query, head=head)
     top = float(np.delete(weights, 0).max(initial=0.0)) or 1.0
-    parts, tokens, at = [], trace.tokens, max(0, query + 1 - MOST_TOKENS)
-    before = f"<div>{at:,} earlier tokens are in the picture below …</div>" if at else ""
-    end = min(len(tokens), at + MOST_TOKENS)
-    while at < end:
-        kind = tokens.modalities[at]
-        stop = at + 1
-        if kind in _SOFT:
-            while stop < len(tokens) and tokens.modalities[stop] == kind:
+    parts: list[Markup] = []
+    tokens, row = trace.tokens, max(0, query + 1 - MAX_TOKENS)
+    earlier = tag("div", f"{row:,} earlier tokens are part of the image below …") if row else ""
+    end = min(len(tokens), row + MAX_TOKENS)
+    while row < end:
+        modality, stop = tokens.modalities[row], row + 1
+        if modality in MEDIA:
+            while stop < len(tokens) and tokens.modalities[stop] == modality:
                 stop += 1
-            parts.append(f'<bdi style="{_CHIP}">{kind} × {stop - at:,}: {weights[at:stop].sum():.1%}</bdi>')
+            label = f"{modality} × {stop - row:,}: {weights[row:stop].sum():.1%}"
+            parts.append(tag("bdi", label, style=CHIP))
         else:
-            parts.append(
-                _token(trace, at, float(weights[at]), min(1.0, float(weights[at]) / top), at == query)
-            )
-        at = stop
-    said = (
-        f"Tint: where token {query:,}, {label_of(trace, query)}, looks ({how}), "
-        "the first token on a scale of its own."
+            weight = float(weights[row])
+            parts.append(_token(trace, row, weight, min(1.0, weight / top), is_query=row == query))
+        row = stop
+    legend = (
+        f"Tint: attention of token {query:,}, {token_label(trace, query)} ({precision}); the first token has "
+        "a scale of its own."
     )
-    return f'{before}<div dir="auto" style="{_TEXT}">{"".join(parts)}</div>{footnotes([said])}'
+    return join([earlier, tag("div", *parts, dir="auto", style=TEXT), footnotes([legend])])
 
 
-def _token(trace: Trace, at: int, weight: float, tint: float, read: bool) -> str:
-    text, kind = str(trace.tokens.texts[at]), trace.tokens.modalities[at]
-    if kind == "special" and not text:
-        piece = visible(str(trace.tokens.pieces[at]))
-        return f'<bdi dir="ltr" title="{weight:.2%}" style="{_CHIP}">{escape(piece)}</bdi>'
+def _token(trace: Trace, row: int, weight: float, tint: float, *, is_query: bool) -> Markup:
+    text = str(trace.tokens.texts[row])
+    if trace.tokens.modalities[row] == "special" and not text:
+        piece = visible(str(trace.tokens.pieces[row]))
+        return tag("bdi", piece, dir="ltr", title=f"{weight:.2%}", style=CHIP)
     if not text:
-        return ""
-    ring = ";outline:1.5px solid #0072B2" if read else ""
-    shade = f"background-color:rgba(230,159,0,{0.6 * tint:.1f}){ring}"
-    return f'<span title="{weight:.2%}" style="{shade}">{escape(visible(text))}</span>'
+        return Markup("")
+    outline = ";outline:1.5px solid #0072B2" if is_query else ""
+    style = f"background-color:rgba(230,159,0,{0.6 * tint:.1f}){outline}"
+    return tag("span", visible(text), title=f"{weight:.2%}", style=style)
 
 
-def _pictures(trace: Trace, layer: int, head: int, query: int) -> str:
-    weights, how = attention_row(trace, layer=layer, query=query, head=head)
-    parts = []
-    for image in range(min(4, len(trace.images))):
+def _images(trace: Trace, layer: int, head: int, query: int) -> Markup:
+    weights, precision = attention_row(trace, layer=layer, query=query, head=head)
+    figures = []
+    for image in range(min(_MAX_IMAGES, len(trace.images))):
         patches = image_patches(trace, image)
-        text = escape(
-            f"picture {image + 1}: {weights[patches].sum():.1%} of the row of token {query:,} ({how})"
-        )
-        address = data_url(drawn(trace, patches, weights[patches], image))
-        parts.append(
-            f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{text}" '
-            f'style="max-width:300px;border-radius:6px" src="{address}">'
-            f'<figcaption style="font-size:.85em;opacity:.8;max-width:300px">{text}</figcaption></figure>'
-        )
-    return "".join(parts)
+        caption = f"image {image + 1}: {weights[patches].sum():.1%} of the attention of token {query:,} ({precision})"
+        address = png_data_url(draw_image_attention(trace, patches, weights[patches], image))
+        figures.append(figure(address, caption, width=300))
+    return join(figures)
 
 
-def _looks_table(trace: Trace, layer: int, head: int, read: Sequence[int]) -> Markup:
+def _top_keys_table(trace: Trace, layer: int, head: int, queries: Sequence[int]) -> Markup:
     rows = []
-    for query in read:
-        weights, how = attention_row(trace, layer=layer, query=query, head=head)
-        order = np.argsort(-weights, kind="stable")[:5]
-        looks = Markup(
-            " · ".join(
-                f"{bdi(label_of(trace, key))} {weights[key]:.1%}"
-                for key in order.tolist()
-                if weights[key] > 0
-            )
-        )
-        rows.append((f"{query:,}", bdi(label_of(trace, query)), looks, how))
+    for query in queries:
+        weights, precision = attention_row(trace, layer=layer, query=query, head=head)
+        keys = [key for key in np.argsort(-weights, kind="stable")[:_MAX_KEYS].tolist() if weights[key] > 0]
+        listed = [join([bdi(token_label(trace, key)), f" {weights[key]:.1%}"]) for key in keys]
+        rows.append((f"{query:,}", bdi(token_label(trace, query)), join(listed, " · "), precision))
     return table(
-        rows, columns=("token", "text", "looks at", "known"), align="rlll",
-        caption=f"Where tokens look in layer {layer}, head {head}",
-    )  # fmt: skip
+        rows,
+        columns=("token", "text", "attends to", "precision"),
+        align="rlll",
+        caption=f"Top keys in layer {layer}, head {head}",
+    )

@@ -1,4 +1,4 @@
-"""The scale of amounts on a light page: viridis from pale to dark, and pictures made of it."""
+"""The colour scale of amounts on a light page: viridis from pale to dark, and images in it."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-# Seventeen points of viridis (Smith and van der Walt 2015), so that no view loads matplotlib for it.
+# 17 points of viridis (Smith and van der Walt 2015): no view loads matplotlib for it.
 _VIRIDIS = (
     "440154 481a6c 472f7d 414487 39568c 31688e 2a788e 23888e 1f988b 22a884 35b779 54c568 7ad151 "
     "a5db36 d2e21b f4e61e fde725"
 )
 _POINTS = np.array([[int(hex6[at : at + 2], 16) for at in (0, 2, 4)] for hex6 in _VIRIDIS.split()], float)
-_NOTHING = np.array([244, 246, 248], dtype=np.uint8)
+_ZERO = np.array([244, 246, 248], dtype=np.uint8)
 
 
-def amounts(gate_weights: NDArray[Any]) -> NDArray[np.uint8]:
+def amount_colors(amounts: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the colours of amounts in 0…1, ``[…, 3]`` red, green, blue.
 
-    Viridis from green (little) to violet (much), small amounts paler so that they recede; 0 is nearly white.
+    Viridis from green (small) to violet (large), with small amounts paler; 0 is nearly white.
     """
-    clipped = np.clip(np.asarray(gate_weights, dtype=float), 0, 1)
+    clipped = np.clip(np.asarray(amounts, dtype=float), 0, 1)
     at = 0.62 * (1 - clipped) * (len(_POINTS) - 1)
-    white = (0.7 * (1 - clipped) ** 1.4)[..., None]
+    pale = (0.7 * (1 - clipped) ** 1.4)[..., None]
     channels = [np.interp(at, np.arange(len(_POINTS)), _POINTS[:, channel]) for channel in range(3)]
-    mixed = np.stack(channels, axis=-1) * (1 - white) + 255 * white
+    mixed = np.stack(channels, axis=-1) * (1 - pale) + 255 * pale
     colours: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
-    colours[clipped <= 0] = _NOTHING
+    colours[clipped <= 0] = _ZERO
     return colours
 
 
-def heaviest(weights: NDArray[Any]) -> float:
-    """Return where a scale of weights ends: 99 % lie below, so that a few do not make the rest pale."""
+def weight_scale_max(weights: NDArray[Any]) -> float:
+    """Return the end of a colour scale of weights: their 99 % quantile, so that outliers do not pale the rest."""
     return float(max(np.quantile(weights, 0.99), 1e-6)) if weights.size else 1.0
 
 
-def heat(gate_weights: NDArray[Any], *, cell: tuple[int, int]) -> Image:
-    """Return amounts in 0…1 as a picture.
+def heat_image(amounts: NDArray[Any], *, cell: tuple[int, int]) -> Image:
+    """Return amounts in 0…1 as an image.
 
     Parameters
     ----------
-    gate_weights
+    amounts
         ``[rows, columns]``.
     cell
         Width and height of one amount in pixels.
     """
-    from PIL import Image as Pictures
+    from PIL import Image as Images
 
-    wide, tall = cell
-    return Pictures.fromarray(amounts(gate_weights).repeat(tall, axis=0).repeat(wide, axis=1))
+    width, height = cell
+    return Images.fromarray(amount_colors(amounts).repeat(height, axis=0).repeat(width, axis=1))
 
 
-def png(picture: Image, *, palette: int = 96) -> bytes:
-    """Return a picture as a small PNG of so many colours, the same bytes every time."""
-    from PIL import Image as Pictures
+def png(image: Image, *, palette: int = 96) -> bytes:
+    """Encode an image as a small PNG with a palette; the same image gives the same bytes."""
+    from PIL import Image as Images
 
     buffer = io.BytesIO()
-    flat = picture.convert("RGB").quantize(palette, dither=Pictures.Dither.NONE)
+    flat = image.convert("RGB").quantize(palette, dither=Images.Dither.NONE)
     flat.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def data_url(picture: Image) -> str:
-    """Return a picture as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
+def png_data_url(image: Image) -> str:
+    """Return an image as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")

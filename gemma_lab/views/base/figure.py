@@ -1,6 +1,6 @@
-"""One look for every figure: Okabe–Ito colours on a white card, legible on light and dark pages alike.
+"""The style of every figure: Okabe–Ito colours on a white card, legible on light and dark pages.
 
-Figures are made without pyplot: nothing global is set, and a figure is shown once, where its value is shown.
+Figures are made without pyplot: no global state is set, and a figure is shown once, as the value of its cell.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _RC: Any = {
 
 
 class Plot:
-    """A finished figure with a text that says what it shows.
+    """A finished figure with a description.
 
     Parameters
     ----------
     figure
-        The matplotlib figure, also afterwards as `Plot.figure`.
+        The matplotlib figure, also available as `Plot.figure`.
     text
-        What it shows, in a sentence or two: the text form for terminals, screen readers and comparisons.
+        Description in a sentence or two: its form in terminals, for screen readers and in comparisons.
     """
 
     def __init__(self, figure: Figure, *, text: str) -> None:
@@ -73,9 +73,9 @@ class Plot:
         return f"Plot({self.text})"
 
     def png(self) -> bytes:
-        """Return the picture as PNG, the same bytes every time.
+        """Encode the figure as PNG; the same figure gives the same bytes.
 
-        It has a palette of `COLOURS` colours: a third of the bytes, and no difference that the eye sees.
+        A palette of `COLOURS` colours takes a third of the bytes, without a visible difference.
         """
         import matplotlib as mpl
         from PIL import Image
@@ -83,13 +83,13 @@ class Plot:
         drawn, packed = io.BytesIO(), io.BytesIO()
         with mpl.rc_context(_RC):
             self.figure.savefig(drawn, format="png", dpi=DPI)
-        with Image.open(drawn) as picture:
-            flat = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        with Image.open(drawn) as image:
+            flat = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
         flat.save(packed, format="png", optimize=True)
         return packed.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG and return its path."""
+        """Write the figure as PNG and return its path."""
         target = Path(path)
         target.write_bytes(self.png())
         return target
@@ -102,7 +102,7 @@ class Plot:
 
 @contextmanager
 def new_figure(width: float, height: float, **layout: Any) -> Iterator[tuple[Figure, Any]]:
-    """Open a new figure in the house style; yields it and its axes (as ``Figure.subplots`` gives them).
+    """Open a new figure in the common style; yields it and its axes (as ``Figure.subplots`` returns them).
 
     Parameters
     ----------
@@ -120,6 +120,6 @@ def new_figure(width: float, height: float, **layout: Any) -> Iterator[tuple[Fig
 
 
 def hide_frame(axes: Axes, *, keep: str = "") -> None:
-    """Remove the frame of some axes, but for the sides named in `keep`, e.g. ``"bottom"``."""
+    """Hide the frame of axes, except the sides named in `keep`, e.g. ``"bottom"``."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in keep)

@@ -1,4 +1,4 @@
-"""Which texts a figure can write: the fonts that are there, and whether matplotlib shapes what it writes."""
+"""Texts that a figure can draw: the installed fonts, and whether matplotlib shapes text."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import re
 import warnings
 from functools import cache
 
-#: After the font that comes with matplotlib, these are used where they are installed.
-_MORE = (
+#: Noto fonts that are used where they are installed, after the font that comes with matplotlib.
+_NOTO = (
     "Arabic", "Hebrew", "Devanagari", "Bengali", "Tamil", "Telugu", "Gujarati", "Gurmukhi", "Thai", "Khmer",
     "Georgian", "Armenian", "Ethiopic", "CJK SC", "CJK JP", "CJK KR",
 )  # fmt: skip
-#: Hebrew, Arabic and their neighbours; the scripts of India; Thai to Khmer: letters that join, stack or turn.
+#: Scripts that need shaping: Hebrew, Arabic and related; the scripts of India; Thai to Khmer.
 _SHAPED = re.compile("[\u0590-\u08ff\u0900-\u0dff\u0e00-\u0fff\u1780-\u17ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 @cache
 def families() -> tuple[str, ...]:
-    """Return the fonts for text of any language, the first choice first."""
+    """Return the fonts for text of any language, in order of preference."""
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return ("DejaVu Sans", *(f"Noto Sans {name}" for name in _MORE if f"Noto Sans {name}" in installed))
+    return ("DejaVu Sans", *(f"Noto Sans {name}" for name in _NOTO if f"Noto Sans {name}" in installed))
 
 
 def writable(text: str) -> bool:
-    """Return whether a figure can write a text as it reads: every sign has a glyph, and it is shaped.
+    """Return whether a figure can draw a text correctly: every character has a glyph, and its script is shaped.
 
-    matplotlib shapes text (joins Arabic letters, turns what runs from right to left) from 3.11 on.
+    matplotlib shapes text (joins Arabic letters, orders right-to-left text) from 3.11 on.
     """
     if _SHAPED.search(text) and not _shapes():
         return False
-    return all(ord(sign) in _glyphs() for sign in text)
+    return all(ord(character) in _glyphs() for character in text)
 
 
 @cache

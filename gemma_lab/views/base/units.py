@@ -1,4 +1,4 @@
-"""Numbers with their units, short enough for a table or a label."""
+"""Numbers with units, short enough for a table or a label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def parameters(count: int) -> str:
-    """Return a count in B, M or k, two decimals below a hundred: ``"25.81 B"``, ``"412.8 M"``, ``"812"``."""
+    """Format a count in B, M or k, with two decimals below a hundred: ``"25.81 B"``, ``"412.8 M"``, ``"812"``."""
     for step, letter in _STEPS:
         if count >= step:
             scaled = count / step
@@ -15,7 +15,7 @@ def parameters(count: int) -> str:
 
 
 def gib(size: int) -> str:
-    """Return bytes in GiB (2³⁰), or MiB (2²⁰) when that is below a tenth: ``"48.1 GiB"``, ``"30.0 MiB"``."""
+    """Format bytes in GiB (2³⁰), or in MiB (2²⁰) below a tenth: ``"48.1 GiB"``, ``"30.0 MiB"``."""
     scaled = size / 2**30
     if scaled < 0.1:
         return f"{size / 2**20:.1f} MiB"
@@ -23,5 +23,5 @@ def gib(size: int) -> str:
 
 
 def tokens(count: int) -> str:
-    """Return a token count, multiples of 1,024 in K: ``"256K"``, ``"1,000"``."""
+    """Format a token count, multiples of 1,024 in K: ``"256K"``, ``"1,000"``."""
     return f"{count // 1024}K" if count >= 1024 and count % 1024 == 0 else f"{count:,}"

@@ -1,27 +1,20 @@
-"""The static form of a conversation: what a saved notebook shows where no widget can live."""
+"""The static form of a conversation: what a saved notebook shows instead of the widget."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..base.html import Markup, escape
+from ..base.html import Markup, bdi, details, join, tag
+from ..base.text import percent, visible
+from .media import frame_strip, waveform
 
 Turn = Mapping[str, Any]
 
-# Controls that would act instead of being seen: C0 and C1 except tab and newline, and what overrides, embeds
-# or isolates writing direction. Marks that text needs (joiners, LRM, RLM) stay.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;text-align:start"
 _NAME = "font-weight:600;font-size:.85em;opacity:.75"
-_FINISHES = {"length": "cut off at the longest answer allowed", "stopped": "stopped by hand"}
-
-
-def visible(text: str) -> str:
-    """Return `text` with controls and direction overrides spelled out, e.g. ``[U+202E]``."""
-    return _CONTROLS.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
+_FINISH = {"length": "cut off at the token limit", "stopped": "stopped by the user"}
 
 
 def chat_html(turns: Sequence[Turn], *, name: str) -> Markup:
@@ -35,44 +28,38 @@ def chat_html(turns: Sequence[Turn], *, name: str) -> Markup:
         The model's name, shown above its answers.
     """
     if not turns:
-        return Markup(
-            f'<div style="{_NAME}">Chat with <bdi dir="auto">{_shown(name)}</bdi></div>'
-            "<div>Run this notebook to talk to the model here.</div>"
-        )
-    body = "".join(_question(turn) if turn["role"] == "user" else _answer(turn, name) for turn in turns)
-    return Markup(f'<div style="max-width:46em;line-height:1.5">{body}</div>')
+        title = tag("div", "Chat with ", bdi(visible(name)), style=_NAME)
+        return title + tag("div", "Run this notebook to talk to the model here.")
+    body = (_question(turn) if turn["role"] == "user" else _answer(turn, name) for turn in turns)
+    return tag("div", *body, style="max-width:46em;line-height:1.5")
 
 
 def chat_text(turns: Sequence[Turn]) -> str:
-    """Return a conversation as plain text, the same on every run that says the same."""
+    """Return a conversation as plain text, without what differs from run to run."""
     return "\n".join(_line(turn) for turn in turns)
 
 
 def _line(turn: Turn) -> str:
     if turn["role"] == "user":
-        return visible(f"You: {''.join(f'[{_told(medium)}] ' for medium in turn['media'])}{turn['text']}")
+        return visible(f"You: {''.join(f'[{_description(medium)}] ' for medium in turn['media'])}{turn['text']}")
     if turn["state"] == "live":
         return "Model: (still writing)"
     if turn["state"] == "failed":
         return visible(f"Model: (failed) {turn['error']['what']}")
-    note = _FINISHES.get(turn["finish_reason"])
+    note = _FINISH.get(turn["finish_reason"])
     return visible(f"Model: {turn['text']}{f' ({note})' if note else ''}")
 
 
-def _shown(text: str) -> Markup:
-    return escape(visible(text))
+def _block(name: object, *parts: object) -> Markup:
+    return tag("div", tag("div", name, style=_NAME), *parts, style="margin:0 0 .9em 0")
 
 
-def _block(name: str, *parts: str) -> str:
-    return f'<div style="margin:0 0 .9em 0"><div style="{_NAME}">{name}</div>{"".join(parts)}</div>'
+def _paragraph(*content: object) -> Markup:
+    return tag("div", *content, dir="auto", style=_TEXT)
 
 
-def _paragraph(content: str) -> str:
-    return f'<div dir="auto" style="{_TEXT}">{content}</div>'
-
-
-def _told(medium: Mapping[str, Any]) -> str:
-    """Return what there is to say of a medium in words."""
+def _description(medium: Mapping[str, Any]) -> str:
+    """Describe an attached image, video or sound in words."""
     if medium["kind"] == "audio":
         return f"{medium['name']}, {medium['seconds']:.2f} s"
     size = f"{medium['width']} × {medium['height']}"
@@ -81,55 +68,46 @@ def _told(medium: Mapping[str, Any]) -> str:
     return f"{medium['name']}, {size}"
 
 
-def _medium(medium: Mapping[str, Any]) -> str:
-    from .media import frame_strip, waveform  # which takes `visible` from here
-
+def _medium(medium: Mapping[str, Any]) -> Markup:
     if medium["kind"] == "video":
         return frame_strip(medium["frames"], name=medium["name"])
     if medium["kind"] == "audio":
-        return waveform(medium["peaks"], label=_told(medium))
-    return (
-        f'<img src="{escape(medium["src"])}" alt="{_shown(_told(medium))} pixels" '
-        'style="max-width:120px;max-height:120px;margin:.25em .5em .25em 0;vertical-align:top">'
-    )
+        return waveform(medium["peaks"], label=_description(medium))
+    style = "max-width:120px;max-height:120px;margin:.25em .5em .25em 0;vertical-align:top"
+    return tag("img", src=medium["src"], alt=f"{visible(_description(medium))} pixels", style=style)
 
 
-def _question(turn: Turn) -> str:
-    media = "".join(map(_medium, turn["media"]))
-    return _block("You", f"<div>{media}</div>" if media else "", _paragraph(_shown(turn["text"])))
+def _question(turn: Turn) -> Markup:
+    media = [_medium(medium) for medium in turn["media"]]
+    return _block("You", tag("div", *media) if media else "", _paragraph(visible(turn["text"])))
 
 
-def _answer(turn: Turn, name: str) -> str:
-    who = f'<bdi dir="auto">{_shown(name)}</bdi>'
+def _answer(turn: Turn, name: str) -> Markup:
+    title = bdi(visible(name))
     if turn["state"] == "live":
-        return _block(who, "<div>Still writing …</div>")
+        return _block(title, tag("div", "Still writing …"))
     parts = []
     if turn.get("thinking"):
-        parts.append(f"<details><summary>Thought</summary>{_paragraph(_shown(turn['thinking']))}</details>")
-    spoken = [token for token in turn["tokens"] if token[2] == "text"]
-    parts.append(_paragraph("".join(map(_token, spoken))))
+        parts.append(details("Thinking", _paragraph(visible(turn["thinking"]))))
+    parts.append(_paragraph(*(_token(token) for token in turn["tokens"] if token[2] == "text")))
     if turn["state"] == "failed":
         error = turn["error"]
-        hint = f"<div>→ {_shown(error['hint'])}</div>" if error["hint"] else ""
-        parts.append(f'<div role="note"><b>No answer.</b> {_shown(error["what"])}{hint}</div>')
-    elif turn["finish_reason"] in _FINISHES:
-        parts.append(f'<div style="{_NAME}">{_FINISHES[turn["finish_reason"]]}</div>')
-    return _block(who, *parts)
+        hint = tag("div", f"→ {visible(error['hint'])}") if error["hint"] else ""
+        parts.append(tag("div", tag("b", "No answer."), f" {visible(error['what'])}", hint, role="note"))
+    elif turn["finish_reason"] in _FINISH:
+        parts.append(tag("div", _FINISH[turn["finish_reason"]], style=_NAME))
+    return _block(title, join(parts))
 
 
-def _token(token: Sequence[Any]) -> str:
-    """Return one token with its probability and alternatives as a hover title."""
-    text, logprob, _, _, others, _ = token
+def _token(token: Sequence[Any]) -> Markup:
+    """Return one token with its probability and the most likely alternatives as a hover title."""
+    text, logprob, _, _, alternatives, _ = token
     if not text:
-        return ""
-    listed = ", ".join(f"{visible(other)!r} {percent(value)}" for other, value in others)
-    title = f"probability {percent(logprob)}" + (f" — {listed}" if listed else "")
-    return f'<span title="{escape(title)}">{_shown(text)}</span>'
+        return Markup("")
+    listed = ", ".join(f"{visible(other)!r} {_percent(value)}" for other, value in alternatives)
+    title = f"probability {_percent(logprob)}" + (f" — {listed}" if listed else "")
+    return tag("span", visible(text), title=title)
 
 
-def percent(logprob: float | None) -> str:
-    """Return a log-probability (nats) as a percentage of two significant digits or better."""
-    if logprob is None:
-        return "0 %"
-    share = 100 * math.exp(logprob)
-    return f"{share:.1f} %" if share >= 0.1 else f"{share:.2g} %"
+def _percent(logprob: float | None) -> str:
+    return percent(0.0 if logprob is None else math.exp(logprob))

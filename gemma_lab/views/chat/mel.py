@@ -1,4 +1,4 @@
-"""A sound as the model hears it: the waveform, the log-mel frames under it, and where its soft tokens lie."""
+"""A sound as the model is given it: waveform, log-mel spectrogram, soft tokens."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _HOP_MS = 10.0  # milliseconds between two mel frames (Gemma4AudioFeatureExtract
 def mel_spectrogram_figure(
     samples: ArrayLike, frames: ArrayLike, *, rate: int, soft_tokens: int, name: str = "sound"
 ) -> Plot:
-    """Return a sound as a waveform over its log-mel spectrogram, with the borders of its soft tokens.
+    """Draw the waveform of a sound over its log-mel spectrogram, with the borders of its soft tokens.
 
     Parameters
     ----------
     samples
         ``(samples,)``, -1 to 1.
     frames
-        Log-mel energies as the feature extractor gives them, ``(frames, mel bins)``, 10 ms apart.
+        Log-mel energies from the feature extractor, ``(frames, mel bins)``, 10 ms apart.
     rate
-        Samples a second.
+        Samples per second.
     soft_tokens
-        How many soft tokens the model gets for it.
+        Number of soft tokens that the model is given.
     name
-        What it is called in the title.
+        Name for the title.
     """
-    heard, energies = np.asarray(samples, dtype=np.float32), np.asarray(frames, dtype=np.float32)
-    seconds = len(heard) / rate
+    waveform, energies = np.asarray(samples, dtype=np.float32), np.asarray(frames, dtype=np.float32)
+    seconds = len(waveform) / rate
     with new_figure(7.6, 3.6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [1, 2]}) as (figure, axes):
         top, below = axes
-        edges = np.linspace(0, len(heard), min(len(heard), 1500) + 1).astype(int)[:-1]
+        edges = np.linspace(0, len(waveform), min(len(waveform), 1500) + 1).astype(int)[:-1]
         times = edges / rate
         top.fill_between(
-            times, np.minimum.reduceat(heard, edges), np.maximum.reduceat(heard, edges),
+            times, np.minimum.reduceat(waveform, edges), np.maximum.reduceat(waveform, edges),
             color=OKABE_ITO["blue"], linewidth=0.4,
         )  # fmt: skip
         top.set_ylim(-1, 1)

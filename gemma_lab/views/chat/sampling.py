@@ -1,13 +1,14 @@
-"""What temperature, top-k and top-p do to a distribution: a table and a figure."""
+"""The effect of temperature, top-k and top-p on a distribution: a table and a figure."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ...models.chat.sampling import Sampling
 from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, table
-from .reply import percent, visible
+from ..base.text import percent, visible_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,37 +16,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ...models.chat.next_token import Distribution
-    from ...models.chat.sampling import Sampling
 
 
 def sampling_html(
     distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
 ) -> Markup:
-    """Return the likeliest tokens and their probabilities, the model's own and under each sampling.
+    """Return the most likely tokens and their probabilities, of the model and under each sampling.
 
     Parameters
     ----------
     distribution
-        From `gemma_lab.models.chat.next_token.next_token`.
+        From `Lab.next_token`.
     samplings
         Name to sampling, one column each.
     count
-        How many tokens to list.
+        Number of tokens.
     """
     columns, rows = _cells(distribution, samplings or {}, count)
     return table(
         [(bdi(label), *(_share(value) for value in values)) for _, label, values in rows],
         columns=("next token", *columns),
         align="l" + "r" * len(columns),
-        caption=f"What {distribution.model} would say next",
-        notes=[f"Entropy {distribution.entropy:.2f} nats. – : cannot be drawn."],
+        caption=f"Next token of {distribution.model}",
+        notes=[f"Entropy {distribution.entropy:.2f} nats. – : probability 0."],
     )
 
 
 def sampling_text(
     distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
 ) -> str:
-    """Return the same table as text."""
+    """Return the table of `sampling_html` as text."""
     columns, rows = _cells(distribution, samplings or {}, count)
     lines = [("next token", *columns)] + [(label, *map(_share, values)) for _, label, values in rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns) + 1)]
@@ -58,21 +58,31 @@ def sampling_text(
 
 
 def sampling_figure(
-    distribution: Distribution, samplings: Mapping[str, Sampling], *, count: int = 10
+    distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
 ) -> Plot:
-    """Draw the likeliest tokens as bars, one panel a sampling, beside the model's own probabilities.
+    """Draw the most likely tokens as bars, one panel per sampling, with the model's own probabilities.
 
-    A filled bar is the probability to be drawn, the outline the model's own; a cross marks a token that
-    cannot be drawn. Tokens in a script that matplotlib's font lacks are labelled by id (``#1234``);
-    `sampling_html` has them in full.
+    A filled bar is the probability under the sampling, the outline the model's own; a cross marks a token that
+    the sampling excludes. Tokens in a script that matplotlib's font lacks are labelled by id (``#1234``);
+    `sampling_html` shows them.
+
+    Parameters
+    ----------
+    distribution
+        From `Lab.next_token`.
+    samplings
+        Name to sampling. Default: the recommended one.
+    count
+        Number of tokens.
     """
+    samplings = samplings or {"recommended": Sampling()}
     columns, rows = _cells(distribution, samplings, count)
     labels = [label if _drawable(label) else f"#{index}" for index, label, _ in rows]
-    own = [values[0] for *_, values in rows]
+    model = [values[0] for *_, values in rows]
     size = (2.0 * len(samplings) + 0.8, 0.3 * len(rows) + 1.1)
     with new_figure(*size, ncols=len(samplings), sharey=True, squeeze=False) as (figure, panels):
         for number, (panel, name) in enumerate(zip(panels[0], columns[1:], strict=True), start=1):
-            _panel(panel, own, [values[number] for *_, values in rows])
+            _panel(panel, model, [values[number] for *_, values in rows])
             panel.set_title(name)
             panel.set_yticks(range(len(labels)), labels)
             panel.set_xlim(0, min(1.0, 1.1 * max(max(values) for *_, values in rows)))
@@ -80,17 +90,17 @@ def sampling_figure(
     return Plot(
         figure,
         text=f"Next-token probabilities of {distribution.model}: the likeliest {len(rows)} tokens, "
-        f"{len(samplings)} samplings; numbers in sampling_text",
+        f"{len(samplings)} samplings; numbers in gl.plots.sampling_text",
     )
 
 
-def _panel(panel: Axes, own: list[float], drawn: list[float]) -> None:
-    places = range(len(own))
-    panel.barh(places, drawn, color=OKABE_ITO["sky"], height=0.7)
-    panel.barh(places, own, facecolor="none", edgecolor=INK, height=0.7)
-    cut = [place for place in places if drawn[place] == 0]
-    if cut:
-        panel.plot([0.0] * len(cut), cut, "x", color=OKABE_ITO["vermillion"], clip_on=False)
+def _panel(panel: Axes, model: list[float], sampled: list[float]) -> None:
+    rows = range(len(model))
+    panel.barh(rows, sampled, color=OKABE_ITO["sky"], height=0.7)
+    panel.barh(rows, model, facecolor="none", edgecolor=INK, height=0.7)
+    excluded = [row for row in rows if sampled[row] == 0]
+    if excluded:
+        panel.plot([0.0] * len(excluded), excluded, "x", color=OKABE_ITO["vermillion"], clip_on=False)
     panel.locator_params(axis="x", nbins=3)
     panel.set_xlabel("probability")
     panel.tick_params(length=0)
@@ -101,14 +111,14 @@ def _cells(
     distribution: Distribution, samplings: Mapping[str, Sampling], count: int
 ) -> tuple[list[str], list[tuple[int, str, list[float]]]]:
     """Return column names, and per token its id, label and probabilities (the model's own first)."""
-    gate_weights = [distribution.probabilities()] + [
-        distribution.probabilities(s) for s in samplings.values()
+    probabilities = [distribution.probabilities()] + [
+        distribution.probabilities(sampling) for sampling in samplings.values()
     ]
     rows = [
-        (other.id, visible(other.text), [float(share[other.id]) for share in gate_weights])
+        (other.id, visible_token(other.text), [float(column[other.id]) for column in probabilities])
         for other in distribution.top(count)
     ]
-    return ["model's own", *samplings], rows
+    return ["model", *samplings], rows
 
 
 def _share(probability: float) -> str:

@@ -1,4 +1,4 @@
-"""What a model got wrong, with what it saw, heard or read, as a figure."""
+"""Wrong answers with the media and the text of their questions, as a figure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from ...evals.questions import Question
     from ...evals.report import Checkup, GradedAnswer
 
-_ROW = 1.15  # inches a failure
-_WRAP = 62  # characters a line of the text beside it
-_SIDE = 96  # pixels of a picture in the figure
+_ROW = 1.15  # inches per failure
+_WRAP = 62  # characters per line of the text beside it
+_SIDE = 96  # pixels of an image in the figure
 _FRAMES = 6  # frames shown of a video
 
 
-def failures_figure(checkup: Checkup, *, most: int = 12) -> Plot:
-    """Return wrong answers, some of every skill: the media on the left, what was asked and said beside them.
+def failures_figure(checkup: Checkup, *, limit: int = 12) -> Plot:
+    """Draw wrong answers of every skill: the media on the left, prompt and reply beside them.
 
     Parameters
     ----------
     checkup
-        What a model answered.
-    most
+        Graded answers of a model.
+    limit
         About how many to show; at least one of every skill that has any.
     """
-    shown = spread(checkup.failures, most)
+    shown = spread(checkup.failures, limit)
     count = len(checkup.failures)
-    title = f"{checkup.model}: {count} wrong of {len(checkup.answers)}, {len(shown)} shown"
+    title = f"{checkup.model}: {count} of {len(checkup.answers)} answers wrong, {len(shown)} shown"
     with new_figure(8.6, 0.5 + _ROW * max(1, len(shown)), nrows=max(1, len(shown)), ncols=2, squeeze=False,
               gridspec_kw={"width_ratios": (2, 3)}) as (figure, axes):  # fmt: skip
         figure.suptitle(_writable(title), fontsize=11, parse_math=False)
@@ -43,34 +43,34 @@ def failures_figure(checkup: Checkup, *, most: int = 12) -> Plot:
         for answer, (left, right) in zip(shown, axes, strict=False):
             _media(left, answer.question)
             _text(right, answer)
-    said = "; ".join(
-        f"{a.question.skill}: {cut(a.question.wanted)!r} was wanted, {cut(a.said)!r} said" for a in shown
+    pairs = "; ".join(
+        f"{a.question.skill}: {cut(a.said)!r} instead of {cut(a.question.wanted)!r}" for a in shown
     )
-    return Plot(figure, text=f"{title}. {said}".strip())
+    return Plot(figure, text=f"{title}. {pairs}".strip())
 
 
 def _media(axes: Any, question: Question) -> None:
-    """Draw the pictures, the frames with their times, or the waveform; nothing for text alone."""
-    sound = question.audio  # decoded each time that it is asked for
+    """Draw the images, the frames with their times, or the waveform; nothing for text-only questions."""
+    sound = question.audio  # decoded at every access
     if sound is not None:
-        drawn = sound.samples[::16]
-        axes.plot([place * sound.seconds / len(drawn) for place in range(len(drawn))], drawn,
+        samples = sound.samples[::16]
+        axes.plot([n * sound.seconds / len(samples) for n in range(len(samples))], samples,
                   color=OKABE_ITO["blue"], linewidth=0.5)  # fmt: skip
         axes.set_xlim(0, sound.seconds)
         axes.set_title(f"sound, {sound.seconds:.1f} s", fontsize=8, loc="left")
         return
-    pictures, labels = question.pictures, [""] * len(question.images)
+    images, labels = question.pictures, [""] * len(question.images)
     if question.video is not None:
         frames, fps = question.video
         step = max(1, -(-len(frames) // _FRAMES))
-        pictures = frames[::step]
-        labels = [f"{place * step / fps:.1f} s" for place in range(len(pictures))]
-    for place, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        picture.thumbnail((_SIDE, _SIDE))
-        axes.imshow(picture, extent=(place, place + 0.94, 0, 0.94), aspect="equal")
+        images = frames[::step]
+        labels = [f"{place * step / fps:.1f} s" for place in range(len(images))]
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+        image.thumbnail((_SIDE, _SIDE))
+        axes.imshow(image, extent=(place, place + 0.94, 0, 0.94), aspect="equal")
         axes.text(place, 0.98, label, fontsize=7, va="bottom")
-    if pictures:
-        axes.set_xlim(0, max(3, len(pictures)))
+    if images:
+        axes.set_xlim(0, max(3, len(images)))
         axes.set_ylim(0, 1.2)
         axes.set_anchor("W")
 
@@ -81,7 +81,7 @@ def _text(axes: Any, answer: GradedAnswer) -> None:
         (f"{question.skill} ({question.group})" if question.group else question.skill, "bold"),
         (cut(question.prompt), "normal"),
         (f"right: {question.wanted}", "normal"),
-        (f"said: {cut(answer.said) or '(nothing)'}", "normal"),
+        (f"reply: {cut(answer.said) or '(nothing)'}", "normal"),
     ]
     place = 1.0
     for text, weight in lines:
@@ -93,5 +93,5 @@ def _text(axes: Any, answer: GradedAnswer) -> None:
 
 
 def _writable(text: str) -> str:
-    """Return text as the figure can write it; the figure's own text form always has it in full."""
-    return "".join(sign if writable(sign) else "□" for sign in text)
+    """Replace characters that no font has; `Plot.text` always has the full text."""
+    return "".join(character if writable(character) else "□" for character in text)

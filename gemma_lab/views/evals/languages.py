@@ -1,4 +1,4 @@
-"""What the same sentences cost in different languages, as a figure."""
+"""Token counts of the same sentences in different languages, as a figure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _MARKS = (("o", OKABE_ITO["blue"]), ("D", OKABE_ITO["orange"]), ("s", OKABE_ITO[
 
 
 def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, reference: str) -> Plot:
-    """Draw how many tokens the same sentences take in each language, as a multiple of one language's.
+    """Draw the tokens of the same sentences in each language, as a multiple of one language's.
 
     Parameters
     ----------
     costs
         Tokenizer → language → tokens of each sentence, in one order for all languages.
     reference
-        The language that counts as 1.
+        The language whose cost is 1.
 
     Returns
     -------
     Plot
-        One row a language, sorted by the first tokenizer; the mark is the ratio of the sums, the line runs
-        from the cheapest to the dearest sentence.
+        One row per language, sorted by the first tokenizer; the marker is the ratio of the sums, the line runs
+        from the lowest to the highest ratio of a sentence.
 
     Raises
     ------
     LabError
-        If there are more tokenizers than marks, or the reference is not among the languages.
+        If there are more tokenizers than markers, or the reference is not among the languages.
     """
     if not costs or len(costs) > len(_MARKS) or any(reference not in part for part in costs.values()):
         raise LabError(
@@ -46,10 +46,10 @@ def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, re
             costs.items(), _MARKS, (0.0, 0.22, -0.22), strict=False
         ):
             for place, language in enumerate(order):
-                whole, low, high = _ratios(part, language, reference)
+                total, low, high = _ratios(part, language, reference)
                 axes.plot([low, high], [place + shift] * 2, color=colour, linewidth=1.6, alpha=0.55)
                 axes.plot(
-                    whole, place + shift, mark, color=colour, markersize=6, label=name if not place else None
+                    total, place + shift, mark, color=colour, markersize=6, label=name if not place else None
                 )
         axes.axvline(1, color=OKABE_ITO["grey"], linewidth=0.9)
         axes.set_yticks(range(len(order)), order)
@@ -58,27 +58,27 @@ def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, re
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_xlabel(
-            f"tokens for the same sentences, {reference} = 1 (line: cheapest to dearest sentence)"
+            f"tokens for the same sentences, {reference} = 1 (line: lowest to highest sentence)"
         )
-        alone = next(iter(costs)) if len(costs) == 1 else ""
-        axes.set_title(f"What a language costs in tokens{f' of {alone}' if alone else ''}")
+        only = next(iter(costs)) if len(costs) == 1 else ""
+        axes.set_title(f"Tokens per language{f', {only}' if only else ''}")
         axes.tick_params(axis="y", length=0)
         hide_frame(axes, keep="bottom")
-        if not alone:
+        if not only:
             axes.legend(loc="upper right")
-    said = "; ".join(f"{name}: {_said(part, reference)}" for name, part in costs.items())
-    return Plot(figure, text=f"Tokens for the same sentences, {reference} = 1. {said}.")
+    ranges = "; ".join(f"{name}: {_range(part, reference)}" for name, part in costs.items())
+    return Plot(figure, text=f"Tokens for the same sentences, {reference} = 1. {ranges}.")
 
 
 def _ratios(part: Mapping[str, Sequence[int]], language: str, reference: str) -> tuple[float, float, float]:
-    """Return the ratio of the sums, and the least and the largest ratio of one sentence."""
-    mine: Any = np.asarray(part[language], dtype=float)
-    theirs: Any = np.asarray(part[reference], dtype=float)
-    each = mine / theirs
-    return float(mine.sum() / theirs.sum()), float(each.min()), float(each.max())
+    """Return the ratio of the sums, and the smallest and largest ratio of a sentence."""
+    own: Any = np.asarray(part[language], dtype=float)
+    base: Any = np.asarray(part[reference], dtype=float)
+    ratios = own / base
+    return float(own.sum() / base.sum()), float(ratios.min()), float(ratios.max())
 
 
-def _said(part: Mapping[str, Sequence[int]], reference: str) -> str:
+def _range(part: Mapping[str, Sequence[int]], reference: str) -> str:
     ratios = {language: _ratios(part, language, reference)[0] for language in part}
-    least, most = min(ratios, key=lambda k: ratios[k]), max(ratios, key=lambda k: ratios[k])
-    return f"from {ratios[least]:.2f} ({least}) to {ratios[most]:.2f} ({most})"
+    lowest, highest = min(ratios, key=lambda k: ratios[k]), max(ratios, key=lambda k: ratios[k])
+    return f"from {ratios[lowest]:.2f} ({lowest}) to {ratios[highest]:.2f} ({highest})"

@@ -1,4 +1,4 @@
-"""The curves of a mini's training, one panel a skill."""
+"""Training curves of a mini model, one panel per skill."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ _COLUMNS = 5
 
 
 def training_figure(log: Path, *, name: str) -> Plot:
-    """Return how a training went by minutes of computing: held-out answer tokens right, and the loss.
+    """Draw held-out token accuracy and loss by minutes of computing.
 
     Parameters
     ----------
     log
-        The run's ``log.jsonl``, or the ``training.jsonl`` that ships beside a mini.
+        The run's ``log.jsonl``, or the ``training.jsonl`` that ships with a mini.
     name
-        The mini's name.
+        Name of the mini.
 
     Raises
     ------
     LabError
-        If the log has no line with losses.
+        If the log has no losses.
     """
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    practised = [row for row in rows if row.get("running")]
-    if not practised:
+    trained = [row for row in rows if row.get("running")]
+    if not trained:
         raise LabError(
             f"{log.name} has no losses yet.", hint="gemma-lab minis train writes one every 20 steps."
         )
-    skills = list(practised[-1]["running"])
+    skills = list(trained[-1]["running"])
     lines = math.ceil(len(skills) / _COLUMNS)
     layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
     with new_figure(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
         for axes, skill in zip(grid.flat, skills, strict=False):
-            _panel(axes, practised, skill)
+            _panel(axes, trained, skill)
         for axes in list(grid.flat)[len(skills) :]:
             axes.set_visible(False)
         figure.supxlabel("minutes of computing", fontsize=9.5)
-        figure.supylabel("held-out answer tokens right, %  ·  loss, % of its start", fontsize=9.5)
+        figure.supylabel("held-out token accuracy, %  ·  loss, % of its start", fontsize=9.5)
         figure.suptitle(f"Training of {name}", x=0.01, ha="left", fontweight="bold")
     last: dict[str, float] = next(
         (row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {}
     )
-    told = ", ".join(f"{skill} {share:.0%}" for skill, share in last.items()) or "not measured yet"
+    rates = ", ".join(f"{skill} {share:.0%}" for skill, share in last.items()) or "not measured yet"
     return Plot(
         figure,
-        text=f"Training of {name}, {rows[-1]['seconds'] / 60:.0f} minutes; held-out tokens right: {told}.",
+        text=f"Training of {name}, {rows[-1]['seconds'] / 60:.0f} minutes; held-out token accuracy: {rates}.",
     )
 
 
 def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
-    seen = [(row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]]
-    losses = [loss for _, loss in seen]
+    losses_by_minute = [(row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]]
+    losses = [loss for _, loss in losses_by_minute]
     start = max(losses[: max(1, len(losses) // 10)])
-    axes.plot([at for at, _ in seen], [100 * loss / start for loss in losses],
+    axes.plot([at for at, _ in losses_by_minute], [100 * loss / start for loss in losses],
               color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)))  # fmt: skip
     right = [
         (row["seconds"] / 60, 100 * row["held_out_tokens_right"][skill])

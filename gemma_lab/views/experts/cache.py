@@ -1,4 +1,4 @@
-"""Hit rates of expert caches, and the speed that follows from them: two pictures and a table."""
+"""Hit rates of expert caches, and the decoding speed that follows from them: two figures and a table."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def expert_cache_figure(curve: ExpertCacheCurve) -> Plot:
-    """Draw the hit rate of every policy against the share of experts that is cached.
+    """Draw the hit rate of every policy against the fraction of experts that is cached.
 
     Parameters
     ----------
     curve
-        From `gemma_lab.analysis.experts.cache.expert_cache_curve`.
+        From `gemma_lab.analysis.expert_cache_curve`.
     """
     with new_figure(8.0, 4.4) as (figure, axes):
         percent = 100 * curve.share
@@ -38,63 +38,63 @@ def expert_cache_figure(curve: ExpertCacheCurve) -> Plot:
             axes.plot(percent, 100 * curve.hit_rate(policy), color=colour, ls=dash, lw=1.9, label=name)
         axes.plot(percent, percent, color=FAINT, lw=1.2, zorder=0)
         axes.annotate(
-            "no locality at all", (62, 60), color="#8A8A8A", fontsize=8.5, rotation=32, va="top", ha="left"
+            "no locality", (62, 60), color="#8A8A8A", fontsize=8.5, rotation=32, va="top", ha="left"
         )
         axes.set(
             xlim=(0, 100),
             ylim=(0, 101),
-            xlabel="experts on the card, % of all",
-            ylabel="requests served there, %",
+            xlabel="experts on the GPU, % of all",
+            ylabel="hit rate, %",
             title="Hit rate of an expert cache",
         )
         axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.legend(loc="lower right")
-    places = [round(len(curve.sizes) * part) - 1 for part in (0.25, 0.5)]
+    indices = [round(len(curve.sizes) * part) - 1 for part in (0.25, 0.5)]
     rates = "; ".join(
-        f"{_STYLES[policy][0]} " + " and ".join(f"{curve.hit_rate(policy)[at]:.0%}" for at in places)
+        f"{_STYLES[policy][0]} " + " and ".join(f"{curve.hit_rate(policy)[index]:.0%}" for index in indices)
         for policy in curve.hits
     )
     return Plot(figure, text=f"Hit rates with a quarter and a half of the experts cached: {rates}")
 
 
 def offload_figure(*results: Offload, labels: Sequence[str] = ()) -> Plot:
-    """Draw tokens/s against the share of experts on the card, with the largest share that fits.
+    """Draw tokens/s against the fraction of experts on the GPU, with the largest fraction that fits.
 
     Parameters
     ----------
     *results
-        From `gemma_lab.analysis.experts.offload.offload_speed`, one or several.
+        From `gemma_lab.analysis.offload_speed`.
     labels
-        What to call each. Default: card, quantisation and who computes misses.
+        One per result. Default: GPU, quantisation, and where misses are computed.
 
     Raises
     ------
     ValueError
-        If there are labels, but not one a result.
+        If there are labels, but not one per result.
     """
     names = list(labels) or [_name(result) for result in results]
     with new_figure(8.0, 4.4) as (figure, axes):
         for number, (result, name) in enumerate(zip(results, names, strict=True)):
             colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
             axes.plot(100 * result.share, result.tokens_per_second, color=colour, ls=dash, lw=1.9, label=name)
-            if result.fitting is not None:
-                at = result.fitting
-                axes.plot(100 * result.share[at], result.tokens_per_second[at], "o", color=colour, ms=8, mec="white")
-        axes.plot([], [], "o", color="#8A8A8A", ms=8, mec="white", label="the most that fits on the card")
+            if result.largest_fit is not None:
+                row = result.largest_fit
+                axes.plot(100 * result.share[row], result.tokens_per_second[row], "o", color=colour, ms=8, mec="white")
+        axes.plot([], [], "o", color="#8A8A8A", ms=8, mec="white", label="largest fraction that fits")
         top = max(float(result.tokens_per_second.max()) for result in results)
         axes.set(
             xlim=(0, 100),
             ylim=(0, top * 1.1),
-            xlabel="experts on the card, % of all",
+            xlabel="experts on the GPU, % of all",
             ylabel="tokens per second, one sequence",
             title="26B-A4B: estimated decoding speed",
         )
         axes.grid(color=FAINT, lw=0.6)
         axes.set_axisbelow(True)
         axes.legend(loc="lower right", labelcolor=INK)
-    text = "; ".join(f"{name}: {_said(result)}" for name, result in zip(names, results, strict=True))
-    return Plot(figure, text=f"Estimated speed of the 26B-A4B, an estimate under stated assumptions: {text}")
+    text = "; ".join(f"{name}: {_speed_text(result)}" for name, result in zip(names, results, strict=True))
+    return Plot(figure, text=f"Estimated decoding speed of the 26B-A4B, under stated assumptions: {text}")
 
 
 def offload_html(data: Offload) -> Markup:
@@ -103,29 +103,29 @@ def offload_html(data: Offload) -> Markup:
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.experts.offload.offload_speed`.
+        From `gemma_lab.analysis.offload_speed`.
     """
     rows = [
         [
-            f"{data.share[at]:.0%}" + (" (most that fits)" if at == data.fitting else ""),
-            f"{data.card_bytes[at] / GIB:.1f}",
-            f"{data.hit_rate[at]:.1%}",
-            f"{data.moved_bytes[at] / 1e6:,.0f}",
-            f"{data.tokens_per_second[at]:.1f}",
-            f"{data.bound[at]:.0f}",
+            f"{data.share[row]:.0%}" + (" (largest that fits)" if row == data.largest_fit else ""),
+            f"{data.gpu_bytes[row] / GIB:.1f}",
+            f"{data.hit_rate[row]:.1%}",
+            f"{data.missed_bytes[row] / 1e6:,.0f}",
+            f"{data.tokens_per_second[row]:.1f}",
+            f"{data.upper_bound[row]:.0f}",
         ]
-        for at in data.shown()
+        for row in data.table_rows()
     ]
     gpu = data.assumptions.gpu
     return table(
         rows,
         columns=[
-            "Experts on card",
-            "Card, GiB",
+            "Experts on GPU",
+            "GPU memory, GiB",
             "Hit rate",
-            "MB read off card a token",
+            "Missed MB per token",
             "Tokens/s",
-            "At most",
+            "Upper bound",
         ],
         caption=f"Estimated decoding speed of the 26B-A4B on {gpu.name} ({gpu.memory_gib:g} GiB)",
         align="lrrrrr",
@@ -134,13 +134,13 @@ def offload_html(data: Offload) -> Markup:
 
 
 def _name(result: Offload) -> str:
-    given = result.assumptions
-    misses = "copied" if given.misses == "copy" else "on the CPU"
-    return f"{given.gpu.name}, {given.quantisation}, misses {misses} at {given.link:g} GB/s"
+    assumed = result.assumptions
+    misses = "copied" if assumed.misses == "copy" else "on the CPU"
+    return f"{assumed.gpu.name}, {assumed.quantisation}, misses {misses} at {assumed.link:g} GB/s"
 
 
-def _said(result: Offload) -> str:
-    at = result.fitting
-    if at is None:
+def _speed_text(result: Offload) -> str:
+    row = result.largest_fit
+    if row is None:
         return "does not fit"
-    return f"{result.tokens_per_second[at]:.1f} tokens/s with {result.share[at]:.0%} of the experts, the most that fits"
+    return f"{result.tokens_per_second[row]:.1f} tokens/s with {result.share[row]:.0%} of the experts, the largest fraction that fits"

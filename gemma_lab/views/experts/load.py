@@ -1,4 +1,4 @@
-"""The load of every expert as a picture."""
+"""The load of every expert as a figure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def expert_load_figure(data: ExpertLoad) -> Plot:
-    """Draw each expert's load against the mean of its layer, and how uneven each layer is.
+    """Draw each expert's load relative to the mean of its layer, and the imbalance of each layer.
 
     Parameters
     ----------
     data
-        From `gemma_lab.analysis.experts.load.load`.
+        From `gemma_lab.analysis.expert_load`.
     """
     rows = len(data.layers)
     with new_figure(10.5, 1.9 + 0.19 * rows, ncols=2, width_ratios=[6, 1]) as (figure, (heat, side)):
@@ -36,26 +36,26 @@ def expert_load_figure(data: ExpertLoad) -> Plot:
         bar.set_label("load ÷ the layer's mean")
         bar.outline.set_visible(False)
         side.barh(range(rows), data.gini, color=OKABE_ITO["blue"], height=0.75)
-        side.set(xlim=(0, 1), ylim=(rows - 0.5, -0.5), xlabel="Gini, 0 even … 1", title="Unevenness")
+        side.set(xlim=(0, 1), ylim=(rows - 0.5, -0.5), xlabel="Gini, 0 (even) … 1", title="Imbalance")
         side.set_yticks([])
         hide_frame(side, keep="bottom")
     worst = int(data.gini.argmax())
     return Plot(
         figure,
         text=f"ExpertLoad of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
-        f"{data.peak.max():.1f} × the mean; most uneven layer {data.layers[worst]} "
+        f"{data.peak.max():.1f} × the mean; most imbalanced layer {data.layers[worst]} "
         f"(Gini {data.gini[worst]:.2f})",
     )
 
 
 def layer_ticks(
-    axes: Axes, layers: tuple[int, ...], *, axis: Literal["x", "y"] = "y", most: int = 16
+    axes: Axes, layers: tuple[int, ...], *, axis: Literal["x", "y"] = "y", limit: int = 16
 ) -> None:
-    """Label an axis of layer rows with the model's layer indices, at most `most` of them."""
-    places: Any = range(0, len(layers), -(-len(layers) // most))
-    names = [str(layers[place]) for place in places]
+    """Label an axis of layers with the model's layer indices, at most `limit` of them."""
+    rows: Any = range(0, len(layers), -(-len(layers) // limit))
+    names = [str(layers[row]) for row in rows]
     if axis == "y":
-        axes.set_yticks(places, names)
+        axes.set_yticks(rows, names)
     else:
-        axes.set_xticks(places, names)
+        axes.set_xticks(rows, names)
     axes.tick_params(axis=axis, length=0)

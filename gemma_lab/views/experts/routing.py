@@ -1,4 +1,4 @@
-"""A routing on paper: script-free HTML of a layer, figures of tokens × experts and of loads by layer."""
+"""Expert routing of a trace: a layer as script-free HTML, figures of tokens × experts and of loads by layer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
-from ..base.colors import amounts, data_url, heat, heaviest
+from ..base.colors import amount_colors, heat_image, png_data_url, weight_scale_max
 from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
-from ..base.html import Markup, bdi, escape, footnotes, table
-from ..chat.chat import visible
-from ..trace.tokens import label_of
+from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
+from ..base.text import visible
+from ..trace.tokens import MEDIA, token_label
 from .patches import describe_patches, draw_patches, expert_patches
 
 if TYPE_CHECKING:
@@ -23,50 +23,46 @@ if TYPE_CHECKING:
     from ...trace.records.routing import Routing
     from ...trace.trace import Trace
 
-#: A twin shows so many tokens one by one; more are pooled in the picture and left out of the text.
-MOST_TOKENS = 400
-_ROWS = 320  # of a heat picture
-_TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.7;margin:.25em 0"
-_CHIP = (
-    "font:11px monospace;opacity:.65;border:1px solid rgba(127,127,127,.4);border-radius:4px;padding:0 .2em"
-)
-_CARD = "background:#fff;padding:6px;border-radius:6px;max-width:100%;height:auto;image-rendering:pixelated"
-_SOFT = ("image", "video", "audio")
+#: Tokens shown one by one; further ones are part of the heat map.
+MAX_TOKENS = 400
+_MAX_ROWS = 320  # of a heat map
 
 
 def routing_html(trace: Trace, *, layer: int, experts: Sequence[int] = ()) -> Markup:
-    """Return one layer of a trace's routing as script-free HTML, and all layers' loads as a picture.
+    """Return the routing of one layer as script-free HTML, with the loads of all layers as an image.
 
     Parameters
     ----------
     trace
-        With a routing.
+        With routing.
     layer
         The model's layer to show.
     experts
-        Experts to tint the text by; without them, tokens are tinted by the router's entropy.
+        Experts whose summed weight tints the text. Default: tint by the router's entropy.
 
     Returns
     -------
     Markup
-        At most some 150 kB, however long the trace is.
+        At most about 150 kB, however long the trace is.
     """
     routing = _routing(trace)
     one = routing.layer(layer)
     tint = _by_experts(one, experts) if len(experts) else _by_entropy(one)
-    said = f"weight of experts {', '.join(map(str, experts))}" if len(experts) else "router entropy"
-    return Markup(
-        f'<div role="group" aria-label="{escape(routing_text(trace, layer=layer))}" style="max-width:64em">'
-        f'<div style="font-weight:600;padding:.25em 0">{bdi(visible(_name(trace)))}: layer {layer}</div>'
-        f"{_spoken(trace, one, tint)}"
-        f"{footnotes([f'Tint: {said}, more is stronger. Point at a token for its experts.'])}"
-        f"{_pictures(trace, layer, experts)}"
-        f"{_heat_image(trace, one)}{_load_image(routing, layer)}{_busiest(trace, one)}</div>"
+    tinted_by = f"weight of experts {', '.join(map(str, experts))}" if len(experts) else "router entropy"
+    return group(
+        routing_text(trace, layer=layer),
+        heading(bdi(visible(_name(trace))), f": layer {layer}"),
+        _tinted_text(trace, one, tint),
+        footnotes([f"Tint: {tinted_by}, more is stronger. Hover over a token for its experts."]),
+        _images(trace, layer, experts),
+        _heat_map(trace, one),
+        _loads(routing, layer),
+        _busiest(trace, one),
     )
 
 
 def routing_text(trace: Trace, *, layer: int) -> str:
-    """Return one stable line: the trace, the layer and its busiest experts."""
+    """Describe the routing of a layer in one stable line: trace, layer, busiest experts."""
     one = _routing(trace).layer(layer)
     counts = np.bincount(one.ids.reshape(-1), minlength=one.experts)
     order = np.argsort(-counts, kind="stable")[:3]
@@ -78,16 +74,16 @@ def routing_text(trace: Trace, *, layer: int) -> str:
 
 
 def routing_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None = None) -> Plot:
-    """Return tokens × experts of one layer as a figure.
+    """Draw the gate weights of one layer, tokens × experts.
 
     Parameters
     ----------
     trace
-        With a routing.
+        With routing.
     layer
         The model's layer.
     start, stop
-        The tokens. More than 320 rows are pooled: a row is then the heaviest weight of several tokens.
+        Rows of the token table. More than 320 are pooled: each row is then the maximum of several tokens.
 
     Raises
     ------
@@ -99,24 +95,24 @@ def routing_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None
     dense, per_row = _dense(one)
     rows = len(dense)
     with new_figure(8.2, min(9.0, max(2.4, 0.9 + rows * (0.17 if rows <= 48 else 0.02)))) as (figure, axes):
-        top = heaviest(one.weights)
+        top = weight_scale_max(one.weights)
         axes.imshow(
-            amounts(dense / top),
+            amount_colors(dense / top),
             aspect="auto",
             interpolation="nearest",
             extent=(-0.5, one.experts - 0.5, rows, 0),
         )
         axes.set_xlabel(f"expert (0 … {one.experts - 1})")
-        axes.set_title(f"Layer {layer}: which experts serve which tokens")
+        axes.set_title(f"Layer {layer}: gate weights of tokens × experts")
         hide_frame(axes, keep="bottom left")
         if rows <= 48 and per_row == 1:
             _name_rows(axes, trace, where)
         else:
-            axes.set_ylabel("token" if per_row == 1 else f"tokens, {per_row} a row (heaviest)")
+            axes.set_ylabel("token" if per_row == 1 else f"tokens, {per_row} per row (maximum)")
             ticks = np.linspace(0, rows, 5)
             axes.set_yticks(ticks, [f"{start + round(tick * per_row):,}" for tick in ticks])
         _scale(figure, axes, top)
-    pooled = "" if per_row == 1 else f", {per_row} tokens pooled a row"
+    pooled = "" if per_row == 1 else f", {per_row} tokens pooled per row"
     return Plot(
         figure,
         text=f"layer {layer}: {len(one):,} tokens × {one.experts} experts, weights 0 to {top:.2f} or more"
@@ -125,14 +121,14 @@ def routing_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None
 
 
 def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Plot:
-    """Return the load of every expert as bars, one strip a layer, against an even split.
+    """Draw the load of every expert as bars, one strip per layer, with the even load.
 
     Parameters
     ----------
     trace
-        With a routing.
+        With routing.
     layers
-        The model's layers; by default all, or ten evenly spaced ones of more.
+        The model's layers. Default: all, or ten evenly spaced ones.
 
     Raises
     ------
@@ -160,17 +156,14 @@ def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -
             axes.set_ylabel(f"layer {number}", rotation=0, ha="right", va="center")
             axes.margins(x=0.005)
             hide_frame(axes, keep="bottom")
-        grid[0, 0].set_title(f"% of {tokens:,} tokens each expert served (dashed: an even split, {even:.1%})")
+        grid[0, 0].set_title(f"Load: % of {tokens:,} tokens routed to each expert (dashed: even load, {even:.1%})")
         grid[-1, 0].set_xlabel(f"expert (0 … {routing.experts - 1})")
     unused = ", ".join(
         f"{number}: {int((rate == 0).sum())}" for number, rate in zip(shown, rates, strict=True)
     )
     return Plot(
-        figure, text=f"busiest expert served {top:.0%} of {tokens:,} tokens; unused experts by layer {unused}"
+        figure, text=f"busiest expert: {top:.0%} of {tokens:,} tokens; unused experts by layer {unused}"
     )
-
-
-# ── parts of the twin ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _routing(trace: Trace) -> Routing:
@@ -194,88 +187,72 @@ def _by_experts(one: Routing, experts: Sequence[int]) -> NDArray[np.float64]:
     return np.asarray(weights / max(float(weights.max(initial=0.0)), 1e-9), dtype=float)
 
 
-def _spoken(trace: Trace, one: Routing, tint: NDArray[np.float64]) -> str:
-    """Return the text, token by token, with its experts as hover titles; soft tokens as one mark a run."""
-    tokens = trace.tokens
-    parts = []
-    at, end = 0, min(len(tokens), MOST_TOKENS)
-    while at < end:
-        kind = tokens.modalities[at]
-        if kind in _SOFT:
-            stop = at
-            while stop < len(tokens) and tokens.modalities[stop] == kind:
+def _tinted_text(trace: Trace, one: Routing, tint: NDArray[np.float64]) -> Markup:
+    """Return the text with the experts of each token as hover titles; a run of soft tokens is one mark."""
+    tokens, parts = trace.tokens, []
+    row, end = 0, min(len(trace.tokens), MAX_TOKENS)
+    while row < end:
+        modality, stop = tokens.modalities[row], row + 1
+        if modality in MEDIA:
+            while stop < len(tokens) and tokens.modalities[stop] == modality:
                 stop += 1
-            parts.append(f'<bdi style="{_CHIP}">{kind} × {stop - at:,}</bdi>')
-            at = stop
-            continue
-        parts.append(_token(str(tokens.texts[at]), str(tokens.pieces[at]), kind, one.ids[0][at], tint[at]))
-        at += 1
-    left = len(tokens) - at
-    more = f"<div>… {left:,} more tokens are in the picture below.</div>" if left > 0 else ""
-    return f'<div dir="auto" style="{_TEXT}">{"".join(parts)}</div>{more}'
+            parts.append(tag("bdi", f"{modality} × {stop - row:,}", style=CHIP))
+        else:
+            piece = str(tokens.pieces[row])
+            parts.append(_token(str(tokens.texts[row]), piece, modality, one.ids[0][row], tint[row]))
+        row = stop
+    left = len(tokens) - row
+    more = tag("div", f"… {left:,} more tokens are part of the image below.") if left > 0 else ""
+    return join([tag("div", *parts, dir="auto", style=TEXT), more])
 
 
-def _token(text: str, piece: str, kind: str, ids: NDArray[Any], tint: float) -> str:
-    experts = ", ".join(str(expert) for expert in ids.tolist())
-    if kind == "special" and not text:
-        return f'<bdi dir="ltr" title="experts {experts}" style="{_CHIP}">{escape(visible(piece))}</bdi>'
+def _token(text: str, piece: str, modality: str, ids: NDArray[Any], tint: float) -> Markup:
+    title = f"experts {', '.join(str(expert) for expert in ids.tolist())}"
+    if modality == "special" and not text:
+        return tag("bdi", visible(piece), dir="ltr", title=title, style=CHIP)
     if not text:
-        return ""
-    shade = f"background-color:rgba(230,159,0,{0.6 * tint:.1f})"
-    return f'<span title="experts {experts}" style="{shade}">{escape(visible(text))}</span>'
+        return Markup("")
+    return tag("span", visible(text), title=title, style=f"background-color:rgba(230,159,0,{0.6 * tint:.1f})")
 
 
-def _pictures(trace: Trace, layer: int, experts: Sequence[int]) -> str:
-    parts = []
+def _images(trace: Trace, layer: int, experts: Sequence[int]) -> Markup:
+    figures = []
     for image in range(min(4, len(trace.images))):
-        found = expert_patches(trace, image=image, layer=layer, experts=experts)
-        text = escape(describe_patches(found, image=image, experts=experts))
-        parts.append(
-            f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{text}" '
-            f'style="max-width:300px;border-radius:6px" src="{data_url(draw_patches(trace, found, image=image))}">'
-            f'<figcaption style="font-size:.85em;opacity:.8;max-width:300px">{text}</figcaption></figure>'
-        )
-    return "".join(parts)
+        patches = expert_patches(trace, image=image, layer=layer, experts=experts)
+        address = png_data_url(draw_patches(trace, patches, image=image))
+        figures.append(figure(address, describe_patches(patches, image=image, experts=experts), width=300))
+    return join(figures)
 
 
 def _dense(one: Routing) -> tuple[NDArray[np.float32], int]:
-    """Return the weights as ``[rows, experts]``, and how many tokens were pooled into a row."""
+    """Return the weights ``[rows, experts]``, and how many tokens are pooled into a row."""
     tokens = len(one)
-    per_row = max(1, -(-tokens // _ROWS))
+    per_row = max(1, -(-tokens // _MAX_ROWS))
     dense = np.zeros((-(-tokens // per_row), one.experts), dtype=np.float32)
     rows = np.repeat(np.arange(tokens) // per_row, one.top_k)
     np.maximum.at(dense, (rows, one.ids[0].reshape(-1)), one.weights[0].reshape(-1))
     return dense, per_row
 
 
-def _heat_image(trace: Trace, one: Routing) -> str:
+def _heat_map(trace: Trace, one: Routing) -> Markup:
     dense, per_row = _dense(one)
-    top = heaviest(one.weights)
-    tall = 8 if len(dense) <= 64 else 4 if len(dense) <= 128 else 2
-    rows = (
-        "one row a token" if per_row == 1 else f"one row every {per_row} tokens, the heaviest weight of each"
+    top = weight_scale_max(one.weights)
+    height = 8 if len(dense) <= 64 else 4 if len(dense) <= 128 else 2
+    rows = "one row per token" if per_row == 1 else f"one row per {per_row} tokens, the largest weight of each"
+    return figure(
+        png_data_url(heat_image(dense / top, cell=(max(2, 640 // one.experts), height))),
+        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); {rows}; "
+        f"weights 0 (pale) to {top:.2f} or more (dark)",
     )
-    text = (
-        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); "
-        f"{rows}; weights 0 (pale) to {top:.2f} or more (dark)"
-    )
-    return _figure(data_url(heat(dense / top, cell=(max(2, 640 // one.experts), tall))), text)
 
 
-def _load_image(routing: Routing, layer: int) -> str:
+def _loads(routing: Routing, layer: int) -> Markup:
     counts = np.stack([np.bincount(ids.reshape(-1), minlength=routing.experts) for ids in routing.ids])
     top = max(1, int(counts.max()))
-    text = (
-        f"All layers ({routing.layers[0]} to {routing.layers[-1]}, down) × experts (across): tokens served, "
-        f"0 (pale) to {top:,} (dark); layer {layer} is above"
-    )
-    return _figure(data_url(heat(counts / top, cell=(max(2, 640 // routing.experts), 6))), text)
-
-
-def _figure(address: str, text: str) -> str:
-    return (
-        f'<figure style="margin:.6em 0"><img src="{address}" alt="{escape(text)}" style="{_CARD}">'
-        f'<figcaption style="font-size:.85em;opacity:.8">{escape(text)}</figcaption></figure>'
+    return figure(
+        png_data_url(heat_image(counts / top, cell=(max(2, 640 // routing.experts), 6))),
+        f"All layers ({routing.layers[0]} to {routing.layers[-1]}, down) × experts (across): load in tokens, "
+        f"0 (pale) to {top:,} (dark); layer {layer} is shown above",
     )
 
 
@@ -291,24 +268,21 @@ def _busiest(trace: Trace, one: Routing) -> Markup:
                 expert,
                 f"{counts[expert]:,}",
                 f"{100 * counts[expert] / len(one):.0f} %",
-                Markup(" · ".join(bdi(label_of(trace, token)) for token in strongest)),
+                join([bdi(token_label(trace, token)) for token in strongest], " · "),
             )
         )
     even = f"{100 * one.top_k / one.experts:.1f} %"
     return table(
         rows,
-        columns=("expert", "tokens served", "of all", "heaviest on"),
+        columns=("expert", "load in tokens", "of all", "largest weights"),
         align="rrrl",
-        caption=f"Busiest experts of layer {one.layers[0]} (an even split: {even})",
+        caption=f"Busiest experts of layer {one.layers[0]} (even load: {even})",
     )
-
-
-# ── parts of the figures ───────────────────────────────────────────────────────────────────────────────
 
 
 def _name_rows(axes: Any, trace: Trace, where: slice) -> None:
     tokens = range(len(trace.tokens))[where]
-    names = [label_of(trace, token)[:18] for token in tokens]
+    names = [token_label(trace, token)[:18] for token in tokens]
     axes.set_yticks(
         np.arange(len(names)) + 0.5,
         [name if writable(name) else f"token {token}" for name, token in zip(names, tokens, strict=True)],
@@ -322,7 +296,7 @@ def _scale(figure: Any, axes: Any, top: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    shades = ListedColormap(amounts(np.linspace(0.001, 1, 128)) / 255.0)
+    shades = ListedColormap(amount_colors(np.linspace(0.001, 1, 128)) / 255.0)
     shown = ScalarMappable(Normalize(0, top), shades)
     bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01, extend="max")
     bar.set_label("weight applied")

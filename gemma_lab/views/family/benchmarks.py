@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 
 def benchmarks_figure(data: Published | None = None) -> Plot:
-    """Draw every published benchmark as a row of dots, one a model.
+    """Draw every published benchmark as a row of dots, one per model.
 
-    Percentages share one axis; each other benchmark has its own, turned so that better is always to the
-    right.
+    Percentages share one axis; every other benchmark has its own, oriented so that better is to the right.
 
     Parameters
     ----------
     data
-        The table. Default: `gemma_lab.published()`.
+        Default: `gemma_lab.published()`.
     """
     data = data or published()
     shared = [row for row in data if row.unit == "%"]
@@ -69,7 +68,7 @@ def _panel(axes: Axes, rows: Sequence[Benchmark]) -> None:
 
 
 def _turn(axes: Axes, row: Benchmark) -> None:
-    """Give one benchmark its own axis from 0, reversed when lower is better."""
+    """Give one benchmark its own axis from 0, reversed if lower is better."""
     top = max(row.scores.values()) * 1.08
     axes.set_xlim((0, top) if row.better == "higher" else (top, 0))
     axes.set_xlabel(f"{row.unit or 'no unit named'}, {row.better} is better", fontsize=8.5, labelpad=1)

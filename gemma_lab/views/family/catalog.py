@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..base.html import Markup, bdi, definitions, escape, link, table
+from ..base.html import Markup, bdi, definitions, escape, join, link, table
 from ..base.units import gib, parameters, tokens
 
 if TYPE_CHECKING:
     from ...family.catalog import Catalog, Checkpoint
 
 _HUB = "https://huggingface.co/"
-_COLUMNS = ["name", "takes in", "context", "layers", "experts", "parameters", "weights", "transformers"]
+_COLUMNS = ["name", "modalities", "context", "layers", "experts", "parameters", "weights", "transformers"]
 
 
 def checkpoint_line(checkpoint: Checkpoint) -> str:
-    """Return one line: name, parameters, layers, modalities, context, weights."""
+    """Return a checkpoint in one line: name, parameters, layers, modalities, context, weights."""
     experts = f", {checkpoint.experts} experts top-{checkpoint.top_k}" if checkpoint.experts else ""
     return (
         f"{checkpoint.alias}: {_parameters(checkpoint)} parameters, {checkpoint.layers} layers{experts}, "
@@ -32,16 +32,16 @@ def catalog_text(catalog: Catalog) -> str:
 
 
 def catalog_html(catalog: Catalog) -> Markup:
-    """Return the catalog as a table with a link to each checkpoint and footnotes."""
+    """Return the catalog as a table with links and footnotes."""
     numbered: dict[str, int] = {}
     rows = []
     for checkpoint in catalog:
         marks = [numbered.setdefault(note, len(numbered) + 1) for note in checkpoint.notes]
         alias, *cells = _cells(checkpoint)
-        marked = "".join(f" [{mark}]" for mark in marks)
-        rows.append([Markup(f"{bdi(alias)}{marked}"), _where(checkpoint), *cells])
+        marked = [f" [{mark}]" for mark in marks]
+        rows.append([join([bdi(alias), *marked]), _where(checkpoint), *cells])
     columns = ["Name", "Where", *(title.capitalize() for title in _COLUMNS[1:-1]), "transformers"]
-    titles = dict.fromkeys(where.label for checkpoint in catalog for where in checkpoint.sources)
+    titles = dict.fromkeys(source.label for checkpoint in catalog for source in checkpoint.sources)
     notes = [f"[{number}] {note}" for note, number in numbered.items()]
     return table(
         rows,
@@ -49,9 +49,9 @@ def catalog_html(catalog: Catalog) -> Markup:
         caption=f"Gemma 4 checkpoints ({len(catalog)})",
         align="lllrllrll",
         notes=[
-            "Layers: local + global. Weights: computed from the configuration at 16 and at 4.5 bits "
-            "(matrices of the decoder only), or published (≈). Context: 1K = 1,024 tokens. "
-            "transformers: the first release found to run it; gemma_lab itself needs 5.15.",
+            "Layers: local + global. Weights: computed from the configuration at 16 and at 4.5 bits per weight "
+            "(decoder matrices only), or published (≈). Context: 1K = 1,024 tokens. transformers: the first "
+            "release known to run it; gemma_lab itself needs 5.15.",
             *notes,
             "Sources: " + "; ".join(titles) + ".",
         ],
@@ -59,17 +59,17 @@ def catalog_html(catalog: Catalog) -> Markup:
 
 
 def checkpoint_html(checkpoint: Checkpoint) -> Markup:
-    """Return everything known about one checkpoint."""
+    """Return all facts about one checkpoint."""
     sizes = (
         ", ".join(f"{dtype} {gib(size)}" for dtype, size in checkpoint.weight_bytes.items()) or "not known"
     )
-    experts = f"{checkpoint.experts} a layer, {checkpoint.top_k} a token" if checkpoint.experts else "none"
-    cited = Markup("; ".join(link(where.url, where.label) for where in checkpoint.sources))
+    experts = f"{checkpoint.experts} per layer, {checkpoint.top_k} per token" if checkpoint.experts else "none"
+    cited = join([link(source.url, source.label) for source in checkpoint.sources], "; ")
     return definitions(
         [
             ("Where", _where(checkpoint)),
             ("Size and variant", f"{checkpoint.size}, {checkpoint.variant} ({checkpoint.format})"),
-            ("Takes in", ", ".join(checkpoint.modalities)),
+            ("Modalities", ", ".join(checkpoint.modalities)),
             ("Context", f"{checkpoint.context:,} tokens"),
             ("Layers", _layers(checkpoint)),
             ("Experts", experts),
@@ -103,7 +103,7 @@ def _where(checkpoint: Checkpoint) -> Markup:
     if checkpoint.hub_id is None:
         return escape("ships with gemma_lab")
     marked = " [third-party]" if checkpoint.third_party else ""
-    return Markup(f"{link(_HUB + checkpoint.hub_id, checkpoint.hub_id)}{marked}")
+    return join([link(_HUB + checkpoint.hub_id, checkpoint.hub_id), marked])
 
 
 def _layers(checkpoint: Checkpoint) -> str:
@@ -118,5 +118,5 @@ def _weights(checkpoint: Checkpoint) -> str:
     sizes = {dtype: size for dtype, size in checkpoint.weight_bytes.items() if dtype not in ("fp32", "int8")}
     if checkpoint.format == "safetensors":
         return ", ".join(f"{dtype} {gib(size)}" for dtype, size in sizes.items()) or "–"
-    # published, and rounded when it was
+    # a published figure, already rounded
     return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in sizes.items()) or "–"

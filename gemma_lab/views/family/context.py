@@ -1,4 +1,4 @@
-"""The memory of a long context: caches beside each other, and what a run took."""
+"""Memory of a long context: key-value caches of several models, and measured costs of runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LENGTHS = (1024, 4096, 32_768, 131_072, 262_144)
 
 
 def kv_cache_comparison_figure(models: Sequence[KVCache] | None = None, *, start: int = 1024) -> Plot:
-    """Draw what one sequence keeps in bfloat16 against its length, for the family and its neighbours.
+    """Draw the bfloat16 cache of one sequence against its length, for the family and other models.
 
     Parameters
     ----------
     models
-        Whose caches. Default: the five sizes, Gemma 3 27B and Qwen3.5-35B-A3B.
+        Default: the five sizes, Gemma 3 27B and Qwen3.5-35B-A3B.
     start
         Shortest length, in tokens.
     """
@@ -38,53 +38,53 @@ def kv_cache_comparison_figure(models: Sequence[KVCache] | None = None, *, start
         _scales(axes, start, max(model.context for model in models))
         _ends(axes, models)
     ends = "; ".join(f"{m.name} {gib(m.bytes(m.context))} at {tokens(m.context)}" for m in models)
-    return Plot(figure, text=f"What one sequence keeps, bfloat16: {ends}")
+    return Plot(figure, text=f"Key-value cache of one sequence, bfloat16: {ends}")
 
 
 def window_savings_figure(models: Sequence[KVCache] | None = None, *, length: int = 131_072) -> Plot:
-    """Draw at one length the cache, and what it would be without windows and shared caches.
+    """Draw the cache at one length, and its size without sliding windows and shared caches.
 
     Parameters
     ----------
     models
-        Whose caches. Default: as `kv_cache_comparison_figure`.
+        Default: as for `kv_cache_comparison_figure`.
     length
         Tokens.
     """
     models = models or kv_caches()
     with new_figure(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
         for row, model in enumerate(models):
-            real, whole = model.bytes(length), model.whole(length)
-            axes.barh(row, whole / 2**30, height=0.62, color=FAINT)
-            axes.barh(row, real / 2**30, height=0.62, color=_style(model.name)[0])
-            axes.text(whole / 2**30, row, f"  {gib(real)} of {gib(whole)}", va="center", fontsize=9)
+            actual, full = model.bytes(length), model.whole(length)
+            axes.barh(row, full / 2**30, height=0.62, color=FAINT)
+            axes.barh(row, actual / 2**30, height=0.62, color=_style(model.name)[0])
+            axes.text(full / 2**30, row, f"  {gib(actual)} of {gib(full)}", va="center", fontsize=9)
         axes.set_yticks(range(len(models)), [model.name for model in models], fontweight="bold")
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         longest = max(model.whole(length) for model in models) / 2**30
         axes.set(xlim=(0, longest * 1.25), xlabel=f"GiB (2³⁰ bytes) at {tokens(length)} tokens, bfloat16")
         hide_frame(axes, keep="bottom")
-    gate_weights = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
+    ratios = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
     return Plot(
-        figure, text=f"Of a cache without windows and sharing at {tokens(length)} tokens: {gate_weights}"
+        figure, text=f"Fraction of a cache without windows and sharing at {tokens(length)} tokens: {ratios}"
     )
 
 
 def kv_cache_comparison_text(
     models: Sequence[KVCache] | None = None, lengths: Sequence[int] = _LENGTHS
 ) -> str:
-    """Return the numbers of `kv_cache_comparison_figure` as a table of text; a dash beyond a model's context.
+    """Return the numbers of `kv_cache_comparison_figure` as a text table; a dash beyond a model's context.
 
     Parameters
     ----------
     models
-        Whose caches. Default: as `kv_cache_comparison_figure`.
+        Default: as for `kv_cache_comparison_figure`.
     lengths
         Columns, in tokens.
     """
     models = models or kv_caches()
     width = max(len(model.name) for model in models)
-    lines = [f"{'':{width}}  {'KiB a token':>11}" + "".join(f"{tokens(length):>11}" for length in lengths)]
+    lines = [f"{'':{width}}  {'KiB per token':>11}" + "".join(f"{tokens(length):>11}" for length in lengths)]
     for model in models:
         cells = [gib(model.bytes(n)) if n <= model.context else "–" for n in lengths]
         slope = f"{model.slope() / 1024:g}"
@@ -93,12 +93,12 @@ def kv_cache_comparison_text(
 
 
 def run_cost_figure(costs: Mapping[str, Sequence[tuple[int, float]]], *, unit: str, title: str = "") -> Plot:
-    """Draw what runs of several lengths took, one line a way of running.
+    """Draw the measured cost of runs against prompt length, one line per method.
 
     Parameters
     ----------
     costs
-        Name of the way → (tokens, cost) pairs, shortest first.
+        Name of the method → (tokens, cost) pairs, shortest first.
     unit
         Of the cost, e.g. ``"seconds"``.
     title
@@ -136,13 +136,13 @@ def _scales(axes: Axes, start: int, longest: int) -> None:
     axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.minorticks_off()
     axes.set_xlim(start * 0.9, longest * 5.5)
-    axes.set(xlabel="context, tokens (1K = 1,024)", ylabel="kept, GiB (2³⁰ bytes)")
+    axes.set(xlabel="context, tokens (1K = 1,024)", ylabel="cache, GiB (2³⁰ bytes)")
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.set_axisbelow(True)
 
 
 def _ends(axes: Axes, models: Sequence[KVCache]) -> None:
-    """Label the curves in one column, moved apart where they would touch."""
+    """Label the curves in one column, moved apart where they would overlap."""
     longest, lowest = max(model.context for model in models), 0.0
     for model in sorted(models, key=lambda one: one.bytes(one.context)):
         height = model.bytes(model.context) / 2**30

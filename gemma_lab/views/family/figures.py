@@ -38,7 +38,7 @@ _PARTS = (
 
 
 def layer_types_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
-    """Draw every decoder layer of some models, first to last: local or global, its cache shared or its own.
+    """Draw every decoder layer of some models, first to last: local or global, with its own cache or a shared one.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def layer_types_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
 
 
 def parameters_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
-    """Draw the parameters of some models as stacked bars, part by part.
+    """Draw the parameters of some models as stacked bars, group by group.
 
     Parameters
     ----------
@@ -161,15 +161,15 @@ def _strip_legend(figure: Any, shapes: Sequence[Architecture]) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(facecolor=LOCAL, edgecolor=LOCAL, label="local: sees its window"),
-        Patch(facecolor=GLOBAL, edgecolor=GLOBAL, label="global: sees everything"),
+        Patch(facecolor=LOCAL, edgecolor=LOCAL, label="local: attends within its window"),
+        Patch(facecolor=GLOBAL, edgecolor=GLOBAL, label="global: attends to all tokens"),
     ]
     layers = [layer for shape in shapes for layer in shape.layers]
     if any(layer.tied_kv for layer in layers):
         handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="K = V projection"))
     if any(layer.kv_shared_from is not None for layer in layers):
         handles.append(Patch(facecolor="white", edgecolor=INK, label="no cache of its own"))
-        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="lends its cache"))
+        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="cache used by later layers"))
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9, handletextpad=0.5
     )
@@ -201,7 +201,7 @@ def _bar(axes: Axes, counted: Parameters, row: int, longest: float) -> None:
 
 def _bar_label(counted: Parameters) -> str:
     if counted.experts:
-        return f"{parameters(counted.total)}\n{parameters(counted.active)} active a token"
+        return f"{parameters(counted.total)}\n{parameters(counted.active)} active per token"
     if counted.ple_table:
         return f"{parameters(counted.total)}\n{parameters(counted.effective)} effective"
     return parameters(counted.total)
@@ -221,7 +221,7 @@ def _powers(start: int, stop: int) -> list[int]:
 
 
 def _end_labels(axes: Axes, ends: Sequence[tuple[Architecture, int]]) -> None:
-    """Label the curves at their ends, moved apart where they would touch."""
+    """Label the curves at their ends, moved apart where they would overlap."""
     lowest = 0.0
     for shape, size in sorted(ends, key=lambda end: (end[0].context, end[1])):
         height = size / 2**30

@@ -1,11 +1,11 @@
-"""Tables of published figures: the benchmarks, and the sizes beside the counted ones."""
+"""Tables of published figures: benchmarks, sizes beside the counted ones, changes since Gemma 3."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ...family.published import MODELS
-from ..base.html import Markup, escape, link, table
+from ..base.html import Markup, escape, join, link, table, tag
 
 if TYPE_CHECKING:
     from ...family.changes import Changes
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def published_html(data: Published) -> Markup:
-    """Return the benchmarks as a table; the best published figure of a row is bold."""
+    """Return the benchmarks as a table; the best figure of a row is bold."""
     rows = [
         [f"{row.name} {_arrow(row)}", row.unit, *(_score(row, model) for model in MODELS)] for row in data
     ]
-    sources = [Markup(f"Source of {escape(of)}: {_cited(where)}") for of, where in data.sources]
+    sources = [join([f"Source of {name}: ", _cited(source)]) for name, source in data.sources]
     return table(
         rows,
         columns=["Benchmark (↑ higher, ↓ lower is better)", "Unit", *MODELS],
@@ -43,14 +43,14 @@ def claims_html(claims: Claims) -> Markup:
         ]
         for claim in claims
     ]
-    columns = ["Size", "Published as", "Published", "Counted", "Difference", "Counted how", "Source"]
+    columns = ["Size", "Published as", "Published", "Counted", "Difference", "How counted", "Source"]
     return table(rows, columns=columns, caption=claims.caption, align="llrrrll")
 
 
 def changes_html(changes: Changes) -> Markup:
-    """Return what changed from Gemma 3 as a table with the source of each side."""
+    """Return the changes from Gemma 3 as a table with the sources of both sides."""
     rows = [
-        [row.what, row.before, row.after, Markup(f"{_cited(row.before_source)}; {_cited(row.after_source)}")]
+        [row.what, row.before, row.after, join([_cited(row.before_source), _cited(row.after_source)], "; ")]
         for row in changes.rows
     ]
     columns = ["What", "Gemma 3 27B", "Gemma 4 31B", "Sources"]
@@ -63,7 +63,7 @@ def _arrow(row: Benchmark) -> str:
 
 def _score(row: Benchmark, model: str) -> Markup:
     text = escape(row.shown(model))
-    return Markup(f"<strong>{text}</strong>") if model == row.best else text
+    return tag("strong", text) if model == row.best else text
 
 
 def _published(claim: Claim) -> str:
@@ -79,5 +79,5 @@ def _verdict(claim: Claim) -> str:
     return "none" if claim.difference == 0 else f"{claim.percent:+.1f} %"
 
 
-def _cited(where: Source) -> Markup:
-    return link(where.url, where.label)
+def _cited(source: Source) -> Markup:
+    return link(source.url, source.label)

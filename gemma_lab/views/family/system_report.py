@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..base.html import Markup, definitions, footnotes, table
+from ..base.html import Markup, definitions, footnotes, table, tag
 from ..base.units import gib, tokens
 
 if TYPE_CHECKING:
     from ...system.report import Fit, Report
 
 _NOTE = (
-    "Longest context that fits with the weights in the free memory of {device}; computed from the "
-    "configuration, without what the runtime needs besides. In brackets: weights and the cache of 8K tokens. "
+    "Longest context that fits beside the weights into the free memory of {device}, computed from the "
+    "configuration, without the overhead of the runtime. In brackets: weights and the cache of 8K tokens. "
     "load() uses bf16 (or float32); int8 and int4 are for other runtimes."
 )
 
@@ -36,12 +36,12 @@ def report_html(report: Report) -> Markup:
     fits = table(
         [_row(fit) for fit in report.fits],
         columns=columns,
-        caption="What fits here",
+        caption="What fits on this machine",
         align="l" + "r" * (len(columns) - 1),
         notes=[_NOTE.format(device=report.best.name)],
     )
     advice = footnotes([f"! {line}" for line in report.advice])
-    return Markup(f"<div>{definitions(_facts(report), caption='This machine')}{advice}{fits}</div>")
+    return tag("div", definitions(_facts(report), caption="This machine"), advice, fits)
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Two traces side by side, as script-free HTML and as a figure.
 
-What changed is marked as ``<del>`` and ``<ins>``, struck through and underlined, never by colour alone.
+Changes are marked as ``<del>`` and ``<ins>``, struck through and underlined, never by colour alone.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from ...errors import LabError
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.html import Markup, bdi, escape, footnotes, table
-from ..chat.reply import percent, visible
+from ..base.html import Markup, bdi, details, footnotes, group, join, table, tag
+from ..base.text import percent, visible_token
 from ..experts.load import layer_ticks
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ...analysis.alignment import AlignedPair
     from ...analysis.comparison import Comparison, RoutingChange
 
-#: Rows of the token table, and tokens of each answer; more are counted, not shown.
-_MOST_ROWS, _MOST = 200, 2_000
+#: Rows of the token table, and tokens of each answer; further ones are counted.
+_MAX_ROWS, _MAX_TOKENS = 200, 2_000
 _TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.6;margin:.25em 0"
 _MARKS = {
     "del": "text-decoration:line-through 2px #D55E00;background-color:rgba(213,94,0,.15)",
@@ -32,63 +32,57 @@ _MARKS = {
 }
 _CHANGES = {"same": "", "replaced": "replaced", "removed": "only in the first", "added": "only in the second"}
 _NOTE_KL = (
-    "KL ≥: divergence of the second distribution of the next token from the first, in nats, at least. Tokens "
-    "whose probability was recorded on both sides are counted one by one, all others together as one; "
-    "merging outcomes never increases a divergence. Resolved: the first's probability of those counted one "
-    "by one."
+    "KL ≥: lower bound of KL(first ‖ second) of the next token, in nats. Tokens whose probability was "
+    "recorded on both sides are outcomes of their own, all others are merged into one; merging outcomes "
+    "never increases a divergence. Resolved: probability, under the first, of the outcomes of their own."
 )
-_NOTE_CONTEXT = "Not the same context: the texts before differ, so it compares texts as well as models."
+_NOTE_CONTEXT = "Not the same context: the preceding texts differ, so texts are compared as well as models."
 _NOTE_ROUTING = (
     "Means over the tokens that both prompts begin with. Experts in common: chosen by both ÷ chosen by "
-    "either. Weight in common: Σ min of the two shares of each expert."
+    "either. Weight in common: Σ min of the two gate weights of each expert."
 )
 
 
 def comparison_html(comparison: Comparison) -> Markup:
-    """Return a comparison as HTML: what was found, both answers, their tokens, and the routing by layer.
+    """Return a comparison as HTML: findings, both answers, their tokens, and the routing by layer.
 
     Parameters
     ----------
     comparison
-        What `gemma_lab.compare` returned.
-
-    Returns
-    -------
-    Markup
+        From `gemma_lab.compare`.
     """
     names = " and ".join(comparison.names)
-    found = "".join(f"<li>{escape(finding)}</li>" for finding in comparison.findings())
-    answers = _answers(comparison) + _tokens(comparison) if comparison.pairs else ""
-    routing = "" if comparison.routing is None else _layers(comparison.routing)
-    return Markup(
-        f'<div role="group" aria-label="Comparison of {escape(names)}" style="margin:.5em 0">'
-        f'<div style="font-weight:600">{escape(names)}</div>'
-        f'<ul style="margin:.25em 0">{found}</ul>{answers}{routing}</div>'
+    return group(
+        f"Comparison of {names}",
+        tag("div", names, style="font-weight:600"),
+        tag("ul", *(tag("li", finding) for finding in comparison.findings()), style="margin:.25em 0"),
+        _answers(comparison) + _tokens(comparison) if comparison.pairs else "",
+        "" if comparison.routing is None else _layers(comparison.routing),
+        style="margin:.5em 0",
     )
 
 
 def comparison_figure(comparison: Comparison) -> Plot:
-    """Draw the divergence at each generated token, and what the routing of each layer has in common.
+    """Draw the divergence at each generated token, and the routing that each layer has in common.
 
     Parameters
     ----------
     comparison
-        What `gemma_lab.compare` returned.
+        From `gemma_lab.compare`.
 
     Raises
     ------
     LabError
-        If neither generated anything and there is no routing to compare.
+        If neither trace generated anything and there is no routing to compare.
     """
-    routing, drawn = comparison.routing, []
-    drawn += ["answer"] if comparison.pairs else []
-    drawn += ["routing"] if routing is not None else []
-    if not drawn:
+    routing = comparison.routing
+    panels = bool(comparison.pairs) + (routing is not None)
+    if not panels:
         raise LabError(
             f"There is nothing to draw: no generated tokens, and {comparison.note}.",
             hint="Trace with max_new_tokens=20, or a model with experts.",
         )
-    with new_figure(5.2 * len(drawn), 3.4, ncols=len(drawn), squeeze=False) as (figure, axes):
+    with new_figure(5.2 * panels, 3.4, ncols=panels, squeeze=False) as (figure, axes):
         if comparison.pairs:
             _draw_answer(axes[0, 0], comparison)
         if routing is not None:
@@ -96,38 +90,43 @@ def comparison_figure(comparison: Comparison) -> Plot:
     return Plot(figure, text=f"{' and '.join(comparison.names)}: {'; '.join(comparison.findings())}")
 
 
-def _answers(comparison: Comparison) -> str:
+def _answers(comparison: Comparison) -> Markup:
     sides: tuple[Literal["first", "second"], ...] = ("first", "second")
-    blocks = "".join(
-        '<div style="flex:1 1 16em;min-width:0">'
-        f'<div style="font-size:.85em;opacity:.8">{escape(name)}</div>'
-        f'<div dir="auto" style="{_TEXT}">{_answer(comparison.pairs, texts, side)}</div></div>'
+    blocks = [
+        tag(
+            "div",
+            tag("div", name, style="font-size:.85em;opacity:.8"),
+            tag("div", _answer(comparison.pairs, texts, side), dir="auto", style=_TEXT),
+            style="flex:1 1 16em;min-width:0",
+        )
         for name, texts, side in zip(comparison.names, comparison.texts, sides, strict=True)
-    )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{blocks}</div>'
+    ]
+    return tag("div", *blocks, style="display:flex;flex-wrap:wrap;gap:1em")
 
 
-def _answer(pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]) -> str:
-    """Join a side's tokens, changed runs marked as a whole, so that joined letters stay joined."""
-    placed = [(place, pair.change != "same") for pair in pairs if (place := getattr(pair, side)) is not None]
-    tag = "del" if side == "first" else "ins"
-    said = []
-    for changed, run in groupby(placed[:_MOST], key=lambda item: item[1]):
-        text = escape("".join(texts[place] for place, _ in run))
-        said.append(f'<{tag} style="{_MARKS[tag]}">{text}</{tag}>' if changed and text else text)
-    left = len(placed) - _MOST
-    return "".join(said) + (f" <i>… {left:,} more tokens</i>" if left > 0 else "")
+def _answer(pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]) -> Markup:
+    """Join the tokens of one side; a changed run is marked as a whole, so that joined letters stay joined."""
+    positions = [
+        (position, pair.change != "same") for pair in pairs if (position := getattr(pair, side)) is not None
+    ]
+    mark = "del" if side == "first" else "ins"
+    parts: list[object] = []
+    for changed, run in groupby(positions[:_MAX_TOKENS], key=lambda item: item[1]):
+        text = "".join(texts[position] for position, _ in run)
+        parts.append(tag(mark, text, style=_MARKS[mark]) if changed and text else text)
+    left = len(positions) - _MAX_TOKENS
+    return join([*parts, tag("i", f" … {left:,} more tokens") if left > 0 else ""])
 
 
-def _tokens(comparison: Comparison) -> str:
-    rows = [_row(comparison, row) for row in range(min(len(comparison.pairs), _MOST_ROWS))]
+def _tokens(comparison: Comparison) -> Markup:
+    rows = [_row(comparison, row) for row in range(min(len(comparison.pairs), _MAX_ROWS))]
     notes = [_NOTE_KL]
     notes += [] if comparison.same_context.all() else [_NOTE_CONTEXT]
     left = len(comparison.pairs) - len(rows)
     notes += [f"{left:,} more rows are not shown."] if left > 0 else []
     columns = ("#", "first", "probability", "second", "probability", "", "KL ≥", "resolved", "same context")
     tokens = table(rows, columns=columns, align="rlrlrlrrl", caption="Generated tokens", notes=notes)
-    return f"<details><summary>Tokens one by one</summary>{tokens}</details>"
+    return details("Tokens one by one", tokens)
 
 
 def _row(comparison: Comparison, row: int) -> tuple[object, ...]:
@@ -135,7 +134,7 @@ def _row(comparison: Comparison, row: int) -> tuple[object, ...]:
     cells: list[object] = [row]
     for side, place in enumerate((pair.first, pair.second)):
         logprob = comparison.logprobs[row, side]
-        cells.append("" if place is None else bdi(visible(comparison.labels[side][place])))
+        cells.append("" if place is None else bdi(visible_token(comparison.labels[side][place])))
         cells.append("" if math.isnan(logprob) else percent(math.exp(logprob)))
     nats, resolved = comparison.kl[row], comparison.resolved[row]
     cells += [_CHANGES[pair.change]]
@@ -145,7 +144,7 @@ def _row(comparison: Comparison, row: int) -> tuple[object, ...]:
     return tuple(cells)
 
 
-def _layers(change: RoutingChange) -> str:
+def _layers(change: RoutingChange) -> Markup:
     rows = [
         (layer, f"{experts:.2f}", f"{weight:.2f}", percent(changed) if changed else "none")
         for layer, experts, weight, changed in zip(
@@ -158,7 +157,7 @@ def _layers(change: RoutingChange) -> str:
     if change.first is not None:
         layer, token = change.first
         notes.append(f"The first difference is in layer {layer}, at token {token}.")
-    return f"<details><summary>Routing by layer</summary>{layers}{footnotes(notes)}</details>"
+    return details("Routing by layer", layers, footnotes(notes))
 
 
 def _draw_answer(axes: Axes, comparison: Comparison) -> None:
@@ -167,7 +166,7 @@ def _draw_answer(axes: Axes, comparison: Comparison) -> None:
     rows = np.arange(len(comparison.pairs))
     same, kl = comparison.same_context, comparison.kl
     top = max(float(kl[np.isfinite(kl)].max(initial=0.0)), 1e-3) * 1.15
-    kl = np.nan_to_num(kl, nan=0.0, posinf=2 * top)  # a divergence without end leaves at the top
+    kl = np.nan_to_num(kl, nan=0.0, posinf=2 * top)  # an infinite divergence is cut at the top
     axes.bar(rows[same], kl[same], color=OKABE_ITO["blue"], width=0.8, label="same context")
     if not same.all():
         axes.bar(

@@ -5,86 +5,80 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...interventions.attention_knockout import said
-from ..base.html import Markup, bdi, table
+from ..base.html import Markup, bdi, join, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...interventions.edit import Edit
 
-_MOST = 40  # experts of one cell
+_MAX_EXPERTS = 40  # per cell
 
 
 def edit_html(edit: Edit) -> Markup:
-    """Return an edit as HTML: what it does layer by layer, and which tokens it cuts off or patches.
+    """Return an edit as tables: experts and heads by layer, attention knockouts, activation patches.
 
     Parameters
     ----------
     edit
         The edit; "every" layer means every one that has experts or heads.
-
-    Returns
-    -------
-    Markup
     """
     by_layer = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads")
-    named = [layer for layer in edit.layers if any(layer in getattr(edit, kind) for kind in by_layer)]
+    layers = [layer for layer in edit.layers if any(layer in getattr(edit, kind) for kind in by_layer)]
     rows = [
         (
             "every" if layer == "all" else layer,
-            _listed(map(str, edit.ablate_experts.get(layer, ()))),
+            _numbers(edit.ablate_experts.get(layer, ())),
             _listed(
                 f"{expert} ({nats:+g})".replace("-", "−")
                 for expert, nats in edit.boost_experts.get(layer, {}).items()
             ),
-            _listed(map(str, edit.force_experts.get(layer, ()))),
-            _listed(map(str, edit.ablate_heads.get(layer, ()))),
+            _numbers(edit.force_experts.get(layer, ())),
+            _numbers(edit.ablate_heads.get(layer, ())),
         )
-        for layer in named
+        for layer in layers
     ]
     parts = []
     if rows or not edit.layers:
         parts.append(
             table(
                 rows or [("none", "", "", "", "")],
-                columns=("layer", "never chosen", "boosted (nats)", "always chosen", "heads knocked out"),
+                columns=("layer", "ablated experts", "boosted experts (nats)", "forced experts", "ablated heads"),
                 caption="Edit of experts and heads",
                 align="rllll",
             )
         )
-    parts += [_cuts(edit)] if edit.knock_out_attention else []
+    parts += [_knockouts(edit)] if edit.knock_out_attention else []
     parts += [_patches(edit)] if edit.patch else []
-    return Markup("".join(parts))
+    return join(parts)
 
 
-def _cuts(edit: Edit) -> Markup:
-    return table(
-        [
-            (
-                said(cut.queries), said(cut.keys), "every" if cut.layers is None else _numbers(cut.layers),
-                "every" if cut.heads is None else _numbers(cut.heads),
-            )
-            for cut in edit.knock_out_attention
-        ],
-        columns=("tokens", "do not look at", "in layers", "heads"),
-        caption="Attention that is cut",
-        align="rrll",
-    )  # fmt: skip
+def _knockouts(edit: Edit) -> Markup:
+    rows = [
+        (
+            said(knockout.queries),
+            said(knockout.keys),
+            "every" if knockout.layers is None else _numbers(knockout.layers),
+            "every" if knockout.heads is None else _numbers(knockout.heads),
+        )
+        for knockout in edit.knock_out_attention
+    ]
+    columns = ("queries", "cannot attend to", "in layers", "heads")
+    return table(rows, columns=columns, caption="Attention knockouts", align="rrll")
 
 
 def _patches(edit: Edit) -> Markup:
-    return table(
-        [
-            (
-                _numbers(patch.positions), _numbers(patch.layers), bdi(patch.source.model),
-                _numbers(patch.source.positions),
-            )
-            for patch in edit.patch
-        ],
-        columns=("tokens", "after layers", "get what was read from", "its tokens"),
-        caption="Activations that are patched",
-        align="rlll",
-    )  # fmt: skip
+    rows = [
+        (
+            _numbers(patch.positions),
+            _numbers(patch.layers),
+            bdi(patch.source.model),
+            _numbers(patch.source.positions),
+        )
+        for patch in edit.patch
+    ]
+    columns = ("tokens", "after layers", "activations of", "its tokens")
+    return table(rows, columns=columns, caption="Activation patches", align="rlll")
 
 
 def _numbers(numbers: Iterable[int]) -> str:
@@ -93,5 +87,5 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 def _listed(parts: Iterable[str]) -> str:
     shown = list(parts)
-    left = len(shown) - _MOST
-    return ", ".join(shown[:_MOST]) + (f" and {left} more" if left > 0 else "")
+    left = len(shown) - _MAX_EXPERTS
+    return ", ".join(shown[:_MAX_EXPERTS]) + (f" and {left} more" if left > 0 else "")

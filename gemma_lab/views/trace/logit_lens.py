@@ -1,4 +1,4 @@
-"""What each layer would say: layers by positions with the first choice in each cell, and ranks as lines."""
+"""The logit lens: a table of each layer's top-1 token by position, and ranks and probabilities by layer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
-from ..base.colors import amounts
+from ..base.colors import amount_colors
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.html import Markup, bdi, escape, footnotes
-from ..chat.chat import visible
+from ..base.html import Markup, bdi, footnotes, group, tag
+from ..base.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,100 +18,101 @@ if TYPE_CHECKING:
     from ...trace.records.logit_lens import LogitLens
     from ...trace.trace import Trace
 
-#: Positions that a page shows at most; of more, the last ones.
-MOST_POSITIONS = 48
+#: Positions shown at most; of more, the last ones.
+MAX_POSITIONS = 48
 _CELL = "padding:.15em .4em;max-width:9em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 _CORNER = "position:sticky;left:0;background:Canvas;color:CanvasText;font-weight:600;padding:.15em .5em"
 
 
 def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup:
-    """Return a lens as a table without scripts: the last layer above, a column a position.
+    """Return a logit lens as a table: the last layer on top, a column per position.
 
-    Each cell holds the token that this layer ranks first, in its own script and direction; its colour is that
-    token's probability, its title the next ones. A cell in bold agrees with the last layer.
+    Each cell holds the top-1 token of a layer, in its own script and direction; its colour is the token's
+    probability, its title the next tokens. Bold cells agree with the last layer.
 
     Parameters
     ----------
     trace
-        With a lens.
+        With a logit lens.
     positions
-        Which of its positions; default the last 48.
+        Rows of the trace, of those recorded. Default: the last 48.
 
     Raises
     ------
     BadTrace
-        If the trace has no lens.
+        If the trace has no logit lens.
     LabError
-        If the lens did not look at one of the positions.
+        If one of the positions was not recorded.
     """
     logit_lens = _lens(trace)
-    chosen = logit_lens.positions[-MOST_POSITIONS:].tolist() if positions is None else list(positions)
-    places = [logit_lens.index(position) for position in chosen]
-    head = "".join(
-        f'<th scope="col" style="{_CELL}">{bdi(_token(trace, position), title=f"token {position:,}")}</th>'
+    chosen = logit_lens.positions[-MAX_POSITIONS:].tolist() if positions is None else list(positions)
+    indices = [logit_lens.index(position) for position in chosen]
+    head = [
+        tag("th", bdi(_token(trace, position), title=f"token {position:,}"), scope="col", style=_CELL)
         for position in chosen
-    )
-    rows = "".join(_row(logit_lens, row, places) for row in range(len(logit_lens.layers) - 1, -1, -1))
-    left = len(logit_lens) - len(places)
+    ]
+    rows = [_row(logit_lens, row, indices) for row in range(len(logit_lens.layers) - 1, -1, -1)]
+    left = len(logit_lens) - len(indices)
     notes = [
-        "Each layer's output under the final norm, head and soft cap; only the last layer was trained to be "
-        "read so. Darker: more probable. Bold: as the last layer."
+        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was trained "
+        "for it. Darker: more probable. Bold: same as the last layer."
     ] + ([f"{left:,} earlier positions are not shown."] if left and positions is None else [])
-    return Markup(
-        f'<div role="group" aria-label="{escape(logit_lens_text(trace))}" style="max-width:100%;overflow-x:auto">'
-        f'<table style="border-collapse:collapse;font-size:12px"><caption style="text-align:start">'
-        f"{bdi(visible(str(trace.meta.get('model', 'model'))))}: what each layer would say next</caption>"
-        f'<thead><tr><th scope="col" style="{_CORNER}">layer</th>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-        f"{footnotes(notes)}</div>"
+    name = bdi(visible(str(trace.meta.get("model", "model"))))
+    table = tag(
+        "table",
+        tag("caption", name, ": logit lens, next token by layer", style="text-align:start"),
+        tag("thead", tag("tr", tag("th", "layer", scope="col", style=_CORNER), *head)),
+        tag("tbody", *rows),
+        style="border-collapse:collapse;font-size:12px",
     )
+    return group(logit_lens_text(trace), table, footnotes(notes), style="max-width:100%;overflow-x:auto")
 
 
 def logit_lens_text(trace: Trace) -> str:
-    """Return one stable line: what is read, and from which layer on the last position stays with its word."""
-    logit_lens = _lens(trace)
-    last = logit_lens.token_texts[int(logit_lens.target_ids[-1, 0])]
+    """Describe a logit lens in one stable line: its size, and from which layer on the last token is top-1."""
+    lens = _lens(trace)
+    last = lens.token_texts[int(lens.target_ids[-1, 0])]
     return (
-        f"Lens on {len(logit_lens.layers)} layers × {len(logit_lens):,} positions; the last says {visible(last)!r}, "
-        f"first from layer {int(logit_lens.stable_from_layer()[-1])} on"
+        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} is "
+        f"top-1 from layer {int(lens.stable_from_layer()[-1])} on"
     )
 
 
-def logit_lens_figure(logit_lens: LogitLens, position: int, *, targets: Sequence[int | str] = ()) -> Plot:
-    """Draw the rank and the probability of tokens through the layers, at one position.
+def logit_lens_figure(
+    lens: LogitLens, position: int | None = None, *, targets: Sequence[int | str] = ()
+) -> Plot:
+    """Draw the rank and the probability of tokens by layer, at one position.
 
     Parameters
     ----------
-    logit_lens
-        The lens.
+    lens
+        The logit lens of a trace.
     position
-        A row of the trace.
+        Row of the trace. Default: the last recorded one.
     targets
-        Of the followed tokens; default the last layer's choice and all that were asked for.
+        Of the followed tokens. Default: the top-1 of the last layer and all requested targets.
 
     Raises
     ------
     LabError
-        If the lens did not look there, or did not follow one of them.
+        If the position or a target was not recorded.
     """
-    place = logit_lens.index(position)
-    followed: list[Any] = list(targets) if targets else [None, *logit_lens.targets]
-    said, colours = [], list(OKABE_ITO.values())
+    position = int(lens.positions[-1]) if position is None else position
+    index = lens.index(position)
+    followed: list[Any] = list(targets) if targets else [None, *lens.targets]
+    texts, colors = [], list(OKABE_ITO.values())
     with new_figure(6.4, 3.0, ncols=2) as (figure, (left, right)):
         for number, target in enumerate(followed):
-            index = int(logit_lens.target_ids[place, 0]) if target is None else target
-            name = logit_lens.token_texts[index] if isinstance(index, int) else index
-            label = f"id {index} (last layer)" if target is None else f"id {index}"
-            label = f"{name} · {label}" if _plain(name) else label
-            style = {
-                "color": colours[number % len(colours)], "marker": "osD^v"[number % 5], "ms": 4,
-                "label": label,
-            }  # fmt: skip
-            ranks, gate_weights = logit_lens.rank(target)[:, place], logit_lens.probability(target)[:, place]
-            left.plot(logit_lens.layers, ranks + 1, **style)
-            right.plot(logit_lens.layers, gate_weights, **style)
-            said.append(
-                f"{name!r} rank {ranks[0] + 1:,} → {ranks[-1] + 1:,}, probability {gate_weights[-1]:.3f}"
+            token = int(lens.target_ids[index, 0]) if target is None else target
+            name = lens.token_texts[token] if isinstance(token, int) else token
+            label = f"id {token} (last layer)" if target is None else f"id {token}"
+            label = f"{name} · {label}" if _is_plain(name) else label
+            style: dict[str, Any] = {"color": colors[number % len(colors)], "ms": 4, "label": label}
+            ranks, probabilities = lens.rank(target)[:, index], lens.probability(target)[:, index]
+            left.plot(lens.layers, ranks + 1, marker="osD^v"[number % 5], **style)
+            right.plot(lens.layers, probabilities, marker="osD^v"[number % 5], **style)
+            texts.append(
+                f"{name!r} rank {ranks[0] + 1:,} → {ranks[-1] + 1:,}, probability {probabilities[-1]:.3f}"
             )
         left.set(yscale="log", xlabel="layer", title="Rank (1 is first)")
         left.invert_yaxis()
@@ -119,13 +120,13 @@ def logit_lens_figure(logit_lens: LogitLens, position: int, *, targets: Sequence
         right.legend(frameon=False, fontsize=8)
         for axes in (left, right):
             hide_frame(axes, keep="left bottom")
-    return Plot(figure, text=f"Token {position:,} through {len(logit_lens.layers)} layers: {'; '.join(said)}")
+    return Plot(figure, text=f"Token {position:,} by layer ({len(lens.layers)} layers): {'; '.join(texts)}")
 
 
 def _lens(trace: Trace) -> LogitLens:
     if trace.logit_lens is None or not len(trace.logit_lens):
         raise BadTrace(
-            "The trace has no lens.", hint="Trace with logit_lens=True, or with logit_lens=[…] positions."
+            "The trace has no logit lens.", hint="Trace with logit_lens=True, or with logit_lens=[…] positions."
         )
     return trace.logit_lens
 
@@ -137,25 +138,21 @@ def _token(trace: Trace, position: int) -> str:
     return visible(str(trace.tokens.texts[position]) or str(trace.tokens.pieces[position]))
 
 
-def _row(logit_lens: LogitLens, row: int, places: list[int]) -> str:
+def _row(lens: LogitLens, row: int, indices: list[int]) -> Markup:
     cells = []
-    for place in places:
-        share = float(np.exp(logit_lens.logprobs[row, place, 0]))
-        red, green, blue = amounts(np.asarray([min(share, 1.0)]))[0].tolist()
+    for index in indices:
+        probability = float(np.exp(lens.logprobs[row, index, 0]))
+        red, green, blue = amount_colors(np.asarray([min(probability, 1.0)]))[0].tolist()
         ink = "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
-        more = ", ".join(
-            f"{visible(logit_lens.token_texts[index])} {np.exp(logprob):.3f}"
-            for index, logprob in zip(
-                logit_lens.ids[row, place].tolist(), logit_lens.logprobs[row, place], strict=True
-            )
-        )
-        weight = "700" if logit_lens.ranks[row, place, 0] == 0 else "400"
-        word = bdi(visible(logit_lens.token_texts[int(logit_lens.ids[row, place, 0])]), title=more)
-        look = f"background:rgb({red},{green},{blue});color:{ink};font-weight:{weight}"
-        cells.append(f'<td style="{_CELL};{look}">{word}</td>')
-    return f'<tr><th scope="row" style="{_CORNER}">{logit_lens.layers[row]}</th>{"".join(cells)}</tr>'
+        top = zip(lens.ids[row, index].tolist(), lens.logprobs[row, index], strict=True)
+        title = ", ".join(f"{visible(lens.token_texts[id_])} {np.exp(logprob):.3f}" for id_, logprob in top)
+        weight = "700" if lens.ranks[row, index, 0] == 0 else "400"
+        word = bdi(visible(lens.token_texts[int(lens.ids[row, index, 0])]), title=title)
+        style = f"{_CELL};background:rgb({red},{green},{blue});color:{ink};font-weight:{weight}"
+        cells.append(tag("td", word, style=style))
+    return tag("tr", tag("th", lens.layers[row], scope="row", style=_CORNER), *cells)
 
 
-def _plain(text: str) -> bool:
-    # a figure cannot shape every script, and would set what stands between dollars as a formula
+def _is_plain(text: str) -> bool:
+    # a figure cannot shape every script, and would typeset text between dollars as a formula
     return text.isascii() and text.isprintable() and bool(text.strip()) and "$" not in text

@@ -1,4 +1,4 @@
-"""What stands behind an answer, on paper: what was looked at, which experts ran, what layers said."""
+"""Summary of an answer, token by token, as script-free HTML: attention, experts and logit lens together."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...analysis.attention.rows import image_patches
-from ..attention.figures import drawn, name_of
-from ..base.colors import data_url
-from ..base.html import Markup, bdi, escape, footnotes, table
-from ..chat.chat import visible
-from .tokens import label_of
+from ..attention.figures import draw_image_attention, model_name
+from ..base.colors import png_data_url
+from ..base.html import TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
+from ..base.text import visible
+from .tokens import token_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,118 +20,107 @@ if TYPE_CHECKING:
 
     from ...trace.trace import Trace
 
-#: Tokens of the answer that have a row of the table.
-MOST_TOKENS = 48
-_TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.7;margin:.25em 0"
-_KEYS = 3
+#: Tokens of the answer with a row of the table.
+MAX_TOKENS = 48
+_TOP, _MAX_IMAGES = 3, 4
 
 
 def token_summary_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
-    """Return an answer with what stands behind each of its tokens, as script-free HTML.
+    """Return an answer with the top keys, top experts and logit lens of each token.
 
     Parameters
     ----------
     trace
-        With at least one of attention, routing and lens.
+        With at least one of attention, routing and logit lens.
     tokens
-        Which tokens; the answer, or the last ones of a prompt without one, when there are none.
-
-    Returns
-    -------
-    Markup
+        Rows of the token table. Default: the answer, or the last tokens of a prompt without one.
     """
-    read = list(tokens) or answer_of(trace)
-    shown = read[:MOST_TOKENS]
-    columns = ["token", "text", "decided by"]
-    columns += ["looked at most (mean of all heads)"] if _looks(trace) else []
-    columns += ["experts of the last layer"] if trace.routing is not None else []
-    columns += ["first choice from layer"] if trace.logit_lens is not None else []
-    rows = [_row(trace, token) for token in shown]
-    left = len(read) - len(shown)
-    notes = ["A token that the model wrote was decided by the row of the token before it."]
+    chosen = list(tokens) or answer_tokens(trace)
+    shown = chosen[:MAX_TOKENS]
+    columns = ["token", "text", "predicted at"]
+    columns += ["attends to most (mean of all heads)"] if _has_top_keys(trace) else []
+    columns += ["top experts of the last layer"] if trace.routing is not None else []
+    columns += ["top-1 from layer"] if trace.logit_lens is not None else []
+    left = len(chosen) - len(shown)
+    notes = ["A generated token is predicted at the token before it."]
     notes += [f"{left:,} more tokens are not shown."] if left else []
-    said = "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
-    return Markup(
-        f'<div role="group" aria-label="{escape(token_summary_text(trace))}" style="max-width:64em">'
-        f'<div style="font-weight:600;padding:.25em 0">{bdi(visible(name_of(trace)))}: '
-        "behind the answer</div>"
-        f'<div dir="auto" style="{_TEXT}">{escape(visible(said))}</div>{_pictures(trace, shown)}'
-        f"{table(rows, columns=columns, align='r' + 'l' * (len(columns) - 1))}{footnotes(notes)}</div>"
+    return group(
+        token_summary_text(trace),
+        heading(bdi(visible(model_name(trace))), ": the answer token by token"),
+        tag("div", visible(_answer(trace)), dir="auto", style=TEXT),
+        _images(trace, shown),
+        table([_row(trace, token) for token in shown], columns=columns, align="r" + "l" * (len(columns) - 1)),
+        footnotes(notes),
     )
 
 
 def token_summary_text(trace: Trace) -> str:
-    """Return one stable line: what was said, and what is known of it."""
-    known = [name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None]
-    said = "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
+    """Describe a traced answer in one stable line: what was recorded, and the answer."""
+    recorded = [name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None]
     return (
-        f"{visible(name_of(trace))}: {len(trace):,} tokens with {', '.join(known)}; "
-        f"answer {visible(said).strip()[:80]!r}"
+        f"{visible(model_name(trace))}: {len(trace):,} tokens with {', '.join(recorded)}; "
+        f"answer {visible(_answer(trace)).strip()[:80]!r}"
     )
 
 
-def row_behind(trace: Trace, token: int) -> int:
-    """Return the row that stands behind a token: of one that the model wrote, the row before it."""
+def deciding_row(trace: Trace, token: int) -> int:
+    """Return the row at which a token was predicted: the one before it if it was generated, else its own."""
     return max(0, token - 1) if trace.tokens.generated[token] else token
 
 
-def answer_of(trace: Trace) -> list[int]:
-    """Return the tokens of the answer; without one, the last eight of the prompt."""
-    written = np.flatnonzero(trace.tokens.generated).tolist()
-    return [int(at) for at in written] or list(range(max(0, len(trace) - 8), len(trace)))
+def answer_tokens(trace: Trace) -> list[int]:
+    """Return the rows of the answer; without one, the last eight of the prompt."""
+    generated = np.flatnonzero(trace.tokens.generated).tolist()
+    return [int(row) for row in generated] or list(range(max(0, len(trace) - 8), len(trace)))
 
 
-def means_of(trace: Trace, row: int) -> NDArray[np.float32]:
-    """Return what a row gives every token: the mean of all layers and heads, from their heaviest keys."""
-    found = np.zeros(len(trace), dtype=np.float32)
+def mean_attention(trace: Trace, row: int) -> NDArray[np.float32]:
+    """Return the attention of a row to every token, ``[tokens]``: mean of all layers and heads, from top keys."""
+    mean = np.zeros(len(trace), dtype=np.float32)
     attention = trace.attention
     if attention is None:
-        return found
+        return mean
     for layout in attention.layers:
-        keys, weights = (each[:, row] for each in attention.top_keys(layout.layer))
-        np.add.at(found, keys[keys >= 0], weights[keys >= 0] / len(keys) / len(attention.layers))
-    return found
+        keys, weights = (values[:, row] for values in attention.top_keys(layout.layer))
+        np.add.at(mean, keys[keys >= 0], weights[keys >= 0] / len(keys) / len(attention.layers))
+    return mean
 
 
-def _looks(trace: Trace) -> bool:
+def _answer(trace: Trace) -> str:
+    return "".join(str(text) for text in trace.tokens.texts[trace.tokens.generated])
+
+
+def _has_top_keys(trace: Trace) -> bool:
     return trace.attention is not None and trace.attention.top_k > 0
 
 
 def _row(trace: Trace, token: int) -> tuple[object, ...]:
-    row = row_behind(trace, token)
-    cells: list[object] = [f"{token:,}", bdi(label_of(trace, token)), bdi(label_of(trace, row))]
-    if _looks(trace):
-        means = means_of(trace, row)
-        means[0] = 0
-        best = [int(key) for key in np.argsort(-means, kind="stable")[:_KEYS] if means[key] > 0]
-        cells.append(Markup(" · ".join(f"{bdi(label_of(trace, key))} {means[key]:.1%}" for key in best)))
+    row = deciding_row(trace, token)
+    cells: list[object] = [f"{token:,}", bdi(token_label(trace, token)), bdi(token_label(trace, row))]
+    if _has_top_keys(trace):
+        mean = mean_attention(trace, row)
+        mean[0] = 0
+        keys = [int(key) for key in np.argsort(-mean, kind="stable")[:_TOP] if mean[key] > 0]
+        cells.append(join([join([bdi(token_label(trace, key)), f" {mean[key]:.1%}"]) for key in keys], " · "))
     if trace.routing is not None:
         routing = trace.routing.layer(trace.routing.layers[-1])
-        order = np.argsort(-routing.weights[0][row], kind="stable")[:_KEYS]
+        order = np.argsort(-routing.weights[0][row], kind="stable")[:_TOP]
         cells.append(", ".join(str(expert) for expert in routing.ids[0][row][order].tolist()))
-    if trace.logit_lens is not None:
-        there = row in trace.logit_lens.positions
-        cells.append(
-            str(int(trace.logit_lens.stable_from_layer()[trace.logit_lens.index(row)]))
-            if there
-            else "not looked at"
-        )
+    if (lens := trace.logit_lens) is not None:
+        recorded = row in lens.positions
+        cells.append(str(int(lens.stable_from_layer()[lens.index(row)])) if recorded else "not recorded")
     return tuple(cells)
 
 
-def _pictures(trace: Trace, tokens: Sequence[int]) -> str:
-    """Return each picture tinted by what the whole answer looked at, the mean of its tokens."""
-    if not _looks(trace) or not tokens:
-        return ""
-    means = np.mean([means_of(trace, row_behind(trace, token)) for token in tokens], axis=0)
-    parts = []
-    for image in range(min(4, len(trace.images))):
+def _images(trace: Trace, tokens: Sequence[int]) -> Markup:
+    """Return each image tinted by the attention of the answer, the mean of its tokens."""
+    if not _has_top_keys(trace) or not tokens:
+        return Markup("")
+    mean = np.mean([mean_attention(trace, deciding_row(trace, token)) for token in tokens], axis=0)
+    figures = []
+    for image in range(min(_MAX_IMAGES, len(trace.images))):
         patches = image_patches(trace, image)
-        text = f"picture {image + 1}: {means[patches].sum():.1%} of all that the answer looked at"
-        parts.append(
-            f'<figure style="display:inline-block;margin:.5em 1em .5em 0"><img alt="{escape(text)}" '
-            f'style="max-width:300px;border-radius:6px" '
-            f'src="{data_url(drawn(trace, patches, means[patches], image))}">'
-            f'<figcaption style="font-size:.85em;opacity:.8">{escape(text)}</figcaption></figure>'
-        )
-    return "".join(parts)
+        caption = f"image {image + 1}: {mean[patches].sum():.1%} of the attention of the answer"
+        address = png_data_url(draw_image_attention(trace, patches, mean[patches], image))
+        figures.append(figure(address, caption, width=300))
+    return join(figures)

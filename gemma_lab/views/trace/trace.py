@@ -1,4 +1,4 @@
-"""A trace at a glance, as script-free HTML: what ran, its tokens, and how every layer used its experts."""
+"""Summary of a trace as script-free HTML: its facts, its tokens, and the expert load of every layer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.figure import OKABE_ITO
-from ..base.html import Markup, bdi, definitions, escape, table
-from ..chat.chat import visible
+from ..base.html import Markup, bdi, definitions, details, group, join, table, tag
+from ..base.text import counted, shorten, visible
 from .tokens import text_html
 
 if TYPE_CHECKING:
@@ -19,63 +19,63 @@ if TYPE_CHECKING:
     from ...trace.records.routing import Routing
     from ...trace.trace import Trace
 
-#: Tokens drawn, and experts drawn one by one; of more experts neighbours share a bar.
-MOST_TOKENS, MOST_BARS = 200, 128
-_TALL = 22  # of a strip of bars, in its own units
+#: Tokens drawn, and bars per layer; with more experts, neighbours share a bar.
+MAX_TOKENS, MAX_BARS = 200, 128
+_HEIGHT = 22  # of a strip of bars, in its own units
 _FINISH = {"stop": "complete", "length": "cut at the limit", "stopped": "stopped"}
 
 
 def trace_html(trace: Trace) -> Markup:
-    """Return a summary of a trace: its facts, its text cut into tokens, and one row of load bars a layer.
+    """Return a summary of a trace: its facts, its text cut into tokens, and a row of load bars per layer.
 
     Parameters
     ----------
     trace
-        What `Lab.trace` or `gemma_lab.open_trace` returned.
+        From `Lab.trace` or `gemma_lab.open_trace`.
 
     Returns
     -------
     Markup
-        Without timings, so that the same trace gives the same HTML. It grows with layers, not with tokens
-        beyond the first 200.
+        Without timings, so that the same trace gives the same HTML. Its size does not grow beyond the first
+        200 tokens.
     """
-    name = visible(str(trace.meta.get("model", "model")))
-    return Markup(
-        f'<div role="group" aria-label="{escape(visible(repr(trace)))}" style="max-width:64em;margin:.5em 0">'
-        f"{definitions(_facts(trace), caption=Markup(f'Trace of {bdi(name)}'))}"
-        f"<details open><summary>Text</summary>{text_html(trace.tokens, most=MOST_TOKENS)}</details>"
-        f"{'' if trace.routing is None else _layers(trace.routing)}</div>"
+    name = bdi(visible(str(trace.meta.get("model", "model"))))
+    return group(
+        visible(repr(trace)),
+        definitions(_facts(trace), caption=join(["Trace of ", name])),
+        details("Text", text_html(trace.tokens, limit=MAX_TOKENS), open_=True),
+        "" if trace.routing is None else _layers(trace.routing),
+        style="max-width:64em;margin:.5em 0",
     )
 
 
 def _facts(trace: Trace) -> list[tuple[str, object]]:
     tokens, routing, generation = trace.tokens, trace.routing, trace.generation
     facts: list[tuple[str, object]] = [
-        ("tokens", f"{len(tokens):,}: {_counted(tokens.modalities)}"),
-        ("roles", _counted(role or "outside any turn" for role in tokens.roles)),
+        ("tokens", f"{len(tokens):,}: {_histogram(tokens.modalities)}"),
+        ("roles", _histogram(role or "outside any turn" for role in tokens.roles)),
     ]
     if generation is not None:
         finish_reason = _FINISH.get(generation.finish_reason, generation.finish_reason)
         facts.append(("generated", f"{len(generation):,} tokens, {visible(finish_reason)}"))
     if generation is not None and generation.text.strip():
-        facts.append(("answer", bdi(_short(generation.text))))
+        facts.append(("answer", _excerpt(generation.text)))
     if routing is None:
-        facts.append(("experts", "none: no layer was traced that has any"))
+        facts.append(("experts", "none: no layer with experts was traced"))
     else:
-        facts.append(
-            ("experts", f"top-{routing.top_k} of {routing.experts} in {_many(len(routing.layers), 'layer')}")
-        )
+        layers = counted(len(routing.layers), "layer")
+        facts.append(("experts", f"top-{routing.top_k} of {routing.experts} in {layers}"))
         size = f"{routing.nbytes / 1e6:.1f} MB, {routing.bytes_per_token_layer:.3g} B per token and layer"
         facts.append(("precision", f"{routing.precision} ({size})"))
     if trace.meta.get("edit"):
-        facts.append(("edit", bdi(_short(str(trace.meta["edit"])))))
+        facts.append(("edit", _excerpt(str(trace.meta["edit"]))))
     if trace.images:
-        facts.append(("pictures", ", ".join(f"{image.width} × {image.height}" for image in trace.images)))
+        facts.append(("images", ", ".join(f"{image.width} × {image.height}" for image in trace.images)))
     return facts
 
 
 def _layers(routing: Routing) -> Markup:
-    """Return one row a layer: its load bars, and what they come to."""
+    """Return a table with a row per layer: its load bars and their summary."""
     tokens = len(routing)
     rows = []
     for row, layer in enumerate(routing.layers):
@@ -83,7 +83,7 @@ def _layers(routing: Routing) -> Markup:
         rows.append(
             (
                 layer,
-                _strip(counts, layer=layer, tokens=tokens, top_k=routing.top_k),
+                _bars(counts, layer=layer, tokens=tokens, top_k=routing.top_k),
                 f"{int(counts.argmax())}: {_percent(counts.max(), tokens)}",
                 int((counts == 0).sum()),
                 _mean(routing.entropy[row]),
@@ -91,50 +91,52 @@ def _layers(routing: Routing) -> Markup:
             )
         )
     even = f"{100 * routing.top_k / routing.experts:.3g} %"
-    # an expert of E is missed by T tokens with probability (1 - k/E)^T, see `gemma_lab.analysis.experts.load`
-    chance = routing.experts * (1 - routing.top_k / routing.experts) ** tokens
+    # one of E experts is missed by T tokens with probability (1 - k/E)^T, see `gemma_lab.analysis.expert_load`
+    expected = routing.experts * (1 - routing.top_k / routing.experts) ** tokens
+    columns = ("layer", "load of each expert", "busiest expert", "unused", "router entropy, nats")
     return table(
         rows,
-        columns=(
-            "layer", "tokens each expert served", "busiest expert", "unused", "entropy in nats",
-            "experts' share",
-        ),
+        columns=(*columns, "expert output fraction"),
         align="rlrrrr",
         caption=f"Load of {routing.experts} experts in each layer",
         notes=[
-            f"Bars: share of the {tokens:,} tokens that each expert served, by expert, each layer on its own "
-            f"scale; the line is an even split ({even}).",
-            f"Were all experts equally likely, {chance:.1f} would be unused after so many tokens.",
-            "Entropy of the router over all experts and the experts' part of the feed-forward output: means "
-            "over the tokens.",
+            f"Bars: fraction of the {tokens:,} tokens routed to each expert, each layer on its own scale; the "
+            f"line is an even load ({even}).",
+            f"If all experts were equally likely, {expected:.1f} would be unused after {tokens:,} tokens.",
+            "Router entropy and the experts' fraction of the feed-forward output are means over the tokens.",
         ],
-    )  # fmt: skip
+    )
 
 
-def _strip(counts: NDArray[np.int64], *, layer: int, tokens: int, top_k: int) -> Markup:
-    """Return the loads of one layer as an SVG of bars, with what it shows in words."""
-    wide = -(-len(counts) // MOST_BARS)  # experts a bar
-    bars = [float(counts[at : at + wide].mean()) for at in range(0, len(counts), wide)]
+def _bars(counts: NDArray[np.int64], *, layer: int, tokens: int, top_k: int) -> Markup:
+    """Return the loads of one layer as an SVG of bars, with a description in words."""
+    per_bar = -(-len(counts) // MAX_BARS)
+    bars = [float(counts[at : at + per_bar].mean()) for at in range(0, len(counts), per_bar)]
     even = tokens * top_k / len(counts)
     top = max([*bars, even, 1e-9])
     steps = "".join(
-        f"M{at} {_TALL}v{-_TALL * bar / top:.1f}h.8V{_TALL}z" for at, bar in enumerate(bars) if bar
+        f"M{at} {_HEIGHT}v{-_HEIGHT * bar / top:.1f}h.8V{_HEIGHT}z" for at, bar in enumerate(bars) if bar
     )
-    line = _TALL - _TALL * even / top
-    told = (
-        f"Layer {layer}: expert {int(counts.argmax())} served most, {_percent(counts.max(), tokens)} of the "
-        f"tokens; {int((counts == 0).sum())} of {len(counts)} experts served none"
+    line = _HEIGHT - _HEIGHT * even / top
+    label = (
+        f"Layer {layer}: busiest expert {int(counts.argmax())}, {_percent(counts.max(), tokens)} of the "
+        f"tokens; {int((counts == 0).sum())} of {len(counts)} experts unused"
     )
-    return Markup(
-        f'<svg role="img" aria-label="{escape(told)}" viewBox="0 0 {len(bars)} {_TALL}" '
-        f'preserveAspectRatio="none" style="width:24em;max-width:100%;height:{_TALL}px">'
-        f'<title>{escape(told)}</title><path fill="{OKABE_ITO["blue"]}" d="{steps}"/>'
-        f'<path stroke="{OKABE_ITO["orange"]}" vector-effect="non-scaling-stroke" '
-        f'd="M0 {line:.1f}H{len(bars)}"/></svg>'
+    effect = "non-scaling-stroke"
+    return tag(
+        "svg",
+        tag("title", label),
+        tag("path", fill=OKABE_ITO["blue"], d=steps),
+        tag("path", stroke=OKABE_ITO["orange"], vector_effect=effect, d=f"M0 {line:.1f}H{len(bars)}"),
+        role="img",
+        aria_label=label,
+        viewBox=f"0 0 {len(bars)} {_HEIGHT}",
+        preserveAspectRatio="none",
+        style=f"width:24em;max-width:100%;height:{_HEIGHT}px",
     )
 
 
-def _counted(values: Iterable[str]) -> str:
+def _histogram(values: Iterable[str]) -> str:
     names, counts = np.unique(np.array(list(values), dtype=str), return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return ", ".join(f"{counts[at]:,} {names[at]}" for at in order) or "none"
@@ -148,10 +150,5 @@ def _mean(values: NDArray[np.floating]) -> str:
     return f"{float(np.mean(values, dtype=np.float64)):.2f}" if values.size else "–"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _short(text: str) -> str:
-    shown = visible(text.strip())
-    return shown if len(shown) <= 200 else shown[:199] + "…"
+def _excerpt(text: str) -> Markup:
+    return bdi(shorten(visible(text.strip()), 200))

@@ -18,7 +18,7 @@ from gemma_lab.analysis.attention.rows import (
     without_sink,
 )
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.views.trace.tokens import label_of
+from gemma_lab.views.trace.tokens import token_label
 
 
 def test_the_first_token_is_taken_out_and_the_rest_is_what_was_there() -> None:
@@ -108,5 +108,5 @@ def test_words_and_scales() -> None:
     assert "128 bins of up to 3 tokens" in describe_pooling(text(300).attention)
     assert scale_max(np.zeros(4)) == 1.0
     assert scale_max(np.array([0, 0, 0.5])) == 0.5
-    names = [label_of(picture(), token) for token in (0, 4, 5)]
+    names = [token_label(picture(), token) for token in (0, 4, 5)]
     assert names == ["<bos>", "<|image>", "column 1, row 1"]

@@ -19,7 +19,7 @@ def test_the_first_token_and_another():
     assert found.tokens == (0, 9)
     assert found.pieces == ("<0>", "<9>")
     assert found.share.tolist() == [0.25, 0.25]
-    assert found.drowned == 0.5
+    assert found.heads_with_sink == 0.5
     assert found.received[0, 0] == pytest.approx(0.7, abs=0.02)
     assert found.first[0] == pytest.approx(0.7, abs=0.02)
     assert repr(found).startswith("AttentionSinks(2 of 100 tokens, of 50% of 4 heads; first token 0.")
@@ -38,7 +38,7 @@ def test_a_token_that_few_can_see_is_no_sink():
     """Only the last token sees the one before it: what it does says nothing of everywhere."""
     found = attention_sinks(trace_of(build_attention([[looking(COUNT, np.arange(COUNT) - 1)]])))
     assert found.tokens == ()
-    assert found.drowned == 0.0
+    assert found.heads_with_sink == 0.0
 
 
 def test_the_last_quarter_is_not_everywhere():

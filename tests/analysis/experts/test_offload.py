@@ -36,14 +36,14 @@ def test_everything_on_the_card_reads_the_active_parameters_once(curve):
     found = offload_speed(curve, gpu="RTX 3090", link=25, quantisation="bf16", efficiency=1, overhead_ms=0)
     read = 2 * count_parameters(SHAPE).active + kv_cache_bytes(SHAPE, 4096)
     assert found.seconds[-1] == pytest.approx(read / 936e9, rel=1e-6)
-    np.testing.assert_array_equal(found.tokens_per_second, found.bound)
+    np.testing.assert_array_equal(found.tokens_per_second, found.upper_bound)
 
 
 def test_nothing_on_the_card_reads_every_expert_over_the_link(curve):
     found = offload_speed(curve, gpu="RTX 3090", link=25, context=0)
     used = weights(SHAPE, bits=4.5, embedding_bits=16).expert * 8 * 30
     assert (found.share[0], found.hit_rate[0]) == (0, 0)
-    assert found.moved_bytes[0] == pytest.approx(used)
+    assert found.missed_bytes[0] == pytest.approx(used)
     dense = weights(SHAPE, bits=4.5, embedding_bits=16).dense / (936e9 * 0.7)
     assert found.seconds[0] == pytest.approx(dense + used / 25e9 + 3.5e-3)
 
@@ -51,19 +51,19 @@ def test_nothing_on_the_card_reads_every_expert_over_the_link(curve):
 def test_more_on_the_card_is_never_slower_and_never_beats_the_bound(curve):
     found = offload_speed(curve, gpu="RTX 5060 Ti 16 GB", link=25)
     assert (np.diff(found.tokens_per_second) >= 0).all()
-    assert (found.tokens_per_second < found.bound).all()
-    assert (np.diff(found.card_bytes) > 0).all()
+    assert (found.tokens_per_second < found.upper_bound).all()
+    assert (np.diff(found.gpu_bytes) > 0).all()
 
 
 def test_a_card_holds_what_fits(curve):
     small, large = (
         offload_speed(curve, gpu=GPU("some card", gib, 400), link=25, quantisation=4.85) for gib in (12, 24)
     )
-    assert large.fitting == 128
-    at = small.fitting
-    assert small.card_bytes[at] <= 12 * GIB < small.card_bytes[at + 1]
+    assert large.largest_fit == 128
+    at = small.largest_fit
+    assert small.gpu_bytes[at] <= 12 * GIB < small.gpu_bytes[at + 1]
     none = offload_speed(curve, gpu=GPU("tiny", 2, 100), link=25)
-    assert none.fitting is None
+    assert none.largest_fit is None
     assert "does not fit" in repr(none)
 
 

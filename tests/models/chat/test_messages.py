@@ -10,12 +10,12 @@ from gemma_lab.errors import BadMedia, BadPrompt
 from gemma_lab.models.chat.messages import (
     answered,
     conversation,
-    for_template,
     pictures,
     sounds,
     texts,
     videos,
 )
+from gemma_lab.models.chat.template_messages import for_template
 from gemma_lab.models.media import load_video
 
 RED = Image.new("RGB", (4, 4), "red")
@@ -69,11 +69,11 @@ def test_thoughts_of_earlier_turns_are_kept_but_not_shown_to_the_template():
         (["Hi"], "Message 0 has no role"),
         ([{"role": "wizard", "content": "Hi"}], "wizard"),
         ([{"role": ["user"], "content": "Hi"}], "role"),
-        ([{"role": "user"}], "content of message 0 is None"),
+        ([{"role": "user"}], "Message 0 is None"),
         ([{"role": "user", "content": [{"type": "smell"}]}], "smell"),
-        ([{"role": "user", "content": ["Hi"]}], "part of message 0"),
-        ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}], "last message"),
-        ([{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}], "only the first"),
+        ([{"role": "user", "content": ["Hi"]}], "Part 0 of Message 0"),
+        ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}], "Message 1"),
+        ([{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}], "Message 1"),
         ("half \ud83d", "surrogate"),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_is_no_conversation_says_where(prompt, says):
 def test_two_system_prompts_and_homeless_pictures_are_refused():
     with pytest.raises(BadPrompt, match="already has a system"):
         conversation([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], system="z")
-    with pytest.raises(BadPrompt, match="no user message"):
+    with pytest.raises(BadPrompt, match="Message 0"):
         conversation([{"role": "tool", "content": "x"}], images=[RED])
     with pytest.raises(BadMedia):
         conversation([{"role": "user", "content": [{"type": "image", "path": "no/such.png"}]}])
@@ -120,6 +120,6 @@ def test_as_many_frames_are_taken_as_the_model_looks_at():
 
 
 def test_a_list_of_frames_is_no_video():
-    with pytest.raises(BadMedia, match="no video") as caught:
+    with pytest.raises(BadMedia, match="video") as caught:
         conversation("Hi", video=[RED, RED])
     assert "(frames, 2.0)" in caught.value.hint

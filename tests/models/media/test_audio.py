@@ -1,17 +1,19 @@
-"""Sounds in: every source gives the same mono sound at 16 kHz, and what is no sound says so."""
+"""Sounds: every source gives the same mono sound at 16 kHz; what is not a sound raises an error."""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import wave
 
 import numpy as np
 import pytest
+from support.video_files import mp3_with_cover, video_file
 
 from gemma_lab.errors import BadMedia, MissingExtra
-from gemma_lab.models.media import Audio, load_audio
+from gemma_lab.models.media import Audio, audio_seconds, load_audio
 from gemma_lab.models.media.audio import MAX_SECONDS, SAMPLE_RATE
 
 TIME = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -192,3 +194,70 @@ def test_wav_out_is_what_went_in():
     assert load_audio(made.wav()).samples == pytest.approx(TONE, abs=1e-4)
     assert "<script" not in made._repr_html_()
     assert "<audio controls" in made._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "rate", [SAMPLE_RATE, float(SAMPLE_RATE), np.int64(SAMPLE_RATE), np.array(SAMPLE_RATE)]
+)
+def test_the_rate_comes_first_or_last(rate):
+    for pair in ((TONE, rate), (rate, TONE), (rate, TONE.tolist())):
+        np.testing.assert_allclose(load_audio(pair).samples, TONE, atol=1e-6)
+        assert audio_seconds(pair) == 1
+
+
+def test_what_scipy_reads(tmp_path):
+    wavfile = pytest.importorskip("scipy.io.wavfile")
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(TONE))
+    np.testing.assert_allclose(load_audio(wavfile.read(path)).samples, TONE, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "bfloat16", "float32", "float64", "int16", "int32", "int8", "uint8"]
+)
+def test_tensors_of_every_dtype(dtype):
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch, dtype)
+    scale = 1 if kind.is_floating_point else 127 * 256 ** (torch.iinfo(kind).bits // 8 - 1)
+    tensor = torch.tensor(TONE * scale) + (128 if dtype == "uint8" else 0)
+    sound = load_audio((tensor.to(kind), SAMPLE_RATE))
+    assert np.abs(sound.samples - TONE).max() < 0.02
+    assert np.abs(sound.samples).max() > 0.3
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0xFFFFFFFF - 36])
+def test_a_wav_that_was_written_to_a_pipe(size):
+    data = bytearray(wav(TONE))
+    data[4:8], data[40:44] = (struct.pack("<I", n) for n in (min(size, 0xFFFFFFFF), size))
+    np.testing.assert_allclose(load_audio(bytes(data)).samples, TONE, atol=1e-4)
+    assert audio_seconds(bytes(data)) == 1
+
+
+def test_a_wav_without_samples_is_empty():
+    with pytest.raises(BadMedia, match="empty"):
+        load_audio(wav(TONE[:0]))
+    with pytest.raises(BadMedia, match="empty"):
+        load_audio(wav(TONE[:0]) + b"LIST" + struct.pack("<I", 26) + b"INFOIART" + bytes(18))
+
+
+@pytest.mark.parametrize("seconds", [30.01, 31, 59.99, 60, 60.02, 75, 200])
+def test_the_hint_for_a_long_sound_can_be_run(seconds):
+    samples = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    for call in (load_audio, audio_seconds):
+        with pytest.raises(BadMedia) as caught:
+            call((samples, SAMPLE_RATE))
+    code = re.search(r"audio=(\[.*\])\.", caught.value.hint)[1].replace(
+        "gemma_lab.load_audio(…", "load((samples, SAMPLE_RATE)"
+    )
+    if "…" not in code:
+        parts = eval(code, {"load": load_audio, "samples": samples, "SAMPLE_RATE": SAMPLE_RATE})
+        assert sum(part.seconds for part in parts) == pytest.approx(seconds, abs=1e-3)
+        assert len(parts) == int(re.search(r"(\d+) parts", caught.value.hint)[1])
+
+
+def test_the_length_of_a_file_is_that_of_its_packets():
+    pytest.importorskip("av", reason="reading other files than WAV needs the extra video")
+    data = mp3_with_cover(2)
+    assert audio_seconds(data) == pytest.approx(load_audio(data).seconds, abs=0.1)
+    assert audio_seconds(data, start=0.5, stop=1) == 0.5
+    assert audio_seconds(video_file([0, 0.1], "mkv h264", sound=30)) <= MAX_SECONDS

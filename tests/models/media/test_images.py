@@ -1,8 +1,9 @@
-"""Pictures in: every source gives the same RGB picture, and what is no picture says so."""
+"""Images: every source gives the same RGB image; what is not an image raises an error that says why."""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gemma_lab.errors import BadMedia
-from gemma_lab.models.media import load_image
+from gemma_lab.models.media import image_size, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
@@ -68,12 +69,123 @@ def test_a_photo_taken_sideways_is_turned_upright():
     assert load_image(file.getvalue()).size == (12, 20)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16", "I", "F"])
-def test_every_mode_becomes_rgb(mode):
-    image = load_image(Image.new(mode, (5, 4)))
-    assert (image.mode, image.size) == ("RGB", (5, 4))
-    dark = {"YCbCr": (0, 135, 0), "CMYK": (255, 255, 255)}  # zeros are no luma in one, no ink in the other
-    assert image.getpixel((0, 0)) == dark.get(mode, (0, 0, 0))
+GRAY = np.arange(6, 246, dtype=np.uint8).reshape(12, 20)
+EXACT = ("L", "LA", "P", "PA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "RGB", "RGBA", "RGBX", "CMYK")
+
+
+@pytest.mark.parametrize("mode", [*EXACT, "1", "YCbCr", "HSV", "LAB", "La", "RGBa"])
+def test_every_mode_gives_its_8_bit_image(mode):
+    base = Image.fromarray(GRAY)
+    image = {"La": base.convert("LA"), "RGBa": base.convert("RGBA")}.get(mode, base).convert(mode)
+    loaded = load_image(image)
+    assert (loaded.mode, loaded.size) == ("RGB", (20, 12))
+    if mode == "1":
+        assert set(np.unique(np.asarray(loaded))) == {0, 255}
+    else:
+        error = np.abs(np.asarray(loaded).astype(int) - GRAY[:, :, None])
+        assert error.max() <= (0 if mode in EXACT or mode in ("La", "RGBa", "HSV") else 3)
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B"])
+def test_16_bit_images_by_their_range(mode):
+    wide = GRAY.astype(np.int32) * 257
+    image = Image.fromarray(wide if mode == "I" else wide.astype(">u2" if mode == "I;16B" else "<u2"))
+    assert image.mode == mode
+    np.testing.assert_array_equal(np.asarray(load_image(image))[:, :, 0], GRAY)
+
+
+@pytest.mark.parametrize("values", [(0, 65_536), (-1, 200), (0, 2**31 - 1)])
+def test_a_32_bit_image_never_wraps(values):
+    image = Image.fromarray(np.array([values], np.int32))
+    with pytest.raises(BadMedia, match=re.escape(f"{values[0]:g} to {values[1]:g}")):
+        load_image(image)
+    file = io.BytesIO()
+    image.save(file, "TIFF")
+    with pytest.raises(BadMedia, match=re.escape(f"{values[0]:g} to {values[1]:g}")):
+        load_image(file)
+
+
+def test_float_images_run_to_1_or_to_255():
+    for scale in (1, 255):
+        image = Image.fromarray((GRAY / 255 * scale).astype(np.float32))
+        np.testing.assert_array_equal(np.asarray(load_image(image))[:, :, 0], GRAY)
+    for wrong in (np.float32([[0, 256]]), np.float32([[-1, 1]]), np.float32([[np.nan, 1]])):
+        with pytest.raises(BadMedia):
+            load_image(Image.fromarray(wrong))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["u1", "i2", "u2", ">u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", ">f4", "O", "c8", "U4", "M8[s]"],
+)
+def test_arrays_of_every_dtype_give_their_8_bit_image_or_an_error(dtype):
+    array = GRAY.astype(dtype) if "f" not in dtype else (GRAY / 255).astype(dtype)
+    if dtype in ("O", "c8", "U4", "M8[s]"):
+        with pytest.raises(BadMedia, match="not an image"):
+            load_image(array)
+        return
+    for each in (array, array[:, :, None], np.stack([array] * 3, axis=2), array[::-1][::-1]):
+        np.testing.assert_array_equal(np.asarray(load_image(each))[:, :, 1], GRAY)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
+)
+def test_tensors_of_every_dtype(dtype):
+    torch = pytest.importorskip("torch")
+    kind = getattr(torch, dtype)
+    tensor = (
+        torch.tensor(GRAY) if not kind.is_floating_point else torch.tensor(GRAY / 255, requires_grad=True)
+    )
+    loaded = np.asarray(load_image(tensor.to(kind)))
+    assert np.abs(loaded[:, :, 0].astype(int) - GRAY).max() <= (1 if dtype == "bfloat16" else 0)
+    with pytest.raises(BadMedia):
+        load_image(torch.empty(4, 4, device="meta"))
+    with pytest.raises(BadMedia):
+        load_image(torch.zeros(4, 4, dtype=torch.complex64))
+
+
+def test_a_closed_image_is_named(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(Image.fromarray(PIXELS)))
+    with Image.open(path) as closed:
+        pass
+    with pytest.raises(BadMedia) as caught:
+        load_image(closed)
+    assert "copy()" in caught.value.hint
+    with Image.open(path) as image:
+        copied = image.copy()
+    np.testing.assert_array_equal(np.asarray(load_image(copied)), PIXELS)
+
+
+@pytest.mark.parametrize("transparency", [0, (1, 2, 3), b"\x00", 700, "none", (5,), None])
+def test_a_transparent_colour_that_fits_or_not(transparency):
+    for mode in ("L", "RGB", "P", "1"):
+        image = Image.new(mode, (4, 4))
+        image.info["transparency"] = transparency
+        assert load_image(image).getpixel((0, 0)) in ((0, 0, 0), (255, 255, 255))
+
+
+def test_a_hint_leads_to_an_image():
+    for array, text, fixed in (
+        (GRAY.astype(np.float32), "/ 255", lambda a: a / 255),
+        (GRAY.astype(np.int32) * 257, "uint16", lambda a: a.astype(np.uint16)),
+        (GRAY / 127.5 - 1, "+ 1) / 2", lambda a: (a + 1) / 2),
+    ):
+        with pytest.raises(BadMedia) as caught:
+            load_image(array)
+        assert text in caught.value.hint
+        np.testing.assert_array_equal(np.asarray(load_image(fixed(array)))[:, :, 0], GRAY)
+
+
+def test_sizes_come_from_headers(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (300, 200)).save(path, comment=b"x" * 60_000)
+    with path.open("rb") as file:
+        assert image_size(path) == image_size(file) == image_size(file) == (300, 200)
+    assert image_size(PIXELS) == image_size(Image.fromarray(PIXELS)) == (20, 12)
+    whole = png(Image.fromarray(np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)))
+    assert image_size(whole[:5000]) == (500, 500), "the pixels are not read"
 
 
 def test_the_source_may_change_afterwards():

@@ -7,7 +7,7 @@ import torch
 from support import shapes
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.probes.kv_shared_layers import full_prefill
+from gemma_lab.trace.probes.kv_shared_layers import FullPrefill
 from gemma_lab.trace.probes.model_modules import decoder_of
 
 IDS = torch.arange(300, 340)[None]
@@ -32,7 +32,7 @@ def test_hooks_on_the_tail_meet_every_row(model, layer):
     try:
         whole = model(input_ids=IDS, use_cache=False).logits[:, -1:]
         sliced = model(input_ids=IDS, use_cache=False, logits_to_keep=1).logits
-        with full_prefill(model), full_prefill(model):
+        with FullPrefill(model), FullPrefill(model):
             read = model(input_ids=IDS, use_cache=False, logits_to_keep=1).logits
     finally:
         hook.remove()
@@ -45,7 +45,7 @@ def test_hooks_on_the_tail_meet_every_row(model, layer):
 @torch.no_grad()
 def test_the_cache_is_that_of_a_run_without(model):
     alone = model(input_ids=IDS, use_cache=True, logits_to_keep=1).past_key_values
-    with full_prefill(model):
+    with FullPrefill(model):
         read = model(input_ids=IDS, use_cache=True, logits_to_keep=1).past_key_values
     for one, other in zip(alone.layers, read.layers, strict=True):
         assert (one.keys is None) == (other.keys is None)
@@ -56,7 +56,7 @@ def test_the_cache_is_that_of_a_run_without(model):
 def test_a_model_without_a_tail_is_left_alone():
     model, kept = shapes.tiny_model("31B"), []
     hook = outputs(model, 5, kept)
-    with full_prefill(model):
+    with FullPrefill(model):
         model(input_ids=IDS, use_cache=False, logits_to_keep=1)
     hook.remove()
     assert [rows.shape[1] for rows in kept] == [40]
@@ -64,7 +64,7 @@ def test_a_model_without_a_tail_is_left_alone():
 
 @torch.no_grad()
 def test_rows_that_are_changed_behind_its_back_are_refused(model):
-    with full_prefill(model):
+    with FullPrefill(model):
         hook = decoder_of(model).layers[5].register_forward_hook(lambda *given: given[-1] + 1)
         with pytest.raises(BadTrace, match="other rows than layer 5"):
             model(input_ids=IDS, use_cache=False, logits_to_keep=1)

@@ -14,6 +14,7 @@ from gemma_lab.errors import BadTrace, LabError
 from gemma_lab.models.chat import prefill_plan
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.models.chat.request import Request
 from gemma_lab.trace.probes.logit_lens import LogitLensProbe
 from gemma_lab.trace.probes.recorder import Recorder
 
@@ -23,7 +24,7 @@ TEXT = "A story of some words. " * 3
 
 def own(lab, images, rows, *, top=5):
     """Return the model's own log-probabilities at some rows, from its own logits."""
-    inputs = prepare(lab, conversation(TEXT, images=images)).inputs
+    inputs = prepare(lab, Request(conversation(TEXT, images=images))).inputs
     with torch.no_grad():
         logits = lab.model(**inputs, use_cache=False).logits[0, rows]
     return torch.log_softmax(logits.float(), -1).topk(top)
@@ -35,15 +36,15 @@ def own(lab, images, rows, *, top=5):
 def test_the_last_layer_says_what_the_model_says(tiny_lab, monkeypatch, size, images, pieces):
     lab = tiny_lab(size)
     before = hooks(lab.model)
-    total = len(prepare(lab, conversation(TEXT, images=images)).ids)
+    total = len(prepare(lab, Request(conversation(TEXT, images=images))).ids)
     rows = [*range(8, total, 5), total - 1]  # also soft tokens of the picture
     best = own(lab, images, sorted(set(rows)))
     if pieces:
-        monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-        monkeypatch.setattr(prefill_plan, "PIECE", 16)
+        monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+        monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     trace = lab.trace(TEXT, images=images, logit_lens=rows)
     logit_lens = trace.logit_lens
-    assert trace.meta["reading"]["pieces"] > 3 if pieces else trace.meta["reading"]["pieces"] == 1
+    assert trace.meta["prefill"]["chunks"] > 3 if pieces else trace.meta["prefill"]["chunks"] == 1
     assert logit_lens.positions.tolist() == sorted(set(rows))
     assert logit_lens.layers == tuple(range(lab.text_config.num_hidden_layers))
     np.testing.assert_allclose(logit_lens.logprobs[-1], best.values.numpy(), atol=1e-5)
@@ -58,7 +59,7 @@ def test_the_last_layer_says_what_the_model_says(tiny_lab, monkeypatch, size, im
 @pytest.mark.parametrize("size", shapes.SIZES)
 def test_every_layer_is_its_output_under_norm_head_and_cap(tiny_lab, size):
     lab = tiny_lab(size)
-    inputs = prepare(lab, conversation(TEXT)).inputs
+    inputs = prepare(lab, Request(conversation(TEXT))).inputs
     with torch.no_grad():
         states = lab.model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
     logit_lens = lab.trace(TEXT, logit_lens=gl.LogitLensRequest([4, -1], targets=(300,))).logit_lens

@@ -11,11 +11,11 @@ from gemma_lab.views.attention.figures import (
     attention_heads_figure,
     attention_map_figure,
     attention_text,
-    drawn,
+    draw_image_attention,
     image_attention_figure,
-    kind_of,
-    sharing,
-    sheet_of,
+    describe_layer,
+    describe_kv_sharing,
+    all_heads_image,
 )
 
 
@@ -31,16 +31,16 @@ def test_a_head_is_said_in_one_stable_line() -> None:
 
 def test_layers_say_their_kind_their_window_and_whose_keys_they_use() -> None:
     looks = text(60, layers=12, shared=3).attention
-    assert kind_of(looks.layout(0)) == "local, window 24"
-    assert kind_of(looks.layout(9)) == "local, window 24, keys of layer 8"
-    assert kind_of(looks.layout(11)) == "global, keys of layer 5"
-    assert sharing(looks) == "; 9 to 11 reuse the keys of 5 and 8"
-    assert sharing(text(60).attention) == ""
+    assert describe_layer(looks.layout(0)) == "local, window 24"
+    assert describe_layer(looks.layout(9)) == "local, window 24, keys of layer 8"
+    assert describe_layer(looks.layout(11)) == "global, keys of layer 5"
+    assert describe_kv_sharing(looks) == "; 9 to 11 reuse the keys of 5 and 8"
+    assert describe_kv_sharing(text(60).attention) == ""
 
 
 def test_all_heads_stand_in_one_picture_with_their_sinks_beside_them() -> None:
     looks = text(60).attention
-    sheet = sheet_of(looks)
+    sheet = all_heads_image(looks)
     assert sheet.shape == (4 * 40, 6 * 40, 3)
     for row, layer in enumerate((0, 5)):
         tile = sheet[40:80, 40 * (5 * row) : 40 * (5 * row) + 40]
@@ -74,12 +74,12 @@ def test_patches_are_tinted_by_what_a_token_gives_them() -> None:
     patches = image_patches(trace, 0)
     weights = np.zeros(len(patches), dtype=np.float32)
     weights[17] = 1.0  # second row, second column
-    shown = np.asarray(drawn(trace, patches, weights, 0), dtype=int)
+    shown = np.asarray(draw_image_attention(trace, patches, weights, 0), dtype=int)
     plain = np.asarray(trace.images[0].convert("RGB").resize((420, 315)), dtype=int)
     side = 420 / 16
     middle = (round(1.5 * side), round(1.5 * side))
     assert abs(shown[middle] - plain[middle]).sum() > 150
-    grey = Image.Image.getpixel(drawn(picture_without_pixels(), patches, weights, 0), (400, 300))
+    grey = Image.Image.getpixel(draw_image_attention(picture_without_pixels(), patches, weights, 0), (400, 300))
     assert grey == pytest.approx((235, 237, 239), abs=6)
     with pytest.raises(LabError, match="no picture 3"):
         image_attention_figure(trace, layer=5, query=200, image=3)

@@ -70,7 +70,7 @@ def test_sinks_are_columns_and_none_is_a_picture_too(trace):
 def test_reach_has_a_bar_a_layer_and_a_range_a_global_head(trace):
     data = window_coverage(trace)
     left, right = window_coverage_figure(data).figure.axes
-    np.testing.assert_allclose([bar.get_width() for bar in left.patches[2:]], data.unseen)
+    np.testing.assert_allclose([bar.get_width() for bar in left.patches[2:]], data.outside)
     assert [label.get_text() for label in right.get_yticklabels()] == ["1.0", "1.1"]
     assert "1 of 2 layers are local" in window_coverage_figure(data).text
 

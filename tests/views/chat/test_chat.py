@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gemma_lab.views.chat.chat import chat_html, chat_text, percent, visible
+from gemma_lab.views.base.text import percent, visible
+from gemma_lab.views.chat.chat import chat_html, chat_text
 
 QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "media": []}
 PICTURE = {

@@ -9,7 +9,8 @@ import pytest
 
 from gemma_lab.models.chat.reply import Alternative, Reply, Timings, Token
 from gemma_lab.models.chat.sampling import Sampling
-from gemma_lab.views.chat.reply import hover, percent, reply_html, reply_text, tint, visible
+from gemma_lab.views.base.text import percent, visible_token
+from gemma_lab.views.chat.reply import hover, reply_html, reply_text, tint
 
 EVIL = (
     "<img src=x onerror=alert(1)>",
@@ -89,8 +90,8 @@ def test_percent(p, said):
 
 
 def test_what_cannot_be_seen_is_made_visible():
-    assert visible(" a\n\u202e") == "␣a↵U+202E"
-    assert visible("") == "∅"
+    assert visible_token(" a\n\u202e") == "␣a↵U+202E"
+    assert visible_token("") == "∅"
 
 
 def test_a_long_reply_says_how_many_rows_it_leaves_out():

@@ -42,9 +42,9 @@ def test_the_most_that_fits_is_marked(curve):
     axes = offload_figure(found, labels=["laptop"]).figure.axes[0]
     line, mark = axes.lines[:2]
     np.testing.assert_allclose(line.get_ydata(), found.tokens_per_second)
-    np.testing.assert_allclose(mark.get_ydata(), found.tokens_per_second[found.fitting])
+    np.testing.assert_allclose(mark.get_ydata(), found.tokens_per_second[found.largest_fit])
     assert (
-        f"laptop: {found.tokens_per_second[found.fitting]:.1f} tokens/s" in offload_figure(found, labels=["laptop"]).text
+        f"laptop: {found.tokens_per_second[found.largest_fit]:.1f} tokens/s" in offload_figure(found, labels=["laptop"]).text
     )
 
 

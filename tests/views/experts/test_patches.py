@@ -8,9 +8,9 @@ from PIL import Image
 from support.routing_traces import arabic_trace, picture_trace
 
 from gemma_lab.errors import LabError
-from gemma_lab.views.base.colors import amounts, heat, png
+from gemma_lab.views.base.colors import amount_colors, heat_image, png
 from gemma_lab.views.experts.patches import (
-    LEADERS,
+    TOP_COLOURS,
     colours,
     describe_patches,
     draw_patches,
@@ -26,7 +26,7 @@ def test_patches_lie_where_the_table_says_and_lead_with_their_heaviest_expert() 
     np.testing.assert_array_equal(found.boxes[17], [48, 48, 96, 96])
     one = trace.routing.layer(2)
     for at, token in enumerate(found.tokens.tolist()):
-        assert found.leaders[at] == one.ids[0, token][one.weights[0, token].argmax()]
+        assert found.top_experts[at] == one.ids[0, token][one.weights[0, token].argmax()]
     assert sum(count for _, count in found.ranked) == 192
     assert found.ranked[0][1] == max(count for _, count in found.ranked)
 
@@ -50,12 +50,12 @@ def test_the_picture_is_drawn_on_and_its_patches_have_the_colours_of_their_exper
     shown = draw_patches(trace, found)
     assert shown.size == (420, 315)
     hide_frame = draw_patches(picture_trace(keep_image=False), found)
-    named = {expert: LEADERS[at] for at, (expert, _) in enumerate(found.ranked[:7])}
+    named = {expert: TOP_COLOURS[at] for at, (expert, _) in enumerate(found.ranked[:7])}
     factor = 420 / 768
     for at in (0, 50, 191):
         x, y = (found.boxes[at, :2] * factor + 8).astype(int)
         red, green, blue, strength = colours(found)[at]
-        wanted = named.get(int(found.leaders[at]), "#8a8f98")
+        wanted = named.get(int(found.top_experts[at]), "#8a8f98")
         assert f"#{red:02x}{green:02x}{blue:02x}" == wanted.lower()
         under = np.array([0xD5, 0xD8, 0xDD])
         mixed = under + (np.array([red, green, blue]) - under) * strength / 255
@@ -94,9 +94,9 @@ def test_a_trace_without_such_a_picture_is_refused() -> None:
 
 
 def test_amounts_grow_darker_and_pictures_of_them_are_small() -> None:
-    steps = amounts(np.linspace(0.01, 1, 40)).astype(float) @ [0.299, 0.587, 0.114]
+    steps = amount_colors(np.linspace(0.01, 1, 40)).astype(float) @ [0.299, 0.587, 0.114]
     assert (np.diff(steps) < 0).all()  # lightness alone carries the scale, so any colour vision reads it
-    assert amounts(np.array([0.0])).min() > 240
-    picture = heat(np.eye(4), cell=(3, 2))
+    assert amount_colors(np.array([0.0])).min() > 240
+    picture = heat_image(np.eye(4), cell=(3, 2))
     assert picture.size == (12, 8)
     assert png(picture) == png(picture)

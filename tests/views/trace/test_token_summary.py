@@ -7,9 +7,9 @@ from support.attention_traces import arabic, behind
 from support.routing_traces import arabic_trace, hostile_trace, picture_trace
 
 from gemma_lab.views.trace.token_summary import (
-    answer_of,
-    means_of,
-    row_behind,
+    answer_tokens,
+    mean_attention,
+    deciding_row,
     token_summary_html,
     token_summary_text,
 )
@@ -18,16 +18,16 @@ from gemma_lab.views.trace.token_summary import (
 def test_a_written_token_is_decided_by_the_row_before_it() -> None:
     trace = behind(arabic_trace())
     first = int(np.flatnonzero(trace.tokens.generated)[0])
-    assert (row_behind(trace, first), row_behind(trace, 5)) == (first - 1, 5)
-    assert answer_of(trace)[0] == first
+    assert (deciding_row(trace, first), deciding_row(trace, 5)) == (first - 1, 5)
+    assert answer_tokens(trace)[0] == first
     prompt = dataclasses.replace(trace.tokens, generated=np.zeros(len(trace), bool))
     hide_frame = dataclasses.replace(trace, tokens=prompt, generation=None)
-    assert answer_of(hide_frame) == list(range(len(trace) - 8, len(trace)))
+    assert answer_tokens(hide_frame) == list(range(len(trace) - 8, len(trace)))
 
 
 def test_the_means_are_those_of_all_layers_and_heads() -> None:
     trace = behind(arabic_trace(), top_k=39)
-    means = means_of(trace, 30)
+    means = mean_attention(trace, 30)
     whole = np.mean([trace.attention.pooled(layer)[:, 30] for layer in range(6)], axis=(0, 1))
     np.testing.assert_allclose(means, whole, atol=1e-5)
 
@@ -38,7 +38,7 @@ def test_the_twin_lists_what_stands_behind_each_token_without_scripts() -> None:
     assert html == token_summary_html(behind(picture_trace(), window=64))
     assert "<script" not in html
     assert "of all that the answer looked at" in html
-    first = answer_of(trace)[0]
+    first = answer_tokens(trace)[0]
     one = trace.routing.layer(5)
     best = one.ids[0][first - 1][np.argsort(-one.weights[0][first - 1], kind="stable")[:3]].tolist()
     assert ", ".join(map(str, best)) in html

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,21 +10,23 @@ import numpy as np
 import torch
 
 from ....errors import BadTrace, LabError
+from ....models.loading.restore import RestoreStack
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
 from ...records.attention_bands import band_extent, to_band
 from ...records.attention_checks import check_attention
 from ..model_modules import attentions
 from ..recorder import Pass
 from ..spill import SpillBuffer
-from ..towers import TowerProbe
 from .binning import Bins
 from .buffers import BufferPool
 from .checks import OutputCheck, check_numbers
 from .head_layout import layout_of
-from .interface import AttentionTap, attending
+from .interface import AttentionTaps
 from .labels import LABELS, Labels
 from .rows import Answer, AttentionRows, Question, block_length, block_room
 from .sequence import Line, Stretch
+from .taps import AttentionTap
+from .towers import TowerProbe
 from .visible_keys import VisibleKeys, causal_sights, fitting, masked_sights, open_sights
 
 
@@ -95,7 +96,7 @@ class AttentionProbe(AttentionTap):
         self._towers = TowerProbe() if self.request.towers else None
         self._forget()
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Stand beside the model's attention; see `gemma_lab.trace.probes.recorder.Probe`."""
         found = attentions(model)
         wanted = found if self.request.layers is None else self.request.layers
@@ -106,9 +107,9 @@ class AttentionProbe(AttentionTap):
                     hint=f"Layers are {min(found)} to {max(found)}.",
                 )
         self._modules = {layer: found[layer] for layer in wanted}
-        hooks.enter_context(attending(model, [self]))
+        AttentionTaps(model, [self]).attach(restore)
         if self._towers is not None:
-            self._towers.attach(model, hooks)
+            self._towers.attach(model, restore)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `gemma_lab.trace.probes.recorder.Probe`."""
@@ -197,7 +198,7 @@ class AttentionProbe(AttentionTap):
         """Return what the towers looked at, in the order in which they ran."""
         return {} if self._towers is None else self._towers.result()
 
-    def see(
+    def on_attention(
         self, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
         value: torch.Tensor, mask: torch.Tensor | None, is_causal: bool, positions: torch.Tensor | None,
         scaling: float | None,
@@ -218,7 +219,7 @@ class AttentionProbe(AttentionTap):
             )
         self._values[layer] = value
 
-    def saw(self, layer: int, output: torch.Tensor) -> None:
+    def on_output(self, layer: int, output: torch.Tensor) -> None:
         """Compare the last row of each sequence with the layer's own output."""
         value = self._values.pop(layer, None)
         if value is None:

@@ -15,7 +15,6 @@ from support.moe import hooks
 
 from gemma_lab.errors import BadTrace, LabError, NotTraced
 from gemma_lab.trace.probes.attention import interface
-from gemma_lab.trace.probes.attention.interface import NAME
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
 from gemma_lab.trace.probes.model_modules import attentions
 from gemma_lab.trace.probes.recorder import Recorder
@@ -220,7 +219,7 @@ def test_bins_are_joined_when_a_sequence_outgrows_them(model):
 def test_layers_and_heads_that_are_not_there(model, bad):
     with pytest.raises(LabError), torch.no_grad(), Recorder(model, [probe(bad)]):
         model(input_ids=ids(5), use_cache=False)
-    assert all(m.config._attn_implementation != NAME for m in attentions(model).values())
+    assert all(m.config._attn_implementation == "sdpa" for m in attentions(model).values())
 
 
 def test_rows_that_are_not_the_layers_own_are_refused(model):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...errors import BadTrace
-from ..records.attention import Tower
-from .attention.interface import AttentionTap, attending
-from .attention.visible_keys import visible
+from ....errors import BadTrace
+from ....models.loading.restore import RestoreStack
+from ...records.attention import Tower
+from .interface import AttentionTaps
+from .taps import AttentionTap
+from .visible_keys import visible
 
 #: Bins of a tower's maps at most: a picture is divided into squares of patches, a sound into stretches.
 MOST_BINS = 64
@@ -38,25 +39,25 @@ class TowerProbe(AttentionTap):
         self._maps: list[list[torch.Tensor]] = []  # by picture, then layer
         self._heard: list[tuple[Any, torch.Tensor]] = []  # by layer: the module and its weights
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Watch the towers that the model has; see `gemma_lab.trace.probes.recorder.Probe`."""
         body = getattr(model, "base_model", model)
         vision, audio = getattr(body, "vision_tower", None), getattr(body, "audio_tower", None)
         if vision is not None:
-            hooks.enter_context(attending(model, [self], towers=True))
-            hooks.callback(vision.register_forward_pre_hook(self._pictures, with_kwargs=True).remove)
-            hooks.callback(vision.register_forward_hook(self._seen).remove)
+            AttentionTaps(model, [self], towers=True).attach(restore)
+            restore.hook(vision, self._pictures, before=True, with_kwargs=True)
+            restore.hook(vision, self._seen)
         if audio is not None:
             for module in audio.modules():
                 if hasattr(module, "max_past_horizon") and hasattr(module, "chunk_size"):
-                    hooks.callback(module.register_forward_hook(self._hear).remove)
-            hooks.callback(audio.register_forward_hook(self._listened).remove)
+                    restore.hook(module, self._hear)
+            restore.hook(audio, self._listened)
 
     def result(self) -> dict[str, tuple[Tower, ...]]:
         """Return the maps of each tower in the order in which it got its pictures, frames and sounds."""
         return {name: tuple(several) for name, several in self._done.items()}
 
-    def see_tower(
+    def on_tower_attention(
         self, tower: str, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
         mask: torch.Tensor | None, scaling: float | None,
     ) -> None:  # fmt: skip

@@ -1,0 +1,158 @@
+"""Media as callers pass them: beside a prompt, one or several, and inside the parts of a message."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+
+from ...errors import BadMedia, BadPrompt
+from .plain_json import as_mapping, short
+
+KINDS = ("image", "video", "audio")
+#: More media of one kind are refused: no context of the family holds so many of the fewest tokens each.
+MAX_MEDIA = 4_096
+#: A string of at least so many characters that is no file and all base64 is taken for the bytes of a medium.
+_MIN_BASE64 = 64
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+#: Parts of other APIs: their type, and the kind of medium that they carry.
+_PART_KINDS = {
+    **{kind: kind for kind in KINDS}, **{f"{kind}_url": kind for kind in KINDS},
+    **{f"input_{kind}": kind for kind in KINDS},
+}  # fmt: skip
+#: Where a part may carry its medium, besides under its own name and its type.
+_SOURCE_KEYS = ("path", "url", "base64", "source", "data", "bytes")
+
+
+def media_list(kind: str, value: Any) -> list[Any]:
+    """Return the media of an argument ``images=``, ``video=`` or ``audio=`` as a list, not yet opened.
+
+    Parameters
+    ----------
+    kind
+        ``"image"``, ``"video"`` or ``"audio"``.
+    value
+        One medium, a list of them, or None for none. One medium is whatever its loader takes: a path, bytes,
+        an open file, a PIL image, an array of an image; of videos and sounds also a tuple with its rate.
+        Several images may be any iterable, or an array with a dimension more.
+
+    Raises
+    ------
+    BadMedia
+        If there are more than `MAX_MEDIA`.
+    """
+    if value is None:
+        return []
+    if isinstance(value, list):
+        media: Iterable[Any] = value
+    elif kind != "image" or _is_one_image(value):
+        media = [value]
+    else:
+        media = value
+    listed = list(islice(media, MAX_MEDIA + 1))
+    if len(listed) > MAX_MEDIA:
+        raise BadMedia(
+            f"There are more than {MAX_MEDIA:,} {kind} inputs.",
+            hint="No context of the family holds as many.",
+        )
+    return [from_dataset(each) for each in listed]
+
+
+def _is_one_image(value: Any) -> bool:
+    if isinstance(value, str | bytes | bytearray | memoryview | os.PathLike | Mapping) or hasattr(
+        value, "read"
+    ):
+        return True
+    if hasattr(value, "getbands"):  # PIL
+        return True
+    dimensions = getattr(value, "ndim", None)
+    if isinstance(dimensions, int) and hasattr(value, "__array__"):
+        return dimensions != 4
+    return not isinstance(value, Iterable | Iterator)
+
+
+def from_dataset(value: Any) -> Any:
+    """Return the medium of a row of Hugging Face's datasets, ``array`` and ``sampling_rate`` or ``bytes``."""
+    if isinstance(value, Mapping):
+        if "array" in value and "sampling_rate" in value:
+            return (np.asarray(value["array"]), value["sampling_rate"])
+        if set(value) <= {"bytes", "path"} and (found := value.get("bytes") or value.get("path")):
+            return found
+    return value
+
+
+def part_kind(part: Mapping[str, Any]) -> str | None:
+    """Return the kind of medium that a part of a message carries, or None."""
+    kind = part.get("type")
+    return _PART_KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def part_source(part: Mapping[str, Any], kind: str, where: str) -> Any:
+    """Return the source of a part's medium, whichever API's form the part has.
+
+    Transformers' ``image``, ``url``, ``path`` and ``base64``; OpenAI's ``image_url``, ``input_image`` and
+    ``input_audio``; Anthropic's ``source``; MCP's ``data``.
+
+    Raises
+    ------
+    BadPrompt
+        If there is none or several, or base64 text cannot be decoded.
+    """
+    keys = [key for key in (kind, *_SOURCE_KEYS) if part.get(key) is not None]
+    if part["type"] != kind and part.get(part["type"]) is not None:
+        keys.append(part["type"])
+    if not keys and part.get(f"{kind}_url") is not None:  # input_image of OpenAI's Responses API
+        keys = [f"{kind}_url"]
+    if len(keys) != 1:
+        raise BadPrompt(
+            f"{where} has {'several sources' if keys else 'no source'} of its {kind}: {short(dict(part))}.",
+            hint=f'For example {{"type": "{kind}", "{kind}": …}} with a path, bytes or an opened medium; '
+            '"url": "data:…" and "base64": "…" work too.',
+        )
+    source, is_base64 = part[keys[0]], keys[0] in ("base64", "data")
+    if keys[0] != kind and (fields := as_mapping(source)) is not None:
+        known = [key for key in ("url", "data", "path", "file_id") if fields.get(key) is not None]
+        if len(known) != 1 or known == ["file_id"]:
+            raise BadPrompt(f"{where}: {short(source)} names no {kind}.", hint="Give its url or its data.")
+        source, is_base64 = fields[known[0]], known == ["data"]
+    return _bytes_of(source, where) if is_base64 else local_source(source)
+
+
+def local_source(source: Any) -> Any:
+    """Return the path of a ``file://`` address, and the bytes of long base64 text; else the source."""
+    if not isinstance(source, str):
+        return from_dataset(source)
+    if source.startswith("file://"):
+        return unquote(urlparse(source).path)
+    if len(source) >= _MIN_BASE64 and _BASE64.fullmatch(source) and not _is_file(source):
+        try:
+            return base64.b64decode("".join(source.split()), validate=True)
+        except binascii.Error:
+            return source
+    return source
+
+
+def _is_file(source: str) -> bool:
+    try:
+        return os.path.exists(source)  # noqa: PTH110 - the name may be too long or hold a NUL
+    except (OSError, ValueError):
+        return False
+
+
+def _bytes_of(source: Any, where: str) -> Any:
+    """Return the bytes that base64 text stands for; a data URI and bytes are left to the loaders."""
+    if not isinstance(source, str) or source.startswith("data:"):
+        return source
+    try:
+        return base64.b64decode("".join(source.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadPrompt(
+            f"{where} is no base64 text: {error}.", hint="Encode it with base64.b64encode."
+        ) from error

@@ -1,0 +1,112 @@
+"""Messages as a chat template writes them in order, whichever revision of the template it is.
+
+Of one message, Gemma 4's templates write thoughts, calls, results and then the text, so text before a call
+would move behind its result; and some do not close a turn that ends with a result. `written` marks these
+places in what the template gets and corrects the text that it writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from ...errors import BadPrompt
+
+Message = dict[str, Any]
+
+_REASONING = ("reasoning", "reasoning_content", "thinking")
+#: Two characters that Unicode keeps out of texts, around the number of an inserted text.
+_OPEN, _CLOSE = "\U0010fffe", "\U0010ffff"
+_PLACE = re.compile(rf"<\|tool_call>call:{_OPEN}(\d+){_CLOSE}")
+_NOTHING = f"{_OPEN}{_CLOSE}"
+
+
+def for_template(messages: list[Message]) -> list[Message]:
+    """Return the messages as the chat template is to see them: without thoughts of earlier turns.
+
+    The model card asks for that; inside a turn with tool calls thoughts stay, since the turn is not over.
+    """
+    last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    return [
+        message
+        if index > last and message.get("tool_calls")
+        else {key: value for key, value in message.items() if key not in _REASONING}
+        for index, message in enumerate(messages)
+    ]
+
+
+def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> str:
+    """Return what a chat template makes of messages, with every text in its place.
+
+    Parameters
+    ----------
+    messages
+        A conversation (`gemma_lab.models.chat.messages.conversation`).
+    apply
+        Renders messages with the template.
+
+    Raises
+    ------
+    BadPrompt
+        If the template does not write the calls of a message that has text as well.
+    """
+    inserted: list[str] = []
+    marked = _marked(for_template(messages), inserted)
+    for message, following in pairwise(marked):
+        if message.get("tool_responses") and not message["content"] and following["role"] != "assistant":
+            message["content"] = _NOTHING  # the turn is over: some templates only close it after a text
+    text = apply(marked)
+    places: list[int] = []
+
+    def insert(match: re.Match[str]) -> str:
+        places.append(int(match[1]))
+        return f"{inserted[int(match[1])]}<|tool_call>call:"
+
+    text = _PLACE.sub(insert, text) if inserted else text
+    if places != list(range(len(inserted))):
+        raise BadPrompt(
+            "The chat template does not write tool calls, so the text before them has no place.",
+            hint="Leave the calls out of the messages, or use another chat template.",
+        )
+    return text.replace(_NOTHING, "")
+
+
+def _marked(messages: list[Message], inserted: list[str]) -> list[Message]:
+    """Return messages with at most one text each, the last one; texts before calls are put into `inserted`.
+
+    Neighbouring messages of the model are joined where they are one turn: a text and the calls after it, the
+    results of calls and the text after them.
+    """
+    marked: list[Message] = []
+    for message in messages:
+        before = marked[-1] if marked and marked[-1]["role"] == message["role"] == "assistant" else {}
+        if before and not before.get("tool_calls"):
+            marked.pop()
+            message = {**before, **message, "content": _joined(before["content"], message["content"])}
+        elif before.get("tool_responses") and not message.get("tool_calls") and not before["content"]:
+            before["content"] = message["content"]
+            continue
+        message = dict(message)
+        if message.get("tool_calls") and message["content"]:
+            first, *rest = message["tool_calls"]
+            mark = f"{_OPEN}{len(inserted)}{_CLOSE}"
+            function = {**first["function"], "name": f"{mark}{first['function']['name']}"}
+            inserted.append(_as_text(message["content"]))
+            message |= {"content": "", "tool_calls": [{**first, "function": function}, *rest]}
+        marked.append(message)
+    return marked
+
+
+def _joined(first: str | list[Message], second: str | list[Message]) -> str | list[Message]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n{second}" if first and second else first or second
+    parts = ([{"type": "text", "text": each}] if isinstance(each, str) else each for each in (first, second))
+    return [part for each in parts for part in each]
+
+
+def _as_text(content: str | list[Message]) -> str:
+    """Return content as templates write it: a placeholder per medium."""
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return "".join(part["text"] if part["type"] == "text" else f"<|{part['type']}|>" for part in parts)
