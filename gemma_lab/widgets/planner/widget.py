@@ -155,12 +155,6 @@ class Planner(LabWidget):
         wrong = [name for name in values if name not in _STATE]
         if wrong:
             raise unknown("setting", wrong[0], _STATE)
-        if "hardware" in values:
-            machine = find_hardware(self._extra.get(values["hardware"], values["hardware"]))
-            if machine.label not in known_hardware() and machine.label not in self._extra:
-                self._extra[machine.label] = machine
-                self.facts = planner_facts(self._extra.values())
-            values["hardware"] = machine.label
         checked = self._checked({**self._state(), **values})
         self._setting = True
         try:
@@ -205,7 +199,16 @@ class Planner(LabWidget):
             raise LabError("A planner needs a model.", hint='E.g. models=["26B-A4B"].')
         if not isinstance(state.get("quantization"), str):
             raise LabError("The planner takes a quantisation by name.", hint="gl.plan takes a file's size.")
-        full = {**state, "models": keys, "quantization": quantization(state["quantization"]).name}
+        machine = find_hardware(self._extra.get(state["hardware"], state["hardware"]))
+        if machine.label not in known_hardware() and machine.label not in self._extra:
+            self._extra[machine.label] = machine
+            self.facts = planner_facts(self._extra.values())
+        full = {
+            **state,
+            "models": keys,
+            "hardware": machine.label,
+            "quantization": quantization(state["quantization"]).name,
+        }
         if "runtime" in full:
             full["runtime"] = find_runtime(full["runtime"]).name
         if "day" in full:

@@ -90,12 +90,16 @@
 /** @typedef {{ key: string, label: string, bytes: number, place: "device"|"host", formula: string, source: string }} Part */
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
 /** @typedef {Record<string, number>} Constants */
-/** @typedef {{ constants: Constants, interval: Record<string, number>, wider: Record<string, number>, host_efficiency: number, union_exponent: number, reference_bandwidth: number, labels: Record<string, string>, measured_families: string[] }} Rules */
+/** @typedef {{ constants: Constants, interval: Record<string, number>, wider: Record<string, number>, host_efficiency: number, union_exponent: number, reference_bandwidth: number, labels: Record<string, string>, measured_families: string[], fitted_to: string, newest_run: string }} Rules */
+
+/** @typedef {{ name: string, bits: number, runtimes: string[] }} CacheType */
+/** @typedef {{ model: string, quantization: string, hardware: string, runtime: string, date: string, depth: number, speed: number, source: string }} Run */
+/** @typedef {{ label: string, model: string, usd_per_m_in: number, usd_per_m_out: number, valid_from: string, valid_until: string, condition: string, checked: string, source: string }} Price */
+/** @typedef {{ models: Record<string, Model>, quantizations: Weights[], caches: CacheType[], hardware: Hardware[], runtimes: Runtime[], rules: Rules, runs: Run[], prices: Price[], colors: Record<string, string> }} Facts */
 
 export const GIB = 2 ** 30;
 const BLOCK = 256;
 const SHARED = ["attention", "dense", "other"];
-const DOWN_WIDTH = { experts: "expert_width", dense: "widest" };
 
 /**
  * Return the bytes of each part of a model's weights.
@@ -119,7 +123,7 @@ export function weightBytes(model, weights) {
  */
 function partBits(model, weights, part) {
   const bits = weights.bits[part];
-  const width = part in DOWN_WIDTH ? model[DOWN_WIDTH[part]] : 0;
+  const width = part === "experts" ? model.expert_width : part === "dense" ? model.widest : 0;
   return weights.fallback_bits !== null && width % BLOCK ? (2 * bits + weights.fallback_bits) / 3 : bits;
 }
 
@@ -144,7 +148,7 @@ function windowCells({ runtime, context, batch }, window) {
   if (!runtime.window_padding) return Math.min(window, context);
   const step = runtime.window_padding;
   const cells = window * batch + (runtime.family === "llama.cpp" ? runtime.piece : 0);
-  return Math.min(Math.ceil(cells / step) * step / batch, context);
+  return Math.min((Math.ceil(cells / step) * step) / batch, context);
 }
 
 /**
@@ -157,7 +161,8 @@ export function cacheBytes(choice) {
   const sums = {};
   for (const group of choice.model.cache) {
     let size;
-    if (group.kind === "linear") size = group.count * (group.state * group.state_bytes + group.convolution * 2);
+    if (group.kind === "linear")
+      size = group.count * (group.state * group.state_bytes + group.convolution * 2);
     else {
       const seen = group.window === null ? choice.context : windowCells(choice, group.window);
       size = group.count * 2 * group.kv_heads * group.head_dim * seen * (choice.cacheBits / 8);
@@ -179,7 +184,8 @@ export function readCacheBytes(model, depth, valueBytes) {
   const sums = {};
   for (const group of model.cache) {
     let size;
-    if (group.kind === "linear") size = 2 * group.count * (group.state * group.state_bytes + group.convolution * 2);
+    if (group.kind === "linear")
+      size = 2 * group.count * (group.state * group.state_bytes + group.convolution * 2);
     else {
       const seen = group.window === null ? depth : Math.min(depth, group.window);
       size = group.readers * 2 * group.kv_heads * group.head_dim * seen * valueBytes;
@@ -212,11 +218,25 @@ export function memoryParts(choice, rules) {
     });
   }
   for (const [kind, size] of Object.entries(cacheBytes(choice))) {
-    parts.push({ key: `cache_${kind}`, label: rules.labels[`cache_${kind}`], bytes: size, place: "device", formula: cacheFormula(choice, kind), source: runtime.source });
+    parts.push({
+      key: `cache_${kind}`,
+      label: rules.labels[`cache_${kind}`],
+      bytes: size,
+      place: "device",
+      formula: cacheFormula(choice, kind),
+      source: runtime.source,
+    });
   }
   parts.push(activations(choice, rules));
   const overhead = runtime.overhead_gib[hardware.kind];
-  parts.push({ key: "overhead", label: rules.labels.overhead, bytes: overhead * GIB * hardware.devices, place: "device", formula: `${overhead} GiB × ${hardware.devices}`, source: `${runtime.name}: an estimate` });
+  parts.push({
+    key: "overhead",
+    label: rules.labels.overhead,
+    bytes: overhead * GIB * hardware.devices,
+    place: "device",
+    formula: `${overhead} GiB × ${hardware.devices}`,
+    source: `${runtime.name}: an estimate`,
+  });
   return parts;
 }
 
@@ -227,7 +247,8 @@ export function memoryParts(choice, rules) {
 function cacheFormula(choice, kind) {
   const groups = choice.model.cache.filter((group) => group.kind === kind);
   const terms = groups.map((group) => {
-    if (kind === "linear") return `${group.count} layers × (${grouped(group.state)} × ${group.state_bytes} B + ${grouped(group.convolution)} × 2 B)`;
+    if (kind === "linear")
+      return `${group.count} layers × (${grouped(group.state)} × ${group.state_bytes} B + ${grouped(group.convolution)} × 2 B)`;
     const seen = group.window === null ? choice.context : windowCells(choice, group.window);
     return `${group.count} layers × 2 × ${group.kv_heads} heads × ${group.head_dim} × ${grouped(Math.round(seen))} tokens × ${choice.cacheBits / 8} B`;
   });
@@ -241,7 +262,8 @@ function cacheFormula(choice, kind) {
  */
 function activations({ model, runtime, context, batch }, rules) {
   const piece = Math.min(runtime.piece, Math.max(1, context));
-  const widths = 2 * model.hidden + model.widest + 3 * model.top_k * model.expert_width + model.per_layer_width;
+  const widths =
+    2 * model.hidden + model.widest + 3 * model.top_k * model.expert_width + model.per_layer_width;
   let bytes = piece * widths * (runtime.family === "llama.cpp" ? 4 : 2);
   let formula;
   if (runtime.family === "llama.cpp") {
@@ -251,7 +273,14 @@ function activations({ model, runtime, context, batch }, rules) {
     bytes = 3 * bytes + batch * model.vocabulary * 4;
     formula = `3 × ${piece} tokens × ${grouped(widths)} numbers × 2 B + logits of ${batch} tokens`;
   }
-  return { key: "activations", label: rules.labels.activations, bytes, place: "device", formula, source: runtime.source };
+  return {
+    key: "activations",
+    label: rules.labels.activations,
+    bytes,
+    place: "device",
+    formula,
+    source: runtime.source,
+  };
 }
 
 /**
@@ -304,7 +333,9 @@ export function spill(choice, rules) {
   const parts = memoryParts(choice, rules);
   let excess = total(parts) - usable;
   if (excess <= 0) return {};
-  const sizes = Object.fromEntries(parts.filter((part) => part.place === "device").map((part) => [part.key, part.bytes]));
+  const sizes = Object.fromEntries(
+    parts.filter((part) => part.place === "device").map((part) => [part.key, part.bytes]),
+  );
   /** @type {Record<string, number>} */
   const shares = {};
   if (sizes.experts) {
@@ -326,7 +357,7 @@ export function spill(choice, rules) {
  * @param {number} depth
  */
 export function decodeTerms(choice, rules, depth) {
-  const { model, weights, hardware, runtime, batch } = choice;
+  const { model, weights, hardware, batch } = choice;
   if (!hardware.bandwidth) return null;
   const { constants } = rules;
   const host = spill(choice, rules);
@@ -336,10 +367,13 @@ export function decodeTerms(choice, rules, depth) {
   const shared = always.reduce((sum, part) => sum + (sizes[part] ?? 0) * held(part), 0);
   const union = model.experts ? expertShare(model, batch ** rules.union_exponent) : 0;
   const experts = sizes.experts ?? 0;
-  const hostBytes = always.reduce((sum, part) => sum + (sizes[part] ?? 0) * (host[part] ?? 0), 0) + experts * union * (host.experts ?? 0);
+  const hostBytes =
+    always.reduce((sum, part) => sum + (sizes[part] ?? 0) * (host[part] ?? 0), 0) +
+    experts * union * (host.experts ?? 0);
   const share = Math.exp(weightShareLog(choice, rules));
   let reading = shared / (share * hardware.bandwidth);
-  reading += (experts * held("experts") * union) / (Math.exp(constants.expert_share) * share * hardware.bandwidth);
+  reading +=
+    (experts * held("experts") * union) / (Math.exp(constants.expert_share) * share * hardware.bandwidth);
   if (batch > 1 && hardware.rate) {
     const operations = 2 * batch * (computeParameters(model) + model.parts[headPart(model)]);
     reading = Math.max(reading, operations / (Math.exp(promptShareLog(choice, rules)) * hardware.rate));
@@ -348,10 +382,24 @@ export function decodeTerms(choice, rules, depth) {
   const read = readCacheBytes(model, depth, choice.cacheBits / 8);
   const wide = Math.exp(constants.cache_share + (constants[`cache_share.${model.kind}`] ?? 0));
   const local = (read.local ?? 0) + (read.linear ?? 0);
-  const cache = (batch * (read.global ?? 0)) / (wide * hardware.bandwidth) + (batch * local) / (Math.exp(constants.cache_share) * hardware.bandwidth);
+  const cache =
+    (batch * (read.global ?? 0)) / (wide * hardware.bandwidth) +
+    (batch * local) / (Math.exp(constants.cache_share) * hardware.bandwidth);
   const fetching = hostBytes / (rules.host_efficiency * hardware.host_bandwidth);
-  const bytes = { weights: shared + experts * held("experts") * union, cache: batch * ((read.global ?? 0) + local), host: hostBytes };
-  return { reading, starting, cache, fetching, bytes, seconds: reading + starting + cache + fetching, spilled: Object.keys(host).length > 0 };
+  const bytes = {
+    weights: shared + experts * held("experts") * union,
+    cache: batch * ((read.global ?? 0) + local),
+    host: hostBytes,
+  };
+  return {
+    reading,
+    starting,
+    cache,
+    fetching,
+    bytes,
+    seconds: reading + starting + cache + fetching,
+    spilled: Object.keys(host).length > 0,
+  };
 }
 
 /**
@@ -365,7 +413,11 @@ export function decodeSpeed(choice, rules, depth) {
   const terms = decodeTerms(choice, rules, depth);
   if (!terms) return null;
   const width = rules.interval.decode + widerBy(choice, rules, terms.spilled);
-  return { value: 1 / terms.seconds, low: Math.exp(-width) / terms.seconds, high: Math.exp(width) / terms.seconds };
+  return {
+    value: 1 / terms.seconds,
+    low: Math.exp(-width) / terms.seconds,
+    high: Math.exp(width) / terms.seconds,
+  };
 }
 
 /**
@@ -385,12 +437,16 @@ export function promptSpeed(choice, rules, tokens) {
   /** @type {Record<string, number>} */
   const read = Object.fromEntries(SHARED.map((part) => [part, sizes[part] ?? 0]));
   read.experts = (sizes.experts ?? 0) * expertShare(model, piece ** rules.union_exponent);
-  const operations = 2 * computeParameters(model) * tokens + model.cache.reduce((sum, group) => sum + attentionOperations(group, tokens), 0);
+  const operations =
+    2 * computeParameters(model) * tokens +
+    model.cache.reduce((sum, group) => sum + attentionOperations(group, tokens), 0);
   const computing = operations / (Math.exp(promptShareLog(choice, rules)) * hardware.rate);
   const bytes = Object.values(read).reduce((sum, size) => sum + size, 0);
   const reading = (pieces * bytes) / (Math.exp(weightShareLog(choice, rules)) * hardware.bandwidth);
   const starting = pieces * model.layers * Math.exp(layerTimeLog(choice, rules)) * 1e-3;
-  const fetching = (pieces * Object.entries(read).reduce((sum, [part, size]) => sum + size * (host[part] ?? 0), 0)) / hardware.link_bandwidth;
+  const fetching =
+    (pieces * Object.entries(read).reduce((sum, [part, size]) => sum + size * (host[part] ?? 0), 0)) /
+    hardware.link_bandwidth;
   const rate = tokens / (Math.max(computing, reading) + starting + fetching);
   const width = rules.interval.prompt + widerBy(choice, rules, Object.keys(host).length > 0);
   return { value: rate, low: rate * Math.exp(-width), high: rate * Math.exp(width) };
@@ -421,7 +477,10 @@ function computeParameters(model) {
 function attentionOperations(group, tokens) {
   if (group.kind === "linear") return 0;
   const { window } = group;
-  const pairs = window === null || window >= tokens ? (tokens * (tokens + 1)) / 2 : (window * (window + 1)) / 2 + (tokens - window) * window;
+  const pairs =
+    window === null || window >= tokens
+      ? (tokens * (tokens + 1)) / 2
+      : (window * (window + 1)) / 2 + (tokens - window) * window;
   return group.readers * 4 * group.query_width * pairs;
 }
 
@@ -443,10 +502,14 @@ function weightShareLog(choice, { constants }) {
 function layerTimeLog(choice, { constants, reference_bandwidth: reference }) {
   const { runtime, hardware } = choice;
   let value = constants.layer_time + (constants[`layer_time.${modelClass(choice.model)}`] ?? 0);
-  value += (constants[`layer_time.${runtime.name}`] ?? 0) + (constants[`layer_time.${hardware.speed_class}`] ?? 0);
+  value +=
+    (constants[`layer_time.${runtime.name}`] ?? 0) + (constants[`layer_time.${hardware.speed_class}`] ?? 0);
   if (runtime.family === "llama.cpp") value += constants[`layer_time.${era(choice.date)}`] ?? 0;
   if (hardware.kind === "cpu") return value;
-  return value + constants["layer_time.bandwidth"] * Math.log(/** @type {number} */ (hardware.bandwidth) / reference);
+  return (
+    value +
+    constants["layer_time.bandwidth"] * Math.log(/** @type {number} */ (hardware.bandwidth) / reference)
+  );
 }
 
 /**
@@ -455,7 +518,10 @@ function layerTimeLog(choice, { constants, reference_bandwidth: reference }) {
  */
 function promptShareLog(choice, { constants }) {
   const kind = modelClass(choice.model).includes("moe") ? "moe" : choice.model.kind;
-  let value = constants.prompt_share + (constants[`prompt_share.${kind}`] ?? 0) + (constants[`prompt_share.${choice.hardware.speed_class}`] ?? 0);
+  let value =
+    constants.prompt_share +
+    (constants[`prompt_share.${kind}`] ?? 0) +
+    (constants[`prompt_share.${choice.hardware.speed_class}`] ?? 0);
   if (choice.runtime.family === "vLLM") value += constants[`prompt_share.${weightFormat(choice)}`] ?? 0;
   return value;
 }
@@ -473,8 +539,12 @@ function era(date) {
 function weightFormat({ model, weights, runtime }) {
   const name = weights.name.toLowerCase();
   const sizes = weightBytes(model, weights);
-  const text = Object.entries(model.parts).reduce((sum, [part, count]) => sum + (part === "towers" ? 0 : count), 0);
-  const bits = (8 * Object.entries(sizes).reduce((sum, [part, size]) => sum + (part === "towers" ? 0 : size), 0)) / text;
+  const text = Object.entries(model.parts).reduce(
+    (sum, [part, count]) => sum + (part === "towers" ? 0 : count),
+    0,
+  );
+  const bits =
+    (8 * Object.entries(sizes).reduce((sum, [part, size]) => sum + (part === "towers" ? 0 : size), 0)) / text;
   if (runtime.family === "vLLM") {
     if (name.includes("nvfp4")) return "vllm-4bit-float";
     return bits > 6 && bits < 14 ? "vllm-8bit" : "plain";

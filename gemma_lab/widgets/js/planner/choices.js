@@ -1,7 +1,7 @@
 // @ts-check
 // What is planned: names from Python's traits, looked up in the facts.
 
-/** @import { Choice, Hardware, Model, Runtime, Weights } from "./arithmetic.js" */
+/** @import { Choice, Facts, Hardware, Model, Runtime, Weights } from "./arithmetic.js" */
 
 /**
  * @typedef {object} State The traits that a person can change.
@@ -18,7 +18,19 @@
  * @property {string} day
  */
 
-export const STATE = ["models", "hardware", "quantization", "runtime", "cache", "context", "batch", "runtime_date", "ownership", "prompt_per_answer", "day"];
+export const STATE = [
+  "models",
+  "hardware",
+  "quantization",
+  "runtime",
+  "cache",
+  "context",
+  "batch",
+  "runtime_date",
+  "ownership",
+  "prompt_per_answer",
+  "day",
+];
 
 /** Tokens of the prompt whose processing is shown. */
 export const PROMPT = 1000;
@@ -40,7 +52,7 @@ export function named(list, name) {
 
 /**
  * Return what is planned for each chosen model; a context beyond a model's own is cut to it.
- * @param {any} facts
+ * @param {Facts} facts
  * @param {State} state
  * @returns {Choice[]}
  */
@@ -55,29 +67,39 @@ export function choicesOf(facts, state) {
     /** @type {Model} */
     const model = facts.models[key];
     const context = Math.min(state.context, model.context);
-    return { model, weights, hardware, runtime, context, batch: state.batch, cacheBits: named(facts.caches, state.cache).bits, date: state.runtime_date };
+    return {
+      model,
+      weights,
+      hardware,
+      runtime,
+      context,
+      batch: state.batch,
+      cacheBits: named(facts.caches, state.cache).bits,
+      date: state.runtime_date,
+    };
   });
 }
 
 /**
  * Return the formats that a runtime reads.
- * @param {any} facts
+ * @param {Facts} facts
  * @param {string} runtime
  * @returns {Weights[]}
  */
-export const formatsOf = (facts, runtime) => facts.quantizations.filter((/** @type {Weights} */ each) => each.runtimes.includes(runtime));
+export const formatsOf = (facts, runtime) =>
+  facts.quantizations.filter((each) => each.runtimes.includes(runtime));
 
 /**
  * Return the runtimes that run on a kind of hardware.
- * @param {any} facts
+ * @param {Facts} facts
  * @param {string} kind
  * @returns {Runtime[]}
  */
-export const runtimesOn = (facts, kind) => facts.runtimes.filter((/** @type {Runtime} */ each) => each.kinds.includes(kind));
+export const runtimesOn = (facts, kind) => facts.runtimes.filter((each) => each.kinds.includes(kind));
 
 /**
  * Return a change completed with what must change beside it, so that the state stays possible.
- * @param {any} facts
+ * @param {Facts} facts
  * @param {State} state
  * @param {Partial<State>} change
  * @returns {Partial<State>}

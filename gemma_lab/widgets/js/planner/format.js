@@ -4,19 +4,42 @@
 import { GIB } from "./arithmetic.js";
 
 /** @param {number} bytes */
-export const gib = (bytes) => (bytes >= 99.95 * GIB ? `${Math.round(bytes / GIB)} GiB` : bytes >= 0.1 * GIB ? `${(bytes / GIB).toFixed(bytes < 9.995 * GIB ? 2 : 1)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`);
+export const gib = (bytes) =>
+  bytes >= 99.95 * GIB
+    ? `${Math.round(bytes / GIB)} GiB`
+    : bytes >= 0.1 * GIB
+      ? `${(bytes / GIB).toFixed(bytes < 9.995 * GIB ? 2 : 1)} GiB`
+      : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** @param {number} value */
-export const short = (value) => (value >= 99.95 ? Math.round(value).toLocaleString("en-US") : value >= 9.995 ? value.toFixed(1) : value.toFixed(2));
+export const short = (value) =>
+  value >= 99.95
+    ? Math.round(value).toLocaleString("en-US")
+    : value >= 9.995
+      ? value.toFixed(1)
+      : value.toFixed(2);
 
 /** @param {number} count */
-export const tokenCount = (count) => (count >= 1024 && count % 1024 === 0 ? `${count / 1024}K` : count.toLocaleString("en-US"));
+export const tokenCount = (count) =>
+  count >= 1024 && count % 1024 === 0 ? `${count / 1024}K` : count.toLocaleString("en-US");
 
 /** @param {number} value */
-export const dollars = (value) => (value >= 1000 ? `$${Math.round(value).toLocaleString("en-US")}` : value >= 10 ? `$${value.toFixed(0)}` : value >= 0.1 ? `$${value.toFixed(2)}` : `$${value.toPrecision(2)}`);
+export const dollars = (value) =>
+  value >= 1000
+    ? `$${Math.round(value).toLocaleString("en-US")}`
+    : value >= 10
+      ? `$${value.toFixed(0)}`
+      : value >= 0.1
+        ? `$${value.toFixed(2)}`
+        : `$${value.toPrecision(2)}`;
 
 /** @param {number} count */
-export const amount = (count) => (count >= 1e9 ? `${short(count / 1e9)} billion` : count >= 1e6 ? `${short(count / 1e6)} million` : Math.round(count).toLocaleString("en-US"));
+export const amount = (count) =>
+  count >= 1e9
+    ? `${short(count / 1e9)} billion`
+    : count >= 1e6
+      ? `${short(count / 1e6)} million`
+      : Math.round(count).toLocaleString("en-US");
 
 /**
  * Build an SVG node.
@@ -26,7 +49,8 @@ export const amount = (count) => (count >= 1e9 ? `${short(count / 1e9)} billion`
  */
 export function svg(tag, props = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(props)) if (value !== undefined) node.setAttribute(name, String(value));
+  for (const [name, value] of Object.entries(props))
+    if (value !== undefined) node.setAttribute(name, String(value));
   node.append(...children);
   return node;
 }

@@ -1,12 +1,12 @@
 // @ts-check
 // The planner: memory, speed and cost of models on hardware, computed in the page.
 
+import { appendText, everyFrame, followTheme, h, listen } from "../shared/dom.js";
 import { choicesOf, completed, STATE } from "./choices.js";
 import { PlannerControls } from "./controls.js";
 import { drawCost } from "./cost_panel.js";
 import { drawMemory } from "./memory_panel.js";
 import { drawSpeed } from "./speed_panel.js";
-import { appendText, everyFrame, followTheme, h, listen } from "../shared/dom.js";
 
 /** @import { State } from "./choices.js" */
 
@@ -24,10 +24,21 @@ class PlannerView {
     this.memory = h("div", { "data-testid": "planner-memory" });
     this.speed = h("div", { "data-testid": "planner-speed" });
     this.cost = h("div", { "data-testid": "planner-cost" });
-    this.explanation = h("div", { class: "gl-plan-why", role: "status", "aria-live": "polite" }, "Point at a number or move to it with Tab and the arrow keys: its formula and its source stand here.");
+    this.explanation = h(
+      "div",
+      { class: "gl-plan-why", role: "status", "aria-live": "polite" },
+      "Point at a number or move to it with Tab and the arrow keys: its formula and its source stand here.",
+    );
     this.root = h(
       "section",
-      { class: "gl gl-plan", "aria-label": "Planner", "data-lm-suppress-shortcuts": "true", onpointerover: (/** @type {Event} */ event) => this.explain(event), onfocusin: (/** @type {Event} */ event) => this.explain(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this.walk(event) },
+      {
+        class: "gl gl-plan",
+        "aria-label": "Planner",
+        "data-lm-suppress-shortcuts": "true",
+        onpointerover: (/** @type {Event} */ event) => this.explain(event),
+        onfocusin: (/** @type {Event} */ event) => this.explain(event),
+        onkeydown: (/** @type {KeyboardEvent} */ event) => this.walk(event),
+      },
       this.controls.top,
       panel("Memory on the device", this.memory),
       panel("Answer speed of one sequence", this.speed),
@@ -37,7 +48,12 @@ class PlannerView {
     el.append(this.root);
     this.draw = everyFrame(() => this.drawNow());
     const take = () => this.take();
-    const handlers = Object.fromEntries([...STATE.map((name) => `change:${name}`), "change:facts", "change:_notice"].map((event) => [event, take]));
+    const handlers = Object.fromEntries(
+      [...STATE.map((name) => `change:${name}`), "change:facts", "change:_notice"].map((event) => [
+        event,
+        take,
+      ]),
+    );
     this.stop = listen(model, handlers);
     this.endTheme = followTheme(this.root);
     this.drawNow();
@@ -56,7 +72,11 @@ class PlannerView {
     const notice = this.model.get("_notice");
     if (notice?.what && notice.count !== this.noticed) {
       this.noticed = notice.count;
-      this.explanation.replaceChildren(appendText(h("b", {}), notice.what), " ", appendText(h("span", {}), notice.hint ?? ""));
+      this.explanation.replaceChildren(
+        appendText(h("b", {}), notice.what),
+        " ",
+        appendText(h("span", {}), notice.hint ?? ""),
+      );
     }
     this.draw();
   }
@@ -79,14 +99,21 @@ class PlannerView {
     drawMemory(this.memory, choices, this.facts);
     drawSpeed(this.speed, choices, this.facts);
     drawCost(this.cost, choices, this.facts, this.state);
-    if (focused !== null) /** @type {HTMLElement|undefined} */ (this.stops().find((node) => node.getAttribute("data-title") === focused))?.focus();
+    if (focused !== null)
+      /** @type {HTMLElement|undefined} */ (
+        this.stops().find((node) => node.getAttribute("data-title") === focused)
+      )?.focus();
   }
 
   /** @param {Event} event */
   explain(event) {
     const node = /** @type {Element} */ (event.target).closest?.("[data-explain]");
     if (!node) return;
-    this.explanation.replaceChildren(appendText(h("b", {}), node.getAttribute("data-title")), " ", appendText(h("span", {}), node.getAttribute("data-explain")));
+    this.explanation.replaceChildren(
+      appendText(h("b", {}), node.getAttribute("data-title")),
+      " ",
+      appendText(h("span", {}), node.getAttribute("data-explain")),
+    );
   }
 
   /** Every number that explains itself, in reading order. */
