@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .analysis.comparison import compare
     from .assets import data_path
     from .errors import LabError
-    from .evals.needle_in_a_haystack import needles
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
     from .interventions.attention_knockout import AttentionKnockout
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from .lab import Lab, load
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
+    from .models.chat.request import Request
     from .models.chat.sampling import Sampling
     from .models.loading.meta_model import meta_model
     from .models.media import load_audio, load_image, load_video
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
-    from .trace.run.activations import activations
-    from .trace.storage.trace_file import open_trace
-    from .trace.trace import Trace
+    from .trace.trace import Trace, open_trace
     from .widgets.attention.widget import AttentionExplorer
     from .widgets.chat.widget import Chat
     from .widgets.explorer.widget import Explorer
@@ -58,11 +56,11 @@ __all__ = [
     "LogitLensRequest",
     "Patch",
     "Reply",
+    "Request",
     "RoutingExplorer",
     "Sampling",
     "Trace",
     "__version__",
-    "activations",
     "analysis",
     "catalog",
     "compare",
@@ -76,7 +74,6 @@ __all__ = [
     "load_video",
     "measure",
     "meta_model",
-    "needles",
     "open_trace",
     "plots",
     "published",

@@ -1,18 +1,20 @@
-"""The object a notebook holds: one loaded Gemma 4 with its processor, and the verbs on it."""
+"""`Lab`, the object that a notebook holds: a loaded Gemma 4 and the verbs on it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .models.chat.options import PromptOptions, RequestOptions, check_keywords, spelled_out
 from .models.loading.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     import numpy as np
 
+    from .evals.needle_in_a_haystack import Haystack
     from .evals.report import Checkup
     from .interventions.apply import EditContext
     from .interventions.attention_knockout import AttentionKnockout
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from .interventions.parsing import Boosts, Experts, Heads
     from .interventions.patch import Patch
     from .models.chat.cost import Cost
+    from .models.chat.next_token import Distribution
     from .models.chat.reply import Reply
-    from .models.chat.sampling import Sampling
+    from .models.chat.request import Request
+    from .models.chat.request_builder import PromptLike
     from .models.chat.stream import Stream
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
@@ -41,71 +45,56 @@ class Lab(LoadedModel):
     last_checkup: Checkup | None
     interrupted_trace: Trace | None
 
-    def chat(
-        self,
-        prompt: str | list[dict[str, Any]] | None = None,
-        *,
-        images: Iterable[Any] = (),
-        video: Any = None,
-        audio: Any = None,
-        max_soft_tokens: int | None = None,
-        system: str | None = None,
-        previous: Reply | None = None,
-        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
-        tool_results: Sequence[Any] | None = None,
-        thinking: bool = False,
-        sampling: Sampling | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        seed: int | None = None,
-        max_new_tokens: int = 512,
-        top_logprobs: int = 5,
-        stop: threading.Event | None = None,
-    ) -> Reply:
-        """Ask, wait for the whole answer and return it.
+    @spelled_out(RequestOptions)
+    def chat(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Reply:
+        r"""Ask and return the whole answer.
 
         Parameters
         ----------
         prompt
-            What the user says, or a whole conversation in the messages format of transformers. None only with
-            `tool_results`.
+            The user's text; or a conversation in the messages format of transformers; or a `Request`, of
+            which the sampling, the seed, the limits and `stop` can be replaced. None only with `tool_results`.
         images
-            Pictures for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or
-            open files. They go before the text, as the model card recommends.
+            Images for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or open
+            files. They go before the text, as the model card recommends.
         video
             A video for this turn, or a list of them: a path, bytes, frames with their rate ``(frames, 2.0)``,
-            or what `gemma_lab.load_video` opened (which says how many frames are taken, from when to when).
+            or what `gemma_lab.load_video` returned, which chooses the frames.
         audio
             A sound for this turn, or a list of them: a path, bytes, samples with their rate
-            ``(samples, 44_100)``, or what `gemma_lab.load_audio` opened. At most 30 s each.
+            ``(samples, 44_100)``, or what `gemma_lab.load_audio` returned. At most 30 s each.
         max_soft_tokens
-            Soft tokens a picture, and a frame of a video, at most: 70, 140, 280, 560 or 1120; as the
-            processor says when left out. It holds for all pictures and videos of the conversation.
+            Soft tokens per image and per video frame at most: 70, 140, 280, 560 or 1120; the processor's own
+            limit by default. It applies to all images and videos of the conversation.
         system
-            The system prompt; only for the first turn.
+            The system prompt; only for the first turn. ``""`` is none.
         previous
-            Continue the conversation of this reply. Replies do not change, so one can be continued twice.
+            The reply whose conversation is continued. Replies are immutable: one can be continued twice.
         tools
-            Functions that the model may call: Python functions with type hints, or declarations as OpenAI's.
-            They are declared, never called: ``reply.calls`` says what the model asks for. Left out, those of
+            Functions that the model may call: Python functions with type hints, or declarations in OpenAI's
+            format. They are declared, never called: ``reply.calls`` has the calls. By default those of
             `previous` stay declared.
         tool_results
-            What the calls of `previous` gave, one a call in order: mappings or plain values.
+            Results of the calls of `previous`, one per call in order: mappings or plain values.
         thinking
             Let the model think before it answers.
+        raw
+            Read the prompt without the chat template: text, a list of parts (text and media), or token ids.
+            Text gets the token that begins every sequence; media go before it; ids are read as they are.
+            `system`, `previous`, `tools` and `thinking` need a chat template.
         sampling
-            Temperature, top-p and top-k together; the family's recommendation when left out.
+            A `Sampling`, or a mapping of its parameters; the family's recommendation by default.
         temperature, top_p, top_k
-            Single values to replace in `sampling`. A temperature of 0 is greedy.
+            Values to replace in `sampling`. A temperature of 0 is greedy.
         seed
-            Makes the sampling repeatable; the global random state is never touched.
+            Seed of the sampling, 0 to 2⁶³ − 1; the global random state is not used.
         max_new_tokens
-            Where to cut the answer, in tokens.
+            Maximum length of the answer, in tokens.
         top_logprobs
-            How many of the likeliest tokens to keep at each position.
+            How many of the likeliest tokens to keep per position, 0 to 4,096.
         stop
-            Set it from another thread to stop; the partial answer is returned.
+            Strings that end the answer, which then ends with one (as with transformers' ``stop_strings``);
+            and events that end it when another thread sets them: ``stop=["\n", event]``.
 
         Returns
         -------
@@ -114,62 +103,28 @@ class Lab(LoadedModel):
         Raises
         ------
         ContextFull
-            If the prompt fills the context by itself. An answer that reaches its end is cut (``"length"``).
+            If the prompt fills the context. An answer that reaches its end is cut (``"length"``).
         BadMedia
             If a medium cannot be read, or the model has no tower for it.
         BadPrompt
-            If the messages are not in the chat format.
+            If the messages are not in the chat format, or the checkpoint has no chat template (`complete`).
+        DoesNotFit
+            If memory runs out.
+        LabError
+            If an option is of the wrong type or out of range, or logits are not finite.
+        TypeError
+            If there is no such option.
         """
         from .models.chat.chat import chat
 
-        return chat(
-            self,
-            prompt,
-            images=images,
-            video=video,
-            audio=audio,
-            max_soft_tokens=max_soft_tokens,
-            system=system,
-            previous=previous,
-            tools=tools,
-            tool_results=tool_results,
-            thinking=thinking,
-            sampling=sampling,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            top_logprobs=top_logprobs,
-            stop=stop,
-        )
+        return chat(self, prompt, **options)
 
-    def stream(
-        self,
-        prompt: str | list[dict[str, Any]] | None = None,
-        *,
-        images: Iterable[Any] = (),
-        video: Any = None,
-        audio: Any = None,
-        max_soft_tokens: int | None = None,
-        system: str | None = None,
-        previous: Reply | None = None,
-        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
-        tool_results: Sequence[Any] | None = None,
-        thinking: bool = False,
-        sampling: Sampling | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        seed: int | None = None,
-        max_new_tokens: int = 512,
-        top_logprobs: int = 5,
-        stop: threading.Event | None = None,
-    ) -> Stream:
-        """Ask and get the answer piece by piece.
+    @spelled_out(RequestOptions)
+    def stream(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Stream:
+        """Ask and return the answer as a stream.
 
         The parameters are those of `chat`. Leaving the loop, closing the stream or interrupting the cell
-        stops the model; what it had said by then stays in `last_reply`.
+        stops the model; what was generated by then is in `last_reply`.
 
         Returns
         -------
@@ -178,203 +133,237 @@ class Lab(LoadedModel):
 
         Raises
         ------
-        ContextFull, BadMedia, BadPrompt
+        LabError, TypeError
             As `chat` does.
         """
         from .models.chat.chat import stream
 
-        return stream(
-            self,
-            prompt,
-            images=images,
-            video=video,
-            audio=audio,
-            max_soft_tokens=max_soft_tokens,
-            system=system,
-            previous=previous,
-            tools=tools,
-            tool_results=tool_results,
-            thinking=thinking,
-            sampling=sampling,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-            max_new_tokens=max_new_tokens,
-            top_logprobs=top_logprobs,
-            stop=stop,
-        )
+        return stream(self, prompt, **options)
 
-    def cost(
-        self,
-        prompt: str | list[dict[str, Any]],
-        *,
-        images: Iterable[Any] = (),
-        video: Any = None,
-        audio: Any = None,
-        max_soft_tokens: int | None = None,
-        system: str | None = None,
-        previous: Reply | None = None,
-        tools: Iterable[dict[str, Any] | Callable[..., Any]] | None = None,
-        thinking: bool = False,
-        max_new_tokens: int = 0,
-    ) -> Cost:
-        """Return what a prompt would cost, without running it or encoding its media.
+    @spelled_out(RequestOptions, raw=True)
+    def complete(self, prompt: PromptLike, **options: Unpack[RequestOptions]) -> Reply:
+        """Continue a text, or token ids, without the chat template: `chat` with ``raw=True``.
 
-        Parameters
-        ----------
-        prompt, images, video, audio, max_soft_tokens, system, previous, tools, thinking
-            As for `chat`: declared tools are part of the prompt, and those of `previous` stay declared.
-        max_new_tokens
-            Tokens of an answer to count with; 0 is the prompt alone.
+        It works on every checkpoint, pre-trained or instruction-tuned, with media where the model has towers.
+
+        Returns
+        -------
+        Reply
+            With no conversation to continue: its ``messages`` are empty.
+
+        Raises
+        ------
+        LabError, TypeError
+            As `chat` does.
+
+        Examples
+        --------
+        >>> lab.complete("The capital of France is", max_new_tokens=3, temperature=0).text
+        ' Paris.'
+        """
+        from .models.chat.chat import chat
+
+        check_keywords("complete", options, RequestOptions)
+        return chat(self, prompt, **{**options, "raw": True})  # type: ignore[arg-type]
+
+    @spelled_out(RequestOptions)
+    def request(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Request:
+        """Return a request without running it; the parameters are those of `chat`.
+
+        Returns
+        -------
+        Request
+            What `chat`, `stream`, `cost`, `trace`, `next_token` and `activations` take as their prompt. If
+            tokens are to be sampled and no seed is passed, one is drawn, so that the answer can be repeated.
+
+        Raises
+        ------
+        LabError, TypeError
+            As `chat` does.
+        """
+        from .models.chat.request_builder import build_request
+
+        check_keywords("request", options, RequestOptions)
+        return build_request(self, prompt, options)
+
+    @spelled_out(RequestOptions, max_new_tokens=0)
+    def cost(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Cost:
+        """Return the tokens, cache and memory of a prompt without running it or encoding its media.
+
+        The parameters are those of `chat`; the sampling changes nothing. `max_new_tokens` is the length of an
+        answer that the cache is computed for; 0, the default, is the prompt only.
 
         Returns
         -------
         Cost
-            Tokens by medium, bytes of the key-value cache, and memory to read the prompt. A prompt that does
-            not fit into the context is no error here: ``cost.fits`` says so.
+            A prompt that does not fit the context is no error: ``cost.fits`` is False.
 
         Raises
         ------
-        BadPrompt, BadMedia
-            As for `chat`.
+        BadPrompt, BadMedia, TypeError
+            As `chat` does.
+        ContextFull
+            If the texts are too many for the context by their length alone: they are not tokenised.
         """
         from .models.chat.cost import cost
 
-        return cost(
-            self,
-            prompt,
-            images=images,
-            video=video,
-            audio=audio,
-            max_soft_tokens=max_soft_tokens,
-            system=system,
-            previous=previous,
-            tools=tools,
-            thinking=thinking,
-            max_new_tokens=max_new_tokens,
-        )
+        return cost(self, prompt, **options)
 
+    @spelled_out(PromptOptions)
+    def next_token(self, prompt: PromptLike = None, **options: Unpack[PromptOptions]) -> Distribution:
+        """Return the distribution of the first token of an answer, without drawing one.
+
+        The parameters are those of `chat` that decide what the model reads.
+
+        Returns
+        -------
+        Distribution
+            Log-probabilities of the vocabulary, entropy, and the likeliest tokens.
+
+        Raises
+        ------
+        LabError, TypeError
+            As `chat` does.
+        """
+        from .models.chat.next_token import next_token
+
+        return next_token(self, prompt, **options)
+
+    @spelled_out(RequestOptions, max_new_tokens=0, temperature=0.0)
     def trace(
         self,
-        prompt: str | list[dict[str, Any]],
+        prompt: PromptLike = None,
         *,
-        images: Iterable[Any] = (),
-        video: Any = None,
-        audio: Any = None,
-        max_soft_tokens: int | None = None,
-        system: str | None = None,
-        previous: Reply | None = None,
-        thinking: bool = False,
-        max_new_tokens: int = 0,
-        temperature: float = 0.0,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        seed: int | None = None,
-        top_logprobs: int = 5,
         precision: Precision = "compact",
         edit: Edit | None = None,
         attention: bool | AttentionRequest = False,
         logit_lens: bool | Sequence[int] | LogitLensRequest = False,
         progress: bool = False,
+        **options: Unpack[RequestOptions],
     ) -> Trace:
         """Run the model on a prompt, and on an answer of its own, and return what it did.
 
         Logits and generated tokens are those of a run without tracing, bit for bit. A prompt of more than
-        4,096 tokens, or that would take more memory than is free, is read in pieces, here as in `chat` and
-        `stream` (`gemma_lab.models.chat.prefill_plan`), so that memory grows with its length. What whole pieces have
-        read stays in ``lab.interrupted_trace`` when an interrupt or an error ends it.
+        4,096 tokens, or that would take more memory than is free, is read in chunks, as in `chat` and
+        `stream` (`gemma_lab.models.chat.prefill_plan`), so that memory grows linearly with its length. When an
+        interrupt or an error ends the run, ``lab.interrupted_trace`` has the chunks that were read.
 
         Parameters
         ----------
-        prompt, images, video, audio, max_soft_tokens, system, previous, thinking
-            As for `chat`.
-        max_new_tokens
-            Tokens to generate at most; 0 reads the prompt alone.
-        temperature, top_p, top_k, seed
-            How they are drawn; greedily by default.
-        top_logprobs
-            How many of the likeliest tokens to keep at each generated position.
+        prompt, **options
+            As for `chat`, but by default nothing is generated (``max_new_tokens=0``), and what is generated is
+            greedy (``temperature=0``). A `Request` is run as it is: that of an earlier trace,
+            ``gl.Request.from_meta(trace.meta, trace.images)``, gives an equal trace.
         precision
-            ``"compact"``, 28 bytes per token and layer with 8 of 128 experts, or ``"full"``, float32.
+            ``"compact"`` or ``"full"`` (float32), of the recorded routing and attention.
         edit
-            A change of the model to apply meanwhile, on top of those that are active (`edit`).
+            An edit to apply meanwhile, in addition to the active ones (`edit`).
         attention
-            Keep where every head looked: True, or a `gemma_lab.AttentionRequest` of what exactly.
+            Record attention: True, or a `gemma_lab.AttentionRequest` for what exactly.
         logit_lens
-            Where to keep what each layer would say: token numbers (negative ones count from the end of the
-            prompt), a `gemma_lab.LensRequest`, or True for the last 64 tokens of the prompt and the answer.
+            Record the logit lens: positions (negative ones count from the end of the prompt), a
+            `gemma_lab.LogitLensRequest`, or True for the last 64 tokens of the prompt and the answer.
         progress
             Show a progress bar.
 
         Returns
         -------
         Trace
-            One row a token that the model read. The token that was chosen last was not read: it is in
-            ``trace.generation`` only.
+            One row per token that the model read. The last generated token was not read: it is in
+            ``trace.generation`` only. ``trace.meta["request"]`` is the request, media by digest.
 
         Raises
         ------
         BadTrace
-            If what a router says and what its experts are given disagree.
-        ContextFull, BadPrompt, BadMedia, DoesNotFit
-            As for `chat`.
+            If recorded quantities contradict each other.
+        BadEdit
+            If the edit is not one of this model.
+        LabError, TypeError
+            As `chat` does.
         """
         from .trace.run.run import trace
 
         return trace(
             self,
             prompt,
-            images=images,
-            video=video,
-            audio=audio,
-            max_soft_tokens=max_soft_tokens,
-            system=system,
-            previous=previous,
-            thinking=thinking,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-            top_logprobs=top_logprobs,
             precision=precision,
             edit=edit,
             attention=attention,
             logit_lens=logit_lens,
             progress=progress,
+            **options,
         )
+
+    @spelled_out(PromptOptions)
+    def activations(
+        self,
+        prompt: PromptLike = None,
+        *,
+        layers: Iterable[int] | None = None,
+        positions: Iterable[int] | None = None,
+        **options: Unpack[PromptOptions],
+    ) -> Activations:
+        """Read a prompt and return the residual stream after some layers at some tokens.
+
+        Parameters
+        ----------
+        prompt, **options
+            As for `chat`: those that decide what the model reads.
+        layers
+            Layers of the decoder; all by default.
+        positions
+            Tokens of the prompt, as rows of ``trace.tokens``; negative ones count from its end. Default: all.
+
+        Returns
+        -------
+        Activations
+            Under the active edit. `edit` takes them as a patch.
+
+        Raises
+        ------
+        BadEdit
+            If the model has no such layer, the prompt no such token, or there would be more values than an
+            edit may hold.
+        LabError, TypeError
+            As `chat` does.
+        """
+        from .trace.run.activations import activations
+
+        return activations(self, prompt, layers=layers, positions=positions, **options)
 
     def attention_rows(
         self, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None
     ) -> dict[tuple[int, int], np.ndarray[Any, np.dtype[np.float32]]]:
-        """Return rows of a trace's attention exactly, by reading its tokens once more.
+        """Return exact attention rows of a trace, by reading its tokens again.
 
-        They are read as they were then, those of the answer one by one as far as the last query, under the
-        edit that the trace was made under (patches included), which is taken off again.
+        They are read in the same chunks, the answer token by token up to the last query, and under the edit
+        of the trace (patches included), which is removed afterwards.
 
         Parameters
         ----------
         trace
-            Of this model, with or without attention. Its pictures must be in it; videos and sounds are not
+            Of this model, with or without attention. Its images must be in it; videos and sounds are not
             kept by any trace.
         queries
             Rows of its token table.
         layers
-            Which; all by default.
+            Layers of the decoder; all by default.
 
         Returns
         -------
         dict
-            Layer and query → float32 ``[heads, keys]``, see `gemma_lab.trace.records.attention.Attention.row`.
+            Layer and query → float32 ``[heads, keys]``
+            (`gemma_lab.trace.records.attention.Attention.row`).
 
         Raises
         ------
         BadTrace
             If the trace is of another model, has media that it does not hold, tokens other than its prompt
             gives, or an edit that the model cannot be under.
+        DoesNotFit
+            If the rows take more memory than is free.
         LabError
-            If a query or a layer does not exist, or the lab is edited in another way than the trace was.
+            If a query or a layer does not exist, or another edit is active.
         """
         from .trace.run.attention_rows import attention_rows
 
@@ -457,6 +446,47 @@ class Lab(LoadedModel):
         from .evals.run import checkup
 
         return checkup(self, full=full, skills=skills, progress=progress)
+
+    def needles(
+        self,
+        *,
+        lengths: Sequence[int] = (128, 256, 512, 1024, 2048),
+        depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+        asked: int = 5,
+        others: int = 9,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Haystack:
+        """Run a needle-in-a-haystack test: ask, greedily, for a fact at every depth of texts of every length.
+
+        Parameters
+        ----------
+        lengths, depths
+            The grid: tokens of the text, and the relative position of the fact in it.
+        asked
+            Questions per cell, each about a separate text.
+        others, seed
+            As for `gemma_lab.evals.needle_in_a_haystack.needle`.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        Haystack
+            Right answers per cell, a table and a figure.
+
+        Raises
+        ------
+        LabError
+            If the grid is empty, or a number out of range.
+        ContextFull
+            If a text does not fit the context.
+        """
+        from .evals.needle_in_a_haystack import needles
+
+        return needles(
+            self, lengths=lengths, depths=depths, asked=asked, others=others, seed=seed, progress=progress
+        )
 
 
 def load(

@@ -85,7 +85,7 @@ class Conversation:
         MissingExtra
             If a library that reads such files is not installed.
         """
-        from ..models.chat.prompt import check_modality
+        from ..models.chat.request_builder import check_modality
 
         check_modality(self.lab, kind)
         medium, said = _opened(self.lab, kind, path)
@@ -160,7 +160,7 @@ class Conversation:
 
 def _opened(lab: Lab, kind: str, path: Path) -> tuple[Any, str]:
     """Return a medium as the model takes it, and its size or length in words."""
-    from ..models.chat.prompt import frame_limit
+    from ..models.chat.request_builder import frame_limit
     from ..models.media import load_audio, load_image, load_video
 
     if kind == "audio":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.chat.cost import sound_tokens
+from ..models.chat.media_tokens import audio_tokens
 
 
 def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ def mel(sounds: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def soft_tokens(sound: Any) -> int:
     """Return how many soft tokens the audio tower makes of a sound: one for four frames of 10 ms."""
-    return sound_tokens(_extractor(), len(sound))
+    return audio_tokens(_extractor(), len(sound))
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from transformers import TextIteratorStreamer
 import gemma_lab as gl
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.models.chat.request import Request
 
 TARGET = 0.95
 ROUNDS, NEW_TOKENS = 12, 128
@@ -38,7 +39,7 @@ def test_chat_and_stream_keep_the_speed_of_generate(sampling, monkeypatch, capsy
     lab = gl.load()
     # no end of turn: both must write the same number of tokens
     monkeypatch.setattr(lab.model.generation_config, "eos_token_id", None)
-    inputs = prepare(lab, conversation(PROMPT)).inputs
+    inputs = prepare(lab, Request(conversation(PROMPT))).inputs
     settings = sampling.to_dict() if sampling.do_sample else {}
 
     def generate(**more) -> None:

@@ -41,7 +41,7 @@ trace = lab.trace(text, progress=True, **asked)
 seconds = time.perf_counter() - start
 print(json.dumps({
     "tokens": len(trace), "seconds": seconds, "peak": peak(), "before": before, "text": repr(trace),
-    "reading": trace.meta["reading"], "threads": torch.get_num_threads(), "attention": repr(trace.attention),
+    "prefill": trace.meta["prefill"], "threads": torch.get_num_threads(), "attention": repr(trace.attention),
 }))
 """
 
@@ -56,13 +56,13 @@ def test_a_mini_traces_a_long_prompt(record, asked):
     said = json.loads(done.stdout.splitlines()[-1])
     case = f"{said['tokens']:,} tokens, {'routing and attention' if asked else 'routing'}"
     note = (
-        f"{said['reading']['pieces']} pieces, {said['threads']} threads; {said['before'] / GB:.2f} GB before"
+        f"{said['prefill']['chunks']} pieces, {said['threads']} threads; {said['before'] / GB:.2f} GB before"
     )
     whole = TOKENS == 131072
-    record("longest-prompt", said["reading"]["read"], "≥ 131,072" if whole else "", "tokens", note, case=case)
+    record("longest-prompt", said["prefill"]["tokens_read"], "≥ 131,072" if whole else "", "tokens", note, case=case)
     record("longest-memory", said["peak"] / GB, "≤ 2" if whole else "", "GB", note, case=case)
     record("longest-time", said["seconds"], "", "s", note, case=case)
-    assert said["reading"]["complete"]
+    assert said["prefill"]["complete"]
     assert said["tokens"] > 0.999 * TOKENS
     assert (said["attention"] != "None") == bool(asked)
     if TOKENS <= 131072:

@@ -26,8 +26,8 @@ class Ask:
     prompt: str
     answer: str
 
-    def is_correct(self, format_heads):
-        return format_heads == self.answer
+    def is_correct(self, reply):
+        return reply == self.answer
 
 
 QUESTIONS = [Ask(f"Ada has {n}. What has Ada?", str(n)) for n in range(10)]
@@ -56,7 +56,7 @@ class Needing:
     def trace(self, prompt, **_):
         texts = ["Ada ", "has ", prompt[8], ". ", "What ", "has ", "Ada?", ""]
         heads = [looking(8, [-1] * 7 + [2]), even(8)]
-        return trace_of(build_attention([heads]), texts=texts, ids=[1, 2, 3, 4, 5, 2, 6, 7], format_heads=(3,))
+        return trace_of(build_attention([heads]), texts=texts, ids=[1, 2, 3, 4, 5, 2, 6, 7], said=(3,))
 
 
 def ranked(count=8, found=2):

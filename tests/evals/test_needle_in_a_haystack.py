@@ -76,10 +76,7 @@ def test_bad_numbers_are_told(tiny_lab):
 def test_the_figure_and_the_table_say_the_numbers():
     found = Haystack("m<b>", (100, 200), (0.0, 1.0), np.asarray([[5, 2], [4, 0]]), np.full((2, 2), 5))
     picture = found.figure()
-    assert picture.text == (
-        "Facts found over 2 depths (95 % Wilson intervals): 100 tokens 90% [60%, 98%], "
-        "200 tokens 20% [6%, 51%]"
-    )
+    assert "100 tokens 90% [60%, 98%], 200 tokens 20% [6%, 51%]" in picture.text
     words = [text.get_text() for text in picture.figure.axes[0].texts]
     assert words == ["5 / 5", "2 / 5", "4 / 5", "0 / 5"]
     page = found._repr_html_()

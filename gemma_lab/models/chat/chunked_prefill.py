@@ -1,4 +1,4 @@
-"""Reading a prompt piece by piece: the inputs of each, with the media whose soft tokens lie in it."""
+"""Prefill in chunks: the inputs of each, with the media whose soft tokens lie in it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
     from .prompt import Prompt
 
-Told = Callable[[int], None]
+OnChunk = Callable[[int], None]
 
-#: The inputs that hold media, by the kind in ``mm_token_type_ids``: one row a picture, frame, sound.
+#: The inputs that hold media, by the kind in ``mm_token_type_ids``: one row per image, frame or sound.
 _MEDIA = {
     1: ("pixel_values", "image_position_ids"),
     2: ("pixel_values_videos", "video_position_ids"),
@@ -31,7 +31,7 @@ _LATE_MEDIA = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23
 
 
 class Medium(NamedTuple):
-    """Where a picture, a video or a sound lies: its tokens, its kind, its rows of the inputs."""
+    """Position of an image, a video or a sound: its tokens, its kind, its rows of the inputs."""
 
     start: int
     stop: int
@@ -41,9 +41,9 @@ class Medium(NamedTuple):
 
 
 def media(inputs: dict[str, Any]) -> list[Medium] | None:
-    """Return the media of a prompt in their order; None if they must be read together, in the first piece.
+    """Return the media of a prompt in order; None if they must be read together, in the first chunk.
 
-    That is so where their rows cannot be told apart, and in versions of transformers before 5.23.
+    That is so where their rows cannot be assigned, and in versions of transformers before 5.23.
     """
     kinds = inputs.get("mm_token_type_ids")
     if kinds is None or not kinds.any():
@@ -68,7 +68,7 @@ def media(inputs: dict[str, Any]) -> list[Medium] | None:
 
 
 def blocks(inputs: dict[str, Any]) -> list[tuple[int, int]]:
-    """Return the stretches of a prompt that are read in one piece: each medium's, or all of them together."""
+    """Return the token ranges that are read in one chunk: of each medium, or of all of them together."""
     found = media(inputs)
     if found is None:
         return [(0, _runs(inputs["mm_token_type_ids"])[-1][1])]
@@ -76,7 +76,7 @@ def blocks(inputs: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
-    """Return the stretches of soft tokens: start, stop and kind."""
+    """Return the ranges of soft tokens: start, stop and kind."""
     runs, start = [], 0
     for kind, members in groupby(kinds[0].tolist()):
         stop = start + len(list(members))
@@ -87,37 +87,38 @@ def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
 
 
 @torch.no_grad()
-def read(lab: LoadedModel, prompt: Prompt, stops: Sequence[int], *, told: Told | None = None) -> Any:
-    """Read a prompt up to the last of `stops`, piece by piece; return what the model gave for the last one.
+def read(model: LoadedModel, prompt: Prompt, stops: Sequence[int], *, on_chunk: OnChunk | None = None) -> Any:
+    """Read a prompt up to the last of `stops`, chunk by chunk; return the model's output for the last one.
 
-    `cache_in` finds its cache, unless one stop is all of the prompt: then there is none. Hold ``lab.lock``.
+    `cache_in` finds its cache, unless the only stop is the end of the prompt: then there is none. Hold
+    ``model.lock``.
 
     Parameters
     ----------
-    lab, prompt
-        The model and what it reads.
+    model, prompt
+        The model and its input.
     stops
-        Where each piece ends, in tokens; at least one.
-    told
-        Called after each piece with the number of tokens it had.
+        The end of each chunk, in tokens; at least one.
+    on_chunk
+        Called after each chunk with the number of its tokens.
     """
-    total, done, start = len(prompt.ids), None, 0
-    name = cache_name(lab.model)
+    total, output, start = len(prompt.ids), None, 0
+    name = cache_name(model.model)
     for stop in stops:
-        cache = None if done is None else cache_in(done)
+        cache = None if output is None else cache_in(output)
         if start == 0 and stop == total:
-            done = lab.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
+            output = model.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
         else:
-            given = piece(prompt.inputs, start, stop)
-            done = lab.model(**given, **{name: cache}, use_cache=True, logits_to_keep=1)
-        if told is not None:
-            told(stop - start)
+            inputs = chunk_inputs(prompt.inputs, start, stop)
+            output = model.model(**inputs, **{name: cache}, use_cache=True, logits_to_keep=1)
+        if on_chunk is not None:
+            on_chunk(stop - start)
         start = stop
-    return done
+    return output
 
 
-def piece(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Return the inputs of one piece: its ids, and the media whose soft tokens lie in it."""
+def chunk_inputs(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Return the inputs of one chunk: its ids, and the media whose soft tokens lie in it."""
     ids = {"input_ids": inputs["input_ids"][:, start:stop]}
     kinds = inputs.get("mm_token_type_ids")
     if kinds is None or not kinds[0, start:stop].any():
@@ -143,20 +144,17 @@ def _rows(inputs: dict[str, Any], chosen: list[Medium]) -> dict[str, Any]:
 
 
 def up_to(prompt: Prompt, stop: int) -> Prompt:
-    """Return a prompt as if it had ended where a piece ends, with the media that come before."""
+    """Return a prompt cut at the end of a chunk, with the media that come before."""
     if stop >= len(prompt.ids):
         return prompt
-    inputs = piece(prompt.inputs, 0, stop)
+    inputs = chunk_inputs(prompt.inputs, 0, stop)
     found = media(prompt.inputs)
-    kept: dict[str, int | None] = dict.fromkeys(
-        ("images", "videos", "sounds")
-    )  # None: all, in the first piece
+    # None: all of them, in the first chunk
+    kept: dict[str, int | None] = dict.fromkeys(("images", "videos", "audios"))
     if found is not None:
         kept = {
             name: sum(medium.kind == kind and medium.start < stop for medium in found)
             for kind, name in enumerate(kept, start=1)
         }
-    return replace(
-        prompt, ids=prompt.ids[:stop], inputs=inputs,
-        **{name: getattr(prompt, name)[:count] for name, count in kept.items() if hasattr(prompt, name)},
-    )  # fmt: skip
+    media_kept = {name: getattr(prompt, name)[:count] for name, count in kept.items()}
+    return replace(prompt, ids=prompt.ids[:stop], inputs=inputs, **media_kept)

@@ -1,16 +1,15 @@
-"""The parts that sit inside ``model.generate``: one records, one draws the token, one listens, one stops.
+"""Parts of ``model.generate``: the recorder of log-probabilities, the sampler, the streamer, the stops.
 
 transformers runs the checkpoint's own logits processors first, then custom ones, then temperature, top-k
-and top-p (``GenerationMixin._get_logits_processor``), so `Recorder` sees the model's own logits. The
-drawing is done here too, by transformers' own warpers but from a generator of our own: the global random
-state is never touched, whatever thread runs.
+and top-p (``GenerationMixin._get_logits_processor``), so `LogprobRecorder` gets the model's own logits.
+Tokens are drawn here too, by transformers' own warpers but from a separate generator: the global random state
+is never touched, whatever thread runs.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +22,7 @@ from transformers.generation.logits_process import (
 from transformers.generation.stopping_criteria import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from ...errors import LabError
 from .reply import Alternative
 from .transcript import Record
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import threading
 
     from ...trace.tokens.vocabulary import Vocabulary
+    from ..loading.restore import RestoreStack
     from .sampling import Sampling
 
 
@@ -38,31 +39,52 @@ Step = tuple[torch.Tensor, torch.Tensor]
 
 
 class Stopped(Exception):
-    """Raised inside the model to leave it when somebody asked to stop."""
+    """Raised inside the model to leave it when an event was set."""
 
 
-class Recorder(LogitsProcessor):
-    """Keeps the top of each distribution, its entropy, and, until the token is known, its one row.
+def check_finite(logits: torch.Tensor, position: int) -> None:
+    """Raise `LabError` if logits are not usable: one is NaN or infinite, or all are minus infinity.
+
+    Minus infinity for some tokens is allowed: the checkpoint's own processors suppress tokens that way.
 
     Parameters
     ----------
-    pieces
-        The vocabulary, to name alternatives.
+    logits
+        ``(…, vocabulary)`` of one token.
+    position
+        Position of that token in the sequence, for the message.
+    """
+    if not bool(torch.isfinite(logits.max())):  # the maximum of what has a NaN is NaN
+        raise LabError(
+            f"The logits of token {position:,} are not finite numbers.",
+            hint="The model overflows or its weights are broken: load it in bfloat16 or float32, and without "
+            "edits; gl.load checks a sample of the weights.",
+        )
+
+
+class LogprobRecorder(LogitsProcessor):
+    """Keeps the top of each distribution, its entropy, and, until the token is known, all of it.
+
+    Parameters
+    ----------
+    vocabulary
+        Names alternatives.
     top_logprobs
         How many of the likeliest tokens to keep.
     """
 
-    def __init__(self, pieces: Vocabulary, top_logprobs: int) -> None:
-        self._pieces = pieces
-        self._alternatives = top_logprobs
+    def __init__(self, vocabulary: Vocabulary, top_logprobs: int) -> None:
+        self._vocabulary = vocabulary
+        self._top_logprobs = top_logprobs
         # One step is in flight; two on devices where transformers reads tokens a step late.
         self._rows: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque()
 
-    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Record the scores ``(1, vocabulary)`` and pass them on."""
+        check_finite(scores, input_ids.shape[1] - 1)
         logprobs = torch.log_softmax(scores[0], dim=-1)  # (vocabulary,), fp32
         entropy = torch.special.entr(logprobs.exp()).sum()
-        best = logprobs.topk(min(self._alternatives, logprobs.numel()))
+        best = logprobs.topk(min(self._top_logprobs, logprobs.numel()))
         self._rows.append((logprobs, torch.cat([entropy[None], best.values]), best.indices))
         return scores
 
@@ -71,23 +93,52 @@ class Recorder(LogitsProcessor):
         logprobs, numbers, ids = self._rows.popleft()
         return torch.cat([logprobs[index, None], numbers]), ids
 
-    def read(self, steps: Sequence[Step]) -> list[Record]:
-        """Return steps as plain values: one transfer for all, since each one waits for the device."""
+    def read(self, steps: Sequence[tuple[int, Step]]) -> list[Record]:
+        """Return steps as plain values: one transfer for all, since each one waits for the device.
+
+        Parameters
+        ----------
+        steps
+            The token that was chosen and what `take` returned for it.
+        """
         if not steps:
             return []
-        numbers = torch.stack([step[0] for step in steps]).tolist()
-        ids = torch.stack([step[1] for step in steps]).tolist()
+        numbers = torch.stack([step[0] for _, step in steps]).tolist()
+        ids = torch.stack([step[1] for _, step in steps]).tolist()
         return [
-            Record(logprob, entropy, tuple(map(self._alternative, best, values)))
-            for (logprob, entropy, *values), best in zip(numbers, ids, strict=True)
+            Record(
+                logprob,
+                entropy,
+                tuple(map(self._alternative, chosen_first(chosen, logprob, best, values), values)),
+            )
+            for (chosen, _), (logprob, entropy, *values), best in zip(steps, numbers, ids, strict=True)
         ]
 
     def _alternative(self, index: int, logprob: float) -> Alternative:
-        return Alternative(index, self._pieces.name(index), logprob)
+        return Alternative(index, self._vocabulary.name(index), logprob)
+
+
+def chosen_first(chosen: int, logprob: float, ids: list[int], values: list[float]) -> list[int]:
+    """Return the likeliest ids with the chosen one first among equally likely ones.
+
+    In bfloat16 several tokens often have the same logit, and ``topk`` and ``argmax`` order them differently.
+
+    Parameters
+    ----------
+    chosen, logprob
+        The token that was chosen and its log-probability.
+    ids, values
+        The likeliest tokens and their log-probabilities, descending.
+    """
+    if logprob not in values:
+        return ids
+    first = values.index(logprob)
+    others = [each for each in ids if each != chosen]
+    return [*others[:first], chosen, *others[first:]][: len(ids)]
 
 
 class SampleToken(LogitsProcessor):
-    """Draws the next token and leaves it as the only one possible, so that ``generate`` takes it.
+    """Draws the next token and gives all others no probability, so that ``generate`` takes it.
 
     Parameters
     ----------
@@ -115,7 +166,7 @@ class SampleToken(LogitsProcessor):
             self._warpers.append(TopPLogitsWarper(float(sampling.top_p)))
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores ``(1, vocabulary)`` in which the drawn token alone is possible."""
+        """Return scores ``(1, vocabulary)`` in which only the drawn token is possible."""
         if self._suppressed:
             scores = scores.index_fill(1, torch.tensor(self._suppressed, device=scores.device), -torch.inf)
         if not self._draws:
@@ -131,20 +182,20 @@ class SampleToken(LogitsProcessor):
 
 
 class TokenStreamer(BaseStreamer):
-    """Hands on each new token's id; the prompt, which comes first, is skipped."""
+    """Calls back with the id of each new token; the prompt, which comes first, is skipped."""
 
-    def __init__(self, heard: Callable[[int], None]) -> None:
-        self._heard = heard
+    def __init__(self, on_token: Callable[[int], None]) -> None:
+        self._on_token = on_token
         self._begun = False
 
     def put(self, value: torch.Tensor) -> None:  # type: ignore[no-untyped-def,unused-ignore]
         """Take the prompt, then one token at a time."""
         if self._begun:
-            self._heard(int(value.reshape(-1)[0]))
+            self._on_token(int(value.reshape(-1)[0]))
         self._begun = True
 
     def end(self) -> None:
-        """Do nothing: the end is seen where ``generate`` returns."""
+        """Do nothing: ``generate`` returns at the end."""
 
 
 class StopOnEvent(StoppingCriteria):
@@ -159,20 +210,55 @@ class StopOnEvent(StoppingCriteria):
         return torch.full((input_ids.shape[0],), done, device=input_ids.device, dtype=torch.bool)
 
 
-@contextmanager
-def leaving_early(model: Any, events: Sequence[threading.Event]) -> Iterator[None]:
-    """Let the model be left between two layers, so that a long prompt need not be read to its end first.
+class StopOnString(StoppingCriteria):
+    """Ends the generation once the text of the answer contains a stop string.
 
-    Raises `Stopped` out of the model when one of the events is set. The hooks are gone afterwards.
+    Control tokens are part of that text by their names.
+
+    Parameters
+    ----------
+    vocabulary
+        Bytes and names of tokens.
+    strings
+        The stop strings.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, strings: Sequence[str]) -> None:
+        self._vocabulary = vocabulary
+        self._strings = [text.encode() for text in strings]
+        self._longest = max(map(len, self._strings), default=0)
+        self._tail = b""
+        #: Whether a stop string was found.
+        self.found = False
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Return ``(batch,)``: whether each sequence is to end here."""
+        if self._strings:
+            index = int(input_ids[0, -1])
+            special = self._vocabulary.is_special(index)
+            name = self._vocabulary.name(index).encode() if special else self._vocabulary.bytes(index)
+            text = self._tail + name
+            self.found = any(each in text for each in self._strings)
+            self._tail = text[-(self._longest - 1) :] if self._longest > 1 else b""
+        return torch.full((input_ids.shape[0],), self.found, device=input_ids.device, dtype=torch.bool)
+
+
+def stop_between_layers(model: Any, stopped: Callable[[], bool], restore: RestoreStack) -> None:
+    """Raise `Stopped` between two layers once `stopped` is true, so that a long prompt need not be finished.
+
+    Parameters
+    ----------
+    model
+        A model of transformers.
+    stopped
+        Whether to stop; called before every layer.
+    restore
+        Removes the hooks.
     """
 
     def check(*_: Any) -> None:
-        if any(event.is_set() for event in events):
+        if stopped():
             raise Stopped
 
-    handles = [layer.register_forward_pre_hook(check) for layer in model.get_decoder().layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    for layer in model.get_decoder().layers:
+        restore.hook(layer, check, before=True)

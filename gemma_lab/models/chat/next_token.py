@@ -1,24 +1,27 @@
-"""What a model would say next: its distribution over the whole vocabulary after a prompt."""
+"""The model's distribution of the next token over the whole vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...display import Displayed
 from ...trace.tokens.vocabulary import Vocabulary
-from .messages import conversation
+from ..loading.restore import RestoreStack, restores_model
+from .options import PromptOptions, check_keywords
 from .prompt import prepare
 from .reply import Alternative
+from .request_builder import build_request
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from numpy.typing import NDArray
 
     from ..loading.loaded_model import LoadedModel
-    from .reply import Reply
+    from .request_builder import PromptLike
     from .sampling import Sampling
 
 
@@ -31,7 +34,7 @@ class Distribution(Displayed):
     logprobs
         Log-probability of every token in nats, ``(vocabulary,)``.
     model
-        The name of the lab.
+        The name of the model.
     """
 
     logprobs: NDArray[np.float64]
@@ -40,7 +43,7 @@ class Distribution(Displayed):
 
     @property
     def entropy(self) -> float:
-        """Entropy in nats: 0 when the model is certain, ``log(vocabulary)`` when it has no idea."""
+        """Entropy in nats: 0 for a certain token, ``log(vocabulary)`` for the uniform distribution."""
         possible = self.logprobs[np.isfinite(self.logprobs)]
         return float(-(np.exp(possible) * possible).sum())
 
@@ -61,25 +64,23 @@ class Distribution(Displayed):
         )
 
 
+@restores_model
 def next_token(
-    lab: LoadedModel,
-    prompt: str | list[dict[str, Any]],
-    *,
-    images: Iterable[Any] = (),
-    system: str | None = None,
-    previous: Reply | None = None,
-    thinking: bool = False,
+    model: LoadedModel, prompt: PromptLike = None, **options: Unpack[PromptOptions]
 ) -> Distribution:
-    """Return the distribution of the first token of an answer, without drawing one.
-
-    The parameters are those of `Lab.chat`, and so are the errors.
-    """
+    """Return the distribution of the first token of an answer; see `Lab.next_token`."""
     import torch
 
-    ready = prepare(
-        lab, conversation(prompt, images=images, system=system, previous=previous), thinking=thinking
-    )
-    with lab.lock, torch.no_grad():
-        logits = lab.model(**ready.inputs, logits_to_keep=1, use_cache=False).logits[0, -1]
+    from .chunked_prefill import read
+    from .logits_processors import check_finite
+    from .out_of_memory import raise_on_out_of_memory
+    from .prefill_plan import plan
+
+    check_keywords("next_token", options, PromptOptions)
+    prepared = prepare(model, build_request(model, prompt, options, max_new_tokens=0))
+    with RestoreStack() as restore, raise_on_out_of_memory(model.device, lambda: "while the prompt was read"):
+        restore.hold(model.lock)
+        logits = read(model, prepared, plan(model, prepared).stops).logits[0, -1]
+    check_finite(logits, len(prepared.ids) - 1)
     logprobs = torch.log_softmax(logits.float(), dim=-1).double().cpu().numpy()
-    return Distribution(logprobs, lab.name, Vocabulary(lab.tokenizer))
+    return Distribution(logprobs, model.name, Vocabulary(model.tokenizer))

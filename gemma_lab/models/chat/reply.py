@@ -1,4 +1,4 @@
-"""What a model answered, token by token, as plain values: no torch, nothing that points back to the model."""
+"""A model's answer, token by token, as plain values: no torch, no reference to the model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .sampling import Sampling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .request import Request
     from .tools import Call
 
 Kind = Literal["text", "thought", "tool", "special"]
@@ -21,14 +22,14 @@ Finish = Literal["stop", "length", "stopped"]
 
 @dataclass(frozen=True)
 class Alternative:
-    """A token the model could have said instead.
+    """A token that the model could have generated instead.
 
     Attributes
     ----------
     id
         Its id in the vocabulary.
     text
-        What it stands for. A lone byte is written ``<0xE2>``, a control token by its name.
+        Its text. A lone byte is written ``<0xE2>``, a control token by its name.
     logprob
         Its log-probability in nats, in the model's own distribution.
     """
@@ -47,14 +48,15 @@ class Token:
     id
         Its id in the vocabulary.
     text
-        What it added to the text a reader sees. A character (grapheme cluster) that took several tokens is
-        carried by the one that completed it; the others have ``""``, as have control tokens.
+        What it added to the text that a reader sees. A character (grapheme cluster) of several tokens is
+        the text of the one that completed it; the others have ``""``, as have control tokens.
     logprob
         Its log-probability in nats, in the model's own distribution: before temperature, top-k and top-p.
     entropy
-        Entropy of that distribution in nats: how undecided the model was here.
+        Entropy of that distribution in nats.
     top_logprobs
-        The likeliest tokens at this position, best first; the chosen one is usually among them.
+        The likeliest tokens at this position, best first; the chosen one is usually among them, first among
+        equally likely ones.
     kind
         ``"text"`` (the answer), ``"thought"``, ``"tool"`` (a tool call, with its delimiters), ``"special"``.
     """
@@ -74,16 +76,16 @@ class Token:
 
 @dataclass(frozen=True)
 class Timings:
-    """How long it took.
+    """Durations of one generation.
 
     Attributes
     ----------
     prefill_s
-        Seconds from the start to the first token: the prompt is read here.
+        Seconds from the start to the first token: the prefill.
     decode_s
         Seconds from the first token to the last.
     prompt_tokens, new_tokens
-        Tokens read and tokens written.
+        Tokens of the prompt and generated tokens.
     """
 
     prefill_s: float
@@ -93,36 +95,39 @@ class Timings:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens written a second, the first one aside (it belongs to the prefill); 0 for fewer than two."""
+        """Generated tokens per second after the first, which is part of the prefill; 0 for fewer than two."""
         return (self.new_tokens - 1) / self.decode_s if self.new_tokens > 1 and self.decode_s > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Reply(Displayed):
-    """What a model answered. Does not change, so a conversation can be continued from it twice.
+    """A model's answer. Immutable, so a conversation can be continued from it several times.
 
     Attributes
     ----------
     text
         The answer, without thoughts and control tokens.
     thinking
-        The thoughts before it; ``""`` without any.
+        The thoughts before it; ``""`` if there are none.
     tokens
-        Every generated token, the closing one included. The texts of kind ``"text"`` join to `text`.
+        Every generated token, the last control token included. The texts of kind ``"text"`` join to `text`.
     messages
-        The whole conversation with this answer, in the messages format of transformers.
+        The conversation with this answer, in the messages format of transformers; empty for a raw prompt.
     prompt_tokens
-        How many tokens the model read, soft tokens of pictures included.
+        Tokens of the prompt, soft tokens of media included.
     finish_reason
-        ``"stop"``: the model ended its turn. ``"length"``: the limit did. ``"stopped"``: somebody did.
+        ``"stop"``: the model ended its turn, or a stop string was generated. ``"length"``: the limit was
+        reached. ``"stopped"``: an event or an interrupt stopped it.
     sampling, seed
         How the tokens were drawn; the same seed gives the same answer. None when nothing was drawn.
     model
         The name of the lab.
     timings
-        Seconds; they take no part in comparing two replies.
+        Seconds; not compared by ``==``.
     tools
         The functions that were declared to the model.
+    request
+        What was asked: ``lab.trace(reply.request)`` traces it, ``lab.chat(reply.request)`` repeats it.
     """
 
     text: str
@@ -136,10 +141,11 @@ class Reply(Displayed):
     model: str
     timings: Timings = field(compare=False, repr=False)
     tools: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    request: Request | None = field(default=None, compare=False, repr=False)
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The tool calls that the model asks for, in order (`gemma_lab.models.chat.tools`); none is executed."""
+        """The tool calls of the answer, in order (`gemma_lab.models.chat.tools`); none is executed."""
         from .tools import calls
 
         return calls("".join(token.text for token in self.tokens if token.kind == "tool"), self.tools)
@@ -150,7 +156,7 @@ class Reply(Displayed):
         return np.array([token.logprob for token in self.tokens], dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that JSON can hold; pictures become their size."""
+        """Return everything as JSON values; images become their size."""
         return {
             "text": self.text,
             "thinking": self.thinking,

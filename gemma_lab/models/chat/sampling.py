@@ -1,13 +1,15 @@
-"""How the next token is drawn: temperature, top-k and top-p, with the family's recommended values."""
+"""Sampling of the next token: temperature, top-k and top-p, with the family's recommended values."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import short_repr, whole_number
 from ...errors import LabError
 
 if TYPE_CHECKING:
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
     Probabilities = NDArray[np.float64]
 
 
+#: Least temperature above 0: float32 logits of any model, divided by it, stay finite.
+MIN_TEMPERATURE = 1e-6
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn from the model's distribution.
+    """Parameters of sampling the next token from the model's distribution.
 
     The defaults are what the Gemma 4 model card recommends for every size and use
     (temperature 1.0, top_p 0.95, top_k 64; ai.google.dev/gemma/docs/core/model_card_4, "Best practices").
@@ -26,8 +32,8 @@ class Sampling:
     Parameters
     ----------
     temperature
-        Divides the logits. Below 1 the likely tokens gain, above 1 the unlikely ones do; 0 is greedy: always
-        the likeliest token.
+        Divides the logits: below 1 the likely tokens gain, above 1 the unlikely ones. 0 is greedy: always the
+        likeliest token. Others are 1e-6 or more: logits divided by less overflow.
     top_p
         Keep the smallest set of likeliest tokens whose probabilities sum to at least this; 1 keeps all.
     top_k
@@ -46,9 +52,9 @@ class Sampling:
     def __post_init__(self) -> None:
         _number("temperature", self.temperature)
         _number("top_p", self.top_p)
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+        if self.temperature != 0 and not MIN_TEMPERATURE <= self.temperature < math.inf:
             raise LabError(
-                f"temperature={self.temperature} is not a number of 0 or more.",
+                f"temperature={self.temperature} is not 0, nor a number of {MIN_TEMPERATURE:g} or more.",
                 hint="1.0 is the family's recommendation, 0 is greedy.",
             )
         if not 0 < self.top_p <= 1:
@@ -56,20 +62,35 @@ class Sampling:
                 f"top_p={self.top_p} is not above 0 and at most 1.",
                 hint="0.95 is the family's recommendation, 1.0 keeps every token.",
             )
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int | np.integer) or self.top_k < 0:
+        values = {
+            "temperature": float(self.temperature),
+            "top_p": float(self.top_p),
+            "top_k": whole_number("top_k", self.top_k, minimum=0),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, value: Sampling | Mapping[str, float]) -> Sampling:
+        """Return a `Sampling`, also from a mapping of its parameters, e.g. ``{"temperature": 0.5}``."""
+        if isinstance(value, Sampling):
+            return value
+        known = [each.name for each in fields(cls)]
+        if not isinstance(value, Mapping) or not set(value) <= set(known):
             raise LabError(
-                f"top_k={self.top_k!r} is not a whole number of 0 or more.",
-                hint="64 is the family's recommendation, 0 keeps every token.",
+                f"sampling is {short_repr(value)}.",
+                hint=f"It takes gl.Sampling(…) or a mapping with {', '.join(known)}.",
             )
+        return cls(**value)  # type: ignore[arg-type]
 
     @classmethod
     def greedy(cls) -> Sampling:
-        """Return the sampling that always takes the likeliest token."""
+        """Return the sampling with temperature 0: always the likeliest token."""
         return cls(temperature=0.0)
 
     @property
     def do_sample(self) -> bool:
-        """Whether anything is drawn at all; False for greedy."""
+        """Whether tokens are drawn; False for greedy."""
         return self.temperature > 0
 
     def but(
@@ -80,9 +101,9 @@ class Sampling:
         return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
     def probabilities(self, logprobs: Any) -> Probabilities:
-        """Return the distribution that the next token is really drawn from.
+        """Return the distribution that the next token is drawn from.
 
-        The order is that of transformers: temperature, then top-k, then top-p on what is left, renormalised.
+        The order is that of transformers: temperature, top-k, then top-p of the rest, renormalised.
 
         Parameters
         ----------

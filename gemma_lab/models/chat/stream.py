@@ -1,4 +1,4 @@
-"""An answer that arrives piece by piece while a thread writes it."""
+"""An answer as a stream of chunks, generated in a thread."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ...errors import LabError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .generation import Generation, Heard
+    from .generation import Generation, OnTokens
     from .reply import Reply, Token
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the model said just now.
+    """Consecutive tokens of one kind.
 
     Attributes
     ----------
     text
-        Whole characters (grapheme clusters), ready to be shown; ``""`` where only control tokens came.
+        Complete characters (grapheme clusters), ready to be shown; ``""`` for control tokens only.
     kind
         ``"text"`` or ``"thought"``.
     tokens
-        The tokens it is made of. Over a stream they join to the reply's.
+        Its tokens. Those of all chunks of a stream are the tokens of the reply.
     """
 
     text: str
@@ -39,28 +39,28 @@ class Chunk:
 
 
 class Stream:
-    """An answer being written: iterate over it for `Chunk` objects, then read `reply`.
+    """A stream of `Chunk` objects; `reply` is the answer when it is over.
 
-    The model runs in a thread of its own from the first chunk that is asked for. Leaving a loop over the
-    stream, leaving its ``with`` block, `stop` or interrupting the cell stops that thread and waits for it.
+    The model runs in a separate thread from the first chunk that is read. Leaving a loop over the stream,
+    leaving its ``with`` block, `stop` or interrupting the cell stops that thread and waits for it.
 
     Parameters
     ----------
     begin
-        Makes the generation, given what to call with settled tokens.
+        Returns the generation, given the callback for its tokens.
     halt
-        The event that stops it.
+        Event that stops it.
 
     Examples
     --------
     >>> with lab.stream("Write 47 in German words.") as stream:
     ...     for chunk in stream:
     ...         print(chunk.text, end="")
-    >>> stream.reply.finish
+    >>> stream.reply.finish_reason
     'stop'
     """
 
-    def __init__(self, begin: Callable[[Heard], Generation], halt: threading.Event) -> None:
+    def __init__(self, begin: Callable[[OnTokens], Generation], halt: threading.Event) -> None:
         # The thread knows the queue and the generation, not this object: dropping the stream ends the thread.
         self._arrived: queue.SimpleQueue[list[Token] | BaseException | None] = queue.SimpleQueue()
         self._generation = begin(self._arrived.put)
@@ -72,22 +72,22 @@ class Stream:
 
     @property
     def reply(self) -> Reply:
-        """The answer, once the stream is over; what there was of it if it was stopped.
+        """The answer, once the stream is over; the partial one if it was stopped.
 
         Raises
         ------
         LabError
-            While it is still being written.
+            While it is still being generated.
         """
         if not self._over:
             raise LabError(
-                "The answer is still being written.",
+                "The answer is still being generated.",
                 hint="Read the stream to its end, or stop() it; lab.chat(…) waits for the whole answer.",
             )
         return self._generation.reply()
 
     def stop(self) -> None:
-        """Stop the model and wait until it has: within one layer's time. May be called from any thread."""
+        """Stop the model and wait until it has stopped: at most the time of one layer. Call it from any thread."""
         self._halt.set()
         thread = self._begin()
         if thread is not threading.current_thread():
@@ -97,7 +97,7 @@ class Stream:
     close = stop
 
     def __iter__(self) -> Iterator[Chunk]:
-        # A generator, so that leaving the loop early is noticed at once.
+        # a generator, so that leaving the loop early is noticed at once
         try:
             while True:
                 try:
@@ -130,7 +130,7 @@ class Stream:
             self._halt.set()
 
     def __repr__(self) -> str:
-        state = "over" if self._over else "not begun" if self._thread is None else "being written"
+        state = "over" if self._over else "not started" if self._thread is None else "running"
         return f"Stream({state})"
 
     def _begin(self) -> threading.Thread:
@@ -157,7 +157,7 @@ class Stream:
             raise arrived
 
     def _chunks(self, tokens: list[Token]) -> Iterator[Chunk]:
-        # Control and tool tokens say nothing to a reader and travel with what is being said.
+        # control and tool tokens have no text for a reader: they join the chunk of the last kind
         def kind(token: Token) -> Literal["text", "thought"]:
             if token.kind in ("text", "thought"):
                 self._kind = token.kind

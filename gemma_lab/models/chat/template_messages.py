@@ -7,8 +7,9 @@ places in what the template gets and corrects the text that it writes.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ _REASONING = ("reasoning", "reasoning_content", "thinking")
 _OPEN, _CLOSE = "\U0010fffe", "\U0010ffff"
 _PLACE = re.compile(rf"<\|tool_call>call:{_OPEN}(\d+){_CLOSE}")
 _NOTHING = f"{_OPEN}{_CLOSE}"
+_NULL = f"{_OPEN}null{_CLOSE}"
 
 
 def for_template(messages: list[Message]) -> list[Message]:
@@ -57,7 +59,10 @@ def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> s
     for message, following in pairwise(marked):
         if message.get("tool_responses") and not message["content"] and following["role"] != "assistant":
             message["content"] = _NOTHING  # the turn is over: some templates only close it after a text
-    text = apply(marked)
+    text = apply([_without_null(message) for message in marked])
+    text = text.replace(f'<|"|>{_NULL}<|"|>', "null").replace(
+        f"<tool_response|>{_NOTHING}", "<tool_response|>"
+    )
     places: list[int] = []
 
     def insert(match: re.Match[str]) -> str:
@@ -70,7 +75,43 @@ def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> s
             "The chat template does not write tool calls, so the text before them has no place.",
             hint="Leave the calls out of the messages, or use another chat template.",
         )
-    return text.replace(_NOTHING, "")
+    return text
+
+
+def for_declaration(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return declared tools with every enum in the text: Google's templates write enums of strings only."""
+    return [{**tool, "function": _with_enums(tool["function"])} for tool in tools]
+
+
+def _with_enums(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_with_enums(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _with_enums(value) for key, value in node.items()}
+    if isinstance(node.get("enum"), list) and node.get("type") in ("integer", "number", "boolean"):
+        allowed = f"One of {', '.join(json.dumps(value) for value in node['enum'])}."
+        described = node.get("description", "")
+        if allowed not in described:
+            node["description"] = f"{described} {allowed}".lstrip()
+    return node
+
+
+def _without_null(message: Message) -> Message:
+    """Return a message with marks for the nulls of its calls and results: some templates write ``None``."""
+    marked = dict(message)
+    for key in ("tool_calls", "tool_responses"):
+        if key in message:
+            marked[key] = _null_marked(message[key])
+    return marked
+
+
+def _null_marked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _null_marked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_null_marked(item) for item in value]
+    return _NULL if value is None else value
 
 
 def _marked(messages: list[Message], inserted: list[str]) -> list[Message]:

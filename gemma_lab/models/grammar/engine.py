@@ -1,8 +1,8 @@
 """llguidance as the engine: a tokenizer built once per vocabulary, and a grammar compiled for it.
 
-llguidance 1.9 was chosen over xgrammar 0.2 by figures (`tests/benchmarks/test_grammar.py`): on a vocabulary of
-262,144 tokens it compiles a schema in milliseconds where xgrammar takes seconds, and it refuses what it cannot
-enforce.
+llguidance 1.9 was chosen over xgrammar 0.2 by figures (`tests/benchmarks/test_grammar.py`): on a vocabulary
+of 262,144 tokens it compiles a schema in milliseconds where xgrammar takes seconds, and it refuses what it
+cannot enforce.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ _HOW = 'For example gl.McpServer("python my_server.py") or gl.McpServer("http://
 class McpServer:
     """A connection to an MCP server, with its tools.
 
-    Opened when it is made; use it in a ``with`` block, or call `close`. The session lives in a thread of its own, so
-    that it works in a notebook, where an event loop is running already.
+    Opened when it is made; use it in a ``with`` block, or call `close`. The session lives in a thread of its
+    own, so that it works in a notebook, where an event loop is running already.
 
     Parameters
     ----------
     server
-        A command that starts a server on stdio, as a string or a list of words, or the URL of a streamable HTTP
-        server. Anything else that ``mcp.Client`` takes is passed on.
+        A command that starts a server on stdio, as a string or a list of words, or the URL of a streamable
+        HTTP server. Anything else that ``mcp.Client`` takes is passed on.
     allow
         Names of the tools to offer; all by default. Nothing else of the server can be called.
     timeout
@@ -101,7 +101,8 @@ class McpServer:
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call a tool and return its result as plain JSON.
 
-        Structured content is returned as it is, text parts as one string. Other parts are named, not passed on.
+        Structured content is returned as it is, text parts as one string. Other parts are named, not passed
+        on.
 
         Raises
         ------
@@ -161,7 +162,15 @@ class McpServer:
             offered = [tool for tool in offered if tool.name in allow]
         return tuple(
             Tool(
-                declared([{"name": one.name, "description": one.description or "", "inputSchema": one.input_schema}])[0],
+                declared(
+                    [
+                        {
+                            "name": one.name,
+                            "description": one.description or "",
+                            "inputSchema": one.input_schema,
+                        }
+                    ]
+                )[0],
                 _Caller(self, one.name),
                 self.name,
             )
@@ -174,7 +183,9 @@ class McpServer:
             return future.result(self._timeout)
         except FutureTimeoutError:
             future.cancel()
-            raise LabError(f"{what}: no answer within {self._timeout:g} s.", hint="Raise timeout=….") from None
+            raise LabError(
+                f"{what}: no answer within {self._timeout:g} s.", hint="Raise timeout=…."
+            ) from None
         except LabError:
             raise
         except Exception as error:
@@ -205,7 +216,9 @@ def _target(server: Any, env: Mapping[str, str] | None) -> tuple[Any, str]:
         words = shlex.split(server) if isinstance(server, str) else [str(word) for word in server]
         if not words:
             raise LabError("An empty command starts no server.", hint=_HOW)
-        parameters = StdioServerParameters(command=words[0], args=words[1:], env=None if env is None else dict(env))
+        parameters = StdioServerParameters(
+            command=words[0], args=words[1:], env=None if env is None else dict(env)
+        )
         return parameters, " ".join(words)[:60]
     return server, type(server).__name__
 

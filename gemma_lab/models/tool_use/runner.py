@@ -71,8 +71,8 @@ class ToolRun(Displayed):
     rounds
         Every reply with its executed calls, in order.
     ended
-        ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it calls a
-        tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
+        ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it
+        calls a tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
     """
 
     rounds: tuple[Round, ...]
@@ -100,7 +100,8 @@ class ToolRun(Displayed):
 
     def __repr__(self) -> str:
         calls = len(self.executions)
-        return f"ToolRun({len(self.rounds)} rounds, {calls} call{'s' * (calls != 1)}, {self.ended}: {self.text!r:.60})"
+        counted = f"{len(self.rounds)} rounds, {calls} call{'s' * (calls != 1)}"
+        return f"ToolRun({counted}, {self.ended}: {self.text!r:.60})"
 
 
 @dataclass
@@ -114,7 +115,8 @@ class Runner:
     approve
         Asked about each valid call; None approves all.
     timeout
-        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by itself.
+        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by
+        itself.
     max_result_chars
         Longest result as JSON, characters; a longer one goes back as an error that says so.
     """
@@ -143,9 +145,16 @@ class Runner:
                 arguments = dict(decision)
                 edited = type(call)(call.name, dict(arguments))
                 if faults := edited.faults([tool.declaration]):
-                    raise LabError(f"approve gave arguments that do not fit: {'; '.join(faults)}.", hint="See the declaration.")
+                    raise LabError(
+                        f"approve gave arguments that do not fit: {'; '.join(faults)}.",
+                        hint="See the declaration.",
+                    )
             elif decision is not True:
-                return _error(call, "denied", decision if isinstance(decision, str) and decision else "The user denied this call.")
+                return _error(
+                    call,
+                    "denied",
+                    decision if isinstance(decision, str) and decision else "The user denied this call.",
+                )
         return self._run(call, tool, arguments)
 
     def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
@@ -171,7 +180,9 @@ class Runner:
 def _error(
     call: Call, status: Status, message: str, arguments: Mapping[str, Any] | None = None, seconds: float = 0.0
 ) -> Execution:
-    return Execution(call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds)
+    return Execution(
+        call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds
+    )
 
 
 def _in_thread(

@@ -1,12 +1,16 @@
-"""What of the attention a trace is asked for, made into a probe."""
+"""The probes of a trace, made from what `Lab.trace` was asked to record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ...errors import LabError
+from ...checks import short_repr
+from ...errors import DoesNotFit, LabError
+from ...family.architecture import from_config
+from ...models.chat.prefill_plan import SINGLE_PASS_TOKENS
+from ...system.hardware import amount, free_ram
 from ..probes.attention.labels import Labels
 from ..probes.attention.probe import AttentionProbe
 from ..probes.logit_lens import LogitLensProbe
@@ -24,88 +28,156 @@ _LAST = 64
 
 
 def attention_probe(
-    lab: LoadedModel, prompt: Prompt, asked: bool | AttentionRequest, *, max_new_tokens: int, precision: Precision
+    model: LoadedModel, prompt: Prompt, attention: bool | AttentionRequest | None, *, precision: Precision
 ) -> AttentionProbe | None:
-    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
+    """Return the attention probe of a prompt and its answer; None if attention is not recorded.
 
     Raises
     ------
     LabError
-        If a row is asked for that the prompt and its answer cannot have.
+        If `attention` is of another type, or a row does not exist.
+    DoesNotFit
+        If the rows take more memory than is free.
     """
-    if asked is False:
+    if attention is None or attention is False:
         return None
-    request = AttentionRequest() if asked is True else asked
-    count = len(prompt.ids)
-    for row in request.rows:
-        if not -count <= row < count + max_new_tokens:
-            raise LabError(
-                f"rows={row} is none of the prompt's {count:,} tokens"
-                + (f" and {max_new_tokens:,} generated ones." if max_new_tokens else "."),
-                hint="Queries count from 0; negative ones from the end of the prompt.",
-            )
+    request = AttentionRequest() if attention is True else attention
+    if not isinstance(request, AttentionRequest):
+        raise LabError(
+            f"attention is {short_repr(attention)}.",
+            hint="Pass True or gl.AttentionRequest(rows=[…], top_k=8).",
+        )
+    count, generated = len(prompt.ids), prompt.request.max_new_tokens
+    _check_positions("rows", request.rows, count, generated)
     rows = tuple(sorted({row % count if row < 0 else row for row in request.rows}))
-    tokenizer = getattr(lab.processor, "tokenizer", None) or lab.processor
-    labels = []
-    if request.statistics:
-        labels = [Labels(prompt.ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))]
+    check_row_memory(model, rows, layers=request.layers, heads=request.heads)
+    tokenizer = model.tokenizer
+    labels = (
+        [Labels(prompt.ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))] if request.statistics else []
+    )
     return AttentionProbe(
         replace(request, rows=rows),
         # bins are for the prompt; a long answer joins them two by two
-        expected=count + min(max_new_tokens, count // 4),
+        expected=count + min(generated, count // 4),
         labels=labels,
         precision=precision,
     )
 
 
+def check_row_memory(
+    model: LoadedModel,
+    rows: Sequence[int],
+    *,
+    layers: Iterable[int] | None = None,
+    heads: Sequence[int] | None = None,
+) -> None:
+    """Raise `DoesNotFit` if exact attention rows take more memory than is free.
+
+    Parameters
+    ----------
+    model
+        The model.
+    rows
+        Positions of the queries; each has a row as long as its position, or as the window of a local layer.
+    layers, heads
+        Those that are recorded; None for all.
+    """
+    chosen = None if layers is None else set(layers)
+    needed = 0
+    for index, layer in enumerate(from_config(model.config.to_dict()).layers):
+        if chosen is None or index in chosen:
+            keys = sum(min(row + 1, layer.window or row + 1) for row in rows)
+            needed += 4 * keys * (layer.heads if heads is None else len(heads))  # float32
+    _check_memory(needed, f"{len(rows):,} attention rows", hint="Ask for fewer rows, layers or heads.")
+
+
 def lens_probe(
-    lab: LoadedModel, prompt: Prompt, asked: bool | Sequence[int] | LogitLensRequest, *, max_new_tokens: int
+    model: LoadedModel, prompt: Prompt, logit_lens: bool | Sequence[int] | LogitLensRequest | None
 ) -> LogitLensProbe | None:
-    """Return the probe for a prompt and an answer of up to `max_new_tokens` tokens; None if none is asked for.
+    """Return the logit-lens probe of a prompt and its answer; None if the lens is not recorded.
 
     Raises
     ------
     LabError
-        If a position is none of theirs, or a target is not one token.
+        If `logit_lens` is of another type, a position does not exist, or a target is not one token.
+    DoesNotFit
+        If the lens takes more memory than is free.
     """
-    if asked is False or asked is None:
+    if logit_lens is None or logit_lens is False:
         return None
-    request = (
-        asked if isinstance(asked, LogitLensRequest) else LogitLensRequest(None if asked is True else asked)
+    request = _lens_request(logit_lens)
+    count, generated = len(prompt.ids), prompt.request.max_new_tokens
+    _check_positions("logit_lens", request.positions or (), count, generated)
+    vocabulary = Vocabulary(model.tokenizer)
+    last = range(max(0, count - _LAST), count)
+    positions = {
+        position % count if position < 0 else position
+        for position in (last if request.positions is None else request.positions)
+    }
+    layers, width = int(model.text_config.num_hidden_layers), int(model.text_config.hidden_size)
+    kept = 8 * request.top + 12 * (len(request.targets) + 1)  # id and value each; rank, too, of targets
+    at_once = min(len(positions), SINGLE_PASS_TOKENS) * width * model.dtype.itemsize
+    _check_memory(
+        layers * (len(positions) * kept + at_once),
+        f"The logit lens at {len(positions):,} positions",
+        hint="Ask for fewer positions.",
     )
-    count = len(prompt.ids)
-    for place in request.positions or ():
-        if not -count <= place < count + max_new_tokens:
-            raise LabError(
-                f"The lens is to look at token {place:,}; the prompt has {count:,}"
-                + (f" and its answer up to {max_new_tokens:,}." if max_new_tokens else "."),
-                hint="Positions count from 0; negative ones from the end of the prompt.",
-            )
-    pieces = Vocabulary(lab.tokenizer)
-    places = range(max(0, count - _LAST), count) if request.positions is None else request.positions
     return LogitLensProbe(
-        {place + count if place < 0 else place for place in places},
+        positions,
         onward=count if request.positions is None else None,
         top=request.top,
-        targets=[_target(lab, pieces, target) for target in request.targets],
-        name=pieces.name,
+        targets=[_target(model, vocabulary, target) for target in request.targets],
+        name=vocabulary.name,
     )
 
 
-def _target(lab: LoadedModel, pieces: Vocabulary, target: int | str) -> int:
-    """Return the id of a target."""
+def _lens_request(logit_lens: Any) -> LogitLensRequest:
+    if isinstance(logit_lens, LogitLensRequest):
+        return logit_lens
+    if logit_lens is True:
+        return LogitLensRequest()
+    if isinstance(logit_lens, str | bytes) or not isinstance(logit_lens, Iterable):
+        raise LabError(
+            f"logit_lens is {short_repr(logit_lens)}.",
+            hint="Pass True, positions such as [-1], or gl.LogitLensRequest(positions=[-1], top=5).",
+        )
+    positions = list(logit_lens)
+    if not all(hasattr(position, "__index__") for position in positions):
+        raise LabError(f"logit_lens has {short_repr(positions)}.", hint="Positions are integers.")
+    return LogitLensRequest(positions)
+
+
+def _check_positions(name: str, positions: Iterable[int], count: int, generated: int) -> None:
+    """Raise `LabError` if a position is none of the prompt's and of its answer's."""
+    for position in positions:
+        if not -count <= position < count + generated:
+            answer = f" and up to {generated:,} generated ones" if generated else ""
+            raise LabError(
+                f"{name} has {position:,}; the prompt has {count:,} tokens{answer}.",
+                hint="Positions count from 0; negative ones from the end of the prompt.",
+            )
+
+
+def _check_memory(needed: int, what: str, *, hint: str) -> None:
+    free = free_ram()
+    if needed > free:
+        raise DoesNotFit(f"{what} take {amount(needed)} of memory; {amount(free)} are free.", hint=hint)
+
+
+def _target(model: LoadedModel, vocabulary: Vocabulary, target: int | str) -> int:
+    """Return the id of a token whose rank and probability are followed."""
     if isinstance(target, str):
-        ids = lab.tokenizer(target, add_special_tokens=False)["input_ids"]
+        ids = model.tokenizer(target, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            parts = ", ".join(f"{pieces.name(index)!r} ({index})" for index in ids)
+            parts = ", ".join(f"{vocabulary.name(index)!r} ({index})" for index in ids)
             raise LabError(
                 f"{target!r} is {len(ids)} tokens: {parts or 'none'}.",
                 hint="Follow one of them by its id, or a text of one token; a leading space may matter.",
             )
         return int(ids[0])
-    if isinstance(target, bool) or not 0 <= target < lab.vocabulary:
+    if isinstance(target, bool) or not 0 <= target < model.vocabulary:
         raise LabError(
-            f"The target {target!r} is no id of the vocabulary's {lab.vocabulary:,}.",
+            f"The target {target!r} is no id of the vocabulary's {model.vocabulary:,}.",
             hint="Ids count from 0.",
         )
     return int(target)

@@ -1,223 +1,244 @@
-"""Running a model with probes on it: what ``Lab.trace`` does."""
+"""Run the model on a request with probes attached; `Lab.trace` calls `trace`."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
 from ..._version import __version__
-from ...errors import BadTrace, LabError
-from ...interventions.apply import editing, in_force
+from ...checks import short_repr
+from ...errors import BadEdit, BadTrace, LabError
+from ...interventions.apply import active_edit, editing
 from ...interventions.edit import Edit
-from ...models.chat.chat import chosen_seed, whole_number
 from ...models.chat.chunked_prefill import read, up_to
-from ...models.chat.generation import Generation as Writing
-from ...models.chat.logits_processors import Stopped
-from ...models.chat.media_digests import digests
-from ...models.chat.messages import conversation
+from ...models.chat.generation import Generation
+from ...models.chat.logits_processors import Stopped, check_finite, stop_between_layers
+from ...models.chat.options import RequestOptions, check_keywords
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prefill_plan import plan
-from ...models.chat.prompt import frame_limit, prepare
+from ...models.chat.prompt import prepare
+from ...models.chat.request_builder import build_request, stop_events
 from ...models.chat.sampling import Sampling
+from ...models.loading.restore import RestoreStack, restores_model
 from ..probes.logit_lens import LogitLensProbe
 from ..probes.recorder import Recorder
 from ..probes.routing import RoutingProbe
-from ..records.generation import Generation
-from ..records.routing import Precision, Routing
+from ..records.generation import Generation as GenerationRecord
+from ..records.routing import Precision
 from ..tokens.media_positions import Videos
 from ..tokens.table import TokenTable
 from ..trace import Trace
 from .probe_setup import attention_probe, lens_probe
 
 if TYPE_CHECKING:
+    import threading
+    from typing import Unpack
+
     from ...models.chat.prompt import Prompt
     from ...models.chat.reply import Reply
+    from ...models.chat.request import Request
+    from ...models.chat.request_builder import PromptLike
     from ...models.loading.loaded_model import LoadedModel
     from ..probes.attention.probe import AttentionProbe
     from ..records.attention import AttentionRequest
     from ..records.logit_lens import LogitLensRequest
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is traced: a prompt, ready for the model, and how it is to be continued."""
-
-    prompt: Prompt
-    max_new_tokens: int
-    sampling: Sampling
-    seed: int | None
-    top_logprobs: int
-    progress: bool
-
-
+@restores_model
 def trace(
-    lab: LoadedModel,
-    prompt: str | list[dict[str, Any]],
+    model: LoadedModel,
+    prompt: PromptLike = None,
     *,
-    images: Iterable[Any] = (),
-    video: Any = None,
-    audio: Any = None,
-    max_soft_tokens: int | None = None,
-    system: str | None = None,
-    previous: Reply | None = None,
-    thinking: bool = False,
-    max_new_tokens: int = 0,
-    temperature: float = 0.0,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    seed: int | None = None,
-    top_logprobs: int = 5,
     precision: Precision = "compact",
     edit: Edit | None = None,
     attention: bool | AttentionRequest = False,
     logit_lens: bool | Sequence[int] | LogitLensRequest = False,
     progress: bool = False,
+    **options: Unpack[RequestOptions],
 ) -> Trace:
-    """Run the model on a prompt and return what it did; see `Lab.trace`."""
-    messages = conversation(
-        prompt,
-        images=images,
-        video=video,
-        audio=audio,
-        system=system,
-        previous=previous,
-        frames=frame_limit(lab),
+    """Run the model on a request and return what it did; see `Lab.trace`."""
+    check_keywords("trace", options, RequestOptions, also=_TRACE_OPTIONS)
+    _check_precision(precision)
+    request = build_request(model, prompt, options, sampling=Sampling.greedy(), max_new_tokens=0)
+    request.to_meta()  # refused here if it cannot be kept
+    prepared = prepare(model, request)
+    _check_edit(edit, len(prepared.ids) + request.max_new_tokens)
+    probes = _Probes(
+        RoutingProbe(precision=precision),
+        attention_probe(model, prepared, attention, precision=precision),
+        lens_probe(model, prepared, logit_lens),
     )
-    sampling = Sampling().but(temperature=temperature, top_p=top_p, top_k=top_k)
-    request = Request(
-        prepare(lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens),
-        whole_number("max_new_tokens", max_new_tokens, least=0),
-        sampling,
-        chosen_seed(seed, sampling) if max_new_tokens else None,
-        whole_number("top_logprobs", top_logprobs, least=0),
-        progress,
-    )
-    if edit is not None:
-        edit.check_length(len(request.prompt.ids) + request.max_new_tokens)
-    probe = RoutingProbe(precision=precision)
-    looks = attention_probe(
-        lab, request.prompt, attention, max_new_tokens=request.max_new_tokens, precision=precision
-    )
-    glass = lens_probe(lab, request.prompt, logit_lens, max_new_tokens=request.max_new_tokens)
-    recorder = Recorder(lab.model, [each for each in (probe, looks, glass) if each is not None])
-    run = _Run(lab, request, recorder, started=time.perf_counter())
-    lab.interrupted_trace = None
-    with editing(lab, edit):
+    recorder = Recorder(model.model, [each for each in probes.all if each is not None])
+    run = _Run(model, prepared, recorder, stop_events(options.get("stop")), progress)
+    model.interrupted_trace = None
+    with editing(model, edit):
         try:
-            if request.max_new_tokens:
-                run.write()
-            else:
-                run.read()
+            run.generate() if request.max_new_tokens else run.read()
         except BadTrace:
-            raise  # probes stopped at different places, and what contradicts itself is not kept
+            raise  # probes stopped at different positions: a trace that contradicts itself is not kept
         except BaseException:
-            if recorder.lengths:  # what whole pieces have read is kept, whatever ended it
-                lab.interrupted_trace = _trace(run, probe.result(), looks, glass)
+            if recorder.lengths:  # the chunks that were read are kept, whatever ended the run
+                model.interrupted_trace = _trace(run, probes)
             raise
     if not recorder.lengths:
         raise LabError("The model was stopped before it had read the prompt.", hint="Trace again.")
-    return _trace(run, probe.result(), looks, glass)
+    return _trace(run, probes)
+
+
+_TRACE_OPTIONS = ("precision", "edit", "attention", "logit_lens", "progress")
+
+
+def _check_precision(precision: Any) -> None:
+    """Refuse a precision that a trace file does not have before the model runs."""
+    if precision not in get_args(Precision):
+        raise LabError(
+            f"There is no precision {short_repr(precision)}.",
+            hint="It is " + " or ".join(f'"{each}"' for each in get_args(Precision)) + ".",
+        )
+
+
+def _check_edit(edit: Any, length: int) -> None:
+    if edit is None:
+        return
+    if not isinstance(edit, Edit):
+        raise BadEdit(f"edit is {short_repr(edit)}.", hint="Pass gl.Edit(ablate_experts={4: [17]}).")
+    edit.check_length(length)
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """The probes of a run; None for what was not requested."""
+
+    routing: RoutingProbe
+    attention: AttentionProbe | None
+    logit_lens: LogitLensProbe | None
+
+    @property
+    def all(self) -> tuple[Any, ...]:
+        return self.routing, self.attention, self.logit_lens
 
 
 @dataclass
 class _Run:
-    """One run of the model under a recorder, and what is known of it besides."""
+    """One run of the model under a recorder. As a context it brackets the time that it owns the model."""
 
-    lab: LoadedModel
-    request: Request
+    model: LoadedModel
+    prompt: Prompt
     recorder: Recorder
-    started: float
+    events: Sequence[threading.Event]
+    progress: bool
+    started: float = field(default_factory=time.perf_counter)
     reply: Reply | None = None
-    pieces: tuple[int, ...] = ()
-    applied: Edit = field(default_factory=Edit)
+    chunks: tuple[int, ...] = ()
+    edit: Edit = field(default_factory=Edit)
     timings: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def request(self) -> Request:
+        return self.prompt.request
+
     def __enter__(self) -> None:
-        """Note what is in force, once the lab is ours: another thread may have edited it meanwhile."""
-        self.applied = in_force(self.lab.model)
+        """Note the active edit once the lock is held: another thread may have edited the model before."""
+        self.edit = active_edit(self.model.model)
         self.recorder.__enter__()
 
     def __exit__(self, *raised: Any) -> None:  # noqa: PYI036
         self.recorder.__exit__(*raised)
         self.timings["total_s"] = time.perf_counter() - self.started
 
-    def write(self) -> None:
-        """Let the model read the prompt and go on with it."""
-        request, prompt = self.request, self.request.prompt
-        with self._bar(total=len(prompt.ids) + request.max_new_tokens) as bar:
+    def generate(self) -> None:
+        """Read the prompt and generate an answer."""
+        count = len(self.prompt.ids)
+        with self._bar(total=count + self.request.max_new_tokens) as bar:
 
-            def heard(tokens: list[Any]) -> None:
-                bar.update(max(0, len(prompt.ids) - bar.n) + len(tokens))
+            def advance(tokens: list[Any]) -> None:
+                bar.update(max(0, count - bar.n) + len(tokens))
 
-            writing = Writing(
-                self.lab, prompt, sampling=request.sampling, seed=request.seed,
-                max_new_tokens=request.max_new_tokens, top_logprobs=request.top_logprobs, stop=(),
-                heard=heard if request.progress else None, told=bar.update, around=self,
-            )  # fmt: skip
+            generation = Generation(
+                self.model,
+                self.prompt,
+                stop=self.events,
+                on_tokens=advance if self.progress else None,
+                on_chunk=bar.update,
+                around=self,
+            )
             try:
-                writing.run()
+                generation.run()
             finally:
-                self.pieces = writing.pieces
-                self.reply = reply = writing.reply()
+                self.chunks = generation.chunks
+                self.reply = reply = generation.reply()
                 self.timings |= {"prefill_s": reply.timings.prefill_s, "decode_s": reply.timings.decode_s}
 
     def read(self) -> None:
-        """Let the model read the prompt."""
-        prompt = self.request.prompt
+        """Read the prompt."""
         with (
-            self._bar(total=len(prompt.ids)) as bar, self.lab.lock,
-            raise_on_out_of_memory(self.lab.device, self._so_far), suppress(Stopped), self,
-        ):  # fmt: skip
-            self.pieces = plan(self.lab, prompt).stops
-            read(self.lab, prompt, self.pieces, told=bar.update)
+            self._bar(total=len(self.prompt.ids)) as bar,
+            RestoreStack() as restore,
+            raise_on_out_of_memory(self.model.device, self._done),
+            suppress(Stopped),
+        ):
+            restore.hold(self.model.lock)
+            restore.enter_context(self)
+            stop_between_layers(self.model.model, self._is_stopped, restore)
+            self.chunks = plan(self.model, self.prompt).stops
+            output = read(self.model, self.prompt, self.chunks, on_chunk=bar.update)
+            check_finite(output.logits[0, -1], len(self.prompt.ids) - 1)
 
-    def _so_far(self) -> str:
+    def _is_stopped(self) -> bool:
+        return any(event.is_set() for event in self.events)
+
+    def _done(self) -> str:
         done = self.recorder.lengths[0] if self.recorder.lengths else 0
-        return f"after {done:,} of {len(self.request.prompt.ids):,} tokens"
+        return f"after {done:,} of {len(self.prompt.ids):,} tokens"
 
     def _bar(self, *, total: int) -> Any:
         from tqdm.auto import tqdm
 
         return tqdm(
-            total=total, unit=" tokens", desc=f"trace of {self.lab.name}", leave=False,
-            disable=not self.request.progress,
-        )  # fmt: skip
+            total=total,
+            unit=" tokens",
+            desc=f"trace of {self.model.name}",
+            leave=False,
+            disable=not self.progress,
+        )
 
 
-def _trace(
-    run: _Run, routing: Routing | None, looks: AttentionProbe | None, glass: LogitLensProbe | None
-) -> Trace:
-    """Return the trace of what a run read; of an interrupted one, as if the prompt had ended there."""
-    lab, request, read = run.lab, run.request, run.recorder.lengths[0]
-    prompt = up_to(request.prompt, read)
-    reply = run.reply if read >= len(request.prompt.ids) else None
-    said = [token.id for token in reply.tokens] if reply is not None else []
-    # The token that was chosen last was never read: it has no routing, and no row.
-    ids = (prompt.ids + said)[:read]
+def _trace(run: _Run, probes: _Probes) -> Trace:
+    """Return the trace of what was read; of an interrupted run, as if the prompt had ended there."""
+    model, length = run.model, run.recorder.lengths[0]
+    prompt = up_to(run.prompt, length)
+    reply = run.reply if length >= len(run.prompt.ids) else None
+    generated = [token.id for token in reply.tokens] if reply is not None else []
+    # the token that was chosen last was never read: it has no routing, and no row
     table = TokenTable.of(
-        ids, processor=lab.processor, prompt_length=len(prompt.ids), inputs=_outputs(prompt),
-        images=prompt.images, videos=_videos(prompt),
-    )  # fmt: skip
+        (prompt.ids + generated)[:length],
+        processor=model.processor,
+        prompt_length=len(prompt.ids),
+        inputs=_outputs(prompt),
+        images=prompt.images,
+        videos=_videos(prompt),
+    )
+    lens = probes.logit_lens
     return Trace(
         tokens=table,
-        routing=routing,
-        generation=_generation(reply, request.top_logprobs),
-        meta=_meta(run, prompt),
+        routing=probes.routing.result(),
+        generation=_generation(reply, run.request.top_logprobs),
+        meta=_meta(run, length),
         timings=run.timings,
         images=prompt.images,
-        attention=None if looks is None else looks.result(),
-        logit_lens=None if glass is None or not glass.reached else glass.result(),
+        attention=None if probes.attention is None else probes.attention.result(),
+        logit_lens=None if lens is None or not lens.reached else lens.result(),
     )
 
 
 def _outputs(prompt: Prompt) -> dict[str, Any]:
-    """Return what the processor says of where media lie, as arrays."""
+    """Return the processor's outputs that locate media, as arrays."""
     named = ("image_position_ids", "video_position_ids", "input_features")
     outputs = {name: prompt.inputs[name].float().cpu().numpy() for name in named if name in prompt.inputs}
     grid = outputs.get("video_position_ids")
@@ -236,11 +257,11 @@ def _videos(prompt: Prompt) -> Videos | None:
     )
 
 
-def _generation(reply: Reply | None, top_logprobs: int) -> Generation | None:
+def _generation(reply: Reply | None, top_logprobs: int) -> GenerationRecord | None:
     if reply is None:
         return None
     kept = [token.top_logprobs[:top_logprobs] for token in reply.tokens]
-    return Generation.of(
+    return GenerationRecord.of(
         ids=[token.id for token in reply.tokens],
         logprobs=[token.logprob for token in reply.tokens],
         entropy=[token.entropy for token in reply.tokens],
@@ -251,47 +272,39 @@ def _generation(reply: Reply | None, top_logprobs: int) -> Generation | None:
     )
 
 
-def _meta(run: _Run, prompt: Prompt) -> dict[str, Any]:
+def _meta(run: _Run, length: int) -> dict[str, Any]:
+    """Return what describes a run as JSON values; `docs/trace-format.md` lists the fields."""
     import transformers
 
-    lab, request, read = run.lab, run.request, run.recorder.lengths[0]
-    text = lab.text_config
+    model, text = run.model, run.model.text_config
     experts = getattr(text, "num_experts", None) if getattr(text, "enable_moe_block", False) else None
+    prompt_tokens = len(run.prompt.ids)
     return {
-        "model": lab.name,
+        "model": model.name,
         "spec": {
-            "model_type": lab.config.model_type, "layers": int(text.num_hidden_layers),
-            "layer_types": list(text.layer_types), "hidden": int(text.hidden_size),
-            "experts": experts, "top_k": int(text.top_k_experts) if experts else None,
+            "model_type": model.config.model_type,
+            "layers": int(text.num_hidden_layers),
+            "layer_types": list(text.layer_types),
+            "hidden": int(text.hidden_size),
+            "experts": experts,
+            "top_k": int(text.top_k_experts) if experts else None,
         },
         "versions": {
-            "gemma_lab": __version__, "torch": str(torch.__version__),
-            "transformers": transformers.__version__, "python": platform.python_version(),
+            "gemma_lab": __version__,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
         },
-        "dtype": str(lab.dtype).removeprefix("torch."),
-        "device": str(lab.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
         "experts_implementation": getattr(text, "_experts_implementation", None) if experts else None,
-        "seed": request.seed,
-        "sampling": request.sampling.to_dict(),
-        "max_new_tokens": request.max_new_tokens,
-        "prompt": request.prompt.text,
-        "messages": [_told(message) for message in request.prompt.messages],
-        "media": digests(prompt),
-        "max_soft_tokens": request.prompt.max_soft_tokens,
-        "edit": run.applied.to_dict() if run.applied else None,
-        "reading": {
-            "tokens": len(request.prompt.ids), "read": min(read, len(request.prompt.ids)),
-            "pieces": len(run.pieces) or 1, "complete": read >= len(request.prompt.ids),
+        "request": run.request.to_meta(),
+        "prompt": run.prompt.text,
+        "edit": run.edit.to_dict() if run.edit else None,
+        "prefill": {
+            "prompt_tokens": prompt_tokens,
+            "tokens_read": min(length, prompt_tokens),
+            "chunks": len(run.chunks) or 1,
+            "complete": length >= prompt_tokens,
         },
-    }  # fmt: skip
-
-
-def _told(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message without its media: a picture's part says only that there is one."""
-    content = message["content"]
-    if isinstance(content, list):
-        content = [
-            {"type": "text", "text": part["text"]} if part["type"] == "text" else {"type": part["type"]}
-            for part in content
-        ]
-    return {"role": message["role"], "content": content}
+    }

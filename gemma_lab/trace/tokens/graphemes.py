@@ -7,6 +7,7 @@ A tokenizer cuts where it likes, also inside a character's bytes.
 
 from __future__ import annotations
 
+import codecs
 import re
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -51,36 +52,109 @@ def cluster(data: Sequence[bytes | None]) -> tuple[list[str], NDArray[np.int32]]
     texts = [""] * len(data)
     opens = np.ones(len(data), dtype=bool)
     place = 0
-    for spoken, run in groupby(data, key=lambda item: item is not None):
+    for is_text, run in groupby(data, key=lambda item: item is not None):
         items = list(run)
-        if spoken:
+        if is_text:
             stretch = slice(place, place + len(items))
-            texts[stretch], opens[stretch] = _run([item or b"" for item in items])
+            tokens = _Run([item or b"" for item in items])
+            texts[stretch] = tokens.texts()
+            opens[stretch] = np.concatenate([[True], tokens.is_clean[:-1]])
         place += len(items)
     return texts, np.cumsum(opens, dtype=np.int32) - np.int32(1)
 
 
-def _run(data: list[bytes]) -> tuple[list[str], NDArray[np.bool_]]:
-    """Cluster neighbouring tokens of text; also whether a new group opens at each."""
-    text = b"".join(data).decode("utf-8", "surrogateescape")  # one lone surrogate for each broken byte
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    broken = (codes >= 0xDC80) & (codes <= 0xDCFF)
-    sizes = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)  # bytes of each character in UTF-8
-    sizes[broken] = 1
-    widths = np.where(broken, len(r"\xNN"), np.where(codes == 0xFFFD, len(r"\ufffd"), 1))
-    shown = _UNSHOWN.sub(_escaped, text)
+class GraphemeStream:
+    """The texts of tokens that arrive one by one: those of `cluster`, each as soon as it is certain.
 
-    byte_ends = np.concatenate([[0], np.cumsum(sizes)])
-    shown_ends = np.concatenate([[0], np.cumsum(widths)])
-    edges = np.fromiter((0, *(match.end() for match in _CLUSTER.finditer(shown))), dtype=np.int64)
-    ends = np.cumsum([len(item) for item in data])
-    whole = np.searchsorted(byte_ends, ends, side="right") - 1  # characters complete where a token ends
-    reached = shown_ends[whole]
-    stops = edges[np.searchsorted(edges, reached, side="right") - 1]  # where the last whole cluster ends
-    clean = (byte_ends[whole] == ends) & (stops == reached)
-    starts = [0, *stops[:-1].tolist()]
-    texts = [shown[start:stop] for start, stop in zip(starts, stops.tolist(), strict=True)]
-    return texts, np.concatenate([[True], clean[:-1]])
+    That is one token late: an accent, a joiner or the second half of a flag may still come and belong to the
+    last character, and bytes that are no character yet may become one.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []  # its first item begins where the last text that was returned ends
+
+    def add(self, data: bytes) -> list[str]:
+        """Take the bytes of the next token; return the texts that became certain, in order."""
+        self._waiting.append(data)
+        joined = b"".join(self._waiting)
+        if data and joined.isascii() and b"\r" not in joined:  # every character is a cluster: the usual case
+            texts, self._waiting = [item.decode() for item in self._waiting[:-1]], [data]
+            return texts
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        decoder.decode(joined)
+        complete = len(joined) - len(decoder.getstate()[0])  # the bytes after it may become a character
+        run = _Run(self._waiting, complete)
+        certain = int(run.edges[-2]) if len(run.edges) > 1 else 0  # the last cluster may grow
+        is_certain = (run.ends <= complete) & (run.reached <= certain)
+        count = len(is_certain) if is_certain.all() else int(is_certain.argmin())
+        while count and run.bytes_until(run.stops[count - 1]) is None:
+            count -= 1
+        if not count:
+            return []
+        texts = run.texts()[:count]
+        start, end = run.bytes_until(run.stops[count - 1]), int(run.ends[count - 1])
+        self._waiting = self._waiting[count:]
+        if self._waiting:  # bytes that only began a character belong to the token that completes it
+            self._waiting[0] = joined[start:end] + self._waiting[0]
+        return texts
+
+    def end(self) -> list[str]:
+        """Return the texts of the tokens that were still waiting: nothing more will come."""
+        waiting, self._waiting = self._waiting, []
+        return _Run(waiting).texts() if waiting else []
+
+
+class _Run:
+    """Neighbouring tokens of text, and where the clusters of their joined text end.
+
+    The rule is here alone: a cluster belongs to the token that completes it, so a token shows what lies
+    between the last whole cluster before its beginning and the last one before its end.
+
+    Parameters
+    ----------
+    data
+        The bytes of each token.
+    length
+        How many of the joined bytes are decoded; all by default.
+    """
+
+    def __init__(self, data: Sequence[bytes], length: int | None = None) -> None:
+        text = b"".join(data)[:length].decode("utf-8", "surrogateescape")  # a lone surrogate per broken byte
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        broken = (codes >= 0xDC80) & (codes <= 0xDCFF)
+        sizes = (
+            1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)
+        )  # bytes of each character in UTF-8
+        sizes[broken] = 1
+        widths = np.where(broken, len(r"\xNN"), np.where(codes == 0xFFFD, len(r"\ufffd"), 1))
+        self.shown = _UNSHOWN.sub(_escaped, text)
+        byte_ends = self._byte_ends = np.concatenate([[0], np.cumsum(sizes)])
+        shown_ends = self._shown_ends = np.concatenate([[0], np.cumsum(widths)])
+        #: Where clusters end in the shown text, in characters; the first is 0.
+        self.edges = np.fromiter(
+            (0, *(match.end() for match in _CLUSTER.finditer(self.shown))), dtype=np.int64
+        )
+        #: Where each token ends, in bytes.
+        self.ends = np.cumsum([len(item) for item in data])
+        whole = (
+            np.searchsorted(byte_ends, self.ends, side="right") - 1
+        )  # characters complete where a token ends
+        #: Shown characters that are complete where each token ends.
+        self.reached = shown_ends[whole]
+        #: Where the last whole cluster before the end of each token ends.
+        self.stops = self.edges[np.searchsorted(self.edges, self.reached, side="right") - 1]
+        #: Whether each token ends between two clusters.
+        self.is_clean = (byte_ends[whole] == self.ends) & (self.stops == self.reached)
+
+    def bytes_until(self, edge: int) -> int | None:
+        """Return how many bytes the shown text up to an edge stands for; None inside an escaped byte."""
+        index = int(np.searchsorted(self._shown_ends, edge))
+        return int(self._byte_ends[index]) if self._shown_ends[index] == edge else None
+
+    def texts(self) -> list[str]:
+        """Return the text that each token shows."""
+        stops = self.stops.tolist()
+        return [self.shown[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -123,14 +123,14 @@ def retrieval_figure(data: RetrievalScores) -> Plot:
         names = ["layer {} head {}".format(*data.heads[index]) for index in order]
         axes.set_yticks(rows, names)
         axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="fraction of the answer that the head copies",
-                 title=f"RetrievalScores score over {len(data.each):,} prompts")  # fmt: skip
+                 title=f"Retrieval score over {len(data.each):,} prompts")  # fmt: skip
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower left", ncols=2)
     best = data.best()[0]
     count = int((data.scores >= RETRIEVAL_THRESHOLD).sum())
     return Plot(
         figure,
-        text=f"RetrievalScores over {len(data.each):,} prompts: {count} of {len(data.heads)} heads score "
+        text=f"Retrieval scores over {len(data.each):,} prompts: {count} of {len(data.heads)} heads score "
         f"at least {RETRIEVAL_THRESHOLD}; best layer {best[0]} head {best[1]} ({data.scores.max():.2f})",
     )
 

@@ -49,7 +49,7 @@ def routing_divergence_figure(data: RoutingDivergence, reference: str | None = N
     nearest, farthest = data.labels[order[0]], data.labels[order[-1]]
     return Plot(
         figure,
-        text=f"RoutingDivergence of routing from {reference}, mean over {len(data.layers)} layers: "
+        text=f"Divergence of routing from {reference}, mean over {len(data.layers)} layers: "
         f"nearest {nearest} {bits[0].mean():.3f} bits, farthest {farthest} {bits[-1].mean():.3f} bits; "
         f"{int(noise.sum())} of {noise.size} cells within chance",
     )

@@ -29,7 +29,7 @@ def expert_load_figure(data: ExpertLoad) -> Plot:
         image = heat.imshow(
             relative, cmap="cividis", vmin=0, vmax=top, aspect="auto", interpolation="nearest"
         )
-        heat.set(xlabel="expert", ylabel="layer", title="ExpertLoad of each expert")
+        heat.set(xlabel="expert", ylabel="layer", title="Load of each expert")
         layer_ticks(heat, data.layers)
         hide_frame(heat)
         bar = figure.colorbar(image, ax=heat, extend="max" if relative.max() > top else "neither", pad=0.01)
@@ -42,7 +42,7 @@ def expert_load_figure(data: ExpertLoad) -> Plot:
     worst = int(data.gini.argmax())
     return Plot(
         figure,
-        text=f"ExpertLoad of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
+        text=f"Load of {data.experts} experts in {rows} layers over {data.tokens:,} tokens: busiest expert "
         f"{data.peak.max():.1f} × the mean; most imbalanced layer {data.layers[worst]} "
         f"(Gini {data.gini[worst]:.2f})",
     )

@@ -161,15 +161,15 @@ def _strip_legend(figure: Any, shapes: Sequence[Architecture]) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(facecolor=LOCAL, edgecolor=LOCAL, label="local: attends within its window"),
-        Patch(facecolor=GLOBAL, edgecolor=GLOBAL, label="global: attends to all tokens"),
+        Patch(facecolor=LOCAL, edgecolor=LOCAL, label="local: sliding window"),
+        Patch(facecolor=GLOBAL, edgecolor=GLOBAL, label="global: full attention"),
     ]
     layers = [layer for shape in shapes for layer in shape.layers]
     if any(layer.tied_kv for layer in layers):
         handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="K = V projection"))
     if any(layer.kv_shared_from is not None for layer in layers):
         handles.append(Patch(facecolor="white", edgecolor=INK, label="no cache of its own"))
-        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="cache used by later layers"))
+        handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="source of shared caches"))
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9, handletextpad=0.5
     )

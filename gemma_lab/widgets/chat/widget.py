@@ -207,7 +207,7 @@ class Chat(LabWidget):
 
     def _frames(self) -> int | None:
         """Return the most frames of a video that the model takes; None if it does not declare any."""
-        from ...models.chat.prompt import frame_limit
+        from ...models.chat.request_builder import frame_limit
 
         return frame_limit(self._lab)
 

@@ -178,7 +178,7 @@ class ModelRuns(TraceExplorer):
             "after": [],
         }
         try:
-            after = lab.trace(**request_of(before), edit=edit)
+            after = lab.trace(request_of(before), edit=edit)
         except BaseException:
             self._comparison = previous
             raise

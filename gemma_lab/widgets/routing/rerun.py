@@ -13,41 +13,24 @@ from ..shared.base import sendable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ...models.chat.request import Request
     from ...trace.trace import Trace
 
 #: A piece of an answer, and whether the other answer has something else there.
 Side = list[list[Any]]
 
 
-def request_of(trace: Trace) -> dict[str, Any]:
-    """Return the arguments of `Lab.trace` that run a trace's request again, its edit among them.
+def request_of(trace: Trace) -> Request:
+    """Return the request of a trace, to run it again.
 
     Raises
     ------
     LabError
-        If the trace does not say what was asked, or its pictures were not kept.
+        If the trace does not hold it, or not its media.
     """
-    meta = trace.meta
-    if not meta.get("messages"):
-        raise LabError("This trace does not say what was asked.", hint="Ask again: explorer.ask(…).")
-    wanted = sum(part["type"] == "image" for part in _parts(meta["messages"]))
-    if wanted != len(trace.images):
-        raise LabError(
-            f"The prompt had {wanted} pictures, and the trace holds {len(trace.images)} of them.",
-            hint="Trace again, or save traces with trace.save(path, images=True).",
-        )
-    if any(part["type"] not in ("text", "image") for part in _parts(meta["messages"])):
-        raise LabError("Only text and pictures can be asked again from here.", hint="Use lab.trace(…).")
-    drawn = meta.get("sampling") or {}
-    return {
-        "prompt": _with_pictures(meta["messages"], trace.images),
-        "thinking": "<|think|>" in str(meta.get("prompt", "")),
-        "max_new_tokens": int(meta.get("max_new_tokens", 0)),
-        "temperature": drawn.get("temperature", 0.0),
-        "top_p": drawn.get("top_p"),
-        "top_k": drawn.get("top_k"),
-        "seed": meta.get("seed"),
-    }
+    from ...models.chat.request import Request
+
+    return Request.from_meta(trace.meta, trace.images)
 
 
 def side_by_side(before: Trace, after: Trace) -> tuple[Side, Side]:
@@ -117,25 +100,3 @@ def _said(trace: Trace) -> list[tuple[int, str]]:
     if ids and not texts[-1] and rest != trace.generation.text:
         texts[-1] = rest
     return list(zip(ids, texts, strict=False))
-
-
-def _parts(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [
-        part for message in messages if isinstance(message["content"], list) for part in message["content"]
-    ]
-
-
-def _with_pictures(messages: Sequence[Mapping[str, Any]], images: Iterable[Any]) -> list[dict[str, Any]]:
-    left = iter(images)
-    return [
-        {
-            "role": message["role"],
-            "content": message["content"]
-            if isinstance(message["content"], str)
-            else [
-                {**part, "image": next(left)} if part["type"] == "image" else part
-                for part in message["content"]
-            ],
-        }
-        for message in messages
-    ]

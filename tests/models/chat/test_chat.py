@@ -16,6 +16,7 @@ from gemma_lab import LabError, Sampling
 from gemma_lab.errors import BadMedia, BadPrompt, ContextFull, DoesNotFit
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.models.chat.request import Request
 
 RED = Image.new("RGB", (60, 40), "red")
 
@@ -43,7 +44,7 @@ def plain(lab, prompt, **options):
 @pytest.mark.parametrize("images", [(), (RED,)], ids=["text", "picture"])
 def test_greedy_ids_are_those_of_generate(tiny_lab, size, images):
     lab = tiny_lab(size)
-    prompt = prepare(lab, conversation("What is this?", images=images))
+    prompt = prepare(lab, Request(conversation("What is this?", images=images)))
     reply = lab.chat("What is this?", images=images, temperature=0, max_new_tokens=20)
     assert [token.id for token in reply.tokens] == plain(lab, prompt, do_sample=False, max_new_tokens=20)
     assert reply.prompt_tokens == len(prompt.ids)
@@ -53,7 +54,7 @@ def test_greedy_ids_are_those_of_generate(tiny_lab, size, images):
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 1.0, 0), Sampling(1.6, 0.8, 20)], ids=str)
 def test_sampled_ids_are_those_of_generate_with_the_same_seed(tiny_lab, sampling):
     lab = tiny_lab("26B-A4B")
-    prompt = prepare(lab, conversation("Hello"))
+    prompt = prepare(lab, Request(conversation("Hello")))
     reply = lab.chat("Hello", sampling=sampling, seed=11, max_new_tokens=20)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
@@ -66,7 +67,7 @@ def test_logprobs_are_the_models_own(tiny_lab, size):
     """Whatever temperature and top-k did to the choice, the numbers are those of a plain forward."""
     lab = tiny_lab(size)
     reply = lab.chat("Hello", images=[RED], temperature=1.7, top_k=30, top_p=0.9, seed=2, max_new_tokens=12)
-    prompt = prepare(lab, conversation("Hello", images=[RED]))
+    prompt = prepare(lab, Request(conversation("Hello", images=[RED])))
     ids = [token.id for token in reply.tokens]
     inputs = dict(prompt.inputs)
     inputs["input_ids"] = torch.tensor([prompt.ids + ids])
@@ -93,7 +94,7 @@ def test_suppressed_tokens_are_never_said_but_keep_their_probability(tiny_lab, m
     bound = lab.chat("Hello", temperature=0, max_new_tokens=1).tokens[0]
     assert bound.id != free.id
     assert bound.top_logprobs == free.top_logprobs
-    prompt = prepare(lab, conversation("Hello"))
+    prompt = prepare(lab, Request(conversation("Hello")))
     assert plain(lab, prompt, do_sample=False, max_new_tokens=1) == [bound.id]
 
 
@@ -143,7 +144,7 @@ def test_a_conversation_goes_on_and_can_branch(tiny_lab):
     assert left.messages[:3] == right.messages[:3] == first.messages
     same = lab.chat([*first.messages, {"role": "user", "content": "Two?"}], temperature=0, max_new_tokens=4)
     assert same == left
-    prompt = prepare(lab, left.messages[:-1])
+    prompt = prepare(lab, Request(left.messages[:-1]))
     assert left.prompt_tokens == len(prompt.ids)
     assert prompt.ids.count(lab.processor.image_token_id) == prompt.soft > 0
 
@@ -220,7 +221,7 @@ def test_another_error_of_the_model_is_not_dressed_up(tiny_lab, monkeypatch):
 
 def test_a_full_context_says_by_how_much(tiny_lab, monkeypatch):
     lab = tiny_lab("26B-A4B")
-    prompt = prepare(lab, conversation("Hello", images=[RED]))
+    prompt = prepare(lab, Request(conversation("Hello", images=[RED])))
     size = len(prompt.ids)
     monkeypatch.setattr(lab, "context", size + 3)
     reply = lab.chat("Hello", images=[RED], max_new_tokens=512, seed=1)

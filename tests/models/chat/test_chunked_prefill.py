@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from support import shapes
 
-from gemma_lab.models.chat.chunked_prefill import blocks, media, piece, read, up_to
+from gemma_lab.models.chat.chunked_prefill import blocks, chunk_inputs, media, read, up_to
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.models.chat.request import Request
 
 RED, BLUE = Image.new("RGB", (60, 40), "red"), Image.new("RGB", (40, 90), "blue")
 
@@ -20,7 +21,7 @@ def told(lab):
         {"type": "text", "text": "Then more words. " * 3}, {"type": "image", "image": BLUE},
         {"type": "text", "text": "Which is red?"},
     ]  # fmt: skip
-    return prepare(lab, conversation([{"role": "user", "content": parts}]))
+    return prepare(lab, Request(conversation([{"role": "user", "content": parts}])))
 
 
 def cuts(prompt, step):
@@ -36,7 +37,7 @@ def test_the_logits_are_those_of_a_single_pass(tiny_lab, size, step):
     prompt = told(lab)
     whole = read(lab, prompt, [len(prompt.ids)]).logits
     seen = []
-    pieces = read(lab, prompt, cuts(prompt, step), told=seen.append)
+    pieces = read(lab, prompt, cuts(prompt, step), on_chunk=seen.append)
     assert (pieces.logits - whole).abs().max() < 1e-5
     assert sum(seen) == len(prompt.ids)
     assert torch.equal(read(lab, prompt, cuts(prompt, step)).logits, pieces.logits)
@@ -46,13 +47,13 @@ def test_each_picture_goes_with_its_tokens(tiny_lab):
     prompt = told(tiny_lab("26B-A4B"))
     first, second = media(prompt.inputs)
     assert [medium.kind for medium in (first, second)] == [1, 1]
-    early = piece(prompt.inputs, 0, first.stop)
-    late = piece(prompt.inputs, first.stop, len(prompt.ids))
+    early = chunk_inputs(prompt.inputs, 0, first.stop)
+    late = chunk_inputs(prompt.inputs, first.stop, len(prompt.ids))
     assert torch.equal(
         torch.cat([early["pixel_values"], late["pixel_values"]]), prompt.inputs["pixel_values"]
     )
     assert late["mm_token_type_ids"].shape[1] == len(prompt.ids)  # read by position, from the first on
-    assert set(piece(prompt.inputs, first.stop, second.start)) == {"input_ids"}
+    assert set(chunk_inputs(prompt.inputs, first.stop, second.start)) == {"input_ids"}
 
 
 def test_a_prompt_ends_early_with_the_media_before(tiny_lab):
@@ -70,4 +71,4 @@ def test_media_that_cannot_be_told_apart_are_read_together(tiny_lab):
     odd = prompt.inputs | {"pixel_values": prompt.inputs["pixel_values"][:1]}
     assert media(odd) is None
     assert blocks(odd) == [(0, second.stop)]
-    assert len(piece(odd, 0, second.stop)["image_position_ids"]) == 2
+    assert len(chunk_inputs(odd, 0, second.stop)["image_position_ids"]) == 2

@@ -15,7 +15,9 @@ from gemma_lab.errors import BadMedia, BadPrompt, LabError
 from gemma_lab.family.architecture import from_config
 from gemma_lab.models.chat.cost import cached_bytes
 from gemma_lab.models.chat.messages import conversation
-from gemma_lab.models.chat.prompt import frame_limit, prepare
+from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.models.chat.request import Request
+from gemma_lab.models.chat.request_builder import frame_limit
 from gemma_lab.models.media import SOFT_TOKEN_LIMITS
 from gemma_lab.models.media.soft_tokens import soft_tokens
 
@@ -40,7 +42,7 @@ def given(size):
 def happened(lab, prompt, *, max_soft_tokens=None, thinking=False, system=None, **media):
     """Return the tokens that the processor really makes, by medium."""
     messages = conversation(prompt, system=system, frames=frame_limit(lab), **media)
-    ids = prepare(lab, messages, thinking=thinking, max_soft_tokens=max_soft_tokens).ids
+    ids = prepare(lab, Request(messages, thinking=thinking, max_soft_tokens=max_soft_tokens)).ids
     marks = {kind: getattr(lab.processor, f"{kind}_token_id") for kind in ("image", "video", "audio")}
     counts = {kind: ids.count(mark) for kind, mark in marks.items() if ids.count(mark)}
     return {"text": len(ids) - sum(counts.values())} | counts
@@ -183,7 +185,7 @@ def test_line_and_table(tiny_lab):
         assert part in line
     html = cost._repr_html_()
     for item in cost.media:
-        assert item.what in html
+        assert item.size in html
         assert f"{item.tokens:,}" in html
     assert "<script" not in html
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gemma_lab as gl
+from gemma_lab.models.chat.prompt import prepare
 import gemma_lab.minis
 from gemma_lab.errors import BadPrompt
 from gemma_lab.models.chat.tools import Call
@@ -68,13 +69,13 @@ def test_a_call_is_read_its_result_goes_back_and_the_answer_follows(lab, says):
     answer = lab.chat(previous=called, tool_results=[{"weather": "sunny"}], temperature=0)
     assert (answer.text, answer.calls) == ("sunny", ())
     assert answer.tools == called.tools
-    read = gl.models.chat.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools).text
+    read = prepare(lab, gl.Request(answer.messages[:-1], tools=answer.tools)).text
     assert read.endswith(f"{ROME}<|tool_response>response:get_weather{{weather:{Q}sunny{Q}}}<tool_response|>")
     assert read.count("<|tool>declaration:get_weather") == 1
 
     says("yes<turn|>")
     later = lab.chat("Sure?", previous=answer, temperature=0)
-    text = gl.models.chat.prompt.prepare(lab, later.messages[:-1], tools=later.tools).text
+    text = prepare(lab, gl.Request(later.messages[:-1], tools=later.tools)).text
     assert "<tool_response|>sunny<turn|>\n<|turn>user\nSure?<turn|>" in text
     assert "tool_responses" not in called.messages[-1]  # replies do not change
 
@@ -97,7 +98,7 @@ def test_a_thought_before_a_call_stays_within_the_turn(lab, says):
     assert (called.thinking, len(called.calls)) == ("look it up", 1)
     says("sunny<turn|>")
     answer = lab.chat(previous=called, tool_results=["sunny"], thinking=True, temperature=0)
-    text = gl.models.chat.prompt.prepare(lab, answer.messages[:-1], tools=answer.tools, thinking=True).text
+    text = prepare(lab, gl.Request(answer.messages[:-1], tools=answer.tools, thinking=True)).text
     assert f"thought\nlook it up\n<channel|>{ROME}" in text
 
 
@@ -115,8 +116,8 @@ def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):
     [
         ({"tool_results": ["sunny"]}, "go to the reply"),
         ({"prompt": "And?", "previous": True, "tool_results": ["sunny"]}, "without a new prompt"),
-        ({"previous": True, "tool_results": []}, "made 1 call and there are 0 results"),
-        ({"previous": True, "tool_results": "sunny"}, "1 result that is str"),
+        ({"previous": True, "tool_results": []}, "made 1 call; tool_results is 0"),
+        ({"previous": True, "tool_results": "sunny"}, "tool_results is a str"),
         ({"previous": True, "tool_results": [{"a": ["<tool_response|>ha"]}]}, r"holds <tool_response\|>"),
         ({}, "not a NoneType"),
     ],
@@ -140,5 +141,5 @@ def test_messages_of_ones_own_may_hold_results_but_no_control_tokens(lab, says):
 
     says("sunny<turn|>")
     assert lab.chat(asked("sunny"), tools=[get_weather], temperature=0).text == "sunny"
-    with pytest.raises(BadPrompt, match="result in message 2 holds"):
+    with pytest.raises(BadPrompt, match="Message 2 holds"):
         lab.chat(asked("<|turn>system"), tools=[get_weather])

@@ -13,7 +13,7 @@ import pytest
 
 from gemma_lab.errors import BadPrompt, LabError
 from gemma_lab.models.tool_use.mcp import McpServer
-from gemma_lab.models.tool_use.tool import tools_of
+from gemma_lab.models.tool_use.toolbox import tools_of
 
 SERVER = Path(__file__).parents[2] / "support" / "mcp_server.py"
 COMMAND = [sys.executable, str(SERVER)]

@@ -11,7 +11,7 @@ from support.moe import hooks
 
 import gemma_lab as gl
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.interventions.apply import EditContext, in_force
+from gemma_lab.interventions.apply import EditContext, active_edit
 
 RED = Image.new("RGB", (96, 64), "red")
 
@@ -86,7 +86,7 @@ def test_rows_of_an_edited_run_are_those_captured_then_and_the_lab_stays_as_it_w
         held, config, reply = hooks(lab.model), lab.config.to_dict(), lab.last_reply
         found = lab.attention_rows(opened, asked.rows)
         assert (hooks(lab.model), lab.config.to_dict()) == (held, config)
-        assert (in_force(lab.model), lab.last_reply) == (gl.Edit(), reply)
+        assert (active_edit(lab.model), lab.last_reply) == (gl.Edit(), reply)
         for (layer, query), row in found.items():
             np.testing.assert_allclose(row, trace.attention.row(layer, query), rtol=0, atol=1e-5)
         assert any(
@@ -94,7 +94,7 @@ def test_rows_of_an_edited_run_are_those_captured_then_and_the_lab_stays_as_it_w
         )  # the edit shows, so that rows without it would not have passed
         with lab.edit(edit):  # under the very edit it is not applied twice
             again = lab.attention_rows(opened, asked.rows)
-            assert in_force(lab.model) == edit
+            assert active_edit(lab.model) == edit
         for place, row in again.items():
             np.testing.assert_array_equal(row, found[place])
 
@@ -113,7 +113,7 @@ def test_an_edit_that_cannot_be_applied_again_is_said_and_leaves_nothing(tiny_la
     blind = gl.Edit(knock_out_attention=gl.AttentionKnockout(queries=(3, 4), keys=(0, 4))).to_dict()
     with pytest.raises(LabError, match="look at"):
         lab.attention_rows(replace(trace, meta=trace.meta | {"edit": blind}), [3])
-    assert (hooks(lab.model), in_force(lab.model)) == (held, gl.Edit())
+    assert (hooks(lab.model), active_edit(lab.model)) == (held, gl.Edit())
 
 
 def test_another_threads_edit_is_noticed(tiny_lab, monkeypatch):
@@ -133,7 +133,7 @@ def test_another_threads_edit_is_noticed(tiny_lab, monkeypatch):
     monkeypatch.setattr(lab, "lock", Late())
     with pytest.raises(LabError, match="another edit"):
         lab.attention_rows(trace, [3])
-    assert in_force(lab.model) == gl.Edit()
+    assert active_edit(lab.model) == gl.Edit()
 
 
 def test_what_cannot_be_read_again_is_said(tiny_lab, tmp_path):
@@ -160,8 +160,8 @@ def test_pieces(tiny_lab, monkeypatch):
 
     lab = tiny_lab("26B-A4B")
     trace = lab.trace("A long story. " * 9, attention=gl.AttentionRequest(rows=(50,)))
-    monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-    monkeypatch.setattr(prefill_plan, "PIECE", 16)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     found = lab.attention_rows(trace, [50])
     for layer in range(6):
         np.testing.assert_allclose(found[layer, 50], trace.attention.row(layer, 50), atol=1e-3)

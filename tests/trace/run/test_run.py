@@ -58,9 +58,12 @@ def test_meta_says_what_it_ran_on(tiny_lab):
     assert (meta["spec"]["experts"], meta["spec"]["top_k"]) == (128, 8)
     assert meta["dtype"] == "float32"
     assert meta["versions"]["gemma_lab"] == gl.__version__
-    assert meta["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert meta["messages"][1]["content"] == [{"type": "image"}, {"type": "text", "text": "Hi"}]
-    (media,) = meta["media"]
+    assert meta["request"]["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert meta["request"]["messages"][1]["content"] == [
+        {"type": "image", "media": 0},
+        {"type": "text", "text": "Hi"},
+    ]
+    (media,) = meta["request"]["media"]
     assert (media["width"], media["height"], len(media["sha256"])) == (60, 40, 64)
     assert meta["edit"] is None
 
@@ -91,7 +94,7 @@ def test_a_conversation_goes_on(tiny_lab):
     lab = tiny_lab("26B-A4B")
     first = lab.chat("One?", temperature=0, max_new_tokens=3)
     trace = lab.trace("Two?", previous=first, max_new_tokens=2)
-    assert [message["role"] for message in trace.meta["messages"]] == ["user", "assistant", "user"]
+    assert [message["role"] for message in trace.meta["request"]["messages"]] == ["user", "assistant", "user"]
 
 
 def test_a_long_prompt_is_read_in_pieces_and_says_the_same(tiny_lab, monkeypatch):
@@ -102,8 +105,8 @@ def test_a_long_prompt_is_read_in_pieces_and_says_the_same(tiny_lab, monkeypatch
     watch = lab.model.register_forward_pre_hook(
         lambda _m, _a, given: lengths.append(given["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-    monkeypatch.setattr(prefill_plan, "PIECE", 16)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     try:
         pieces = lab.trace(**asked)
     finally:
@@ -111,8 +114,8 @@ def test_a_long_prompt_is_read_in_pieces_and_says_the_same(tiny_lab, monkeypatch
     assert sum(lengths) == len(whole) == len(pieces)
     assert sum(length > 16 for length in lengths) == 1  # the picture is not cut
     assert len(lengths) > 3
-    assert pieces.meta["reading"] == {
-        "tokens": len(whole), "read": len(whole), "pieces": len(lengths), "complete": True,
+    assert pieces.meta["prefill"] == {
+        "prompt_tokens": len(whole), "tokens_read": len(whole), "chunks": len(lengths), "complete": True,
     }  # fmt: skip
     # a random model's experts are nearly tied, and rounding differs with the length of a pass
     assert (pieces.routing.ids == whole.routing.ids).mean() > 0.98
@@ -125,8 +128,8 @@ def test_a_long_prompt_goes_on_as_in_chat(tiny_lab, monkeypatch, size, images):
     lab = tiny_lab(size)
     asked = {"prompt": "A long story. " * 6, "images": images}
     plain = lab.chat(**asked, temperature=0, max_new_tokens=4)
-    monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-    monkeypatch.setattr(prefill_plan, "PIECE", 16)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     alone = lab.chat(**asked, temperature=0, max_new_tokens=4)
     with lab.stream(**asked, temperature=0, max_new_tokens=4) as said:
         streamed = [token.logprob for chunk in said for token in chunk.tokens]
@@ -134,7 +137,7 @@ def test_a_long_prompt_goes_on_as_in_chat(tiny_lab, monkeypatch, size, images):
     assert streamed == list(alone.logprobs)
     np.testing.assert_array_equal(trace.generation.logprobs, np.float32(alone.logprobs))
     np.testing.assert_allclose(alone.logprobs[0], plain.logprobs[0], atol=1e-5)
-    assert trace.meta["reading"]["pieces"] > 3
+    assert trace.meta["prefill"]["chunks"] > 3
     assert len(trace) == alone.prompt_tokens + 3
 
 
@@ -142,8 +145,8 @@ def test_a_long_prompt_goes_on_as_in_chat(tiny_lab, monkeypatch, size, images):
 def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp_path, generate):
     lab = tiny_lab("26B-A4B")
     before = hooks(lab.model)
-    monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-    monkeypatch.setattr(prefill_plan, "PIECE", 16)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     asked = {"prompt": "A long story. " * 9, "images": [RED]}
     whole = lab.trace(**asked)
     assert lab.interrupted_trace is None
@@ -163,8 +166,8 @@ def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp
     assert hooks(lab.model) == before
     part = lab.interrupted_trace
     assert 0 < len(part) == len(part.routing) < len(whole)
-    reading = part.meta["reading"]
-    assert (reading["read"], reading["tokens"], reading["complete"]) == (len(part), len(whole), False)
+    reading = part.meta["prefill"]
+    assert (reading["tokens_read"], reading["prompt_tokens"], reading["complete"]) == (len(part), len(whole), False)
     assert part.generation is None
     assert part.tokens.equal(whole.tokens.select(slice(0, len(part))))
     assert part.routing == whole.routing.select(slice(0, len(part)))
@@ -176,8 +179,8 @@ def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp
 def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, monkeypatch):
     lab = tiny_lab("26B-A4B")
     before = hooks(lab.model)
-    monkeypatch.setattr(prefill_plan, "WHOLE", 20)
-    monkeypatch.setattr(prefill_plan, "PIECE", 16)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
     real, calls = OutputCheck.settle, []
 
     def doubtful(self):
@@ -209,7 +212,7 @@ def test_what_was_generated_before_an_interrupt_is_kept(tiny_lab, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             lab.trace("Hello", max_new_tokens=8)
     part = lab.interrupted_trace
-    assert part.meta["reading"]["complete"]
+    assert part.meta["prefill"]["complete"]
     assert len(part.generation) == 3
     assert part.generation.finish_reason == "stopped"
     assert part.tokens.generated.sum() == 2

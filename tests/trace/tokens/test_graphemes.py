@@ -7,9 +7,11 @@ import random
 import numpy as np
 import pytest
 import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gemma_lab.evals.parallel_sentences import languages, sentences
-from gemma_lab.trace.tokens.graphemes import cluster
+from gemma_lab.trace.tokens.graphemes import GraphemeStream, cluster
 
 TRICKY = {
     "family": "👩\u200d👩\u200d👧\u200d👦",
@@ -120,3 +122,30 @@ def test_nothing_gives_nothing():
     texts, groups = cluster([])
     assert texts == []
     assert groups.shape == (0,)
+
+
+def _streamed(data):
+    """Return the texts of a stream, and how many were certain after each token."""
+    stream, texts, counts = GraphemeStream(), [], []
+    for item in data:
+        texts += stream.add(item)
+        counts.append(len(texts))
+    return texts + stream.end(), counts
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=4), max_size=20))
+def test_a_stream_shows_the_same_texts_for_any_bytes(data):
+    assert _streamed(data)[0] == cluster(data)[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=12), st.integers(0, 99), st.sampled_from(sorted(TRICKY.values())))
+def test_a_stream_shows_the_same_texts_for_any_text_cut_anywhere(text, seed, tricky):
+    data = cut(text + tricky + text, seed)
+    assert _streamed(data)[0] == cluster(data)[0]
+
+
+def test_a_stream_is_one_token_late():
+    assert _streamed([b"a", b"b", b"e", "\u0301".encode(), b"x", b"y"])[1] == [0, 1, 2, 2, 4, 5]
+    assert _streamed([b"\xe2", b"\x82", b"\xac", b"x"])[1] == [0, 0, 2, 3]

@@ -24,7 +24,7 @@ def read(tokenizer):
         """Return the text that each role has, neighbours joined, and the same without the scaffold."""
         prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids = prompt + tokenizer(answer, add_special_tokens=False)["input_ids"]
-        roles, scaffold = read_roles(ids, pieces=pieces, prompt_length=len(prompt))
+        roles, scaffold = read_roles(ids, vocabulary=pieces, prompt_length=len(prompt))
         assert len(roles) == len(scaffold) == len(ids)
         spans: list[list[str]] = []
         for index, role, format_ in zip(ids, roles, scaffold, strict=True):
@@ -132,7 +132,7 @@ def test_any_ids_at_all_get_a_role_each(tokenizer):
             draw.choice(special) if draw.random() < 0.4 else draw.randrange(520)
             for _ in range(draw.randrange(60))
         ]
-        roles, scaffold = read_roles(ids, pieces=pieces, prompt_length=len(ids) // 2)
+        roles, scaffold = read_roles(ids, vocabulary=pieces, prompt_length=len(ids) // 2)
         assert len(roles) == len(scaffold) == len(ids)
         assert set(roles) <= set(ROLES)
         assert all(flag for flag, index in zip(scaffold, ids, strict=True) if pieces.is_special(index))

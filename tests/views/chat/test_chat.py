@@ -2,9 +2,6 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-import pytest
-
-from gemma_lab.views.base.text import percent, visible
 from gemma_lab.views.chat.chat import chat_html, chat_text
 
 QUESTION = {"key": 1, "role": "user", "text": "Hi\u202e", "media": []}
@@ -39,7 +36,7 @@ class Tags(HTMLParser):
         self.open: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.text = ""
-        self.feed(html)
+        self.feed(str(html))
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
@@ -66,7 +63,7 @@ def test_a_conversation_is_script_free_and_isolates_direction() -> None:
     assert "Hi[U+202E]" in page.text
     assert ("dir", "auto") in page.attributes
     titles = [value for name, value in page.attributes if name == "title"]
-    assert titles == ["probability 50.0 %  — 'سبعة' 50.0 %, '\\'\"<' 5.0 %".replace("%  —", "% —")]
+    assert titles == ["probability 50 % — 'سبعة' 50 %, '\\'\"<' 5.0 %"]
 
 
 def test_an_empty_conversation_says_how_to_begin() -> None:
@@ -79,20 +76,8 @@ def test_text_says_who_what_and_how_it_ended() -> None:
     turns = [{**QUESTION, "media": [PICTURE]}, {**ANSWER, "finish_reason": "stopped"}, FAILED, live]
     assert chat_text(turns).splitlines() == [
         'You: ["><script>x</script>.png, 3 × 4] Hi[U+202E]',
-        "Model: سبعة (stopped by hand)",
+        "Model: سبعة (stopped by the user)",
         "Model: (failed) <b>",
         "Model: (still writing)",
     ]
     assert "Still writing" in chat_html([live], name="m")
-
-
-@pytest.mark.parametrize(
-    ("logprob", "shown"), [(0.0, "100.0 %"), (-0.693147, "50.0 %"), (-9.2103, "0.01 %"), (None, "0 %")]
-)
-def test_percent(logprob: float | None, shown: str) -> None:
-    assert percent(logprob) == shown
-
-
-def test_visible_keeps_what_text_needs() -> None:
-    assert visible("a\u200d\u200c\u200eb\n\tc") == "a\u200d\u200c\u200eb\n\tc"
-    assert visible("\x00\u2066") == "[U+0000][U+2066]"

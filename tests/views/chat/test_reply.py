@@ -29,7 +29,7 @@ class Reader(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.text = [], [], []
-        self.feed(text)
+        self.feed(str(text))
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

@@ -12,4 +12,4 @@ def test_each_budget_has_its_cost_its_time_and_its_answers():
     assert [bar.get_height() for bar in cost.patches] == [64, 256]
     assert list(time.lines[0].get_ydata()) == [0.5, 1.5]
     assert [list(line.get_ydata()) for line in right.lines] == [[60.0, 98.0], [90.0], [72.0, 100.0], [100.0]]
-    assert picture.text == "mini-x by budget of soft tokens, right answers: 70: 9/10, 280: 10/10."
+    assert "70: 9/10, 280: 10/10" in picture.text

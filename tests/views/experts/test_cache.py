@@ -27,7 +27,7 @@ def test_every_policy_is_a_line_of_its_own_colour_and_dash(curve):
     np.testing.assert_allclose(by_label["LRU"].get_ydata(), 100 * curve.hit_rate("lru"))
     np.testing.assert_allclose(by_label["Belady's bound"].get_ydata(), 100 * curve.hit_rate("belady"))
     assert by_label["LRU"].get_linestyle() != by_label["Belady's bound"].get_linestyle()
-    assert axes.get_xlabel() == "experts on the card, % of all"
+    assert axes.get_xlabel() == "experts on the GPU, % of all"
 
 
 def test_the_text_has_the_rates_at_a_quarter_and_a_half(curve):
@@ -51,7 +51,7 @@ def test_the_most_that_fits_is_marked(curve):
 def test_the_table_marks_what_fits_and_lists_the_assumptions(curve):
     found = offload_speed(curve, gpu="RTX 4060 Laptop", link=12, source="<b>mine</b>")
     page = offload_html(found)
-    assert page.count("(most that fits)") == 1
+    assert page.count("(largest that fits)") == 1
     assert "&lt;b&gt;mine&lt;/b&gt;" in page
     assert "<script" not in page
     assert page.count("<div>") >= len(found.assumptions.lines())

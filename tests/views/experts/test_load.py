@@ -29,7 +29,6 @@ def test_cells_are_loads_against_the_mean_and_bars_are_gini(loads):
 
 
 def test_the_text_names_the_most_uneven_layer(loads):
-    assert expert_load_figure(loads).text == (
-        "ExpertLoad of 32 experts in 3 layers over 100 tokens: busiest expert 16.0 × the mean; "
-        "most uneven layer 5 (Gini 0.94)"
-    )
+    text = expert_load_figure(loads).text
+    for number in ("32 experts", "3 layers", "100 tokens", "16.0 ×", "layer 5 (Gini 0.94)"):
+        assert number in text

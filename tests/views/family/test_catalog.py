@@ -59,7 +59,7 @@ def test_one_checkpoint_shows_everything() -> None:
     text = checkpoint_html(checkpoint)
     for words in (
         "google/gemma-4-26B-A4B-it-qat-q4_0-gguf",
-        "128 a layer, 8 a token",
+        "128 per layer, 8 per token",
         "25,805,933,872",
         "llama.cpp",
     ):

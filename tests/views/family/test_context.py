@@ -67,6 +67,6 @@ def test_bars_end_where_the_cache_ends() -> None:
 
 def test_the_table_says_what_a_model_cannot_read() -> None:
     head, *rows = kv_cache_comparison_text(lengths=(4096, 262_144)).splitlines()
-    assert head.split() == ["KiB", "a", "token", "4K", "256K"]
+    assert head.split() == ["KiB", "per", "token", "4K", "256K"]
     assert [row.split()[-1] for row in rows[:2]] == ["–", "–"]
     assert rows[3].split() == ["26B-A4B", "20", "0.27", "GiB", "5.20", "GiB"]

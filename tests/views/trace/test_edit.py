@@ -34,7 +34,7 @@ def test_heads_stand_beside_experts():
     html = edit_html(Edit(ablate_heads={5: [0, 3], "all": [1]}))
     assert html.count("<tr") == 3
     assert "0, 3" in html
-    assert "heads knocked out" in html
+    assert "ablated heads" in html
 
 
 def test_cuts_and_patches_have_tables_of_their_own():

@@ -40,17 +40,16 @@ def test_the_page_is_escaped_and_isolated(trace):
 
 
 def test_the_text_says_from_where_the_answer_stands(trace):
-    assert (
-        logit_lens_text(trace)
-        == "Lens on 3 layers × 2 positions; the last says ' cat', first from layer 1 on"
-    )
+    text = logit_lens_text(trace)
+    for part in ("3 layers × 2 positions", "' cat'", "layer 1"):
+        assert part in text
 
 
 def test_only_what_was_looked_at_is_shown(trace):
     assert logit_lens_html(trace, positions=[3]).count('scope="col"') == 2
-    with pytest.raises(LabError, match="did not look at token 1"):
+    with pytest.raises(LabError, match="token 1"):
         logit_lens_html(trace, positions=[1])
-    with pytest.raises(BadTrace, match="no lens"):
+    with pytest.raises(BadTrace, match="no logit lens"):
         logit_lens_html(replace(trace, logit_lens=None))
 
 
@@ -59,19 +58,17 @@ def test_lines_have_a_curve_a_target(trace):
     left, right = picture.figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[2, 1, 1], [6, 4, 2]]
     assert len(right.lines) == 2
-    assert picture.text == (
-        "Token 3 through 3 layers: ' cat' rank 2 → 1, probability 0.905; "
-        "'<script>' rank 6 → 2, probability 0.333"
-    )
+    for part in ("' cat' rank 2 → 1, probability 0.905", "'<script>' rank 6 → 2, probability 0.333"):
+        assert part in picture.text
 
 
 def test_a_lens_that_contradicts_itself_is_refused(trace):
-    with pytest.raises(BadTrace, match="not all log-probabilities"):
+    with pytest.raises(BadTrace, match="logprobs"):
         replace(trace.logit_lens, logprobs=trace.logit_lens.logprobs + 9)
     with pytest.raises(BadTrace, match="do not ascend"):
         replace(trace.logit_lens, positions=trace.logit_lens.positions[::-1])
-    with pytest.raises(BadTrace, match="looks like"):
+    with pytest.raises(BadTrace, match="token 1"):
         replace(trace.logit_lens, token_texts={})
-    with pytest.raises(LabError, match="did not follow 'dog'"):
+    with pytest.raises(LabError, match="dog"):
         trace.logit_lens.rank("dog")
     assert trace.logit_lens.rank("<script>").tolist() == trace.logit_lens.rank(1).tolist()

@@ -37,7 +37,7 @@ def test_the_twin_lists_what_stands_behind_each_token_without_scripts() -> None:
     html = token_summary_html(trace)
     assert html == token_summary_html(behind(picture_trace(), window=64))
     assert "<script" not in html
-    assert "of all that the answer looked at" in html
+    assert "of the attention of the answer" in html
     first = answer_tokens(trace)[0]
     one = trace.routing.layer(5)
     best = one.ids[0][first - 1][np.argsort(-one.weights[0][first - 1], kind="stable")[:3]].tolist()
@@ -47,7 +47,7 @@ def test_the_twin_lists_what_stands_behind_each_token_without_scripts() -> None:
 
 
 def test_what_is_not_known_has_no_column_and_hostile_text_stays_text() -> None:
-    assert "looked at most" not in token_summary_html(arabic_trace())
+    assert "attends to most" not in token_summary_html(arabic_trace())
     assert "experts of" not in token_summary_html(dataclasses.replace(arabic(), routing=None))
     html = token_summary_html(hostile_trace())
     assert "<img src=x" not in html

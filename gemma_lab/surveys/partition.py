@@ -1,0 +1,79 @@
+"""One partition of a survey on disk: rows, tokens and a summary, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .summary import RoutingSummary
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+PROMPTS, TOKENS, SUMMARY = "prompts.parquet", "tokens.parquet", "routing.safetensors"
+
+
+def partition_path(folder: Path, number: int) -> Path:
+    """Return the folder of a partition; it exists exactly when the partition is complete."""
+    return folder / f"part-{number:06}"
+
+
+def write_partition(
+    folder: Path,
+    number: int,
+    rows: list[dict[str, Any]],
+    tokens: list[pa.Table],
+    summary: RoutingSummary | None,
+) -> Path:
+    """Write a partition under another name and rename it; keep one that is there by then."""
+    target = partition_path(folder, number)
+    draft = folder / f".draft-{number:06}-{uuid.uuid4().hex}"
+    draft.mkdir(parents=True)
+    try:
+        pq.write_table(pa.Table.from_pylist(rows), draft / PROMPTS, compression="zstd")
+        if tokens:
+            pq.write_table(pa.concat_tables(tokens), draft / TOKENS, compression="zstd")
+        if summary is not None:
+            summary.save(draft / SUMMARY)
+        for path in draft.iterdir():  # on disk before the name says that it is complete
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def token_table(index: int, trace: Trace) -> pa.Table:
+    """Return the tokens of one prompt with their routing, one row per token."""
+    tokens, routing = trace.tokens, trace.routing
+    columns: dict[str, pa.Array] = {
+        "prompt": pa.array(np.full(len(tokens), index, np.int64)),
+        "position": pa.array(np.arange(len(tokens), dtype=np.int32)),
+        "id": pa.array(np.asarray(tokens.ids, np.int32)),
+        "role": pa.array(list(tokens.roles)),
+        "modality": pa.array(list(tokens.modalities)),
+        "generated": pa.array(np.asarray(tokens.generated, bool)),
+    }
+    if routing is not None:
+        columns["experts"] = _per_token(routing.ids)
+        columns["gate_weights"] = _per_token(np.asarray(routing.gate_weights, np.float16))
+        columns["entropy"] = _per_token(np.asarray(routing.entropy, np.float16)[:, :, None])
+    return pa.table(columns)
+
+
+def _per_token(array: Any) -> pa.Array:
+    """Return ``[L, T, k]`` as one fixed list of L × k values per token."""
+    by_token = np.ascontiguousarray(np.moveaxis(np.asarray(array), 1, 0)).reshape(array.shape[1], -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(by_token.ravel()), by_token.shape[1])

@@ -1,0 +1,184 @@
+"""`survey`: trace a corpus, in this process or on Ray, and go on where an earlier run was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._version import __version__
+from ..checks import whole_number
+from ..errors import LabError, MissingExtra
+from .partition import partition_path
+from .prompts import PromptSource
+from .survey import MANIFEST, VERSION, Survey, open_survey
+from .worker import RayWorker, Worker
+
+if TYPE_CHECKING:
+    from ..lab import Lab
+
+
+def survey(
+    prompts: Any,
+    model: Lab | str | Path,
+    *,
+    out: str | Path,
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 2,
+    partition_size: int = 64,
+    keep_tokens: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    load: dict[str, Any] | None = None,
+    **options: Any,
+) -> Survey:
+    """Trace a corpus into partitioned Parquet.
+
+    Killed at any moment, the same call goes on: a partition is written whole or not at all, and the result
+    equals that of an undisturbed run, byte for byte. A prompt that the model refuses has its error in its
+    row.
+
+    Parameters
+    ----------
+    prompts
+        See `gemma_lab.surveys.prompts.PromptSource`.
+    model
+        A loaded model (engine ``"local"``), or a name, hub id or folder that every worker loads for itself.
+    out
+        Folder of the survey; made if it is not there.
+    engine
+        ``"local"`` traces in this process, ``"ray"`` through Ray Data with one actor per model replica.
+    workers
+        Actors on Ray.
+    partition_size
+        Prompts per partition: what is lost when a worker is killed, and what an analysis holds in memory.
+    keep_tokens
+        Write every token with its routing, 28 bytes per token and layer before compression; otherwise only
+        the rows and the mergeable summaries.
+    seed
+        Of sampling, for ``temperature`` above 0.
+    progress
+        Show a bar with rate and time left.
+    load
+        Keywords of `gemma_lab.load` for the workers.
+    **options
+        Of `gemma_lab.Lab.trace`: ``max_new_tokens``, ``temperature``, ``attention``, ``logit_lens``, ….
+
+    Returns
+    -------
+    Survey
+
+    Raises
+    ------
+    LabError
+        If the folder holds a survey of other prompts, another model or other options.
+    MissingExtra
+        For ``"ray"`` without Ray.
+    """
+    from tqdm.auto import tqdm
+
+    from ..lab import Lab
+
+    source, folder = PromptSource(prompts), Path(out)
+    partition_size = whole_number("partition_size", partition_size, minimum=1)
+    if engine not in ("local", "ray"):
+        raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
+    if engine == "ray" and isinstance(model, Lab):
+        raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
+    _claim(
+        folder,
+        {
+            "version": VERSION,
+            "model": model.name if isinstance(model, Lab) else str(model),
+            "prompts": len(source),
+            "prompts_sha256": source.digest(),
+            "partition_size": partition_size,
+            "keep_tokens": keep_tokens,
+            "seed": seed,
+            "options": {name: repr(value) for name, value in sorted(options.items())},
+        },
+    )
+    for draft in folder.glob(".draft-*"):  # of a run that was killed
+        shutil.rmtree(draft, ignore_errors=True)
+    numbers = range(-(-len(source) // partition_size))
+    left = [number for number in numbers if not partition_path(folder, number).is_dir()]
+    settings = {
+        "source": source,
+        "model": model,
+        "folder": folder,
+        "partition_size": partition_size,
+        "options": options,
+        "seed": seed,
+        "keep_tokens": keep_tokens,
+        "load": load or {},
+    }
+    done = len(source) - sum(min(partition_size, len(source) - number * partition_size) for number in left)
+    with tqdm(total=len(source), initial=done, unit=" prompts", disable=not progress, desc="survey") as bar:
+        for count in _run(left, settings, engine, workers):
+            bar.update(count)
+    return open_survey(folder)
+
+
+def _run(left: list[int], settings: dict[str, Any], engine: str, workers: int) -> Iterator[int]:
+    if not left:
+        return
+    if engine == "local":
+        worker = Worker(**settings)
+        for number in left:
+            yield worker.trace_partition(number)
+        return
+    yield from _on_ray(left, settings, whole_number("workers", workers, minimum=1))
+
+
+def _on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Iterable[int]:
+    """Trace partitions in Ray actors; Ray Data bounds how many wait, and restarts actors that die."""
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise MissingExtra("engine='ray' needs Ray.", hint='pip install "gemma_lab[ray]"') from None
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, log_to_driver=False)
+    context = ray.data.DataContext.get_current()
+    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    try:
+        numbers = ray.data.from_items([{"number": number} for number in left], override_num_blocks=len(left))
+        done = numbers.map_batches(
+            RayWorker, fn_constructor_kwargs=settings, batch_size=1, concurrency=workers, num_cpus=1
+        )
+        for row in done.iter_rows():
+            yield int(row["prompts"])
+    finally:
+        context.enable_progress_bars = shown
+        if ours:
+            ray.shutdown()
+
+
+def _claim(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest of a new survey, or check that this one goes on with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MANIFEST
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(key for key, value in manifest.items() if known.get(key) != value)
+        if differing:
+            listed = ", ".join(f"{key} {known.get(key)!r:.60}" for key in differing)
+            raise LabError(
+                f"{folder} holds another survey: {listed}.",
+                hint="Choose another folder for out=, or repeat the call that began it.",
+            )
+        return
+    if any(folder.glob("part-*")):
+        raise LabError(f"{folder} has partitions and no manifest.", hint="Choose another folder for out=.")
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(
+        json.dumps(manifest | {"gemma_lab": __version__, "python": platform.python_version()}, indent=1)
+        + "\n",
+        encoding="utf-8",
+    )
+    draft.replace(path)

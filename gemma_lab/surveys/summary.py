@@ -1,0 +1,189 @@
+"""Mergeable summaries of routing: what is known of a corpus without its tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..trace.records.routing import Routing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+#: Longest run of consecutive tokens whose union of experts is counted.
+UNIONS = 8
+
+
+@dataclass
+class RoutingSummary:
+    """Sums over tokens, which add up: merging parts gives the summary of the whole.
+
+    L layers, E experts, k per token. Counts and gate-weight steps are integers, so that they do not depend on
+    the order; the sums of entropies are float64, added in the order of partitions.
+
+    Attributes
+    ----------
+    layers, experts, top_k
+        As in `Routing`.
+    tokens
+        Tokens counted.
+    counts
+        Times each expert was chosen, int64 ``[L, E]``.
+    weight_steps
+        Sum of gate weights in steps of 1/65535, int64 ``[L, E]``.
+    pairs
+        Tokens that chose both experts, int64 ``[L, E, E]``; the diagonal is `counts`.
+    entropy, expert_output_fraction
+        Sums over tokens, float64 ``[L]``.
+    unions
+        Sum of the number of different experts of n consecutive generated tokens, int64 ``[UNIONS, L]``,
+        n from 1.
+    runs
+        How many such runs there were, int64 ``[UNIONS]``.
+    by_label
+        ``(column, value)`` to tokens and counts ``[L, E]``.
+    """
+
+    layers: tuple[int, ...]
+    experts: int
+    top_k: int
+    tokens: int = 0
+    counts: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    weight_steps: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    pairs: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    entropy: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    expert_output_fraction: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    unions: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    runs: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    by_label: dict[tuple[str, str], tuple[int, Array]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        rows, experts = len(self.layers), self.experts
+        shapes = {
+            "counts": (rows, experts), "weight_steps": (rows, experts), "pairs": (rows, experts, experts),
+            "unions": (UNIONS, rows), "runs": (UNIONS,),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros(shape, np.int64))
+        for name in ("entropy", "expert_output_fraction"):
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros(rows, np.float64))
+
+    @classmethod
+    def like(cls, routing: Routing) -> RoutingSummary:
+        """Return an empty summary for routings like this one."""
+        return cls(routing.layers, routing.experts, routing.top_k)
+
+    def add(self, routing: Routing, labels: Mapping[str, str], generated: Array) -> None:
+        """Add the routing of one prompt.
+
+        Parameters
+        ----------
+        routing
+            Of all its tokens.
+        labels
+            Column to value, for the whole prompt.
+        generated
+            Which tokens were generated, bool ``[T]``.
+        """
+        ids = np.asarray(routing.ids, dtype=np.intp)  # [L, T, k]
+        steps = np.rint(np.asarray(routing.gate_weights, np.float64) * 65_535).astype(np.int64)
+        counts = np.zeros((len(self.layers), self.experts), np.int64)
+        for row, chosen in enumerate(ids):
+            counts[row] = np.bincount(chosen.ravel(), minlength=self.experts)
+            np.add.at(self.weight_steps[row], chosen.ravel(), steps[row].ravel())
+            used = np.zeros((len(chosen), self.experts), np.float32)
+            np.put_along_axis(used, chosen, 1.0, axis=1)
+            self.pairs[row] += np.rint(used.T @ used).astype(np.int64)  # exact below 2**24 tokens per prompt
+            self._add_unions(row, used[generated].astype(bool))
+        self.runs += np.maximum(int(generated.sum()) - np.arange(UNIONS), 0)
+        self.counts += counts
+        self.entropy += routing.entropy.sum(axis=1, dtype=np.float64)
+        self.expert_output_fraction += routing.expert_output_fraction.sum(axis=1, dtype=np.float64)
+        self.tokens += len(routing)
+        for column, value in labels.items():
+            tokens, known = self.by_label.get((column, value), (0, 0))
+            self.by_label[column, value] = tokens + len(routing), known + counts
+
+    def _add_unions(self, row: int, used: Array) -> None:
+        """Add the sizes of unions over runs of 1 to `UNIONS` consecutive tokens; `used` is ``[n, E]``."""
+        union = used.copy()
+        for length in range(1, min(UNIONS, len(used)) + 1):
+            if length > 1:
+                union = union[:-1] | used[length - 1 :]
+            self.unions[length - 1, row] += int(union.sum())
+
+    def merge(self, other: RoutingSummary) -> None:
+        """Add another summary of the same model.
+
+        Raises
+        ------
+        LabError
+            If it is of another model.
+        """
+        mine, theirs = ((part.layers, part.experts, part.top_k) for part in (self, other))
+        if mine != theirs:
+            raise LabError(
+                f"Summaries of {mine} and {theirs} (layers, experts, top-k) do not add up.", hint=""
+            )
+        for name in (
+            "counts",
+            "weight_steps",
+            "pairs",
+            "unions",
+            "runs",
+            "entropy",
+            "expert_output_fraction",
+        ):
+            getattr(self, name).__iadd__(getattr(other, name))
+        self.tokens += other.tokens
+        for key, (tokens, counts) in other.by_label.items():
+            known = self.by_label.get(key, (0, 0))
+            self.by_label[key] = known[0] + tokens, known[1] + counts
+
+    def save(self, path: Path) -> None:
+        """Write the summary as safetensors; equal summaries give equal bytes."""
+        from safetensors.numpy import save_file
+
+        labels = sorted(self.by_label)
+        arrays = {
+            "counts": self.counts,
+            "weight_steps": self.weight_steps,
+            "pairs": self.pairs,
+            "unions": self.unions,
+            "runs": self.runs,
+            "entropy": self.entropy,
+            "expert_output_fraction": self.expert_output_fraction,
+        }
+        if labels:
+            arrays["label_counts"] = np.stack([self.by_label[key][1] for key in labels])
+        meta = {
+            "layers": list(self.layers), "experts": self.experts, "top_k": self.top_k, "tokens": self.tokens,
+            "labels": [[*key, self.by_label[key][0]] for key in labels],
+        }  # fmt: skip
+        save_file(arrays, path, metadata={"summary": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: Path) -> RoutingSummary:
+        """Read a summary that `save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            meta = json.loads(file.metadata()["summary"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+        counts = arrays.pop("label_counts", ())
+        by_label = {
+            (column, value): (tokens, part)
+            for (column, value, tokens), part in zip(meta["labels"], counts, strict=True)
+        }
+        return cls(
+            tuple(meta["layers"]), meta["experts"], meta["top_k"], meta["tokens"], by_label=by_label, **arrays
+        )

@@ -1,0 +1,181 @@
+"""A survey that was made: its rows, tokens and summaries, analysed one partition at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analysis.experts.coactivation import Coactivation, expected_pairs
+from ..analysis.experts.load import ExpertLoad
+from ..display import Displayed
+from ..errors import LabError, NotTraced
+from .partition import PROMPTS, SUMMARY, TOKENS
+from .summary import RoutingSummary
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+MANIFEST, VERSION = "survey.json", 1
+
+
+@dataclass(frozen=True)
+class Survey(Displayed):
+    """A survey on disk.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    manifest
+        What was asked: model, options, number and digest of prompts.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    def __repr__(self) -> str:
+        done = len(self.partitions)
+        size, prompts = self.manifest["partition_size"], self.manifest["prompts"]
+        needed = -(-prompts // size)
+        state = "complete" if done == needed else f"{done} of {needed} partitions"
+        return f"Survey({self.manifest['model']}: {prompts:,} prompts, {state})"
+
+    @property
+    def partitions(self) -> list[Path]:
+        """Folders of the complete partitions, in order."""
+        return sorted(self.folder.glob("part-*"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no prompt is left."""
+        return len(self.partitions) == -(-self.manifest["prompts"] // self.manifest["partition_size"])
+
+    def dataset(self, table: str = "prompts") -> ds.Dataset:
+        """Return a pyarrow dataset over all partitions, read lazily; DuckDB reads it as it is.
+
+        Parameters
+        ----------
+        table
+            ``"prompts"``, one row per prompt, or ``"tokens"``, one row per token.
+
+        Raises
+        ------
+        NotTraced
+            If the survey keeps no tokens.
+        """
+        import pyarrow.dataset as ds
+
+        names = {"prompts": PROMPTS, "tokens": TOKENS}
+        if table not in names:
+            raise LabError(f"{table!r} is no table.", hint="prompts or tokens")
+        files = [str(path / names[table]) for path in self.partitions if (path / names[table]).is_file()]
+        if not files:
+            raise NotTraced(f"This survey has no {table}.", hint="gl.survey(…, keep_tokens=True)")
+        return ds.dataset(files, format="parquet")
+
+    def prompts(self) -> Any:
+        """Return the rows of all prompts as a pandas DataFrame, labels as columns."""
+        frame = self.dataset("prompts").to_table().to_pandas()
+        labels = frame.pop("labels").map(dict)
+        for name in sorted({key for row in labels for key in row}):
+            frame[name] = labels.map(lambda row, name=name: row.get(name))
+        return frame
+
+    def summaries(self) -> Iterator[RoutingSummary]:
+        """Yield the summary of each partition that has routing, in order."""
+        for path in self.partitions:
+            if (path / SUMMARY).is_file():
+                yield RoutingSummary.load(path / SUMMARY)
+
+    @cached_property
+    def summary(self) -> RoutingSummary:
+        """The sum over all partitions, held one partition at a time.
+
+        Raises
+        ------
+        NotTraced
+            If the model has no experts.
+        """
+        total: RoutingSummary | None = None
+        for part in self.summaries():
+            if total is None:
+                total = part
+            else:
+                total.merge(part)
+        if total is None:
+            raise NotTraced(
+                "This survey has no routing.", hint="Survey a model with experts, such as mini-moe."
+            )
+        return total
+
+    def expert_load(self, label: str | None = None, value: str | None = None) -> ExpertLoad:
+        """Return the load of every expert, over all tokens or those of prompts with one label.
+
+        With a label, `mass`, `router_entropy` and `expert_output_fraction` are NaN: only counts are kept by
+        label.
+        """
+        total = self.summary
+        if label is None:
+            return ExpertLoad(
+                layers=total.layers, tokens=total.tokens, top_k=total.top_k, counts=total.counts,
+                mass=total.weight_steps / 65_535, router_entropy=total.entropy / total.tokens,
+                expert_output_fraction=total.expert_output_fraction / total.tokens,
+            )  # fmt: skip
+        if (label, str(value)) not in total.by_label:
+            known = sorted({f"{column}={one}" for column, one in total.by_label})[:12]
+            raise LabError(
+                f"No prompt has {label}={value!r}.", hint=f"There are: {', '.join(known) or 'no labels'}"
+            )
+        tokens, counts = total.by_label[label, str(value)]
+        unknown = np.full(len(total.layers), np.nan)
+        return ExpertLoad(
+            layers=total.layers, tokens=tokens, top_k=total.top_k, counts=counts,
+            mass=np.full(counts.shape, np.nan), router_entropy=unknown, expert_output_fraction=unknown,
+        )  # fmt: skip
+
+    def coactivation(self) -> Coactivation:
+        """Return which experts are chosen together, with what independence would give."""
+        total = self.summary
+        expected = np.stack([expected_pairs(row / total.tokens) for row in total.counts]) * total.tokens
+        experts = total.experts
+        expected[:, range(experts), range(experts)] = total.counts  # the diagonal is each expert's own count
+        return Coactivation(layers=total.layers, tokens=total.tokens, counts=total.pairs, expected=expected)
+
+    def union_sizes(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the mean number of different experts of n consecutive generated tokens, ``[n, layers]``.
+
+        Verifying n drafted tokens at once loads so many experts per layer; n from 1. NaN where no run was
+        that long.
+        """
+        total = self.summary
+        runs = np.where(total.runs > 0, total.runs, np.nan)
+        return np.asarray(total.unions / runs[:, None])
+
+
+def open_survey(folder: str | Path) -> Survey:
+    """Open a survey, complete or not.
+
+    Raises
+    ------
+    LabError
+        If there is none, or it is of a newer version.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise LabError(
+            f"{folder} holds no survey.", hint="gl.survey(prompts, model, out=folder) makes one."
+        ) from None
+    if version != VERSION:
+        raise LabError(
+            f"{folder} is a survey of version {version}; this is {VERSION}.", hint="Upgrade gemma_lab."
+        )
+    return Survey(Path(folder), manifest)

@@ -1,0 +1,232 @@
+"""A survey is what its prompts' traces are, whoever makes it and however often it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gemma_lab as gl
+from gemma_lab.analysis.experts.coactivation import coactivation
+from gemma_lab.analysis.experts.load import expert_load
+from gemma_lab.errors import LabError, NotTraced
+from gemma_lab.evals.questions import load_questions
+from gemma_lab.surveys.prompts import PromptSource
+from gemma_lab.surveys.run import survey
+from gemma_lab.surveys.summary import RoutingSummary
+from gemma_lab.surveys.survey import open_survey
+
+PROMPTS = [
+    {"prompt": f"What is {n} in {language}?", "language": language, "n": n}
+    for n in range(6)
+    for language in ("German", "Spanish")
+]
+
+
+def contents(folder):
+    """Every file of the partitions with its digest."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("part-*/*"))
+    }
+
+
+@pytest.fixture(scope="module")
+def lab(tiny_lab_of_module):
+    return tiny_lab_of_module
+
+
+@pytest.fixture(scope="module")
+def tiny_lab_of_module(tiny_lab):
+    return tiny_lab("26B-A4B")
+
+
+@pytest.fixture(scope="module")
+def made(lab, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("surveys") / "one"
+    return survey(PROMPTS, lab, out=folder, partition_size=5, max_new_tokens=6, progress=False)
+
+
+def test_it_is_complete_and_says_so(made):
+    assert made.complete
+    assert len(made.partitions) == 3
+    assert "12 prompts" in repr(made)
+    assert list(made.prompts()["index"]) == list(range(12))
+    assert set(made.prompts()["language"]) == {"German", "Spanish"}
+
+
+def test_its_load_and_coactivation_are_those_of_the_traces(made, lab):
+    routings = [lab.trace(row["prompt"], max_new_tokens=6).routing for row in PROMPTS]
+    load, expected = made.expert_load(), expert_load(routings)
+    assert load.tokens == expected.tokens
+    np.testing.assert_array_equal(load.counts, expected.counts)
+    np.testing.assert_allclose(load.mass, expected.mass, atol=1e-6)
+    np.testing.assert_allclose(load.router_entropy, expected.router_entropy, rtol=1e-3)
+    pairs, wanted = made.coactivation(), coactivation(routings)
+    np.testing.assert_array_equal(pairs.counts, wanted.counts)
+    np.testing.assert_allclose(pairs.expected, wanted.expected)
+    german = made.expert_load("language", "German")
+    np.testing.assert_array_equal(
+        german.counts,
+        expert_load(
+            [one for one, row in zip(routings, PROMPTS, strict=True) if row["language"] == "German"]
+        ).counts,
+    )
+
+
+def test_unions_are_counted_on_generated_tokens(made, lab):
+    sizes = []
+    for row in PROMPTS:
+        trace = lab.trace(row["prompt"], max_new_tokens=6)
+        ids = trace.routing.ids[0][np.asarray(trace.tokens.generated)]
+        sizes += [len(set(ids[at : at + 3].ravel().tolist())) for at in range(len(ids) - 2)]
+    assert made.union_sizes()[2, 0] == pytest.approx(np.mean(sizes))
+    assert made.union_sizes()[0] == pytest.approx(made.summary.top_k)
+
+
+def test_tokens_keep_the_routing(made, lab):
+    table = made.dataset("tokens").to_table().to_pandas()
+    trace = lab.trace(PROMPTS[7]["prompt"], max_new_tokens=6)
+    mine = table[table["prompt"] == 7]
+    assert mine["id"].tolist() == list(trace.tokens.ids)
+    ids = np.stack(mine["experts"].to_list()).reshape(len(trace), len(trace.routing.layers), -1)
+    np.testing.assert_array_equal(ids, np.moveaxis(trace.routing.ids, 1, 0))
+
+
+def test_a_lost_partition_is_made_again_and_is_equal(made, lab, tmp_path):
+    folder = tmp_path / "two"
+    arguments = {"out": folder, "partition_size": 5, "max_new_tokens": 6, "progress": False}
+    survey(PROMPTS, lab, **arguments)
+    before = contents(folder)
+    assert before == contents(made.folder)
+    lost = open_survey(folder).partitions[1]
+    for path in lost.iterdir():
+        path.unlink()
+    lost.rmdir()
+    (folder / ".draft-000001-left").mkdir()
+    assert not open_survey(folder).complete
+    assert survey(PROMPTS, lab, **arguments).complete
+    assert contents(folder) == before
+    assert not list(folder.glob(".draft*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_killed_at_any_moment_it_goes_on(made, tiny_folder, tmp_path):
+    folder, prompts = tmp_path / "killed", tmp_path / "prompts.jsonl"
+    prompts.write_text("\n".join(json.dumps(row) for row in PROMPTS), encoding="utf-8")
+    program = (
+        "import sys; from gemma_lab.surveys.run import survey; "
+        f"survey({str(prompts)!r}, {str(tiny_folder('26B-A4B'))!r}, out={str(folder)!r}, partition_size=1, "
+        "max_new_tokens=6, progress=False, load={'dtype': 'float32', 'device': 'cpu'})"
+    )
+    killed = 0
+    for enough in (2, 6):
+        process = subprocess.Popen([sys.executable, "-c", program])
+        while process.poll() is None and len(list(folder.glob("part-*"))) < enough:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert open_survey(folder).complete
+    assert open_survey(folder).prompts()["reply"].tolist() == made.prompts()["reply"].tolist()
+    np.testing.assert_array_equal(open_survey(folder).summary.counts, made.summary.counts)
+
+
+@pytest.mark.slow
+def test_on_ray_it_is_equal(made, tiny_folder, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install gemma_lab[ray]")
+    folder = tmp_path / "ray"
+    done = survey(
+        PROMPTS, str(tiny_folder("26B-A4B")), out=folder, engine="ray", workers=2, partition_size=5,
+        max_new_tokens=6, progress=False, load={"dtype": "float32", "device": "cpu"},
+    )  # fmt: skip
+    assert done.complete
+    assert contents(folder) == contents(made.folder)
+
+
+def test_another_survey_is_not_mixed_in(made, lab):
+    for change in ({"max_new_tokens": 7}, {"partition_size": 4}):
+        with pytest.raises(LabError, match=next(iter(change)) if "partition_size" in change else "options"):
+            survey(
+                PROMPTS,
+                lab,
+                out=made.folder,
+                progress=False,
+                **{"partition_size": 5, "max_new_tokens": 6} | change,
+            )
+    with pytest.raises(LabError, match="prompts"):
+        survey(PROMPTS[:-1], lab, out=made.folder, partition_size=5, max_new_tokens=6, progress=False)
+
+
+def test_a_refused_prompt_has_its_error_in_its_row(lab, tmp_path):
+    rows = ["Hello", {"prompt": "What?", "images": [b"no picture"]}, "Bye"]
+    frame = survey(rows, lab, out=tmp_path / "s", progress=False).prompts()
+    assert frame["error"].isna().tolist() == [True, False, True]
+    assert "BadMedia" in frame["error"][1]
+
+
+def test_a_survey_of_a_dense_model_has_rows_and_no_routing(tiny_lab, tmp_path):
+    done = survey(["Hello"], tiny_lab("31B"), out=tmp_path / "s", progress=False)
+    assert done.complete
+    with pytest.raises(NotTraced):
+        done.expert_load()
+
+
+def test_questions_are_graded(lab, tmp_path):
+    asked = load_questions(skills=["names"], per_skill=3)
+    frame = survey(asked, lab, out=tmp_path / "s", max_new_tokens=4, progress=False).prompts()
+    assert frame["skill"].tolist() == ["names"] * 3
+    assert frame["correct"].isin([True, False]).all()
+
+
+def test_prompts_come_from_files(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in PROMPTS) + "\n")
+    pq.write_table(pa.Table.from_pylist(PROMPTS), tmp_path / "a.parquet", row_group_size=5)
+    listed = PromptSource(PROMPTS)
+    for name in ("a.jsonl", "a.parquet"):
+        source = PromptSource(tmp_path / name)
+        assert len(source) == 12
+        assert source.read(3, 11) == listed.read(3, 11)
+
+
+@pytest.mark.parametrize(
+    "source", ["text", 5, None, [], [5], [{"text": "x"}], [{"prompt": "a", "messages": []}], "no.jsonl"]
+)
+def test_what_is_no_source_is_refused(source):
+    with pytest.raises(LabError):
+        PromptSource(source).read(0, 1)
+
+
+def test_the_digest_tells_prompts_apart():
+    texts = [["ab", "c"], ["a", "bc"], ["abc"], [{"prompt": "ab", "x": "c"}], ["ab", b"c".decode() + " "]]
+    assert len({PromptSource(one).digest() for one in texts}) == len(texts)
+
+
+def test_merging_is_adding(made):
+    parts = list(made.summaries())
+    total = RoutingSummary(parts[0].layers, parts[0].experts, parts[0].top_k)
+    for part in parts:
+        total.merge(part)
+    np.testing.assert_array_equal(total.pairs, made.summary.pairs)
+    with pytest.raises(LabError):
+        total.merge(RoutingSummary((0,), 3, 1))
+
+
+def test_no_survey_there(tmp_path):
+    with pytest.raises(LabError):
+        open_survey(tmp_path)
+    assert gl
