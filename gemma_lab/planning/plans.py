@@ -50,7 +50,7 @@ DEPTHS = (0, 1024, 4096, 8192, 16_384, 32_768, 65_536, 98_304, 131_072, 262_144)
 """Depths in tokens at which views show the speed."""
 
 MEASURED_FAMILIES = ("llama.cpp", "vLLM", "MLX")
-WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.30, "drafter": 0.30, "batch": 0.30}
+WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.45, "drafter": 0.30, "batch": 0.30}
 """What is added to the interval in log units where no measured run was fitted; judged, not fitted."""
 _OFFLOADS = ("none", "auto", "experts", "layers")
 
@@ -474,7 +474,8 @@ def plan(
         ``acceptance``, ``bits``.
     offload
         What may lie in the computer's memory: ``"none"``, ``"experts"`` (all of them), ``"layers"`` (as many
-        as do not fit) or ``"auto"`` (experts first, as much as does not fit).
+        as do not fit) or ``"auto"`` (as much as does not fit, in the runtime's way: experts first, or
+        whole layers).
     expert_hit_rate
         Share of expert reads that a cache of experts on the device serves (0 to 1), e.g. from
         ``gl.expert_cache`` on a real trace; the rest is fetched over the link.
@@ -526,7 +527,7 @@ def plan(
     fitting = fits(setting)
     spilled = placement.shares
     if fitting is False and not spilled and not machine.unified:
-        spilled = _spill(setting, experts_first=True).shares
+        spilled = _spill(setting, experts_first=program.offload == "experts").shares
     elif fitting is False and not machine.unified:
         spilled = {**spilled, **_spill(setting, experts_first=False).shares}
     return Plan(
@@ -566,7 +567,7 @@ def _placement(setting: Setting, offload: str, hit_rate: float | None) -> Placem
         if not setting.shape.experts:
             raise LabError(f"{setting.shape.name} has no experts to offload.", hint='Use offload="layers".')
         return Placement({"experts": 1.0})
-    return _spill(setting, experts_first=offload == "auto")
+    return _spill(setting, experts_first=offload == "auto" and setting.runtime.offload == "experts")
 
 
 def _spill(setting: Setting, *, experts_first: bool) -> Placement:

@@ -26,6 +26,8 @@ class Runtime:
         one piece of the prompt beyond the window. 0: exactly the window.
     piece
         Tokens of a prompt that are processed at once.
+    tied_copy_on_host
+        Whether a second, mapped copy of a tied embedding lies in the computer's memory.
     ple_on_host
         Whether the per-layer embedding table stays in the computer's memory.
     logits_bytes
@@ -36,6 +38,11 @@ class Runtime:
         What a plan takes if none is named.
     source
         Where this comes from.
+    offload
+        What goes to main memory when a model does not fit: ``"experts"`` first, or whole ``"layers"``.
+    host_share
+        Share of the main memory's bandwidth at which weights there are read. 0.6: three runs with all experts
+        on the processor (RTX 5080, llama.cpp); 0.3: two runs of Ollama, which moves whole layers.
     """
 
     name: str
@@ -49,6 +56,8 @@ class Runtime:
     overhead_gib: Mapping[str, float] = field(hash=False)
     default_quantization: str
     source: str
+    offload: str = "experts"
+    host_share: float = 0.6
 
     def window_slack(self, window: int, batch: int) -> float:
         """Return the tokens of one sequence that a window's cache holds beyond the window, on average.

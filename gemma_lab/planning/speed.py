@@ -28,10 +28,8 @@ BATCH_UNION_EXPONENT = 0.7
 """Sequences route alike: n of them visit as many experts as n^0.7 independent tokens would (two runs of the
 26B-A4B with ten users, `measured_runs.csv`)."""
 
-HOST_EFFICIENCY = 0.6
-"""Share of the main memory's bandwidth at which experts are read on the processor (three runs, RTX 5080)."""
-HOST_BANDWIDTH = 70.0
-"""GB/s of the computer's memory where it is not given: two channels of DDR5-4400."""
+HOST_BANDWIDTH = 50.0
+"""GB/s of the computer's memory where it is not given: two channels of DDR4-3200."""
 LINK_BANDWIDTH = 25.0
 """GB/s between device and computer where it is not given: PCIe 4.0 with sixteen lanes, as measured."""
 REFERENCE_BANDWIDTH = 936e9
@@ -65,8 +63,9 @@ class Step:
         after another). `old`: a GPU without matrix units.
     runtime, family_of_runtime, date
         Of the program; date as ISO text.
-    host_bytes, host_bandwidth
-        Weights read in the step that lie in the computer's memory and are processed there; bytes a second.
+    host_bytes, host_bandwidth, host_share
+        Weights read in the step that lie in the computer's memory and are processed there; bytes a second;
+        the share of it that the runtime reaches.
     link_bytes, link_bandwidth
         Weights fetched over the link in the step; bytes a second.
     operations, rate
@@ -93,6 +92,7 @@ class Step:
     date: str
     host_bytes: float = 0.0
     host_bandwidth: float = HOST_BANDWIDTH * 1e9
+    host_share: float = 0.6
     link_bytes: float = 0.0
     link_bandwidth: float = LINK_BANDWIDTH * 1e9
     operations: float = 0.0
@@ -211,6 +211,7 @@ def decode_step(
         date=date,
         host_bytes=max(0.0, host_bytes),
         host_bandwidth=(hardware.host_bandwidth_gb_s or HOST_BANDWIDTH) * 1e9,
+        host_share=runtime.host_share,
         link_bytes=link_bytes,
         link_bandwidth=(hardware.link_gb_s or LINK_BANDWIDTH) * 1e9,
         operations=2.0 * rows * (shape.compute_parameters() + shape.parts[shape.head_part])
@@ -242,7 +243,7 @@ def decode_seconds(step: Step, constants: Constants) -> float:
     """
     weights, layers, cache = decode_terms(step, constants)
     spilled = (
-        step.host_bytes / (HOST_EFFICIENCY * step.host_bandwidth) + step.link_bytes / step.link_bandwidth
+        step.host_bytes / (step.host_share * step.host_bandwidth) + step.link_bytes / step.link_bandwidth
     )
     return weights + layers + cache + spilled
 

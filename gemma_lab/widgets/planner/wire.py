@@ -57,6 +57,8 @@ def planner_facts(extra: Iterable[Hardware] = ()) -> dict[str, Any]:
                 "overhead_gib": dict(each.overhead_gib),
                 "default_quantization": each.default_quantization,
                 "source": each.source,
+                "offload": each.offload,
+                "host_share": each.host_share,
             }
             for each in known_runtimes().values()
         ],
@@ -100,7 +102,6 @@ def _rules() -> dict[str, Any]:
         "constants": dict(facts["log"]),
         "interval": facts["interval"],
         "wider": WIDER,
-        "host_efficiency": speed.HOST_EFFICIENCY,
         "union_exponent": speed.BATCH_UNION_EXPONENT,
         "reference_bandwidth": speed.REFERENCE_BANDWIDTH,
         "labels": LABELS,

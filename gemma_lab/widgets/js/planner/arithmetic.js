@@ -73,6 +73,8 @@
  * @property {Record<string, number>} overhead_gib
  * @property {string} default_quantization
  * @property {string} source
+ * @property {"experts"|"layers"} offload
+ * @property {number} host_share
  */
 
 /**
@@ -90,7 +92,7 @@
 /** @typedef {{ key: string, label: string, bytes: number, place: "device"|"host", formula: string, source: string }} Part */
 /** @typedef {{ value: number, low: number, high: number }} Estimate */
 /** @typedef {Record<string, number>} Constants */
-/** @typedef {{ constants: Constants, interval: Record<string, number>, wider: Record<string, number>, host_efficiency: number, union_exponent: number, reference_bandwidth: number, labels: Record<string, string>, measured_families: string[], fitted_to: string, newest_run: string }} Rules */
+/** @typedef {{ constants: Constants, interval: Record<string, number>, wider: Record<string, number>, union_exponent: number, reference_bandwidth: number, labels: Record<string, string>, measured_families: string[], fitted_to: string, newest_run: string }} Rules */
 
 /** @typedef {{ name: string, bits: number, runtimes: string[] }} CacheType */
 /** @typedef {{ model: string, quantization: string, hardware: string, runtime: string, date: string, depth: number, speed: number, source: string }} Run */
@@ -338,7 +340,7 @@ export function spill(choice, rules) {
   );
   /** @type {Record<string, number>} */
   const shares = {};
-  if (sizes.experts) {
+  if (sizes.experts && choice.runtime.offload === "experts") {
     shares.experts = Math.min(1, excess / sizes.experts);
     excess -= shares.experts * sizes.experts;
   }
@@ -385,7 +387,7 @@ export function decodeTerms(choice, rules, depth) {
   const cache =
     (batch * (read.global ?? 0)) / (wide * hardware.bandwidth) +
     (batch * local) / (Math.exp(constants.cache_share) * hardware.bandwidth);
-  const fetching = hostBytes / (rules.host_efficiency * hardware.host_bandwidth);
+  const fetching = hostBytes / (choice.runtime.host_share * hardware.host_bandwidth);
   const bytes = {
     weights: shared + experts * held("experts") * union,
     cache: batch * ((read.global ?? 0) + local),
