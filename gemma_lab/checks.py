@@ -72,3 +72,8 @@ def whole_number(name: str, value: Any, *, minimum: int, maximum: int | None = N
             hint=f"For example {name}={example}.",
         )
     return number
+
+
+def has_surrogate(text: str) -> bool:
+    """Return whether a text has half a surrogate pair, which no file and no page can hold."""
+    return not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text)

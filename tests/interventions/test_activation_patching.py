@@ -48,7 +48,7 @@ def residual(model, ids, layer):
 
 def test_they_are_what_the_layers_gave(lab):
     trace = lab.trace("Hello there")
-    found = gl.activations(lab, "Hello there")
+    found = lab.activations("Hello there")
     ids = torch.from_numpy(trace.tokens.ids)[None].long()
     assert found.positions == tuple(range(len(trace)))
     assert found.layers == tuple(range(lab.text_config.num_hidden_layers))
@@ -57,8 +57,8 @@ def test_they_are_what_the_layers_gave(lab):
 
 
 def test_chosen_places_and_places_from_the_end(lab):
-    whole = gl.activations(lab, "Hello there")
-    some = gl.activations(lab, "Hello there", layers=[2, -1], positions=[3, -1])
+    whole = lab.activations("Hello there")
+    some = lab.activations("Hello there", layers=[2, -1], positions=[3, -1])
     last, end = whole.layers[-1], whole.positions[-1]
     assert (some.layers, some.positions) == ((2, last), (3, end))
     np.testing.assert_array_equal(some.values, whole.values[np.ix_([2, last], [3, end])])
@@ -149,7 +149,7 @@ def test_other_decoders_of_transformers(family):
 
 
 def test_compare_and_files_take_a_patched_trace(lab, tmp_path):
-    source = gl.activations(lab, "Hello there", layers=[1], positions=[4])
+    source = lab.activations("Hello there", layers=[1], positions=[4])
     edit = Edit(patch=Patch(source, positions=[6]))
     plain = lab.trace("Hello there", max_new_tokens=4)
     patched = lab.trace("Hello there", max_new_tokens=4, edit=edit)
@@ -167,9 +167,9 @@ def test_what_a_model_does_not_have_is_named(lab):
     with pytest.raises(BadEdit, match=r"A patch of width 8, from model, does not fit tiny.* 64 wide"):
         lab.edit(patch=Activations((0,), (0,), np.zeros((1, 1, 8))))
     with pytest.raises(BadEdit, match="There is no layer 99"):
-        gl.activations(lab, "Hello", layers=[99])
+        lab.activations("Hello", layers=[99])
     with pytest.raises(BadEdit, match="There is no position 500"):
-        gl.activations(lab, "Hello", positions=[500])
+        lab.activations("Hello", positions=[500])
 
 
 def test_a_run_that_is_stopped_gives_none():

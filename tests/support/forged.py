@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.storage.trace_file import open_trace
+from gemma_lab.trace.trace import open_trace
 
 Members = dict[str, bytes]
 

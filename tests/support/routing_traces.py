@@ -156,10 +156,9 @@ def answered(question: list[Row], answer: str) -> list[Row]:
 def arabic_trace(**options: Any) -> Trace:
     """A question in Arabic, answered in Arabic and English; one character is made of three tokens."""
     rows = answered(words(ARABIC), ANSWER)
-    byte = [
-        row("<0xF0>", role="model", generated=True, text="", cluster=900, modality="text") for _ in range(2)
-    ]
-    star = row("<0x9F>", role="model", generated=True, text="⭐", cluster=900, modality="text")
+    answer = {"role": "model", "generated": True, "cluster": len(rows) - 1, "modality": "text"}
+    byte = [row("<0xF0>", text="", **answer) for _ in range(2)]
+    star = row("<0x9F>", text="⭐", **answer)
     return made_trace([*rows[:-1], *byte, star, rows[-1]], **options)
 
 

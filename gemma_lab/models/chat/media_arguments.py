@@ -62,7 +62,7 @@ def media_list(kind: str, value: Any) -> list[Any]:
             f"There are more than {MAX_MEDIA:,} {kind} inputs.",
             hint="No context of the family holds as many.",
         )
-    return [from_dataset(each) for each in listed]
+    return [local_source(each) for each in listed]
 
 
 def _is_one_image(value: Any) -> bool:

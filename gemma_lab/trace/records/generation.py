@@ -1,38 +1,42 @@
-"""What was generated in a trace: tokens, how probable they were, and what else was weighed."""
+"""The generated tokens of a trace, their log-probabilities, and the likeliest alternatives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ...errors import BadTrace
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FinishReason = Literal["stop", "length", "stopped"]
 
-_AGAIN = "Trace again, or open another file."
+#: Alternatives per position that a trace file holds.
+MOST_TOP_LOGPROBS = 4096
+_TRACE_AGAIN = "Trace again, or open another file."
 
 
 @dataclass(frozen=True, eq=False)
 class Generation:
-    """The generated part of a trace, as arrays.
+    """The generated part of a trace, as arrays; n tokens.
 
     Attributes
     ----------
     ids
         Token ids, int32 ``[n]``.
     logprobs
-        Log-probability of each under the model's own distribution (before temperature), in nats, float32
-        ``[n]``.
+        Log-probability of each under the model's own distribution (before temperature, top-k and top-p), in
+        nats, float32 ``[n]``.
     entropy
         Of that distribution, in nats, float32 ``[n]``.
     alternative_ids, alternative_logprobs
         The likeliest tokens at each position, best first, int32 and float32 ``[n, alternatives]``.
     finish_reason
-        Why it ended: ``"stop"``, ``"length"`` or ``"stopped"``.
+        Why generation ended: ``"stop"`` (an end token), ``"length"`` (the limit) or ``"stopped"`` (by the
+        user).
     text
-        The answer's visible text.
+        The visible text of the answer.
     """
 
     ids: Array
@@ -40,44 +44,63 @@ class Generation:
     entropy: Array
     alternative_ids: Array = field(repr=False)
     alternative_logprobs: Array = field(repr=False)
-    finish_reason: str
+    finish_reason: FinishReason
     text: str
 
     def __post_init__(self) -> None:
         self._check_shapes()
-        # A distribution computed in float32 may miss its bounds by a rounding error.
-        for name in ("logprobs", "alternative_logprobs"):
-            values = getattr(self, name)
-            if not (values <= 1e-3).all():  # written so that NaN is refused too
-                raise BadTrace(f"The generation's {name} are not all log-probabilities.", hint=_AGAIN)
+        others = self.alternative_logprobs  # of suppressed tokens they are −inf
+        for name, values in (("logprobs", self.logprobs), ("alternative_logprobs", others)):
+            if not (values <= 1e-3).all():  # a probability of 1 may round up; refuses NaN too
+                raise BadTrace(f"The generation's {name} are not log-probabilities.", hint=_TRACE_AGAIN)
+        if not np.isfinite(self.logprobs).all():
+            raise BadTrace("A generated token has the log-probability -inf.", hint=_TRACE_AGAIN)
         if not (np.isfinite(self.entropy).all() and (self.entropy >= -1e-3).all()):
-            raise BadTrace("The generation's entropies are not all finite and positive.", hint=_AGAIN)
+            raise BadTrace("The generation's entropies are not all finite and positive.", hint=_TRACE_AGAIN)
+        if (self.ids < 0).any() or (self.alternative_ids < 0).any():
+            raise BadTrace("The generation has negative token ids.", hint=_TRACE_AGAIN)
+        if (others[:, 1:] > others[:, :-1] + 1e-5).any():
+            raise BadTrace("The generation's alternatives are not the best first.", hint=_TRACE_AGAIN)
+        if self.finish_reason not in get_args(FinishReason):
+            raise BadTrace(
+                f"The generation's finish_reason is {self.finish_reason!r}.",
+                hint=f"It is one of {', '.join(map(repr, get_args(FinishReason)))}.",
+            )
 
     def _check_shapes(self) -> None:
         if self.ids.ndim != 1 or self.alternative_ids.ndim != 2:
             raise BadTrace(
                 f"The generation's ids have shape {self.ids.shape}, its alternatives "
                 f"{self.alternative_ids.shape}; they need [n] and [n, alternatives].",
-                hint=_AGAIN,
+                hint=_TRACE_AGAIN,
             )
         n = len(self.ids)
         shapes = {
-            "logprobs": (n,), "entropy": (n,), "alternative_ids": (n, self.top_logprobs),
+            "logprobs": (n,),
+            "entropy": (n,),
+            "alternative_ids": (n, self.top_logprobs),
             "alternative_logprobs": (n, self.top_logprobs),
-        }  # fmt: skip
+        }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise BadTrace(
                     f"The generation's {name} has shape {getattr(self, name).shape} for {n} tokens.",
-                    hint=_AGAIN,
+                    hint=_TRACE_AGAIN,
                 )
 
     @classmethod
     def of(
-        cls, *, ids: Any, logprobs: Any, entropy: Any, alternative_ids: Any, alternative_logprobs: Any,
-        finish_reason: str, text: str,
-    ) -> Generation:  # fmt: skip
-        """Return a generation from anything that numpy takes."""
+        cls,
+        *,
+        ids: Any,
+        logprobs: Any,
+        entropy: Any,
+        alternative_ids: Any,
+        alternative_logprobs: Any,
+        finish_reason: FinishReason,
+        text: str,
+    ) -> Generation:
+        """Make a generation from sequences or arrays."""
         n = len(ids)
         return cls(
             ids=np.asarray(ids, dtype=np.int32),
@@ -91,7 +114,7 @@ class Generation:
 
     @property
     def top_logprobs(self) -> int:
-        """How many of the likeliest tokens were kept at each position."""
+        """How many of the likeliest tokens were recorded at each position."""
         return int(self.alternative_ids.shape[1])
 
     def __len__(self) -> int:
@@ -112,5 +135,5 @@ class Generation:
 
 
 def _rows(values: Any, n: int, kind: type[np.generic]) -> Array:
-    made = np.asarray(values, dtype=kind)
-    return made.reshape(n, made.size // n if n else 0)  # no tokens have no alternatives
+    array = np.asarray(values, dtype=kind)
+    return array.reshape(n, array.size // n if n else 0)  # no tokens have no alternatives

@@ -1,4 +1,4 @@
-"""What each layer would say: the top of every layer's own distribution at chosen positions, as arrays."""
+"""Logit lens: the likeliest tokens of every layer at chosen positions, and tokens followed through the layers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BadTrace, LabError
+from ...checks import has_surrogate, whole_number
+from ...errors import BadTrace, LabError, NotTraced
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_AGAIN = "Trace again, or open another file."
+_TRACE_AGAIN = "Trace again, or open another file."
 MOST_TOP = 64
 MOST_TARGETS = 64
 
 
 @dataclass(frozen=True)
 class LogitLensRequest:
-    """Where to look through the lens.
+    """Where to compute the logit lens, and how much of it to record.
 
     Attributes
     ----------
     positions
         Rows of the trace; negative ones count from the end of the prompt (−1 is its last token). None: the
-        last 64 tokens of the prompt, and every generated one that is read.
+        last 64 tokens of the prompt, and every generated token that the model reads.
     top
-        How many of the likeliest tokens of each layer to keep, 1 to 64.
+        How many of the likeliest tokens of each layer to record, 1 to 64.
     targets
         Tokens whose rank and probability to follow, as ids or as texts of one token each. The last layer's
         own first choice is always followed.
@@ -35,7 +36,7 @@ class LogitLensRequest:
     Raises
     ------
     LabError
-        On making one, if a number is out of range.
+        If a number is out of range.
     """
 
     positions: Sequence[int] | None = None
@@ -43,40 +44,43 @@ class LogitLensRequest:
     targets: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.top <= MOST_TOP:
-            raise LabError(f"top={self.top} is not 1 to {MOST_TOP}.", hint="For example top=5.")
+        object.__setattr__(self, "top", whole_number("top", self.top, minimum=1, maximum=MOST_TOP))
         if len(self.targets) > MOST_TARGETS:
-            raise LabError(f"{len(self.targets)} targets are over {MOST_TARGETS}.", hint="Ask for fewer.")
+            raise LabError(
+                f"{len(self.targets)} targets are more than {MOST_TARGETS}.", hint="Follow fewer tokens."
+            )
         if self.positions is not None:
-            object.__setattr__(self, "positions", tuple(int(place) for place in self.positions))
+            positions = tuple(whole_number("positions", one, minimum=-(1 << 30)) for one in self.positions)
+            object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "targets", tuple(self.targets))
 
 
 @dataclass(frozen=True, eq=False)
 class LogitLens:
-    """What each layer would say at some positions: its output under the final norm, head and soft cap.
+    """The next-token distribution of every layer at some positions: its output under final norm and head.
 
-    L layers, P positions, k tokens, n targets. The last layer's distribution is the model's own. This is the
-    logit lens (nostalgebraist, 2020): earlier layers were not trained to be read so, and what they "say" is a
-    reading, not a fact.
+    L layers, P positions, k tokens, n targets. The final norm, the head and the soft cap of the logits are the
+    model's own, so the last layer's distribution is that of the model. This is the logit lens (nostalgebraist,
+    2020): earlier layers were not trained to be decoded this way, so their distributions are an
+    interpretation.
 
     Attributes
     ----------
     layers
-        The model's own index of each row.
+        The model's own index of each of the L layers.
     positions
         Rows of the trace, ascending, int32 ``[P]``.
     ids, logprobs
         The likeliest tokens, best first, and their log-probabilities in nats, int32 and float32
         ``[L, P, k]``.
     target_ids
-        Ids of the tokens that are followed, int32 ``[P, n]``: first the last layer's own choice at that
-        position, then those that were asked for, the same everywhere.
+        Ids of the followed tokens, int32 ``[P, n]``: first the last layer's own choice at that position, then
+        the requested ones, the same everywhere.
     ranks, target_logprobs
-        How many tokens are likelier than each (0: it is the first), and its log-probability in nats, int32
-        and float32 ``[L, P, n]``.
+        How many tokens are likelier than each target (0: it is the first), and its log-probability in nats,
+        int32 and float32 ``[L, P, n]``.
     token_texts
-        What each id that occurs looks like.
+        The text of each id that occurs.
     """
 
     layers: tuple[int, ...]
@@ -89,66 +93,81 @@ class LogitLens:
     token_texts: Mapping[int, str] = field(repr=False)
 
     def __post_init__(self) -> None:
-        rows, places = len(self.layers), len(self.positions)
-        n = self.target_ids.shape[1] if self.target_ids.ndim == 2 else -1
+        self._check_shapes()
+        positions = self.positions
+        if (np.diff(positions) <= 0).any() or (positions < 0).any():
+            raise _bad("its positions do not ascend from 0")
+        if list(self.layers) != sorted(set(self.layers)) or min(self.layers, default=-1) < 0:
+            raise _bad("its layers do not ascend from 0")
+        for name in ("logprobs", "target_logprobs"):
+            values = getattr(self, name)
+            if not (np.isfinite(values).all() and (values <= 1e-3).all()):  # rounding of a probability of 1
+                raise _bad(f"its {name} are not all finite log-probabilities")
+        if (np.diff(self.logprobs, axis=2) > 1e-5).any() or (self.ranks < 0).any():
+            raise _bad("its tokens are not ordered by their probability")
+        ids = {*np.unique(self.ids).tolist(), *np.unique(self.target_ids).tolist()}
+        if min(ids, default=0) < 0 or ids - set(self.token_texts):
+            raise _bad(f"token {min(ids - set(self.token_texts), default=min(ids))} has no text")
+        if any(map(has_surrogate, self.token_texts.values())):
+            raise _bad("the text of a token has half a surrogate pair")
+
+    def _check_shapes(self) -> None:
+        layers, positions = len(self.layers), len(self.positions)
+        n = self.target_ids.shape[1] if self.target_ids.ndim == 2 else 0
         shapes = {
-            "ids": (rows, places, self.top), "logprobs": (rows, places, self.top), "target_ids": (places, n),
-            "ranks": (rows, places, n), "target_logprobs": (rows, places, n),
-        }  # fmt: skip
+            "positions": (positions,),
+            "ids": (layers, positions, self.top),
+            "logprobs": (layers, positions, self.top),
+            "target_ids": (positions, n),
+            "ranks": (layers, positions, n),
+            "target_logprobs": (layers, positions, n),
+        }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise BadTrace(f"The lens's {name} has shape {getattr(self, name).shape}.", hint=_AGAIN)
-        if n < 1 or self.positions.ndim != 1 or not (np.diff(self.positions) > 0).all():
-            raise BadTrace("The lens's positions do not ascend, or it follows no token.", hint=_AGAIN)
-        for name in ("logprobs", "target_logprobs"):
-            if not (getattr(self, name) <= 1e-3).all():  # written so that NaN is refused too
-                raise BadTrace(f"The lens's {name} are not all log-probabilities.", hint=_AGAIN)
-        if (np.diff(self.logprobs, axis=2) > 1e-5).any() or (self.ranks < 0).any():
-            raise BadTrace("The lens's tokens are not ordered by their probability.", hint=_AGAIN)
-        missing = {*np.unique(self.ids).tolist(), *np.unique(self.target_ids).tolist()} - set(self.token_texts)
-        if missing:
-            raise BadTrace(f"The lens does not say what token {min(missing)} looks like.", hint=_AGAIN)
+                raise _bad(f"its {name} has shape {getattr(self, name).shape}")
+        if not (1 <= n <= MOST_TARGETS + 1 and 1 <= self.top <= MOST_TOP):
+            raise _bad(f"it has {self.top} tokens and {n} targets per position")
 
     @property
     def top(self) -> int:
-        """How many of the likeliest tokens were kept."""
+        """How many of the likeliest tokens were recorded."""
         return int(self.ids.shape[-1]) if self.ids.ndim == 3 else -1
 
     @property
     def targets(self) -> tuple[int, ...]:
-        """Ids of the targets that were asked for."""
+        """Ids of the requested targets."""
         return tuple(self.target_ids[0, 1:].tolist()) if len(self.positions) else ()
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def index(self, position: int) -> int:
-        """Return which of the positions a row of the trace is.
+        """Return where a row of the trace lies among the recorded positions.
 
         Raises
         ------
-        LabError
-            If it was not looked at.
+        NotTraced
+            If it was not recorded.
         """
-        found = int(np.searchsorted(self.positions, position))
-        if found == len(self.positions) or self.positions[found] != position:
-            raise LabError(
-                f"The lens did not look at token {position:,}.",
-                hint="Trace again with logit_lens=[…]; lens.positions says where it looked.",
+        index = int(np.searchsorted(self.positions, position))
+        if index == len(self.positions) or self.positions[index] != position:
+            raise NotTraced(
+                f"The logit lens was not recorded at token {position:,}.",
+                hint="Trace again with logit_lens=[…]; trace.logit_lens.positions lists the recorded ones.",
             )
-        return found
+        return index
 
     def rank(self, target: int | str | None = None) -> Array:
-        """Return how many tokens each layer holds likelier than a target, int32 ``[L, P]``; 0: none.
+        """Return how many tokens are likelier than a target in each layer, int32 ``[L, P]``; 0: none.
 
         Parameters
         ----------
         target
-            One of `targets`, as an id or as its text. None: what the last layer says at each position.
+            One of `targets`, as an id or as its text. None: the last layer's first choice at each position.
 
         Raises
         ------
-        LabError
+        NotTraced
             If it was not followed.
         """
         return self.ranks[:, :, self._target(target)]
@@ -161,15 +180,17 @@ class LogitLens:
     def _target(self, target: int | str | None) -> int:
         if target is None:
             return 0
-        for number, index in enumerate(self.targets, start=1):
-            if target == index or (isinstance(target, str) and self.token_texts[index].strip() == target.strip()):
+        texts = [self.token_texts[index] for index in self.targets]
+        for number, (index, text) in enumerate(zip(self.targets, texts, strict=True), start=1):
+            if target == index or (isinstance(target, str) and text.strip() == target.strip()):
                 return number
-        known = ", ".join(repr(self.token_texts[index]) for index in self.targets) or "none"
-        hint = f"It followed {known}; ask with targets=(…)."
-        raise LabError(f"The lens did not follow {target!r}.", hint=hint)
+        raise NotTraced(
+            f"The logit lens did not follow {target!r}.",
+            hint=f"It followed {', '.join(map(repr, texts)) or 'none'}; trace with LogitLensRequest(targets=…).",
+        )
 
     def stable_from_layer(self) -> Array:
-        """Return from which layer on each position's last choice stays the first, int32 ``[P]``."""
+        """Return the layer from which on each position's final choice stays the first, int32 ``[P]``."""
         first = self.rank() == 0
         kept = np.flip(np.logical_and.accumulate(np.flip(first, axis=0), axis=0), axis=0)
         layers: Array = np.asarray(self.layers, dtype=np.int32)[kept.argmax(axis=0)]
@@ -185,6 +206,10 @@ class LogitLens:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        followed = len(self.targets)
-        more = f", {followed} target{'s' * (followed != 1)}" if followed else ""
-        return f"Lens({len(self.layers)} layers × {len(self):,} positions, top {self.top}{more})"
+        count = len(self.targets)
+        more = f", {count} target{'s' * (count != 1)}" if count else ""
+        return f"LogitLens({len(self.layers)} layers × {len(self):,} positions, top {self.top}{more})"
+
+
+def _bad(what: str) -> BadTrace:
+    return BadTrace(f"The logit lens is not sound: {what}.", hint=_TRACE_AGAIN)

@@ -268,7 +268,11 @@ def _check_shapes(routing: Routing) -> None:
                 f"The routing's {name} has shape {found}; ids of shape {routing.ids.shape} need {shape}.",
                 hint=_TRACE_AGAIN,
             )
-    if len(routing.layers) != layers or len(set(routing.layers)) != layers or min(routing.layers, default=0) < 0:
+    if (
+        len(routing.layers) != layers
+        or len(set(routing.layers)) != layers
+        or min(routing.layers, default=0) < 0
+    ):
         raise BadTrace(
             f"The routing has {layers} layers and names the layers {routing.layers}.",
             hint="Name each of the model's layers once; trace again, or open another file.",

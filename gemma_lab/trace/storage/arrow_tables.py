@@ -1,4 +1,4 @@
-"""A trace's tables, for whatever reads Arrow or Parquet: pandas, DuckDB, Polars, R, …."""
+"""The tables of a trace, for programs that read Arrow or Parquet: pandas, DuckDB, Polars, R, …."""
 
 from __future__ import annotations
 
@@ -16,51 +16,46 @@ if TYPE_CHECKING:
 
     from ..records.attention import Attention
     from ..records.routing import Routing
+    from ..records.trace_records import TraceRecords
     from ..tokens.table import TokenTable
-    from ..trace import Trace
 
-TOKENS = pa.schema(
-    [("token", pa.int32()), ("id", pa.int32()), ("piece", pa.string()), ("text", pa.string()),
-     ("start", pa.int32()), ("end", pa.int32()), ("cluster", pa.int32()), ("role", pa.string()),
-     ("modality", pa.string()), ("media_index", pa.int16()), ("x0", pa.int32()), ("y0", pa.int32()),
-     ("x1", pa.int32()), ("y1", pa.int32()), ("t0_ms", pa.int32()), ("t1_ms", pa.int32()),
-     ("frame", pa.int16()), ("script", pa.string()), ("direction", pa.string()), ("generated", pa.bool_())]
-)  # fmt: skip
-ROUTING = pa.schema(
-    [("layer", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()), ("expert", pa.int32()),
-     ("weight", pa.float32())]
-)  # fmt: skip
-ATTENTION = pa.schema(
-    [("layer", pa.int32()), ("head", pa.int32()), ("token", pa.int32()), ("rank", pa.int16()),
-     ("key", pa.int32()), ("weight", pa.float32())]
-)  # fmt: skip
-GENERATION = pa.schema(
-    [("position", pa.int32()), ("token", pa.int32()), ("id", pa.int32()), ("logprob", pa.float32()),
-     ("entropy", pa.float32())]
-)  # fmt: skip
-ALTERNATIVES = pa.schema(
-    [("position", pa.int32()), ("rank", pa.int16()), ("id", pa.int32()), ("logprob", pa.float32())]
+_TYPES = {"i16": pa.int16(), "i32": pa.int32(), "f32": pa.float32(), "text": pa.string(), "bool": pa.bool_()}
+
+
+def _schema(columns: str) -> pa.Schema:
+    return pa.schema(
+        [(name, _TYPES[kind]) for name, kind in (column.split(":") for column in columns.split())]
+    )
+
+
+TOKENS = _schema(
+    "token:i32 id:i32 piece:text text:text start:i32 end:i32 cluster:i32 role:text modality:text media_index:i16 "
+    "x0:i32 y0:i32 x1:i32 y1:i32 t0_ms:i32 t1_ms:i32 frame:i16 script:text direction:text generated:bool"
 )
+ROUTING = _schema("layer:i32 token:i32 rank:i16 expert:i32 weight:f32")
+ATTENTION = _schema("layer:i32 head:i32 token:i32 rank:i16 key:i32 weight:f32")
+GENERATION = _schema("position:i32 token:i32 id:i32 logprob:f32 entropy:f32")
+ALTERNATIVES = _schema("position:i32 rank:i16 id:i32 logprob:f32")
 
 
-def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
-    """Return the tables of a trace by name; those it has nothing for are left out.
+def arrow_tables(trace: TraceRecords) -> dict[str, pa.Table]:
+    """Return the tables of a trace by name, without those of parts that it does not have.
 
     ``tokens``
-        One row a token: its number, and the columns of `TokenTable.to_arrow`.
+        One row per token: its number, and the columns of `TokenTable.to_arrow`.
     ``routing``
-        One row an expert chosen: layer, token, rank (0: the largest share), expert, and the weight really
-        applied.
+        One row per chosen expert: layer, token, rank (0: the largest gate weight), expert, and the weight
+        applied to its output.
     ``attention``
-        One row a key that is among those a row looks at most: layer, head, token (the query), rank (0: the
-        largest weight), key (a row of ``tokens``) and weight.
+        One row per top key: layer, head, token (the query), rank (0: the largest weight), key (a row of
+        ``tokens``) and weight.
     ``generation``
-        One row a generated token: position (0: the first), token (its row in ``tokens``; −1 for the last one,
-        which the model did not read), id, log-probability and entropy in nats.
+        One row per generated token: position (0: the first), token (its row in ``tokens``; −1 for the last
+        one, which the model did not read), id, log-probability and entropy in nats.
     ``top_logprobs``
-        One row a candidate: position, rank (0: the likeliest), id, log-probability in nats.
+        One row per alternative: position, rank (0: the likeliest), id, log-probability in nats.
     ``logit_lens``, ``logit_lens_targets``
-        See `gemma_lab.trace.storage.logit_lens.lens_tables`.
+        See `gemma_lab.trace.storage.logit_lens.logit_lens_tables`.
     """
     tables = stored_tables(trace)
     if trace.routing is not None:
@@ -72,14 +67,14 @@ def arrow_tables(trace: Trace) -> dict[str, pa.Table]:
     return tables
 
 
-def stored_tables(trace: Trace) -> dict[str, pa.Table]:
-    """Return the tables of `arrow_tables` but ``routing``, which a trace file holds as arrays."""
+def stored_tables(trace: TraceRecords) -> dict[str, pa.Table]:
+    """Return the tables that a trace file holds: all but ``routing`` and ``attention``, which it has as arrays."""
     number = pa.array(np.arange(len(trace.tokens), dtype=np.int32))
     tables = {"tokens": trace.tokens.to_arrow().add_column(0, "token", number).cast(TOKENS)}
     if trace.logit_lens is not None:
-        from .logit_lens import lens_tables
+        from .logit_lens import logit_lens_tables
 
-        tables |= lens_tables(trace.logit_lens)
+        tables |= logit_lens_tables(trace.logit_lens)
     generation = trace.generation
     if generation is None:
         return tables
@@ -98,7 +93,7 @@ def stored_tables(trace: Trace) -> dict[str, pa.Table]:
 
 
 def generated_rows(tokens: TokenTable, count: int) -> NDArray[np.int32]:
-    """Return the row of each of `count` generated tokens in the token table, −1 where there is none."""
+    """Return the row of each of `count` generated tokens in the token table, −1 for those without one."""
     rows = np.full(count, -1, dtype=np.int32)
     known = np.flatnonzero(tokens.generated)[:count]
     rows[: len(known)] = known
@@ -110,10 +105,10 @@ def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
     token = np.repeat(np.arange(tokens, dtype=np.int32), k)
     rank = np.tile(np.arange(k, dtype=np.int16), tokens)
     for layer in routing.layers:
-        alone = routing.layer(layer)
+        part = routing.layer(layer)
         columns = [
             np.full(tokens * k, layer, dtype=np.int32), token, rank,
-            alone.ids.astype(np.int32).reshape(-1), alone.weights.reshape(-1),
+            part.ids.astype(np.int32).reshape(-1), part.weights.reshape(-1),
         ]  # fmt: skip
         yield pa.table([pa.array(column) for column in columns], schema=ROUTING)
 
@@ -125,24 +120,24 @@ def _attention_rows(attention: Attention) -> Iterator[pa.Table]:
     for layout in attention.layers:
         keys, weights = attention.top_keys(layout.layer)
         for number, head in enumerate(attention.heads):
-            there = keys[number].reshape(-1) >= 0
+            recorded = keys[number].reshape(-1) >= 0
             columns = [
-                np.full(int(there.sum()), layout.layer, dtype=np.int32),
-                np.full(int(there.sum()), head, dtype=np.int32), token[there], rank[there],
-                keys[number].reshape(-1)[there], weights[number].reshape(-1)[there],
+                np.full(int(recorded.sum()), layout.layer, dtype=np.int32),
+                np.full(int(recorded.sum()), head, dtype=np.int32), token[recorded], rank[recorded],
+                keys[number].reshape(-1)[recorded], weights[number].reshape(-1)[recorded],
             ]  # fmt: skip
             yield pa.table([pa.array(column) for column in columns], schema=ATTENTION)
 
 
-def write_parquet(trace: Trace, folder: str | Path) -> list[Path]:
-    """Write a trace's tables as Parquet files that any tool reads, the routing layer by layer.
+def write_parquet(trace: TraceRecords, folder: str | Path) -> list[Path]:
+    """Write the tables of a trace as Parquet files, the routing one layer at a time.
 
     Parameters
     ----------
     trace
         The trace.
     folder
-        Made if it does not exist. It gets ``tokens.parquet``, ``routing.parquet``, ….
+        Created if it does not exist. It receives ``tokens.parquet``, ``routing.parquet``, ….
 
     Returns
     -------

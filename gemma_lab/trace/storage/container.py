@@ -1,13 +1,12 @@
-"""The container of a trace file: a ZIP whose members are stored as they are, each with its checksum.
+"""The container of a trace file: a ZIP whose members are stored uncompressed, each with its checksum.
 
-Stored, never compressed: a member cannot be larger in memory than in the file, arrays can be read in place,
-and any ZIP tool opens it. Nothing is ever extracted to a path.
+Because nothing is compressed, a member cannot be larger in memory than in the file, arrays can be mapped in
+place, and any ZIP tool opens the file. Nothing is ever extracted to a path.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -19,24 +18,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from ...errors import BadTrace, LabError
-from .strict_json import strict_json
+import msgspec
 
-FORMAT = "gemma_lab trace"
-VERSION = 2
+from ...errors import BadTrace, LabError
+from .schema import MOST_MANIFEST, Manifest, MemberPart, WrongVersion, read_manifest, write_manifest
+
 MANIFEST = "manifest.json"
-#: Every name a trace may hold beside its manifest.
+#: Every name that a trace may hold beside its manifest.
 _MEMBER = re.compile(
-    r"(arrays|attention)\.safetensors|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet|images/[0-9]{1,4}\.png"
+    r"(arrays|attention)\.safetensors"
+    r"|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet"
+    r"|images/[0-9]{1,4}\.png"
 )
-#: Bytes; a prompt of 262,144 tokens takes about one megabyte.
-MOST_MANIFEST = 64 << 20
 AGAIN = "Copy the file again from where it was made, or trace again."
 _CHUNK = 1 << 20
+#: What zipfile raises for files that are not sound.
 _BROKEN = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, NotImplementedError, RuntimeError, ValueError,
-    OverflowError, EOFError, OSError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    EOFError,
+    OSError,
+)
 
 
 class Writer:
@@ -44,17 +51,16 @@ class Writer:
 
     def __init__(self, raw: BinaryIO, archive: zipfile.ZipFile) -> None:
         self._raw, self._archive = raw, archive
-        #: name -> {"bytes": …, "sha256": …} of what was added
-        self.members: dict[str, dict[str, Any]] = {}
+        self.members: dict[str, MemberPart] = {}
 
     def add(self, name: str, data: bytes) -> None:
-        """Add a member whole."""
+        """Add a member."""
         with self.stream(name, size=len(data)) as (write, _):
             write(data)
 
     @contextmanager
     def stream(self, name: str, *, size: int) -> Iterator[tuple[Any, int]]:
-        """Open a member of about `size` bytes; yields ``write(bytes-like)`` and its place in the file."""
+        """Open a member of about `size` bytes; yields ``write(bytes-like)`` and its offset in the file."""
         info = zipfile.ZipInfo(name)  # dated 1980: the same trace gives the same bytes
         info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
         info.file_size = size
@@ -69,18 +75,16 @@ class Writer:
                     written += member.write(view[start : start + _CHUNK])
 
             yield write, self._raw.tell()
-        self.members[name] = {"bytes": written, "sha256": digest.hexdigest()}
+        self.members[name] = MemberPart(bytes=written, sha256=digest.hexdigest())
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Add the manifest: what the file is, `manifest`, and the checksums of everything before it."""
-        whole = {"format": FORMAT, "version": VERSION, **manifest, "members": self.members}
-        text = json.dumps(whole, indent=1, allow_nan=False)
-        self.add(MANIFEST, text.encode("ascii"))
+    def finish(self, manifest: Manifest) -> None:
+        """Add the manifest, with the checksums of all members added before."""
+        self.add(MANIFEST, write_manifest(msgspec.structs.replace(manifest, members=self.members)))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """Write a file beside `path` and put it in its place when it is complete, or leave nothing.
+    """Write a temporary file beside `path` and move it there once it is complete; on an error, remove it.
 
     Raises
     ------
@@ -128,7 +132,7 @@ class Archive:
     Raises
     ------
     BadTrace
-        If it is no ZIP, cut short, or holds anything that a trace does not.
+        If it is not a ZIP, is cut short, or holds anything that a trace does not.
     """
 
     def __init__(self, path: Path, raw: IO[bytes]) -> None:
@@ -139,7 +143,7 @@ class Archive:
             self._zip = zipfile.ZipFile(raw)
         self._infos = self._listed()
         self.manifest = self._manifest()
-        self._agree(self.manifest.get("members"))
+        self._check_members(self.manifest.members)
 
     def __contains__(self, name: str) -> bool:
         return name in self._infos
@@ -166,7 +170,7 @@ class Archive:
         with self._refusing(), self._zip.open(info) as member:
             while chunk := member.read(_CHUNK):
                 digest.update(chunk)
-        if digest.hexdigest() != self.manifest["members"][name]["sha256"]:
+        if digest.hexdigest() != self.manifest.members[name].sha256:
             raise self.bad(
                 f"{name} is damaged: its SHA-256 is {digest.hexdigest()[:16]}…, not the recorded one"
             )
@@ -175,7 +179,7 @@ class Archive:
         return int(info.header_offset + 30 + named + extra)
 
     def bad(self, what: str, *, hint: str = AGAIN) -> BadTrace:
-        """Return the error that says what is wrong with this file."""
+        """Return the error that names this file and what is wrong with it."""
         return BadTrace(f"{self.path} is not a sound trace: {what}.", hint=hint)
 
     @contextmanager
@@ -197,49 +201,41 @@ class Archive:
                 raise self.bad(f"{name[:80]!r} is a link or a device, not data")
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
                 raise self.bad(
-                    f"{name[:80]!r} is compressed or encrypted; a trace's members are stored as they are"
+                    f"{name[:80]!r} is compressed or encrypted; members of a trace are stored uncompressed"
                 )
             if info.compress_size != info.file_size:
                 raise self.bad(
-                    f"{name[:80]!r} says it has {info.file_size:,} bytes and {info.compress_size:,}"
+                    f"{name[:80]!r} claims both {info.file_size:,} and {info.compress_size:,} bytes"
                 )
         claimed = sum(info.file_size for info in infos.values())
         if claimed > self.size:
             raise self.bad(f"its members claim {claimed:,} bytes and the file has {self.size:,}")
         return infos
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self) -> Manifest:
         info = self._infos.pop(MANIFEST, None)
         if info is None:
             raise self.bad(f"it has no {MANIFEST}")
-        if info.file_size > MOST_MANIFEST:
-            raise self.bad(f"its {MANIFEST} has {info.file_size:,} bytes, more than {MOST_MANIFEST:,}")
         with self._refusing(), self._zip.open(info) as member:
-            manifest = strict_json(member.read())
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise self.bad(f"its {MANIFEST} is of something else")
-        version = manifest.get("version")
-        if type(version) is not int or not 1 <= version <= VERSION:
-            newer = type(version) is int and version > VERSION
-            raise self.bad(
-                f"it has version {str(version)[:20]} of the format and this gemma_lab reads 1 to {VERSION}",
-                hint="Update gemma_lab: pip install --upgrade gemma_lab." if newer else AGAIN,
-            )
-        return manifest
+            data = member.read(MOST_MANIFEST + 1)
+        try:
+            return read_manifest(data)
+        except WrongVersion as error:
+            hint = "Update gemma_lab: pip install --upgrade gemma_lab." if error.newer else "Trace again."
+            raise self.bad(str(error), hint=hint) from error
+        except ValueError as error:
+            raise self.bad(str(error)) from error
 
-    def _agree(self, members: Any) -> None:
-        """Refuse members that no trace has, or that the manifest says something else of."""
-        if not isinstance(members, dict):
-            raise self.bad(f"its {MANIFEST} lists no members")
-        for name in [*members, *self._infos]:
+    def _check_members(self, stated: dict[str, MemberPart]) -> None:
+        """Refuse members that no trace has, or that the manifest does not describe."""
+        for name in [*stated, *self._infos]:
             if not _MEMBER.fullmatch(name):
                 raise self.bad(f"it holds {name[:80]!r}, which no trace does")
-            if name not in members or name not in self._infos:
+            if name not in stated or name not in self._infos:
                 raise self.bad(f"its {MANIFEST} and its contents disagree about {name}")
-        for name, entry in members.items():
             size = self._infos[name].file_size
-            if not isinstance(entry, dict) or set(entry) != {"bytes", "sha256"} or entry["bytes"] != size:
-                raise self.bad(f"{name} has {size:,} bytes, which its {MANIFEST} does not say")
+            if stated[name].bytes != size:
+                raise self.bad(f"{name} has {size:,} bytes and its {MANIFEST} states {stated[name].bytes:,}")
 
 
 @contextmanager
@@ -262,7 +258,7 @@ def reading(path: Path) -> Iterator[Archive]:
         start = raw.read(4)
         if start[:2] != b"PK":
             raise BadTrace(
-                f"{path} is no trace: it begins with {start!r}, a trace with b'PK'.",
-                hint="Open what Trace.save wrote.",
+                f"{path} is not a trace: it begins with {start!r}, a trace with b'PK'.",
+                hint="Open a file that Trace.save wrote.",
             )
         yield Archive(path, raw)

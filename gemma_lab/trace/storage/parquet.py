@@ -1,12 +1,14 @@
-"""Tables inside a trace file.
+"""Tables inside a trace file: plain Parquet, so that a table needs no more memory than its bytes allow.
 
-Parquet is written there without compression, numbers plainly and texts as a dictionary, and read only so:
-what a hostile table can claim is then bounded by what it really holds.
+Written uncompressed, with numbers plain and texts as a dictionary, and read only so. pyarrow turns a damaged or
+forged table into an exception, within the size limits given here; what it would decompress is refused before
+(`parquet_footer`).
 """
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .container import Archive, Writer
-from .parquet_footer import check_footer
+from .parquet_footer import check_uncompressed
 
-#: Bytes of a column of texts, written out.
+#: Bytes of the texts of a column.
 MOST_TEXT = 256 << 20
+#: Bytes of a name and entries of a list in the footer: columns and row groups.
+_MOST_FOOTER = 1 << 16
 
 
 def member_of(name: str) -> str:
@@ -30,9 +34,13 @@ def write_table(writer: Writer, name: str, table: pa.Table) -> None:
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = io.BytesIO()
     pq.write_table(
-        table, sink, compression="none", use_dictionary=texts or False, store_schema=False,
+        table,
+        sink,
+        compression="none",
+        use_dictionary=texts or False,
+        store_schema=False,
         write_statistics=False,
-    )  # fmt: skip
+    )
     writer.add(member_of(name), sink.getvalue())
 
 
@@ -48,50 +56,67 @@ def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> 
     schema
         The columns it must have.
     rows
-        How many rows it must have.
+        The number of rows it must have.
 
     Raises
     ------
     BadTrace
-        If it has other columns or rows, is compressed, or is no Parquet.
+        If it has other columns or rows, has empty cells, is compressed, or is not Parquet.
     """
     if member_of(name) not in archive:
         raise archive.bad(f"it has no table {name!r}")
     data = archive.read(member_of(name))
-    if len(data) < 4 * rows:
+    if len(data) < 4 * rows:  # also a dictionary takes more; bounds the memory of the columns
         raise archive.bad(f"its table {name!r} cannot hold {rows:,} rows in {len(data):,} bytes")
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     try:
-        check_footer(data, columns=schema.names, rows=rows)
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
-        _check_types(archive, name, found=file.schema_arrow, wanted=schema)
+        check_uncompressed(data, rows=rows)
+        file = pq.ParquetFile(
+            pa.BufferReader(data),
+            read_dictionary=texts,
+            thrift_string_size_limit=_MOST_FOOTER,
+            thrift_container_size_limit=_MOST_FOOTER,
+        )
+        _check_schema(file.schema_arrow, schema)
         table = file.read(use_threads=False)
-        table.validate(full=True)  # Arrow checks neither UTF-8 nor places in a dictionary while it reads
+        table.validate(full=True)  # pyarrow checks neither UTF-8 nor dictionary indices while it reads
+        if any(column.null_count for column in table.columns):
+            raise ValueError("it has empty cells")
         for text in texts:
-            _check_text(archive, name, table.column(text))
+            _check_text(text, table.column(text))
         return table.cast(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:  # the first is not always one of the others
-        raise archive.bad(f"its table {name!r} cannot be read ({_first_line(error)})") from error
+    except KeyError as error:  # of read_dictionary
+        raise archive.bad(f"its table {name!r} has no column {_first_line(error)}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise archive.bad(f"its table {name!r} cannot be read: {_first_line(error)}") from error
 
 
-def _check_types(archive: Archive, name: str, *, found: pa.Schema, wanted: pa.Schema) -> None:
+def read_columns(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> dict[str, Any]:
+    """Return the columns of a table of a trace file as NumPy arrays, texts as an array of objects."""
+    table = read_table(archive, name, schema=schema, rows=rows)
+    return {column: table.column(column).to_numpy() for column in table.column_names}
+
+
+def _check_schema(found: pa.Schema, wanted: pa.Schema) -> None:
+    if missing := [name for name in wanted.names if name not in found.names]:
+        raise ValueError(f"it has no column {missing[0]!r}")
+    if found.names != wanted.names:
+        raise ValueError("it has other columns")
     for field in wanted:
         kind = found.field(field.name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if kind != field.type:
-            raise archive.bad(f"column {field.name!r} of its table {name!r} is {kind}, not {field.type}")
+            raise ValueError(f"its column {field.name!r} is {kind}, not {field.type}")
 
 
-def _check_text(archive: Archive, name: str, column: pa.ChunkedArray) -> None:
-    """Refuse a few bytes that stand for more text than any prompt has."""
+def _check_text(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse a column whose dictionary makes a few bytes stand for too much text."""
     total = 0
     for chunk in column.chunks:
-        if chunk.null_count:
-            raise archive.bad(f"its table {name!r} has empty cells")
         lengths = np.asarray(pc.binary_length(chunk.dictionary), dtype=np.int64)
         total += int(lengths[np.asarray(chunk.indices)].sum()) if len(chunk) else 0
     if total > MOST_TEXT:
-        raise archive.bad(f"its table {name!r} stands for {total:,} bytes of text")
+        raise ValueError(f"its column {name!r} stands for {total:,} bytes of text")
 
 
 def _first_line(error: Exception) -> str:

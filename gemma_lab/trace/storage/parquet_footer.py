@@ -1,7 +1,10 @@
-"""What a Parquet file says of itself, read here before Arrow reads it.
+"""The footer of a Parquet file, read before pyarrow reads the file: is any column compressed?
 
-Arrow trusts some of it: a forged footer can end the process (size histograms of the wrong length do, in Arrow
-26) or make it allocate gigabytes. So whatever a trace's own tables do not have is refused first.
+pyarrow (26) survives forged footers, but allocates what a compressed page claims to hold, up to 2 GiB each, and has
+no option that forbids compression. Asking it for a column's codec
+(``metadata.row_group(i).column(j)``) ends the process when the column's size histograms are forged. So the
+codec, the sizes and the row counts are read here; fields that are not needed are skipped, so files of later
+writers are read as well.
 
 Format: https://github.com/apache/parquet-format (``parquet.thrift``), in Thrift's compact protocol
 (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).
@@ -14,78 +17,50 @@ from typing import Any
 
 _MAGIC = b"PAR1"
 _DEEPEST = 16
-#: fields of FileMetaData: version, schema, rows, row groups, created by, column orders
-_FILE = {1, 2, 3, 4, 6, 7}
-#: of RowGroup: columns, bytes, rows, place, compressed bytes, ordinal
-_GROUP = {1, 2, 3, 5, 6, 7}
-#: of ColumnChunk: place, meta data
-_CHUNK = {2, 3}
-#: of ColumnMetaData: type, encodings, path, codec, values, bytes twice, pages, encodings of the pages, sizes
-_COLUMN = {1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 16}
+# Field numbers of parquet.thrift
+_ROWS, _GROUPS, _KEY_VALUES, _ENCRYPTION = 3, 4, 5, 8  # of FileMetaData
+_COLUMNS, _GROUP_ROWS = 1, 3  # of RowGroup
+_FILE_PATH, _META = 1, 3  # of ColumnChunk
+_CODEC, _VALUES, _UNCOMPRESSED, _COMPRESSED = 4, 5, 6, 7  # of ColumnMetaData
 
 
-def check_footer(data: bytes, *, columns: list[str], rows: int) -> None:
-    """Refuse a Parquet file that is not plain: compressed, encrypted, nested, with statistics, or elsewhere.
+def check_uncompressed(data: bytes, *, rows: int) -> None:
+    """Raise `ValueError` unless a Parquet file has this many rows and every column is stored uncompressed.
 
     Parameters
     ----------
     data
-        The whole file.
-    columns
-        The names of its columns, in their order.
+        The bytes of the file.
     rows
-        How many rows it has.
-
-    Raises
-    ------
-    ValueError
-        With what is wrong.
+        The number of rows that it must have.
     """
     size = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC or size > len(data) - 12:
-        raise ValueError("it is no Parquet file")
+        raise ValueError("it is not a Parquet file")
     file = _Reader(data[-8 - size : -8]).struct()
-    _only(file, _FILE, "file")
-    if file.get(3) != rows:
-        raise ValueError(f"it has {_short(file.get(3))} rows, not {rows:,}")
-    schema = _structs(file.get(2))[1:]  # the first is the root
-    names = [_text(element.get(4)) for element in schema]
-    if names != columns or any(element.get(5) for element in schema):
-        missing = [name for name in columns if name not in names]
-        raise ValueError(f"it has no column {missing[0]!r}" if missing else "it has other columns")
-    groups = _structs(file.get(4))
-    for group in groups:
-        _only(group, _GROUP, "row group")
-        chunks = _structs(group.get(1))
-        if len(chunks) != len(columns):
-            raise ValueError("a row group has other columns")
-        for chunk, name in zip(chunks, columns, strict=True):
-            _check_chunk(chunk, name=name, rows=group.get(3), size=len(data))
-    counts: list[Any] = [group.get(3) for group in groups]
-    if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != rows:
-        raise ValueError("its row groups do not add up")
+    if _KEY_VALUES in file or _ENCRYPTION in file:
+        raise ValueError("it is encrypted or has key-value metadata")
+    counts = []
+    for group in _structs(file.get(_GROUPS)):
+        counts.append(_count(group.get(_GROUP_ROWS)))
+        for chunk in _structs(group.get(_COLUMNS)):
+            meta = chunk.get(_META)
+            if not isinstance(meta, dict) or _FILE_PATH in chunk:
+                raise ValueError("a column is not described, or is in another file")
+            if meta.get(_CODEC) != 0:
+                raise ValueError("a column is compressed")
+            if meta.get(_VALUES) != counts[-1] or meta.get(_UNCOMPRESSED) != meta.get(_COMPRESSED):
+                raise ValueError("a column does not have the rows of its table, or is compressed")
+            if _count(meta.get(_COMPRESSED)) > len(data):
+                raise ValueError(f"a column claims {meta[_COMPRESSED]} bytes")
+    if file.get(_ROWS) != rows or sum(counts) != rows:
+        raise ValueError(f"it has {str(file.get(_ROWS))[:20]} rows, not {rows:,}")
 
 
-def _check_chunk(chunk: dict[int, Any], *, name: str, rows: Any, size: int) -> None:
-    _only(chunk, _CHUNK, "column")
-    meta = chunk.get(3)
-    if not isinstance(meta, dict):
-        raise ValueError("a column is not described")
-    _only(meta, _COLUMN, "column")
-    if meta.get(4) != 0:
-        raise ValueError(f"column {name!r} is compressed, which no column of a trace is")
-    if meta.get(3) != [name.encode()] or meta.get(5) != rows:
-        raise ValueError(f"column {name!r} does not have the rows of its table")
-    if meta.get(6) != meta.get(7) or type(meta.get(7)) is not int or not 0 <= meta[7] <= size:
-        raise ValueError(f"column {name!r} claims {_short(meta.get(6))} bytes")
-    sizes = meta.get(16, {})  # how many values at each repetition level, and empty ones and others
-    if not isinstance(sizes, dict) or sizes.get(2, []) or sizes.get(3, []) not in ([], [0, rows]):
-        raise ValueError(f"column {name!r} has empty or repeated cells")
-
-
-def _only(found: dict[int, Any], known: set[int], what: str) -> None:
-    if odd := sorted(set(found) - known):
-        raise ValueError(f"its {what} has a field {odd[0]} that no trace has")
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("its footer is damaged")
+    return value
 
 
 def _structs(value: Any) -> list[dict[int, Any]]:
@@ -94,20 +69,12 @@ def _structs(value: Any) -> list[dict[int, Any]]:
     return value
 
 
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else ""
-
-
-def _short(value: Any) -> str:
-    return str(value)[:20]
-
-
 @dataclass
 class _Reader:
-    """Reads Thrift's compact protocol: structs as dicts by field number, all else as plain values."""
+    """Reader of Thrift's compact protocol: structs become dicts by field number, all else plain values."""
 
     data: bytes
-    at: int = 0
+    position: int = 0
     depth: int = 0
 
     def struct(self) -> dict[int, Any]:
@@ -119,17 +86,14 @@ class _Reader:
         while head := self.byte():
             number = number + (head >> 4) if head >> 4 else self.zigzag()
             if number in fields:
-                raise ValueError("its footer says a thing twice")
-            fields[number] = self.field(head & 0xF)
+                raise ValueError("its footer gives a field twice")
+            kind = head & 0xF
+            fields[number] = kind == 1 if kind in (1, 2) else self.value(kind)  # booleans are in the type
         self.depth -= 1
         return fields
 
-    def field(self, kind: int) -> Any:
-        """Return a value; a boolean field has it in its type."""
-        return kind == 1 if kind in (1, 2) else self.value(kind)
-
     def value(self, kind: int) -> Any:
-        if kind in (1, 2):  # an element of a list
+        if kind in (1, 2):  # a boolean element of a list
             return self.byte() == 1
         if kind == 3:
             return self.byte()
@@ -139,7 +103,7 @@ class _Reader:
             return self.take(8)
         if kind == 8:
             return self.take(self.varint())
-        if kind == 9:
+        if kind in (9, 10):
             return self.values()
         if kind == 12:
             return self.struct()
@@ -150,7 +114,7 @@ class _Reader:
         count, kind = head >> 4, head & 0xF
         if count == 15:
             count = self.varint()
-        if count > len(self.data) - self.at:  # each takes a byte at least
+        if count > len(self.data) - self.position:  # each element takes at least one byte
             raise ValueError("its footer is damaged")
         return [self.value(kind) for _ in range(count)]
 
@@ -171,8 +135,8 @@ class _Reader:
         return self.take(1)[0]
 
     def take(self, count: int) -> bytes:
-        end = self.at + count
+        end = self.position + count
         if end > len(self.data):
             raise ValueError("its footer is cut short")
-        part, self.at = self.data[self.at : end], end
+        part, self.position = self.data[self.position : end], end
         return part

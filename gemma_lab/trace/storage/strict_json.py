@@ -1,4 +1,4 @@
-"""JSON as saved traces and edits are read: nothing that the standard does not have, nothing said twice."""
+"""Strict JSON for saved traces and edits: no NaN or infinity, no name twice in an object."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 
 def strict_json(data: bytes) -> Any:
-    """Return JSON without what JSON does not have (NaN) and without names given twice.
+    """Parse JSON, refusing NaN, infinities and objects that give a name twice.
 
     Raises
     ------
     ValueError
-        If it is anything else, or nested beyond reason.
+        If it is anything else, is not UTF-8, or is nested too deeply.
     """
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)

@@ -1,4 +1,4 @@
-"""A trace as one file: written whole or not at all, read with suspicion.
+"""A trace as one file: written atomically, and verified when it is read.
 
 The format is described in ``docs/trace-format.md``.
 """
@@ -6,51 +6,46 @@ The format is described in ``docs/trace-format.md``.
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL.Image import Image
 
 from ...errors import BadMedia, BadTrace, LabError
 from ...models.media import load_image
 from ..records.generation import Generation
+from ..records.trace_records import TraceRecords
 from ..tokens.table import TokenTable
-from ..trace import Trace
 from .arrow_tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
-from .attention import MEMBER as LOOKS
-from .attention import LooksLayout, read_attention, write_attention
+from .attention import MEMBER as ATTENTION_ARRAYS
+from .attention import attention_part, read_attention, write_attention
 from .container import Archive, Writer, reading, writing
 from .logit_lens import SCHEMAS as LENS_TABLES
-from .logit_lens import lens_entry, read_lens
-from .parquet import read_table, write_table
-from .routing import MEMBER, Layout, read_routing, write_routing
+from .logit_lens import logit_lens_part, read_logit_lens
+from .parquet import member_of, read_columns, read_table, write_table
+from .routing import MEMBER as ROUTING_ARRAYS
+from .routing import read_routing, routing_part, write_routing
+from .schema import FORMAT, MOST_IMAGES, VERSION, GenerationPart, Manifest, write_manifest
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from PIL.Image import Image
 
-#: Sixteen times the longest context of the family.
-MOST_TOKENS = 1 << 22
-MOST_ALTERNATIVES = 4096
-MOST_PICTURES = 10_000
-#: Of all pictures together: 600 MB as RGB.
+#: Of all images together: 600 MB as RGB.
 MOST_PIXELS = 200_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def save_trace(trace: Trace, path: str | Path, *, images: bool = False) -> Path:
+def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False) -> Path:
     """Write a trace as one file; an existing one is replaced once the new one is complete.
 
     Parameters
     ----------
-    trace
-        The trace.
+    records
+        The parts of the trace.
     path
         Where to write. Any name will do; the file is a ZIP.
     images
-        Whether to put the prompt's pictures into it, as PNG. Without them the file still says which they
-        were, by their hashes.
+        Whether to store the prompt's images, as PNG. Without them the file still has their hashes.
 
     Returns
     -------
@@ -59,38 +54,30 @@ def save_trace(trace: Trace, path: str | Path, *, images: bool = False) -> Path:
     Raises
     ------
     LabError
-        If it cannot be written there, or holds what no trace file can: too many tokens or pixels, or values
-        in ``meta`` or ``timings`` that are no JSON.
+        If it cannot be written there, or `read_trace` would refuse it: too many tokens or pixels, values that
+        no model gives, or values in ``meta`` or ``timings`` that are not JSON.
     """
     target = Path(path).expanduser()
-    manifest = _manifest(trace, pictures=trace.images if images else ())
+    stored = records.images if images else ()
+    manifest = _manifest(records, stored)
     with writing(target) as writer:
-        if trace.routing is not None:  # first, where its place in the file is aligned without more ado
-            write_routing(writer, trace.routing)
-        if trace.attention is not None:
-            write_attention(writer, trace.attention)
-        for name, table in stored_tables(trace).items():
+        if records.routing is not None:  # first, where no padding is needed to align it
+            write_routing(writer, records.routing)
+        if records.attention is not None:
+            write_attention(writer, records.attention)
+        for name, table in stored_tables(records).items():
             write_table(writer, name, table)
-        for number, image in enumerate(trace.images if images else ()):
-            _write_picture(writer, number, image)
+        for number, image in enumerate(stored):
+            _write_image(writer, number, image)
         writer.finish(manifest)
     return target
 
 
-def open_trace(path: str | Path) -> Trace:
-    """Read a saved trace. Needs neither torch nor the model.
+def read_trace(path: str | Path) -> TraceRecords:
+    """Read the parts of a saved trace. Needs neither torch nor the model.
 
     Everything is verified: the checksum of every member, every shape against the manifest, every number
     against what a model can give. Arrays above 64 MiB stay in the file, as read-only memory maps.
-
-    Parameters
-    ----------
-    path
-        What `Trace.save` wrote.
-
-    Returns
-    -------
-    Trace
 
     Raises
     ------
@@ -99,153 +86,132 @@ def open_trace(path: str | Path) -> Trace:
     """
     with reading(Path(path).expanduser()) as archive:
         try:
-            return _read(archive)
+            records = _read(archive)
+            records.check()
         except BadTrace as error:
             if error.what.startswith(str(archive.path)):
                 raise
-            # from a part that does not know which file it came from
-            raise archive.bad(error.what.removesuffix(".")) from error
+            raise archive.bad(error.what.removesuffix(".")) from error  # a part does not know its file
+    return records
 
 
-def _read(archive: Archive) -> Trace:
-    manifest = archive.manifest
-    count, pictures = manifest.get("tokens"), manifest.get("images")
-    meta, timings = manifest.get("meta"), manifest.get("timings")
-    if not _count(count, MOST_TOKENS) or not _count(pictures, MOST_PICTURES):
-        raise archive.bad("its manifest does not say how many tokens and pictures it has")
-    if not isinstance(meta, dict) or not isinstance(timings, dict):
-        raise archive.bad("its manifest has no meta or no timings")
-    parts = ("routing", "generation", "logit_lens", "attention")
-    routed, written, glass, looked = (manifest.get(name) for name in parts)
-    _expect(
-        archive, routing=routed is not None, generation=written is not None, logit_lens=glass is not None,
-        attention=looked is not None, pictures=pictures,
-    )  # fmt: skip
-    tokens, routing, generation = _read_tokens(archive, count), None, None
-    if routed is not None:
-        routing = read_routing(archive, Layout.read(routed, tokens=count, archive=archive))
-    if written is not None:
-        generation = _read_generation(archive, written, tokens=tokens)
-    attention = None
-    if looked is not None:
-        attention = read_attention(archive, LooksLayout.read(looked, tokens=count, archive=archive))
-    return Trace(
-        tokens, routing, generation, meta, timings, _read_pictures(archive, pictures), attention=attention,
-        logit_lens=None if glass is None else read_lens(archive, glass),
-    )  # fmt: skip
-
-
-def _manifest(trace: Trace, *, pictures: tuple[Image, ...]) -> dict[str, Any]:
-    """Return what the manifest says beside the checksums, once it is sure that it can be said."""
-    routing, generation = trace.routing, trace.generation
-    if len(trace) > MOST_TOKENS:
+def _manifest(records: TraceRecords, images: tuple[Image, ...]) -> Manifest:
+    """Return the manifest without members, after checking that `read_trace` takes it and all values."""
+    pixels = sum(image.width * image.height for image in images)
+    if pixels > MOST_PIXELS or len(images) > MOST_IMAGES:
         raise LabError(
-            f"The trace has {len(trace):,} tokens; a file holds at most {MOST_TOKENS:,}.",
-            hint="Save it in parts.",
+            f"The trace has {len(images):,} images of {pixels / 1e6:.0f} Mpx; "
+            f"a file holds at most {MOST_IMAGES:,} of {MOST_PIXELS / 1e6:.0f} Mpx.",
+            hint="Save it without images=True; it then has their hashes.",
         )
-    pixels = sum(image.width * image.height for image in pictures)
-    if pixels > MOST_PIXELS or len(pictures) > MOST_PICTURES:
-        raise LabError(
-            f"The trace has {len(pictures):,} pictures of {pixels / 1e6:.0f} Mpx; "
-            f"a file holds at most {MOST_PICTURES:,} of {MOST_PIXELS / 1e6:.0f} Mpx.",
-            hint="Save it without images=True; it then keeps their hashes.",
-        )
-    manifest = {
-        "tokens": len(trace),
-        "routing": None if routing is None else Layout.of(routing).entry(),
-        "generation": None if generation is None else _generation_entry(generation),
-        "logit_lens": None if trace.logit_lens is None else lens_entry(trace.logit_lens),
-        "attention": None if trace.attention is None else LooksLayout.of(trace.attention).entry(),
-        "images": len(pictures),
-        "meta": trace.meta,
-        "timings": trace.timings,
-    }
+    routing, generation, lens = records.routing, records.generation, records.logit_lens
+    records.check()
     try:
-        json.dumps(manifest, allow_nan=False)
+        manifest = Manifest(
+            format=FORMAT,
+            version=VERSION,
+            tokens=len(records),
+            routing=None if routing is None else routing_part(routing),
+            generation=None if generation is None else _generation_part(generation),
+            logit_lens=None if lens is None else logit_lens_part(lens),
+            attention=None if records.attention is None else attention_part(records.attention),
+            images=len(images),
+            meta=records.meta,
+            timings=records.timings,
+            members={},
+        )
+        write_manifest(manifest)
     except (TypeError, ValueError) as error:
         raise LabError(
-            f"The trace's meta or timings cannot be saved: {error}.",
-            hint="They hold what JSON holds: text, finite numbers, lists and dicts.",
+            f"The trace cannot be saved: {error}.",
+            hint="A file holds traces within the limits of docs/trace-format.md, and JSON as meta.",
         ) from error
     return manifest
 
 
-def _generation_entry(generation: Generation) -> dict[str, Any]:
-    return {
-        "tokens": len(generation),
-        "top_logprobs": generation.top_logprobs,
-        "finish_reason": generation.finish_reason,
-        "text": generation.text,
-    }
+def _generation_part(generation: Generation) -> GenerationPart:
+    return GenerationPart(
+        tokens=len(generation),
+        top_logprobs=generation.top_logprobs,
+        finish_reason=generation.finish_reason,
+        text=generation.text,
+    )
 
 
-def _count(value: Any, most: int) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= most
+def _read(archive: Archive) -> TraceRecords:
+    manifest = archive.manifest
+    routing, generation, lens = manifest.routing, manifest.generation, manifest.logit_lens
+    attention, count = manifest.attention, manifest.tokens
+    _check_members(archive)
+    tokens = _read_tokens(archive, count)
+    return TraceRecords(
+        tokens,
+        routing=None if routing is None else read_routing(archive, routing, tokens=count),
+        generation=None if generation is None else _read_generation(archive, generation, tokens=tokens),
+        meta=manifest.meta,
+        timings=manifest.timings,
+        images=_read_images(archive, manifest.images),
+        attention=None if attention is None else read_attention(archive, attention, tokens=count),
+        logit_lens=None if lens is None else read_logit_lens(archive, lens),
+    )
 
 
-def _expect(
-    archive: Archive, *, routing: bool, generation: bool, logit_lens: bool, attention: bool, pictures: int
-) -> None:
+def _check_members(archive: Archive) -> None:
     """Refuse a file that lacks a member, or has one that its manifest has no use for."""
-    wanted = {"tables/tokens.parquet": True, MEMBER: routing, LOOKS: attention}
-    wanted |= dict.fromkeys(("tables/generation.parquet", "tables/top_logprobs.parquet"), generation)
-    wanted |= {f"tables/{name}.parquet": logit_lens for name in LENS_TABLES}
-    wanted |= {f"images/{number}.png": True for number in range(pictures)}
-    for name in archive.manifest["members"]:
-        if not wanted.get(name, False):
-            raise archive.bad(f"it holds {name}, for which its manifest has no use")
-    for name, needed in wanted.items():
-        if needed and name not in archive:
-            raise archive.bad(f"it lacks {name}")
+    manifest = archive.manifest
+    wanted = {member_of("tokens")} | {f"images/{number}.png" for number in range(manifest.images)}
+    if manifest.routing is not None:
+        wanted.add(ROUTING_ARRAYS)
+    if manifest.attention is not None:
+        wanted.add(ATTENTION_ARRAYS)
+    if manifest.generation is not None:
+        wanted |= {member_of("generation"), member_of("top_logprobs")}
+    if manifest.logit_lens is not None:
+        wanted |= {member_of(name) for name in LENS_TABLES}
+    if unused := sorted(manifest.members.keys() - wanted):
+        raise archive.bad(f"it holds {unused[0]}, for which its manifest has no use")
+    if missing := sorted(wanted - manifest.members.keys()):
+        raise archive.bad(f"it lacks {missing[0]}")
 
 
 def _read_tokens(archive: Archive, count: int) -> TokenTable:
     table = read_table(archive, "tokens", schema=TOKENS, rows=count)
     if not np.array_equal(table.column("token").to_numpy(), np.arange(count)):
-        raise archive.bad("its tokens are not in their order")
+        raise archive.bad("its tokens are not in order")
     return TokenTable.from_arrow(table)
 
 
-def _read_generation(archive: Archive, entry: Any, *, tokens: TokenTable) -> Generation:
-    entry = entry if isinstance(entry, dict) else {}
-    n, a, finish_reason, text = (
-        entry.get(key) for key in ("tokens", "top_logprobs", "finish_reason", "text")
-    )
-    if not _count(n, MOST_TOKENS) or not _count(a, MOST_ALTERNATIVES):
-        raise archive.bad("its manifest does not say how many tokens were generated")
-    if not isinstance(finish_reason, str) or not isinstance(text, str):
-        raise archive.bad("its manifest does not say what was generated")
-    chosen = _columns(archive, read_table(archive, "generation", schema=GENERATION, rows=n))
-    others = _columns(archive, read_table(archive, "top_logprobs", schema=ALTERNATIVES, rows=n * a))
+def _read_generation(archive: Archive, part: GenerationPart, *, tokens: TokenTable) -> Generation:
+    n, alternatives = part.tokens, part.top_logprobs
+    chosen = read_columns(archive, "generation", schema=GENERATION, rows=n)
+    others = read_columns(archive, "top_logprobs", schema=ALTERNATIVES, rows=n * alternatives)
     position = np.arange(n)
-    in_order = (
-        np.array_equal(chosen["position"], position)
-        and np.array_equal(chosen["token"], generated_rows(tokens, n))
-        and np.array_equal(others["position"], np.repeat(position, a))
-        and np.array_equal(others["rank"], np.tile(np.arange(a), n))
-    )
-    if not in_order:
-        raise archive.bad("its generated tokens are not in their order")
+    expected: list[tuple[Any, Any]] = [
+        (chosen["position"], position),
+        (chosen["token"], generated_rows(tokens, n)),
+        (others["position"], np.repeat(position, alternatives)),
+        (others["rank"], np.tile(np.arange(alternatives), n)),
+    ]
+    if not all(np.array_equal(found, wanted) for found, wanted in expected):
+        raise archive.bad("its generated tokens are not in order")
     return Generation(
-        ids=chosen["id"], logprobs=chosen["logprob"], entropy=chosen["entropy"],
-        alternative_ids=others["id"].reshape(n, a), alternative_logprobs=others["logprob"].reshape(n, a),
-        finish_reason=finish_reason, text=text,
-    )  # fmt: skip
+        ids=chosen["id"],
+        logprobs=chosen["logprob"],
+        entropy=chosen["entropy"],
+        alternative_ids=others["id"].reshape(n, alternatives),
+        alternative_logprobs=others["logprob"].reshape(n, alternatives),
+        finish_reason=part.finish_reason,
+        text=part.text,
+    )
 
 
-def _columns(archive: Archive, table: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
-    if any(column.null_count for column in table.columns):
-        raise archive.bad("a table of its generated tokens has empty cells")
-    return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
-def _write_picture(writer: Writer, number: int, image: Image) -> None:
+def _write_image(writer: Writer, number: int, image: Image) -> None:
     sink = io.BytesIO()
-    load_image(image).save(sink, format="PNG")  # as the models take it, and without the file's own metadata
+    load_image(image).save(sink, format="PNG")  # RGB as the models take it, without the file's own metadata
     writer.add(f"images/{number}.png", sink.getvalue())
 
 
-def _read_pictures(archive: Archive, count: int) -> tuple[Image, ...]:
+def _read_images(archive: Archive, count: int) -> tuple[Image, ...]:
     images, pixels = [], 0
     for number in range(count):
         name = f"images/{number}.png"
@@ -253,7 +219,9 @@ def _read_pictures(archive: Archive, count: int) -> tuple[Image, ...]:
         width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
         pixels += width * height
         if not data.startswith(_PNG) or data[12:16] != b"IHDR" or pixels > MOST_PIXELS:
-            raise archive.bad(f"{name} is no PNG, or its pictures have more than {MOST_PIXELS / 1e6:.0f} Mpx")
+            raise archive.bad(
+                f"{name} is not a PNG, or its images have more than {MOST_PIXELS / 1e6:.0f} Mpx"
+            )
         try:
             images.append(load_image(data))
         except BadMedia as error:

@@ -291,7 +291,7 @@ def _spans(stamps: Sequence[float | None]) -> list[tuple[int, int]]:
     known = [round(stamp) for stamp in stamps if stamp is not None]
     if len(known) != len(stamps):
         return [(-1, -1)] * len(stamps)
-    gap = known[-1] - known[-2] if len(known) > 1 else 0
+    gap = max(0, known[-1] - known[-2]) if len(known) > 1 else 0
     return list(pairwise([*known, known[-1] + gap])) if known else []
 
 

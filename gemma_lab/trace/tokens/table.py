@@ -11,7 +11,7 @@ import numpy as np
 
 from ...display import Displayed
 from ...errors import BadTrace
-from .arrow import contradiction, read_columns, strings, write_columns
+from .arrow import check_columns, contradiction, read_columns, strings, write_columns
 from .graphemes import cluster
 from .kinds import MODALITIES, SOFT, look_up
 from .media_positions import AUDIO_MS, Pictures, Videos, locate, runs_of
@@ -203,7 +203,7 @@ class TokenTable(Displayed):
             )
         listed = numbers.tolist()
         pieces = Vocabulary(tokenizer)
-        roles, scaffold = read_roles(listed, pieces=pieces, prompt_length=length)
+        roles, scaffold = read_roles(listed, vocabulary=pieces, prompt_length=length)
         known = look_up(listed, tokenizer=tokenizer, pieces=pieces)
         modalities = strings(known.modalities)
         written = np.arange(len(numbers)) >= length
@@ -333,10 +333,15 @@ class TokenTable(Displayed):
         """
         values = read_columns(table)
         starts, ends = values.pop("starts"), values.pop("ends")
-        read = cls(**values)
-        if not (np.array_equal(read.starts, starts) and np.array_equal(read.ends, ends)):
+        tokens = cls(**values)
+        tokens.check()
+        if not (np.array_equal(tokens.starts, starts) and np.array_equal(tokens.ends, ends)):
             raise contradiction("start and end are not the spans of the clusters' texts")
-        return read
+        return tokens
+
+    def check(self) -> None:
+        """Raise `BadTrace` unless the columns have one length and hold what `build` can give."""
+        check_columns(self)
 
 
 def _writing(texts: Sequence[str], clusters: NDArray[np.int32]) -> tuple[list[str], list[str]]:

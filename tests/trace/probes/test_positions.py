@@ -7,7 +7,10 @@ import torch
 from support import shapes
 from support.moe import hooks
 
+from gemma_lab.errors import BadTrace
+from gemma_lab.models.loading.restore import RestoreStack
 from gemma_lab.trace.probes.model_modules import attentions
+from gemma_lab.trace.probes.padding import real_positions
 from gemma_lab.trace.probes.positions import PADDING, PositionTracker
 
 
@@ -18,26 +21,21 @@ def model():
 
 def seen(model, *calls, layer=0, generate=None):
     """The positions of queries that a layer has, call by call."""
-    passes, found = PositionTracker(), []
-    handles = passes.attach(model)
-    module = attentions(model)[layer]
-    handles.append(
-        module.register_forward_pre_hook(
-            lambda _m, _a, given: found.append(passes.queries(given["hidden_states"].shape[1]).tolist()),
+    tracker, found = PositionTracker(), []
+    with RestoreStack() as restore, torch.no_grad():
+        tracker.attach(model, restore)
+        restore.hook(
+            attentions(model)[layer],
+            lambda _m, _a, given: found.append(tracker.queries(given["hidden_states"].shape[1]).tolist()),
+            before=True,
             with_kwargs=True,
         )
-    )
-    try:
         cache = None
         for call in calls:
-            with torch.no_grad():
-                cache = model(**call, past_key_values=cache, use_cache=True).past_key_values
+            cache = model(**call, past_key_values=cache, use_cache=True).past_key_values
         if generate is not None:
             model.generate(generate, max_new_tokens=3, do_sample=False, eos_token_id=None)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found, passes
+    return found, tracker
 
 
 def test_pieces_go_on_counting(model):
@@ -62,26 +60,26 @@ def test_padding_has_no_position(model):
 
 
 def test_a_pass_that_failed_does_not_hide_the_next(model):
-    passes = PositionTracker()
-    handles = passes.attach(model)
-    stop = model.get_decoder().layers[1].register_forward_pre_hook(lambda *_: 1 / 0)
-    try:
-        with pytest.raises(ZeroDivisionError):
+    tracker = PositionTracker()
+    with RestoreStack() as restore:
+        tracker.attach(model, restore)
+        with RestoreStack() as broken, pytest.raises(ZeroDivisionError):
+            broken.hook(model.get_decoder().layers[1], lambda *_: 1 / 0, before=True)
             model(input_ids=torch.arange(9)[None])
-        stop.remove()
         model(input_ids=torch.arange(4)[None])
-        assert passes.queries(4).tolist() == [[0, 1, 2, 3]]
-    finally:
-        for handle in [*handles, stop]:
-            handle.remove()
+        assert tracker.queries(4).tolist() == [[0, 1, 2, 3]]
 
 
 def test_a_decoder_that_is_called_alone(model):
-    passes = PositionTracker()
-    handles = passes.attach(model)
-    try:
+    tracker = PositionTracker()
+    with RestoreStack() as restore:
+        tracker.attach(model, restore)
         model.get_decoder()(inputs_embeds=torch.zeros(1, 6, 64))
-        assert passes.queries(6).tolist() == [[0, 1, 2, 3, 4, 5]]
-    finally:
-        for handle in handles:
-            handle.remove()
+        assert tracker.queries(6).tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_the_mask_of_a_batch_must_be_readable():
+    with pytest.raises(BadTrace, match="str"):
+        real_positions("all", rows=2, end=3)
+    assert real_positions("all", rows=1, end=3) is None
+    assert real_positions(torch.tensor([[0, 1]]), rows=1, end=3).tolist() == [[True, False, True]]

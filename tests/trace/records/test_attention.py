@@ -27,7 +27,13 @@ def test_it_says_what_it_is(looks):
     assert repr(looks) == (
         "Attention(2 layers × 2 heads, 20 tokens, 5 bins, top 3, 1 row, 1 audio, 2 vision)"
     )
-    assert (len(looks), looks.bins, looks.top_k, looks.rows, looks.kv_shared_layers) == (20, 5, 3, (11,), {7: 5})
+    assert (len(looks), looks.bins, looks.top_k, looks.rows, looks.kv_shared_layers) == (
+        20,
+        5,
+        3,
+        (11,),
+        {7: 5},
+    )
     assert looks.layout(3).window == 6
     assert looks.nbytes > 0
     check_attention(looks)

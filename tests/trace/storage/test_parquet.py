@@ -13,7 +13,7 @@ from support.forged import forge, members, refused, restate, sealed, zipped
 
 from gemma_lab.errors import BadTrace
 from gemma_lab.trace.storage import parquet
-from gemma_lab.trace.storage.trace_file import open_trace
+from gemma_lab.trace.trace import open_trace
 
 
 def retable(path, name, change, **options):
@@ -47,14 +47,14 @@ def setting(name, column, value, at=0):
 
 
 def test_a_table_written_by_others_but_plain_is_read(saved, trace):
-    retable(saved, "tokens", lambda table: table)
+    retable(saved, "tokens", lambda table: table, write_statistics=True, write_page_index=True)
     assert open_trace(saved).equal(trace)
 
 
 @pytest.mark.parametrize("column", ["id", "text", "generated", "token"])
 def test_a_missing_column_is_named(column, saved):
     retable(saved, "tokens", lambda table: table.drop_columns([column]))
-    refused(saved, f"no column '{column}'")
+    refused(saved, f"no column .*{column}")
 
 
 @pytest.mark.parametrize(
@@ -62,24 +62,31 @@ def test_a_missing_column_is_named(column, saved):
     [
         ("tokens", lambda t: t.append_column("more", t.column("id")), {}, "other columns"),
         ("tokens", lambda t: t.slice(1), {}, "214 rows, not 215"),
-        ("tokens", lambda t: t.cast(t.schema.set(1, pa.field("id", pa.int64()))), {}, "'id' .* is int64"),
+        ("tokens", lambda t: t.cast(t.schema.set(1, pa.field("id", pa.int64()))), {}, "'id' is int64"),
         ("tokens", lambda t: t, {"compression": "zstd"}, "compressed"),
         ("tokens", lambda t: t, {"compression": "snappy"}, "compressed"),
-        ("tokens", lambda t: t, {"write_statistics": True}, "field 12"),
-        ("tokens", lambda t: t, {"store_schema": True}, "field 5"),
+        ("tokens", lambda t: t, {"store_schema": True}, "key-value"),
         ("tokens", setting("tokens", "text", None), {}, "empty"),
         ("tokens", setting("tokens", "start", 5, at=3), {}, "contradicts itself"),
         ("tokens", setting("tokens", "role", "evil"), {}, "contradicts itself"),
         ("tokens", setting("tokens", "modality", "smell"), {}, "contradicts itself"),
-        ("tokens", setting("tokens", "token", 9), {}, "not in their order"),
+        ("tokens", setting("tokens", "id", -1), {}, "negative"),
+        ("tokens", setting("tokens", "x0", -5, at=20), {}, "box"),
+        ("tokens", setting("tokens", "x1", 0, at=20), {}, "box"),
+        ("tokens", setting("tokens", "t0_ms", -7), {}, "time"),
+        ("tokens", setting("tokens", "media_index", -3), {}, "media index"),
+        ("tokens", setting("tokens", "cluster", 99), {}, "cluster"),
+        ("generation", setting("generation", "logprob", float("-inf")), {}, "-inf"),
+        ("top_logprobs", setting("top_logprobs", "id", -4), {}, "negative"),
+        ("tokens", setting("tokens", "token", 9), {}, "not in order"),
         ("tokens", setting("tokens", "id", 9, at=-1), {}, "generated rows"),
         ("generation", setting("generation", "logprob", float("nan")), {}, "log-probabilities"),
         ("generation", setting("generation", "logprob", 1.0), {}, "log-probabilities"),
         ("generation", setting("generation", "entropy", -2.0), {}, "entropies"),
-        ("generation", setting("generation", "position", 3), {}, "not in their order"),
-        ("generation", setting("generation", "token", 3), {}, "not in their order"),
+        ("generation", setting("generation", "position", 3), {}, "not in order"),
+        ("generation", setting("generation", "token", 3), {}, "not in order"),
         ("generation", setting("generation", "id", 9999), {}, "generated rows"),
-        ("top_logprobs", setting("top_logprobs", "rank", 1), {}, "not in their order"),
+        ("top_logprobs", setting("top_logprobs", "rank", 1), {}, "not in order"),
         ("top_logprobs", lambda t: t.slice(0, 3), {}, "3 rows"),
     ],
 )

@@ -14,7 +14,8 @@ from itertools import count
 from typing import Any, Self, cast
 
 import torch
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers import AttentionInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ....errors import LabError
@@ -166,15 +167,15 @@ class TappedAttention:
                     taps[module] = Tap(layer, tower, _stock_function(module, name))
                 taps[module].observers += context.observers
         if taps:
-            ALL_ATTENTION_FUNCTIONS[self.name] = self._attend
-            ALL_MASK_ATTENTION_FUNCTIONS[self.name] = self._mask
+            AttentionInterface.register(self.name, self._attend)
+            AttentionMaskInterface.register(self.name, self._mask)
             self.taps = taps
         used = {id(config) for context in self._open for config in context.configs}
         for key, (config, choice) in self._stock.items():
             setattr(config, _CHOICE, self.name if key in used else choice)
         if not taps:  # last of all: a configuration must not name a function that is gone
-            ALL_ATTENTION_FUNCTIONS.pop(self.name, None)
-            ALL_MASK_ATTENTION_FUNCTIONS.pop(self.name, None)
+            for interface in (AttentionInterface, AttentionMaskInterface):
+                vars(interface)["_global_mapping"].pop(self.name, None)
             self.taps = taps
 
     def _attend(
