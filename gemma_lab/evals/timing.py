@@ -112,7 +112,7 @@ class TimedLab:
 
 def measured_hardware(device: torch.device, dtype: torch.dtype) -> Hardware:
     """Return this machine as hardware of a plan, with measured bandwidth and rate of operations."""
-    name = str(device) if device.index is not None or device.type != "cuda" else "cuda:0"
+    name = "cuda:0" if str(device) == "cuda" else str(device)
     here = next(each for each in machine.devices() if each.name == name)
     gpu = "rocm" if getattr(torch.version, "hip", None) else "cuda"
     kind = {"cuda": gpu, "mps": "metal"}.get(device.type, "cpu")

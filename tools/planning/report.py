@@ -22,7 +22,7 @@ from .runs import Run, runs, settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "planner.md"
 START, END = "<!-- errors: python -m tools.planning.report -->", "<!-- end of errors -->"
-CLASSES = {
+CLASSES: dict[str, Callable[[Run], bool]] = {
     "all": lambda run: bool(run.ids),
     "mixtures (26B-A4B, Qwen)": lambda run: "moe" in run.step.kind,
     "dense (12B, 31B, Gemma 3)": lambda run: run.step.kind == "dense",
