@@ -41,7 +41,7 @@ def plan_memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
     """Draw the memory of plans as stacked bars against what each device leaves free."""
     plans = [plan] if not isinstance(plan, Sequence) else list(plan)
     shown: dict[str, str] = {}
-    with new_figure(9.5, 1.6 + 0.55 * len(plans)) as (figure, axes):
+    with new_figure(9.5, 1.7 + 0.55 * len(plans)) as (figure, axes):
         for row, each in enumerate(plans):
             left = 0.0
             for part in each.parts:
@@ -65,13 +65,14 @@ def plan_memory_figure(plan: Plan | Sequence[Plan]) -> Plot:
             if usable is not None:
                 axes.plot([usable / 2**30] * 2, [row - 0.42, row + 0.42], color=INK, lw=2)
             mark = {True: "fits", False: "does not fit", None: ""}[each.fits]
-            axes.text(left, row, f"  {gib(round(each.needed_bytes))} {mark}", va="center", fontsize=9)
+            beside = max(left, (usable or 0.0) / 2**30)
+            axes.text(beside, row, f"  {gib(round(each.needed_bytes))} {mark}", va="center", fontsize=9)
         axes.set_yticks(range(len(plans)), [_name(each) for each in plans])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         longest = max(max(each.needed_bytes, each.usable_bytes or 0.0) for each in plans) / 2**30
         axes.set(xlim=(0, longest * 1.28), xlabel="GiB (2³⁰ bytes); black line: what the device leaves free")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.25 - 0.4 / len(plans)), ncols=4, fontsize=8.5)
+        figure.legend(loc="outside lower center", ncols=4, fontsize=8.5)
         hide_frame(axes, keep="bottom")
     sums = "; ".join(
         f"{_name(each)} {gib(round(each.needed_bytes))}, {'fits' if each.fits else 'does not fit'}"
