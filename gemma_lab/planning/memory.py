@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,8 @@ class Setting:
 
 def memory_parts(setting: Setting) -> tuple[MemoryPart, ...]:
     """Return the parts, weights first, in the order in which views stack them."""
-    return (*_weight_parts(setting), *_cache_parts(setting), _activations(setting), _overhead(setting))
+    *weights, overhead = _constant_parts(setting)
+    return (*weights, *_cache_parts(setting), _activations(setting), overhead)
 
 
 def total_bytes(parts: tuple[MemoryPart, ...], place: str = "device") -> float:
@@ -183,20 +184,27 @@ def cache_formula(setting: Setting, kind: str) -> str:
 
 
 def _largest(setting: Setting, name: str, most: int) -> int | None:
-    from dataclasses import replace
-
-    if fits(setting) is None:
+    usable = setting.hardware.usable_bytes
+    if usable is None:
         return None
-    low, high = 0, most
-    if fits(replace(setting, **{name: most})):  # type: ignore[arg-type]
+    room = usable - sum(part.bytes for part in _constant_parts(setting) if part.place == "device")
+
+    def fitting(value: int) -> bool:
+        changed = replace(setting, context=value) if name == "context" else replace(setting, batch=value)
+        return sum(_cache_bytes(changed).values()) + _activation_bytes(changed) <= room
+
+    if fitting(most):
         return most
+    low, high = 0, most
     while low < high - 1:
         middle = (low + high) // 2
-        if fits(replace(setting, **{name: middle})):  # type: ignore[arg-type]
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if fitting(middle) else (low, middle)
     return low
+
+
+def _constant_parts(setting: Setting) -> tuple[MemoryPart, ...]:
+    """Return the parts that depend neither on the context nor on the batch."""
+    return (*_weight_parts(setting), _overhead(setting))
 
 
 def _weight_parts(setting: Setting) -> tuple[MemoryPart, ...]:
@@ -235,13 +243,18 @@ def _weight_parts(setting: Setting) -> tuple[MemoryPart, ...]:
     return tuple(parts)
 
 
-def _cache_parts(setting: Setting) -> tuple[MemoryPart, ...]:
-    shape = setting.shape
-    window = next((group.stored.window for group in shape.cache if group.stored.window), 0)
-    slack = _window_cells(setting, window) - window if window else 0.0
-    sizes = shape.stored_cache_bytes(
-        setting.context, batch=setting.batch, value_bytes=setting.cache_bits / 8, window_slack=slack
+def _cache_bytes(setting: Setting) -> dict[str, float]:
+    window = next((group.stored.window for group in setting.shape.cache if group.stored.window), 0)
+    return setting.shape.stored_cache_bytes(
+        setting.context,
+        batch=setting.batch,
+        value_bytes=setting.cache_bits / 8,
+        window_slack=_window_cells(setting, window) - window if window else 0.0,
     )
+
+
+def _cache_parts(setting: Setting) -> tuple[MemoryPart, ...]:
+    sizes = _cache_bytes(setting)
     source = f"layers that own a cache, by the configuration; {setting.runtime.source}"
     return tuple(
         MemoryPart(
@@ -260,37 +273,41 @@ def _window_cells(setting: Setting, window: int) -> float:
     return min(cells, float(setting.context))
 
 
-def _activations(setting: Setting) -> MemoryPart:
+def _activation_bytes(setting: Setting) -> float:
     """Return what a piece of a prompt takes while it is processed.
 
-    The logits of the piece (llama.cpp reserves them for all its tokens), the mask over the context, and the
+    The logits of the piece (llama.cpp reserves them for all its tokens) and the mask over the context, and the
     widest activations.
     """
     shape, runtime = setting.shape, setting.runtime
     piece = min(runtime.piece, max(1, setting.context))
-    widths = 2 * shape.hidden + shape.widest + 3 * shape.top_k * shape.expert_width + shape.per_layer_width
-    numbers = piece * widths * (4 if runtime.family == "llama.cpp" else 2)
-    formula = f"{piece} tokens × {widths:,} numbers"
+    numbers = float(piece * _widths(shape))
+    pictures = setting.images * 9 * 1152 * 4 * 4
     if runtime.family == "llama.cpp":
-        numbers += (
-            piece * shape.vocabulary * runtime.logits_bytes + piece * setting.context * setting.batch * 2
+        logits = piece * shape.vocabulary * runtime.logits_bytes
+        return 4 * numbers + logits + piece * setting.context * setting.batch * 2 + pictures
+    # a few copies of the widest activation, and the last token's logits of each sequence
+    return 3 * 2 * numbers + setting.batch * shape.vocabulary * 4 + pictures
+
+
+def _widths(shape: ModelShape) -> int:
+    return 2 * shape.hidden + shape.widest + 3 * shape.top_k * shape.expert_width + shape.per_layer_width
+
+
+def _activations(setting: Setting) -> MemoryPart:
+    shape, runtime = setting.shape, setting.runtime
+    piece = min(runtime.piece, max(1, setting.context))
+    if runtime.family == "llama.cpp":
+        formula = (
+            f"{piece} tokens × ({_widths(shape):,} numbers × 4 B + {shape.vocabulary:,} logits × 4 B"
+            f" + mask {setting.context * setting.batch:,} × 2 B)"
         )
-        formula += f" × 4 B + {piece} × {shape.vocabulary:,} logits × 4 B"
-        formula += f" + mask {piece} × {setting.context * setting.batch:,} × 2 B"
     else:
-        # the last token's logits of each sequence, and a few copies of the widest activation
-        numbers = 3 * numbers + setting.batch * shape.vocabulary * 4
-        formula = f"3 × {formula} × 2 B + logits of {setting.batch} tokens"
+        formula = f"3 × {piece} tokens × {_widths(shape):,} numbers × 2 B + logits of {setting.batch} tokens"
     if setting.images:
-        numbers += setting.images * 9 * 1152 * 4 * 4
         formula += f" + {setting.images} soft tokens of pictures × 9 patches × 4 × 1,152 × 4 B"
     return MemoryPart(
-        "activations",
-        _ACTIVATIONS,
-        float(numbers),
-        "device",
-        formula,
-        runtime.source,
+        "activations", _ACTIVATIONS, _activation_bytes(setting), "device", formula, runtime.source
     )
 
 
