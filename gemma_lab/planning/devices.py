@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from ..checks import whole_number
 from ..errors import LabError
 from .facts import normalized, number, read_rows, unknown
 
@@ -177,6 +178,8 @@ def _described(fields: dict[str, Any]) -> Hardware:
                 f"{key} of hardware must be a positive number, not {value!r}.",
                 hint="Leave it out if unknown.",
             )
+    if "devices" in fields:
+        fields["devices"] = whole_number("devices", fields["devices"], minimum=1, maximum=1024)
     if fields.get("kind", "cuda") not in _KINDS:
         raise unknown("kind of hardware", fields["kind"], _KINDS)
     if known is not None:

@@ -276,7 +276,7 @@ def _window_cells(setting: Setting, window: int) -> float:
 def _activation_bytes(setting: Setting) -> float:
     """Return what a piece of a prompt takes while it is processed.
 
-    The logits of the piece (llama.cpp reserves them for all its tokens) and the mask over the context, and the
+    The logits of the piece (llama.cpp reserves them for all its tokens), the mask over the context, and the
     widest activations.
     """
     shape, runtime = setting.shape, setting.runtime

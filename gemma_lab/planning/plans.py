@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..checks import whole_number
 from ..display import Displayed, renderer
 from ..errors import LabError
 from .advice import advice_for
@@ -52,6 +53,7 @@ DEPTHS = (0, 1024, 4096, 8192, 16_384, 32_768, 65_536, 98_304, 131_072, 262_144)
 MEASURED_FAMILIES = ("llama.cpp", "vLLM", "MLX")
 WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.45, "drafter": 0.30, "batch": 0.30}
 """What is added to the interval in log units where no measured run was fitted; judged, not fitted."""
+_MOST_SEQUENCES, _MOST_SOFT_TOKENS = 65_536, 1_000_000
 _OFFLOADS = ("none", "auto", "experts", "layers")
 
 
@@ -237,7 +239,7 @@ class Plan(Displayed):
         LabError
             If `depth` is negative or beyond the model's context.
         """
-        _check_tokens("depth", depth, self.shape.context, least=0)
+        depth = whole_number("depth", depth, minimum=0, maximum=self.shape.context)
         if not self.hardware.bandwidth_gb_s:
             return None
         constants = fitted_constants()
@@ -502,7 +504,12 @@ def plan(
     shape, machine, program = model_shape(model), find_hardware(hardware), find_runtime(runtime)
     check_runs_on(program, machine.kind)
     weights = _weights(quantization, file_bytes, program)
-    _check_numbers(shape, context, batch, images, prompt, depth)
+    context = whole_number("context", context, minimum=1, maximum=shape.context)
+    prompt = whole_number("prompt", prompt, minimum=1, maximum=shape.context)
+    batch = whole_number("batch", batch, minimum=1, maximum=_MOST_SEQUENCES)
+    images = whole_number("images", images, minimum=0, maximum=_MOST_SOFT_TOKENS)
+    if depth is not None:
+        depth = whole_number("depth", depth, minimum=0, maximum=shape.context)
     if expert_hit_rate is not None and not (shape.experts and 0 <= expert_hit_rate <= 1):
         raise LabError(
             f"expert_hit_rate {expert_hit_rate} is for a model with experts, and between 0 and 1.",
@@ -616,28 +623,6 @@ def _estimate(value: float, width: float, unit: str, formula: str) -> Estimate:
     facts = read_facts("constants.json")
     source = f"constants fitted to {facts['fitted_to']}, newest {facts['newest_run']}"
     return Estimate(value, value * math.exp(-width), value * math.exp(width), unit, formula, source)
-
-
-def _check_numbers(
-    shape: ModelShape, context: int, batch: int, images: int, prompt: int, depth: int | None
-) -> None:
-    _check_tokens("context", context, shape.context)
-    _check_tokens("prompt", prompt, shape.context)
-    if depth is not None:
-        _check_tokens("depth", depth, shape.context, least=0)
-    for name, value, least, most in (("batch", batch, 1, 65_536), ("images", images, 0, 1_000_000)):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise LabError(f"{name} must be {least} to {most:,}, not {value!r}.", hint="Give a whole number.")
-
-
-def _check_tokens(name: str, value: int, most: int, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise LabError(f"{name} is a whole number of tokens, not {value!r}.", hint="E.g. 8192.")
-    if not least <= value <= most:
-        raise LabError(
-            f"{name} must be {least:,} to {most:,} tokens for this model, not {value:,}.",
-            hint=f"The longest context is {most:,} tokens.",
-        )
 
 
 def _check_date(date: str) -> None:

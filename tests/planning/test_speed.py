@@ -25,6 +25,7 @@ def test_the_shipped_constants_are_those_that_the_shipped_runs_give(measured: li
     assert fit(measured) == pytest.approx(dict(fitted_constants()), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_errors_with_the_runs_card_left_out_meet_their_bars(measured: list) -> None:
     predictions = left_out(measured)
     pairs = [(run.card, math.log(predictions[run.ids[0]][0] / run.tokens_per_second)) for run in measured]
