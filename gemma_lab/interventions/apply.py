@@ -16,7 +16,7 @@ from ..models.loading.restore import ModelLock, RestoreStack, interruptible
 from ..trace.probes.attention.interface import AttentionTaps
 from ..trace.probes.model_modules import layers_of
 from ..trace.probes.positions import PositionTracker
-from ..trace.probes.routers import has_experts, routers
+from ..trace.probes.routers import routers
 from .activation_patching import hook_patches
 from .attention_mask import AttentionMasker
 from .edit import Edit
@@ -202,7 +202,7 @@ class ActiveEdits:
 
 def _hook_edit(model: torch.nn.Module, edit: Edit, restore: RestoreStack) -> None:
     """Register the hooks of an edit; each comes before other hooks, so that probes record its effect."""
-    for router in routers(model) if has_experts(model) else []:
+    for router in routers(model, missing_ok=True):
         layer_edit = edit.at(router.layer)
         if layer_edit:
             restore.hook(router.module, EditRouter(router, layer_edit), prepend=True)
@@ -230,10 +230,7 @@ def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
         return
     config: Any = getattr(model, "config", None)
     anatomy = Anatomy(
-        experts={
-            router.layer: (router.experts, router.top_k)
-            for router in (routers(model) if has_experts(model) else [])
-        },
+        experts={router.layer: (router.experts, router.top_k) for router in routers(model, missing_ok=True)},
         heads={layer: heads.count for layer, heads in heads_of(model).items()},
         layers=len(layers_of(model)),
         width=0 if config is None else int(config.get_text_config().hidden_size),

@@ -6,9 +6,14 @@ import errno
 import sys
 
 _TEXTS = (
-    "can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc",
-    "failed to allocate", "unable to allocate",
-)  # fmt: skip
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to allocate",
+    "unable to allocate",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

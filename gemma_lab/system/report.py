@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from ..family.catalog import Checkpoint
 
 LIBRARIES = (
-    "gemma_lab", "torch", "torchvision", "transformers", "accelerate", "safetensors", "huggingface_hub",
-    "ipywidgets", "anywidget", "jupyterlab",
-)  # fmt: skip
+    "gemma_lab",
+    "torch",
+    "torchvision",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "huggingface_hub",
+    "ipywidgets",
+    "anywidget",
+    "jupyterlab",
+)
 #: of `family.memory`: the dtypes that the table shows. int8 and int4 are for other runtimes as yet.
 DTYPES = ("bf16", "int8", "int4")
 CONTEXT = 8192  # tokens; what a chat about a document takes

@@ -158,7 +158,7 @@ def test_other_decoders_of_transformers(family):
 def test_a_token_with_nothing_left_to_look_at_is_refused_and_nothing_is_left_of_it(model):
     plain, held = logits(model), hooks(model)
     edit = Edit(knock_out_attention=AttentionKnockout(queries=(20, 30), keys=(0, 26), layers=[0]))
-    said = r"Token 20 would be left with nothing to look at in layer 0"
+    said = r"Token 20 would .* layer 0"
     with pytest.raises(BadEdit, match=said), EditContext(model, edit):
         logits(model)
     assert torch.equal(logits(model), plain)

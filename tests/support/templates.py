@@ -1,4 +1,4 @@
-"""Prompts as text: messages and tools through the minis' chat template, or through Google's revisions of it."""
+"""Prompts as text: messages and tools through the minis' chat template or Google's revisions of it."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from gemma_lab.trace.trace import Trace
 
 
 def generation(ids, text, *, top_logprobs=None) -> Generation:
-    """A generation of these tokens; `top_logprobs` are ``{id: probability}``, the chosen token first."""
+    """A generation of these tokens; `top_logprobs` are ``{id: probability}``."""
     given = top_logprobs or [{index: 0.5} for index in ids]
     most = max((len(known) for known in given), default=0)
     # a token that is recorded twice is one token
-    padded = [list(known.items()) + [next(iter(known.items()))] * (most - len(known)) for known in given]
+    ranked = [sorted(known.items(), key=lambda item: -item[1]) for known in given]
+    padded = [row + row[-1:] * (most - len(row)) for row in ranked]
     return Generation.of(
         ids=ids,
         logprobs=[np.log(known[index]) for index, known in zip(ids, given, strict=True)],
@@ -46,4 +47,4 @@ def trace_of(prompt, made, *, routing=None, edit=None, media=(), texts=None, nam
         np.full(count, -1, np.int16), column(["Latn"] * count), column(["ltr"] * count),
         np.arange(count) >= len(prompt),
     )  # fmt: skip
-    return Trace(table, routing, made, {"model": name, "edit": edit, "media": list(media)})
+    return Trace(table, routing, made, {"model": name, "edit": edit, "request": {"media": list(media)}})

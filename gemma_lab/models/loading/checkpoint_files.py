@@ -16,9 +16,22 @@ from ...errors import BadCheckpoint
 
 #: bytes an element, by the names that safetensors headers use
 ITEM_BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4,
-    "U16": 2, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
-}  # fmt: skip
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
 _FLOATING = ("F64", "F32", "F16", "BF16")
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -79,6 +92,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         If it is missing, or is not a JSON object.
     """
     if not (folder / "config.json").is_file():
+        _refuse_gguf(folder)
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) or "nothing"
         raise BadCheckpoint(
             f"{folder} is not a checkpoint: it has no config.json (it holds {found}).",
@@ -134,16 +148,20 @@ def _weight_files(folder: Path) -> list[Path]:
             f"{folder} has its weights as pickle only ({pickles[0]}), which can run code when it is opened.",
             hint="Convert it where you trust it: save_pretrained writes safetensors, which are loaded.",
         )
-    ggufs = sorted(entry.name for entry in folder.glob("*.gguf"))
-    if ggufs:
-        raise BadCheckpoint(
-            f"{folder} holds GGUF weights ({ggufs[0]}), which llama.cpp and Ollama run, not this package.",
-            hint="Load the safetensors checkpoint of the same model.",
-        )
+    _refuse_gguf(folder)
     raise BadCheckpoint(
         f"{folder} has a config.json but no weights (model.safetensors, or an index and its shards).",
         hint=_AGAIN,
     )
+
+
+def _refuse_gguf(folder: Path) -> None:
+    ggufs = sorted(entry.name for entry in folder.glob("*.gguf"))
+    if ggufs:
+        raise BadCheckpoint(
+            f"{folder} holds GGUF weights ({ggufs[0]}), which llama.cpp and Ollama run, not this package.",
+            hint="Load the safetensors checkpoint of the same model: gl.catalog() lists their names.",
+        )
 
 
 def _weight_map(index: Path) -> dict[str, str]:

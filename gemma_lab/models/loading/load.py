@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadCheckpoint, DoesNotFit, LabError
-from ...system.hardware import amount
+from ...system.hardware import amount, free_ram
+from ...system.out_of_memory import is_out_of_memory
 from ...system.report import offline as forbidden
 from .checkpoint_files import CheckpointFiles, inspect, read_config
+from .configuration import check_configuration
+from .generation_defaults import check_generation_config
 from .loaded_model import LoadedModel
+from .meta_model import build_meta_model
 from .model_classes import require_gemma4, require_loadable
 from .placement import Placement, parse_dtype, place
 from .resolve import Location, config_of, download, hub_bytes, locate
-from .verify_weights import verify_weights
+from .verify_weights import check_shapes, verify_weights
 
 _SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
 
@@ -68,7 +72,10 @@ def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[Checkpoin
         place(size, name=name, **wishes)
         _require_disk(location, size(2))
         files = inspect(download(location, offline=False))
-    require_gemma4(files.config, name=name, checkpoint=checkpoint)
+    class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint)
+    check_configuration(files.config, files.folder)
+    check_generation_config(files)
+    check_shapes(build_meta_model(files.config, class_name, name=name), files)
     return files, place(files.weight_bytes, name=name, **wishes)
 
 
@@ -110,7 +117,7 @@ def _processor(files: CheckpointFiles) -> Any:
     kind = AutoTokenizer if text_only else AutoProcessor
     try:
         processor = kind.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # of the many files that a processor reads
         raise BadCheckpoint(
             f"The {'tokenizer' if text_only else 'processor'} in {files.folder} cannot be loaded: {error}",
             hint="It needs tokenizer.json and tokenizer_config.json, and for pictures processor_config.json.",
@@ -148,15 +155,14 @@ def _model(
     import transformers
     from safetensors import SafetensorError
 
-    wanted: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
-    if offload_folder is not None:
-        wanted["offload_folder"] = str(offload_folder)
-    if placement.max_memory is not None:
-        wanted["max_memory"] = placement.max_memory
     class_name = require_gemma4(files.config, name=location.name, checkpoint=location.checkpoint)
-    kind = getattr(transformers, class_name)
+    options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    if offload_folder is not None:
+        options["offload_folder"] = str(offload_folder)
+    if placement.max_memory is not None:
+        options["max_memory"] = placement.max_memory
     try:
-        model, info = kind.from_pretrained(
+        model, info = getattr(transformers, class_name).from_pretrained(
             files.folder,
             dtype=placement.dtype,
             device_map=placement.device_map,
@@ -165,22 +171,32 @@ def _model(
             local_files_only=True,
             ignore_mismatched_sizes=True,  # so that they are reported, and refused below by name
             output_loading_info=True,
-            **wanted,
+            **options,
         )
-    except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(
-            f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
-        ) from error
-    except (
-        ValueError,
-        ImportError,
-    ) as error:  # an attention that is not installed, a map that does not work out
+    except Exception as error:  # transformers, accelerate, safetensors and torch raise many types
+        if is_out_of_memory(error):
+            raise _ran_out(files, location, placement) from error
+        if isinstance(error, SafetensorError | OSError):
+            raise BadCheckpoint(
+                f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
+            ) from error
+        # an attention that is not installed, a device map that does not work out
         raise LabError(
             f"transformers cannot load {location.name} this way: {error}",
             hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
         ) from error
     verify_weights(model, info, files)
     return model
+
+
+def _ran_out(files: CheckpointFiles, location: Location, placement: Placement) -> DoesNotFit:
+    needed = files.weight_bytes(placement.dtype.itemsize)
+    return DoesNotFit(
+        f"Memory ran out while {location.name} was loaded on {placement.device}: its weights are "
+        f"{amount(needed)} in {str(placement.dtype)[6:]}; {amount(free_ram())} of RAM are free.",
+        hint="Close other programs or raise the limit (ulimit -v, the container's memory), load it with "
+        'dtype="bfloat16", or choose a smaller model: gemma-lab doctor lists which fit here.',
+    )
 
 
 @contextlib.contextmanager

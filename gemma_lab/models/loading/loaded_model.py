@@ -8,6 +8,7 @@ import torch
 
 from ...display import Displayed
 from .restore import ModelLock
+from .verify_weights import require_finite
 
 if TYPE_CHECKING:
     from ...family.catalog import Checkpoint
@@ -51,7 +52,8 @@ class LoadedModel(Displayed):
         The last check-up, with the questions that were answered if it was interrupted.
     interrupted_trace : Trace or None
         What the last trace had recorded when an interrupt or an error ended it: complete chunks of its
-        prompt, as if they were all of it (``meta["prefill"]`` has the numbers). None if the trace was completed.
+        prompt, as if they were all of it (``meta["prefill"]`` has the numbers). None if the trace was
+        completed.
     """
 
     def __init__(
@@ -89,6 +91,18 @@ class LoadedModel(Displayed):
     def parameters(self) -> int:
         """Number of parameters of the loaded model; tied ones count once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def check_weights(self) -> None:
+        """Check that every value of every weight is finite; loading checks a sample of them.
+
+        Reads all weights once. Those that accelerate keeps on disk are left out.
+
+        Raises
+        ------
+        BadCheckpoint
+            With the names of the weights that hold NaN or infinity.
+        """
+        require_finite(self.model, self.name, every_value=True)
 
     def facts(self) -> dict[str, str]:
         """Return the facts that the repr lists, in order."""

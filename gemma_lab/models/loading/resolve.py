@@ -79,6 +79,11 @@ def locate(name: str | Path | None) -> Location:
 
 def _folder(path: Path) -> Location:
     path = path.expanduser()
+    if path.suffix.lower() == ".gguf":
+        raise BadCheckpoint(
+            f"{path} holds GGUF weights, which llama.cpp and Ollama run, not this package.",
+            hint="Load the safetensors checkpoint of the same model: gl.catalog() lists their names.",
+        )
     if path.is_file():
         raise UnknownModel(f"{path} is a file.", hint=f"Give the folder it is in: {path.parent}")
     if not path.is_dir():

@@ -1,12 +1,13 @@
-"""Proof that a model's weights are the checkpoint's: nothing left random, nothing dropped.
+"""Check that a model's weights are the checkpoint's: none random, none dropped, none of them NaN.
 
 transformers fills weights that it does not find with random numbers and only logs it. A multimodal checkpoint
-loaded as a text model then answers noise, so the outcome of loading is checked here, by name and by value.
+loaded as a text model then answers noise, so names and shapes are compared before loading, and the outcome
+afterwards, by name and by value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,52 @@ import torch
 
 from ...errors import BadCheckpoint
 from .checkpoint_files import CheckpointFiles
+from .configuration import fields_with
 
-_SAMPLE = 16  # values compared of each weight
+_SAMPLE = 16  # values of each weight that are compared with its file
+_FINITE_SAMPLE = 4096  # values of each weight that are searched for NaN and infinity
+_LISTED = 5
 _HINT = (
     "The files do not belong to this configuration: check model_type in config.json against the names of the "
     "weights, or download the checkpoint again."
 )
+
+
+def check_shapes(model: Any, files: CheckpointFiles) -> None:
+    """Compare names and shapes of a model on the meta device with the headers of a checkpoint's files.
+
+    Where a file has names that the model has not, transformers may rename or join weights: then only the
+    shapes of equal names and the number of all elements are compared, and `verify_weights` does the rest.
+
+    Raises
+    ------
+    BadCheckpoint
+        Naming weights of another shape and the fields of the configuration that give it, weights that are
+        missing, or both numbers of elements.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = {
+        name for name in shapes.keys() & files.tensors.keys() if shapes[name] != files.tensors[name].shape
+    }
+    sizes = {size for name in wrong for size in set(shapes[name]) - set(files.tensors[name].shape)}
+    _refuse(
+        files,
+        {f"{name} {files.tensors[name].shape} for {shapes[name]}" for name in wrong},
+        "has another shape",
+        "have other shapes",
+        "(in the file, and for the model)",
+        fields=fields_with(files.config, sizes),
+    )
+    if files.tensors.keys() <= shapes.keys():
+        missing = {name for name in shapes.keys() - files.tensors.keys() if not _tied(model, name)}
+        _refuse(files, missing, "is missing", "are missing", "and would stay random")
+    expected = sum(tensor.numel() for name, tensor in model.state_dict().items() if not _tied(model, name))
+    stored = sum(tensor.elements for tensor in files.tensors.values())
+    if expected > 1.05 * stored:
+        raise BadCheckpoint(
+            f"{files.folder}: its configuration describes {expected:,} numbers; the files hold {stored:,}.",
+            hint=_HINT,
+        )
 
 
 def verify_weights(model: Any, info: dict[str, Any], files: CheckpointFiles) -> None:
@@ -37,16 +78,50 @@ def verify_weights(model: Any, info: dict[str, Any], files: CheckpointFiles) -> 
     Raises
     ------
     BadCheckpoint
-        Naming the weights that are missing, of another shape, unexpected, or not what the file says.
+        Naming the weights that are missing, of another shape, unexpected, not what the file holds, or not
+        finite in a sample of their values.
     """
     missing = {name for name in info["missing_keys"] if not _tied(model, name)}
-    shapes = {f"{name} {tuple(found)} for {tuple(wanted)}" for name, found, wanted in info["mismatched_keys"]}
+    shapes = {f"{name} {tuple(stored)} for {tuple(shape)}" for name, stored, shape in info["mismatched_keys"]}
     _refuse(files, missing, "is missing", "are missing", "and would stay random")
     _refuse(files, shapes, "has another shape", "have other shapes", "(in the file, and for the model)")
     _refuse(files, set(info["unexpected_keys"]), "has no place", "have no place", "in the model")
     if info["error_msgs"]:
         raise BadCheckpoint(f"{files.folder}: {info['error_msgs'][0]}", hint=_HINT)
     _compare(model, files)
+    require_finite(model, files.folder)
+
+
+def require_finite(model: Any, source: Any, *, every_value: bool = False) -> None:
+    """Raise `BadCheckpoint`, naming the tensors, if a model's weights hold NaN or infinity.
+
+    Parameters
+    ----------
+    model
+        With its weights. Those that accelerate keeps on disk are not looked at.
+    source
+        How to call the model in the error.
+    every_value
+        Look at every value, which reads all weights once, instead of some 4,096 of each tensor.
+    """
+    wrong = []
+    for name, tensor in _named(model):
+        if tensor.device.type == "meta" or not tensor.is_floating_point():
+            continue
+        values = tensor.detach().reshape(-1)
+        if not every_value:
+            values = values[:: max(1, values.numel() // _FINITE_SAMPLE)]
+        # a limit of a clipped layer may be infinite: it is a buffer, not a parameter
+        bad = values.isnan() if not isinstance(tensor, torch.nn.Parameter) else ~values.isfinite()
+        if bad.any():
+            wrong.append(name)
+    if wrong:
+        listed = ", ".join(wrong[:_LISTED]) + (", …" if len(wrong) > _LISTED else "")
+        count = "1 weight holds" if len(wrong) == 1 else f"{len(wrong)} weights hold"
+        raise BadCheckpoint(
+            f"{source}: {count} NaN or infinity: {listed}.",
+            hint="The checkpoint was saved after training had diverged, or in float16: take an earlier one.",
+        )
 
 
 def _tied(model: Any, name: str) -> bool:
@@ -54,12 +129,21 @@ def _tied(model: Any, name: str) -> bool:
     return name == "lm_head.weight" and bool(model.config.get_text_config().tie_word_embeddings)
 
 
-def _refuse(files: CheckpointFiles, names: set[str], one: str, many: str, tail: str) -> None:
+def _refuse(
+    files: CheckpointFiles,
+    names: set[str],
+    one: str,
+    many: str,
+    tail: str,
+    *,
+    fields: list[str] | None = None,
+) -> None:
     if not names:
         return
     first = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
     count = f"1 weight {one}" if len(names) == 1 else f"{len(names)} weights {many}"
-    raise BadCheckpoint(f"{files.folder}: {count} {tail}: {first}.", hint=_HINT)
+    because = f" config.json has {', '.join(fields)}." if fields else ""
+    raise BadCheckpoint(f"{files.folder}: {count} {tail}: {first}.{because}", hint=_HINT)
 
 
 def _compare(model: Any, files: CheckpointFiles) -> None:
@@ -67,9 +151,9 @@ def _compare(model: Any, files: CheckpointFiles) -> None:
     from safetensors import safe_open
 
     offloaded = bool(getattr(model, "hf_device_map", None))
-    held = dict(_named(model))
+    tensors = dict(_named(model))
     by_file: dict[Path, list[str]] = {}
-    for name, tensor in held.items():
+    for name, tensor in tensors.items():
         if tensor.device.type == "meta":
             if offloaded:
                 continue  # on disk, where accelerate keeps it
@@ -79,28 +163,24 @@ def _compare(model: Any, files: CheckpointFiles) -> None:
     for file, names in by_file.items():
         with safe_open(file, framework="pt") as stream:
             for name in names:
-                tensor = held[name]
-                found, wanted = _first(tensor), _head(stream, name).to(tensor.dtype)
-                if not torch.allclose(found, wanted, rtol=0, atol=0, equal_nan=True):
+                loaded = _first_values(tensors[name].detach()).cpu()
+                stored = _first_values(_first_row(stream, name)).to(loaded.dtype)
+                if not torch.allclose(loaded, stored, rtol=0, atol=0, equal_nan=True):
                     raise BadCheckpoint(
                         f"{files.folder}: {name} in the model is not {name} in {file.name}.", hint=_HINT
                     )
 
 
-def _named(model: Any) -> Iterable[tuple[str, torch.Tensor]]:
+def _named(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
 
 
-def _head(stream: Any, name: str) -> torch.Tensor:
-    piece = stream.get_slice(name)
-    if not piece.get_shape():
-        whole: torch.Tensor = stream.get_tensor(name)
-        return whole.reshape(-1)
-    rows: torch.Tensor = piece[:1]
-    return rows.reshape(-1)[:_SAMPLE]
+def _first_row(stream: Any, name: str) -> torch.Tensor:
+    part = stream.get_slice(name)
+    row: torch.Tensor = part[:1] if part.get_shape() else stream.get_tensor(name)
+    return row
 
 
-def _first(tensor: torch.Tensor) -> torch.Tensor:
-    rows = tensor.detach() if tensor.dim() == 0 else tensor.detach()[:1]
-    return rows.reshape(-1)[:_SAMPLE].cpu()
+def _first_values(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor[:1] if tensor.dim() else tensor).reshape(-1)[:_SAMPLE]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from ...errors import BadPrompt, LabError
+from ...models.chat.media_arguments import media_list
 from ...models.loading.restore import RestoreStack
 from ...views.chat.chat import chat_html, chat_text
 from ..shared.base import BatchSender, LabWidget, sendable
@@ -164,9 +165,9 @@ class Chat(LabWidget):
             If an answer is still being generated, and whatever `Lab.stream` raises.
         """
         prefix = f"sent{self._next_key}-"
-        attachments = decoded("image", _several(images), prefix=prefix)
-        attachments += decoded("video", _several(video), prefix=prefix, frames=self._frames())
-        attachments += decoded("audio", _several(audio), prefix=prefix)
+        attachments = decoded("image", media_list("image", images), prefix=prefix)
+        attachments += decoded("video", media_list("video", video), prefix=prefix, frames=self._frames())
+        attachments += decoded("audio", media_list("audio", audio), prefix=prefix)
         _check_prompt(text, attachments)
         with self._running():
             return self._answer(self._open(text, attachments))
@@ -386,8 +387,3 @@ def _shown_error(error: Exception) -> LabError:
 def _check_prompt(text: str, attachments: list[Attachment]) -> None:
     if not text.strip() and not attachments:
         raise BadPrompt("The prompt is empty.", hint="Write a question, or attach an image.")
-
-
-def _several(sources: Any) -> list[Any]:
-    """Return a list of media: only a list or a tuple of images is several, anything else is one medium."""
-    return sources if isinstance(sources, list) else [] if sources is None else [sources]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from ...errors import BadPrompt, BadTrace
-from ...views.trace.token_summary import answer_of, token_summary_html, token_summary_text
+from ...views.trace.token_summary import answer_tokens, token_summary_html, token_summary_text
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
 from ..shared.explorer import TraceExplorer, check_lab, check_trace
@@ -152,7 +152,7 @@ class Explorer(TraceExplorer):
                 "epoch": self._epoch,
                 "name": sendable(str(trace.meta.get("model", "trace"))),
                 "tokens": len(trace),
-                "answer_start": answer_of(trace)[0],
+                "answer_start": answer_tokens(trace)[0],
                 "records": records,
             },
             "_tokens": token_buffer(trace.tokens),

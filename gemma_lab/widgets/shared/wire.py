@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...views.base.colors import heaviest as weight_scale_max
+from ...views.base.colors import weight_scale_max
 from .base import sendable
 
 if TYPE_CHECKING:

@@ -133,5 +133,5 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "fetch": ("side", "layer_index", "queries"),
         "select": ("view", "seq", "layer", "head", "tokens"),
     },
-    "ExplorerMessage": {"select": ("view", "seq", "tokens"), "ask": ("text",), "stop": ()},
+    "ExplorerMessage": {"select": ("view", "seq", "tokens"), "ask": ("text",)},
 }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import random
+import json
+import re
 
 import pytest
-from transformers.utils.chat_template_utils import render_jinja_template
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.templates import REVISIONS, prompt_text
 
-from gemma_lab.minis.tokenizer import CONTROL
-from gemma_lab.models.chat.tool_call_parser import BadCall, read_call
+from gemma_lab.errors import BadPrompt
+from gemma_lab.models.chat.messages import conversation
+from gemma_lab.models.chat.tool_call_parser import BadCall, read_call, write_call
 
 Q = '<|"|>'
 
@@ -20,13 +24,16 @@ Q = '<|"|>'
         ("call:now{}", "now", {}),
         ("call:a.b-c{ n : -7 , x : 1.5e3 }", "a.b-c", {"n": -7, "x": 1500.0}),
         ("call:f{a:true,b:false,c:null}", "f", {"a": True, "b": False, "c": None}),
-        (f"call:f{{at:[1,{Q}two{Q},[]],in:{{{Q}a key{Q}:{{}}}}}}", "f",
-         {"at": [1, "two", []], "in": {"a key": {}}}),
+        (
+            f"call:f{{at:[1,{Q}two{Q},[]],in:{{{Q}a key{Q}:{{}}}}}}",
+            "f",
+            {"at": [1, "two", []], "in": {"a key": {}}},
+        ),
         (f"call:f{{s:{Q}, }} : \n] call:g{{{Q}}}", "f", {"s": ", } : \n] call:g{"}),
         (f"call:f{{s:{Q}{Q}}}", "f", {"s": ""}),
         (f"call:f{{город:{Q}القاهرة 👩‍👩‍👧{Q}}}", "f", {"город": "القاهرة 👩‍👩‍👧"}),
     ],
-)  # fmt: skip
+)
 def test_what_is_in_the_syntax_is_read(text, name, arguments):
     assert read_call(text) == (name, arguments)
 
@@ -64,43 +71,69 @@ def test_what_is_not_is_refused(text, why):
         read_call(text)
 
 
-def test_reading_is_linear_in_the_length():
-    import time
-
-    def took(size):
-        start = time.perf_counter()
-        read_call("call:f{a:[" + ",".join(["1"] * size) + f"],b:{Q}" + "x<|" * size + f"{Q}}}")
-        return time.perf_counter() - start
-
-    took(1000)
-    assert took(40_000) < 60 * max(took(4_000), 1e-3)
+def test_long_calls_are_read():
+    text = "call:f{a:[" + ",".join(["1"] * 40_000) + f"],b:{Q}" + "x<|" * 40_000 + f"{Q}}}"
+    assert read_call(text) == ("f", {"a": [1] * 40_000, "b": "x<|" * 40_000})
 
 
-def _anything(rng, depth=0):
-    kind = rng.randrange(7 if depth < 4 else 5)
-    if kind == 5:
-        return [_anything(rng, depth + 1) for _ in range(rng.randrange(4))]
-    if kind == 6:
-        return {f"k{n}": _anything(rng, depth + 1) for n in range(rng.randrange(4))}
-    text = "".join(rng.choice("ab:,{}[]\"'<|> \n07é語") for _ in range(rng.randrange(12)))
-    return (text, rng.randrange(-99, 99), rng.random(), rng.random() < 0.5, None)[kind]
+def test_declared_names_are_tried_first_the_longest_one_first():
+    text = f"call:f{{a, b:1,a:2,c:{{a, b:{Q}x{Q}}}}}"
+    assert read_call(text, ["a", "a, b", "c"])[1] == {"a, b": 1, "a": 2, "c": {"a, b": "x"}}
+    with pytest.raises(BadCall):
+        read_call(text)
 
 
-def test_whatever_the_template_writes_is_read_back(chat_template):
-    rng = random.Random(0)
-    for _ in range(60):
-        arguments = {f"a{n}": _anything(rng) for n in range(rng.randrange(5))}
-        call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
-        messages = [{"role": "assistant", "content": "", "tool_calls": [call]}]
-        texts, _ = render_jinja_template([messages], chat_template=chat_template, bos_token="")
-        start, end = "<|tool_call>", f"<tool_call|>{CONTROL['str_token'][0]}"
-        assert read_call(texts[0].split(start)[1].removesuffix(end)) == ("f", arguments)
+NAMES = st.text("abcXYZ_019ß語", min_size=1, max_size=5)
+TEXTS = st.text(max_size=12)
+SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | TEXTS
+SCALARS |= st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
 
 
-@pytest.fixture(scope="module")
-def chat_template():
-    from pathlib import Path
+def _written(arguments, name="mini"):
+    """Return a call as a chat template writes it, without its delimiters."""
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    messages = conversation(
+        [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "y"},
+        ]
+    )
+    text = prompt_text(messages, name=name)
+    return text.split("<|tool_call>")[1].split("<tool_call|>")[0]
 
-    import gemma_lab.minis
 
-    return Path(gemma_lab.minis.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=4), st.sampled_from(["mini", *REVISIONS]))
+def test_what_a_template_writes_is_read_back(arguments, name):
+    assume(not re.search(r"<\||\|>|<bos>|<eos>|<pad>", json.dumps(arguments, ensure_ascii=False)))
+    written = _written(arguments, name)
+    assert read_call(written) == ("f", arguments)
+    assert sorted(written) == sorted(write_call("f", arguments))  # the order of keys is the template's
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text(max_size=8), SCALARS, min_size=1, max_size=3))
+def test_any_key_is_read_back_by_its_declared_name_or_refused(arguments):
+    try:
+        written = _written(arguments)
+    except BadPrompt:
+        return
+    assert read_call(written, arguments) == ("f", arguments)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=40), st.lists(st.text(max_size=4), max_size=3))
+def test_any_text_is_read_or_refused(text, keys):
+    for call in (text, f"call:f{{{text}}}"):
+        try:
+            name, arguments = read_call(call, keys)
+        except BadCall:
+            continue
+        assert name
+        assert isinstance(arguments, dict)

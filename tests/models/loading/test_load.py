@@ -277,7 +277,7 @@ def test_small_models_load_without_a_bar_and_switches_are_put_back(tiny_folder):
 @pytest.mark.parametrize("progress", [True, False])
 def test_large_models_show_a_bar_unless_told_not_to(tiny_folder, progress):
     code = (
-        "import sys, gemma_lab as gl; gl.load\n"
+        "import sys, gemma_lab as gl, gemma_lab.models.loading.load\n"
         "sys.modules['gemma_lab.models.loading.load']._SHOWN_FROM = 0\n"
         f"gl.load({str(tiny_folder('31B'))!r}, progress={progress})\n"
     )

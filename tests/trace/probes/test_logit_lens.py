@@ -94,7 +94,7 @@ def test_a_lens_is_kept_in_a_file(tiny_lab, tmp_path):
     opened = gl.open_trace(trace.save(tmp_path / "a.trace"))
     assert opened.logit_lens == trace.logit_lens
     assert opened.equal(trace)
-    assert repr(opened.logit_lens) == "Lens(6 layers × 2 positions, top 3, 2 targets)"
+    assert repr(opened.logit_lens) == "LogitLens(6 layers × 2 positions, top 3, 2 targets)"
     plain = tiny_lab("26B-A4B").trace(TEXT)
     assert gl.open_trace(plain.save(tmp_path / "b.trace")).logit_lens is None
 

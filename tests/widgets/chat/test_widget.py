@@ -328,3 +328,19 @@ def test_a_sound_from_the_browser_is_checked_and_played_as_it_is_heard(messages)
     wait(chat)
     assert chat.turns[0]["media"][0]["id"] == "s1"
     assert chat._attachments == []
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [
+        (np.zeros((6, 9, 3), np.uint8), 1),
+        (Image.new("RGB", (9, 6)), 1),
+        ((Image.new("RGB", (9, 6)), Image.new("RGB", (9, 6))), 2),
+        (np.zeros((2, 6, 9, 3), np.uint8), 2),
+        (None, 0),
+    ],
+)
+def test_one_image_passed_bare_is_one_image(messages, images, count) -> None:
+    lab = ScriptedLab([words("one")])
+    Chat(lab).send("What?", images=images)
+    assert [image.size for image in lab.calls[0]["images"]] == [(9, 6)] * count

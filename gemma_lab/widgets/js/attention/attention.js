@@ -1,163 +1,227 @@
 // The attention explorer: all heads, one of them open, the text and its media beside it. Python owns the choice.
-import { appendText, h, listen } from "../shared/dom.js";
-import { Ramp } from "../shared/colors.js";
-import { MapBar, RowCard } from "./cards.js";
-import { HeadGrid, KIND, MEASURES } from "./head_grid.js";
-import { HeadMap } from "./head_map.js";
-import { Scene, Side } from "./attention_scene.js";
-import { Looks, part } from "./attention_store.js";
-import { LookText } from "./tinted_text.js";
+import { appendText, h, labelled, listen } from "../shared/dom.js";
+import { number, weightPercentage } from "../shared/format.js";
+import { openImages } from "../shared/images.js";
 import { View } from "../shared/view.js";
+import { AttentionScene, AttentionSide } from "./attention_scene.js";
+import { AttentionStore } from "./attention_store.js";
+import { MapBar, RowCard } from "./cards.js";
+import { HeadGrid, KIND_COLORS, MEASURES } from "./head_grid.js";
+import { HeadMap } from "./head_map.js";
+import { AttentionText } from "./tinted_text.js";
 
-let choices = 0; // a number for the id of each control on the page
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { AttentionModel, Buffer, SideEntry } from "../shared/wire_types.js" */
 
+/** @extends {View<AttentionScene, AttentionModel>} */
 class AttentionView extends View {
-  constructor(model, el) {
-    super(model, el, { label: "Attention explorer", kind: "gl-attention" });
+  /**
+   * @param {AttentionModel} model
+   * @param {HTMLElement} element
+   */
+  constructor(model, element) {
+    super(model, element, { label: "Attention explorer", kind: "gl-attention" });
   }
 
   begin() {
     const { model } = this;
-    const scene = new Scene(model);
-    this.scene = scene;
-    scene.sides = model.get("_sides").map((given, index) => this.side(scene, given, index));
-    scene.row = Math.max(0, scene.layouts.findIndex(({ layer }) => layer === model.get("layer")));
+    const scene = new AttentionScene(model);
+    const panels = model.get("_sides").map((entry, index) => this.createSide(scene, entry, index));
+    const layer = model.get("layer");
+    const layerIndex = scene.layouts.findIndex((one) => one.layer === layer);
+    scene.layerIndex = Math.max(0, layerIndex);
     scene.head = Math.max(0, scene.heads.indexOf(model.get("head")));
     scene.sides[0].tokens = new Set(model.get("selected_tokens"));
-    scene.follow = (side, key) => {
-      side.reveal(side.reading, key);
-      side.text.bring(key);
-    };
-    this.grid = new HeadGrid(scene);
-    scene.parts = [this.grid, { update: (what) => this.heading(what) }, { update: (what, side) => this.say(what, side) }];
-    this.build();
-    scene.arrive();
-  }
-
-  side(scene, given, index) {
-    const store = new Looks(given.facts);
-    store.addTokens(given.tokens);
-    store.addGrid(given.grid);
-    if (given.maps) store.addMaps(given.maps);
-    if (given.keys) store.addKeys(given.keys);
-    const side = new Side(scene, index, store);
-    side.text = new LookText(side);
-    side.map = new HeadMap(side);
-    side.parts = [side.text, side.map, new MapBar(side), new RowCard(side)];
-    this.open(given.images, side);
-    return side;
-  }
-
-  /** Pictures travel as bytes and are decoded here, so that no address is ever loaded. */
-  async open(pictures, side) {
-    side.store.pictures = pictures.map(({ width, height }) => ({ width, height, bitmap: null }));
-    for (const [at, { bytes }] of pictures.entries()) {
-      side.store.pictures[at].bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
-    }
-    if (pictures.length && side.inks) side.text.redraw();
-  }
-
-  build() {
-    const { scene } = this;
-    const { facts } = scene.sides[0].store;
-    const lengths = scene.sides.map(({ store }) => `${store.facts.tokens.toLocaleString("en")} tokens`).join(" and ");
-    const about = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"} × ${facts.heads.length} heads · ${lengths}`;
+    const grid = new HeadGrid(scene);
+    this.grid = grid;
     this.opened = h("div", { class: "gl-opened", "data-testid": "opened" });
-    this.turn = h("select", { "data-testid": "toward", onchange: () => scene.turnRound() }, h("option", { value: "" }, "where it looks"), h("option", { value: "to" }, "who looks at it"));
-    const measures = ["map", ...scene.sides[0].store.grid.meta.measures];
-    this.measure = h("select", { "data-testid": "measure", onchange: () => scene.show(this.measure.value) }, ...measures.map((value) => h("option", { value }, MEASURES[value] ?? value)));
-    this.body = h("div", { class: scene.sides.length > 1 ? "gl-pair" : "gl-single" }, ...scene.sides.map((side) => this.panel(side)));
+    this.scale = h("span", { class: "gl-key-scale" });
+    scene.sharedParts = [
+      grid,
+      { update: (what) => this.showHead(scene, grid, what) },
+      { update: (what, side) => this.announce(scene, what, side) },
+    ];
     this.root.replaceChildren(
-      h("header", { class: "gl-top" }, h("div", { class: "gl-heading" }, appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name), h("span", { class: "gl-facts" }, about)), labelled("A token shows", this.turn), labelled("All heads by", this.measure)),
+      this.createHeader(scene),
       this.notice,
-      h("div", { class: "gl-all" }, h("div", { class: "gl-all-hint" }, this.grid.hint), h("div", { class: "gl-all-row" }, this.grid.node, this.key())),
+      h(
+        "div",
+        { class: "gl-all" },
+        h("div", { class: "gl-all-hint" }, grid.hint),
+        h("div", { class: "gl-all-row" }, grid.node, this.createKey(scene)),
+      ),
       this.opened,
-      this.body,
+      h("div", { class: panels.length > 1 ? "gl-pair" : "gl-single" }, ...panels),
       this.status,
+    );
+    scene.showHead();
+    return scene;
+  }
+
+  /**
+   * Add a trace to the scene; return its panel.
+   * @param {AttentionScene} scene
+   * @param {SideEntry} entry
+   * @param {number} index
+   */
+  createSide(scene, entry, index) {
+    const store = new AttentionStore(entry.facts);
+    store.addTokens(entry.tokens);
+    store.addGrid(entry.grid);
+    if (entry.maps) store.addMaps(entry.maps);
+    if (entry.keys) store.addKeys(entry.keys);
+    const side = new AttentionSide(scene, index, store);
+    scene.sides.push(side);
+    const text = new AttentionText(side);
+    const map = new HeadMap(side);
+    const bar = new MapBar(side, map);
+    const row = new RowCard(side);
+    side.text = text;
+    side.map = map;
+    side.parts = [text, map, bar, row];
+    store.images = openImages(entry.images, () => {
+      if (scene.ready) text.redraw();
+    });
+    const tokens = `${number(store.facts.tokens)} tokens`;
+    const title = h("div", { class: "gl-side-name" }, `${index ? "second" : "first"} prompt · ${tokens}`);
+    title.hidden = this.model.get("_sides").length < 2;
+    const chart = h("div", { class: "gl-chart" }, bar.node, map.node);
+    return h(
+      "div",
+      { class: "gl-side-panel" },
+      title,
+      h("div", { class: "gl-body" }, text.node, chart),
+      row.node,
     );
   }
 
-  panel(side) {
-    const [text, map, bar, row] = side.parts;
-    const title = this.scene.sides.length > 1 ? h("div", { class: "gl-side-name" }, side.index ? "second" : "first", ` prompt · ${side.store.facts.tokens.toLocaleString("en")} tokens`) : null;
-    return h("div", { class: "gl-side-panel" }, title, h("div", { class: "gl-body" }, text.node, h("div", { class: "gl-chart" }, bar.node, map.node)), row.node);
+  /** @param {AttentionScene} scene */
+  createHeader(scene) {
+    const { facts, grid } = scene.sides[0].store;
+    const lengths = scene.sides.map(({ store }) => `${number(store.facts.tokens)} tokens`).join(" and ");
+    const layers = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"}`;
+    const direction = h(
+      "select",
+      { "data-testid": "toward", onchange: () => scene.toggleDirection() },
+      h("option", { value: "" }, "where it attends to"),
+      h("option", { value: "to" }, "what attends to it"),
+    );
+    const measures = ["map", ...grid.meta.measures];
+    const options = measures.map((value) => h("option", { value }, MEASURES[value] ?? value));
+    const measure = h("select", { "data-testid": "measure" }, ...options);
+    measure.addEventListener("change", () => scene.showMeasure(measure.value));
+    return h(
+      "header",
+      { class: "gl-top" },
+      h(
+        "div",
+        { class: "gl-heading" },
+        appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name),
+        h("span", { class: "gl-facts" }, `${layers} × ${facts.heads.length} heads · ${lengths}`),
+      ),
+      labelled("A token shows", direction),
+      labelled("All heads by", measure),
+    );
   }
 
-  /** What the grid's marks mean. */
-  key() {
-    const swatch = (look, words) => h("span", { class: "gl-key-row" }, h("i", { class: look }), words);
-    const { layouts } = this.scene;
-    const windows = [...new Set(layouts.map((one) => one.window).filter(Boolean))];
-    const scale = h("span", { class: "gl-key-scale" });
-    this.scale = scale;
-    const parts = [
-      layouts.some(({ kind }) => kind === "local") ? swatch("gl-local", `local layer${windows.length ? `, window ${windows.map((one) => one.toLocaleString("en")).join(", ")}` : ""}`) : null,
-      layouts.some(({ kind }) => kind === "global") ? swatch("gl-global", "global layer") : null,
-      layouts.some(({ kv_shared_from }) => kv_shared_from !== null) ? swatch("gl-shared", "reuses another layer’s keys and values") : null,
+  /**
+   * Build the legend of the grid.
+   * @param {AttentionScene} scene
+   */
+  createKey({ layouts, sides }) {
+    const windows = [...new Set(layouts.flatMap(({ window: span }) => (span ? [number(span)] : [])))];
+    const rows = [];
+    if (layouts.some(({ kind }) => kind === "local")) {
+      rows.push(swatch("gl-local", `local layer${windows.length ? `, window ${windows.join(", ")}` : ""}`));
+    }
+    if (layouts.some(({ kind }) => kind === "global")) rows.push(swatch("gl-global", "global layer"));
+    if (layouts.some(({ kv_shared_from: source }) => source !== null)) {
+      rows.push(swatch("gl-shared", "reuses another layer’s keys and values"));
+    }
+    rows.push(
       swatch("gl-group", "heads of one key-value head"),
-      swatch("gl-sink", "share on the first token, left out of the maps"),
-      h("span", { class: "gl-key-row" }, "nothing", scale, "much (each head’s own scale)"),
-      this.scene.sides.length > 1 ? h("span", { class: "gl-key-row" }, "below the diagonal the first prompt, above it the second, mirrored") : null,
-    ];
-    return h("div", { class: "gl-legends" }, ...parts.filter(Boolean));
+      swatch("gl-sink", "weight of the first token, left out of the maps"),
+      h("span", { class: "gl-key-row" }, "nothing", this.scale ?? null, "much (each head’s own scale)"),
+    );
+    if (sides.length > 1) {
+      const mirrored = "below the diagonal the first prompt, above it the second, mirrored";
+      rows.push(h("span", { class: "gl-key-row" }, mirrored));
+    }
+    return h("div", { class: "gl-legends" }, ...rows);
   }
 
-  /** The head that is open, in words. */
-  heading(what) {
-    if (what.has("theme")) this.scale.style.background = this.scene.ramp.gradient();
+  /**
+   * Show the open head, in words.
+   * @param {AttentionScene} scene
+   * @param {HeadGrid} grid
+   * @param {Changes} what
+   */
+  showHead(scene, grid, what) {
+    if (what.has("theme") && this.scale) this.scale.style.background = scene.ramp.gradient();
     if (!what.has("head") && !what.has("size") && !what.has("data")) return;
-    const { layout, head, row, heads, sides } = this.scene;
+    const { layout, head, layerIndex, heads, sides } = scene;
     const { store } = sides[0];
-    const group = store.group(row, head);
-    const mates = heads.filter((_, other) => store.group(row, other) === group);
+    const kvHead = store.kvHead(layerIndex, head);
+    const group = heads.filter((_, other) => store.kvHead(layerIndex, other) === kvHead);
+    const sharing = group.length > 1 ? `, shared by heads ${group[0]} to ${group.at(-1)}` : "";
     const words = [
-      layout.kind === "local" && layout.window ? `local, window ${layout.window.toLocaleString("en")}` : layout.kind,
+      layout.kind === "local" && layout.window ? `local, window ${number(layout.window)}` : layout.kind,
       layout.kv_shared_from === null ? "" : `keys and values of layer ${layout.kv_shared_from}`,
-      mates.length > 1 ? `key-value head ${group}, shared by heads ${mates[0]} to ${mates.at(-1)}` : `key-value head ${group}`,
+      `key-value head ${kvHead}${sharing}`,
       layout.k_eq_v ? "keys are the values" : "",
     ];
-    const [dot, known] = [h("i", { class: "gl-kind" }), this.grid.averages(row, head)];
-    dot.style.background = KIND[layout.kind] ?? "";
-    this.opened.replaceChildren(dot, h("b", {}, `Layer ${layout.layer} · head ${heads[head]}`), h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")), h("span", { class: "gl-gap" }), h("span", { class: "gl-where" }, known.length ? `on average: ${known.join(" · ")}` : ""));
+    const dot = h("i", { class: "gl-kind" });
+    dot.style.background = KIND_COLORS[layout.kind] ?? "";
+    const averages = grid.averages(layerIndex, head);
+    this.opened?.replaceChildren(
+      dot,
+      h("b", {}, `Layer ${layout.layer} · head ${scene.headNumber}`),
+      h("span", { class: "gl-where" }, words.filter(Boolean).join(" · ")),
+      h("span", { class: "gl-gap" }),
+      h("span", { class: "gl-where" }, averages.length ? `on average: ${averages.join(" · ")}` : ""),
+    );
   }
 
-  /** Take the colours of the theme, once there is a page to read them from. */
-  dress() {
-    const { scene } = this;
-    if (!this.root.isConnected) return;
-    scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = this.colours();
-    scene.inks.ground = scene.inks.page;
-    for (const side of scene.sides) side.scaleTop = 0.35;
-    if (this.fitted) scene.tell("theme");
-    else this.fit();
-  }
-
-  fit() {
+  resize() {
+    const { scene, grid } = this;
     const width = this.root.clientWidth;
-    if (!width) return;
-    if (!this.scene.inks?.accent) return this.dress();
-    if (this.fitted === width) return;
+    if (!width || !this.knowsTheme() || this.fitted === width) return;
     this.fitted = width;
-    this.grid.width = this.grid.node.parentNode.clientWidth;
-    for (const side of this.scene.sides) side.map.width = side.map.node.clientWidth || 480;
-    this.scene.tell("size", "data", "head", "selection", "theme", "zoom");
+    if (grid?.node.parentElement) grid.width = grid.node.parentElement.clientWidth;
+    for (const { map } of scene.sides) if (map) map.width = map.node.clientWidth || 480;
+    scene.notify("size", "data", "head", "selection", "theme", "zoom");
   }
 
-  /** What a screen reader hears of the pointer or the keyboard. */
-  say(what, side) {
-    const { scene } = this;
-    if (what.has("head") && !what.has("size")) return this.status.replaceChildren(`Layer ${scene.layout.layer}, ${scene.layout.kind}, head ${scene.headNumber}`);
-    if (!side || !what.has("hover") || !this.root.contains(document.activeElement) || side.reading < 0) return;
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => {
-      const { store, looks, reading } = side;
-      if (reading < 0) return;
-      const words = (looks?.list ?? []).slice(0, 3).map(({ key, weight }) => `${store.label(key)} ${part(weight)}`).join(", ");
-      this.status.replaceChildren(h("bdi", {}, store.label(reading)), scene.toward ? " is looked at by " : " looks at ", h("bdi", {}, words));
-    }, 250);
+  /**
+   * Tell a screen reader what the pointer or the keyboard is on.
+   * @param {AttentionScene} scene
+   * @param {Changes} what
+   * @param {AttentionSide | null} side
+   */
+  announce(scene, what, side) {
+    if (what.has("head") && !what.has("size")) {
+      const { layer, kind } = scene.layout;
+      this.status.replaceChildren(`Layer ${layer}, ${kind}, head ${scene.headNumber}`);
+      return;
+    }
+    if (!side || !what.has("hover") || !this.root.contains(document.activeElement) || side.reading < 0)
+      return;
+    this.speak(() => {
+      const { store, row, reading } = side;
+      if (reading < 0) return [];
+      const keys = (row?.list ?? []).slice(0, 3);
+      const words = keys
+        .map(({ key, weight }) => `${store.label(key)} ${weightPercentage(weight)}`)
+        .join(", ");
+      const verb = scene.toward ? " is attended to by " : " attends to ";
+      return [h("bdi", {}, store.label(reading)), verb, h("bdi", {}, words)];
+    });
   }
 
+  /**
+   * @param {{ type: string, side: number }} message
+   * @param {Buffer[]} buffers
+   */
   onMessage({ type, side: index }, buffers) {
     const side = this.scene.sides[index];
     if (!side) return;
@@ -165,35 +229,33 @@ class AttentionView extends View {
     else if (type === "keys") side.store.addKeys(buffers[0]);
     else if (type === "rows") side.store.addRows(buffers[0]);
     else return;
-    side.tell("arrived");
-  }
-
-  busy() {
-    if (this.model.get("busy")) this.notice.hidden = true;
-    this.status.replaceChildren(this.model.get("busy") ? "Reading rows from the model" : "Finished");
-    this.scene.tell("busy");
+    side.notify("arrived");
   }
 
   listen() {
-    const adopt = () => this.scene.adopt();
-    const end = listen(this.model, {
-      "change:layer": adopt,
-      "change:head": adopt,
-      "change:selected_tokens": adopt,
-      "change:_ack": adopt,
-      "change:busy": () => this.busy(),
-      "change:_notice": () => this.note(this.model.get("_notice")),
+    const sync = () => this.scene.syncFromModel();
+    const stop = listen(this.model, {
+      "change:layer": sync,
+      "change:head": sync,
+      "change:selected_tokens": sync,
+      "change:_ack": sync,
+      "change:busy": () => this.showBusy(),
+      "change:_notice": () => this.showNotice(this.model.get("_notice")),
       "msg:custom": (message, buffers) => this.onMessage(message, buffers ?? []),
     });
-    return this.leaving(end);
+    return this.ending(stop);
   }
 }
 
-function labelled(label, control) {
-  control.id = `gl-look-${(choices += 1)}`;
-  return h("div", { class: "gl-choice" }, h("label", { for: control.id }, label), control);
+/**
+ * @param {string} look
+ * @param {string} words
+ */
+function swatch(look, words) {
+  return h("span", { class: "gl-key-row" }, h("i", { class: look }), words);
 }
 
+/** @param {{ model: AttentionModel, el: HTMLElement }} options */
 export function render({ model, el }) {
   return new AttentionView(model, el).listen();
 }

@@ -1,102 +1,150 @@
-// All layers × heads at a glance: a small map of each, layers from left to right, heads under their keys and values.
+// All layers × heads: a thumbnail of each, layers from left to right, heads grouped by their key-value heads.
+import { fitCanvas, imageCanvas } from "../shared/colors.js";
 import { h } from "../shared/dom.js";
-import { fresh } from "../shared/colors.js";
-import { tinted } from "./painting.js";
-import { far, part } from "./attention_store.js";
+import { distance, weightPercentage } from "../shared/format.js";
+import { packedColor } from "./painting.js";
 
-const [SIDE, ABOVE, TALLEST] = [58, 44, 300];
-export const KIND = { local: "#56b4e9", global: "#d55e00" };
-export const MEASURES = { map: "maps", entropy: "entropy", first: "share on the first token", distance: "mean distance", "modality:image": "share on pictures", "modality:video": "share on videos", "modality:audio": "share on sounds" };
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { LayerLayout } from "../shared/wire_types.js" */
+/** @import { AttentionScene } from "./attention_scene.js" */
+
+const GRID_LEFT = 58; // width of the heads' names, in pixels
+const GRID_TOP = 44; // height of the layers' names and arcs
+const GRID_TALLEST = 300;
+/** @type {Record<string, string>} */
+export const KIND_COLORS = { local: "#56b4e9", global: "#d55e00" };
+/** @type {Record<string, string>} */
+export const MEASURES = {
+  map: "maps",
+  entropy: "entropy",
+  first: "weight of the first token",
+  distance: "mean distance",
+  "modality:image": "weight on images",
+  "modality:video": "weight on videos",
+  "modality:audio": "weight on audio",
+};
 
 export class HeadGrid {
+  /** @param {AttentionScene} scene */
   constructor(scene) {
     this.scene = scene;
     this.base = h("canvas", { "aria-hidden": "true" });
     this.over = h("canvas", { "aria-hidden": "true" });
     this.hint = h("span", {});
-    this.node = h("div", { class: "gl-heads", tabindex: 0, role: "application", "aria-roledescription": "grid of heads", "data-testid": "heads" }, this.base, this.over);
+    this.node = h(
+      "div",
+      {
+        class: "gl-heads",
+        tabindex: 0,
+        role: "application",
+        "aria-roledescription": "grid of heads",
+        "data-testid": "heads",
+      },
+      this.base,
+      this.over,
+    );
+    this.width = 600;
+    /** @type {[layerIndex: number, head: number] | null} */
+    this.hovered = null;
     this.node.addEventListener("pointermove", (event) => this.point(event));
     this.node.addEventListener("pointerleave", () => this.leave());
     this.node.addEventListener("pointerdown", (event) => this.press(event));
     this.node.addEventListener("keydown", (event) => this.key(event));
-    this.width = 600;
   }
 
   get stores() {
     return this.scene.sides.map(({ store }) => store);
   }
 
-  get most() {
+  get headCount() {
     return this.scene.heads.length;
   }
 
+  /** The side of a head's cell, in pixels. */
   get unit() {
-    return Math.max(7, Math.min(46, Math.floor((this.width - SIDE - 14) / this.scene.layouts.length), Math.floor(TALLEST / this.most)));
+    const { layouts } = this.scene;
+    const wide = Math.floor((this.width - GRID_LEFT - 14) / layouts.length);
+    return Math.max(7, Math.min(46, wide, Math.floor(GRID_TALLEST / this.headCount)));
   }
 
-  /** How wide the grid itself is, without the room beside it. */
-  get across() {
-    return SIDE + this.unit * this.scene.layouts.length + 14;
+  get fullWidth() {
+    return GRID_LEFT + this.unit * this.scene.layouts.length + 14;
   }
 
   get height() {
-    return ABOVE + this.unit * this.most + 2;
+    return GRID_TOP + this.unit * this.headCount + 2;
   }
 
+  /** @param {Changes} what */
   update(what) {
     if (["size", "theme", "measure", "data"].some((one) => what.has(one))) this.draw();
     if (["size", "theme", "measure", "head", "data"].some((one) => what.has(one))) this.drawOver();
-    if (what.has("head") || what.has("size")) this.name();
+    if (what.has("head") || what.has("size")) this.describe();
   }
 
-  name() {
-    const { layout, headNumber: head, layouts } = this.scene;
-    this.node.setAttribute("aria-label", `${layouts.length} layers by ${this.most} heads. Open: layer ${layout.layer}, ${layout.kind}, head ${head}. Left and right change the layer, up and down the head.`);
+  describe() {
+    const { layout, headNumber, layouts } = this.scene;
+    const label =
+      `${layouts.length} layers by ${this.headCount} heads. Open: layer ${layout.layer}, ${layout.kind}, ` +
+      `head ${headNumber}. Left and right change the layer, up and down the head.`;
+    this.node.setAttribute("aria-label", label);
   }
 
-  x(row) {
-    return SIDE + row * this.unit;
+  /** @param {number} layerIndex */
+  x(layerIndex) {
+    return GRID_LEFT + layerIndex * this.unit;
   }
 
+  /** @param {number} head */
   y(head) {
-    return ABOVE + head * this.unit;
+    return GRID_TOP + head * this.unit;
+  }
+
+  /**
+   * Return the index of a head among all heads of all layers.
+   * @param {number} layerIndex
+   * @param {number} head
+   */
+  flat(layerIndex, head) {
+    return layerIndex * this.headCount + head;
   }
 
   draw() {
     const { scene, unit } = this;
     this.node.style.height = `${this.height}px`;
-    this.node.style.width = `${this.across}px`;
-    const paint = fresh(this.base, this.across, this.height);
-    const sheet = scene.measure === "map" ? this.sheet() : null;
-    const side = this.stores[0].grid.meta.side;
-    const means = this.means();
-    paint.imageSmoothingEnabled = unit * (window.devicePixelRatio || 1) < 1.5 * side;
+    this.node.style.width = `${this.fullWidth}px`;
+    const ctx = fitCanvas(this.base, this.fullWidth, this.height);
+    const thumbnails = scene.measure === "map" ? this.thumbnailSheet() : null;
+    const { side } = this.stores[0].grid.meta;
+    const share = this.measureShares();
+    ctx.imageSmoothingEnabled = unit * (window.devicePixelRatio || 1) < 1.5 * side;
     const gap = unit > 11 ? 2 : 1;
-    let flat = 0;
-    scene.layouts.forEach((layout, row) => {
-      this.heading(paint, layout, row);
-      for (let head = 0; head < this.most; head++, flat++) {
-        const [x, y, size] = [this.x(row) + gap + (unit > 11 ? 2 : 0), this.y(head), unit - gap - (unit > 11 ? 3 : 1)];
-        if (sheet) {
-          paint.fillStyle = scene.inks.empty;
-          paint.fillRect(x, y, size, size);
-          paint.drawImage(sheet, 0, flat * side, side, side, x, y, size, size);
-          this.strip(paint, flat, x, y, size);
-        } else {
-          paint.fillStyle = scene.ramp.of(means.share(flat));
-          paint.fillRect(x, y, size, size);
-        }
+    const size = unit - gap - (unit > 11 ? 3 : 1);
+    scene.layouts.forEach((layout, layerIndex) => {
+      this.drawLayerName(ctx, layout, layerIndex);
+      for (let head = 0; head < this.headCount; head++) {
+        const flat = this.flat(layerIndex, head);
+        const x = this.x(layerIndex) + gap + (unit > 11 ? 2 : 0);
+        const y = this.y(head);
+        ctx.fillStyle = thumbnails ? scene.theme.empty : scene.ramp.of(share(flat));
+        ctx.fillRect(x, y, size, size);
+        if (!thumbnails) continue;
+        ctx.drawImage(thumbnails, 0, flat * side, side, side, x, y, size, size);
+        this.drawFirstToken(ctx, flat, x, y, size);
       }
-      this.groups(paint, layout, row);
+      this.drawGroups(ctx, layerIndex);
     });
-    this.sideNames(paint);
+    this.drawHeadNames(ctx);
   }
 
-  /** All small maps under one another; of two traces the second is mirrored into the half that causal maps leave. */
-  sheet() {
+  /**
+   * Return all thumbnails under one another. Of two traces the second is mirrored into the upper triangle,
+   * which causal maps leave empty.
+   */
+  thumbnailSheet() {
     const { ramp } = this.scene;
     const [one, other] = this.stores.map(({ grid }) => grid);
-    const side = one.meta.side;
+    const { side } = one.meta;
     const count = one.thumbnails.length / (side * side);
     const image = new ImageData(side, side * count);
     const pixels = new Uint32Array(image.data.buffer);
@@ -106,158 +154,235 @@ export class HeadGrid {
         for (let key = 0; key < side; key++, at++) {
           let root = one.thumbnails[at];
           if (other && key > query) {
-            const [mine, theirs] = [Math.floor(key * scale), Math.floor(query * scale)];
-            root = other.thumbnails[(flat * other.meta.side + mine) * other.meta.side + theirs];
+            const row = flat * other.meta.side + Math.floor(key * scale);
+            root = other.thumbnails[row * other.meta.side + Math.floor(query * scale)];
           }
-          if (root) pixels[at] = tinted(ramp, (root / 255) ** 2);
+          if (root) pixels[at] = packedColor(ramp, (root / 255) ** 2);
         }
       }
     }
-    const sheet = h("canvas", { width: side, height: side * count });
-    sheet.getContext("2d").putImageData(image, 0, 0);
-    return sheet;
+    return imageCanvas(image);
   }
 
-  /** The first token's share, on a strip of its own. */
-  strip(paint, flat, x, y, size) {
+  /**
+   * Draw the weight of the first token on a strip of its own.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} flat
+   * @param {number} x
+   * @param {number} y
+   * @param {number} size
+   */
+  drawFirstToken(ctx, flat, x, y, size) {
     const first = this.mean("first", flat);
     if (first === null || size < 6) return;
     const wide = Math.max(1.5, Math.min(4, size / 9));
-    paint.fillStyle = this.scene.inks.page;
-    paint.fillRect(x, y, wide + 0.75, size);
-    paint.fillStyle = this.scene.inks.line;
-    paint.fillRect(x, y, wide, size);
-    paint.fillStyle = this.scene.inks.sink;
-    paint.fillRect(x, y + size * (1 - first), wide, size * first);
+    ctx.fillStyle = this.scene.theme.page;
+    ctx.fillRect(x, y, wide + 0.75, size);
+    ctx.fillStyle = this.scene.theme.line;
+    ctx.fillRect(x, y, wide, size);
+    ctx.fillStyle = this.scene.theme.sink;
+    ctx.fillRect(x, y + size * (1 - first), wide, size * first);
   }
 
-  mean(measure, flat, side = 0) {
-    const { grid } = this.stores[side];
-    const at = grid.meta.measures.indexOf(measure);
-    return at < 0 ? null : grid.means[(at * grid.means.length) / grid.meta.measures.length + flat];
+  /**
+   * Return the means of a measure over the queries, [layers × heads]; null if it was not recorded.
+   * @param {string} measure
+   */
+  meansOf(measure) {
+    const { means, meta } = this.stores[0].grid;
+    const at = meta.measures.indexOf(measure);
+    const count = means.length / meta.measures.length;
+    return at < 0 ? null : means.subarray(at * count, (at + 1) * count);
   }
 
-  means() {
-    const { grid } = this.stores[0];
-    const at = grid.meta.measures.indexOf(this.scene.measure);
-    if (at < 0) return { share: () => 0, top: 1 };
-    const count = grid.means.length / grid.meta.measures.length;
-    const own = grid.means.subarray(at * count, (at + 1) * count);
-    const top = this.scene.measure === "first" || this.scene.measure.startsWith("modality") ? 1 : Math.max(1e-6, ...own);
-    return { share: (flat) => own[flat] / top, top };
+  /**
+   * @param {string} measure
+   * @param {number} flat
+   */
+  mean(measure, flat) {
+    return this.meansOf(measure)?.[flat] ?? null;
   }
 
-  /** A layer's number, and a band that tells its kind by height and colour; hatched where keys are another layer's. */
-  heading(paint, layout, row) {
+  /**
+   * Return a function that gives a head's mean of the chosen measure as a share of the scale.
+   * @returns {(flat: number) => number}
+   */
+  measureShares() {
+    const { measure } = this.scene;
+    const means = this.meansOf(measure);
+    if (!means) return () => 0;
+    const isWeight = measure === "first" || measure.startsWith("modality");
+    const top = isWeight ? 1 : Math.max(1e-6, ...means);
+    return (flat) => means[flat] / top;
+  }
+
+  /**
+   * Draw a layer's number, and a band whose height and colour show its kind; hatched where its keys and values
+   * are another layer's.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {LayerLayout} layout
+   * @param {number} layerIndex
+   */
+  drawLayerName(ctx, layout, layerIndex) {
     const { scene, unit } = this;
-    const [x, wide] = [this.x(row) + 1, unit - 2];
+    const x = this.x(layerIndex) + 1;
+    const wide = unit - 2;
     const tall = layout.kind === "global" ? 9 : 4;
-    paint.fillStyle = KIND[layout.kind] ?? scene.inks.muted;
-    paint.fillRect(x, ABOVE - 4 - tall, wide, tall);
-    if (layout.kv_shared_from !== null) {
-      paint.save();
-      paint.beginPath();
-      paint.rect(x, ABOVE - 4 - tall, wide, tall);
-      paint.clip();
-      [paint.strokeStyle, paint.lineWidth] = [scene.inks.page, 1.5];
-      paint.beginPath();
-      for (let at = x - 10; at < x + wide; at += 4) {
-        paint.moveTo(at, ABOVE - 4);
-        paint.lineTo(at + tall, ABOVE - 4 - tall);
-      }
-      paint.stroke();
-      paint.restore();
-    }
-    const every = Math.ceil(18 / unit);
-    if (row % every) return;
-    [paint.font, paint.textAlign, paint.textBaseline, paint.fillStyle] = [`10.5px ${scene.inks.font}`, "center", "alphabetic", scene.inks.muted];
-    paint.fillText(layout.layer, x + wide / 2, ABOVE - 17);
+    ctx.fillStyle = KIND_COLORS[layout.kind] ?? scene.theme.muted;
+    ctx.fillRect(x, GRID_TOP - 4 - tall, wide, tall);
+    if (layout.kv_shared_from !== null) this.drawHatching(ctx, x, wide, tall);
+    if (layerIndex % Math.ceil(18 / unit)) return;
+    ctx.font = `10.5px ${scene.theme.font}`;
+    ctx.textAlign = "center";
+    ctx.textBaseline = "alphabetic";
+    ctx.fillStyle = scene.theme.muted;
+    ctx.fillText(String(layout.layer), x + wide / 2, GRID_TOP - 17);
   }
 
-  /** A bar beside the query heads that share a key-value head. */
-  groups(paint, layout, row) {
+  /**
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} x
+   * @param {number} wide
+   * @param {number} tall
+   */
+  drawHatching(ctx, x, wide, tall) {
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(x, GRID_TOP - 4 - tall, wide, tall);
+    ctx.clip();
+    ctx.strokeStyle = this.scene.theme.page;
+    ctx.lineWidth = 1.5;
+    ctx.beginPath();
+    for (let at = x - 10; at < x + wide; at += 4) {
+      ctx.moveTo(at, GRID_TOP - 4);
+      ctx.lineTo(at + tall, GRID_TOP - 4 - tall);
+    }
+    ctx.stroke();
+    ctx.restore();
+  }
+
+  /**
+   * Draw a bar beside the query heads that share a key-value head.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} layerIndex
+   */
+  drawGroups(ctx, layerIndex) {
     const { unit, scene } = this;
-    paint.fillStyle = scene.inks.muted;
-    for (let head = 0, to = 0; head < this.most; head = to) {
-      while (to < this.most && this.stores[0].group(row, to) === this.stores[0].group(row, head)) to += 1;
-      const [top, bottom] = [this.y(head), this.y(to)];
-      paint.fillRect(this.x(row) + 0.5, top + 0.5, unit > 11 ? 2 : 1, bottom - top - (unit > 11 ? 4 : 2));
+    const [store] = this.stores;
+    ctx.fillStyle = scene.theme.muted;
+    let end = 0;
+    for (let head = 0; head < this.headCount; head = end) {
+      const group = store.kvHead(layerIndex, head);
+      while (end < this.headCount && store.kvHead(layerIndex, end) === group) end += 1;
+      const tall = this.y(end) - this.y(head) - (unit > 11 ? 4 : 2);
+      ctx.fillRect(this.x(layerIndex) + 0.5, this.y(head) + 0.5, unit > 11 ? 2 : 1, tall);
     }
   }
 
-  sideNames(paint) {
-    const { scene, unit, most } = this;
-    [paint.font, paint.textAlign, paint.textBaseline, paint.fillStyle] = [`11px ${scene.inks.font}`, "right", "middle", scene.inks.muted];
-    paint.fillText("layer", SIDE - 8, ABOVE - 21);
-    const every = Math.ceil(13 / unit);
-    for (let head = 0; head < most; head += every) paint.fillText(head || most > 12 ? scene.heads[head] : `head ${scene.heads[0]}`, SIDE - 8, this.y(head) + unit / 2 - 1);
+  /** @param {CanvasRenderingContext2D} ctx */
+  drawHeadNames(ctx) {
+    const { scene, unit, headCount } = this;
+    ctx.font = `11px ${scene.theme.font}`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
+    ctx.fillStyle = scene.theme.muted;
+    ctx.fillText("layer", GRID_LEFT - 8, GRID_TOP - 21);
+    const step = Math.ceil(13 / unit);
+    for (let head = 0; head < headCount; head += step) {
+      const name = head || headCount > 12 ? String(scene.heads[head]) : `head ${scene.heads[0]}`;
+      ctx.fillText(name, GRID_LEFT - 8, this.y(head) + unit / 2 - 1);
+    }
   }
 
   drawOver() {
     const { scene, unit } = this;
-    const paint = fresh(this.over, this.across, this.height);
-    [paint.strokeStyle, paint.lineWidth] = [scene.inks.accent, 2];
+    const ctx = fitCanvas(this.over, this.fullWidth, this.height);
+    ctx.strokeStyle = scene.theme.accent;
+    ctx.lineWidth = 2;
     const bar = unit > 11 ? 2 : 0;
-    paint.strokeRect(this.x(scene.row) + bar, this.y(scene.head) - 1.5, unit - bar, unit);
-    this.kv_shared_from(paint, scene.row);
-    if (this.hovered && this.hovered[0] !== scene.row) this.kv_shared_from(paint, this.hovered[0]);
-    [paint.font, paint.textAlign, paint.fillStyle] = [`600 11px ${scene.inks.font}`, "center", scene.inks.accent];
-    const wide = paint.measureText(scene.layout.layer).width + 8;
-    const middle = this.x(scene.row) + unit / 2;
-    paint.fillStyle = scene.inks.page;
-    paint.fillRect(middle - wide / 2, ABOVE - 28, wide, 13);
-    paint.fillStyle = scene.inks.accent;
-    paint.fillText(scene.layout.layer, middle, ABOVE - 17);
+    ctx.strokeRect(this.x(scene.layerIndex) + bar, this.y(scene.head) - 1.5, unit - bar, unit);
+    this.drawSharing(ctx, scene.layerIndex);
+    if (this.hovered && this.hovered[0] !== scene.layerIndex) this.drawSharing(ctx, this.hovered[0]);
+    ctx.font = `600 11px ${scene.theme.font}`;
+    ctx.textAlign = "center";
+    const name = String(scene.layout.layer);
+    const wide = ctx.measureText(name).width + 8;
+    const middle = this.x(scene.layerIndex) + unit / 2;
+    ctx.fillStyle = scene.theme.page;
+    ctx.fillRect(middle - wide / 2, GRID_TOP - 28, wide, 13);
+    ctx.fillStyle = scene.theme.accent;
+    ctx.fillText(name, middle, GRID_TOP - 17);
   }
 
-  /** An arc to the layer whose keys and values are reused. */
-  kv_shared_from(paint, row) {
-    const from = this.scene.layouts.findIndex(({ layer }) => layer === this.scene.layouts[row].kv_shared_from);
-    if (from < 0) return;
-    const [left, right] = [this.x(from) + this.unit / 2, this.x(row) + this.unit / 2];
-    [paint.strokeStyle, paint.lineWidth] = [this.scene.inks.muted, 1.25];
-    paint.beginPath();
-    paint.moveTo(left, 16);
-    paint.quadraticCurveTo((left + right) / 2, -10, right, 16);
-    paint.stroke();
-    paint.beginPath();
-    paint.arc(left, 16, 2.5, 0, 7);
-    paint.fillStyle = this.scene.inks.muted;
-    paint.fill();
+  /**
+   * Draw an arc to the layer whose keys and values are reused.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} layerIndex
+   */
+  drawSharing(ctx, layerIndex) {
+    const { layouts, theme } = this.scene;
+    const source = layouts.findIndex(({ layer }) => layer === layouts[layerIndex].kv_shared_from);
+    if (source < 0) return;
+    const left = this.x(source) + this.unit / 2;
+    const right = this.x(layerIndex) + this.unit / 2;
+    ctx.strokeStyle = theme.muted;
+    ctx.lineWidth = 1.25;
+    ctx.beginPath();
+    ctx.moveTo(left, 16);
+    ctx.quadraticCurveTo((left + right) / 2, -10, right, 16);
+    ctx.stroke();
+    ctx.beginPath();
+    ctx.arc(left, 16, 2.5, 0, 7);
+    ctx.fillStyle = theme.muted;
+    ctx.fill();
   }
 
+  /**
+   * Return the layer and the head under the pointer; above the grid, the first head.
+   * @param {MouseEvent} event
+   * @returns {[layerIndex: number, head: number] | null}
+   */
   under({ clientX, clientY }) {
     const box = this.node.getBoundingClientRect();
-    const row = Math.floor((clientX - box.left - SIDE) / this.unit);
-    const head = Math.floor((clientY - box.top - ABOVE) / this.unit);
-    const layout = this.scene.layouts[row];
-    return layout && head < this.most && head > -4 ? [row, Math.max(0, head)] : null;
+    const layerIndex = Math.floor((clientX - box.left - GRID_LEFT) / this.unit);
+    const head = Math.floor((clientY - box.top - GRID_TOP) / this.unit);
+    const inside = this.scene.layouts[layerIndex] && head < this.headCount && head > -4;
+    return inside ? [layerIndex, Math.max(0, head)] : null;
   }
 
+  /** @param {PointerEvent} event */
   point(event) {
     const at = this.under(event);
     if (String(at) === String(this.hovered)) return;
     this.hovered = at;
     if (at && event.buttons & 1) this.scene.open(...at);
-    this.hint.replaceChildren(at ? this.said(...at) : "");
+    this.hint.replaceChildren(at ? this.headWords(...at) : "");
     this.drawOver();
   }
 
-  flat(row, head) {
-    return row * this.most + head;
+  /**
+   * @param {number} layerIndex
+   * @param {number} head
+   */
+  headWords(layerIndex, head) {
+    const { layer, kind, kv_shared_from: shared } = this.scene.layouts[layerIndex];
+    const keys = shared === null ? "" : `, keys of layer ${shared}`;
+    const name = `layer ${layer} (${kind}${keys}) · head ${this.scene.heads[head]}`;
+    return [name, ...this.averages(layerIndex, head)].join(" · ");
   }
 
-  said(row, head) {
-    const layout = this.scene.layouts[row];
-    const words = [`layer ${layout.layer} (${layout.kind}${layout.kv_shared_from === null ? "" : `, keys of layer ${layout.kv_shared_from}`}) · head ${this.scene.heads[head]}`];
-    return [...words, ...this.averages(row, head)].join(" · ");
-  }
-
-  /** What is known of a head on average, in words. */
-  averages(row, head) {
-    const flat = this.flat(row, head);
-    const [entropy, first, distance] = ["entropy", "first", "distance"].map((measure) => this.mean(measure, flat));
-    return entropy === null ? [] : [`entropy ${entropy.toFixed(2)} nats`, `first token ${part(first)}`, `distance ${far(distance)}`];
+  /**
+   * Return a head's mean statistics, in words.
+   * @param {number} layerIndex
+   * @param {number} head
+   */
+  averages(layerIndex, head) {
+    const flat = this.flat(layerIndex, head);
+    const entropy = this.mean("entropy", flat);
+    if (entropy === null) return [];
+    const first = weightPercentage(this.mean("first", flat) ?? 0);
+    const far = distance(this.mean("distance", flat) ?? 0);
+    return [`entropy ${entropy.toFixed(2)} nats`, `first token ${first}`, `distance ${far}`];
   }
 
   leave() {
@@ -266,6 +391,7 @@ export class HeadGrid {
     this.drawOver();
   }
 
+  /** @param {PointerEvent} event */
   press(event) {
     const at = this.under(event);
     if (!at) return;
@@ -274,13 +400,21 @@ export class HeadGrid {
     event.preventDefault();
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const { scene } = this;
-    const layer = { ArrowRight: 1, ArrowLeft: -1, PageDown: 1, PageUp: -1 }[event.key];
-    const head = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (layer) scene.open(scene.row + layer, scene.head);
-    else if (head) scene.open(scene.row, scene.head + head);
-    else return;
+    /** @type {Record<string, [layers: number, heads: number]>} */
+    const steps = {
+      ArrowRight: [1, 0],
+      ArrowLeft: [-1, 0],
+      PageDown: [1, 0],
+      PageUp: [-1, 0],
+      ArrowDown: [0, 1],
+      ArrowUp: [0, -1],
+    };
+    const step = steps[event.key];
+    if (!step) return;
+    scene.open(scene.layerIndex + step[0], scene.head + step[1]);
     event.preventDefault();
     event.stopPropagation();
   }

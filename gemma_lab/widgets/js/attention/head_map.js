@@ -1,316 +1,452 @@
-// One head's map with the text on both edges: from the whole, pooled, down to single rows and keys.
+// One head's map with the text on both edges: from the whole text, pooled, down to single rows and keys.
+import { fitCanvas, imageCanvas, MODALITY_COLORS } from "../shared/colors.js";
 import { h } from "../shared/dom.js";
-import { MODALITY, fresh } from "../shared/colors.js";
-import { clear, drawMap, drawRows, drawSink, overlaid, tinted } from "./painting.js";
+import { number } from "../shared/format.js";
+import { drawFirstToken, drawMap, drawRows, fillVisible, packedColor, showsRows } from "./painting.js";
 
-const [LEFT, TOP, STRIP, RIGHT, BOTTOM] = [112, 74, 15, 14, 6];
-const [LARGEST, LETTER] = [520, 12];
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { AttentionSide } from "./attention_scene.js" */
+/** @import { DrawnRows } from "./painting.js" */
+/** @typedef {{ x: number, y: number, query0: number, key0: number, moved: boolean }} Drag */
+
+const MAP_LEFT = 112; // width of the queries' labels, in pixels
+const MAP_TOP = 74; // height of the keys' labels
+const STRIP = 15; // width of the first token's strip
+const RIGHT = 14;
+const BOTTOM = 6;
+const LARGEST = 520;
+const LETTER = 12; // height of a line of text
+const INSET = 44; // side of the whole map, drawn while zoomed
 
 export class HeadMap {
+  /** @param {AttentionSide} side */
   constructor(side) {
-    [this.side, this.store] = [side, side.store];
+    this.side = side;
+    this.store = side.store;
     this.base = h("canvas", { "aria-hidden": "true" });
     this.over = h("canvas", { "aria-hidden": "true" });
-    this.node = h("div", { class: "gl-map", tabindex: 0, role: "application", "aria-roledescription": "attention map", "data-testid": "map" }, this.base, this.over);
+    this.node = h(
+      "div",
+      {
+        class: "gl-map",
+        tabindex: 0,
+        role: "application",
+        "aria-roledescription": "attention map",
+        "data-testid": "map",
+      },
+      this.base,
+      this.over,
+    );
     this.width = 480;
+    /** @type {DrawnRows} */
+    this.rows = { full: 0, top: 0, missing: 0 };
+    /** @type {Drag | null} */
+    this.dragged = null;
+    /** @type {{ name: string, canvas: HTMLCanvasElement | null }} */
+    this.inset = { name: "", canvas: null };
     this.node.addEventListener("pointermove", (event) => this.point(event));
     this.node.addEventListener("pointerleave", () => this.dragged || side.point(-1));
     this.node.addEventListener("pointerdown", (event) => this.press(event));
-    this.node.addEventListener("dblclick", (event) => this.closer(event));
+    this.node.addEventListener("dblclick", (event) => this.zoomIn(event));
     this.node.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.node.addEventListener("keydown", (event) => this.key(event));
     this.node.addEventListener("blur", () => side.point(-1));
   }
 
-  /** Side of the square, and its left and upper edge. */
-  get square() {
-    return Math.max(120, Math.min(LARGEST, this.width - LEFT - STRIP - 5 - RIGHT));
-  }
-
+  /** The square of the map, in pixels. */
   get frame() {
-    return { left: LEFT + STRIP + 5, top: TOP, side: this.square };
+    const side = Math.max(120, Math.min(LARGEST, this.width - MAP_LEFT - STRIP - 5 - RIGHT));
+    return { left: MAP_LEFT + STRIP + 5, top: MAP_TOP, side };
   }
 
   get height() {
-    return TOP + this.square + BOTTOM;
+    return MAP_TOP + this.frame.side + BOTTOM;
   }
 
+  /** The size of a token, in pixels. */
   get cell() {
-    return this.square / this.side.wide;
+    return this.frame.side / this.side.wide;
   }
 
+  /** @param {number} key */
   x(key) {
-    return LEFT + STRIP + 5 + (key - this.side.key0) * this.cell;
+    return this.frame.left + (key - this.side.key0) * this.cell;
   }
 
+  /** @param {number} query */
   y(query) {
-    return TOP + (query - this.side.query0) * this.cell;
+    return MAP_TOP + (query - this.side.query0) * this.cell;
   }
 
+  /** @param {Changes} what */
   update(what) {
     if (what.has("size")) this.node.style.height = `${this.height}px`;
     if (["size", "theme", "head", "zoom", "arrived", "data"].some((one) => what.has(one))) this.draw();
-    if (what.has("head") || what.has("size")) this.name();
+    if (what.has("head") || what.has("size")) this.describe();
     this.drawOver();
   }
 
-  name() {
+  describe() {
     const { scene, layout } = this.side;
-    this.node.setAttribute("aria-label", `Map of layer ${layout.layer}, head ${scene.headNumber}: queries down, keys across. Arrow keys move along tokens and keys, plus and minus zoom, 0 shows the whole, Page Up and Page Down change the layer, square brackets the head, Enter keeps the token.`);
+    const label =
+      `Map of layer ${layout.layer}, head ${scene.headNumber}: queries down, keys across. Arrow keys move ` +
+      "along tokens and keys, plus and minus zoom, 0 shows the whole map, Page Up and Page Down change the " +
+      "layer, square brackets the head, Enter selects the token.";
+    this.node.setAttribute("aria-label", label);
   }
 
   draw() {
     const { side, store } = this;
-    const paint = fresh(this.base, this.width, this.height);
-    clear(paint, this);
-    if (!store.maps.has(side.row)) return this.waiting(paint);
-    drawMap(paint, this, overlaid(this) ? 0.3 : 1);
-    this.exact = drawRows(paint, this);
-    drawSink(paint, this);
-    this.edges(paint);
-    this.inset(paint);
+    const ctx = fitCanvas(this.base, this.width, this.height);
+    fillVisible(ctx, this);
+    if (!store.maps.has(side.layerIndex)) {
+      this.drawWaiting(ctx);
+      return;
+    }
+    drawMap(ctx, this, showsRows(this) ? 0.3 : 1);
+    this.rows = drawRows(ctx, this);
+    drawFirstToken(ctx, this);
+    this.drawEdges(ctx);
+    this.drawInset(ctx);
   }
 
-  waiting(paint) {
+  /** @param {CanvasRenderingContext2D} ctx */
+  drawWaiting(ctx) {
     const { left, top, side } = this.frame;
-    [paint.font, paint.textAlign, paint.fillStyle] = [`12px ${this.side.inks.font}`, "center", this.side.inks.muted];
-    paint.fillText(`Layer ${this.side.layout.layer} is on its way …`, left + side / 2, top + side / 2);
+    ctx.font = `12px ${this.side.theme.font}`;
+    ctx.textAlign = "center";
+    ctx.fillStyle = this.side.theme.muted;
+    ctx.fillText(`Layer ${this.side.layout.layer} is being loaded …`, left + side / 2, top + side / 2);
   }
 
-  /** Tokens at regular distances along an edge: those that begin where there is room for a line of text. */
-  *ticks(from) {
-    const { tokens } = this.side.store.facts;
-    const every = Math.max(1, Math.ceil((LETTER + 1) / this.cell));
-    for (let at = Math.ceil(from / every) * every; at < Math.min(tokens, from + this.side.wide); at += every) yield [at, every];
+  /** How many tokens apart the labels of an edge are. */
+  get labelStep() {
+    return Math.max(1, Math.ceil((LETTER + 1) / this.cell));
   }
 
-  edges(paint) {
+  /**
+   * Return the tokens along an edge that have a label.
+   * @param {number} from
+   */
+  labelled(from) {
+    const step = this.labelStep;
+    const end = Math.min(this.side.store.facts.tokens, from + this.side.wide);
+    const tokens = [];
+    for (let at = Math.ceil(from / step) * step; at < end; at += step) tokens.push(at);
+    return tokens;
+  }
+
+  /** @param {CanvasRenderingContext2D} ctx */
+  drawEdges(ctx) {
     const { side } = this;
     const { left, top } = this.frame;
-    this.kinds(paint);
-    [paint.font, paint.textBaseline] = [`11px ${side.inks.font}`, "middle"];
-    const tall = Math.max(LETTER, this.cell);
-    for (const [token, every] of this.ticks(side.query0)) this.write(paint, token, every, 6, this.y(token) + (every > 1 ? LETTER / 2 : tall / 2), LEFT - 14);
-    for (const [token, every] of this.ticks(side.key0)) {
-      paint.save();
-      paint.translate(this.x(token) + (every > 1 ? LETTER / 2 : tall / 2), top - 10);
-      paint.rotate(-Math.PI / 2);
-      this.write(paint, token, every, 0, 0, TOP - 14, "left");
-      paint.restore();
+    const { theme } = side;
+    this.drawModalities(ctx);
+    ctx.font = `11px ${theme.font}`;
+    ctx.textBaseline = "middle";
+    const middle = this.labelStep > 1 ? LETTER / 2 : Math.max(LETTER, this.cell) / 2;
+    for (const token of this.labelled(side.query0)) {
+      const y = this.y(token) + middle;
+      this.drawLabel(ctx, token, { x: 6, y, room: MAP_LEFT - 20, align: "right" });
+      if (this.labelStep > 1) this.drawNumber(ctx, token, y);
     }
-    [paint.font, paint.fillStyle, paint.textAlign, paint.direction] = [`10.5px ${side.inks.font}`, side.inks.muted, "right", "ltr"];
-    paint.fillText("queries ↓", LEFT - 8, 10);
-    paint.fillText("keys →", LEFT - 8, 24);
-    paint.save();
-    paint.translate(left - STRIP / 2 - 5, top - 10);
-    paint.rotate(-Math.PI / 2);
-    [paint.textAlign, paint.fillStyle] = ["left", side.inks.text];
-    paint.fillText("first token", 0, 0);
-    paint.restore();
+    for (const token of this.labelled(side.key0)) {
+      turned(ctx, this.x(token) + middle, top - 10, () => {
+        this.drawLabel(ctx, token, { x: 0, y: 0, room: MAP_TOP - 14, align: "left" });
+      });
+    }
+    ctx.font = `10.5px ${theme.font}`;
+    ctx.fillStyle = theme.muted;
+    ctx.textAlign = "right";
+    ctx.direction = "ltr";
+    ctx.fillText("queries ↓", MAP_LEFT - 8, 10);
+    ctx.fillText("keys →", MAP_LEFT - 8, 24);
+    turned(ctx, left - STRIP / 2 - 5, top - 10, () => {
+      ctx.textAlign = "left";
+      ctx.fillStyle = theme.text;
+      ctx.fillText("first token", 0, 0);
+    });
   }
 
-  /** A token's text in its own direction; where labels stand for several tokens, its number, too. */
-  write(paint, token, every, x, y, room, align = "right") {
-    const { store, inks } = this.side;
-    const special = store.name("modality", token) !== "text";
-    const label = clip(this.short(token), 40);
-    const rtl = store.name("direction", token) === "rtl";
-    paint.save();
-    paint.beginPath();
-    paint.rect(align === "right" ? x : 0, y - 8, room - x, 16);
-    paint.clip();
-    paint.textAlign = align;
-    [paint.direction, paint.fillStyle] = [rtl ? "rtl" : "ltr", special ? inks.muted : inks.text];
-    paint.fillText(label, align === "right" ? x + room - 6 : 0, y);
-    paint.restore();
-    if (every < 2) return;
-    if (align === "left") return;
-    const number = token.toLocaleString("en");
-    paint.save();
-    [paint.textAlign, paint.direction, paint.font] = ["left", "ltr", `10px ${inks.font}`];
-    const wide = paint.measureText(number).width + 6;
-    paint.fillStyle = inks.page;
-    paint.fillRect(0, y - 6, wide + 2, 12);
-    paint.fillStyle = inks.muted;
-    paint.fillText(number, 2, y);
-    paint.restore();
+  /**
+   * Draw a token's text in its own direction.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} token
+   * @param {{ x: number, y: number, room: number, align: "left" | "right" }} where
+   */
+  drawLabel(ctx, token, { x, y, room, align }) {
+    const { store, theme } = this.side;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(x, y - 8, room, 16);
+    ctx.clip();
+    ctx.textAlign = align;
+    ctx.direction = store.name("direction", token) === "rtl" ? "rtl" : "ltr";
+    ctx.fillStyle = store.name("modality", token) === "text" ? theme.text : theme.muted;
+    ctx.fillText(this.shortName(token), align === "right" ? x + room : x, y);
+    ctx.restore();
   }
 
-  /** A token's name where room is scarce: a patch by its column and row alone. */
-  short(token) {
+  /**
+   * Draw a token's number, where a label is for several tokens.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} token
+   * @param {number} y
+   */
+  drawNumber(ctx, token, y) {
+    const { theme } = this.side;
+    ctx.save();
+    ctx.textAlign = "left";
+    ctx.direction = "ltr";
+    ctx.font = `10px ${theme.font}`;
+    const name = number(token);
+    ctx.fillStyle = theme.page;
+    ctx.fillRect(0, y - 6, ctx.measureText(name).width + 8, 12);
+    ctx.fillStyle = theme.muted;
+    ctx.fillText(name, 2, y);
+    ctx.restore();
+  }
+
+  /**
+   * Return a token's label; of an image patch only its column and row.
+   * @param {number} token
+   */
+  shortName(token) {
     const { store } = this;
-    const box = store.places.get(token)?.box;
-    if (!box || box[0] < 0) return store.label(token);
-    return `${Math.round(box[0] / (box[2] - box[0])) + 1} · ${Math.round(box[1] / (box[3] - box[1])) + 1}`;
+    const box = store.positions.get(token)?.box;
+    if (!box || box[0] < 0) return store.shortLabel(token, 40);
+    const [x0, y0, x1, y1] = box;
+    return `${Math.round(x0 / (x1 - x0)) + 1} · ${Math.round(y0 / (y1 - y0)) + 1}`;
   }
 
-  /** What is not text, as a stripe along both edges. */
-  kinds(paint) {
+  /**
+   * Draw the modality of what is not text as a stripe along both edges.
+   * @param {CanvasRenderingContext2D} ctx
+   */
+  drawModalities(ctx) {
     const { side, store } = this;
+    const { left } = this.frame;
     const step = Math.max(1, Math.floor(1 / this.cell));
-    for (const [from, axis] of [[side.query0, "y"], [side.key0, "x"]]) {
+    const size = Math.max(1, this.cell * step);
+    /**
+     * @param {number} from
+     * @param {(token: number) => void} stripe
+     */
+    const along = (from, stripe) => {
       for (let at = Math.floor(from); at < from + side.wide && at < store.count; at += step) {
-        const colour = MODALITY[store.name("modality", at)];
-        if (!colour || store.name("modality", at) === "special") continue;
-        paint.fillStyle = colour;
-        const size = Math.max(1, this.cell * step);
-        if (axis === "y") paint.fillRect(LEFT - 5, Math.max(TOP, this.y(at)), 3, size);
-        else paint.fillRect(Math.max(this.x(side.key0), this.x(at)), TOP - 6, size, 3);
+        const modality = store.name("modality", at);
+        if (!MODALITY_COLORS[modality] || modality === "special") continue;
+        ctx.fillStyle = MODALITY_COLORS[modality];
+        stripe(at);
       }
-    }
+    };
+    along(side.query0, (token) => ctx.fillRect(MAP_LEFT - 5, Math.max(MAP_TOP, this.y(token)), 3, size));
+    along(side.key0, (token) => ctx.fillRect(Math.max(left, this.x(token)), MAP_TOP - 6, size, 3));
   }
 
-  /** Zoomed in, the whole stands small in the corner between the edges. */
-  inset(paint) {
+  /**
+   * While zoomed, draw the whole map small in the corner between the edges.
+   * @param {CanvasRenderingContext2D} ctx
+   */
+  drawInset(ctx) {
     const { side } = this;
-    if (!side.zoomed) return;
-    const [size, x, y] = [44, 3, 8]; // clear of what names the edges
-    const scale = size / side.store.facts.tokens;
-    paint.fillStyle = side.inks.page;
-    paint.fillRect(x - 3, y - 3, size + 6, size + 6);
-    paint.drawImage(this.whole(), x, y, size, size);
-    [paint.strokeStyle, paint.lineWidth] = [side.inks.line, 1];
-    paint.strokeRect(x - 0.5, y - 0.5, size + 1, size + 1);
-    [paint.strokeStyle, paint.lineWidth] = [side.inks.accent, 1.5];
+    if (!side.isZoomed) return;
+    const x = 3;
+    const y = 8;
+    const scale = INSET / side.store.facts.tokens;
+    ctx.fillStyle = side.theme.page;
+    ctx.fillRect(x - 3, y - 3, INSET + 6, INSET + 6);
+    const whole = this.wholeMap();
+    if (whole) ctx.drawImage(whole, x, y, INSET, INSET);
+    ctx.strokeStyle = side.theme.line;
+    ctx.lineWidth = 1;
+    ctx.strokeRect(x - 0.5, y - 0.5, INSET + 1, INSET + 1);
+    ctx.strokeStyle = side.theme.accent;
+    ctx.lineWidth = 1.5;
     const wide = Math.max(4, side.wide * scale);
-    const [across, down] = [Math.min(size - wide, side.key0 * scale), Math.min(size - wide, side.query0 * scale)];
-    paint.strokeRect(x + across, y + down, wide, wide);
+    const across = Math.min(INSET - wide, side.key0 * scale);
+    const down = Math.min(INSET - wide, side.query0 * scale);
+    ctx.strokeRect(x + across, y + down, wide, wide);
   }
 
-  /** The whole map, one pixel a bin. */
-  whole() {
+  /** Return the whole map, one pixel per bin. */
+  wholeMap() {
     const { side, store } = this;
-    const name = `${side.row}:${side.head}:${store.version}:${side.ramp.theme}`;
-    if (this.wholeName === name) return this.sheet;
-    const { bins } = store;
-    const { maps, scale_max: ends } = store.maps.get(side.row);
-    const image = new ImageData(bins, bins);
+    const name = `${side.layerIndex}:${side.head}:${store.version}:${side.ramp.theme}`;
+    const part = store.maps.get(side.layerIndex);
+    if (this.inset.name === name || !part) return this.inset.canvas;
+    const image = new ImageData(store.bins, store.bins);
     const pixels = new Uint32Array(image.data.buffer);
-    const from = side.head * bins * bins;
-    for (let at = 0; at < pixels.length; at++) if (maps[from + at]) pixels[at] = tinted(side.ramp, (maps[from + at] / 255) ** 2 / ends[side.head]);
-    this.sheet = h("canvas", { width: bins, height: bins });
-    this.sheet.getContext("2d").putImageData(image, 0, 0);
-    this.wholeName = name;
-    return this.sheet;
+    const from = side.head * store.bins * store.bins;
+    for (let at = 0; at < pixels.length; at++) {
+      const root = part.maps[from + at];
+      if (root) pixels[at] = packedColor(side.ramp, (root / 255) ** 2 / part.scale_max[side.head]);
+    }
+    this.inset = { name, canvas: imageCanvas(image) };
+    return this.inset.canvas;
   }
 
   drawOver() {
     const { side, store } = this;
-    const paint = fresh(this.over, this.width, this.height);
+    const ctx = fitCanvas(this.over, this.width, this.height);
     const { left, top, side: square } = this.frame;
-    paint.save();
-    paint.beginPath();
-    paint.rect(0, 0, left + square + RIGHT, top + square + BOTTOM);
-    paint.clip();
-    for (const token of side.tokens) this.row(paint, token, false);
-    if (side.reading >= 0) this.row(paint, side.reading, true);
-    if (side.key >= 0) this.column(paint, side.key);
-    const { looks } = side;
-    if (looks) {
-      paint.beginPath();
-      paint.rect(left - 1, 0, square + 2, top + square + 2);
-      paint.clip();
-      for (const { key, bin, weight } of looks.list) {
-        const wide = bin === undefined ? 1 : store.edges[bin + 1] - store.edges[bin];
-        this.mark(paint, key, wide, Math.min(1, weight / looks.top));
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(0, 0, left + square + RIGHT, top + square + BOTTOM);
+    ctx.clip();
+    for (const token of side.tokens) this.drawQuery(ctx, token, false);
+    if (side.reading >= 0) this.drawQuery(ctx, side.reading, true);
+    if (side.key >= 0) this.drawKey(ctx, side.key);
+    const { row } = side;
+    if (row) {
+      ctx.beginPath();
+      ctx.rect(left - 1, 0, square + 2, top + square + 2);
+      ctx.clip();
+      for (const { key, bin, weight } of row.list) {
+        const size = bin === undefined ? 1 : store.binSize(bin);
+        this.drawMark(ctx, key, size, Math.min(1, weight / row.top));
       }
     }
-    paint.restore();
+    ctx.restore();
   }
 
-  /** Where the row that is read looks: a tick above the map, as tall as its share of the heaviest. */
-  mark(paint, key, wide, share) {
+  /**
+   * Mark a key of the row that is shown, above the map, as tall as its share of the heaviest.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} key
+   * @param {number} tokens
+   * @param {number} share
+   */
+  drawMark(ctx, key, tokens, share) {
     const { side } = this;
-    const { top } = this.frame;
-    const [x, size] = side.scene.toward ? [this.y(key), this.cell * wide] : [this.x(key), this.cell * wide];
+    const { left, top } = this.frame;
+    const size = this.cell * tokens;
     const tall = 4 + 14 * share;
-    paint.fillStyle = side.inks.accent;
-    if (side.scene.toward) paint.fillRect(this.frame.left - 4, x, 4, Math.max(2, size));
-    else paint.fillRect(x + size / 2 - 1.5, top - tall, 3, tall);
+    ctx.fillStyle = side.theme.accent;
+    if (side.toward) ctx.fillRect(left - 4, this.y(key), 4, Math.max(2, size));
+    else ctx.fillRect(this.x(key) + size / 2 - 1.5, top - tall, 3, tall);
   }
 
-  /** The band of a query; of a pooled map, that of its bin. */
-  row(paint, token, read) {
+  /**
+   * Mark the row of a query; of a pooled map, that of its bin.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} token
+   * @param {boolean} shown
+   */
+  drawQuery(ctx, token, shown) {
     const { side } = this;
-    const [from, to] = this.reach(token);
-    const [y, tall] = [this.y(from), Math.max(2, this.cell * (to - from))];
+    const [from, to] = this.tokensOfStep(token);
+    const y = this.y(from);
+    const x = this.x(from);
+    const size = Math.max(2, this.cell * (to - from));
     const { left, top, side: square } = this.frame;
-    if (y + tall < top || y > top + square) return;
-    const toward = side.scene.toward && read;
-    paint.fillStyle = side.inks.soft;
-    const [x, wide] = [this.x(from), Math.max(2, this.cell * (to - from))];
-    if (toward) paint.fillRect(x, top, wide, square);
-    else paint.fillRect(0, y, left + square, tall);
-    paint.fillStyle = side.inks.accent;
-    if (toward) for (const at of [x - 1, x + wide]) paint.fillRect(at, top, 1, square);
-    else if (read) for (const at of [y - 1, y + tall]) paint.fillRect(0, at, left + square, 1);
-    else paint.fillRect(0, y, 3, tall);
+    if (y + size < top || y > top + square) return;
+    const toward = side.toward && shown;
+    ctx.fillStyle = side.theme.soft;
+    if (toward) ctx.fillRect(x, top, size, square);
+    else ctx.fillRect(0, y, left + square, size);
+    ctx.fillStyle = side.theme.accent;
+    if (toward) for (const at of [x - 1, x + size]) ctx.fillRect(at, top, 1, square);
+    else if (shown) for (const at of [y - 1, y + size]) ctx.fillRect(0, at, left + square, 1);
+    else ctx.fillRect(0, y, 3, size);
   }
 
-  column(paint, key) {
-    const [from, to] = this.reach(key);
+  /**
+   * Mark the column of a key.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} key
+   */
+  drawKey(ctx, key) {
+    const [from, to] = this.tokensOfStep(key);
     const { top, side: square } = this.frame;
-    const [x, wide] = [this.x(from), Math.max(2, this.cell * (to - from))];
-    paint.fillStyle = this.side.inks.text;
-    for (const at of [x - 1, x + wide]) paint.fillRect(at, top, 1, square);
+    const x = this.x(from);
+    const wide = Math.max(2, this.cell * (to - from));
+    ctx.fillStyle = this.side.theme.text;
+    for (const at of [x - 1, x + wide]) ctx.fillRect(at, top, 1, square);
   }
 
-  /** The tokens that are one step of the map at this zoom: one where single rows are drawn. */
-  reach(token) {
+  /**
+   * Return the tokens that are one step of the map at this zoom: one where single rows are drawn, else a bin.
+   * @param {number} token
+   * @returns {[from: number, to: number]}
+   */
+  tokensOfStep(token) {
     const { store } = this;
-    if (store.fine || overlaid(this)) return [token, token + 1];
+    if (store.isUnbinned || showsRows(this)) return [token, token + 1];
     const bin = store.bin(token);
     return [store.edges[bin], store.edges[bin + 1]];
   }
 
-  /** The query and the key under the pointer; in the strip of sinks the key is the first token. */
+  /**
+   * Return the query and the key under the pointer; on the strip the key is the first token.
+   * @param {MouseEvent} event
+   * @returns {[query: number, key: number] | null}
+   */
   under({ clientX, clientY }) {
     const box = this.node.getBoundingClientRect();
     const { side, store } = this;
     const { left, top, side: square } = this.frame;
-    const [across, down] = [clientX - box.left, clientY - box.top];
-    const inside = (at, from) => Math.max(0, Math.min(store.facts.tokens - 1, Math.floor(from + at / this.cell)));
-    if (down < top) return across >= left && across < left + square ? [inside(across - left, side.key0), -1] : null;
+    const across = clientX - box.left;
+    const down = clientY - box.top;
+    /**
+     * @param {number} at
+     * @param {number} from
+     */
+    const token = (at, from) => {
+      return Math.max(0, Math.min(store.facts.tokens - 1, Math.floor(from + at / this.cell)));
+    };
+    if (down < top)
+      return across >= left && across < left + square ? [token(across - left, side.key0), -1] : null;
     if (down >= top + square || across >= left + square) return null;
-    const query = inside(down - top, side.query0);
-    if (across >= left) return [query, inside(across - left, side.key0)];
-    return [query, across >= LEFT ? 0 : -1];
+    const query = token(down - top, side.query0);
+    if (across >= left) return [query, token(across - left, side.key0)];
+    return [query, across >= MAP_LEFT ? 0 : -1];
   }
 
+  /** @param {PointerEvent} event */
   point(event) {
-    if (this.dragged) return this.drag(event);
-    const at = this.under(event);
-    this.side.point(...(at ?? [-1, -1]));
+    if (this.dragged) this.drag(event, this.dragged);
+    else this.side.point(...(this.under(event) ?? [-1, -1]));
   }
 
+  /** @param {PointerEvent} event */
   press(event) {
-    this.dragged = { x: event.clientX, y: event.clientY, query0: this.side.query0, key0: this.side.key0, far: false };
+    const { query0, key0 } = this.side;
+    this.dragged = { x: event.clientX, y: event.clientY, query0, key0, moved: false };
     this.node.setPointerCapture(event.pointerId);
     const end = () => {
-      const { far } = this.dragged ?? {};
+      const moved = this.dragged?.moved;
       this.dragged = null;
-      if (!far) this.pick(event);
+      if (!moved) this.pick(event);
     };
     this.node.addEventListener("lostpointercapture", end, { once: true });
   }
 
-  drag({ clientX, clientY }) {
-    const { side, dragged } = this;
-    const [across, down] = [clientX - dragged.x, clientY - dragged.y];
-    dragged.far ||= Math.hypot(across, down) > 4;
-    if (dragged.far && side.zoomed) side.look(dragged.query0 - down / this.cell, dragged.key0 - across / this.cell);
+  /**
+   * @param {PointerEvent} event
+   * @param {Drag} drag
+   */
+  drag({ clientX, clientY }, drag) {
+    const across = clientX - drag.x;
+    const down = clientY - drag.y;
+    drag.moved ||= Math.hypot(across, down) > 4;
+    if (!drag.moved || !this.side.isZoomed) return;
+    this.side.moveTo(drag.query0 - down / this.cell, drag.key0 - across / this.cell);
   }
 
+  /** @param {MouseEvent} event */
   pick(event) {
     const at = this.under(event);
-    if (at) this.side.toggle("tokens", at[0], event.shiftKey || event.ctrlKey || event.metaKey);
+    if (at) this.side.toggleToken(at[0], event.shiftKey || event.ctrlKey || event.metaKey);
   }
 
-  closer(event) {
+  /** @param {MouseEvent} event */
+  zoomIn(event) {
     const at = this.under(event);
     if (at) this.side.zoom(4, at[0], Math.max(0, at[1]));
   }
 
+  /** @param {WheelEvent} event */
   wheel(event) {
     if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
     event.preventDefault();
@@ -318,52 +454,75 @@ export class HeadMap {
     if (at) this.side.zoom(Math.exp(-event.deltaY / 200), at[0], Math.max(0, at[1]));
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const { side } = this;
     const { scene } = side;
-    const page = Math.max(1, Math.round(side.wide / 10));
-    const step = event.ctrlKey ? page : 1;
-    const query = { ArrowDown: step, ArrowUp: -step, Home: -Infinity, End: Infinity }[event.key];
-    const key = { ArrowRight: step, ArrowLeft: -step }[event.key];
-    const layer = { PageDown: 1, PageUp: -1 }[event.key];
-    const head = { "]": 1, "[": -1 }[event.key];
-    const zoom = { "+": 2, "=": 2, "-": 0.5 }[event.key];
-    if (query !== undefined || key !== undefined) this.walk(query ?? 0, key ?? 0);
-    else if (layer) scene.open(scene.row + layer, scene.head);
-    else if (head) scene.open(scene.row, scene.head + head);
-    else if (zoom) side.zoom(zoom, Math.max(0, side.reading), side.key < 0 ? this.heaviest : side.key);
-    else if (event.key === "0") this.whole0();
-    else if (event.key === "Enter" && side.token >= 0) side.toggle("tokens", side.token, event.shiftKey);
-    else if (event.key === "Escape") side.select({ tokens: new Set() });
-    else return;
+    const step = event.ctrlKey ? Math.max(1, Math.round(side.wide / 10)) : 1;
+    /** @param {number} factor */
+    const zoom = (factor) => {
+      side.zoom(factor, Math.max(0, side.reading), side.key < 0 ? this.heaviestKey : side.key);
+    };
+    /** @type {Record<string, () => void>} */
+    const actions = {
+      ArrowDown: () => this.walk(step, 0),
+      ArrowUp: () => this.walk(-step, 0),
+      Home: () => this.walk(Number.NEGATIVE_INFINITY, 0),
+      End: () => this.walk(Number.POSITIVE_INFINITY, 0),
+      ArrowRight: () => this.walk(0, step),
+      ArrowLeft: () => this.walk(0, -step),
+      PageDown: () => side.stepLayer(1),
+      PageUp: () => side.stepLayer(-1),
+      "]": () => scene.open(scene.layerIndex, scene.head + 1),
+      "[": () => scene.open(scene.layerIndex, scene.head - 1),
+      "+": () => zoom(2),
+      "=": () => zoom(2),
+      "-": () => zoom(0.5),
+      0: () => side.resetZoom(),
+      Escape: () => side.clearSelection(),
+    };
+    if (side.token >= 0) actions.Enter = () => side.toggleToken(side.token, event.shiftKey);
+    if (!Object.hasOwn(actions, event.key)) return;
+    actions[event.key]();
     event.preventDefault();
     event.stopPropagation();
   }
 
-  /** Where the row that is read looks most. */
-  get heaviest() {
-    return this.side.looks?.list[0]?.key ?? 0;
+  /** The heaviest key of the row that is shown. */
+  get heaviestKey() {
+    return this.side.row?.list[0]?.key ?? 0;
   }
 
-  whole0() {
-    this.side.whole();
-    this.side.tell("zoom");
-  }
-
-  /** Along the queries; along the keys from where the row looks most. */
+  /**
+   * Move along the queries; along the keys from the heaviest one.
+   * @param {number} down
+   * @param {number} across
+   */
   walk(down, across) {
     const { side, store } = this;
     const last = store.facts.tokens - 1;
-    const from = side.token < 0 ? (side.reading < 0 ? -Math.sign(down || 1) : side.reading - Math.sign(down)) : side.token;
+    const before = side.reading < 0 ? -Math.sign(down || 1) : side.reading - Math.sign(down);
+    const from = side.token < 0 ? before : side.token;
     const query = Math.max(0, Math.min(last, down ? from + down : Math.max(0, from)));
     let { key } = side;
-    if (across) key = key < 0 ? (store.looks(side.row, side.head, query)?.list[0]?.key ?? 0) : Math.max(0, Math.min(last, key + across));
+    if (across && key < 0) key = store.rowOf(side.layerIndex, side.head, query)?.list[0]?.key ?? 0;
+    else if (across) key = Math.max(0, Math.min(last, key + across));
     side.reveal(query, key);
     side.point(query, key);
   }
 }
 
-function clip(text, most) {
-  const signs = [...text];
-  return signs.length > most ? signs.slice(0, most).join("") : text;
+/**
+ * Draw upwards from a point.
+ * @param {CanvasRenderingContext2D} ctx
+ * @param {number} x
+ * @param {number} y
+ * @param {() => void} draw
+ */
+function turned(ctx, x, y, draw) {
+  ctx.save();
+  ctx.translate(x, y);
+  ctx.rotate(-Math.PI / 2);
+  draw();
+  ctx.restore();
 }

@@ -1,81 +1,109 @@
-// The text, the pictures and the sounds, tinted by where the token that is read looks.
-import { fresh } from "../shared/colors.js";
-import { Flow } from "../shared/token_text.js";
+// The text and its media, tinted by the attention of the token that is shown.
+import { weightPercentage } from "../shared/format.js";
 import { Medium } from "../shared/media.js";
-import { strength } from "./painting.js";
-import { part } from "./attention_store.js";
+import { TokenText } from "../shared/token_text.js";
+import { opacityOf } from "./painting.js";
 
-export class LookText extends Flow {
-  constructor(side) {
-    super(side);
-    this.scroller.setAttribute("aria-label", "Text; left and right read one token at a time, up and down change the layer, Enter keeps the token, Escape lets go");
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { Box } from "../shared/media.js" */
+/** @import { AttentionTextScene } from "./attention_scene.js" */
+
+const FAINT = 0.004; // share of the scale below which nothing is tinted
+const TEXT_LABEL =
+  "Text; left and right read one token at a time, up and down change the layer, Enter selects the token, " +
+  "Escape clears the selection";
+
+/** @extends {TokenText<AttentionTextScene>} */
+export class AttentionText extends TokenText {
+  /** @param {AttentionTextScene} scene */
+  constructor(scene) {
+    super(scene, TEXT_LABEL);
   }
 
+  /** @param {Changes} what */
   update(what) {
-    const said = new Set(what);
-    if (what.has("head") || what.has("toward") || what.has("arrived")) said.add("layer");
-    super.update(said);
+    const repaint = what.has("head") || what.has("toward") || what.has("arrived");
+    super.update(repaint ? new Set([...what, "layer"]) : what);
   }
 
-  medium(tokens, width) {
-    return new LookMedium(this.scene, tokens, width);
+  /**
+   * @param {number[]} tokens
+   * @param {number} width
+   * @returns {Medium}
+   */
+  createMedium(tokens, width) {
+    return new AttentionMedium(this.scene, tokens, width);
   }
 
-  /** Background and ink of a token, as one string. */
-  look(token) {
-    const { scene, store } = this;
-    const { looks } = scene;
-    if (!looks) return "";
+  /**
+   * @param {number} token
+   * @returns {string}
+   */
+  tintOf(token) {
+    const { row, ramp } = this.scene;
+    if (!row) return "";
     let share = 0;
     // A character of several tokens is as bright as the brightest of them.
-    for (let at = token; at >= 0 && store.codes.cluster[at] === store.codes.cluster[token]; at--) share = Math.max(share, looks.share(at));
-    if (share < 0.004) return "";
-    const [step, kept] = [scene.ramp.step(share), strength(share)];
-    // Where the page shines through, its own ink stays the legible one.
-    return kept < 1 ? `color-mix(in srgb, ${scene.ramp.css[step]} ${Math.round(100 * kept)}%, transparent)|${kept > 0.6 ? scene.ramp.ink[step] : ""}` : `${scene.ramp.css[step]}|${scene.ramp.ink[step]}`;
+    this.store.eachOfCharacter(token, (at) => {
+      share = Math.max(share, row.share(at));
+    });
+    if (share < FAINT) return "";
+    const step = ramp.step(share);
+    const opacity = opacityOf(share);
+    if (opacity >= 1) return `${ramp.css[step]}|${ramp.ink[step]}`;
+    // Where the page shines through, its own text colour stays legible.
+    const background = `color-mix(in srgb, ${ramp.css[step]} ${Math.round(100 * opacity)}%, transparent)`;
+    return `${background}|${opacity > 0.6 ? ramp.ink[step] : ""}`;
   }
 }
 
-class LookMedium extends Medium {
-  draw() {
-    const { scene } = this;
-    const paint = fresh(this.canvas, this.width, this.height);
-    if (this.picture) paint.drawImage(this.picture, 0, 0, this.width, this.height);
-    const { looks } = scene;
-    const timed = this.kind === "audio";
-    this.boxes.forEach(([x, y, wide, tall], at) => {
-      const share = looks ? looks.share(this.tokens[at]) : 0;
-      const gap = Math.min(1, wide / 6);
-      const lit = share >= 0.004;
-      paint.globalAlpha = lit ? 0.78 : 1;
-      paint.fillStyle = lit ? scene.ramp.of(share) : this.picture ? (looks ? scene.inks.veil : "transparent") : scene.inks.empty;
-      paint.fillRect(x + gap / 2, y + gap / 2, wide - gap, tall - gap);
-      if (!timed || !lit) return;
-      paint.globalAlpha = 1; // along a time the share is a height, too
-      paint.fillRect(x + gap / 2, y + tall * (1 - share), wide - gap, tall * share);
+/** @extends {Medium<AttentionTextScene>} */
+class AttentionMedium extends Medium {
+  /** @param {CanvasRenderingContext2D} ctx */
+  drawBoxes(ctx) {
+    const { row, ramp } = this.scene;
+    this.boxes.forEach((box, at) => {
+      const share = row ? row.share(this.tokens[at]) : 0;
+      const [x, y, wide, tall] = box;
+      const lit = share >= FAINT;
+      ctx.globalAlpha = lit ? 0.78 : 1;
+      ctx.fillStyle = lit ? ramp.of(share) : this.restColor();
+      this.fillBox(ctx, box);
+      if (this.modality !== "audio" || !lit) return;
+      ctx.globalAlpha = 1; // along a time the share is a height, too
+      this.fillBox(ctx, [x, y + tall * (1 - share), wide, tall * share]);
     });
-    paint.globalAlpha = 1;
-    this.boxes.forEach((box, at) => this.outline(paint, box, this.tokens[at]));
-    this.write(paint);
-    this.say(looks);
+    this.explain();
   }
 
-  outline(paint, [x, y, wide, tall], token) {
-    super.outline(paint, [x, y, wide, tall], token);
+  restColor() {
+    const { row, theme } = this.scene;
+    if (!this.picture) return theme.empty;
+    return row ? theme.veil : "transparent";
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {Box} box
+   * @param {number} token
+   */
+  outline(ctx, box, token) {
+    super.outline(ctx, box, token);
     if (token !== this.scene.key) return;
-    [paint.lineWidth, paint.strokeStyle] = [2, this.scene.inks.text];
-    paint.strokeRect(x + 1, y + 1, wide - 2, tall - 2);
+    const [x, y, wide, tall] = box;
+    ctx.lineWidth = 2;
+    ctx.strokeStyle = this.scene.theme.text;
+    ctx.strokeRect(x + 1, y + 1, wide - 2, tall - 2);
   }
 
-  /** How much of the row lies on this medium, as far as that is known. */
-  say(looks) {
+  /** Show how much of the row is on this medium, as far as it is known. */
+  explain() {
+    const { row, toward } = this.scene;
     let words = "";
-    if (looks && !this.scene.scene.toward && looks.how !== "pooled") {
-      const sum = this.tokens.reduce((total, token) => total + looks.weight(token), 0);
-      words = ` · ${looks.how === "heaviest" ? `${part(sum)} of the row by its heaviest keys` : `${part(sum)} of the row`}`;
+    if (row && !toward && row.source !== "pooled") {
+      const sum = this.tokens.reduce((total, token) => total + row.weight(token), 0);
+      words = `${weightPercentage(sum)} of the row${row.source === "top" ? " by its top keys" : ""}`;
     }
-    if (words === this.said) return;
-    this.said = words;
-    this.key.replaceChildren(words.slice(3));
+    if (words !== this.legend.textContent) this.legend.replaceChildren(words);
   }
 }

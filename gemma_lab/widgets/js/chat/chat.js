@@ -1,114 +1,182 @@
-// A conversation with a model: the turns, the composer, the settings. Python owns every state; see widgets/base.py.
+// A conversation with a model: the turns, the composer, the settings. Python owns all state.
 import { appendText, button, everyFrame, followTheme, h, icon, listen } from "../shared/dom.js";
-import { Readout, TokenText, legend } from "./tokens.js";
+import { number } from "../shared/format.js";
 import { Composer } from "./composer.js";
 import { Player, preview } from "./previews.js";
 import { Settings } from "./settings.js";
+import { AnswerText, legend, Readout } from "./tokens.js";
 
+/** @import { AnswerToken, Buffer, ChatModel, Notice, Turn } from "../shared/wire_types.js" */
+/** @typedef {{ type: "tokens", key: number, at: number, tokens: AnswerToken[] }} TokenMessage */
+/** @typedef {{ node: HTMLElement, answer: Answer | null }} ShownTurn */
+
+/** @type {Record<string, string>} */
 const FINISH = { length: "cut off at the longest answer allowed", stopped: "stopped" };
+/** @type {[string, string][]} */
+const KEYS = [
+  ["Enter", "send"],
+  ["Shift Enter", "new line"],
+  ["Esc", "stop"],
+];
 
-/** A question: its media, then its words. */
-function question(turn, player) {
+/**
+ * Build a prompt: its media, then its text.
+ * @param {Turn} turn
+ * @param {Player} player
+ */
+function prompt(turn, player) {
   const media = turn.media.map((entry) => preview(entry, player));
+  const bubble = h("div", { class: "gl-text gl-bubble", dir: "auto" });
   return h(
     "article",
     { class: "gl-turn gl-user", "aria-label": "You" },
     media.length ? h("div", { class: "gl-pictures" }, ...media) : null,
-    turn.text.trim() ? appendText(h("div", { class: "gl-text gl-bubble", dir: "auto" }), turn.text) : null,
+    turn.text.trim() ? appendText(bubble, turn.text) : null,
   );
 }
 
-/** An answer: the folded thought, the text, what there is to say about it. Grows while it is being written. */
+/**
+ * Build the text of an error and of its hint.
+ * @param {Notice} notice
+ */
+function errorText({ what = "", hint = "" }) {
+  const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
+  if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
+  return words;
+}
+
+/** An answer: the folded thought, the text, notes below it. Grows while it is being generated. */
 class Answer {
+  /**
+   * @param {Turn} turn
+   * @param {ChatModel} model
+   * @param {Readout} readout
+   */
   constructor(turn, model, readout) {
-    this.model = model;
+    this.turn = turn;
     this.readout = readout;
-    this.name = model.get("_facts").name;
     this.count = 0; // tokens drawn so far
-    this.text = new TokenText(readout, "Answer; arrow keys read one token at a time");
+    this.text = new AnswerText(readout, "Answer; arrow keys read one token at a time");
+    /** @type {AnswerText | null} */
+    this.thought = null;
+    this.summary = h("summary", {}, "Thinking …");
     this.foot = h("div", { class: "gl-foot" });
     this.caret = h("span", { class: "gl-caret", "aria-hidden": "true" });
-    this.node = h("article", { class: "gl-turn gl-model", "aria-label": this.name }, this.text.node, this.caret, this.foot);
-    this.settle(turn);
+    const { name } = model.get("_facts");
+    const props = { class: "gl-turn gl-model", "aria-label": name };
+    this.node = h("article", props, this.text.node, this.caret, this.foot);
+    this.update(turn);
   }
 
+  /** @param {AnswerToken[]} tokens */
   add(tokens) {
     for (const token of tokens) {
       this.count += 1;
       (token[2] === "thought" ? this.thoughtText() : this.text).add(token);
     }
-    if (this.thought) this.summary.replaceChildren(this.turn.state === "live" && !this.text.pieces.size ? "Thinking …" : "Thought");
+    const thinking = this.turn.state === "live" && !this.text.pieces.size;
+    this.summary.replaceChildren(thinking ? "Thinking …" : "Thought");
     this.text.node.after(this.caret);
   }
 
   thoughtText() {
     if (!this.thought) {
-      this.thought = new TokenText(this.readout, "Thought; arrow keys read one token at a time");
-      this.summary = h("summary", {}, "Thinking …");
+      this.thought = new AnswerText(this.readout, "Thought; arrow keys read one token at a time");
       this.node.prepend(h("details", { class: "gl-thought" }, this.summary, this.thought.node));
     }
     return this.thought;
   }
 
-  /** Take over what Python says of this turn; tokens that were drawn already stay where they are. */
-  settle(turn) {
+  /**
+   * Show the turn as Python holds it; tokens that were drawn already stay.
+   * @param {Turn} turn
+   */
+  update(turn) {
     this.turn = turn;
     this.node.classList.toggle("gl-live", turn.state === "live");
-    if (turn.tokens.length > this.count) this.add(turn.tokens.slice(this.count));
-    this.add([]);
+    this.add(turn.tokens.slice(this.count));
     this.foot.replaceChildren(...this.notes(turn));
   }
 
+  /** @param {Turn} turn */
   notes(turn) {
-    if (turn.state === "failed") {
-      const { what, hint } = turn.error;
-      const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-      if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-      return [h("div", { class: "gl-failed" }, icon("warn"), words)];
-    }
+    if (turn.error) return [h("div", { class: "gl-failed" }, icon("warn"), errorText(turn.error))];
     if (turn.state !== "done") return [];
+    const { speed, seed, finish_reason: reason = "" } = turn;
     const facts = [`${turn.tokens.length} ${turn.tokens.length === 1 ? "token" : "tokens"}`];
-    if (turn.speed !== null) facts.push(`${turn.speed < 10 ? turn.speed : Math.round(turn.speed)} tokens/s`);
-    if (turn.seed !== null) facts.push(`seed ${turn.seed}`);
-    if (FINISH[turn.finish_reason]) facts.push(FINISH[turn.finish_reason]);
+    if (typeof speed === "number") facts.push(`${speed < 10 ? speed : Math.round(speed)} tokens/s`);
+    if (typeof seed === "number") facts.push(`seed ${seed}`);
+    if (FINISH[reason]) facts.push(FINISH[reason]);
     return facts.map((fact) => h("span", {}, fact));
   }
 }
 
-class Conversation {
-  constructor(model, el) {
+class ChatView {
+  /**
+   * @param {ChatModel} model
+   * @param {HTMLElement} element
+   */
+  constructor(model, element) {
     this.model = model;
-    this.turns = new Map(); // key -> { node, answer }
-    this.inbox = []; // token messages since the last frame
-    this.root = h("section", { class: "gl gl-chat", "aria-label": `Chat with ${model.get("_facts").name}`, onkeydown: (event) => this.key(event) });
+    /** @type {Map<number, ShownTurn>} */
+    this.turns = new Map(); // by key
+    /** @type {TokenMessage[]} */
+    this.inbox = []; // since the last frame
+    /** @type {HTMLElement | null} */
+    this.empty = null;
+    const { name } = model.get("_facts");
+    this.root = h("section", { class: "gl gl-chat", "aria-label": `Chat with ${name}` });
+    this.root.addEventListener("keydown", (event) => this.key(event));
     this.readout = new Readout(this.root);
     this.status = h("div", { class: "gl-unseen", role: "status", "aria-live": "polite" });
     this.notice = h("div", { class: "gl-notice", role: "alert", hidden: true });
-    this.log = h("div", { class: "gl-log", role: "log", "aria-live": "polite", "aria-label": "Conversation", tabindex: 0 });
+    this.log = h("div", {
+      class: "gl-log",
+      role: "log",
+      "aria-live": "polite",
+      "aria-label": "Conversation",
+      tabindex: 0,
+    });
+    /** @param {string} what */
+    const report = (what) => this.showNotice({ what });
     this.settings = new Settings(model);
-    this.player = new Player(model, (what) => this.note({ what }));
-    this.composer = new Composer(model, this.root, (what) => this.note({ what }), this.player);
-    this.again = button({ name: "Answer again", "data-testid": "again", onclick: () => model.send({ type: "regenerate" }) }, "again", "Again");
-    this.fresh = button({ name: "New conversation", "data-testid": "clear", onclick: () => model.send({ type: "clear" }) }, "fresh", "New");
-    this.tint = button({ name: "Colour tokens by probability", "data-testid": "tint", "aria-pressed": "false", onclick: () => this.toggleTint() }, "tint", "Probability");
+    this.player = new Player(model, report);
+    this.composer = new Composer(model, this.root, report, this.player);
+    this.again = button({ name: "Answer again", "data-testid": "again" }, "again", "Again");
+    this.again.addEventListener("click", () => model.send({ type: "regenerate" }));
+    this.fresh = button({ name: "New conversation", "data-testid": "clear" }, "fresh", "New");
+    this.fresh.addEventListener("click", () => model.send({ type: "clear" }));
+    const tint = { name: "Colour tokens by probability", "data-testid": "tint", "aria-pressed": "false" };
+    this.tint = button(tint, "tint", "Probability");
+    this.tint.addEventListener("click", () => this.toggleTint());
     this.legend = legend();
     this.gauge = h("span", { class: "gl-gauge" });
     this.drain = everyFrame(() => this.drawTokens());
-    this.root.append(this.header(), this.settings.node, this.log, this.legend, this.notice, this.composer.node, this.status);
+    this.root.append(
+      this.header(name),
+      this.settings.node,
+      this.log,
+      this.legend,
+      this.notice,
+      this.composer.node,
+      this.status,
+    );
     this.log.addEventListener("scroll", () => this.readout.follow(this.log));
-    el.append(this.root);
+    element.append(this.root);
     this.showTurns();
     this.showSettings();
     this.showBusy();
     if (model.get("busy")) model.send({ type: "resume" });
   }
 
-  header() {
-    const { name } = this.model.get("_facts");
-    const title = h("div", { class: "gl-title" }, appendText(h("bdi", { class: "gl-name", dir: "auto" }), name), this.gauge);
-    return h("header", { class: "gl-head" }, title, h("div", { class: "gl-tools" }, this.tint, this.settings.opener(), this.fresh));
+  /** @param {string} name */
+  header(name) {
+    const label = appendText(h("bdi", { class: "gl-name", dir: "auto" }), name);
+    const tools = h("div", { class: "gl-tools" }, this.tint, this.settings.opener(), this.fresh);
+    return h("header", { class: "gl-head" }, h("div", { class: "gl-title" }, label, this.gauge), tools);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (event.key !== "Escape") return;
     if (this.readout.hide() || this.model.get("busy")) event.stopPropagation();
@@ -116,45 +184,47 @@ class Conversation {
   }
 
   toggleTint() {
-    this.model.send({ type: "change_settings", settings: { tint: !this.model.get("settings").tint } });
+    const { tint } = this.model.get("settings");
+    this.model.send({ type: "change_settings", settings: { tint: !tint } });
   }
 
-  note({ what, hint }) {
-    const close = button({ name: "Dismiss", onclick: () => (this.notice.hidden = true) }, "remove");
-    const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-    if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-    this.notice.replaceChildren(icon("warn"), words, close);
+  /** @param {Notice} notice */
+  showNotice(notice) {
+    const close = button({ name: "Dismiss" }, "remove");
+    close.addEventListener("click", () => {
+      this.notice.hidden = true;
+    });
+    this.notice.replaceChildren(icon("warn"), errorText(notice), close);
     this.notice.hidden = false;
   }
 
-  onNotice() {
-    this.note(this.model.get("_notice"));
-    this.composer.refused();
-  }
-
+  /**
+   * @param {TokenMessage | { type: "settings" } | { type: "audio", id: string }} message
+   * @param {Buffer[]} buffers
+   */
   onMessage(message, buffers) {
     if (message.type === "settings") this.settings.show();
-    if (message.type === "audio") this.player.receive(message, buffers);
+    if (message.type === "audio") this.player.receive(message.id, buffers[0]);
     if (message.type !== "tokens") return;
     this.inbox.push(message);
     this.drain();
   }
 
-  /** Draw what came since the last frame. A gap (a message missed while the view was opened) asks for the whole. */
+  /** Draw what came since the last frame. After a gap (a message was missed) all tokens are requested. */
   drawTokens() {
-    const follow = this.atEnd();
+    const follow = this.isAtEnd();
     for (const { key, at, tokens } of this.inbox.splice(0)) {
       const answer = this.turns.get(key)?.answer;
       if (!answer || at + tokens.length <= answer.count) continue;
       if (at > answer.count) this.model.send({ type: "resume" });
       else answer.add(tokens.slice(answer.count - at));
     }
-    if (follow) this.toEnd();
+    if (follow) this.scrollToEnd();
   }
 
   showTurns() {
     const turns = this.model.get("turns");
-    const follow = this.atEnd();
+    const follow = this.isAtEnd();
     const kept = new Set(turns.map((turn) => turn.key));
     for (const [key, { node }] of this.turns) {
       if (kept.has(key)) continue;
@@ -162,51 +232,58 @@ class Conversation {
       this.turns.delete(key);
     }
     for (const turn of turns) {
-      const known = this.turns.get(turn.key);
-      if (known) known.answer?.settle(turn);
+      const shown = this.turns.get(turn.key);
+      if (shown) shown.answer?.update(turn);
       else this.addTurn(turn);
     }
     this.showEmpty(turns.length === 0);
-    this.placeAgain(turns);
-    const asked = turns.at(-1)?.state === "live";
-    if (follow || asked) this.toEnd();
+    const last = turns.at(-1);
+    this.placeAgain(last);
+    if (follow || last?.state === "live") this.scrollToEnd();
     this.settings.show();
     this.showGauge(turns);
   }
 
+  /** @param {Turn} turn */
   addTurn(turn) {
     const answer = turn.role === "model" ? new Answer(turn, this.model, this.readout) : null;
-    const node = answer ? answer.node : question(turn, this.player);
+    const node = answer ? answer.node : prompt(turn, this.player);
     this.turns.set(turn.key, { node, answer });
     this.log.append(node);
   }
 
-  /** Answer again sits below the last answer only. */
-  placeAgain(turns) {
-    const last = turns.at(-1);
-    if (last && last.state !== "live") this.turns.get(last.key).answer?.foot.append(this.again);
+  /**
+   * Put the button that answers again below the last answer.
+   * @param {Turn | undefined} last
+   */
+  placeAgain(last) {
+    if (last && last.state !== "live") this.turns.get(last.key)?.answer?.foot.append(this.again);
     else this.again.remove();
   }
 
+  /** @param {boolean} empty */
   showEmpty(empty) {
     this.empty?.remove();
     this.fresh.disabled = empty || this.model.get("busy");
     if (!empty) return;
-    const takes = this.composer.nouns();
-    const keys = [["Enter", "send"], ["Shift Enter", "new line"], ["Esc", "stop"]];
+    const media = this.composer.nouns();
+    const keys = KEYS.map(([key, action]) => h("span", {}, h("kbd", {}, key), ` ${action}`));
     this.empty = h(
       "div",
       { class: "gl-empty" },
-      h("p", {}, takes ? `Ask a question, or drop ${takes} here.` : "Ask a question."),
-      h("div", { class: "gl-keys" }, ...keys.map(([key, does]) => h("span", {}, h("kbd", {}, key), ` ${does}`))),
+      h("p", {}, media ? `Ask a question, or drop ${media} here.` : "Ask a question."),
+      h("div", { class: "gl-keys" }, ...keys),
     );
     this.log.append(this.empty);
   }
 
+  /** @param {Turn[]} turns */
   showGauge(turns) {
     const { context } = this.model.get("_facts");
     const used = turns.findLast((turn) => turn.state === "done")?.context ?? 0;
-    const text = used ? `${used.toLocaleString("en")} of ${context.toLocaleString("en")} tokens` : `${context.toLocaleString("en")} tokens of context`;
+    const text = used
+      ? `${number(used)} of ${number(context)} tokens`
+      : `${number(context)} tokens of context`;
     this.gauge.replaceChildren(text);
     this.gauge.style.setProperty("--used", `${Math.min(100, (100 * used) / context)}%`);
   }
@@ -229,31 +306,40 @@ class Conversation {
     this.composer.showBusy();
   }
 
-  atEnd() {
+  isAtEnd() {
     return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
   }
 
-  toEnd() {
+  scrollToEnd() {
     this.log.scrollTop = this.log.scrollHeight;
   }
 
   listen() {
-    return listen(this.model, {
+    const stop = listen(this.model, {
       "change:turns": () => this.showTurns(),
       "change:settings": () => this.showSettings(),
       "change:busy": () => this.showBusy(),
-      "change:_attachments": () => this.composer.showTray(),
+      "change:_attachments": () => this.composer.showAttachments(),
       "change:_returned": () => this.composer.restore(),
-      "change:_notice": () => this.onNotice(),
+      "change:_notice": () => {
+        this.showNotice(this.model.get("_notice"));
+        this.composer.refused();
+      },
       "msg:custom": (message, buffers) => this.onMessage(message, buffers),
     });
+    const endTheme = followTheme(this.root);
+    return () => {
+      stop();
+      endTheme();
+      this.drain.cancel();
+      this.player.end();
+    };
   }
 }
 
+/** @param {{ model: ChatModel, el: HTMLElement }} options */
 function render({ model, el }) {
-  const conversation = new Conversation(model, el);
-  const endings = [followTheme(conversation.root), conversation.listen(), () => conversation.drain.cancel(), () => conversation.player.end()];
-  return () => endings.forEach((end) => end());
+  return new ChatView(model, el).listen();
 }
 
 export default { render };

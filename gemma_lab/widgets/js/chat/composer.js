@@ -1,84 +1,122 @@
-// Where a question is written: text, pictures, send and stop.
+// Where a prompt is written: text, media, send and stop.
 import { button, h, textField } from "../shared/dom.js";
-import { told, waveform } from "./previews.js";
+import { describe, waveform } from "./previews.js";
 
-const PART = 2_000_000; // bytes a message; the server closes a connection whose message is longer than 10 MB
+/** @import { ChatModel, MediaEntry } from "../shared/wire_types.js" */
+/** @import { Player } from "./previews.js" */
+/** @typedef {MediaEntry["kind"]} Kind */
+
+const PART = 2_000_000; // bytes per message: the server closes a connection whose message exceeds 10 MB
+const LARGEST = 50_000_000; // bytes of a file
+/** @type {Record<Kind, string>} */
 const TYPES = {
-  image: "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff",
+  image:
+    "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff",
   video: "video/*,.mp4,.m4v,.mov,.webm,.mkv,.avi,.mpg,.mpeg,.ogv",
   audio: "audio/*,.wav,.mp3,.m4a,.aac,.ogg,.oga,.opus,.flac,.weba",
 };
-const NOUNS = { image: "a picture", video: "a video", audio: "a sound" };
+/** @type {Record<Kind, string>} */
+const NOUNS = { image: "an image", video: "a video", audio: "an audio clip" };
+/** @type {Kind[]} */
+const KINDS = ["image", "video", "audio"];
 
-/** What a file is, by its type or its name: as widgets/tray.py decides. */
-function kindOf({ name, type }) {
-  const major = type.split("/")[0];
-  if (NOUNS[major]) return major;
-  const ending = `.${name.split(".").pop().toLowerCase()}`;
-  return ["video", "audio"].find((kind) => TYPES[kind].split(",").includes(ending)) ?? "image";
+/**
+ * Return the kind of a file, by its type or its name, as gemma_lab/widgets/chat/attachments.py does.
+ * @param {File} file
+ * @returns {Kind}
+ */
+export function kindOf({ name, type }) {
+  const [major] = type.split("/");
+  const ending = `.${(name.split(".").pop() ?? "").toLowerCase()}`;
+  const byType = KINDS.find((kind) => kind === major);
+  return byType ?? KINDS.find((kind) => TYPES[kind].split(",").includes(ending)) ?? "image";
 }
 
 export class Composer {
-  constructor(model, root, say, player) {
-    Object.assign(this, { model, say, player });
-    this.reading = new Set(); // files sent to Python that have not come back yet
-    this.kinds = Object.keys(NOUNS).filter((kind) => model.get("_facts").modalities.includes(kind));
-    this.field = textField({
-      rows: 1,
-      placeholder: `Ask ${model.get("_facts").name}`,
-      "aria-label": "Your question",
-      oninput: () => this.grow(),
-      onkeydown: (event) => this.key(event),
-      onpaste: (event) => this.take(event, event.clipboardData),
-    });
+  /**
+   * @param {ChatModel} model
+   * @param {HTMLElement} root
+   * @param {(what: string) => void} report
+   * @param {Player} player
+   */
+  constructor(model, root, report, player) {
+    this.model = model;
+    this.report = report;
+    this.player = player;
+    /** @type {Set<string>} */
+    this.uploading = new Set(); // ids of files sent to Python that have not come back yet
+    const { name, modalities } = model.get("_facts");
+    this.kinds = KINDS.filter((kind) => modalities.includes(kind));
+    this.field = textField({ rows: 1, placeholder: `Ask ${name}`, "aria-label": "Your prompt" });
+    this.field.addEventListener("input", () => this.grow());
+    this.field.addEventListener("keydown", (event) => this.key(event));
+    this.field.addEventListener("paste", (event) => this.take(event, event.clipboardData));
     this.tray = h("div", { class: "gl-tray", role: "list", "aria-label": "Media to send", hidden: true });
-    this.chooser = h("input", { type: "upload", accept: this.kinds.map((kind) => TYPES[kind]).join(","), multiple: true, hidden: true, "data-testid": "file", onchange: () => this.chosen() });
-    this.attach = button({ name: `Add ${this.nouns()}`, class: "gl-attach", onclick: () => this.chooser.click() }, "picture");
+    const accept = this.kinds.map((kind) => TYPES[kind]).join(",");
+    this.chooser = h("input", { type: "file", accept, multiple: true, hidden: true, "data-testid": "file" });
+    this.chooser.addEventListener("change", () => this.takeChosen());
+    this.attach = button({ name: `Add ${this.nouns()}`, class: "gl-attach" }, "picture");
+    this.attach.addEventListener("click", () => this.chooser.click());
     this.attach.hidden = !this.kinds.length;
-    this.submit = button({ name: "Send", class: "gl-go", "data-testid": "send", onclick: () => this.send() }, "send");
-    this.halt = button({ name: "Stop", class: "gl-go gl-halt", "data-testid": "stop", onclick: () => this.stop() }, "stop");
-    this.box = h("div", { class: "gl-box" }, this.tray, h("div", { class: "gl-line" }, this.attach, this.chooser, this.field, this.submit, this.halt));
-    this.node = h("div", { class: "gl-composer" }, this.box);
+    this.submit = button({ name: "Send", class: "gl-go", "data-testid": "send" }, "send");
+    this.submit.addEventListener("click", () => this.send());
+    this.halt = button({ name: "Stop", class: "gl-go gl-halt", "data-testid": "stop" }, "stop");
+    this.halt.addEventListener("click", () => this.stop());
+    const line = h(
+      "div",
+      { class: "gl-line" },
+      this.attach,
+      this.chooser,
+      this.field,
+      this.submit,
+      this.halt,
+    );
+    this.node = h("div", { class: "gl-composer" }, h("div", { class: "gl-box" }, this.tray, line));
     this.acceptDrops(root);
-    this.showTray();
+    this.showAttachments();
     this.showBusy();
   }
 
-  /** What the model takes beside text: "a picture, a video or a sound". */
+  /** Return what the model takes beside text: "an image, a video or an audio clip". */
   nouns() {
-    const named = this.kinds.map((kind) => NOUNS[kind]);
-    return named.length > 1 ? `${named.slice(0, -1).join(", ")} or ${named.at(-1)}` : named.join("");
+    const nouns = this.kinds.map((kind) => NOUNS[kind]);
+    return nouns.length > 1 ? `${nouns.slice(0, -1).join(", ")} or ${nouns.at(-1)}` : nouns.join("");
   }
 
   grow() {
     this.field.style.height = "auto";
     this.field.style.height = `${Math.min(this.field.scrollHeight, 180)}px`;
-    this.submit.disabled = !(this.field.value.trim() || this.model.get("_attachments").length) || this.reading.size > 0;
+    const empty = !this.field.value.trim() && !this.model.get("_attachments").length;
+    this.submit.disabled = empty || this.uploading.size > 0;
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229) {
-      event.preventDefault();
-      this.send();
-    }
+    if (event.key !== "Enter") return;
     // JupyterLab must not run the cell or leave it; Escape goes on to the widget's root, which stops.
-    if (event.key === "Enter") event.stopPropagation();
+    event.stopPropagation();
+    const composing = event.isComposing || event.keyCode === 229;
+    if (event.shiftKey || composing) return;
+    event.preventDefault();
+    this.send();
   }
 
   send() {
-    if (this.model.get("busy")) return this.say("An answer is still being written. Esc stops it.");
-    if (this.submit.disabled) return undefined;
+    if (this.model.get("busy")) {
+      this.report("An answer is still being generated. Esc stops it.");
+      return;
+    }
+    if (this.submit.disabled) return;
     this.model.send({ type: "ask", text: this.field.value });
     this.field.value = "";
     this.grow();
-    return undefined;
   }
 
   stop() {
     if (this.model.get("busy")) this.model.send({ type: "stop" });
   }
 
-  /** A question that failed comes back, unless something new has been written meanwhile. */
+  /** Show a prompt that failed again, unless something new has been written meanwhile. */
   restore() {
     if (this.field.value) return;
     this.field.value = this.model.get("_returned").text ?? "";
@@ -87,43 +125,62 @@ export class Composer {
 
   showBusy() {
     const busy = this.model.get("busy");
-    const focused = [this.submit, this.halt].includes(document.activeElement);
+    const { activeElement } = document;
+    const focused = activeElement === this.submit || activeElement === this.halt;
     this.submit.hidden = busy;
     this.halt.hidden = !busy;
     if (focused) (busy ? this.halt : this.field).focus();
     this.grow();
   }
 
-  showTray() {
+  showAttachments() {
     const entries = this.model.get("_attachments");
-    for (const { id } of entries) this.reading.delete(id);
-    const pictures = entries.map((entry) => this.thumbnail(entry));
-    const waiting = [...this.reading].map(() => h("div", { class: "gl-thumb gl-reading", role: "listitem", "aria-label": "Reading the file" }));
-    this.tray.replaceChildren(...pictures, ...waiting);
+    for (const { id } of entries) this.uploading.delete(id);
+    const waiting = [...this.uploading].map(() =>
+      h("div", { class: "gl-thumb gl-reading", role: "listitem", "aria-label": "Reading the file" }),
+    );
+    this.tray.replaceChildren(...entries.map((entry) => this.thumbnail(entry)), ...waiting);
     this.tray.hidden = !this.tray.childElementCount;
     this.grow();
   }
 
+  /** @param {MediaEntry} entry */
   thumbnail(entry) {
     const { id, kind, name } = entry;
-    const drop = button({ name: `Remove ${name}`, class: "gl-drop", onclick: () => this.model.send({ type: "remove_attachment", id }) }, "remove");
-    const shown = kind === "audio" ? [waveform(entry, 60), this.player.button(entry)] : [h("img", { src: kind === "video" ? entry.frames[0][0] : entry.src, alt: name })];
-    const words = { audio: () => `${entry.seconds.toFixed(1)} s`, video: () => `${entry.seen} frames`, image: () => `${entry.width} × ${entry.height}` };
-    return h("div", { class: `gl-thumb gl-${kind}`, role: "listitem", title: told(entry) }, ...shown, drop, h("span", { class: "gl-size" }, words[kind]()));
+    const remove = button({ name: `Remove ${name}`, class: "gl-drop" }, "remove");
+    remove.addEventListener("click", () => this.model.send({ type: "remove_attachment", id }));
+    return h(
+      "div",
+      { class: `gl-thumb gl-${kind}`, role: "listitem", title: describe(entry) },
+      ...this.picture(entry),
+      remove,
+      h("span", { class: "gl-size" }, sizeOf(entry)),
+    );
   }
 
-  /** Python answered about every file it was sent: what is not on the tray now was refused. */
+  /** @param {MediaEntry} entry */
+  picture(entry) {
+    if (entry.kind === "audio") return [waveform(entry, 60), this.player.button(entry)];
+    const src = entry.kind === "video" ? entry.frames[0][0] : entry.src;
+    return [h("img", { src, alt: entry.name })];
+  }
+
+  /** Python has answered for every file it was sent: those that are not attached now were refused. */
   refused() {
-    this.reading.clear();
-    this.showTray();
+    this.uploading.clear();
+    this.showAttachments();
   }
 
-  chosen() {
-    this.upload([...this.chooser.files]);
+  takeChosen() {
+    this.upload([...(this.chooser.files ?? [])]);
     this.chooser.value = "";
     this.field.focus();
   }
 
+  /**
+   * @param {Event} event
+   * @param {DataTransfer | null} data
+   */
   take(event, data) {
     const files = [...(data?.files ?? [])];
     if (!files.length) return;
@@ -131,46 +188,65 @@ export class Composer {
     this.upload(files);
   }
 
+  /** @param {HTMLElement} root */
   acceptDrops(root) {
     let depth = 0; // dragenter and dragleave fire for every child
-    const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-    const on = (name, work) =>
+    /** @type {Record<"dragenter" | "dragover" | "dragleave" | "drop", (event: DragEvent) => void>} */
+    const actions = {
+      dragenter: () => {
+        depth += 1;
+      },
+      dragover: () => {},
+      dragleave: () => {
+        depth -= 1;
+      },
+      drop: (event) => {
+        depth = 0;
+        this.take(event, event.dataTransfer);
+      },
+    };
+    for (const name of /** @type {(keyof typeof actions)[]} */ (Object.keys(actions))) {
       root.addEventListener(name, (event) => {
-        if (!carriesFiles(event)) return;
+        if (!event.dataTransfer?.types.includes("Files")) return;
         event.preventDefault();
         event.stopPropagation();
-        work(event);
+        actions[name](event);
         root.classList.toggle("gl-dropping", depth > 0);
       });
-    on("dragenter", () => (depth += 1));
-    on("dragover", () => {});
-    on("dragleave", () => (depth -= 1));
-    on("drop", (event) => {
-      depth = 0;
-      this.take(event, event.dataTransfer);
-    });
+    }
   }
 
+  /** @param {File[]} files */
   async upload(files) {
+    const { name: model } = this.model.get("_facts");
     for (const file of files) {
       const kind = kindOf(file);
       if (!this.kinds.includes(kind)) {
-        this.say(`${this.model.get("_facts").name} cannot take ${NOUNS[kind]}${this.kinds.length ? `: it takes ${this.nouns()}` : ", only text"}.`);
-        continue;
-      }
-      if (file.size > 50_000_000) {
-        this.say(`${file.name} is larger than 50 MB. Choose a smaller copy.`);
-        continue;
-      }
-      const id = `p${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
-      this.reading.add(id);
-      this.showTray();
-      const bytes = await file.arrayBuffer();
-      const parts = Math.max(1, Math.ceil(bytes.byteLength / PART));
-      for (let part = 0; part < parts; part += 1) {
-        const slice = bytes.slice(part * PART, (part + 1) * PART);
-        this.model.send({ type: "upload", id, name: file.name, mime: file.type, part, parts }, undefined, [slice]);
-      }
+        const takes = this.kinds.length ? `: it takes ${this.nouns()}` : ", only text";
+        this.report(`${model} cannot take ${NOUNS[kind]}${takes}.`);
+      } else if (file.size > LARGEST) {
+        this.report(`${file.name} is larger than ${LARGEST / 1e6} MB. Choose a smaller copy.`);
+      } else await this.sendFile(file);
     }
   }
+
+  /** @param {File} file */
+  async sendFile(file) {
+    const id = `p${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
+    this.uploading.add(id);
+    this.showAttachments();
+    const bytes = await file.arrayBuffer();
+    const parts = Math.max(1, Math.ceil(bytes.byteLength / PART));
+    for (let part = 0; part < parts; part += 1) {
+      const { name, type: mime } = file;
+      const slice = bytes.slice(part * PART, (part + 1) * PART);
+      this.model.send({ type: "upload", id, name, mime, part, parts }, undefined, [slice]);
+    }
+  }
+}
+
+/** @param {MediaEntry} entry */
+function sizeOf(entry) {
+  if (entry.kind === "audio") return `${entry.seconds.toFixed(1)} s`;
+  return entry.kind === "video" ? `${entry.seen} frames` : `${entry.width} × ${entry.height}`;
 }

@@ -1,59 +1,90 @@
-// What stands for a medium in a conversation: a picture, frames with their times, a waveform that can be played.
-import { button, h } from "../shared/dom.js";
+// Media in a conversation: an image, frames with their times, a waveform that can be played.
+import { button, h, svg } from "../shared/dom.js";
 
-const DRAWING = "http://www.w3.org/2000/svg";
+/** @import { AudioPreview, Buffer, ChatModel, MediaEntry, VideoPreview } from "../shared/wire_types.js" */
 
-/** Format seconds as m:ss.s. */
+const ANSWER_TIME = 5000; // milliseconds in which Python sends audio
+
+/**
+ * Format seconds as m:ss.s.
+ * @param {number} seconds
+ */
 function clock(seconds) {
   const tenths = Math.round(10 * seconds);
   return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
 }
 
-/** Plays sounds that Python holds: it sends one when it is asked for, as the model hears it. */
+/** Plays audio that Python holds: it sends a clip when it is asked for, as the model receives it. */
 export class Player {
-  constructor(model, say) {
-    Object.assign(this, { model, say });
+  /**
+   * @param {ChatModel} model
+   * @param {(what: string) => void} report
+   */
+  constructor(model, report) {
+    this.model = model;
+    this.report = report;
+    /** @type {Map<string, string>} */
     this.urls = new Map(); // id -> address of the bytes
+    /** @type {HTMLAudioElement | null} */
     this.audio = null;
+    /** @type {HTMLElement | null} */
     this.playing = null; // the button that shows it
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.waiting = undefined;
   }
 
-  /** Build the button that plays one sound. */
+  /**
+   * Build the button that plays a clip.
+   * @param {AudioPreview} entry
+   */
   button({ id, name }) {
-    const node = button({ name: `Play ${name}`, class: "gl-play", "aria-pressed": "false", "data-testid": "play", onclick: () => this.toggle(id, node) }, "play");
+    const node = button(
+      { name: `Play ${name}`, class: "gl-play", "aria-pressed": "false", "data-testid": "play" },
+      "play",
+    );
+    node.addEventListener("click", () => this.toggle(id, node));
     return node;
   }
 
+  /**
+   * @param {string} id
+   * @param {HTMLElement} node
+   */
   toggle(id, node) {
     const same = this.playing === node;
     this.stop();
     if (same) return;
     this.playing = node;
     node.setAttribute("aria-pressed", "true");
-    if (this.urls.has(id)) this.start(id);
-    else {
-      this.model.send({ type: "play_audio", id });
-      this.waiting = setTimeout(() => this.silent(), 5000); // a page without a kernel
+    if (this.urls.has(id)) {
+      this.start(id);
+      return;
     }
+    this.model.send({ type: "play_audio", id });
+    this.waiting = setTimeout(() => {
+      this.stop();
+      this.report("The audio did not arrive: is the kernel running?");
+    }, ANSWER_TIME);
   }
 
-  silent() {
-    this.stop();
-    this.say("The sound did not come: is the kernel running?");
-  }
-
-  receive({ id }, buffers) {
-    if (!this.urls.has(id)) this.urls.set(id, URL.createObjectURL(new Blob([buffers[0]], { type: "audio/wav" })));
+  /**
+   * @param {string} id
+   * @param {Buffer} buffer
+   */
+  receive(id, buffer) {
+    const blob = new Blob([buffer], { type: "audio/wav" });
+    if (!this.urls.has(id)) this.urls.set(id, URL.createObjectURL(blob));
     clearTimeout(this.waiting);
     if (this.playing) this.start(id);
   }
 
+  /** @param {string} id */
   start(id) {
     this.audio = new Audio(this.urls.get(id));
     this.audio.addEventListener("ended", () => this.stop());
     this.audio.play().catch((error) => {
       this.stop();
-      if (error.name !== "AbortError") this.say(`The browser cannot play it: ${error.message}`);
+      if (error.name !== "AbortError") this.report(`The browser cannot play it: ${error.message}`);
     });
   }
 
@@ -71,39 +102,85 @@ export class Player {
   }
 }
 
-/** Draw one medium as it stands in a question. */
+/**
+ * Build the preview of a medium in a prompt.
+ * @param {MediaEntry} entry
+ * @param {Player} player
+ */
 export function preview(entry, player) {
   if (entry.kind === "video") return film(entry);
   if (entry.kind === "audio") return recording(entry, player);
   const { name, width, height, src } = entry;
-  return h("img", { src, alt: `${name}, ${width} × ${height} pixels`, title: `${name} · ${width} × ${height}` });
+  const size = `${width} × ${height}`;
+  return h("img", { src, alt: `${name}, ${size} pixels`, title: `${name} · ${size}` });
 }
 
-/** Say what a medium is, for a tooltip. */
-export function told({ kind, name, width, height, seen, total, seconds }) {
-  if (kind === "audio") return `${name} · ${seconds.toFixed(1)} s`;
-  return kind === "video" ? `${name} · ${seen} of ${total} frames · ${width} × ${height}` : `${name} · ${width} × ${height}`;
+/**
+ * Describe a medium, for a tooltip.
+ * @param {MediaEntry} entry
+ */
+export function describe(entry) {
+  if (entry.kind === "audio") return `${entry.name} · ${entry.seconds.toFixed(1)} s`;
+  const size = `${entry.width} × ${entry.height}`;
+  if (entry.kind === "video") return `${entry.name} · ${entry.seen} of ${entry.total} frames · ${size}`;
+  return `${entry.name} · ${size}`;
 }
 
+/** @param {VideoPreview} entry */
 function film(entry) {
-  const { name, frames } = entry;
-  const cells = frames.map(([src, time]) => h("figure", { class: "gl-frame" }, h("img", { src, alt: `${name} at ${clock(time)}` }), h("figcaption", {}, clock(time))));
-  return h("div", { class: "gl-film", role: "group", tabindex: 0, "aria-label": told(entry), title: told(entry), "data-testid": "film" }, ...cells);
+  const cells = entry.frames.map(([src, seconds]) => {
+    const image = h("img", { src, alt: `${entry.name} at ${clock(seconds)}` });
+    return h("figure", { class: "gl-frame" }, image, h("figcaption", {}, clock(seconds)));
+  });
+  const label = describe(entry);
+  return h(
+    "div",
+    {
+      class: "gl-film",
+      role: "group",
+      tabindex: 0,
+      "aria-label": label,
+      title: label,
+      "data-testid": "film",
+    },
+    ...cells,
+  );
 }
 
+/**
+ * @param {AudioPreview} entry
+ * @param {Player} player
+ */
 function recording(entry, player) {
-  const length = h("span", { class: "gl-length" }, `${entry.seconds.toFixed(1)} s`);
-  return h("div", { class: "gl-sound", role: "group", "aria-label": told(entry), title: told(entry), "data-testid": "sound" }, player.button(entry), waveform(entry), length);
+  const label = describe(entry);
+  return h(
+    "div",
+    { class: "gl-sound", role: "group", "aria-label": label, title: label, "data-testid": "sound" },
+    player.button(entry),
+    waveform(entry),
+    h("span", { class: "gl-length" }, `${entry.seconds.toFixed(1)} s`),
+  );
 }
 
-/** Draw the peaks of a sound in the colour of the text around it. */
+/**
+ * Draw the peaks of audio in the colour of the text around it.
+ * @param {AudioPreview} entry
+ * @param {number} [height]
+ */
 export function waveform({ peaks, name, seconds }, height = 34) {
-  const svg = document.createElementNS(DRAWING, "svg");
-  const path = document.createElementNS(DRAWING, "path");
-  const bars = peaks.map((peak, at) => `M${at + 0.5} ${height / 2 - Math.max(0.5, peak * (height / 2 - 1))}v${2 * Math.max(0.5, peak * (height / 2 - 1))}`);
-  const labels = { role: "img", "aria-label": `Waveform of ${name}, ${seconds.toFixed(1)} seconds`, viewBox: `0 0 ${peaks.length} ${height}`, preserveAspectRatio: "none", class: "gl-wave" };
-  for (const [key, value] of Object.entries(labels)) svg.setAttribute(key, value);
-  path.setAttribute("d", bars.join(""));
-  svg.append(path);
-  return svg;
+  const bars = peaks.map((peak, at) => {
+    const half = Math.max(0.5, peak * (height / 2 - 1));
+    return `M${at + 0.5} ${height / 2 - half}v${2 * half}`;
+  });
+  return svg(
+    "svg",
+    {
+      role: "img",
+      "aria-label": `Waveform of ${name}, ${seconds.toFixed(1)} seconds`,
+      viewBox: `0 0 ${peaks.length} ${height}`,
+      preserveAspectRatio: "none",
+      class: "gl-wave",
+    },
+    svg("path", { d: bars.join("") }),
+  );
 }

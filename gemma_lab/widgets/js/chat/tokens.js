@@ -1,87 +1,119 @@
 // Text made of tokens: tinted by probability, read one by one with the pointer or the arrow keys.
-import { appendText, h, percent } from "../shared/dom.js";
+import { appendText, h, percent, visibleText } from "../shared/dom.js";
 
-let cards = 0; // a number for the id of each card on the page
-const [TEXT, LOGPROB, KIND, ENTROPY, OTHERS, PLACE] = [0, 1, 2, 3, 4, 5];
+/** @import { AnswerToken } from "../shared/wire_types.js" */
 
-/** Where a token stands on the scale: 0 is certain, 1 is a chance of one in a hundred or less. */
-export function doubt(logprob) {
+const TEXT = 0; // fields of a token
+const LOGPROB = 1;
+const KIND = 2;
+const ENTROPY = 3;
+const ALTERNATIVES = 4;
+const RANK = 5;
+let cardCount = 0;
+
+/**
+ * Return where a token is on the colour scale: 0 is certain, 1 is a probability of 1 % or less.
+ * @param {number | null} logprob
+ */
+export function uncertainty(logprob) {
   return logprob === null ? 1 : Math.min(1, -logprob / Math.log(100));
 }
 
-/** Make spaces and line breaks visible where a token stands alone. */
-function alone(text) {
-  if (text === "") return "∅";
-  return text.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+/**
+ * Return the name of a token; a control token has no text, its name is among the alternatives.
+ * @param {AnswerToken} token
+ */
+function nameOf(token) {
+  return token[ALTERNATIVES][token[RANK]]?.[0] ?? (token[TEXT] || "control token");
 }
 
-/** A control token has no text; its name stands among the top_logprobs. */
-function ownName(token) {
-  return token[OTHERS][token[PLACE]]?.[0] ?? (token[TEXT] || "control token");
-}
-
-function bits(nats) {
-  return `${(nats / Math.LN2).toFixed(2)} bits`;
-}
-
-/** One line of the read-out: what could have stood here, a bar, its probability. */
-function row(text, logprob, chosen) {
+/**
+ * Build a line of the readout: an alternative, a bar, its probability.
+ * @param {string} text
+ * @param {number | null} logprob
+ * @param {boolean} chosen
+ */
+function line(text, logprob, chosen) {
   const share = logprob === null ? 0 : Math.exp(logprob);
-  const bar = h("span", { class: "gl-bar" }, h("span", { class: "gl-fill", style: `inline-size: ${100 * share}%` }));
+  const fill = h("span", { class: "gl-fill", style: `inline-size: ${100 * share}%` });
   return h(
     "div",
     { class: chosen ? "gl-row gl-chosen" : "gl-row" },
-    appendText(h("bdi", { class: "gl-what", dir: "auto" }), alone(text)),
-    bar,
+    h("bdi", { class: "gl-what", dir: "auto" }, visibleText(text)),
+    h("span", { class: "gl-bar" }, fill),
     h("span", { class: "gl-share" }, percent(logprob)),
   );
 }
 
-/** The card that shows one token's probability and what could have stood in its place. */
+/** The card that shows a token's probability and its alternatives. */
 export class Readout {
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
-    this.card = h("div", { class: "gl-card", role: "tooltip", id: `gl-card-${(cards += 1)}` });
-    if (this.card.showPopover) this.card.setAttribute("popover", "manual");
+    cardCount += 1;
+    this.card = h("div", { class: "gl-card", role: "tooltip", id: `gl-card-${cardCount}` });
+    this.isPopover = typeof this.card.showPopover === "function";
+    if (this.isPopover) this.card.setAttribute("popover", "manual");
     else this.card.hidden = true;
     root.append(this.card);
+    /** @type {HTMLElement | null} */
     this.anchor = null;
   }
 
-  show(anchor, pieces) {
+  /**
+   * Show the tokens that make up a piece of text.
+   * @param {HTMLElement} anchor
+   * @param {AnswerToken[]} tokens
+   */
+  show(anchor, tokens) {
     if (this.anchor === anchor) return;
     this.hide();
     this.anchor = anchor;
     anchor.classList.add("gl-read");
     anchor.setAttribute("aria-describedby", this.card.id);
-    this.fill(pieces);
-    if (this.card.showPopover) this.card.showPopover();
+    this.fill(tokens);
+    if (this.isPopover) this.card.showPopover();
     else this.card.hidden = false;
     this.place(anchor);
   }
 
-  fill(pieces) {
-    const [first, last] = [pieces[0], pieces[pieces.length - 1]];
-    const joint = pieces.some((piece) => piece[LOGPROB] === null) ? null : pieces.reduce((sum, piece) => sum + piece[LOGPROB], 0);
-    const token = appendText(h("bdi", { class: "gl-card-token", dir: "auto" }), last[KIND] === "special" ? ownName(last) : alone(last[TEXT]));
-    this.card.replaceChildren(h("div", { class: "gl-card-head" }, token, h("span", { class: "gl-card-share" }, percent(joint))));
-    if (pieces.length > 1) this.card.append(h("div", { class: "gl-card-note" }, `Made of ${pieces.length} tokens. For the first:`));
-    if (first[OTHERS].length) {
-      const rows = first[OTHERS].map(([text, logprob], at) => row(text, logprob, at === first[PLACE]));
-      // An unlikely draw is not among the likeliest: it gets a line of its own below them.
-      if (first[PLACE] < 0) rows.push(row(ownName(first), first[LOGPROB], true));
-      this.card.append(h("div", { class: "gl-rows" }, ...rows));
+  /** @param {AnswerToken[]} tokens */
+  fill(tokens) {
+    const first = tokens[0];
+    const last = tokens[tokens.length - 1];
+    const text = last[KIND] === "special" ? nameOf(last) : visibleText(last[TEXT]);
+    const token = appendText(h("bdi", { class: "gl-card-token", dir: "auto" }), text);
+    const share = h("span", { class: "gl-card-share" }, percent(jointLogprob(tokens)));
+    this.card.replaceChildren(h("div", { class: "gl-card-head" }, token, share));
+    if (tokens.length > 1) this.note(`Made of ${tokens.length} tokens. For the first:`);
+    if (first[ALTERNATIVES].length) {
+      const lines = first[ALTERNATIVES].map(([other, logprob], at) =>
+        line(other, logprob, at === first[RANK]),
+      );
+      // An unlikely token is not among the likeliest: it gets a line of its own below them.
+      if (first[RANK] < 0) lines.push(line(nameOf(first), first[LOGPROB], true));
+      this.card.append(h("div", { class: "gl-rows" }, ...lines));
     }
-    if (first[ENTROPY] !== null) this.card.append(h("div", { class: "gl-card-note" }, `Entropy ${bits(first[ENTROPY])}`));
+    const entropy = first[ENTROPY];
+    if (entropy !== null) this.note(`Entropy ${(entropy / Math.LN2).toFixed(2)} bits`);
   }
 
-  /** Above the token, or below it where there is no room; never outside the widget's width. */
+  /** @param {string} text */
+  note(text) {
+    this.card.append(h("div", { class: "gl-card-note" }, text));
+  }
+
+  /**
+   * Place the card above the token, or below it where it does not fit; never outside the widget's width.
+   * @param {HTMLElement} anchor
+   */
   place(anchor) {
     const box = anchor.getClientRects()[0] ?? anchor.getBoundingClientRect();
     const card = this.card.getBoundingClientRect();
-    const origin = this.card.showPopover ? { left: 0, top: 0 } : this.root.getBoundingClientRect();
-    const room = this.root.getBoundingClientRect();
-    const [first, last] = [Math.max(8, room.left + 8), Math.min(innerWidth, room.right) - card.width - 8];
+    const widget = this.root.getBoundingClientRect();
+    const origin = this.isPopover ? { left: 0, top: 0 } : widget;
+    const first = Math.max(8, widget.left + 8);
+    const last = Math.min(innerWidth, widget.right) - card.width - 8;
     const left = Math.max(first, Math.min(box.left + box.width / 2 - card.width / 2, last));
     const above = box.top - card.height - 8;
     const top = above > 8 ? above : box.bottom + 8;
@@ -89,85 +121,144 @@ export class Readout {
     this.card.style.top = `${top - origin.top}px`;
   }
 
-  /** After `scroller` moved: stay with the token, or go when it went out of sight. */
+  /**
+   * After `scroller` moved: stay with the token, or hide when it is out of sight.
+   * @param {HTMLElement} scroller
+   */
   follow(scroller) {
     if (!this.anchor) return;
-    const [token, seen] = [this.anchor.getBoundingClientRect(), scroller.getBoundingClientRect()];
+    const token = this.anchor.getBoundingClientRect();
+    const seen = scroller.getBoundingClientRect();
     if (token.bottom < seen.top || token.top > seen.bottom) this.hide();
     else this.place(this.anchor);
   }
 
+  /** Hide the card; return whether it was shown. */
   hide() {
     if (!this.anchor) return false;
     this.anchor.classList.remove("gl-read");
     this.anchor.removeAttribute("aria-describedby");
     this.anchor = null;
-    if (this.card.hidePopover) this.card.hidePopover();
+    if (this.isPopover) this.card.hidePopover();
     else this.card.hidden = true;
     return true;
   }
 }
 
+/**
+ * Return the log-probability of several tokens together; null if one of them is unknown.
+ * @param {AnswerToken[]} tokens
+ * @returns {number | null}
+ */
+function jointLogprob(tokens) {
+  let sum = 0;
+  for (const token of tokens) {
+    const logprob = token[LOGPROB];
+    if (logprob === null) return null;
+    sum += logprob;
+  }
+  return sum;
+}
+
+/** @type {Record<string, string>} */
+const CLASSES = { special: "gl-token gl-end", tool: "gl-token gl-tool" };
+
 /** A growing text of tokens. One token at a time is in the tab order; arrow keys move along the text. */
-export class TokenText {
+export class AnswerText {
+  /**
+   * @param {Readout} readout
+   * @param {string} label
+   */
   constructor(readout, label) {
     this.readout = readout;
-    this.node = h("div", { class: "gl-text gl-tokens", dir: "auto", role: "group", "aria-label": label, "data-lm-suppress-shortcuts": "true" });
-    this.pieces = new Map(); // span -> the tokens that make it up
-    this.waiting = []; // tokens without a text of their own yet: the next one that has text completes them
-    this.node.addEventListener("pointerover", (event) => this.read(event.target));
+    this.node = h("div", {
+      class: "gl-text gl-tokens",
+      dir: "auto",
+      role: "group",
+      "aria-label": label,
+      "data-lm-suppress-shortcuts": "true",
+    });
+    /** @type {Map<Element, AnswerToken[]>} */
+    this.pieces = new Map(); // element -> the tokens that make it up
+    /** @type {AnswerToken[]} */
+    this.incomplete = []; // tokens without a text of their own yet: the next one that has text completes them
+    this.node.addEventListener("pointerover", (event) => this.read(event));
     this.node.addEventListener("pointerleave", () => readout.hide());
-    this.node.addEventListener("focusin", (event) => this.read(event.target));
+    this.node.addEventListener("focusin", (event) => this.read(event));
     this.node.addEventListener("focusout", () => readout.hide());
     this.node.addEventListener("keydown", (event) => this.move(event));
   }
 
+  /** @param {AnswerToken} token */
   add(token) {
-    this.waiting.push(token);
+    this.incomplete.push(token);
     if (token[TEXT] === "" && token[KIND] !== "special") return;
-    const look = { special: "gl-token gl-end", tool: "gl-token gl-tool" }[token[KIND]] ?? "gl-token";
-    const span = h("span", { class: look, tabindex: this.pieces.size ? -1 : 0 });
-    if (token[KIND] === "special") span.setAttribute("aria-label", ownName(token));
+    const className = CLASSES[token[KIND]] ?? "gl-token";
+    const span = h("span", { class: className, tabindex: this.pieces.size ? -1 : 0 });
+    if (token[KIND] === "special") span.setAttribute("aria-label", nameOf(token));
     else appendText(span, token[TEXT]);
-    const worst = this.waiting.reduce((most, piece) => Math.max(most, doubt(piece[LOGPROB])), 0);
-    span.style.setProperty("--doubt", worst.toFixed(3));
-    this.pieces.set(span, this.waiting);
-    this.waiting = [];
+    const least = Math.max(...this.incomplete.map((piece) => uncertainty(piece[LOGPROB])));
+    span.style.setProperty("--doubt", least.toFixed(3));
+    this.pieces.set(span, this.incomplete);
+    this.incomplete = [];
     this.node.append(span);
   }
 
-  read(target) {
-    const span = target.closest(".gl-token");
-    if (this.pieces.has(span)) this.readout.show(span, this.pieces.get(span));
+  /** @param {Event} event */
+  read(event) {
+    const span = tokenOf(event);
+    const tokens = span && this.pieces.get(span);
+    if (tokens) this.readout.show(span, tokens);
     else this.readout.hide();
   }
 
+  /** @param {KeyboardEvent} event */
   move(event) {
-    const here = event.target.closest(".gl-token");
-    if (!here) return;
+    const span = tokenOf(event);
+    if (!span) return;
     const rtl = getComputedStyle(this.node).direction === "rtl";
-    const to = {
-      ArrowRight: rtl ? here.previousElementSibling : here.nextElementSibling,
-      ArrowLeft: rtl ? here.nextElementSibling : here.previousElementSibling,
+    const { previousElementSibling: previous, nextElementSibling: next } = span;
+    /** @type {Record<string, Element | null>} */
+    const targets = {
+      ArrowRight: rtl ? previous : next,
+      ArrowLeft: rtl ? next : previous,
       Home: this.node.firstElementChild,
       End: this.node.lastElementChild,
-    }[event.key];
+    };
+    const target = targets[event.key];
     if (event.key === "Escape" && this.readout.hide()) event.stopPropagation();
-    if (!to) return;
+    if (!(target instanceof HTMLElement)) return;
     event.preventDefault();
-    here.tabIndex = -1;
-    to.tabIndex = 0;
-    to.focus();
+    span.tabIndex = -1;
+    target.tabIndex = 0;
+    target.focus();
   }
 }
 
-/** The key to the colours. */
+/**
+ * Return the token's element that an event is about.
+ * @param {Event} event
+ */
+function tokenOf({ target }) {
+  const span = target instanceof Element ? target.closest(".gl-token") : null;
+  return span instanceof HTMLElement ? span : null;
+}
+
+/** Build the legend of the colours. */
 export function legend() {
-  const ticks = [["100 %", 0], ["10 %", 0.5], ["≤ 1 %", 1]];
+  /** @type {[string, number][]} */
+  const ticks = [
+    ["100 %", 0],
+    ["10 %", 0.5],
+    ["≤ 1 %", 1],
+  ];
+  const marks = ticks.map(([text, at]) => h("span", { class: "gl-tick", style: `left: ${100 * at}%` }, text));
+  const label =
+    "Colour shows the probability of a token: plain is certain, deep orange is one per cent or less";
   return h(
     "div",
-    { class: "gl-legend", role: "img", "aria-label": "Colour shows the probability of a token: plain is certain, deep orange is one per cent or less" },
+    { class: "gl-legend", role: "img", "aria-label": label },
     h("span", {}, "Probability"),
-    h("span", { class: "gl-scale" }, ...ticks.map(([text, at]) => h("span", { class: "gl-tick", style: `left: ${100 * at}%` }, text))),
+    h("span", { class: "gl-scale" }, ...marks),
   );
 }

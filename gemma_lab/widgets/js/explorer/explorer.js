@@ -1,108 +1,123 @@
-// One look: an answer, and behind the token that is read everything at once. Python owns the trace and the selection.
-import { appendText, h, listen } from "../shared/dom.js";
+// The combined explorer: an answer, and the summary of the row behind the token that is shown.
+import { AttentionText } from "../attention/tinted_text.js";
 import { Ask } from "../shared/ask.js";
-import { Ramp } from "../shared/colors.js";
-import { ExpertPanel, LensPanel, LookPanel } from "./panels.js";
-import { Glance } from "./explorer_scene.js";
-import { LookText } from "../attention/tinted_text.js";
+import { appendText, h, listen } from "../shared/dom.js";
+import { number } from "../shared/format.js";
+import { openImages } from "../shared/images.js";
 import { View } from "../shared/view.js";
+import { ExplorerScene } from "./explorer_scene.js";
+import { AttentionPanel, ExpertPanel, LensPanel } from "./panels.js";
 
-class OneLook extends View {
-  constructor(model, el) {
-    super(model, el, { label: "One look", kind: "gl-look" });
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { ExplorerModel } from "../shared/wire_types.js" */
+
+const PLACEHOLDER = "Ask the model, and see the attention, the experts and the logit lens of its answer …";
+
+/** @extends {View<ExplorerScene, ExplorerModel>} */
+class ExplorerView extends View {
+  /**
+   * @param {ExplorerModel} model
+   * @param {HTMLElement} element
+   */
+  constructor(model, element) {
+    super(model, element, { label: "Explorer", kind: "gl-look" });
   }
 
   begin() {
     const { model } = this;
-    const scene = new Glance(model);
-    this.scene = scene;
+    const scene = new ExplorerScene(model);
+    const { facts, summary } = scene;
     this.fitted = 0;
-    const ask = new Ask(scene, model);
-    ask.stop.remove(); // an answer is short, and its trace is whole or none
-    ask.field.placeholder = "Ask the model, and see what stands behind its answer …";
-    this.text = new LookText(scene);
-    scene.follow = (token) => this.text.bring(token);
-    const { known } = scene.facts;
-    const panels = [known.includes("attention") && scene.part.keys ? new LookPanel(scene) : null, known.includes("logit_lens") && scene.part.top_words ? new LensPanel(scene) : null, known.includes("routing") ? new ExpertPanel(scene) : null].filter(Boolean);
-    scene.parts = [this.text, ...panels, ask, { update: (what) => this.head(what) }];
-    const about = `${scene.facts.tokens.toLocaleString("en")} tokens · ${known.join(", ")}`;
-    this.behind = h("div", { class: "gl-opened", "data-testid": "behind" });
+    const ask = new Ask(model, { placeholder: PLACEHOLDER, stoppable: false });
+    const text = new AttentionText(scene);
+    this.text = text;
+    scene.reveal = (token) => text.scrollToToken(token);
+    const panels = [];
+    if (summary.keys) panels.push(new AttentionPanel(scene));
+    if (summary.top_words) panels.push(new LensPanel(scene));
+    if (summary.expert_ids) panels.push(new ExpertPanel(scene));
+    const behind = h("div", { class: "gl-opened", "data-testid": "behind" });
+    scene.parts = [text, ...panels, ask, { update: (what) => this.showRow(scene, behind, what) }];
+    const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ")}`;
+    const name = appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name);
+    const heading = h("div", { class: "gl-heading" }, name, h("span", { class: "gl-facts" }, about));
+    const column = h("div", { class: "gl-panels" }, behind, ...panels.map(({ node }) => node));
     this.root.replaceChildren(
-      h("header", { class: "gl-top" }, h("div", { class: "gl-heading" }, appendText(h("bdi", { class: "gl-name", dir: "auto" }), scene.facts.name), h("span", { class: "gl-facts" }, about))),
+      h("header", { class: "gl-top" }, heading),
       this.notice,
-      h("div", { class: "gl-body" }, this.text.node, h("div", { class: "gl-panels" }, this.behind, ...panels.map(({ node }) => node))),
+      h("div", { class: "gl-body" }, text.node, column),
       ask.node,
       this.status,
     );
-    this.open(scene);
+    scene.store.images = openImages(model.get("_images"), () => {
+      if (this.scene === scene && scene.ready) text.redraw();
+    });
+    return scene;
   }
 
-  /** Pictures travel as bytes and are decoded here, so that no address is ever loaded. */
-  async open(scene) {
-    const pictures = this.model.get("_images");
-    scene.store.pictures = pictures.map(({ width, height }) => ({ width, height, bitmap: null }));
-    for (const [at, { bytes }] of pictures.entries()) {
-      scene.store.pictures[at].bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
-    }
-    if (pictures.length && scene.inks && scene === this.scene) this.text.redraw();
-  }
-
-  /** Which row stands behind the token that is read, in words. */
-  head(what) {
-    const { scene } = this;
-    if (what.has("busy")) {
-      if (this.model.get("busy")) this.notice.hidden = true;
-      this.status.replaceChildren(this.model.get("busy") ? "Running the model" : "Finished");
-    }
+  /**
+   * Show which row decided the token that is shown, in words.
+   * @param {ExplorerScene} scene
+   * @param {HTMLElement} node
+   * @param {Changes} what
+   */
+  showRow(scene, node, what) {
     const { reading, store } = scene;
-    if (reading < 0) return this.behind.replaceChildren(h("b", {}, "Point at a token of the answer"), h("span", { class: "gl-where" }, "to see what stands behind it: ← → along the text, Enter keeps a token"));
-    const row = scene.behind(reading);
-    const words = store.codes.generated[reading] ? [`token ${reading.toLocaleString("en")}, decided by the row of `, h("bdi", {}, store.label(row)), ` (token ${row.toLocaleString("en")})`] : [`token ${reading.toLocaleString("en")} · ${store.name("role", reading)} · ${store.name("modality", reading)}, its own row`];
-    if (scene.index(row) < 0) words.push(" · not kept in this view");
-    this.behind.replaceChildren(h("b", {}, h("bdi", {}, store.label(reading))), h("span", { class: "gl-where" }, ...words));
+    if (reading < 0) {
+      const help = "to see what decided it: ← → along the text, Enter selects a token";
+      node.replaceChildren(
+        h("b", {}, "Point at a token of the answer"),
+        h("span", { class: "gl-where" }, help),
+      );
+      return;
+    }
+    const row = scene.rowBehind(reading);
+    const [name, ...where] = store.describe(reading);
+    const words = h("span", { class: "gl-where" });
+    if (store.codes.generated[reading]) {
+      words.append(
+        `${name}, decided by the row of `,
+        h("bdi", {}, store.label(row)),
+        ` (token ${number(row)})`,
+      );
+    } else words.append(`${[name, ...where].join(" · ")}, its own row`);
+    if (scene.rowIndex < 0) words.append(" · not kept in this view");
+    node.replaceChildren(h("b", {}, h("bdi", {}, store.label(reading))), words);
     if (!what.has("hover") || !this.root.contains(document.activeElement)) return;
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => this.status.replaceChildren(h("bdi", {}, store.label(reading)), ": ", h("bdi", {}, scene.inWords())), 250);
+    this.speak(() => [h("bdi", {}, store.label(reading)), ": ", h("bdi", {}, scene.describe())]);
   }
 
-  dress() {
-    const { scene } = this;
-    if (!this.root.isConnected) return;
-    scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = this.colours();
-    if (this.fitted) scene.tell("theme", "layer", "data");
-    else this.fit();
-  }
-
-  fit() {
+  resize() {
     const width = this.root.clientWidth;
-    if (!width) return;
-    if (!this.scene.inks?.accent) return this.dress();
-    if (this.fitted === width) return;
+    if (!width || !this.knowsTheme() || this.fitted === width) return;
     const first = !this.fitted;
     this.fitted = width;
-    this.scene.tell("size", "data", "layer", "selection", "theme", "busy");
-    if (first) this.text.bring(this.scene.facts.answer); // the answer is what one came for
+    this.scene.notify("size", "data", "layer", "selection", "theme", "busy");
+    if (first) this.text?.scrollToToken(this.scene.facts.answer_start);
+  }
+
+  /** Show another trace. */
+  restart() {
+    this.scene = this.begin();
+    this.applyTheme();
   }
 
   listen() {
-    const adopt = () => this.scene.adopt();
-    const end = listen(this.model, {
-      "change:selected_tokens": adopt,
-      "change:_ack": adopt,
-      "change:_facts": () => {
-        this.begin();
-        this.dress();
-      },
-      "change:busy": () => this.scene.tell("busy"),
-      "change:_notice": () => this.note(this.model.get("_notice")),
+    const sync = () => this.scene.syncFromModel();
+    const stop = listen(this.model, {
+      "change:selected_tokens": sync,
+      "change:_ack": sync,
+      "change:_facts": () => this.restart(),
+      "change:busy": () => this.showBusy(),
+      "change:_notice": () => this.showNotice(this.model.get("_notice")),
     });
-    return this.leaving(end);
+    return this.ending(stop);
   }
 }
 
+/** @param {{ model: ExplorerModel, el: HTMLElement }} options */
 export function render({ model, el }) {
-  return new OneLook(model, el).listen();
+  return new ExplorerView(model, el).listen();
 }
 
 export default { render };

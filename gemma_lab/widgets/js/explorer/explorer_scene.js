@@ -1,156 +1,213 @@
-// One trace and the token that is read in it: what stands behind it, in all layers or in the one pointed at.
+// The state of a combined explorer: the token that is shown, and the summary of the row behind it.
+import { heaviest, scaledRow } from "../attention/attention_store.js";
 import { toggled } from "../shared/dom.js";
-import { Store } from "../shared/token_store.js";
-import { unpack } from "../shared/wire.js";
+import { Scene, sameValues } from "../shared/scene.js";
+import { TokenStore } from "../shared/token_store.js";
+import { FRACTION_STEPS, unpack } from "../shared/wire.js";
 
-const [STEPS_IN_ONE, LISTED] = [65535, 8];
-let glances = 0; // a number for each view on the page
+/** @import { ExplorerModel, SummaryBuffer } from "../shared/wire_types.js" */
+/** @import { ScaledRow } from "../attention/attention_store.js" */
+/** @typedef {{ layer: number, head: number, key: number, weight: number }} Edge */
+/** @typedef {{ expert: number, share: number }} ExpertShare */
+/** @typedef {{ list: { word: string, probability: number }[], rank: number }} LensWords */
 
-export class Glance {
+export class ExplorerScene extends Scene {
+  /** @param {ExplorerModel} model */
   constructor(model) {
+    super();
     this.model = model;
     this.facts = model.get("_facts");
-    this.store = new Store({ layers: [], experts: 0, top_k: 0 });
+    this.store = new TokenStore();
     this.store.addTokens(model.get("_tokens"));
-    this.part = unpack(model.get("_summary"));
-    this.places = new Map(Array.from(this.part.rows, (row, at) => [row, at]));
-    this.seen = new Map(Array.from(this.part.lens_positions ?? [], (row, at) => [row, at]));
-    [this.token, this.key, this.layer] = [-1, -1, -1]; // under the pointer: a token, and a layer by its number
-    [this.tokens, this.keep, this.live, this.epoch, this.parts] = [new Set(model.get("selected_tokens")), null, false, 0, []];
-    [this.view, this.seq] = [`${Date.now()}-${(glances += 1)}`, 0];
-    this.scene = { toward: false }; // what the text asks of the attention explorer's scene
+    /** @type {SummaryBuffer} */
+    this.summary = unpack(model.get("_summary"));
+    this.indices = indexOf(this.summary.rows);
+    this.lensIndices = indexOf(this.summary.lens_positions ?? new Uint32Array());
+    this.token = -1; // under the pointer
+    this.key = -1;
+    this.layer = -1; // under the pointer, by its number
+    this.tokens = new Set(model.get("selected_tokens"));
+    this.epoch = this.facts.epoch;
+    this.toward = false;
+    /** @type {{ name: string, row: ScaledRow | null }} */
+    this.cached = { name: "", row: null };
+    /** @type {(token: number) => void} */
+    this.reveal = () => {};
   }
 
+  /** The token that is shown: the one under the pointer, or else the one selected last. */
   get reading() {
     if (this.token >= 0) return this.token;
-    return this.tokens.size ? [...this.tokens].at(-1) : -1;
+    return [...this.tokens].at(-1) ?? -1;
   }
 
-  get focus() {
-    return this.reading >= 0 ? new Set([this.reading]) : new Set();
-  }
-
-  /** The row behind a token: of one that the model wrote, the row before it. */
-  behind(token) {
+  /**
+   * Return the row that decided a token: of a generated one, the row before it.
+   * @param {number} token
+   */
+  rowBehind(token) {
     return this.store.codes.generated[token] ? Math.max(0, token - 1) : token;
   }
 
-  index(row) {
-    return this.places.get(row) ?? -1;
+  /** The index of the row behind the token that is shown, or -1. */
+  get rowIndex() {
+    return this.reading < 0 ? -1 : (this.indices.get(this.rowBehind(this.reading)) ?? -1);
   }
 
-  /** The layers whose heads are meant, as places: the one pointed at, or all. */
-  get meant() {
-    const { layers } = this.part.meta.attention;
+  /** The indices of the layers that are shown: the one under the pointer, or all. */
+  get shownLayers() {
+    const layers = this.summary.meta.attention?.layers ?? [];
     const at = layers.indexOf(this.layer);
-    return at >= 0 ? [at] : layers.map((_, place) => place);
+    return at >= 0 ? [at] : [...layers.keys()];
   }
 
-  /** What the row behind the token looked at: the mean of all heads that are meant, from their heaviest keys. */
-  get looks() {
-    const at = this.reading < 0 || !this.part.keys ? -1 : this.index(this.behind(this.reading));
-    if (at < 0) return null;
+  /** The mean attention of the row behind the token, over all heads of the shown layers, from their top keys. */
+  get row() {
+    const { summary, rowIndex: at, shownLayers } = this;
+    const { keys, key_weights: weights } = summary;
+    if (at < 0 || !keys || !weights) return null;
     const name = `${at}:${this.layer}`;
-    if (this.named !== name) {
-      const [count, k] = [this.part.rows.length, this.part.shapes.keys[2]];
-      const found = new Map();
-      const { meant } = this;
-      for (const place of meant) {
-        for (let rank = 0, from = (place * count + at) * k; rank < k; rank++, from++) {
-          const share = this.part.key_weights[from] / STEPS_IN_ONE / meant.length;
-          if (share) found.set(this.part.keys[from], (found.get(this.part.keys[from]) ?? 0) + share);
-        }
+    if (this.cached.name === name) return this.cached.row;
+    const count = summary.rows.length;
+    const k = summary.shapes.keys[2];
+    /** @type {Map<number, number>} */
+    const sums = new Map();
+    for (const layerIndex of shownLayers) {
+      const from = (layerIndex * count + at) * k;
+      for (let place = from; place < from + k; place++) {
+        const weight = weights[place] / FRACTION_STEPS / shownLayers.length;
+        if (weight) sums.set(keys[place], (sums.get(keys[place]) ?? 0) + weight);
       }
-      const list = [...found].map(([key, weight]) => ({ key, weight })).sort((one, other) => other.weight - one.weight || one.key - other.key);
-      const top = list.find(({ key }) => key > 0)?.weight || 1;
-      const weight = (key) => found.get(key) ?? 0;
-      [this.named, this.found] = [name, { how: "heaviest", list: list.slice(0, LISTED), top, weight, share: (key) => Math.min(1, weight(key) / top) }];
     }
-    return this.found;
+    const known = [...sums].sort((one, other) => one[0] - other[0]);
+    const list = heaviest(known.length, (index) => known[index][1]);
+    const named = list.map(({ key, weight }) => ({ key: known[key][0], weight }));
+    /** @param {number} key */
+    const weight = (key) => sums.get(key) ?? 0;
+    const row = scaledRow({ source: "top", list: named, weight }, false);
+    this.cached = { name, row };
+    return row;
   }
 
-  /** The strongest single looks of the row, in the layers that are meant. */
-  get singles() {
-    const at = this.reading < 0 || !this.part.top_edges ? -1 : this.index(this.behind(this.reading));
-    if (at < 0) return [];
-    const { layers, heads } = this.part.meta.attention;
-    const [found, many] = [[], this.part.shapes.top_edges[1]];
-    for (let rank = 0; rank < many; rank++) {
-      const weight = this.part.edge_weights[at * many + rank] / STEPS_IN_ONE;
-      const [place, head, key] = this.part.top_edges.subarray(3 * (at * many + rank), 3 * (at * many + rank) + 3);
-      if (weight) found.push({ layer: layers[place], head: heads[head], key, weight });
+  /** The heaviest single weights of the row, in any head of any layer, without the first token. */
+  get edges() {
+    const { summary, rowIndex: at } = this;
+    const { top_edges: edges, edge_weights: weights, meta } = summary;
+    if (at < 0 || !edges || !weights || !meta.attention) return [];
+    const { layers, heads } = meta.attention;
+    const count = summary.shapes.top_edges[1];
+    /** @type {Edge[]} */
+    const list = [];
+    for (let place = at * count; place < (at + 1) * count; place++) {
+      const [layerIndex, head, key] = edges.subarray(3 * place, 3 * place + 3);
+      const weight = weights[place] / FRACTION_STEPS;
+      if (weight) list.push({ layer: layers[layerIndex], head: heads[head], key, weight });
     }
-    return found;
+    return list;
   }
 
-  /** The experts of the row in a layer, by its place: expert and share of the heaviest weight. */
-  experts(place) {
-    const at = this.reading < 0 ? -1 : this.index(this.behind(this.reading));
-    if (at < 0) return [];
-    const [count, k] = [this.part.rows.length, this.part.shapes.expert_ids[2]];
-    const from = (place * count + at) * k;
-    return Array.from({ length: k }, (_, rank) => ({ expert: this.part.expert_ids[from + rank], share: this.part.expert_weights[from + rank] / STEPS_IN_ONE }));
+  /**
+   * Return the experts of the row in a layer, with their shares of the colour scale.
+   * @param {number} layerIndex
+   * @returns {ExpertShare[]}
+   */
+  experts(layerIndex) {
+    const { summary, rowIndex: at } = this;
+    const { expert_ids: ids, expert_weights: weights } = summary;
+    if (at < 0 || !ids || !weights) return [];
+    const k = summary.shapes.expert_ids[2];
+    const from = (layerIndex * summary.rows.length + at) * k;
+    return Array.from({ length: k }, (_, rank) => {
+      return { expert: ids[from + rank], share: weights[from + rank] / FRACTION_STEPS };
+    });
   }
 
-  /** What a layer would have said there, likeliest first; null if the lens did not look. */
-  said(place) {
-    const at = this.reading < 0 ? undefined : this.seen.get(this.behind(this.reading));
-    if (at === undefined) return null;
-    const { words, k } = this.part.meta.logit_lens;
-    const [count, from] = [this.part.lens_positions.length, (place * this.part.lens_positions.length + at) * k];
-    const list = Array.from({ length: k }, (_, rank) => ({ word: words[this.part.top_words[from + rank]], chance: this.part.probabilities[from + rank] / STEPS_IN_ONE }));
-    return { list, rank: this.part.final_ranks[place * count + at] };
+  /**
+   * Return the logit lens of a layer at the row, most probable first; null where it was not recorded.
+   * @param {number} layerIndex
+   * @returns {LensWords | null}
+   */
+  lensWords(layerIndex) {
+    const { lens_positions: positions, top_words: words, probabilities, final_ranks: ranks } = this.summary;
+    const lens = this.summary.meta.logit_lens;
+    const at = this.reading < 0 ? undefined : this.lensIndices.get(this.rowBehind(this.reading));
+    if (at === undefined || !lens || !positions || !words || !probabilities || !ranks) return null;
+    const place = layerIndex * positions.length + at;
+    const list = Array.from({ length: lens.k }, (_, rank) => ({
+      word: lens.words[words[place * lens.k + rank]],
+      probability: probabilities[place * lens.k + rank] / FRACTION_STEPS,
+    }));
+    return { list, rank: ranks[place] };
   }
 
-  inWords() {
-    const names = (this.looks?.list ?? []).filter(({ key }) => key > 0).slice(0, 3).map(({ key }) => this.store.label(key));
-    return names.length ? `looked at ${names.join(", ")}` : "nothing is known of its row";
+  /** The keys that the row attends to most, in words. */
+  describe() {
+    const keys = (this.row?.list ?? []).filter(({ key }) => key > 0).slice(0, 3);
+    const names = keys.map(({ key }) => this.store.label(key));
+    return names.length ? `attends to ${names.join(", ")}` : "nothing is known of its row";
   }
 
-  tell(...what) {
-    if (!this.inks) return;
-    const told = new Set(what);
-    for (const part of this.parts) part.update(told);
-  }
-
+  /**
+   * @param {number} token
+   * @param {number} [key]
+   */
   point(token, key = -1) {
     if (token === this.token && key === this.key) return;
-    [this.token, this.key] = [token, key];
-    this.tell("hover");
+    this.token = token;
+    this.key = key;
+    this.notify("hover");
   }
 
-  /** Only this layer's heads, experts and words, by its number; -1 for all. */
+  /**
+   * Show only the heads, experts and words of one layer, by its number; -1 for all.
+   * @param {number} layer
+   */
   pointLayer(layer) {
     if (layer === this.layer) return;
     this.layer = layer;
-    this.tell("layer");
+    this.notify("layer");
   }
 
-  goTo() {}
+  stepLayer() {}
 
-  toggle(_kind, token, adding) {
-    this.select({ tokens: toggled(this.tokens, token, adding) });
+  /**
+   * @param {number} token
+   * @param {boolean} adding
+   */
+  toggleToken(token, adding) {
+    this.select(toggled(this.tokens, token, adding));
   }
 
-  select({ tokens }) {
+  clearSelection() {
+    this.select(new Set());
+  }
+
+  /** @param {Set<number>} tokens */
+  select(tokens) {
     this.tokens = tokens;
-    this.tell("selection");
-    clearTimeout(this.posting);
-    this.posting = setTimeout(() => {
-      this.posting = 0;
-      this.seq += 1;
-      this.model.send({ type: "select", view: this.view, seq: this.seq, tokens: [...this.tokens] });
-    }, 60);
+    this.notify("selection");
+    this.post();
   }
 
-  /** Take over what Python holds, unless it has yet to hear what was chosen here last. */
-  adopt() {
-    const ack = this.model.get("_ack") ?? {};
-    if (ack.view === this.view) this.known = ack.seq;
-    if (this.posting || (this.known ?? 0) < this.seq) return;
-    const tokens = this.model.get("selected_tokens");
-    if (String([...this.tokens]) === String(tokens)) return;
-    this.tokens = new Set(tokens);
-    this.tell("selection");
+  /**
+   * @param {string} view
+   * @param {number} seq
+   */
+  sendSelection(view, seq) {
+    this.model.send({ type: "select", view, seq, tokens: [...this.tokens] });
   }
+
+  /** Take the selection that Python holds, unless it has not received this view's latest one. */
+  syncFromModel() {
+    if (!this.isCurrent(this.model.get("_ack"))) return;
+    const tokens = this.model.get("selected_tokens");
+    if (sameValues(this.tokens, tokens) && [...this.tokens].at(-1) === tokens.at(-1)) return;
+    this.tokens = new Set(tokens);
+    this.notify("selection");
+  }
+}
+
+/** @param {Uint32Array} values */
+function indexOf(values) {
+  return new Map(Array.from(values, (value, at) => [value, at]));
 }

@@ -1,138 +1,244 @@
-// What stands behind a token, panel by panel: what was looked at, what each layer would have said, which experts ran.
-import { h } from "../shared/dom.js";
-import { fresh } from "../shared/colors.js";
-import { alone } from "../shared/token_store.js";
-import { part } from "../attention/attention_store.js";
+// The summary of the row behind a token, panel by panel: attention, logit lens, experts.
+import { fitCanvas } from "../shared/colors.js";
+import { h, visibleText } from "../shared/dom.js";
+import { number, weightPercentage } from "../shared/format.js";
 
-const [LOOKED, ALONE] = [6, 4];
+/** @import { Child } from "../shared/dom.js" */
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { ExplorerScene } from "./explorer_scene.js" */
+/**
+ * @typedef {object} KeyLine
+ * @property {HTMLElement} node
+ * @property {HTMLElement} label
+ * @property {HTMLElement} fill
+ * @property {HTMLElement} weight
+ * @property {number} key
+ */
+/**
+ * @typedef {object} LensLine
+ * @property {HTMLElement} node
+ * @property {HTMLElement} word
+ * @property {HTMLElement} fill
+ * @property {HTMLElement} chance
+ * @property {HTMLElement} more
+ * @property {number} layer
+ * @property {number} layerIndex
+ */
 
+const LISTED_KEYS = 6; // keys that are listed
+const LISTED_EDGES = 4; // single weights that are listed
+const DRAWN = ["hover", "selection", "layer", "data", "theme", "size"];
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {...Child} children
+ */
 function panel(name, label, ...children) {
-  return h("section", { class: `gl-panel gl-${name}`, "aria-label": label, "data-testid": name }, h("div", { class: "gl-panel-title" }, label), ...children);
+  return h(
+    "section",
+    { class: `gl-panel gl-${name}`, "aria-label": label, "data-testid": name },
+    h("div", { class: "gl-panel-title" }, label),
+    ...children,
+  );
 }
 
-/** Words, patches and seconds that the row looked at; below them the heads that looked hardest. */
-export class LookPanel {
+/** The words, patches and seconds that the row attends to; below them the heaviest single weights. */
+export class AttentionPanel {
+  /** @param {ExplorerScene} scene */
   constructor(scene) {
     this.scene = scene;
-    this.title = h("span", {});
-    this.rows = Array.from({ length: LOOKED }, () => this.line());
-    this.single = Array.from({ length: ALONE }, () => h("span", { class: "gl-single-look" }));
+    this.lines = Array.from({ length: LISTED_KEYS }, () => this.createLine());
+    this.edges = Array.from({ length: LISTED_EDGES }, () => h("span", { class: "gl-single-look" }));
     this.note = h("div", { class: "gl-note" });
-    this.node = panel("looks", "What was looked at", h("div", { class: "gl-look-rows" }, ...this.rows.map(({ node }) => node)), h("div", { class: "gl-singles" }, ...this.single), this.note);
+    this.node = panel(
+      "attended",
+      "Attention",
+      h("div", { class: "gl-look-rows" }, ...this.lines.map(({ node }) => node)),
+      h("div", { class: "gl-singles" }, ...this.edges),
+      this.note,
+    );
   }
 
-  line() {
-    const [label, fill, weight] = [h("bdi", { dir: "auto" }), h("i", {}), h("span", {})];
-    const one = { node: h("div", { class: "gl-weight" }, label, h("span", { class: "gl-track" }, fill), weight), label, fill, weight, key: -1 };
-    one.node.addEventListener("click", () => this.scene.follow(one.key));
-    return one;
+  /** @returns {KeyLine} */
+  createLine() {
+    const label = h("bdi", { dir: "auto" });
+    const fill = h("i", {});
+    const weight = h("span", {});
+    const node = h("div", { class: "gl-weight" }, label, h("span", { class: "gl-track" }, fill), weight);
+    const line = { node, label, fill, weight, key: -1 };
+    node.addEventListener("click", () => this.scene.reveal(line.key));
+    return line;
   }
 
   update() {
     const { scene } = this;
-    const { looks, singles, store } = scene;
-    this.rows.forEach((one, at) => {
-      const found = looks?.list[at];
-      one.node.classList.toggle("gl-none", !found);
-      if (!found) return;
-      one.key = found.key;
-      one.label.textContent = [...store.label(found.key)].slice(0, 24).join("");
-      one.node.title = `token ${found.key.toLocaleString("en")}`;
-      one.fill.style.width = `${100 * Math.min(1, found.weight / Math.max(looks.top, looks.list[0].weight))}%`;
-      one.fill.style.backgroundColor = found.key === 0 ? scene.inks.sink : scene.ramp.of(found.weight / looks.top);
-      one.weight.textContent = part(found.weight);
+    const { row, edges, store } = scene;
+    this.lines.forEach((line, at) => {
+      const entry = row?.list[at];
+      line.node.classList.toggle("gl-none", !entry);
+      if (!entry || !row) return;
+      const { key, weight } = entry;
+      line.key = key;
+      line.label.textContent = store.shortLabel(key, 24);
+      line.node.title = `token ${number(key)}`;
+      line.fill.style.width = `${100 * Math.min(1, weight / Math.max(row.top, row.list[0].weight))}%`;
+      line.fill.style.backgroundColor = key === 0 ? scene.theme.sink : scene.ramp.of(weight / row.top);
+      line.weight.textContent = weightPercentage(weight);
     });
-    this.single.forEach((node, at) => {
-      const found = singles[at];
-      node.classList.toggle("gl-none", !found);
-      if (found) node.replaceChildren(h("b", {}, `layer ${found.layer}, head ${found.head}`), " → ", h("bdi", {}, [...store.label(found.key)].slice(0, 18).join("")), ` ${part(found.weight)}`);
+    this.edges.forEach((node, at) => {
+      const edge = edges[at];
+      node.classList.toggle("gl-none", !edge);
+      if (!edge) return;
+      node.replaceChildren(
+        h("b", {}, `layer ${edge.layer}, head ${edge.head}`),
+        " → ",
+        h("bdi", {}, store.shortLabel(edge.key, 18)),
+        ` ${weightPercentage(edge.weight)}`,
+      );
     });
-    this.note.replaceChildren(looks ? `mean of all heads of ${scene.meant.length === 1 ? `layer ${scene.layer}` : "all layers"}, from their heaviest keys; below, the strongest single looks but the first token’s` : "");
+    const layers = scene.shownLayers.length === 1 ? `layer ${scene.layer}` : "all layers";
+    this.note.replaceChildren(
+      row
+        ? `mean of all heads of ${layers}, from their top keys; below, the heaviest weights of single heads ` +
+            "without the first token"
+        : "",
+    );
   }
 }
 
-/** Layer by layer, from the last down: the first choice, and whether it is what was said. */
+/** The logit lens layer by layer, from the last down: the top word, and whether it is the final one. */
 export class LensPanel {
+  /** @param {ExplorerScene} scene */
   constructor(scene) {
     this.scene = scene;
-    this.layers = scene.part.meta.logit_lens.layers;
-    this.rows = this.layers.map((layer, place) => this.line(layer, place)).reverse();
-    this.node = panel("lens", "What each layer would have said", h("div", { class: "gl-lens-rows" }, ...this.rows.map(({ node }) => node)));
+    const layers = scene.summary.meta.logit_lens?.layers ?? [];
+    this.lines = layers.map((layer, layerIndex) => this.createLine(layer, layerIndex)).reverse();
+    const rows = h("div", { class: "gl-lens-rows" }, ...this.lines.map(({ node }) => node));
+    this.node = panel("lens", "Logit lens of each layer", rows);
     this.node.addEventListener("pointerleave", () => scene.pointLayer(-1));
   }
 
-  line(layer, place) {
-    const [word, fill, chance, more] = [h("bdi", { dir: "auto" }), h("i", {}), h("span", {}), h("bdi", { class: "gl-more", dir: "auto" })];
-    const node = h("div", { class: "gl-lens-row" }, h("span", { class: "gl-layer-number" }, String(layer)), word, h("span", { class: "gl-track" }, fill), chance, more);
+  /**
+   * @param {number} layer
+   * @param {number} layerIndex
+   * @returns {LensLine}
+   */
+  createLine(layer, layerIndex) {
+    const word = h("bdi", { dir: "auto" });
+    const fill = h("i", {});
+    const chance = h("span", {});
+    const more = h("bdi", { class: "gl-more", dir: "auto" });
+    const node = h(
+      "div",
+      { class: "gl-lens-row" },
+      h("span", { class: "gl-layer-number" }, String(layer)),
+      word,
+      h("span", { class: "gl-track" }, fill),
+      chance,
+      more,
+    );
     node.addEventListener("pointerenter", () => this.scene.pointLayer(layer));
-    return { node, word, fill, chance, more, place };
+    return { node, word, fill, chance, more, layer, layerIndex };
   }
 
+  /** @param {Changes} what */
   update(what) {
-    if (!["hover", "selection", "layer", "data", "theme", "size"].some((one) => what.has(one))) return;
+    if (!DRAWN.some((one) => what.has(one))) return;
     const { scene } = this;
-    for (const one of this.rows) {
-      const said = scene.said(one.place);
-      one.node.classList.toggle("gl-none", !said);
-      one.node.classList.toggle("gl-lit", this.layers[one.place] === scene.layer);
-      if (!said) continue;
-      const [first, ...others] = said.list;
-      one.word.textContent = alone(first.word);
-      one.node.classList.toggle("gl-agrees", said.rank === 0);
-      one.fill.style.width = `${100 * first.chance}%`;
-      one.fill.style.backgroundColor = scene.ramp.of(first.chance);
-      one.chance.textContent = part(first.chance);
-      one.more.textContent = others.slice(0, 2).map(({ word }) => alone(word)).join(" · ");
-      one.node.title = said.rank === 0 ? "as the last layer" : `the last layer’s choice is number ${(said.rank + 1).toLocaleString("en")} here`;
+    for (const line of this.lines) {
+      const words = scene.lensWords(line.layerIndex);
+      line.node.classList.toggle("gl-none", !words);
+      line.node.classList.toggle("gl-lit", line.layer === scene.layer);
+      if (!words) continue;
+      const [first, ...others] = words.list;
+      const final = words.rank === 0;
+      line.word.textContent = visibleText(first.word);
+      line.node.classList.toggle("gl-agrees", final);
+      line.fill.style.width = `${100 * first.probability}%`;
+      line.fill.style.backgroundColor = scene.ramp.of(first.probability);
+      line.chance.textContent = weightPercentage(first.probability);
+      line.more.textContent = others
+        .slice(0, 2)
+        .map(({ word }) => visibleText(word))
+        .join(" · ");
+      line.node.title = final
+        ? "the top word of the last layer"
+        : `the last layer’s top word has rank ${number(words.rank + 1)} here`;
     }
   }
 }
 
-/** Layers × experts: the ones that ran for the row, as dark as their weight. */
+/** Layers × experts: those that ran for the row, as dark as their weight. */
 export class ExpertPanel {
+  /** @param {ExplorerScene} scene */
   constructor(scene) {
     this.scene = scene;
-    this.layers = scene.part.meta.routing.layers;
+    this.routing = scene.summary.meta.routing ?? { layers: [], experts: 1, scale_max: 1 };
     this.canvas = h("canvas", { role: "img" });
     this.hint = h("div", { class: "gl-note" });
     this.box = h("div", { class: "gl-experts-box" }, this.canvas);
-    this.node = panel("experts", "Which experts ran", this.box, this.hint);
-    this.box.addEventListener("pointermove", (event) => scene.pointLayer(this.layers[this.under(event)] ?? -1));
+    this.node = panel("experts", "Experts", this.box, this.hint);
+    this.box.addEventListener("pointermove", (event) => scene.pointLayer(this.under(event)));
     this.box.addEventListener("pointerleave", () => scene.pointLayer(-1));
   }
 
+  /** The height of a layer, in pixels. */
   get unit() {
-    return Math.max(5, Math.min(20, Math.floor(190 / this.layers.length)));
+    return Math.max(5, Math.min(20, Math.floor(190 / this.routing.layers.length)));
   }
 
+  /**
+   * Return the number of the layer under the pointer, or -1.
+   * @param {MouseEvent} event
+   */
   under(event) {
-    return Math.floor((event.clientY - this.box.getBoundingClientRect().top) / this.unit);
+    const at = Math.floor((event.clientY - this.box.getBoundingClientRect().top) / this.unit);
+    return this.routing.layers[at] ?? -1;
   }
 
+  /** @param {Changes} what */
   update(what) {
-    if (!["hover", "selection", "layer", "data", "theme", "size"].some((one) => what.has(one))) return;
-    const { scene, layers, unit } = this;
-    const { experts, scale_max: heaviest } = scene.part.meta.routing;
-    const [width, height, left] = [Math.max(120, this.box.clientWidth), unit * layers.length, 26];
-    const paint = fresh(this.canvas, width, height);
+    if (!DRAWN.some((one) => what.has(one))) return;
+    this.draw();
+    const { scene } = this;
+    const { layers, experts, scale_max: scale } = this.routing;
+    const pointed = layers.indexOf(scene.layer);
+    const shown = pointed < 0 ? layers.length - 1 : pointed;
+    const ran = scene.experts(shown).sort((one, other) => other.share - one.share);
+    const names = ran
+      .slice(0, 4)
+      .map(({ expert, share }) => `expert ${expert} ${(share * scale).toFixed(2)}`);
+    const hint = names.length
+      ? `layer ${layers[shown]}: ${names.join(" · ")}`
+      : `${experts} experts across, layers down`;
+    this.hint.replaceChildren(hint);
+    this.canvas.setAttribute("aria-label", hint);
+  }
+
+  draw() {
+    const { scene, unit } = this;
+    const { layers, experts } = this.routing;
+    const { theme } = scene;
+    const left = 26;
+    const width = Math.max(120, this.box.clientWidth);
+    const ctx = fitCanvas(this.canvas, width, unit * layers.length);
     const cell = (width - left) / experts;
-    [paint.font, paint.textAlign, paint.textBaseline] = [`10.5px ${scene.inks.font}`, "right", "middle"];
-    const every = Math.ceil(13 / unit);
-    layers.forEach((layer, place) => {
-      const y = place * unit;
-      paint.fillStyle = layer === scene.layer ? scene.inks.soft : scene.inks.empty;
-      paint.fillRect(left, y, width - left, unit - 1);
-      paint.fillStyle = layer === scene.layer ? scene.inks.accent : scene.inks.muted;
-      if (place % every === 0 || layer === scene.layer) paint.fillText(layer, left - 6, y + unit / 2);
-      for (const { expert, share } of scene.experts(place)) {
-        paint.fillStyle = scene.ramp.of(share);
-        paint.fillRect(left + expert * cell, y, Math.max(2.5, cell), unit - 1);
+    ctx.font = `10.5px ${theme.font}`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
+    const step = Math.ceil(13 / unit);
+    layers.forEach((layer, layerIndex) => {
+      const y = layerIndex * unit;
+      const pointed = layer === scene.layer;
+      ctx.fillStyle = pointed ? theme.soft : theme.empty;
+      ctx.fillRect(left, y, width - left, unit - 1);
+      ctx.fillStyle = pointed ? theme.accent : theme.muted;
+      if (layerIndex % step === 0 || pointed) ctx.fillText(String(layer), left - 6, y + unit / 2);
+      for (const { expert, share } of scene.experts(layerIndex)) {
+        ctx.fillStyle = scene.ramp.of(share);
+        ctx.fillRect(left + expert * cell, y, Math.max(2.5, cell), unit - 1);
       }
     });
-    const place = Math.max(0, layers.indexOf(scene.layer));
-    const shown = scene.layer >= 0 && layers.includes(scene.layer) ? place : layers.length - 1;
-    const ran = scene.experts(shown).sort((one, other) => other.share - one.share).slice(0, 4);
-    this.hint.replaceChildren(ran.length ? `layer ${layers[shown]}: ${ran.map(({ expert, share }) => `expert ${expert} ${(share * heaviest).toFixed(2)}`).join(" · ")}` : `${experts} experts across, layers down`);
-    this.canvas.setAttribute("aria-label", this.hint.textContent);
   }
 }

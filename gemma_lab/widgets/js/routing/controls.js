@@ -1,106 +1,168 @@
-// The explorer's controls: the layer, what is shown of the tokens, what tints the text; and the keys to the colours.
-import { h } from "../shared/dom.js";
+// The controls of a routing view: the layer, the filter, what tints the text; and the legend of the colours.
+import { h, labelled } from "../shared/dom.js";
+import { number, percentage } from "../shared/format.js";
 import { scriptName } from "./inspector.js";
-import { percentage } from "./overview.js";
+import { FILTER_COLUMNS } from "./routing_scene.js";
 
-const KINDS = { modality: "Kind", role: "Role", script: "Script" };
-const TONES = { entropy: "router entropy", expert_fraction: "experts’ share of output", plain: "nothing" };
-let controls = 0; // a number for the id of each control on the page
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { FilterColumn, RoutingScene } from "./routing_scene.js" */
+/** @typedef {{ column: FilterColumn, select: HTMLSelectElement, node: HTMLElement }} FilterChoice */
 
-function labelled(label, control) {
-  control.id = `gl-control-${(controls += 1)}`;
-  return h("div", { class: "gl-choice" }, h("label", { for: control.id }, label), control);
-}
+const COLUMN_NAMES = { modality: "Kind", role: "Role", script: "Script" };
+const TONES = {
+  entropy: "router entropy",
+  expert_fraction: "experts’ share of output",
+  plain: "nothing",
+};
 
 export class LayerControl {
+  /** @param {RoutingScene} scene */
   constructor(scene) {
     this.scene = scene;
     const last = scene.store.facts.layers.length - 1;
-    this.slider = h("input", { type: "range", min: 0, max: last, step: 1, value: 0, "data-testid": "layer" });
+    this.slider = h("input", {
+      type: "range",
+      min: 0,
+      max: last,
+      step: 1,
+      value: 0,
+      "data-testid": "layer",
+    });
     this.slider.addEventListener("input", () => scene.goTo(Number(this.slider.value)));
     this.value = h("output", {});
     this.node = h("div", { class: "gl-layer" }, labelled("Layer", this.slider), this.value);
     this.node.hidden = last === 0;
   }
 
+  /** @param {Changes} what */
   update(what) {
     if (!what.has("layer") && !what.has("data")) return;
     const { scene } = this;
     const { layers } = scene.store.facts;
-    this.slider.value = scene.row;
+    this.slider.value = String(scene.layerIndex);
     this.slider.setAttribute("aria-valuetext", `layer ${scene.layer}`);
     this.value.replaceChildren(h("b", {}, String(scene.layer)), ` of ${layers[0]}–${layers.at(-1)}`);
   }
 }
 
 export class Filters {
+  /** @param {RoutingScene} scene */
   constructor(scene) {
     this.scene = scene;
-    this.choices = Object.keys(KINDS).map((kind) => [kind, h("select", { "data-testid": kind, onchange: (event) => scene.setFilter(kind, event.target.value || null) })]);
-    this.tone = h("select", { onchange: () => this.setTone() }, ...Object.entries(TONES).map(([value, name]) => h("option", { value }, name)));
+    this.choices = FILTER_COLUMNS.map((column) => this.createChoice(column));
+    const tones = Object.entries(TONES).map(([value, name]) => h("option", { value }, name));
+    this.tone = h("select", { onchange: () => this.setTone() }, ...tones);
     this.count = h("span", { class: "gl-count", role: "status" });
-    this.node = h("div", { class: "gl-filters", role: "group", "aria-label": "What is shown" }, ...this.choices.map(([kind, select]) => labelled(KINDS[kind], select)), this.count, h("span", { class: "gl-gap" }), labelled("Tint text by", this.tone));
+    this.node = h(
+      "div",
+      { class: "gl-filters", role: "group", "aria-label": "What is shown" },
+      ...this.choices.map(({ node }) => node),
+      this.count,
+      h("span", { class: "gl-gap" }),
+      labelled("Tint text by", this.tone),
+    );
+  }
+
+  /**
+   * @param {FilterColumn} column
+   * @returns {FilterChoice}
+   */
+  createChoice(column) {
+    const select = h("select", { "data-testid": column });
+    select.addEventListener("change", () => this.scene.setFilter(column, select.value || null));
+    return { column, select, node: labelled(COLUMN_NAMES[column], select) };
   }
 
   setTone() {
-    this.scene.tone = this.tone.value;
-    this.scene.tell("tone");
+    this.scene.tone = /** @type {keyof typeof TONES} */ (this.tone.value);
+    this.scene.notify("tone");
   }
 
+  /** @param {Changes} what */
   update(what) {
     if (what.has("data")) this.offer();
     if (!what.has("data") && !what.has("filter")) return;
     const { scene } = this;
-    this.count.replaceChildren(scene.keep ? `${scene.length.toLocaleString("en")} of ${scene.store.count.toLocaleString("en")} tokens` : "");
+    const count = `${number(scene.length)} of ${number(scene.store.count)} tokens`;
+    this.count.replaceChildren(scene.keep ? count : "");
   }
 
-  /** Offer each value that occurs, with how many tokens have it. One that all have is no choice. */
+  /** Offer each value that occurs, with its number of tokens. A value that all tokens have is no choice. */
   offer() {
     const { store, filter } = this.scene;
-    for (const [kind, select] of this.choices) {
+    for (const { column, select, node } of this.choices) {
+      /** @type {Map<number, number>} */
       const counts = new Map();
-      for (let token = 0; token < store.count; token++) counts.set(store.codes[kind][token], (counts.get(store.codes[kind][token]) ?? 0) + 1);
-      const options = [...counts].sort((one, other) => other[1] - one[1]).map(([code, count]) => this.option(kind, store.names[kind][code], count));
-      select.replaceChildren(h("option", { value: "" }, "all"), ...options.filter(Boolean));
-      select.value = filter[kind] ?? "";
-      select.parentNode.hidden = options.length < 2 && filter[kind] === null;
+      const codes = store.codes[column].subarray(0, store.count);
+      for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
+      const ranked = [...counts].sort((one, other) => other[1] - one[1]);
+      const options = ranked.map(([code, count]) => optionOf(column, store.names[column][code], count));
+      select.replaceChildren(h("option", { value: "" }, "all"), ...options.flat());
+      select.value = filter[column] ?? "";
+      node.hidden = options.length < 2 && filter[column] === null;
     }
-  }
-
-  option(kind, value, count) {
-    if (value === "") return null;
-    return h("option", { value }, `${kind === "script" ? scriptName(value) : value} · ${count.toLocaleString("en")}`);
   }
 }
 
+/**
+ * @param {FilterColumn} column
+ * @param {string} value
+ * @param {number} count
+ * @returns {HTMLOptionElement[]}
+ */
+function optionOf(column, value, count) {
+  if (value === "") return [];
+  const name = column === "script" ? scriptName(value) : value;
+  return [h("option", { value }, `${name} · ${number(count)}`)];
+}
+
 /** What the colours mean, with their units. */
-export class Keys {
+export class ColorKeys {
+  /** @param {RoutingScene} scene */
   constructor(scene) {
     this.scene = scene;
+    this.shown = "";
     this.scale = h("span", { class: "gl-key-scale" });
     this.top = h("span", {});
     this.overTop = h("span", {});
-    this.weights = h("div", { class: "gl-key-row" }, "heat: weight applied (share × expert scale)", h("span", { class: "gl-key-ends" }, "0"), this.scale, this.top);
-    this.served = h("div", { class: "gl-key-row" }, "all layers: tokens served", this.overTop);
     this.tint = h("div", { class: "gl-key-row" });
-    this.node = h("div", { class: "gl-legends" }, this.weights, this.served, this.tint);
+    this.node = h(
+      "div",
+      { class: "gl-legends" },
+      h(
+        "div",
+        { class: "gl-key-row" },
+        "heat: weight applied (gate weight × expert scale)",
+        h("span", { class: "gl-key-ends" }, "0"),
+        this.scale,
+        this.top,
+      ),
+      h("div", { class: "gl-key-row" }, "all layers: tokens served", this.overTop),
+      this.tint,
+    );
   }
 
+  /** @param {Changes} what */
   update(what) {
     const { scene } = this;
     if (what.has("theme") || what.has("data")) this.scale.style.background = scene.ramp.gradient();
     if (what.has("data")) this.top.replaceChildren(`≥ ${scene.store.facts.scale_max.toFixed(2)}`);
-    if (what.has("data") || what.has("filter")) this.overTop.replaceChildren(`0 – ${scene.overview.peak.toLocaleString("en")}, same colours`);
-    if (!["hover", "selection", "layer", "tone", "data"].some((one) => what.has(one))) return;
-    const said = scene.focus.size ? "text: weight of the expert" : this.tone();
-    if (said !== this.said) this.tint.replaceChildren((this.said = said));
+    if (what.has("data") || what.has("filter")) {
+      this.overTop.replaceChildren(`0 – ${number(scene.peakLoad)}, same colours`);
+    }
+    const tint = scene.focus.size ? "text: weight of the expert" : this.tone();
+    if (tint === this.shown) return;
+    this.shown = tint;
+    this.tint.replaceChildren(tint);
   }
 
   tone() {
     const { scene } = this;
     const range = scene.toneRange();
     if (!range) return "";
-    const show = scene.tone === "expert_fraction" ? percentage : (bits) => `${bits.toFixed(2)} bits`;
-    return `text: ${TONES[scene.tone]}, plain ≤ ${show(range[0])}, deep ≥ ${show(range[1])}`;
+    /** @param {number} bits */
+    const entropy = (bits) => `${bits.toFixed(2)} bits`;
+    const format = scene.tone === "expert_fraction" ? percentage : entropy;
+    return `text: ${TONES[scene.tone]}, plain ≤ ${format(range[0])}, deep ≥ ${format(range[1])}`;
   }
 }

@@ -1,27 +1,47 @@
 // Tokens × experts of one layer on a canvas: only the rows in sight are drawn, so length costs nothing.
+import { fitCanvas, MODALITY_COLORS } from "../shared/colors.js";
 import { h } from "../shared/dom.js";
-import { MODALITY, fresh } from "../shared/colors.js";
 import { Minimap } from "./minimap.js";
 import { LABELS } from "./routing_scene.js";
 
-const [ROW, TALLEST, MAP] = [18, 396, 58];
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { RoutingScene } from "./routing_scene.js" */
 
-export class Heat {
+const ROW = 18; // height of a token's row, in pixels
+const TALLEST = 396;
+const MINIMAP = 58; // width of the minimap and its ticks
+
+export class HeatMap {
+  /** @param {RoutingScene} scene */
   constructor(scene) {
-    [this.scene, this.store, this.axis] = [scene, scene.store, scene.axis];
+    this.scene = scene;
+    this.store = scene.store;
+    this.axis = scene.axis;
     this.base = h("canvas", { "aria-hidden": "true" });
     this.over = h("canvas", { "aria-hidden": "true" });
     this.spacer = h("div", {});
-    this.scroller = h("div", { class: "gl-scroller", tabindex: 0, role: "application", "aria-roledescription": "heat map", "data-testid": "heat" }, this.spacer);
-    this.map = new Minimap(scene, this);
-    this.node = h("div", { class: "gl-heat" }, this.base, this.over, this.map.node, this.scroller);
-    [this.cursor, this.last] = [0, 0]; // the keyboard's place, and the place last scrolled to
+    this.scroller = h(
+      "div",
+      {
+        class: "gl-scroller",
+        tabindex: 0,
+        role: "application",
+        "aria-roledescription": "heat map",
+        "data-testid": "heat",
+      },
+      this.spacer,
+    );
+    this.minimap = new Minimap(scene, this);
+    this.node = h("div", { class: "gl-heat" }, this.base, this.over, this.minimap.node, this.scroller);
+    this.cursor = 0; // the keyboard's place among the tokens shown
+    /** @type {{ clientX: number, clientY: number } | null} */
+    this.pointer = null;
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.scroller.addEventListener("pointermove", (event) => this.point(event));
-    this.scroller.addEventListener("pointerleave", () => scene.point(-1, -1));
+    this.scroller.addEventListener("pointerleave", () => scene.point(-1));
     this.scroller.addEventListener("click", (event) => this.pick(event));
     this.scroller.addEventListener("keydown", (event) => this.key(event));
-    this.scroller.addEventListener("blur", () => scene.point(-1, -1));
+    this.scroller.addEventListener("blur", () => scene.point(-1));
   }
 
   get height() {
@@ -32,185 +52,244 @@ export class Heat {
     return this.scroller.scrollTop;
   }
 
-  /** Whether there is more than fits, so that a map of the whole is of use. */
-  get long() {
+  /** Whether there are more rows than fit. */
+  get isLong() {
     return this.scene.length * ROW > TALLEST;
   }
 
-  layout() {
+  layOut() {
     this.node.style.height = `${this.height}px`;
     this.spacer.style.height = `${this.scene.length * ROW}px`;
-    this.axis.right = this.long ? MAP : 12;
-    this.map.node.hidden = !this.long;
+    this.axis.right = this.isLong ? MINIMAP : 12;
+    this.minimap.node.hidden = !this.isLong;
   }
 
+  /** @param {Changes} what */
   update(what) {
-    if (what.has("filter") || what.has("data") || what.has("size")) this.layout();
+    if (what.has("filter") || what.has("data") || what.has("size")) this.layOut();
     if (["layer", "filter", "data", "size", "theme"].some((one) => what.has(one))) {
       this.draw();
-      this.map.draw();
-      this.name();
+      this.minimap.draw();
+      this.describe();
     }
     this.drawOver();
   }
 
-  name() {
+  describe() {
     const { length, layer } = this.scene;
-    this.scroller.setAttribute("aria-label", `Layer ${layer}: ${length} tokens by ${this.store.experts} experts. Up and down move along tokens, left and right along a token's experts, Page Up and Page Down along layers; Enter selects the token, Space the expert, Escape lets go.`);
+    const label =
+      `Layer ${layer}: ${length} tokens by ${this.store.experts} experts. Up and down move along tokens, ` +
+      "left and right along a token's experts, Page Up and Page Down along layers; Enter selects the token, " +
+      "Space the expert, Escape clears the selection.";
+    this.scroller.setAttribute("aria-label", label);
   }
 
-  /** Rows in sight: the first, and one past the last. */
-  span() {
+  /**
+   * Return the first row in sight, and one past the last.
+   * @returns {[number, number]}
+   */
+  inSight() {
     const first = Math.max(0, Math.floor(this.top / ROW));
     return [first, Math.min(this.scene.length, Math.ceil((this.top + this.height) / ROW))];
   }
 
   draw() {
     const { scene, store, axis } = this;
-    const paint = fresh(this.base, axis.width, this.height);
-    const [first, end] = this.span();
-    this.grid(paint);
-    paint.textBaseline = "middle";
-    paint.font = `12px ${scene.inks.font}`;
+    const ctx = fitCanvas(this.base, axis.width, this.height);
+    const [first, end] = this.inSight();
+    this.drawGrid(ctx);
+    ctx.textBaseline = "middle";
+    ctx.font = `12px ${scene.theme.font}`;
     for (let place = first; place < end; place++) {
-      const [token, y] = [scene.at(place), place * ROW - this.top];
-      this.label(paint, token, y);
-      const chosen = store.chosen(scene.row, token);
-      for (const { expert, weight } of chosen ?? []) {
+      const token = scene.at(place);
+      const y = place * ROW - this.top;
+      this.drawLabel(ctx, token, y);
+      for (const { expert, weight } of store.chosen(scene.layerIndex, token) ?? []) {
         const x = axis.x(expert);
-        paint.fillStyle = scene.ramp.of(scene.share(weight));
-        paint.fillRect(x, y + 1, Math.max(1, axis.x(expert + 1) - x - (axis.cell > 5 ? 1 : 0)), ROW - 2);
+        const width = axis.x(expert + 1) - x - (axis.cell > 5 ? 1 : 0);
+        ctx.fillStyle = scene.ramp.of(scene.share(weight));
+        ctx.fillRect(x, y + 1, Math.max(1, width), ROW - 2);
       }
     }
-    if (!store.layers.has(scene.row)) this.waiting(paint);
+    if (!store.layers.has(scene.layerIndex)) this.drawWaiting(ctx);
   }
 
-  /** Every sixteenth expert, so that a column can be followed from the axis down. */
-  grid(paint) {
-    paint.fillStyle = this.scene.inks.line;
-    const every = this.axis.experts > 32 ? 16 : this.axis.experts > 8 ? 4 : 1;
-    for (let expert = 0; expert <= this.axis.experts; expert += every) paint.fillRect(this.axis.x(expert) - 0.5, 0, 0.5, this.height);
+  /**
+   * Mark every sixteenth expert or so, so that a column can be followed from the axis down.
+   * @param {CanvasRenderingContext2D} ctx
+   */
+  drawGrid(ctx) {
+    const { axis } = this;
+    ctx.fillStyle = this.scene.theme.line;
+    for (let expert = 0; expert <= axis.experts; expert += axis.tickStep) {
+      ctx.fillRect(axis.x(expert) - 0.5, 0, 0.5, this.height);
+    }
   }
 
-  /** The text of a token beside its row, against the heat, in its own direction; then its kind as a stripe. */
-  label(paint, token, y) {
+  /**
+   * Draw a token's text beside its row, in its own direction, and its modality as a stripe.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} token
+   * @param {number} y
+   */
+  drawLabel(ctx, token, y) {
     const { scene, store } = this;
-    const special = store.name("modality", token) !== "text";
-    paint.direction = store.name("direction", token) === "rtl" ? "rtl" : "ltr";
-    paint.textAlign = "right";
-    paint.fillStyle = special ? scene.inks.muted : scene.inks.text;
-    paint.save();
-    paint.beginPath();
-    paint.rect(0, y, LABELS - 14, ROW);
-    paint.clip();
-    paint.fillText(store.label(token), LABELS - 16, y + ROW / 2 + 0.5);
-    paint.restore();
-    const colour = MODALITY[store.name("modality", token)];
-    if (!colour) return;
-    paint.fillStyle = colour;
-    paint.fillRect(LABELS - 9, y, 3, ROW);
+    const modality = store.name("modality", token);
+    ctx.direction = store.name("direction", token) === "rtl" ? "rtl" : "ltr";
+    ctx.textAlign = "right";
+    ctx.fillStyle = modality === "text" ? scene.theme.text : scene.theme.muted;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(0, y, LABELS - 14, ROW);
+    ctx.clip();
+    ctx.fillText(store.label(token), LABELS - 16, y + ROW / 2 + 0.5);
+    ctx.restore();
+    const color = MODALITY_COLORS[modality];
+    if (!color) return;
+    ctx.fillStyle = color;
+    ctx.fillRect(LABELS - 9, y, 3, ROW);
   }
 
-  waiting(paint) {
-    paint.fillStyle = this.scene.inks.muted;
-    paint.textAlign = "center";
-    paint.direction = "ltr";
-    paint.fillText(`Layer ${this.scene.layer} is on its way …`, (LABELS + this.axis.width) / 2, this.height / 2);
+  /** @param {CanvasRenderingContext2D} ctx */
+  drawWaiting(ctx) {
+    ctx.fillStyle = this.scene.theme.muted;
+    ctx.textAlign = "center";
+    ctx.direction = "ltr";
+    const text = `Layer ${this.scene.layer} is being loaded …`;
+    ctx.fillText(text, (LABELS + this.axis.width) / 2, this.height / 2);
   }
 
   drawOver() {
     const { scene, axis } = this;
-    const paint = fresh(this.over, axis.width, this.height);
+    const ctx = fitCanvas(this.over, axis.width, this.height);
     const right = axis.x(axis.experts);
-    const [first, end] = this.span();
-    paint.fillStyle = scene.inks.soft;
+    const [first, end] = this.inSight();
     const experts = scene.focus;
-    for (const expert of experts) paint.fillRect(axis.x(expert) - 1, 0, Math.max(2, axis.cell) + 2, this.height);
+    ctx.fillStyle = scene.theme.soft;
+    for (const expert of experts) {
+      ctx.fillRect(axis.x(expert) - 1, 0, Math.max(2, axis.cell) + 2, this.height);
+    }
     for (let place = first; place < end; place++) {
       const token = scene.at(place);
       const y = place * ROW - this.top;
-      if (token === scene.token || scene.tokens.has(token)) this.frame(paint, y, right, token === scene.token);
-      if (experts.size) this.ring(paint, token, experts, y);
+      const pointed = token === scene.token;
+      if (pointed || scene.tokens.has(token)) this.drawFrame(ctx, y, right, pointed);
+      this.drawRings(ctx, token, experts, y);
     }
-    this.map.drawOver();
+    this.minimap.drawOver();
   }
 
-  /** The row that is read, or that is selected. */
-  frame(paint, y, right, read) {
-    paint.fillStyle = this.scene.inks.soft;
-    paint.fillRect(0, y, right, ROW);
-    paint.fillStyle = this.scene.inks.accent;
-    if (!read) paint.fillRect(0, y, 3, ROW);
-    else for (const at of [y, y + ROW - 1]) paint.fillRect(0, at, right, 1);
+  /**
+   * Mark the row of the token under the pointer, or of a selected one.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} y
+   * @param {number} right
+   * @param {boolean} pointed
+   */
+  drawFrame(ctx, y, right, pointed) {
+    ctx.fillStyle = this.scene.theme.soft;
+    ctx.fillRect(0, y, right, ROW);
+    ctx.fillStyle = this.scene.theme.accent;
+    if (pointed) {
+      ctx.fillRect(0, y, right, 1);
+      ctx.fillRect(0, y + ROW - 1, right, 1);
+    } else ctx.fillRect(0, y, 3, ROW);
   }
 
-  /** What an expert that stands out did for a token: its cell, outlined. */
-  ring(paint, token, experts, y) {
+  /**
+   * Outline the cells of the focused experts that ran for a token.
+   * @param {CanvasRenderingContext2D} ctx
+   * @param {number} token
+   * @param {Set<number>} experts
+   * @param {number} y
+   */
+  drawRings(ctx, token, experts, y) {
     for (const expert of experts) {
-      if (!this.store.weight(this.scene.row, token, new Set([expert]))) continue;
-      paint.strokeStyle = this.scene.inks.accent;
-      paint.lineWidth = 1.5;
-      paint.strokeRect(this.axis.x(expert) - 1.25, y + 0.75, Math.max(1, this.axis.cell) + 2.5, ROW - 1.5);
+      if (!this.store.weight(this.scene.layerIndex, token, new Set([expert]))) continue;
+      ctx.strokeStyle = this.scene.theme.accent;
+      ctx.lineWidth = 1.5;
+      const width = Math.max(1, this.axis.cell) + 2.5;
+      ctx.strokeRect(this.axis.x(expert) - 1.25, y + 0.75, width, ROW - 1.5);
     }
   }
 
   scrolled() {
     this.draw();
-    if (this.pointer) this.pointAt(this.pointer);
+    if (this.pointer) this.scene.point(...this.under(this.pointer));
     this.drawOver();
   }
 
-  /** The token and the expert under a pointer, -1 where there is none. */
+  /**
+   * Return the token and the expert under a pointer, -1 where there is none.
+   * @param {{ clientX: number, clientY: number }} pointer
+   * @returns {[token: number, expert: number]}
+   */
   under({ clientX, clientY }) {
     const box = this.scroller.getBoundingClientRect();
     const place = Math.floor((clientY - box.top + this.top) / ROW);
-    return [place >= 0 && place < this.scene.length ? this.scene.at(place) : -1, this.axis.expert(clientX - box.left)];
+    const token = place >= 0 && place < this.scene.length ? this.scene.at(place) : -1;
+    return [token, this.axis.expert(clientX - box.left)];
   }
 
+  /** @param {PointerEvent} event */
   point(event) {
     this.pointer = { clientX: event.clientX, clientY: event.clientY };
-    this.pointAt(event);
-  }
-
-  pointAt(event) {
     this.scene.point(...this.under(event));
   }
 
+  /** @param {MouseEvent} event */
   pick(event) {
+    const { scene } = this;
     const [token, expert] = this.under(event);
     const adding = event.shiftKey || event.ctrlKey || event.metaKey;
-    if (token >= 0) this.cursor = this.scene.place(token);
-    // A cell that is lit says: this expert. Anything else in the row says: this token.
-    if (expert >= 0 && this.store.weight(this.scene.row, token, new Set([expert]))) this.scene.toggle("experts", expert, adding);
-    else if (token >= 0) this.scene.toggle("tokens", token, adding);
+    if (token >= 0) this.cursor = scene.place(token);
+    // A filled cell selects its expert, anything else in the row its token.
+    const filled = expert >= 0 && this.store.weight(scene.layerIndex, token, new Set([expert])) > 0;
+    if (filled) scene.toggleExpert(expert, adding);
+    else if (token >= 0) scene.toggleToken(token, adding);
   }
 
-  /** Bring a token into sight. */
+  /**
+   * Scroll a token into sight.
+   * @param {number} token
+   */
   reveal(token) {
     const place = this.scene.place(token);
     if (place < 0) return;
     this.cursor = place;
+    const bottom = (place + 1) * ROW;
     if (place * ROW < this.top) this.scroller.scrollTop = place * ROW;
-    else if ((place + 1) * ROW > this.top + this.height) this.scroller.scrollTop = (place + 1) * ROW - this.height;
+    else if (bottom > this.top + this.height) this.scroller.scrollTop = bottom - this.height;
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const { scene } = this;
-    const page = Math.max(1, Math.floor(this.height / ROW) - 1);
-    const step = { ArrowDown: event.ctrlKey ? page : 1, ArrowUp: event.ctrlKey ? -page : -1, Home: -Infinity, End: Infinity }[event.key];
-    const layer = { PageDown: 1, PageUp: -1, "]": 1, "[": -1 }[event.key];
     const token = scene.at(Math.min(this.cursor, scene.length - 1));
-    if (step !== undefined) this.walk(step);
-    else if (layer !== undefined) scene.goTo(scene.row + layer);
-    else if (event.key === "ArrowRight" || event.key === "ArrowLeft") this.along(token, event.key === "ArrowRight" ? 1 : -1);
-    else if (event.key === "Enter") scene.toggle("tokens", token, event.shiftKey);
-    else if (event.key === " " && scene.expert >= 0) scene.toggle("experts", scene.expert, event.shiftKey);
-    else if (event.key === "Escape") scene.select({ tokens: new Set(), experts: new Set() });
-    else return;
+    const page = event.ctrlKey ? Math.max(1, Math.floor(this.height / ROW) - 1) : 1;
+    /** @type {Record<string, () => void>} */
+    const actions = {
+      ArrowDown: () => this.walk(page),
+      ArrowUp: () => this.walk(-page),
+      Home: () => this.walk(Number.NEGATIVE_INFINITY),
+      End: () => this.walk(Number.POSITIVE_INFINITY),
+      PageDown: () => scene.stepLayer(1),
+      PageUp: () => scene.stepLayer(-1),
+      "]": () => scene.stepLayer(1),
+      "[": () => scene.stepLayer(-1),
+      ArrowRight: () => this.walkExperts(token, 1),
+      ArrowLeft: () => this.walkExperts(token, -1),
+      Enter: () => scene.toggleToken(token, event.shiftKey),
+      Escape: () => scene.clearSelection(),
+    };
+    if (scene.expert >= 0) actions[" "] = () => scene.toggleExpert(scene.expert, event.shiftKey);
+    if (!Object.hasOwn(actions, event.key)) return;
+    actions[event.key]();
     event.preventDefault();
     event.stopPropagation();
   }
 
+  /** @param {number} step */
   walk(step) {
     const { scene } = this;
     const from = scene.token < 0 ? this.cursor - Math.sign(step) : this.cursor;
@@ -218,14 +297,22 @@ export class Heat {
     this.pointer = null;
     const token = scene.at(this.cursor);
     this.reveal(token);
-    scene.point(token, -1);
+    scene.point(token);
   }
 
-  /** To the next of the experts that serve the token. */
-  along(token, direction) {
-    const experts = (this.store.chosen(this.scene.row, token) ?? []).map(({ expert }) => expert).sort((one, other) => direction * (one - other));
-    const next = experts.find((expert) => this.scene.expert < 0 || direction * (expert - this.scene.expert) > 0) ?? experts[0];
+  /**
+   * Move to the next of the experts that ran for the token.
+   * @param {number} token
+   * @param {number} direction
+   */
+  walkExperts(token, direction) {
+    const { scene } = this;
+    const experts = (this.store.chosen(scene.layerIndex, token) ?? [])
+      .map(({ expert }) => expert)
+      .sort((one, other) => direction * (one - other));
+    const beyond = experts.find((expert) => scene.expert < 0 || direction * (expert - scene.expert) > 0);
+    const next = beyond ?? experts[0];
     this.pointer = null;
-    if (next !== undefined) this.scene.point(token, next);
+    if (next !== undefined) scene.point(token, next);
   }
 }

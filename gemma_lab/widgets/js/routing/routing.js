@@ -1,55 +1,92 @@
 // The routing explorer: tokens, experts and layers of one trace. Python owns the trace and the selection.
-import { appendText, h, listen } from "../shared/dom.js";
-import { Ablation } from "./ablation.js";
 import { Ask } from "../shared/ask.js";
-import { Ramp } from "../shared/colors.js";
-import { Filters, Keys, LayerControl } from "./controls.js";
-import { Flow } from "../shared/token_text.js";
-import { Heat } from "./heat_map.js";
+import { appendText, h, listen } from "../shared/dom.js";
+import { number } from "../shared/format.js";
+import { openImages } from "../shared/images.js";
+import { View } from "../shared/view.js";
+import { unpack } from "../shared/wire.js";
+import { Ablation } from "./ablation.js";
+import { ColorKeys, Filters, LayerControl } from "./controls.js";
+import { HeatMap } from "./heat_map.js";
 import { ExpertCard, TokenCard } from "./inspector.js";
 import { Bars, Overview } from "./overview.js";
-import { Scene } from "./routing_scene.js";
-import { Store } from "../shared/token_store.js";
-import { startOf } from "../shared/wire.js";
-import { View } from "../shared/view.js";
+import { RoutingScene } from "./routing_scene.js";
+import { RoutingStore } from "./routing_store.js";
+import { RoutingText } from "./routing_text.js";
 
-class Explorer extends View {
-  constructor(model, el) {
-    super(model, el, { label: "Routing explorer" });
+/** @import { Changes } from "../shared/scene.js" */
+/** @import { Buffer, RoutingModel, TokenBuffer } from "../shared/wire_types.js" */
+
+const AT_END = 60; // pixels from the end at which the heat map follows appended tokens
+const PREFETCH_DELAY = 250; // milliseconds before layers that are not shown are requested
+
+/** @extends {View<RoutingScene, RoutingModel>} */
+class RoutingView extends View {
+  /**
+   * @param {RoutingModel} model
+   * @param {HTMLElement} element
+   */
+  constructor(model, element) {
+    super(model, element, { label: "Routing explorer" });
   }
 
   get measured() {
-    return this.chart;
+    return this.chart ?? this.root;
   }
 
-  /** Draw a trace from nothing: when the view opens, and when Python holds another trace. */
+  /** Show a trace from the start: when the view opens, and when Python holds another trace. */
   begin() {
     const { model } = this;
-    const store = new Store(model.get("_facts"));
-    const scene = new Scene(store, model);
-    [this.store, this.scene] = [store, scene];
-    this.build(scene, model);
-    this.load();
-    scene.row = Math.max(0, store.facts.layers.indexOf(model.get("layer")));
-    [scene.tokens, scene.experts] = [new Set(model.get("selected_tokens")), new Set(model.get("selected_experts"))];
-    this.gather();
+    const store = new RoutingStore(model.get("_facts"));
+    const scene = new RoutingScene(store, model);
+    store.addTokens(model.get("_tokens"));
+    store.addLoads(model.get("_loads"));
+    store.addLayers(model.get("_layers"));
+    scene.live = model.get("busy");
+    scene.layerIndex = Math.max(0, store.facts.layers.indexOf(model.get("layer")));
+    scene.tokens = new Set(model.get("selected_tokens"));
+    scene.experts = new Set(model.get("selected_experts"));
+    scene.reveal = (token) => this.reveal(token);
+    this.laidOut = false;
+    this.build(scene);
+    store.images = openImages(model.get("_images"), () => {
+      if (this.scene === scene && scene.ready) this.text?.redraw();
+    });
+    scene.requestLayers([scene.layerIndex]);
+    this.prefetching = setTimeout(() => this.prefetch(scene), PREFETCH_DELAY);
+    return scene;
   }
 
-  build(scene, model) {
+  /** @param {RoutingScene} scene */
+  build(scene) {
+    const { model } = this;
     const ablation = new Ablation(scene, model);
-    [this.overview, this.bars, this.heat, this.flow] = [new Overview(scene), new Bars(scene), new Heat(scene), new Flow(scene)];
-    scene.overview = this.overview;
-    scene.reveal = (token) => this.reveal(token);
-    const [layer, filters, keys, ask] = [new LayerControl(scene), new Filters(scene), new Keys(scene), new Ask(scene, model)];
-    const [token, expert] = [new TokenCard(scene), new ExpertCard(scene, ablation)];
-    scene.parts = [this.overview, layer, filters, this.bars, this.heat, this.flow, token, expert, keys, ablation, ask, { update: (what) => this.say(what) }];
+    const overview = new Overview(scene);
+    const bars = new Bars(scene);
+    const heat = new HeatMap(scene);
+    const text = new RoutingText(scene);
+    const layer = new LayerControl(scene);
+    const filters = new Filters(scene);
+    const keys = new ColorKeys(scene);
+    const ask = new Ask(model, { placeholder: "Ask the model and watch its experts …" });
+    const token = new TokenCard(scene);
+    const expert = new ExpertCard(scene, ablation);
+    /** @type {{ update(what: Changes): void }} */
+    const voice = { update: (what) => this.announce(what) };
+    const drawn = [overview, layer, filters, bars, heat, text, token, expert, keys];
+    scene.parts = [...drawn, ablation, ask, voice];
+    this.bars = bars;
+    this.heat = heat;
+    this.text = text;
     this.title = h("div", { class: "gl-heading" });
-    this.chart = h("div", { class: "gl-chart" }, h("div", { class: "gl-over" }, h("span", {}, "All layers"), this.overview.hint), this.overview.node, this.bars.node, this.heat.node);
+    const hint = h("div", { class: "gl-over" }, h("span", {}, "All layers"), overview.hint);
+    this.chart = h("div", { class: "gl-chart" }, hint, overview.node, bars.node, heat.node);
+    this.writeTitle(scene);
     this.root.replaceChildren(
       h("header", { class: "gl-top" }, this.title, layer.node),
       filters.node,
       this.notice,
-      h("div", { class: "gl-body" }, this.flow.node, this.chart),
+      h("div", { class: "gl-body" }, text.node, this.chart),
       keys.node,
       h("div", { class: "gl-inspector" }, token.node, expert.node),
       ablation.node,
@@ -58,152 +95,152 @@ class Explorer extends View {
     );
   }
 
-  load() {
-    const { model, store, scene } = this;
-    store.addTokens(model.get("_tokens"));
-    store.addLoads(model.get("_loads"));
-    store.addLayers(model.get("_layers"));
-    scene.epoch = store.facts.epoch;
-    scene.live = model.get("busy");
-    this.entitle();
-    this.openPictures();
+  /** @param {RoutingScene} scene */
+  writeTitle({ store }) {
+    const { name, precision, layers } = store.facts;
+    const experts = `top ${store.k} of ${store.experts} experts`;
+    const facts = `${number(store.count)} tokens · ${layers.length} MoE layers · ${experts}`;
+    this.title?.replaceChildren(
+      appendText(h("bdi", { class: "gl-name", dir: "auto" }), name),
+      h("span", { class: "gl-facts", title: precision }, facts),
+    );
   }
 
-  entitle() {
-    const { name, precision } = this.store.facts;
-    const count = this.store.count.toLocaleString("en");
-    const facts = `${count} tokens · ${this.store.facts.layers.length} MoE layers · top ${this.store.k} of ${this.store.experts} experts`;
-    this.title.replaceChildren(appendText(h("bdi", { class: "gl-name", dir: "auto" }), name), h("span", { class: "gl-facts", title: precision }, facts));
+  /**
+   * Request the neighbours of the open layer, or all layers where they fit.
+   * @param {RoutingScene} scene
+   */
+  prefetch(scene) {
+    const { facts } = scene.store;
+    const all = facts.layers.map((_, layerIndex) => layerIndex);
+    const near = all.filter((layerIndex) => Math.abs(layerIndex - scene.layerIndex) <= 1);
+    scene.requestLayers(facts.prefetch ? all : near);
   }
 
-  /** Pictures travel as bytes and are decoded here, so that no address is ever loaded. */
-  async openPictures() {
-    const { store, scene } = this;
-    const pictures = this.model.get("_images");
-    store.pictures = pictures.map(({ width, height }) => ({ width, height, bitmap: null }));
-    for (const [at, { bytes }] of pictures.entries()) {
-      store.pictures[at].bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
-    }
-    if (pictures.length && this.scene === scene && scene.inks) this.flow.redraw();
+  resize() {
+    const { scene, bars, heat } = this;
+    const width = bars?.node.clientWidth;
+    if (!width || !this.knowsTheme()) return;
+    if (this.fitted === width && this.laidOut) return;
+    this.fitted = width;
+    this.laidOut = true;
+    scene.axis.width = width;
+    heat?.layOut();
+    scene.notify("size", "data", "layer", "selection", "filter", "theme", "comparison", "busy");
   }
 
-  /** This layer first, its neighbours next, then whatever is left when everything may be held here. */
-  gather() {
-    const { scene, store } = this;
-    scene.want([scene.row]);
-    const rows = store.facts.layers.map((_, row) => row);
-    const near = rows.filter((row) => Math.abs(row - scene.row) <= 1);
-    this.later = setTimeout(() => scene.want(store.facts.prefetch ? rows : near), 250);
-  }
-
-  /** Take the colours of the theme, once there is a page to read them from. */
-  dress() {
-    const { scene } = this;
-    if (!this.root.isConnected) return;
-    scene.ramp = new Ramp(this.root.dataset.theme);
-    scene.inks = this.colours();
-    if (scene.axis.fitted) scene.tell("theme");
-    else this.fit();
-  }
-
-  fit() {
-    const width = this.bars.node.clientWidth;
-    if (!width) return;
-    if (!this.scene.inks?.accent) return this.dress();
-    const { scene } = this;
-    if (scene.axis.fitted === width && this.drawn === scene) return;
-    [scene.axis.width, scene.axis.fitted, this.drawn] = [width, width, scene];
-    this.heat.layout();
-    scene.tell("size", "data", "layer", "selection", "filter", "theme", "comparison", "busy");
-  }
-
+  /** @param {number} token */
   reveal(token) {
-    this.heat.reveal(token);
+    this.heat?.reveal(token);
     this.scene.point(token, this.scene.expert);
   }
 
-  /** What a screen reader hears of the pointer or the keyboard. */
-  say(what) {
-    const { scene, store } = this;
-    if (what.has("layer") && !what.has("data")) return this.status.replaceChildren(`Layer ${scene.layer}`);
-    if (!what.has("hover") || !this.root.contains(document.activeElement) || scene.token < 0) return;
-    const { token, expert } = scene; // those of now: the pointer may have left when it is said
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => {
-      const chosen = store.chosen(scene.row, token) ?? [];
-      const said = expert < 0 ? chosen.slice(0, 3) : chosen.filter((one) => one.expert === expert);
-      const words = said.map((one) => `expert ${one.expert} weight ${one.weight.toFixed(2)}`).join(", ");
-      this.status.replaceChildren(h("bdi", {}, store.label(token)), `, ${words || `not served by expert ${expert}`}`);
-    }, 250);
-  }
-
-  onMessage(message, buffers) {
-    const { scene, store } = this;
-    if (message.epoch !== store.facts.epoch) return;
-    if (message.type === "layers") {
-      const rows = store.addLayers(buffers[0]);
-      rows.forEach((row) => scene.wishes.delete(row));
-      if (rows.includes(scene.row)) scene.tell("layer", "hover", "selection");
-      if (scene.keep) scene.tell("filter");
+  /**
+   * Tell a screen reader what the pointer or the keyboard is on.
+   * @param {Changes} what
+   */
+  announce(what) {
+    const { scene } = this;
+    const { store, token, expert } = scene; // those of now: the pointer may have left when it is said
+    if (what.has("layer") && !what.has("data")) {
+      this.status.replaceChildren(`Layer ${scene.layer}`);
+      return;
     }
-    if (message.type === "append") this.grow(buffers);
+    if (!what.has("hover") || !this.root.contains(document.activeElement) || token < 0) return;
+    this.speak(() => {
+      const chosen = store.chosen(scene.layerIndex, token) ?? [];
+      const listed = expert < 0 ? chosen.slice(0, 3) : chosen.filter((one) => one.expert === expert);
+      const words = listed.map((one) => `expert ${one.expert} weight ${one.weight.toFixed(2)}`).join(", ");
+      return [h("bdi", {}, store.label(token)), `, ${words || `not served by expert ${expert}`}`];
+    });
   }
 
-  /** Tokens that were just generated, with their routing in every layer. */
-  grow([table, layers]) {
-    const { scene, store } = this;
-    if (startOf(table) > store.count) return this.model.send({ type: "resume" }); // a message was missed
-    store.addTokens(table);
+  /**
+   * @param {{ type: string, epoch: number }} message
+   * @param {Buffer[]} buffers
+   */
+  onMessage({ type, epoch }, buffers) {
+    const { scene } = this;
+    if (epoch !== scene.epoch) return;
+    if (type === "append") this.append(buffers[0], buffers[1]);
+    if (type !== "layers") return;
+    const arrived = scene.store.addLayers(buffers[0]);
+    for (const layerIndex of arrived) scene.requested.delete(layerIndex);
+    if (arrived.includes(scene.layerIndex)) scene.notify("layer", "hover", "selection");
+    if (scene.keep) scene.notify("filter");
+  }
+
+  /**
+   * Append tokens that were just generated, with their routing in every layer.
+   * @param {Buffer} tokens
+   * @param {Buffer} layers
+   */
+  append(tokens, layers) {
+    const { scene, heat } = this;
+    const { store } = scene;
+    /** @type {TokenBuffer} */
+    const { meta } = unpack(tokens);
+    if (meta.start > store.count) {
+      this.model.send({ type: "resume" }); // a message was missed
+      return;
+    }
+    store.addTokens(tokens);
     store.addLayers(layers);
-    scene.sift();
-    this.entitle();
-    const follow = this.heat.spacer.offsetHeight - this.heat.top - this.heat.height < 60;
-    this.heat.layout();
-    scene.tell("data", "layer", "filter");
-    if (follow) this.heat.scroller.scrollTop = this.heat.spacer.offsetHeight;
+    scene.applyFilter();
+    this.writeTitle(scene);
+    const follow = heat && heat.spacer.offsetHeight - heat.top - heat.height < AT_END;
+    heat?.layOut();
+    scene.notify("data", "layer", "filter");
+    if (follow) heat.scroller.scrollTop = heat.spacer.offsetHeight;
   }
 
-  /** Another trace: what Python selected in it is drawn with it. */
+  /** Show another trace, with what Python selected in it. */
   restart() {
-    clearTimeout(this.later);
-    const [tone, filter, seen] = [this.scene.tone, this.scene.filter, [this.heat, this.flow].map(({ scroller }) => scroller.scrollTop)];
+    clearTimeout(this.prefetching);
+    const { tone, filter } = this.scene;
+    const scrolled = this.scrollers.map((scroller) => scroller.scrollTop);
     this.sizes.disconnect();
-    this.begin();
+    this.scene = this.begin();
     this.scene.tone = tone;
-    if (Object.values(filter).some(Boolean)) Object.assign(this.scene, { filter });
-    this.scene.sift();
+    this.scene.filter = filter;
+    this.scene.applyFilter();
     this.sizes.observe(this.measured);
-    this.dress();
-    [this.heat, this.flow].forEach(({ scroller }, at) => (scroller.scrollTop = this.scene.live ? scroller.scrollHeight : seen[at]));
+    this.fitted = 0;
+    this.applyTheme();
+    this.scrollers.forEach((scroller, at) => {
+      scroller.scrollTop = this.scene.live ? scroller.scrollHeight : scrolled[at];
+    });
+  }
+
+  get scrollers() {
+    return this.heat && this.text ? [this.heat.scroller, this.text.scroller] : [];
   }
 
   listen() {
-    const adopt = () => this.scene.adopt();
-    const end = listen(this.model, {
-      "change:layer": adopt,
-      "change:selected_tokens": adopt,
-      "change:selected_experts": adopt,
-      "change:_ack": adopt,
+    const sync = () => this.scene.syncFromModel();
+    const stop = listen(this.model, {
+      "change:layer": sync,
+      "change:selected_tokens": sync,
+      "change:selected_experts": sync,
+      "change:_ack": sync,
       "change:_facts": () => this.restart(),
-      "change:_comparison": () => this.scene.tell("comparison"),
-      "change:busy": () => this.busy(),
-      "change:_notice": () => this.note(this.model.get("_notice")),
+      "change:_comparison": () => this.scene.notify("comparison"),
+      "change:busy": () => this.showBusy(),
+      "change:_notice": () => this.showNotice(this.model.get("_notice")),
       "msg:custom": (message, buffers) => this.onMessage(message, buffers ?? []),
     });
-    return this.leaving(end);
+    return this.ending(stop);
   }
 
-  busy() {
-    const busy = this.model.get("busy");
-    this.scene.live = busy;
-    if (busy) this.notice.hidden = true;
-    this.status.replaceChildren(busy ? "Running the model" : "Finished");
-    this.scene.tell("busy");
+  showBusy() {
+    this.scene.live = this.model.get("busy");
+    super.showBusy();
   }
 }
 
+/** @param {{ model: RoutingModel, el: HTMLElement }} options */
 export function render({ model, el }) {
-  return new Explorer(model, el).listen();
+  return new RoutingView(model, el).listen();
 }
 
 export default { render };

@@ -2,4 +2,11 @@
 import { openPage } from "../shared/saved_page.js";
 import { render } from "./routing.js";
 
-openPage(render, ({ type, layer_indices: indices }) => (type === "layers" ? indices.map((row) => `layers-${row}`) : []));
+/** @import { RoutingMessage } from "../shared/wire_types.js" */
+
+/** @param {RoutingMessage} message */
+function answerNames(message) {
+  return message.type === "layers" ? message.layer_indices.map((index) => `layers-${index}`) : [];
+}
+
+openPage(render, answerNames);

@@ -1,63 +1,115 @@
-// What is looked at: the layer, the pointer, the selection, the filter. Every part of the explorer draws from here.
+// The state of a routing view: the layer, the pointer, the selection, the filter. Every part draws from it.
 import { toggled } from "../shared/dom.js";
+import { Scene, sameValues } from "../shared/scene.js";
+import { FRACTION_STEPS } from "../shared/wire.js";
 
-export const LABELS = 118; // room for a token's text left of its row, in pixels
+/** @import { RoutingModel } from "../shared/wire_types.js" */
+/** @import { NamedColumn } from "../shared/token_store.js" */
+/** @import { Facet, RoutingStore } from "./routing_store.js" */
+/** @typedef {"modality" | "role" | "script"} FilterColumn */
 
-let views = 0; // a number for each view on the page
+export const LABELS = 118; // width of the tokens' labels left of the heat map, in pixels
+/** @type {FilterColumn[]} */
+export const FILTER_COLUMNS = ["modality", "role", "script"];
 
 /** The experts, side by side, at the same place in every part. */
 export class Axis {
+  /** @param {number} experts */
   constructor(experts) {
-    [this.experts, this.width, this.right] = [experts, 600, 12];
+    this.experts = experts;
+    this.width = 600;
+    this.right = 12;
   }
 
+  /** The width of an expert's column, in pixels. */
   get cell() {
     return (this.width - LABELS - this.right) / this.experts;
   }
 
-  /** The left edge of an expert, on a device pixel, so that columns stay crisp. */
+  /**
+   * Return the left edge of an expert, on a device pixel, so that columns stay crisp.
+   * @param {number} expert
+   */
   x(expert) {
     const ratio = window.devicePixelRatio || 1;
     return Math.round((LABELS + expert * this.cell) * ratio) / ratio;
   }
 
-  /** The expert at a place, or -1. */
+  /**
+   * Return the expert at a position, or -1.
+   * @param {number} x
+   */
   expert(x) {
     const at = Math.floor((x - LABELS) / this.cell);
     return x >= LABELS && at < this.experts ? at : -1;
   }
+
+  /** The distance of labelled experts. */
+  get tickStep() {
+    return this.experts > 32 ? 16 : this.experts > 8 ? 4 : 1;
+  }
 }
 
-export class Scene {
+export class RoutingScene extends Scene {
+  /**
+   * @param {RoutingStore} store
+   * @param {RoutingModel} model
+   */
   constructor(store, model) {
-    [this.store, this.model] = [store, model];
+    super();
+    this.store = store;
+    this.model = model;
     this.axis = new Axis(store.experts);
-    [this.row, this.token, this.expert] = [0, -1, -1]; // the pointer's token and expert
-    [this.tokens, this.experts] = [new Set(), new Set()];
+    this.layerIndex = 0;
+    this.token = -1; // under the pointer
+    this.expert = -1;
+    /** @type {Set<number>} */
+    this.tokens = new Set();
+    /** @type {Set<number>} */
+    this.experts = new Set();
+    /** @type {Record<FilterColumn, string | null>} */
     this.filter = { modality: null, role: null, script: null };
-    [this.keep, this.shown] = [null, null];
-    [this.parts, this.wishes] = [[], new Set()];
-    this.tone = "entropy"; // what tints the text while no expert is looked at
-    [this.view, this.seq] = [`${Date.now()}-${(views += 1)}`, 0]; // who speaks, and how often it has
+    /** @type {Uint8Array | null} */
+    this.keep = null; // 1 for the tokens that the filter lets through
+    /** @type {Uint32Array | null} */
+    this.shown = null; // those tokens
+    /** @type {Set<number>} */
+    this.requested = new Set(); // layers asked of Python
+    /** @type {Facet | "plain"} */
+    this.tone = "entropy"; // what tints the text while no expert is focused
+    this.epoch = store.facts.epoch;
+    this.live = false;
+    this.peakLoad = 1; // the largest load of the overview
+    /** @type {(token: number) => void} */
+    this.reveal = () => {};
   }
 
+  /** The number of the layer in the model. */
   get layer() {
-    return this.store.facts.layers[this.row];
+    return this.store.facts.layers[this.layerIndex];
   }
 
-  /** How many tokens are shown, and which is the one at a place. */
+  /** How many tokens the filter lets through. */
   get length() {
     return this.shown ? this.shown.length : this.store.count;
   }
 
+  /**
+   * Return the token at a place among those shown.
+   * @param {number} place
+   */
   at(place) {
     return this.shown ? this.shown[place] : place;
   }
 
-  /** The place of a token among those shown, or -1. */
+  /**
+   * Return the place of a token among those shown, or -1.
+   * @param {number} token
+   */
   place(token) {
     if (!this.shown) return token < this.store.count ? token : -1;
-    let [low, high] = [0, this.shown.length];
+    let low = 0;
+    let high = this.shown.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.shown[middle] < token) low = middle + 1;
@@ -66,127 +118,177 @@ export class Scene {
     return this.shown[low] === token ? low : -1;
   }
 
-  /** The experts that stand out: the one under the pointer, or else the selected ones. */
+  /** The focused experts: the one under the pointer, or else the selected ones. */
   get focus() {
     return this.expert >= 0 ? new Set([this.expert]) : this.experts;
   }
 
-  /** A weight as a share of the scale, 0 … 1. */
+  /**
+   * Return a weight as a share of the colour scale.
+   * @param {number} weight
+   */
   share(weight) {
     return weight / this.store.facts.scale_max;
   }
 
-  /** The facet that tints the text: its 5th and 95th percentile in this layer, or null. */
+  /**
+   * Return the 5th and the 95th percentile of the facet that tints the text, in this layer.
+   * @returns {[number, number] | null}
+   */
   toneRange() {
-    const layer = this.store.layers.get(this.row);
-    if (!layer || this.tone === "plain") return null;
-    const known = layer.ranges?.[this.tone];
+    const { tone, store } = this;
+    const layer = store.layers.get(this.layerIndex);
+    if (!layer || tone === "plain") return null;
+    const known = layer.ranges?.[tone];
     if (known?.count === layer.count) return known.range;
-    const sorted = layer[this.tone].slice(0, layer.count).sort();
-    const unit = this.tone === "expert_fraction" ? 1 / 65535 : Math.log2(Math.max(this.store.experts, 2)) / 65535;
-    const range = [0.05, 0.95].map((share) => sorted[Math.floor(share * (sorted.length - 1))] * unit);
-    layer.ranges = { ...layer.ranges, [this.tone]: { count: layer.count, range } };
+    const sorted = layer[tone].slice(0, layer.count).sort();
+    const unit = (tone === "expert_fraction" ? 1 : store.maxEntropy) / FRACTION_STEPS;
+    /** @param {number} share */
+    const percentile = (share) => sorted[Math.floor(share * (sorted.length - 1))] * unit;
+    /** @type {[number, number]} */
+    const range = [percentile(0.05), percentile(0.95)];
+    layer.ranges = { ...layer.ranges, [tone]: { count: layer.count, range } };
     return range;
   }
 
-  /** Where a token stands between the two, 0 … 1. */
+  /**
+   * Return where a token's facet lies between the two, 0 … 1.
+   * @param {number} token
+   */
   toneOf(token) {
     const range = this.toneRange();
-    const facets = range && this.store.facets(this.row, token);
-    if (!facets || range[1] <= range[0]) return 0;
+    const facets = this.store.facets(this.layerIndex, token);
+    if (!range || !facets || this.tone === "plain" || range[1] <= range[0]) return 0;
     return Math.max(0, Math.min(1, (facets[this.tone] - range[0]) / (range[1] - range[0])));
   }
 
-  /** Let every part draw what changed. Before the view is on a page nothing is drawn; then everything is. */
-  tell(...what) {
-    if (!this.inks) return;
-    for (const part of this.parts) part.update(new Set(what));
-  }
-
-  point(token, expert) {
+  /**
+   * @param {number} token
+   * @param {number} [expert]
+   */
+  point(token, expert = -1) {
     if (token === this.token && expert === this.expert) return;
-    [this.token, this.expert] = [token, expert];
-    this.tell("hover");
+    this.token = token;
+    this.expert = expert;
+    this.notify("hover");
   }
 
-  goTo(row) {
-    const to = Math.max(0, Math.min(this.store.facts.layers.length - 1, row));
-    if (to === this.row) return;
-    this.row = to;
-    this.experts = new Set(); // expert 17 of the next layer is somebody else
+  /** @param {number} layerIndex */
+  goTo(layerIndex) {
+    const to = Math.max(0, Math.min(this.store.facts.layers.length - 1, layerIndex));
+    if (to === this.layerIndex) return;
+    this.layerIndex = to;
+    this.experts = new Set(); // the experts of another layer are others
     this.expert = -1;
-    this.want([to]);
-    this.tell("layer", "selection");
+    this.requestLayers([to]);
+    this.notify("layer", "selection");
     this.post();
   }
 
+  /** @param {number} step */
+  stepLayer(step) {
+    this.goTo(this.layerIndex + step);
+  }
+
+  /** @param {{ tokens?: Set<number>, experts?: Set<number> }} selection */
   select({ tokens = this.tokens, experts = this.experts }) {
-    [this.tokens, this.experts] = [tokens, experts];
-    this.tell("selection");
+    this.tokens = tokens;
+    this.experts = experts;
+    this.notify("selection");
     this.post();
   }
 
-  /** Add to a selection, or begin it anew; choosing the only chosen one again lets go of it. */
-  toggle(kind, value, adding) {
-    this.select({ [kind]: toggled(this[kind], value, adding) });
+  clearSelection() {
+    this.select({ tokens: new Set(), experts: new Set() });
   }
 
-  setFilter(kind, value) {
-    this.filter = { ...this.filter, [kind]: value };
-    this.sift();
-    this.tell("filter");
+  /**
+   * @param {number} token
+   * @param {boolean} adding
+   */
+  toggleToken(token, adding) {
+    this.select({ tokens: toggled(this.tokens, token, adding) });
   }
 
-  /** Work out which tokens the filter lets through. */
-  sift() {
+  /**
+   * @param {number} expert
+   * @param {boolean} adding
+   */
+  toggleExpert(expert, adding) {
+    this.select({ experts: toggled(this.experts, expert, adding) });
+  }
+
+  /**
+   * @param {FilterColumn} column
+   * @param {string | null} value
+   */
+  setFilter(column, value) {
+    this.filter = { ...this.filter, [column]: value };
+    this.applyFilter();
+    this.notify("filter");
+  }
+
+  /** Find the tokens that the filter lets through. */
+  applyFilter() {
     const { codes, names, count } = this.store;
-    const rules = Object.entries(this.filter)
-      .filter(([, value]) => value !== null)
-      .map(([kind, value]) => [codes[kind], names[kind].indexOf(value)]);
-    if (!rules.length) [this.keep, this.shown] = [null, null];
-    else {
-      this.keep = new Uint8Array(count);
-      for (let token = 0; token < count; token++) this.keep[token] = rules.every(([column, code]) => column[token] === code) ? 1 : 0;
-      this.shown = Uint32Array.from({ length: this.keep.reduce((sum, one) => sum + one, 0) });
-      for (let token = 0, place = 0; token < count; token++) if (this.keep[token]) this.shown[place++] = token;
+    /** @type {[NamedColumn, number][]} */
+    const rules = [];
+    for (const column of FILTER_COLUMNS) {
+      const value = this.filter[column];
+      if (value !== null) rules.push([column, names[column].indexOf(value)]);
     }
+    this.keep = null;
+    this.shown = null;
+    if (!rules.length) return;
+    this.keep = new Uint8Array(count);
+    const shown = [];
+    for (let token = 0; token < count; token++) {
+      if (!rules.every(([column, code]) => codes[column][token] === code)) continue;
+      this.keep[token] = 1;
+      shown.push(token);
+    }
+    this.shown = Uint32Array.from(shown);
   }
 
-  /** Ask Python for layers that have not arrived. A page without a kernel has them all, or does without. */
-  want(rows) {
-    const missing = rows.filter((row) => !this.store.has(row) && !this.wishes.has(row));
+  /**
+   * Ask Python for layers that have not arrived.
+   * @param {number[]} layerIndices
+   */
+  requestLayers(layerIndices) {
+    const missing = layerIndices.filter((index) => !this.store.has(index) && !this.requested.has(index));
     if (!missing.length) return;
-    missing.forEach((row) => this.wishes.add(row));
+    for (const index of missing) this.requested.add(index);
     this.model.send({ type: "layers", layer_indices: missing });
   }
 
-  /** Tell Python what is selected, once the hand rests. */
-  post() {
-    clearTimeout(this.posting);
-    this.posting = setTimeout(() => this.flush(), 60);
+  /**
+   * @param {string} view
+   * @param {number} seq
+   */
+  sendSelection(view, seq) {
+    const { layer } = this;
+    const tokens = sorted(this.tokens);
+    const experts = sorted(this.experts);
+    this.model.send({ type: "select", view, seq, layer, tokens, experts });
   }
 
-  flush() {
-    clearTimeout(this.posting);
-    this.posting = 0;
-    const said = { layer: this.layer, tokens: [...this.tokens].sort((a, b) => a - b), experts: [...this.experts].sort((a, b) => a - b) };
-    this.seq += 1;
-    this.model.send({ type: "select", view: this.view, seq: this.seq, ...said });
+  /** Take the selection that Python holds, unless it has not received this view's latest one. */
+  syncFromModel() {
+    if (!this.isCurrent(this.model.get("_ack"))) return;
+    const layerIndex = this.store.facts.layers.indexOf(this.model.get("layer"));
+    const tokens = this.model.get("selected_tokens");
+    const experts = this.model.get("selected_experts");
+    const moved = layerIndex >= 0 && layerIndex !== this.layerIndex;
+    if (!moved && sameValues(this.tokens, tokens) && sameValues(this.experts, experts)) return;
+    if (moved) this.layerIndex = layerIndex;
+    this.tokens = new Set(tokens);
+    this.experts = new Set(experts);
+    this.requestLayers([this.layerIndex]);
+    this.notify("selection", ...(moved ? ["layer"] : []));
   }
+}
 
-  /** Take over what Python holds, unless it has yet to hear what was chosen here last. */
-  adopt() {
-    const ack = this.model.get("_ack") ?? {};
-    if (ack.view === this.view) this.known = ack.seq;
-    if (this.posting || (this.known ?? 0) < this.seq) return;
-    const row = this.store.facts.layers.indexOf(this.model.get("layer"));
-    const [tokens, experts] = [this.model.get("selected_tokens"), this.model.get("selected_experts")];
-    const same = (set, list) => set.size === list.length && list.every((value) => set.has(value));
-    const moved = row >= 0 && row !== this.row;
-    if (!moved && same(this.tokens, tokens) && same(this.experts, experts)) return;
-    if (moved) this.row = row;
-    [this.tokens, this.experts] = [new Set(tokens), new Set(experts)];
-    this.want([this.row]);
-    this.tell("selection", ...(moved ? ["layer"] : []));
-  }
+/** @param {Set<number>} values */
+function sorted(values) {
+  return [...values].sort((one, other) => one - other);
 }

@@ -1,19 +1,31 @@
-// A question put to the model from here; its routing arrives while the answer is written.
+// A prompt sent to the model from a view.
 import { button, h, textField } from "./dom.js";
 
+/** @import { Changes } from "./scene.js" */
+/** @import { WidgetModel } from "./wire_types.js" */
+/** @typedef {WidgetModel<{ busy: boolean, _can_run: boolean }, any>} RunningModel */
+
 export class Ask {
-  constructor(scene, model) {
-    [this.scene, this.model] = [scene, model];
-    this.field = textField({ rows: 1, placeholder: "Ask the model and watch its experts …", "aria-label": "Prompt" });
+  /**
+   * @param {RunningModel} model
+   * @param {{ placeholder: string, stoppable?: boolean }} options
+   */
+  constructor(model, { placeholder, stoppable = true }) {
+    this.model = model;
+    this.field = textField({ rows: 1, placeholder, "aria-label": "Prompt" });
     this.field.addEventListener("keydown", (event) => this.key(event));
     this.send = button({ name: "Ask", "data-testid": "ask", onclick: () => this.ask() }, "send");
-    this.stop = button({ name: "Stop", "data-testid": "stop", hidden: true, onclick: () => model.send({ type: "stop" }) }, "stop");
+    const stop = () => model.send({ type: "stop" });
+    this.stop = stoppable
+      ? button({ name: "Stop", "data-testid": "stop", hidden: true, onclick: stop }, "stop")
+      : null;
     this.node = h("div", { class: "gl-ask" }, this.field, this.send, this.stop);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     event.stopPropagation();
-    if (event.key === "Escape") this.model.send({ type: "stop" });
+    if (event.key === "Escape" && this.stop) this.model.send({ type: "stop" });
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     this.ask();
@@ -26,10 +38,12 @@ export class Ask {
     this.field.value = "";
   }
 
+  /** @param {Changes} what */
   update(what) {
     if (!what.has("busy") && !what.has("data")) return;
     const busy = this.model.get("busy");
     this.node.hidden = !this.model.get("_can_run");
-    [this.send.hidden, this.stop.hidden] = [busy, !busy];
+    this.send.hidden = busy;
+    if (this.stop) this.stop.hidden = !busy;
   }
 }

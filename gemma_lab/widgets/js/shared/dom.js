@@ -1,17 +1,42 @@
-// Shared by every widget: elements built without markup, icons, theme, text that cannot act.
+// Elements built without markup, icons, the page's theme, text that cannot act.
+
+/** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => unknown)>} Props */
+/** @typedef {Node | string | null | undefined} Child */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Build an element. Strings among the children become text nodes; nothing is ever parsed as HTML. */
+/**
+ * Build an element. Strings among the children become text nodes; nothing is ever parsed as HTML.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Props} [props] Attributes, `class`, and listeners as `onclick`; false, null and undefined are left out.
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
 export function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "class") node.className = value;
+    if (typeof value === "function") node.addEventListener(name.slice(2), value);
+    else if (name === "class") node.className = String(value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
   node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/**
+ * Build an SVG element.
+ * @template {keyof SVGElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string>} attributes
+ * @param {...Node} children
+ * @returns {SVGElementTagNameMap[K]}
+ */
+export function svg(tag, attributes, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
   return node;
 }
 
@@ -28,62 +53,115 @@ const ICONS = {
   warn: "M12 8.2v5M12 16.4h.01M12 3.8 21 19.6H3z",
 };
 
-/** Build one of the icons, 20 px, in the colour of the text around it. */
+/**
+ * Build an icon, 20 px, in the colour of the text around it.
+ * @param {keyof typeof ICONS} name
+ */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  const path = document.createElementNS(SVG, "path");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" })) {
-    svg.setAttribute(key, value);
-  }
-  svg.setAttribute("class", "gl-icon");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
+  const frame = { viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false", class: "gl-icon" };
+  return svg("svg", frame, svg("path", { d: ICONS[name] }));
 }
 
-/** Build a button; without a visible label its name is the tooltip. */
-export function button(props, iconName, label) {
-  const { name, ...rest } = props;
-  const node = h("button", { type: "button", title: name, "aria-label": name, ...rest });
+/**
+ * Build a button; its name is its tooltip and, without a visible label, what a screen reader says.
+ * @param {Props & { name: string }} props
+ * @param {keyof typeof ICONS | null} iconName
+ * @param {string} [label]
+ */
+export function button({ name, ...props }, iconName, label) {
+  const node = h("button", { type: "button", title: name, "aria-label": name, ...props });
   if (iconName) node.append(icon(iconName));
   if (label) node.append(h("span", { class: "gl-label" }, label));
   return node;
 }
 
+let controlCount = 0;
+
+/**
+ * Put a label beside a control.
+ * @param {string} label
+ * @param {HTMLElement} control
+ */
+export function labelled(label, control) {
+  controlCount += 1;
+  control.id = `gl-control-${controlCount}`;
+  return h("div", { class: "gl-choice" }, h("label", { for: control.id }, label), control);
+}
+
+/**
+ * Build a list of keys and what they do.
+ * @param {[keys: string, action: string][]} keys
+ */
+export function keyHelp(keys) {
+  return h("span", {}, ...keys.flatMap(([key, action]) => [h("kbd", {}, key), ` ${action}   `]));
+}
+
 // C0 and C1 except tab and newline, and whatever overrides, embeds or isolates writing direction. What text needs
 // (joiners, LRM, RLM) stays as it is.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+const EVERY_CONTROL = new RegExp(`(${CONTROL.source})`);
 
-/** Append text in which control characters are shown by their code and isolated, so that they cannot act. */
+/** @param {string} character */
+function codePoint(character) {
+  return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+/**
+ * Append text in which control characters are shown by their code and isolated, so that they cannot act.
+ * @template {ParentNode} T
+ * @param {T} parent
+ * @param {string} text
+ * @returns {T}
+ */
 export function appendText(parent, text) {
   if (!CONTROL.test(text)) {
     parent.append(text);
     return parent;
   }
-  for (const part of text.split(new RegExp(`(${CONTROL.source})`))) {
+  for (const part of text.split(EVERY_CONTROL)) {
     if (part.length !== 1 || !CONTROL.test(part)) {
       if (part) parent.append(part);
       continue;
     }
-    const code = part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
     // The character itself stays, so that copied text is unchanged; the label comes from the stylesheet.
-    parent.append(h("bdi", { class: "gl-control", "data-code": `U+${code}` }, part));
+    parent.append(h("bdi", { class: "gl-control", "data-code": codePoint(part) }, part));
   }
   return parent;
 }
 
-/** Return a function that runs `work` once in the next animation frame, however often it is called. */
+/** @type {Record<string, string>} */
+const WHITESPACE = { "\n": "⏎", "\t": "⇥", "\r": "␍" };
+const ACTING = new RegExp(`[\\t\\n]|${CONTROL.source}`, "g");
+
+/**
+ * Return a token's text with spaces at its ends, line breaks and control characters made visible.
+ * @param {string} text
+ */
+export function visibleText(text) {
+  const shown = text
+    .replace(ACTING, (character) => WHITESPACE[character] ?? codePoint(character))
+    .replaceAll("▁", "␣")
+    .replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+  return shown || "∅";
+}
+
+/**
+ * Return a function that runs `work` once in the next animation frame, however often it is called.
+ * @param {() => void} work
+ * @returns {{ (): void, cancel(): void }}
+ */
 export function everyFrame(work) {
-  let asked = 0;
-  const run = () => {
-    asked = 0;
-    work();
+  let requested = 0;
+  const request = () => {
+    if (requested) return;
+    requested = requestAnimationFrame(() => {
+      requested = 0;
+      work();
+    });
   };
-  const ask = () => {
-    if (!asked) asked = requestAnimationFrame(run);
-  };
-  ask.cancel = () => cancelAnimationFrame(asked);
-  return ask;
+  request.cancel = () => cancelAnimationFrame(requested);
+  return request;
 }
 
 function isDark() {
@@ -94,16 +172,19 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Keep `data-theme` of a widget's root equal to the page's theme; returns a function that ends it. */
+/**
+ * Keep `data-theme` of a widget's root equal to the page's theme; return a function that ends it.
+ * @param {HTMLElement} root
+ */
 export function followTheme(root) {
   const apply = () => {
     root.dataset.theme = isDark() ? "dark" : "light";
   };
   const media = matchMedia("(prefers-color-scheme: dark)");
   const observer = new MutationObserver(apply);
-  const watched = { attributes: true, attributeFilter: ["data-jp-theme-light", "data-vscode-theme-kind", "theme"] };
-  observer.observe(document.body, watched);
-  observer.observe(document.documentElement, watched);
+  const attributeFilter = ["data-jp-theme-light", "data-vscode-theme-kind", "theme"];
+  observer.observe(document.body, { attributes: true, attributeFilter });
+  observer.observe(document.documentElement, { attributes: true, attributeFilter });
   media.addEventListener("change", apply);
   apply();
   return () => {
@@ -112,30 +193,54 @@ export function followTheme(root) {
   };
 }
 
-/** A text field whose keys stay its own: JupyterLab neither runs shortcuts on them nor cancels a line break. */
+/**
+ * Build a text field that keeps its keys: JupyterLab neither runs shortcuts on them nor cancels a line break.
+ * @param {Props} props
+ */
 export function textField(props) {
   // JupyterLab adds a listener to the field at each key, which would cancel a line break inside a cell.
+  /** @param {Event} event */
   const stop = (event) => event.stopImmediatePropagation();
-  return h("textarea", { dir: "auto", "data-lm-suppress-shortcuts": "true", onbeforeinput: stop, ...props });
+  return h("textarea", {
+    dir: "auto",
+    "data-lm-suppress-shortcuts": "true",
+    onbeforeinput: stop,
+    ...props,
+  });
 }
 
-/** Return a selection after a choice: alone or `adding`; what was the only one, or is added again, is taken away. */
-export function toggled(known, value, adding) {
-  const next = new Set(adding ? known : []);
-  if (known.has(value) && (adding || known.size === 1)) next.delete(value);
+/**
+ * Return a selection after a choice: the value alone, or added. A value that was the only one, or is added
+ * again, is removed.
+ * @param {Set<number>} selected
+ * @param {number} value
+ * @param {boolean} adding
+ */
+export function toggled(selected, value, adding) {
+  const next = new Set(adding ? selected : []);
+  if (selected.has(value) && (adding || selected.size === 1)) next.delete(value);
   else next.add(value);
   return next;
 }
 
-/** Listen to a model and return a function that stops listening. */
-export function listen(model, handlers) {
-  for (const [event, handler] of Object.entries(handlers)) model.on(event, handler);
+/** @typedef {(...values: any[]) => void} Listener */
+
+/**
+ * Listen to a model and return a function that stops listening.
+ * @param {{ on(event: string, listener: Listener): void, off(event: string, listener: Listener): void }} model
+ * @param {Record<string, Listener>} listeners
+ */
+export function listen(model, listeners) {
+  for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
   return () => {
-    for (const [event, handler] of Object.entries(handlers)) model.off(event, handler);
+    for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
   };
 }
 
-/** Format a log-probability (nats) as a percentage. */
+/**
+ * Format a log-probability (nats) as a percentage.
+ * @param {number | null | undefined} logprob
+ */
 export function percent(logprob) {
   if (logprob === null || logprob === undefined) return "0 %";
   const share = 100 * Math.exp(logprob);

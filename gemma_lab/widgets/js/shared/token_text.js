@@ -1,269 +1,410 @@
-// The text as it reads, in blocks of which only those in sight exist; pictures and sounds stand where they came.
+// The text of a trace, in blocks of which only those in sight exist; media are drawn where they came.
 import { appendText, h } from "./dom.js";
-import { Medium } from "./media.js";
 
-const [BLOCK, LONGEST, MARGIN] = [90, 220, 160]; // tokens of a block, at the most, and pixels drawn beyond the sight
+/** @import { Changes, TokenScene } from "./scene.js" */
+/** @import { Medium } from "./media.js" */
+/**
+ * Tokens that are laid out together. `top` and `height` are in pixels; the height is an estimate until drawn.
+ * @typedef {object} Block
+ * @property {number} start
+ * @property {number} stop
+ * @property {boolean} isMedium
+ * @property {string} role
+ * @property {string} heading
+ * @property {number} height
+ * @property {number} top
+ */
+/** @typedef {{ node: HTMLElement, spans: Map<number, TokenSpan>, medium: Medium | null }} DrawnBlock */
+/** @typedef {{ node: HTMLElement, tint: string, marks: number }} TokenSpan */
+
+const BLOCK = 90; // tokens of a block after which a line end closes it
+const LONGEST = 220; // tokens of a block after which a word closes it
+const MARGIN = 160; // pixels drawn beyond the visible part
+const REST = 120; // milliseconds without a change before the text scrolls
 const MEDIA = new Set(["image", "video", "audio"]);
+const REPAINTED = ["hover", "layer", "selection", "filter", "data", "theme", "tone"];
 
-export class Flow {
-  constructor(scene) {
-    [this.scene, this.store] = [scene, scene.store];
-    [this.blocks, this.drawn, this.wanted] = [[], new Map(), -1];
-    [this.before, this.after] = [h("div", {}), h("div", {})];
+/**
+ * A subclass says what tints a token (`tintOf`) and what draws a medium (`createMedium`).
+ * @template {TokenScene} S
+ */
+export class TokenText {
+  /**
+   * @param {S} scene
+   * @param {string} label
+   */
+  constructor(scene, label) {
+    this.scene = scene;
+    this.store = scene.store;
+    /** @type {Block[]} */
+    this.blocks = [];
+    /** @type {Map<number, DrawnBlock>} */
+    this.drawn = new Map();
+    this.scrollTarget = -1; // the token to scroll to once the selection rests
+    /** @type {number | undefined} */
+    this.epoch = -1; // the epoch of the tokens that are laid out
+    this.inside = false; // whether the pointer in the text causes the change
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.scrolling = undefined;
+    this.before = h("div", {});
+    this.after = h("div", {});
     this.inner = h("div", { class: "gl-flow-inner" }, this.before, this.after);
-    this.scroller = h("div", { class: "gl-flow-scroller", tabindex: 0, role: "group", "aria-label": "Text; left and right read one token at a time, up and down change the layer, Enter selects", "data-testid": "flow" }, this.inner);
+    this.scroller = h(
+      "div",
+      {
+        class: "gl-flow-scroller",
+        tabindex: 0,
+        role: "group",
+        "aria-label": label,
+        "data-testid": "flow",
+      },
+      this.inner,
+    );
     this.node = h("div", { class: "gl-flow" }, this.scroller);
     this.scroller.addEventListener("scroll", () => this.show(), { passive: true });
     this.inner.addEventListener("pointerover", (event) => this.point(event));
-    this.inner.addEventListener("pointerleave", () => scene.point(-1, -1));
+    this.inner.addEventListener("pointerleave", () => scene.point(-1));
     this.inner.addEventListener("click", (event) => this.pick(event));
     this.scroller.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** Cut the tokens from `from` on into blocks: at line ends and turns, else at a word after a while. */
-  cut(from) {
+  /**
+   * Return background and text colour of a token, separated by "|"; "" for none.
+   * @param {number} _token
+   */
+  tintOf(_token) {
+    return "";
+  }
+
+  /**
+   * Return what draws a medium.
+   * @param {number[]} _tokens
+   * @param {number} _width
+   * @returns {Medium}
+   */
+  createMedium(_tokens, _width) {
+    throw new Error("A token text says what draws its media.");
+  }
+
+  /**
+   * Divide the tokens from `from` on into blocks: at line ends and turns, else at a word after a while.
+   * @param {number} from
+   */
+  layOut(from) {
     const { store } = this;
-    let role = this.blocks.at(-1)?.role;
+    let previous = this.blocks.at(-1)?.role;
     for (let start = from; start < store.count; ) {
-      const stop = this.end(start);
-      const heading = store.name("role", start);
-      const medium = MEDIA.has(store.name("modality", start));
-      this.blocks.push({ start, stop, medium, role: heading, heading: heading && heading !== role ? heading : "", height: medium ? 200 : 22 * (1 + (stop - start) / 9) });
-      role = heading;
+      const stop = this.endOfBlock(start);
+      const role = store.name("role", start);
+      const isMedium = MEDIA.has(store.name("modality", start));
+      const heading = role !== previous ? role : "";
+      const height = isMedium ? 200 : 22 * (1 + (stop - start) / 9);
+      this.blocks.push({ start, stop, isMedium, role, heading, height, top: 0 });
+      previous = role;
       start = stop;
     }
   }
 
-  end(start) {
+  /** @param {number} start */
+  endOfBlock(start) {
     const { store } = this;
-    const [kind, role, place] = [store.name("modality", start), store.codes.role[start], store.places.get(start)?.medium];
-    const medium = MEDIA.has(kind);
+    const modality = store.name("modality", start);
+    const role = store.codes.role[start];
+    const medium = store.positions.get(start)?.medium;
+    const isMedium = MEDIA.has(modality);
     for (let at = start + 1; at < store.count; at++) {
       const here = store.name("modality", at);
-      if (medium ? here !== kind || store.places.get(at)?.medium !== place : MEDIA.has(here) || store.codes.role[at] !== role) return at;
-      if (medium) continue;
+      if (isMedium) {
+        if (here !== modality || store.positions.get(at)?.medium !== medium) return at;
+        continue;
+      }
+      if (MEDIA.has(here) || store.codes.role[at] !== role) return at;
       const lineEnds = store.texts[at - 1].endsWith("\n") && at - start > BLOCK;
-      const word = store.texts[at].startsWith(" ") && at - start > LONGEST;
-      if (lineEnds || word || at - start > 2 * LONGEST) return at;
+      const wordBegins = store.texts[at].startsWith(" ") && at - start > LONGEST;
+      if (lineEnds || wordBegins || at - start > 2 * LONGEST) return at;
     }
     return store.count;
   }
 
+  /** @param {Changes} what */
   update(what) {
-    // not when tokens are added: who reads along would be sent back
+    // not when tokens are appended: that would scroll away from what is being read
     if (what.has("selection") || (what.has("data") && this.epoch !== this.scene.epoch)) {
-      const picked = this.scene.tokens ?? new Set();
-      this.wanted = picked.size === 1 ? [...picked][0] : -1;
+      const { tokens } = this.scene;
+      this.scrollTarget = tokens.size === 1 ? [...tokens][0] : -1;
     }
     if (what.has("data")) this.rebuild();
     if (what.has("size")) this.redraw();
-    if (["hover", "layer", "selection", "filter", "data", "theme", "tone"].some((one) => what.has(one))) this.tint(what);
+    if (REPAINTED.some((one) => what.has(one))) this.repaint();
   }
 
-  /** After tokens were added, only the last block is cut anew. */
+  /** Lay out new tokens; after tokens were appended, only the last block changes. */
   rebuild() {
     const end = this.blocks.at(-1)?.stop ?? 0;
     if (end > this.store.count || this.epoch !== this.scene.epoch) this.clear();
-    else if (end < this.store.count && this.blocks.length) this.forget(this.blocks.length - 1, this.blocks.pop());
+    else if (end < this.store.count && this.blocks.length) {
+      this.forget(this.blocks.length - 1);
+      this.blocks.pop();
+    }
     this.epoch = this.scene.epoch;
-    const atEnd = this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight < 30;
-    this.cut(this.blocks.at(-1)?.stop ?? 0);
+    const { scroller } = this;
+    const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 30;
+    this.layOut(this.blocks.at(-1)?.stop ?? 0);
     this.show();
     if (atEnd && this.scene.live) {
-      this.scroller.scrollTop = this.scroller.scrollHeight;
+      scroller.scrollTop = scroller.scrollHeight;
       this.show();
     }
   }
 
   clear() {
-    for (const { node } of this.drawn.values()) node.remove();
-    this.drawn.clear();
+    for (const index of [...this.drawn.keys()]) this.forget(index);
     this.blocks = [];
   }
 
   redraw() {
-    for (const { node } of this.drawn.values()) node.remove();
-    this.drawn.clear();
+    for (const index of [...this.drawn.keys()]) this.forget(index);
     this.show();
-    this.tint(new Set(["layer"]));
+    this.repaint();
   }
 
+  /** @param {number} index */
   forget(index) {
     this.drawn.get(index)?.node.remove();
     this.drawn.delete(index);
   }
 
-  /** Draw the blocks in sight and drop the others; heights are learnt as blocks are seen. */
+  /** Draw the blocks in sight and drop the others; heights are learnt as blocks are drawn. */
   show() {
-    const [top, tall] = [this.scroller.scrollTop, this.scroller.clientHeight || 400];
-    let [y, first, last] = [0, -1, -1];
-    this.blocks.forEach((block, index) => {
-      if (y + block.height > top - MARGIN && y < top + tall + MARGIN) {
-        if (first < 0) first = index;
-        last = index;
-      }
-      block.top = y;
-      y += block.height;
-    });
+    const [first, last] = this.inSight();
     for (const index of [...this.drawn.keys()]) if (index < first || index > last) this.forget(index);
-    const fresh = [];
-    for (let index = first; index >= 0 && index <= last; index++) {
-      if (this.drawn.has(index)) continue;
-      const drawn = this.build(this.blocks[index]);
-      const next = [...this.drawn.keys()].filter((one) => one > index).sort((one, other) => one - other)[0];
-      this.inner.insertBefore(drawn.node, next === undefined ? this.after : this.drawn.get(next).node);
-      this.drawn.set(index, drawn);
-      fresh.push(index);
+    /** @type {[Block, DrawnBlock][]} */
+    const added = [];
+    /** @type {Node} */
+    let next = this.after;
+    for (let index = last; index >= first && first >= 0; index--) {
+      let drawn = this.drawn.get(index);
+      if (!drawn) {
+        drawn = this.draw(this.blocks[index]);
+        this.inner.insertBefore(drawn.node, next);
+        this.drawn.set(index, drawn);
+        added.push([this.blocks[index], drawn]);
+      }
+      next = drawn.node;
     }
-    for (const index of fresh) this.blocks[index].height = this.drawn.get(index).node.offsetHeight || this.blocks[index].height;
-    let [above, below] = [0, 0];
+    for (const [block, { node }] of added) block.height = node.offsetHeight || block.height;
+    let above = 0;
+    let below = 0;
     this.blocks.forEach(({ height }, index) => {
       if (index < first) above += height;
       if (index > last) below += height;
     });
     this.before.style.height = `${above}px`;
     this.after.style.height = `${below}px`;
-    for (const index of fresh) this.paint(this.drawn.get(index), new Set(["layer"]));
+    for (const [, drawn] of added) this.paint(drawn);
   }
 
-  build(block) {
-    const drawn = { spans: new Map(), medium: null };
+  /**
+   * Return the first and the last block in sight, after placing all; -1 where there is none.
+   * @returns {[number, number]}
+   */
+  inSight() {
+    const top = this.scroller.scrollTop;
+    const bottom = top + (this.scroller.clientHeight || 400);
+    let y = 0;
+    let first = -1;
+    let last = -1;
+    this.blocks.forEach((block, index) => {
+      if (y + block.height > top - MARGIN && y < bottom + MARGIN) {
+        if (first < 0) first = index;
+        last = index;
+      }
+      block.top = y;
+      y += block.height;
+    });
+    return [first, last];
+  }
+
+  /**
+   * @param {Block} block
+   * @returns {DrawnBlock}
+   */
+  draw(block) {
     const heading = block.heading ? h("div", { class: "gl-role" }, block.heading) : null;
-    if (block.medium && this.store.places.has(block.start) && this.firstOfMedium(block)) {
-      drawn.medium = this.medium(this.tokensOf(block), Math.max(120, this.scroller.clientWidth - 28));
-      drawn.node = h("div", { class: "gl-block" }, heading, drawn.medium.node);
-      return drawn;
+    /** @type {Map<number, TokenSpan>} */
+    const spans = new Map();
+    if (block.isMedium && this.isFirstOfMedium(block)) {
+      const width = Math.max(120, this.scroller.clientWidth - 28);
+      const medium = this.createMedium(this.tokensOfMedium(block), width);
+      return { node: h("div", { class: "gl-block" }, heading, medium.node), spans, medium };
     }
     const text = h("div", { class: "gl-text", dir: "auto" });
-    for (let token = block.start; token < block.stop; token++) {
-      if (block.medium && token > block.start) break;
-      const span = block.medium ? this.chip(token, `${this.store.name("modality", block.start)} × ${block.stop - block.start}`) : this.span(token);
-      if (!span) continue;
-      drawn.spans.set(token, span);
-      text.append(span);
+    const stop = block.isMedium ? block.start + 1 : block.stop;
+    for (let token = block.start; token < stop; token++) {
+      const name = `${this.store.name("modality", block.start)} × ${block.stop - block.start}`;
+      const node = block.isMedium ? this.chip(token, name) : this.span(token);
+      if (!node) continue;
+      spans.set(token, { node, tint: "", marks: 0 });
+      text.append(node);
     }
-    drawn.node = h("div", { class: "gl-block" }, heading, text);
-    return drawn;
+    return { node: h("div", { class: "gl-block" }, heading, text), spans, medium: null };
   }
 
-  /** What draws a medium; a subclass may draw something else on it. */
-  medium(tokens, width) {
-    return new Medium(this.scene, tokens, width);
+  /**
+   * Return the block's medium, as its modality and its number among the media of that modality.
+   * @param {Block} block
+   */
+  mediumOf({ start }) {
+    const position = this.store.positions.get(start);
+    return position ? `${this.store.name("modality", start)}:${position.medium}` : null;
   }
 
-  /** Later frames of a video are drawn with the first. */
-  firstOfMedium({ start }) {
-    const { medium } = this.store.places.get(start);
-    const kind = this.store.name("modality", start);
-    return !this.blocks.some((other) => other.medium && other.start < start && this.store.name("modality", other.start) === kind && this.store.places.get(other.start)?.medium === medium);
+  /**
+   * Later frames of a video are drawn with the first.
+   * @param {Block} block
+   */
+  isFirstOfMedium(block) {
+    const medium = this.mediumOf(block);
+    if (!medium) return false;
+    return !this.blocks.some(
+      (other) => other.isMedium && other.start < block.start && this.mediumOf(other) === medium,
+    );
   }
 
-  tokensOf({ start }) {
-    const [kind, { medium }] = [this.store.name("modality", start), this.store.places.get(start)];
-    const tokens = [];
-    for (const block of this.blocks) {
-      if (!block.medium || this.store.name("modality", block.start) !== kind || this.store.places.get(block.start)?.medium !== medium) continue;
-      for (let token = block.start; token < block.stop; token++) tokens.push(token);
-    }
-    return tokens;
+  /**
+   * @param {Block} block
+   * @returns {number[]}
+   */
+  tokensOfMedium(block) {
+    const medium = this.mediumOf(block);
+    return this.blocks
+      .filter((other) => other.isMedium && this.mediumOf(other) === medium)
+      .flatMap(({ start, stop }) => Array.from({ length: stop - start }, (_, at) => start + at));
   }
 
-  /** A token's span; one that only begins a character has none, the token that completes it shows it. */
+  /**
+   * Return a token's element; a token that only begins a character has none, the one that completes it has.
+   * @param {number} token
+   */
   span(token) {
     const { store } = this;
     const special = store.name("modality", token) === "special";
-    if (store.texts[token]) return appendText(h("span", { class: special ? "gl-tok gl-format" : "gl-tok", "data-t": token }), store.texts[token]);
-    return special ? this.chip(token, store.label(token)) : null;
+    const text = store.texts[token];
+    if (!text) return special ? this.chip(token, store.label(token)) : null;
+    return appendText(h("span", { class: special ? "gl-tok gl-format" : "gl-tok", "data-t": token }), text);
   }
 
+  /**
+   * @param {number} token
+   * @param {string} label
+   */
   chip(token, label) {
     return h("bdi", { class: "gl-tok gl-chip", "data-t": token, dir: "ltr" }, label);
   }
 
-  tint(what) {
-    for (const drawn of this.drawn.values()) this.paint(drawn, what);
-    clearTimeout(this.waiting);
+  repaint() {
+    for (const drawn of this.drawn.values()) this.paint(drawn);
+    clearTimeout(this.scrolling);
     // Only once the pointer rests: a text that jumps about cannot be read.
-    const token = this.scene.token >= 0 && !this.inside ? this.scene.token : this.wanted;
-    if (token >= 0) this.waiting = setTimeout(() => this.bring(token), 120);
+    const token = this.scene.token >= 0 && !this.inside ? this.scene.token : this.scrollTarget;
+    if (token >= 0) this.scrolling = setTimeout(() => this.scrollToToken(token), REST);
   }
 
-  paint(drawn, what) {
-    if (drawn.medium) return drawn.medium.draw();
-    const { scene } = this;
-    const experts = scene.focus;
-    const whole = !(what.size === 1 && what.has("hover")) || experts !== this.focus;
+  /** @param {DrawnBlock} drawn */
+  paint(drawn) {
+    if (drawn.medium) {
+      drawn.medium.draw();
+      return;
+    }
     drawn.spans.forEach((span, token) => {
-      const look = whole || experts.size ? this.look(token, experts) : span.look;
-      const marks = (token === scene.token ? 1 : 0) + (scene.tokens.has(token) ? 2 : 0) + (scene.keep && !scene.keep[token] ? 4 : 0);
-      if (span.look !== look) {
-        span.look = look;
-        [span.style.backgroundColor, span.style.color] = look ? look.split("|") : ["", ""];
+      const tint = this.tintOf(token);
+      if (span.tint !== tint) {
+        span.tint = tint;
+        const [background, color] = tint ? tint.split("|") : ["", ""];
+        span.node.style.backgroundColor = background;
+        span.node.style.color = color;
       }
+      const marks = this.marksOf(token);
       if (span.marks !== marks) {
         span.marks = marks;
-        span.classList.toggle("gl-read", Boolean(marks & 1));
-        span.classList.toggle("gl-picked", Boolean(marks & 2));
-        span.classList.toggle("gl-dim", Boolean(marks & 4));
+        span.node.classList.toggle("gl-read", Boolean(marks & 1));
+        span.node.classList.toggle("gl-picked", Boolean(marks & 2));
+        span.node.classList.toggle("gl-dim", Boolean(marks & 4));
       }
     });
-    drawn.focus = experts;
   }
 
-  /** Background and ink of a token, as one string. */
-  look(token, experts) {
-    const { scene, store } = this;
-    if (experts.size) {
-      let weight = 0;
-      // A character of several tokens is as bright as the brightest of them.
-      for (let at = token; at >= 0 && store.codes.cluster[at] === store.codes.cluster[token]; at--) weight = Math.max(weight, store.weight(scene.row, at, experts));
-      const step = scene.ramp.step(scene.share(weight));
-      return weight ? `${scene.ramp.css[step]}|${scene.ramp.ink[step]}` : "";
-    }
-    const tone = scene.toneOf(token);
-    return tone > 0.02 ? `color-mix(in srgb, var(--gl-warm) ${Math.round(tone * 46)}%, transparent)|` : "";
+  /**
+   * Return 1 for the token under the pointer, plus 2 if it is selected, plus 4 if the filter hides it.
+   * @param {number} token
+   */
+  marksOf(token) {
+    const { scene } = this;
+    const pointed = token === scene.token ? 1 : 0;
+    const selected = scene.tokens.has(token) ? 2 : 0;
+    return pointed + selected + (scene.keep && !scene.keep[token] ? 4 : 0);
   }
 
-  /** Bring a token into sight. */
-  bring(token) {
+  /**
+   * Scroll a token into sight.
+   * @param {number} token
+   */
+  scrollToToken(token) {
     const index = this.blocks.findIndex(({ start, stop }) => token >= start && token < stop);
-    this.wanted = -1;
+    this.scrollTarget = -1;
     if (index < 0) return;
     if (!this.drawn.has(index)) {
       this.scroller.scrollTop = this.blocks[index].top;
       this.show();
     }
-    const { spans, node } = this.drawn.get(index) ?? {};
-    if (!node) return;
-    const [span, box] = [spans.get(token) ?? node, this.scroller.getBoundingClientRect()];
-    const own = span.getBoundingClientRect();
-    if (own.top < box.top || own.bottom > box.bottom) this.scroller.scrollTop += own.top - box.top - box.height / 3;
+    const drawn = this.drawn.get(index);
+    if (!drawn) return;
+    const box = this.scroller.getBoundingClientRect();
+    const own = (drawn.spans.get(token)?.node ?? drawn.node).getBoundingClientRect();
+    const outside = own.top < box.top || own.bottom > box.bottom;
+    if (outside) this.scroller.scrollTop += own.top - box.top - box.height / 3;
   }
 
+  /** @param {PointerEvent} event */
   point(event) {
-    const span = event.target.closest?.(".gl-tok");
+    const { target } = event;
+    if (!(target instanceof Element)) return;
+    const token = tokenAt(target);
     this.inside = true;
-    if (span) this.scene.point(Number(span.dataset.t), -1);
-    else if (event.target.tagName !== "CANVAS") this.scene.point(-1, -1);
+    if (token >= 0) this.scene.point(token);
+    else if (target.tagName !== "CANVAS") this.scene.point(-1);
     this.inside = false;
   }
 
+  /** @param {MouseEvent} event */
   pick(event) {
-    const span = event.target.closest?.(".gl-tok");
-    if (span) this.scene.toggle("tokens", Number(span.dataset.t), event.shiftKey || event.ctrlKey || event.metaKey);
+    const token = event.target instanceof Element ? tokenAt(event.target) : -1;
+    if (token >= 0) this.scene.toggleToken(token, event.shiftKey || event.ctrlKey || event.metaKey);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const { scene } = this;
     const rtl = scene.token >= 0 && this.store.name("direction", scene.token) === "rtl";
-    const step = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 }[event.key];
-    const layer = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) scene.point(Math.max(0, Math.min(this.store.count - 1, scene.token + step)), -1);
-    else if (layer) scene.goTo(scene.row + layer);
-    else if (event.key === "Enter" && scene.token >= 0) scene.toggle("tokens", scene.token, event.shiftKey);
-    else if (event.key === "Escape") scene.select({ tokens: new Set(), experts: new Set() });
+    /** @type {Record<string, number>} */
+    const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
+    const step = steps[event.key];
+    if (step) scene.point(Math.max(0, Math.min(this.store.count - 1, scene.token + step)));
+    else if (event.key === "ArrowDown") scene.stepLayer(1);
+    else if (event.key === "ArrowUp") scene.stepLayer(-1);
+    else if (event.key === "Enter" && scene.token >= 0) scene.toggleToken(scene.token, event.shiftKey);
+    else if (event.key === "Escape") scene.clearSelection();
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/**
+ * Return the token that an element shows, or -1.
+ * @param {Element} element
+ */
+function tokenAt(element) {
+  const span = element.closest(".gl-tok");
+  return span instanceof HTMLElement ? Number(span.dataset.t) : -1;
 }
