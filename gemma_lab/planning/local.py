@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LabError
 from .devices import GIB, Hardware, find_hardware
-from .models import shape_of
+from .models import ModelShape, shape_of
 from .plans import Plan, plan
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ CONTEXT = 8192
 """Tokens that a plan for this machine makes room for, or the model's own context if that is shorter: what a
 chat about a document takes."""
 
+_BESIDE = ("cache_global", "cache_local", "activations", "overhead")
 _KINDS = {"cuda": "cuda", "rocm": "rocm", "mps": "metal", "cpu": "cpu"}
 
 
@@ -51,8 +52,29 @@ def local_hardware(*, kind: str, label: str, total: int, free: int) -> Hardware:
     )
 
 
+def working_bytes(model: Architecture | ModelShape, *, kind: str, value_bytes: int = 2) -> int:
+    """Return what a loaded model needs beside its weights: cache, activations, and the runtime's own.
+
+    The same parts as in a plan for transformers with `CONTEXT` tokens, so that a refusal to load, the report of
+    `doctor` and a plan agree.
+
+    Parameters
+    ----------
+    model
+        The architecture.
+    kind
+        ``"cuda"``, ``"rocm"``, ``"mps"`` or ``"cpu"``.
+    value_bytes
+        Bytes of a number: 2 for bfloat16, 4 for float32.
+    """
+    here = local_hardware(kind=kind, label="this device", total=GIB, free=GIB)
+    made = local_plan(model, hardware=here, quantization="fp32" if value_bytes == 4 else "bf16")
+    beside = sum(part.bytes for part in made.parts if part.key in _BESIDE)
+    return round(beside)
+
+
 def local_plan(
-    model: Architecture,
+    model: Architecture | ModelShape,
     *,
     hardware: Hardware,
     quantization: str = "bf16",
@@ -74,7 +96,7 @@ def local_plan(
     """
     length = min(CONTEXT, model.context) if context is None else context
     return plan(
-        shape_of(model),
+        model if isinstance(model, ModelShape) else shape_of(model),
         hardware=hardware,
         quantization=quantization,
         runtime=runtime,

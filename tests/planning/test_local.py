@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.family.architecture import get_architecture
-from gemma_lab.planning.local import CONTEXT, local_hardware, local_plan
+from gemma_lab.planning.local import CONTEXT, local_hardware, local_plan, working_bytes
 from gemma_lab.planning.measurement import measure_speed
 from gemma_lab.planning.models import model_shape
 from gemma_lab.planning.quantization import quantization
@@ -31,6 +31,15 @@ def test_free_memory_decides_what_fits_here() -> None:
         assert bool(made.advice) is not fits
     single = local_plan(model, hardware=here, quantization="fp32")
     assert single.needed_bytes > 1.9 * made.needed_bytes
+
+
+def test_the_room_to_work_in_is_the_plan_without_its_weights() -> None:
+    model = get_architecture("26B-A4B")
+    here = local_hardware(kind="cuda", label="Some Card 9", total=80 * GIB, free=70 * GIB)
+    made = local_plan(model, hardware=here)
+    weights = sum(quantization("bf16").weight_bytes(made.shape).values())
+    assert working_bytes(model, kind="cuda") == pytest.approx(made.needed_bytes - weights, abs=2)
+    assert working_bytes(model, kind="cuda", value_bytes=4) > working_bytes(model, kind="cuda")
 
 
 class Timed:
