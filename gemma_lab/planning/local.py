@@ -55,8 +55,8 @@ def local_hardware(*, kind: str, label: str, total: int, free: int) -> Hardware:
 def working_bytes(model: Architecture | ModelShape, *, kind: str, value_bytes: int = 2) -> int:
     """Return what a loaded model needs beside its weights: cache, activations, and the runtime's own.
 
-    The same parts as in a plan for transformers with `CONTEXT` tokens, so that a refusal to load, the report of
-    `doctor` and a plan agree.
+    The same parts as in a plan for transformers with `CONTEXT` tokens, so that a refusal to load, the report
+    of `doctor` and a plan agree.
 
     Parameters
     ----------
