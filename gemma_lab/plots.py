@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         window_savings_figure,
     )
     from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
+    from .views.planning.figures import break_even_figure, plan_memory_figure, plan_speed_figure
     from .views.trace.comparison import comparison_figure
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
@@ -62,6 +63,7 @@ __all__ = [
     "attention_map_figure",
     "attention_sinks_figure",
     "benchmarks_figure",
+    "break_even_figure",
     "checkup_figure",
     "comparison_figure",
     "expert_cache_figure",
@@ -85,6 +87,8 @@ __all__ = [
     "mel_spectrogram_figure",
     "offload_figure",
     "parameters_figure",
+    "plan_memory_figure",
+    "plan_speed_figure",
     "retrieval_figure",
     "routing_divergence_figure",
     "routing_figure",

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadCheckpoint, DoesNotFit, LabError
+from ...family.architecture import Architecture, from_config, get_architecture
+from ...planning.local import working_bytes
 from ...system.hardware import amount, free_ram
 from ...system.out_of_memory import is_out_of_memory
 from ...system.report import offline as forbidden
@@ -18,7 +20,7 @@ from .generation_defaults import check_generation_config
 from .loaded_model import LoadedModel
 from .meta_model import build_meta_model
 from .model_classes import require_gemma4, require_loadable
-from .placement import Placement, parse_dtype, place
+from .placement import Footprint, Placement, parse_dtype, place
 from .resolve import Location, config_of, download, hub_bytes, locate
 from .verify_weights import check_shapes, verify_weights
 
@@ -64,19 +66,28 @@ def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[Checkpoin
     if checkpoint is not None:
         require_loadable(checkpoint)
         if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
-            place(_by_item(checkpoint.weight_bytes), name=name, **wishes)
+            room = _room(get_architecture(checkpoint.size)) if checkpoint.path is None else None
+            if room is not None:
+                place(Footprint(_by_item(checkpoint.weight_bytes), room), name=name, **wishes)
     files = _on_disk(location, closed)
     if files is None:
-        require_gemma4(read_config(config_of(location)), name=name, checkpoint=checkpoint)
+        config = read_config(config_of(location))
+        require_gemma4(config, name=name, checkpoint=checkpoint)
         size = hub_bytes(location)
-        place(size, name=name, **wishes)
+        place(Footprint(size, _room(from_config(config))), name=name, **wishes)
         _require_disk(location, size(2))
         files = inspect(download(location, offline=False))
     class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint)
     check_configuration(files.config, files.folder)
     check_generation_config(files)
     check_shapes(build_meta_model(files.config, class_name, name=name), files)
-    return files, place(files.weight_bytes, name=name, **wishes)
+    footprint = Footprint(files.weight_bytes, _room(from_config(files.config)))
+    return files, place(footprint, name=name, **wishes)
+
+
+def _room(model: Architecture) -> Callable[[int, str], int]:
+    """Return what a model needs beside its weights, from bytes of a number and kind of device."""
+    return lambda item, kind: working_bytes(model, kind=kind, value_bytes=item)
 
 
 def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:
