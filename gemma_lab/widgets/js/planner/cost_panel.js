@@ -4,7 +4,7 @@
 import { h } from "../shared/dom.js";
 import { breakEven, decodeSpeed, fits, monthlyCost, promptSpeed } from "./arithmetic.js";
 import { DEPTH, PROMPT } from "./choices.js";
-import { amount, dollars, explained, short, svg } from "./format.js";
+import { amount, chartNode, dollars, explained, short } from "./format.js";
 
 /** @import { Choice, Facts } from "./arithmetic.js" */
 /** @import { State } from "./choices.js" */
@@ -75,7 +75,7 @@ export function drawCost(node, choices, facts, state) {
       cross: breakEven(price, owned, rates),
     })),
   ];
-  const chart = svg(
+  const chart = chartNode(
     "svg",
     {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
@@ -136,7 +136,7 @@ function grid() {
   const nodes = [];
   for (let power = 5; power <= 10; power++) {
     nodes.push(
-      svg("line", {
+      chartNode("line", {
         x1: across(10 ** power),
         x2: across(10 ** power),
         y1: TOP,
@@ -145,7 +145,7 @@ function grid() {
       }),
     );
     nodes.push(
-      svg(
+      chartNode(
         "text",
         { x: across(10 ** power), y: HEIGHT - BOTTOM + 14, "text-anchor": "middle" },
         power < 6 ? "100 k" : power < 9 ? `${10 ** (power - 6)} M` : `${10 ** (power - 9)} B`,
@@ -154,7 +154,7 @@ function grid() {
   }
   for (let power = -1; power <= 4; power++) {
     nodes.push(
-      svg("line", {
+      chartNode("line", {
         x1: LEFT,
         x2: WIDTH - RIGHT,
         y1: down(10 ** power),
@@ -163,11 +163,11 @@ function grid() {
       }),
     );
     nodes.push(
-      svg("text", { x: LEFT - 6, y: down(10 ** power) + 4, "text-anchor": "end" }, `$${10 ** power}`),
+      chartNode("text", { x: LEFT - 6, y: down(10 ** power) + 4, "text-anchor": "end" }, `$${10 ** power}`),
     );
   }
   nodes.push(
-    svg(
+    chartNode(
       "text",
       { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" },
       "tokens of answers in a month",
@@ -186,7 +186,7 @@ function curve(line) {
     if (cost >= CHEAPEST) points.push(`${across(tokens).toFixed(1)},${down(cost).toFixed(1)}`);
   }
   const nodes = [
-    svg("polyline", {
+    chartNode("polyline", {
       points: points.join(" "),
       fill: "none",
       stroke: line.color,
@@ -195,7 +195,7 @@ function curve(line) {
   ];
   if (line.cross && line.cross >= LEAST && line.cross <= MOST) {
     nodes.push(
-      svg("circle", {
+      chartNode("circle", {
         cx: across(line.cross),
         cy: down(line.cost(line.cross) ?? 0),
         r: 5,
@@ -215,9 +215,9 @@ function curve(line) {
 function names(lines) {
   return lines.map((line, place) => {
     const y = TOP + 14 + 24 * place;
-    const group = svg("g", { ...explained(line.label, line.text), class: "gl-plan-line" });
+    const group = chartNode("g", { ...explained(line.label, line.text), class: "gl-plan-line" });
     group.append(
-      svg("line", {
+      chartNode("line", {
         x1: WIDTH - RIGHT + 12,
         x2: WIDTH - RIGHT + 30,
         y1: y - 4,
@@ -225,7 +225,7 @@ function names(lines) {
         stroke: line.color,
         "stroke-width": line.width + 0.6,
       }),
-      svg(
+      chartNode(
         "text",
         { x: WIDTH - RIGHT + 36, y },
         line.label.length > 36 ? `${line.label.slice(0, 35)}…` : line.label,

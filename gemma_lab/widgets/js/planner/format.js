@@ -1,6 +1,7 @@
 // @ts-check
 // Numbers with units, and nodes of SVG.
 
+import { svg } from "../shared/dom.js";
 import { GIB } from "./arithmetic.js";
 
 /** @param {number} bytes */
@@ -42,15 +43,14 @@ export const amount = (count) =>
       : Math.round(count).toLocaleString("en-US");
 
 /**
- * Build an SVG node.
- * @param {string} tag
- * @param {Record<string, string|number|undefined>} [props]
+ * Build a node of a chart; numbers among the attributes are written out, strings become text.
+ * @param {keyof SVGElementTagNameMap} tag
+ * @param {Record<string, string|number>} [attributes]
  * @param {...(Node|string)} children
  */
-export function svg(tag, props = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(props))
-    if (value !== undefined) node.setAttribute(name, String(value));
+export function chartNode(tag, attributes = {}, ...children) {
+  const texts = Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, String(value)]));
+  const node = svg(tag, texts);
   node.append(...children);
   return node;
 }
