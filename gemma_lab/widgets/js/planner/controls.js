@@ -39,6 +39,7 @@ export class PlannerControls {
       cache: this.select("Cache", "cache"),
       runtime_date: this.select("Build", "runtime_date"),
     };
+    /** @type {HTMLInputElement} */
     this.context = h("input", {
       type: "range",
       min: 10,
@@ -49,6 +50,7 @@ export class PlannerControls {
       oninput: () => change({ context: contextOf(Number(this.context.value)) }),
     });
     this.contextValue = h("output", { class: "gl-value" });
+    /** @type {HTMLInputElement} */
     this.batch = h("input", {
       type: "number",
       min: 1,
@@ -69,6 +71,7 @@ export class PlannerControls {
         }),
       ]),
     );
+    /** @type {HTMLInputElement} */
     this.ratio = h("input", {
       type: "number",
       min: 0,
@@ -106,6 +109,7 @@ export class PlannerControls {
   select(label, name) {
     lists += 1;
     const id = `gl-plan-${lists}`;
+    /** @type {HTMLSelectElement} */
     const control = h("select", {
       id,
       "data-testid": `planner-${name}`,

@@ -110,9 +110,9 @@ class PlannerView {
     const node = /** @type {Element} */ (event.target).closest?.("[data-explain]");
     if (!node) return;
     this.explanation.replaceChildren(
-      appendText(h("b", {}), node.getAttribute("data-title")),
+      appendText(h("b", {}), node.getAttribute("data-title") ?? ""),
       " ",
-      appendText(h("span", {}), node.getAttribute("data-explain")),
+      appendText(h("span", {}), node.getAttribute("data-explain") ?? ""),
     );
   }
 
