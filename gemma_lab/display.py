@@ -11,7 +11,8 @@ from typing import Any
 
 from .errors import LabError
 
-#: Class → functions for ``"html"``, ``"figure"`` and ``"text"``; modules are relative to ``gemma_lab`` and its ``views``.
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"``; modules are relative to ``gemma_lab`` and
+#: its ``views``.
 #: A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.head_types.HeadTypes": {
@@ -79,7 +80,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
     "models.media.video.Video": {"html": "chat.media:video_html"},
     "planning.cost.Costs": {"html": "planning.html:costs_html", "text": "planning.text:costs_text"},
-    "planning.licensing.Licences": {"html": "planning.html:licences_html", "text": "planning.text:licences_text"},
+    "planning.licensing.Licences": {
+        "html": "planning.html:licences_html",
+        "text": "planning.text:licences_text",
+    },
     "planning.measurement.SpeedReport": {
         "html": "planning.html:speed_html",
         "text": "planning.text:speed_text",
