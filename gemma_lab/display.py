@@ -1,7 +1,7 @@
-"""How results draw themselves: one table from a result's type to the functions that draw it.
+"""How results display themselves: one table from a result's class to the functions that draw it.
 
-A result (`Displayed`) knows nothing of the views above it. `_repr_html_` and ``figure()`` look its class up in
-`RENDERERS` when they are called, so computing a number loads neither matplotlib nor HTML.
+A result (`Displayed`) does not import views. `_repr_html_` and ``figure()`` look its class up in `RENDERERS`
+when they are called, so computing a number loads neither matplotlib nor HTML.
 """
 
 from __future__ import annotations
@@ -11,71 +11,121 @@ from typing import Any
 
 from .errors import LabError
 
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"``; modules are relative to ``gemma_lab`` and
+#: its ``views``.
+#: A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
-    "gemma_lab.analysis.attention.head_types.HeadTypes": {
-        "html": "gemma_lab.views.attention.heads:head_types_html"
+    "analysis.attention.head_types.HeadTypes": {
+        "html": "attention.heads:head_types_html",
+        "figure": "attention.heads:head_types_figure",
     },
-    "gemma_lab.analysis.attention.retrieval_heads.RetrievalScores": {
-        "figure": "gemma_lab.views.attention.heads:retrieval_figure"
+    "analysis.attention.retrieval_heads.RetrievalScores": {"figure": "attention.heads:retrieval_figure"},
+    "analysis.attention.sinks.AttentionSinks": {"figure": "attention.heads:attention_sinks_figure"},
+    "analysis.attention.window_coverage.WindowCoverage": {"figure": "attention.heads:window_coverage_figure"},
+    "analysis.comparison.Comparison": {
+        "html": "trace.comparison:comparison_html",
+        "figure": "trace.comparison:comparison_figure",
     },
-    "gemma_lab.analysis.attention.sinks.AttentionSinks": {
-        "figure": "gemma_lab.views.attention.heads:attention_sinks_figure"
+    "analysis.comparison.RoutingChange": {"figure": "trace.comparison:routing_change_figure"},
+    "analysis.experts.cache.ExpertCacheCurve": {"figure": "experts.cache:expert_cache_figure"},
+    "analysis.experts.coactivation.Coactivation": {"figure": "experts.overlap:coactivation_figure"},
+    "analysis.experts.divergence.RoutingDivergence": {
+        "figure": "experts.divergence:routing_divergence_figure"
     },
-    "gemma_lab.analysis.attention.window_coverage.WindowCoverage": {
-        "figure": "gemma_lab.views.attention.heads:window_coverage_figure"
+    "analysis.experts.load.ExpertLoad": {"figure": "experts.load:expert_load_figure"},
+    "analysis.experts.offload.Offload": {
+        "html": "experts.cache:offload_html",
+        "figure": "experts.cache:offload_figure",
     },
-    "gemma_lab.analysis.comparison.Comparison": {
-        "html": "gemma_lab.views.trace.comparison:comparison_html",
-        "figure": "gemma_lab.views.trace.comparison:comparison_figure",
+    "analysis.experts.overlap.RoutingOverlap": {"figure": "experts.overlap:routing_overlap_figure"},
+    "analysis.experts.overlap.RoutingStability": {"figure": "experts.overlap:routing_stability_figure"},
+    "analysis.experts.specialisation.Specialisation": {
+        "figure": "experts.specialisation:specialisation_figure"
     },
-    "gemma_lab.analysis.experts.offload.Offload": {"html": "gemma_lab.views.experts.cache:offload_html"},
-    "gemma_lab.evals.head_ablation.HeadAblation": {
-        "figure": "gemma_lab.views.attention.heads:head_ablation_figure"
+    "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
+    "evals.needle_in_a_haystack.Haystack": {
+        "html": "evals.needles:haystack_html",
+        "figure": "evals.needles:haystack_figure",
     },
-    "gemma_lab.evals.needle_in_a_haystack.Haystack": {
-        "html": "gemma_lab.views.evals.needles:haystack_html",
-        "figure": "gemma_lab.views.evals.needles:haystack_figure",
+    "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
+    "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
+    "family.architecture.Architecture": {
+        "html": "family.architecture:architecture_html",
+        "figure": "family.figures:layer_types_figure",
     },
-    "gemma_lab.evals.report.Checkup": {
-        "html": "gemma_lab.views.evals.report:checkup_html",
-        "figure": "gemma_lab.views.evals.report:checkup_figure",
+    "family.caches.KVCache": {
+        "html": "family.architecture:kv_cache_html",
+        "figure": "family.context:kv_cache_comparison_figure",
     },
-    "gemma_lab.family.catalog.Catalog": {"html": "gemma_lab.views.family.catalog:catalog_html"},
-    "gemma_lab.family.catalog.Checkpoint": {"html": "gemma_lab.views.family.catalog:checkpoint_html"},
-    "gemma_lab.family.changes.Changes": {"html": "gemma_lab.views.family.published:changes_html"},
-    "gemma_lab.family.claims.Claims": {"html": "gemma_lab.views.family.published:claims_html"},
-    "gemma_lab.family.published.Published": {"html": "gemma_lab.views.family.published:published_html"},
-    "gemma_lab.interventions.edit.Edit": {"html": "gemma_lab.views.trace.edit:edit_html"},
-    "gemma_lab.models.chat.cost.Cost": {"html": "gemma_lab.views.chat.cost:cost_html"},
-    "gemma_lab.models.chat.next_token.Distribution": {"html": "gemma_lab.views.chat.sampling:sampling_html"},
-    "gemma_lab.models.chat.reply.Reply": {"html": "gemma_lab.views.chat.reply:reply_html"},
-    "gemma_lab.models.loading.loaded_model.LoadedModel": {
-        "html": "gemma_lab.views.family.loaded_model:model_html"
+    "family.catalog.Catalog": {"html": "family.catalog:catalog_html"},
+    "family.catalog.Checkpoint": {"html": "family.catalog:checkpoint_html"},
+    "family.changes.Changes": {"html": "family.published:changes_html"},
+    "family.claims.Claims": {"html": "family.published:claims_html"},
+    "family.parameters.Parameters": {
+        "html": "family.architecture:parameters_html",
+        "figure": "family.figures:parameters_figure",
     },
-    "gemma_lab.models.media.audio.Audio": {"html": "gemma_lab.views.chat.media:sound_html"},
-    "gemma_lab.models.media.video.Video": {"html": "gemma_lab.views.chat.media:video_html"},
-    "gemma_lab.planning.cost.Costs": {
-        "html": "gemma_lab.views.planning.html:costs_html",
-        "text": "gemma_lab.views.planning.text:costs_text",
+    "family.published.Published": {
+        "html": "family.published:published_html",
+        "figure": "family.benchmarks:benchmarks_figure",
     },
-    "gemma_lab.planning.licensing.Licences": {
-        "html": "gemma_lab.views.planning.html:licences_html",
-        "text": "gemma_lab.views.planning.text:licences_text",
+    "interventions.edit.Edit": {"html": "trace.edit:edit_html"},
+    "models.chat.cost.Cost": {"html": "chat.cost:cost_html", "figure": "chat.cost:cost_figure"},
+    "models.chat.next_token.Distribution": {
+        "html": "chat.sampling:sampling_html",
+        "figure": "chat.sampling:sampling_figure",
     },
-    "gemma_lab.planning.measurement.SpeedReport": {
-        "html": "gemma_lab.views.planning.html:speed_html",
-        "text": "gemma_lab.views.planning.text:speed_text",
+    "models.chat.reply.Reply": {"html": "chat.reply:reply_html", "figure": "chat.reply:reply_figure"},
+    "models.loading.loaded_model.LoadedModel": {"html": "family.loaded_model:model_html"},
+    "models.media.audio.Audio": {"html": "chat.media:sound_html"},
+    "models.media.video.Video": {"html": "chat.media:video_html"},
+    "planning.cost.Costs": {"html": "planning.html:costs_html", "text": "planning.text:costs_text"},
+    "planning.licensing.Licences": {
+        "html": "planning.html:licences_html",
+        "text": "planning.text:licences_text",
     },
-    "gemma_lab.planning.plans.Plan": {
-        "html": "gemma_lab.views.planning.html:plan_html",
-        "figure": "gemma_lab.views.planning.figures:plan_memory_figure",
-        "text": "gemma_lab.views.planning.text:plan_text",
+    "planning.measurement.SpeedReport": {
+        "html": "planning.html:speed_html",
+        "text": "planning.text:speed_text",
+        "figure": "planning.figures:speed_report_figure",
     },
-    "gemma_lab.system.report.Report": {"html": "gemma_lab.views.family.system_report:report_html"},
-    "gemma_lab.trace.tokens.table.TokenTable": {"html": "gemma_lab.views.trace.tokens:tokens_html"},
-    "gemma_lab.trace.trace.Trace": {"html": "gemma_lab.views.trace.trace:trace_html"},
+    "planning.plans.Plan": {
+        "html": "planning.html:plan_html",
+        "text": "planning.text:plan_text",
+        "figure": "planning.figures:plan_memory_figure",
+    },
+    "system.report.Report": {"html": "family.system_report:report_html"},
+    "trace.records.attention.Attention": {
+        "html": "attention.static:attention_record_html",
+        "figure": "attention.figures:attention_heads_figure",
+    },
+    "trace.records.logit_lens.LogitLens": {
+        "html": "trace.logit_lens:logit_lens_html",
+        "figure": "trace.logit_lens:logit_lens_figure",
+    },
+    "trace.records.routing.Routing": {
+        "html": "experts.routing:loads_html",
+        "figure": "experts.routing:load_by_layer_figure",
+    },
+    "trace.tokens.table.TokenTable": {"html": "trace.tokens:tokens_html"},
+    "trace.trace.Trace": {"html": "trace.trace:trace_html", "figure": "trace.trace:trace_figure"},
 }
-"""Class, by its full name, to its renderers: ``"html"``, ``"figure"`` or ``"text"`` to ``"module:function"``."""
+
+#: Results without a figure, and why.
+NO_FIGURE = {
+    "family.catalog.Catalog": "It is a table of facts.",
+    "family.catalog.Checkpoint": "It is a table of facts.",
+    "family.changes.Changes": "It is a table of facts.",
+    "family.claims.Claims": "It is a table of figures and their sources.",
+    "interventions.edit.Edit": "It is a table of changes.",
+    "models.loading.loaded_model.LoadedModel": "It is a table of facts.",
+    "models.media.audio.Audio": "Its HTML shows the waveform; see also gl.plots.mel_spectrogram_figure.",
+    "models.media.video.Video": "Its HTML shows the frames.",
+    "planning.cost.Costs": "gl.plots.break_even_figure draws the costs of a plan.",
+    "planning.licensing.Licences": "It is a table of facts.",
+    "system.report.Report": "It is a table of facts.",
+    "trace.tokens.table.TokenTable": "Its HTML shows the text, token by token.",
+}
 
 
 def renderer(kind: type, form: str) -> Any:
@@ -84,32 +134,43 @@ def renderer(kind: type, form: str) -> Any:
     Parameters
     ----------
     kind
-        The class of the result; a subclass is drawn as its nearest base class in `RENDERERS`.
+        Class of the result; a subclass is drawn as its nearest base class in `RENDERERS`.
     form
-        ``"html"``, ``"figure"`` or ``"text"``.
+        ``"html"``, ``"figure"`` or ``"text"`` (lines for a terminal).
     """
     for base in kind.__mro__:
-        target = RENDERERS.get(f"{base.__module__}.{base.__qualname__}", {}).get(form)
+        target = RENDERERS.get(_key(base), {}).get(form)
         if target is not None:
             module, name = target.split(":")
-            return getattr(importlib.import_module(module), name)
+            return getattr(importlib.import_module(f"gemma_lab.views.{module}"), name)
+    if form == "html" and hasattr(kind, "to_pandas"):
+        return importlib.import_module("gemma_lab.views.base.frame").frame_html
     return None
 
 
+def _key(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("gemma_lab.")
+
+
 class Displayed:
-    """Mixin of every result that draws itself: ``_repr_html_`` for notebooks, and ``figure()``."""
+    """Mixin of every result that displays itself: ``_repr_html_`` in notebooks, and ``figure()``."""
 
     def _repr_html_(self) -> str | None:
         draw = renderer(type(self), "html")
         return None if draw is None else str(draw(self))
 
     def figure(self, **options: Any) -> Any:
-        """Return the result as a figure, a `gemma_lab.views.base.figure.Plot`.
+        """Draw the result.
 
         Parameters
         ----------
         **options
-            Keywords of the function that draws it (`gemma_lab.plots` lists them).
+            Keywords of the function that draws it; `gemma_lab.plots` lists them.
+
+        Returns
+        -------
+        Plot
+            A matplotlib figure with a description (`gemma_lab.plots.Plot`).
 
         Raises
         ------
@@ -118,8 +179,9 @@ class Displayed:
         """
         draw = renderer(type(self), "figure")
         if draw is None:
+            reasons = (NO_FIGURE.get(_key(base)) for base in type(self).__mro__)
             raise LabError(
-                f"{type(self).__name__} has no figure.",
-                hint="Show it as a table: it is the last line of a cell.",
+                f"A {type(self).__name__} has no figure.",
+                hint=next(filter(None, reasons), "Show it as a table, as the last line of a cell."),
             )
         return draw(self, **options)

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     )
     from .views.attention.static import attention_html
     from .views.base.figure import Plot
+    from .views.chat.cost import cost_figure
     from .views.chat.gallery import gallery_figure
     from .views.chat.mel import mel_spectrogram_figure
+    from .views.chat.reply import reply_figure
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
     from .views.evals.failures import failures_figure
     from .views.evals.languages import language_cost_figure
     from .views.evals.needles import haystack_figure
+    from .views.evals.paired import paired_figure
     from .views.evals.report import checkup_figure
     from .views.evals.thinking import thinking_figure
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from .views.experts.cache import expert_cache_figure, offload_figure
     from .views.experts.divergence import routing_divergence_figure
     from .views.experts.load import expert_load_figure
+    from .views.experts.overlap import coactivation_figure, routing_overlap_figure, routing_stability_figure
     from .views.experts.patches import expert_patches_figure
     from .views.experts.routing import load_by_layer_figure, routing_figure, routing_html
     from .views.experts.specialisation import label_information_figure, specialisation_figure
@@ -50,10 +54,16 @@ if TYPE_CHECKING:
         window_savings_figure,
     )
     from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
-    from .views.planning.figures import break_even_figure, plan_memory_figure, plan_speed_figure
-    from .views.trace.comparison import comparison_figure
+    from .views.planning.figures import (
+        break_even_figure,
+        plan_memory_figure,
+        plan_speed_figure,
+        speed_report_figure,
+    )
+    from .views.trace.comparison import comparison_figure, routing_change_figure
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
+    from .views.trace.trace import trace_figure
 
 __all__ = [
     "BudgetResult",
@@ -65,7 +75,9 @@ __all__ = [
     "benchmarks_figure",
     "break_even_figure",
     "checkup_figure",
+    "coactivation_figure",
     "comparison_figure",
+    "cost_figure",
     "expert_cache_figure",
     "expert_load_figure",
     "expert_patches_figure",
@@ -86,21 +98,28 @@ __all__ = [
     "logit_lens_html",
     "mel_spectrogram_figure",
     "offload_figure",
+    "paired_figure",
     "parameters_figure",
     "plan_memory_figure",
     "plan_speed_figure",
+    "reply_figure",
     "retrieval_figure",
+    "routing_change_figure",
     "routing_divergence_figure",
     "routing_figure",
     "routing_html",
+    "routing_overlap_figure",
+    "routing_stability_figure",
     "run_cost_figure",
     "sampling_figure",
     "sampling_html",
     "sampling_text",
     "specialisation_figure",
+    "speed_report_figure",
     "thinking_figure",
     "token_budget_figure",
     "token_summary_html",
+    "trace_figure",
     "training_figure",
     "window_coverage_figure",
     "window_savings_figure",

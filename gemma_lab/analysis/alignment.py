@@ -1,4 +1,4 @@
-"""Two sequences of tokens side by side: what stayed, what was replaced, what only one of them has."""
+"""Alignment of two token sequences."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class AlignedPair:
     Attributes
     ----------
     first, second
-        Position in either sequence; None where it has nothing here.
+        Position in each sequence; None where the sequence has no counterpart.
     change
-        ``"same"``, ``"replaced"``, ``"removed"`` (only the first has it) or ``"added"`` (only the second).
+        ``"same"``, ``"replaced"``, ``"removed"`` (only in the first) or ``"added"`` (only in the second).
     """
 
     first: int | None
@@ -30,9 +30,9 @@ class AlignedPair:
 def align(first: Sequence[int], second: Sequence[int]) -> list[AlignedPair]:
     """Align two sequences of token ids.
 
-    Matching runs are found as `difflib.SequenceMatcher` does (Ratcliff and Metzener 1988: the longest common
-    run, then the same to its left and right), without its junk heuristic. Where unequal runs face each other,
-    they are paired from the left as replaced.
+    Matching runs are found as by `difflib.SequenceMatcher` (Ratcliff and Metzener 1988: the longest common
+    run, then the same to its left and right), without its junk heuristic. Unequal runs that face each other
+    are paired from the left as replaced.
 
     Parameters
     ----------
@@ -42,24 +42,24 @@ def align(first: Sequence[int], second: Sequence[int]) -> list[AlignedPair]:
     Returns
     -------
     list of AlignedPair
-        In order: every position of both sequences occurs once.
+        In order; every position of both sequences occurs once.
     """
     one, two = list(first), list(second)
-    start = common_prefix(one, two)  # what two answers mostly share, without the matcher's quadratic search
-    pairs = [AlignedPair(place, place, "same") for place in range(start)]
+    start = common_prefix(one, two)  # spares most pairs of answers the matcher's quadratic search
+    pairs = [AlignedPair(index, index, "same") for index in range(start)]
     matcher = SequenceMatcher(None, one[start:], two[start:], autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
-        faced = min(b - a, d - c)
+        paired = min(b - a, d - c)
         change: Change = "same" if tag == "equal" else "replaced"
-        pairs += [AlignedPair(start + a + step, start + c + step, change) for step in range(faced)]
-        pairs += [AlignedPair(start + place, None, "removed") for place in range(a + faced, b)]
-        pairs += [AlignedPair(None, start + place, "added") for place in range(c + faced, d)]
+        pairs += [AlignedPair(start + a + step, start + c + step, change) for step in range(paired)]
+        pairs += [AlignedPair(start + index, None, "removed") for index in range(a + paired, b)]
+        pairs += [AlignedPair(None, start + index, "added") for index in range(c + paired, d)]
     return pairs
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many tokens two sequences begin with in common."""
-    for place, (one, two) in enumerate(zip(first, second, strict=False)):
+    """Return the length of the common prefix of two sequences."""
+    for index, (one, two) in enumerate(zip(first, second, strict=False)):
         if one != two:
-            return place
+            return index
     return min(len(first), len(second))

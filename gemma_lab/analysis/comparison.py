@@ -1,4 +1,4 @@
-"""Two traces side by side: which tokens changed, how far their probabilities moved, which experts differ."""
+"""Comparison of two traces: changed tokens, divergence of their next-token distributions, changed routing."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingChange:
-    """How the routing of the same tokens differs between two runs; arrays are ``[layers]`` unless said.
+class RoutingChange(Displayed):
+    """Difference of the routing of the same tokens in two runs; arrays are ``[layers]`` unless noted.
 
     Attributes
     ----------
     layers
         The model's layer index of each row.
     tokens
-        How many tokens were compared: those that both prompts begin with.
+        Number of compared tokens: the common prefix of the prompts.
     experts
-        Mean over tokens of the Jaccard index of the two sets of chosen experts: common ÷ chosen by either.
+        Mean over tokens of the Jaccard index of the two sets of chosen experts (intersection ÷ union).
     weight
-        Mean over tokens of the weight that went to the same experts, ``Σ_e min(a_e, b_e)``, where a and b are
-        the token's shares made to sum to 1 (before the per-expert scale). 1 is the same mixture.
+        Mean over tokens of the weight given to the same experts, ``Σ_e min(a_e, b_e)``, where a and b are the
+        token's gate weights normalised to sum to 1 (before the per-expert scale). 1 is the same mixture.
     changed
-        Part of the tokens whose sets of experts differ.
+        Fraction of tokens whose sets of experts differ.
     by_token
-        The Jaccard index of each token, mean over layers, ``[tokens]``.
+        Jaccard index of each token, mean over layers, ``[tokens]``.
     first
-        Layer and token of the first difference, in the order in which a model computes a prompt: the lowest
-        layer, and its first token. None if there is none.
+        Layer and token of the first difference, in the order of computation: the lowest layer, and its first
+        token. None if there is none.
     """
 
     layers: tuple[int, ...]
@@ -61,7 +61,7 @@ class RoutingChange:
         )
 
     def to_pandas(self) -> Any:
-        """Return one row a layer: layer, experts, weight, changed."""
+        """Return one row per layer: layer, experts, weight, changed."""
         import pandas as pd
 
         columns = {"experts": self.experts, "weight": self.weight, "changed": self.changed}
@@ -70,36 +70,36 @@ class RoutingChange:
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Displayed):
-    """Two traces side by side; arrays have one entry a row of `pairs`.
+    """Two traces side by side; arrays have one entry per row of `pairs`.
 
     Attributes
     ----------
     names
-        What the two are: model, and whether edited.
+        Name of each run: its model, and whether it was edited.
     answers
-        The text that each generated.
+        The generated texts.
     pairs
         The generated tokens, aligned.
     texts, labels
-        What each generated token of the first and of the second adds to the text, ``""`` for control tokens
-        and for bytes of an unfinished character; and how to show it alone.
+        Text that each generated token of the first and second run adds, ``""`` for control tokens and for
+        bytes of an incomplete character; and a label to show it alone.
     logprobs
-        Log-probability that each gave its own token, nats, ``[rows, 2]``; NaN where it has none.
+        Log-probability that each run gave its own token, nats, ``[rows, 2]``; NaN where it has none.
     kl
-        A lower bound of ``KL(first ‖ second)`` of the next token here, nats; NaN in rows that only one has.
-        It comes from the recorded alternatives by `gemma_lab.analysis.kl_divergence.kl_bound`: each token whose
-        probability is known on both sides is a bin, all others together are one.
+        Lower bound of ``KL(first ‖ second)`` of the next token, nats; NaN in rows that only one run has. It
+        is computed from the recorded top log-probabilities by `gemma_lab.analysis.kl_bound`: tokens whose
+        probability is known on both sides are outcomes of their own, all others are merged into one.
     resolved
-        Probability, under the first, of the tokens with a bin of their own. At 1 `kl` is exact.
+        Probability, under the first, of the tokens that are outcomes of their own. At 1 `kl` is exact.
     same_context
-        Whether everything before is the same on both sides, so that `kl` compares two models and not two
-        texts: prompt, media, and every generated token before.
+        Whether everything before the token is the same in both runs (prompt, media, generated tokens), so
+        that `kl` compares two models and not two texts.
     prompts, shared
-        Tokens of each prompt, and how many tokens both begin with.
+        Tokens of each prompt, and length of their common prefix.
     routing
-        How the routing of those differs; None where it cannot be compared, see `note`.
+        Difference of the routing of the common prefix; None where it cannot be compared, see `note`.
     note
-        Why there is no `routing`; ``""`` if there is.
+        Why `routing` is None; ``""`` otherwise.
     """
 
     names: tuple[str, str]
@@ -118,17 +118,17 @@ class Comparison(Displayed):
 
     @property
     def changed(self) -> int:
-        """How many rows are not the same token."""
+        """Number of rows that are not the same token."""
         return sum(pair.change != "same" for pair in self.pairs)
 
     @property
     def first_change(self) -> int | None:
-        """The first row that is not the same token; None if the answers are the same."""
+        """The first row that is not the same token; None if the answers are equal."""
         return next((row for row, pair in enumerate(self.pairs) if pair.change != "same"), None)
 
     @property
     def mean_kl(self) -> float:
-        """Mean of `kl` over the rows in the same context, nats a token; NaN if there is none."""
+        """Mean of `kl` over the rows in the same context, nats per token; NaN if there are none."""
         values = self.kl[self.same_context]
         return float(values.mean()) if len(values) else float("nan")
 
@@ -136,27 +136,27 @@ class Comparison(Displayed):
         return f"Comparison({' and '.join(self.names)}: {'; '.join(self.findings())})"
 
     def findings(self) -> list[str]:
-        """Return what was found, in short sentences."""
-        found = []
+        """Return the findings as short statements."""
+        findings = []
         if self.pairs:
             first = self.first_change
             where = "" if first is None else f", from token {first}"
-            found.append(f"{self.changed} of {len(self.pairs)} generated tokens changed{where}")
+            findings.append(f"{self.changed} of {len(self.pairs)} generated tokens changed{where}")
         compared = int(self.same_context.sum())
         if compared:
-            found.append(f"mean KL ≥ {self.mean_kl:.3g} nats over {compared} tokens in the same context")
+            findings.append(f"mean KL ≥ {self.mean_kl:.3g} nats over {compared} tokens in the same context")
         if self.routing is None:
-            found.append(self.note)
+            findings.append(self.note)
         else:
             change, layers = self.routing, len(self.routing.layers)
-            found.append(
+            findings.append(
                 f"experts in common {change.experts.mean():.2f}, weight {change.weight.mean():.2f} "
                 f"over {self.shared:,} shared prompt tokens in {layers} layer{'s' * (layers != 1)}"
             )
-        return found
+        return findings
 
     def to_pandas(self) -> Any:
-        """Return one row a pair: first, second, change, tokens, logprobs, kl, resolved, same_context."""
+        """Return one row per pair: first, second, change, tokens, logprobs, kl, resolved, same_context."""
         import pandas as pd
 
         data: dict[str, Any] = {
@@ -165,15 +165,15 @@ class Comparison(Displayed):
             "change": [pair.change for pair in self.pairs],
         }
         for side, (name, labels) in enumerate(zip(("first", "second"), self.labels, strict=True)):
-            places = [getattr(pair, name) for pair in self.pairs]
-            data[f"{name}_token"] = [None if place is None else labels[place] for place in places]
+            positions = [getattr(pair, name) for pair in self.pairs]
+            data[f"{name}_token"] = [None if index is None else labels[index] for index in positions]
             data[f"{name}_logprob"] = self.logprobs[:, side]
         data |= {"kl": self.kl, "resolved": self.resolved, "same_context": self.same_context}
         return pd.DataFrame(data)
 
 
 def compare(first: Trace, second: Trace) -> Comparison:
-    """Compare two traces: of one prompt with and without an edit, or of two models with one vocabulary.
+    """Compare two traces: one prompt with and without an edit, or two models with the same vocabulary.
 
     Parameters
     ----------
@@ -187,20 +187,21 @@ def compare(first: Trace, second: Trace) -> Comparison:
     Raises
     ------
     LabError
-        If one of them is no trace.
+        If one of them is not a trace.
 
     Examples
     --------
     >>> plain = lab.trace("What is 7 in German?", max_new_tokens=8)
-    >>> gl.compare(plain, lab.trace("What is 7 in German?", max_new_tokens=8, edit=Edit(ablate_experts={3: [17]})))
+    >>> edit = gl.Edit(ablate_experts={3: [17]})
+    >>> gl.compare(plain, lab.trace("What is 7 in German?", max_new_tokens=8, edit=edit))
     """
     from ..trace.trace import Trace
 
-    for given in (first, second):
-        if not isinstance(given, Trace):
+    for trace in (first, second):
+        if not isinstance(trace, Trace):
             raise LabError(
-                f"A {type(given).__name__} cannot be compared.",
-                hint="Give two traces: gemma_lab.compare(lab.trace(…), lab.trace(…)).",
+                f"compare() takes two traces, not a {type(trace).__name__}.",
+                hint="For example gl.compare(lab.trace(…), lab.trace(…)).",
             )
     prompts = [trace.tokens.ids[~trace.tokens.generated].tolist() for trace in (first, second)]
     shared = common_prefix(*prompts)
@@ -211,14 +212,14 @@ def compare(first: Trace, second: Trace) -> Comparison:
     same = np.cumsum([pair.change != "same" for pair in pairs], dtype=int) if pairs else np.zeros(0, int)
     before = np.concatenate([[0], same])[: len(pairs)]  # changed rows before each row
     both = np.asarray([bound is not None for bound in bounds], dtype=bool)
-    written = [_written(trace) for trace in (first, second)]
+    shown = [_texts_and_labels(trace) for trace in (first, second)]
     routing, note = _routing(first.routing, second.routing, shared)
     return Comparison(
         names=(_name(first), _name(second)),
         answers=("" if one is None else one.text, "" if two is None else two.text),
         pairs=tuple(pairs),
-        texts=(written[0][0], written[1][0]),
-        labels=(written[0][1], written[1][1]),
+        texts=(shown[0][0], shown[1][0]),
+        labels=(shown[0][1], shown[1][1]),
         logprobs=np.asarray(
             [(_logprob(one, pair.first), _logprob(two, pair.second)) for pair in pairs], dtype=float
         ).reshape(-1, 2),
@@ -236,8 +237,8 @@ def _ids(generation: Generation | None) -> list[int]:
     return [] if generation is None else [int(index) for index in generation.ids]
 
 
-def _logprob(generation: Generation | None, place: int | None) -> float:
-    return float("nan") if generation is None or place is None else float(generation.logprobs[place])
+def _logprob(generation: Generation | None, position: int | None) -> float:
+    return float("nan") if generation is None or position is None else float(generation.logprobs[position])
 
 
 def _bound(one: Generation | None, two: Generation | None, pair: AlignedPair) -> KLBound | None:
@@ -246,26 +247,26 @@ def _bound(one: Generation | None, two: Generation | None, pair: AlignedPair) ->
     return kl_bound(_known(one, pair.first), _known(two, pair.second))
 
 
-def _known(generation: Generation, place: int) -> dict[int, float]:
-    """Return the recorded log-probabilities at one position: the likeliest tokens, and the one chosen."""
-    ids = generation.alternative_ids[place].tolist()
-    known = dict(zip(ids, generation.alternative_logprobs[place].tolist(), strict=True))
-    return known | {int(generation.ids[place]): float(generation.logprobs[place])}
+def _known(generation: Generation, position: int) -> dict[int, float]:
+    """Return the recorded log-probabilities at one position: the top tokens and the sampled one."""
+    ids = generation.alternative_ids[position].tolist()
+    known = dict(zip(ids, generation.alternative_logprobs[position].tolist(), strict=True))
+    return known | {int(generation.ids[position]): float(generation.logprobs[position])}
 
 
-def _written(trace: Trace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what each generated token adds to the text, and how to show it alone.
+def _texts_and_labels(trace: Trace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the text that each generated token adds, and a label to show it alone.
 
-    The token chosen last was never read and may have no row in the table: its text is what is left of the
-    answer, its name that of its id elsewhere.
+    The last generated token was not fed back and may have no row in the table: its text is the rest of the
+    answer, its label the piece of the same id elsewhere.
     """
     ids, tokens = _ids(trace.generation), trace.tokens
     rows = np.flatnonzero(tokens.generated)[: len(ids)]
     texts = [str(tokens.texts[row]) for row in rows]
     names = {int(index): str(piece) for index, piece in zip(tokens.ids, tokens.pieces, strict=True)}
     if trace.generation is not None and len(texts) < len(ids):
-        said, whole = "".join(texts), trace.generation.text
-        texts.append(whole.removeprefix(said) if whole.startswith(said) else "")
+        known, answer = "".join(texts), trace.generation.text
+        texts.append(answer.removeprefix(known) if answer.startswith(known) else "")
         texts += [""] * (len(ids) - len(texts))
     labels = [text or names.get(index, f"<id {index}>") for index, text in zip(ids, texts, strict=True)]
     return tuple(texts), tuple(labels)
@@ -277,33 +278,33 @@ def _name(trace: Trace) -> str:
 
 def _routing(one: Routing | None, two: Routing | None, shared: int) -> tuple[RoutingChange | None, str]:
     if one is None or two is None:
-        return None, "no routing to compare: without experts" if one is two else "only one has a routing"
+        return None, "no routing to compare: no experts" if one is two else "only one has routing"
     mine, theirs = ((part.layers, part.experts) for part in (one, two))
     if mine != theirs:
-        return None, "no routing to compare: models of different shape"
+        return None, "no routing to compare: models with different experts or layers"
     if not shared:
-        return None, "no routing to compare: the prompts begin differently"
+        return None, "no routing to compare: the prompts have no common prefix"
     return _change(one.select(slice(0, shared)), two.select(slice(0, shared)), shared), ""
 
 
 def _change(one: Routing, two: Routing, shared: int) -> RoutingChange:
     rows = [_layer(one.layer(layer), two.layer(layer)) for layer in one.layers]
-    alike = np.stack([jaccard for jaccard, _ in rows])
-    differs = alike < 1
-    places = np.argwhere(differs)
+    jaccard = np.stack([index for index, _ in rows])
+    differs = jaccard < 1
+    positions = np.argwhere(differs)
     return RoutingChange(
         layers=one.layers,
         tokens=shared,
-        experts=alike.mean(axis=1),
+        experts=jaccard.mean(axis=1),
         weight=np.asarray([weight.mean() for _, weight in rows]),
         changed=differs.mean(axis=1),
-        by_token=alike.mean(axis=0),
-        first=(one.layers[places[0, 0]], int(places[0, 1])) if len(places) else None,
+        by_token=jaccard.mean(axis=0),
+        first=(one.layers[positions[0, 0]], int(positions[0, 1])) if len(positions) else None,
     )
 
 
 def _layer(one: Routing, two: Routing) -> Sequence[Floats]:
-    """Return the Jaccard index and the weight in common of each token, both ``[tokens]``."""
+    """Return the Jaccard index and the common weight of each token, both ``[tokens]``."""
     a, b = one.ids[0], two.ids[0]
     same = a[:, :, None] == b[:, None, :]  # [tokens, k, k]
     common = same.sum(axis=(1, 2))

@@ -1,4 +1,4 @@
-"""How far two next-token distributions are apart at least, from the few probabilities that were recorded."""
+"""Lower bound of the divergence of two next-token distributions from their recorded probabilities."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: What float32 log-probabilities leave undecided of a rest; a rest is not taken to be smaller.
+#: Smallest remaining probability that float32 log-probabilities resolve.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class KLBound:
-    """A lower bound of a Kullback–Leibler divergence.
+    """Lower bound of a Kullback–Leibler divergence.
 
     Attributes
     ----------
     nats
-        The bound, 0 or more.
+        The bound, at least 0.
     resolved
-        Probability, under the first distribution, of the tokens that have a bin of their own. The bound is
-        the divergence itself where it is 1.
+        Probability, under the first distribution, of the tokens that are outcomes of their own. The bound is
+        the divergence itself if this is 1.
     """
 
     nats: float
@@ -28,26 +28,28 @@ class KLBound:
 
 
 def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> KLBound:
-    r"""KLBound the divergence of two distributions of which only some log-probabilities are known.
+    r"""Bound the divergence of two distributions from the log-probabilities of some tokens.
 
-    Every token known in *both* gets a bin of its own, all others together one more, "other". With p and q the
-    probabilities of these bins, the bound is
+    Every token known in *both* is an outcome of its own, all others are merged into one, "other". With p and
+    q the probabilities of these outcomes, the bound is
 
     .. math:: \sum_i p_i \ln \frac{p_i}{q_i} \le KL(P \,\|\, Q).
 
     Merging outcomes never increases a divergence: the data-processing (log-sum) inequality, Cover and Thomas
-    2006, *Elements of Information Theory*, theorems 2.7.1 and 2.8.1. It is an equality if P and Q agree on
-    how "other" is made up; with no token known in both it is 0 and says nothing.
+    2006, *Elements of Information Theory*, theorems 2.7.1 and 2.8.1. Equality holds if P and Q agree on the
+    distribution within "other"; without a token known in both the bound is 0.
 
     Parameters
     ----------
     first, second
         Token id → natural log of its probability, under P and under Q. Each sums to at most 1.
 
-    Notes
-    -----
-    What is recorded is rounded, so a rest may come out as 0 or less. It is taken as 1e-6 or more under Q and
-    as 0 or more under P, which can only lower the bound.
+    Returns
+    -------
+    KLBound
+
+    Notes ----- Recorded values are rounded, so the rest may come out as 0 or less. It is taken as at least
+    1e-6 under Q and at least 0 under P, which can only lower the bound.
     """
     both = first.keys() & second.keys()
     p = {token: math.exp(first[token]) for token in both}

@@ -1,4 +1,4 @@
-"""Knocking heads out and asking again: whether those that retrieve are needed, or any would be."""
+"""Head ablation: answer questions without the best retrieval heads, and without as many random heads."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
     from .model import EvaluatedModel
 
-_LONGEST = 12  # tokens; an answer that is copied from the text is shorter
+_MAX_TOKENS = 12  # an answer copied from the text is shorter
 
 Heads = tuple[tuple[int, int], ...]
 
 
 class GradedQuestion(QuestionLike, Protocol):
-    """A question that grades its answers, as `gemma_lab.evals.questions.Question` does."""
+    """A question that grades its replies, as `gemma_lab.evals.Question` does."""
 
-    def is_correct(self, said: str) -> bool:
+    def is_correct(self, reply: str) -> bool:
         """Return whether a reply gives the answer."""
 
 
 @dataclass(frozen=True)
 class AblationCondition:
-    """What became of the answers under one knock-out.
+    """Answers to the questions under one ablation.
 
     Attributes
     ----------
     heads
-        Layer and head of what was knocked out; none is the model as it is.
+        Layer and head of the ablated heads; none is the unchanged model.
     asked, right
-        How many questions, and how many answers were right.
+        Number of questions, and of correct answers.
     """
 
     heads: Heads
@@ -55,7 +55,7 @@ class AblationCondition:
 
     @property
     def accuracy(self) -> float:
-        """Share that was right, 0 to 1."""
+        """Fraction of correct answers, 0 to 1."""
         return self.right / self.asked
 
     @property
@@ -66,14 +66,14 @@ class AblationCondition:
 
 @dataclass(frozen=True)
 class HeadAblation(Displayed):
-    """The same questions with nothing, the best retrieval heads, and random other heads knocked out.
+    """Answers to the same questions with no heads, the best retrieval heads, and random other heads ablated.
 
     Attributes
     ----------
     model
-        What the model is called.
+        Name of the model.
     intact, best
-        Without a knock-out, and without the heads that retrieve most.
+        Without ablation, and without the heads with the highest retrieval scores.
     random
         Without as many other heads, drawn anew each time.
     seed
@@ -88,18 +88,22 @@ class HeadAblation(Displayed):
 
     @property
     def p(self) -> float:
-        """How often random heads break as much as the best, by chance: ``(1 + b) ÷ (1 + draws)``.
+        """P value of the best heads against random ones, ``(1 + b) ÷ (1 + draws)``.
 
-        b counts the draws that left as few right answers. With n draws it is at least 1 ÷ (1 + n).
+        b is the number of draws with as few correct answers. With n draws the smallest value is 1 ÷ (1 + n).
         """
         as_bad = sum(condition.right <= self.best.right for condition in self.random)
         return (1 + as_bad) / (1 + len(self.random))
 
     def to_pandas(self) -> Any:
-        """Return one row a condition: condition, heads, asked, right, accuracy, low, high."""
+        """Return one row per condition: condition, heads, asked, right, accuracy, low, high."""
         import pandas as pd
 
-        named = [("intact", self.intact), ("best", self.best), *(("random", one) for one in self.random)]
+        named = [
+            ("intact", self.intact),
+            ("best", self.best),
+            *(("random", condition) for condition in self.random),
+        ]
         rows = [
             (name, " ".join(f"{layer}.{head}" for layer, head in one.heads), one.asked, one.right,
              one.accuracy, *one.interval)
@@ -120,20 +124,26 @@ class HeadAblation(Displayed):
 def score_retrieval_heads(
     lab: EvaluatedModel, questions: Iterable[QuestionLike], *, progress: bool = True
 ) -> RetrievalScores:
-    """Ask questions and return the retrieval score of every head of a model.
+    """Answer questions and return the retrieval score of every head of a model.
 
     Parameters
     ----------
     lab
         The loaded model.
     questions
-        Their answers stand in their prompts, e.g. ``load_questions(only=["recall"])`` of
-        `gemma_lab.evals.questions`; those whose answer does not stand there in one piece are left out.
+        Questions whose answers are in their prompts, e.g. ``load_questions(skills=["recall"])``. Questions
+        whose answer is not one contiguous span are skipped.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    RetrievalScores
 
     Raises
     ------
     LabError
-        If none is left.
+        If no question remains.
     """
     from tqdm.auto import tqdm
 
@@ -141,25 +151,31 @@ def score_retrieval_heads(
     request = AttentionRequest(top_k=1, pooled=False, statistics=False)
     listed = list(questions)
     for question in tqdm(listed, desc=f"retrieval of {lab.name}", disable=not progress, leave=False):
-        trace = lab.trace(question.prompt, max_new_tokens=_LONGEST, attention=request)
+        trace = lab.trace(question.prompt, max_new_tokens=_MAX_TOKENS, attention=request)
         try:
             needles.append(locate_answer(trace, question))
         except LabError:
-            continue  # an answer in two pieces cannot be a needle
+            continue  # the answer is not one span
         traces.append(trace)
     if not traces:
         raise LabError(
-            f"None of {len(listed)} questions has its answer in its prompt.",
-            hint="Ask for facts: load_questions(only=['recall']).",
+            f"None of {len(listed)} questions contains its answer as one span of the prompt.",
+            hint="Use questions about facts: load_questions(skills=['recall']).",
         )
     return retrieval_scores(traces, needles)
 
 
 def ablate_retrieval_heads(
-    lab: EvaluatedModel, questions: Iterable[GradedQuestion], retrieval: RetrievalScores, *, heads: int | None = None, draws: int = 5,
-    seed: int = 0, progress: bool = True,
-) -> HeadAblation:  # fmt: skip
-    """Ask the same questions with heads knocked out: the best at retrieval, and random others.
+    lab: EvaluatedModel,
+    questions: Iterable[GradedQuestion],
+    retrieval: RetrievalScores,
+    *,
+    heads: int | None = None,
+    draws: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> HeadAblation:
+    """Answer the same questions without the best retrieval heads, and without random other heads.
 
     The experiment of Wu et al. 2024 (arXiv:2404.15574, §4.1), who mask the top retrieval heads and as many
     random others.
@@ -169,16 +185,18 @@ def ablate_retrieval_heads(
     lab
         The loaded model.
     questions
-        Others than those that the scores come from, or the heads are chosen by what they are tested on.
+        Not those that the scores come from; otherwise heads would be chosen by what they are tested on.
     retrieval
         From `score_retrieval_heads`.
     heads
-        How many to knock out at once; by default all from the threshold of a retrieval head on (0.1), and one
-        at least. A model that has several may do without any single one.
+        Number of heads to ablate at once. Default: all from the threshold of a retrieval head on (0.1), at
+        least one. A model with several may be able to do without any single one.
     draws
-        How many times random heads are drawn, without the best ones.
+        Number of draws of random heads, the best ones excluded.
     seed
         Of the draws.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -187,45 +205,47 @@ def ablate_retrieval_heads(
     """
     from tqdm.auto import tqdm
 
-    asked = list(questions)
+    questions = list(questions)
     if heads is None:
         heads = max(1, int((retrieval.scores >= RETRIEVAL_THRESHOLD).sum()))
     best = retrieval.best(heads)
     others = [head for head in retrieval.heads if head not in best]
-    if not asked or not 0 < heads <= len(others) or draws < 1:
+    if not questions or not 0 < heads <= len(others) or draws < 1:
         raise LabError(
-            f"{len(asked)} questions, {heads} of {len(retrieval.heads)} heads, {draws} draws: no experiment.",
+            f"{len(questions)} questions, {heads} of {len(retrieval.heads)} heads, {draws} draws: too few.",
             hint="Give questions, at least one draw, and at most half of the heads.",
         )
     random = np.random.default_rng(seed)
     drawn = [
-        tuple(others[place] for place in sorted(random.choice(len(others), heads, replace=False)))
+        tuple(others[index] for index in sorted(random.choice(len(others), heads, replace=False)))
         for _ in range(draws)
     ]
-    todo = [(), best, *drawn]
-    done = [
-        _ask(lab, asked, off)
-        for off in tqdm(todo, desc=f"knock-outs of {lab.name}", disable=not progress, leave=False)
+    conditions = [(), best, *drawn]
+    results = [
+        _ask(lab, questions, ablated)
+        for ablated in tqdm(
+            conditions, desc=f"head ablation of {lab.name}", disable=not progress, leave=False
+        )
     ]
-    return HeadAblation(lab.name, done[0], done[1], tuple(done[2:]), seed)
+    return HeadAblation(lab.name, results[0], results[1], tuple(results[2:]), seed)
 
 
 def format_heads(heads: Sequence[tuple[int, int]]) -> str:
-    """Return heads in words: ``"layer 5 head 2"``, several as ``"5.2, 5.0"``."""
+    """Format heads: ``"layer 5 head 2"``, several as ``"5.2, 5.0"``."""
     if len(heads) == 1:
         return "layer {} head {}".format(*heads[0])
     return ", ".join(f"{layer}.{head}" for layer, head in heads)
 
 
-def _ask(lab: EvaluatedModel, questions: Sequence[GradedQuestion], off: Heads) -> AblationCondition:
+def _ask(lab: EvaluatedModel, questions: Sequence[GradedQuestion], ablated: Heads) -> AblationCondition:
     by_layer: dict[Any, list[int]] = {}
-    for layer, head in off:
+    for layer, head in ablated:
         by_layer.setdefault(layer, []).append(head)
     with lab.edit(ablate_heads=by_layer):
         right = sum(
             question.is_correct(
-                lab.chat(question.prompt, temperature=0, max_new_tokens=_LONGEST, top_logprobs=0).text
+                lab.chat(question.prompt, temperature=0, max_new_tokens=_MAX_TOKENS, top_logprobs=0).text
             )
             for question in questions
         )
-    return AblationCondition(off, len(questions), right)
+    return AblationCondition(ablated, len(questions), right)

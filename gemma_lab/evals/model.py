@@ -1,4 +1,4 @@
-"""The interface that an evaluation needs of a model; `gemma_lab.Lab` has it, and so may a stand-in."""
+"""The interface that evaluations need of a model; `gemma_lab.Lab` implements it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class EvaluatedModel(Protocol):
-    """A model that can be asked, traced and edited; the verbs are those of `gemma_lab.Lab`."""
+    """A model that can answer, be traced and be edited, with the methods of `gemma_lab.Lab`."""
 
     name: str
     modalities: frozenset[str]

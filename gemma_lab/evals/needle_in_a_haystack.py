@@ -1,8 +1,8 @@
-"""A needle in a haystack: one fact at a chosen depth of a long text, asked for and graded.
+"""Needle in a haystack: one fact at a chosen depth of a long text, asked for and graded.
 
-The pattern is G. Kamradt's (2023, "Needle In A Haystack"): a grid of lengths by depths. Texts are our own
-sentences, newly drawn for every question, and say nothing about the fact; other facts of the same kind may
-stand among them, so that an answer has to be looked up and cannot be guessed from what is in sight.
+The pattern is G. Kamradt's (2023, "Needle In A Haystack"): a grid of lengths by depths. The texts are drawn
+anew for every question, from sentences unrelated to the fact. Distractors, facts of the same kind about other
+people, can be added, so that the answer must be retrieved and cannot be guessed.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _FACT, _QUESTION = "The code of {who} is {what}.", "What is the code of {who}?"
 
 @dataclass(frozen=True)
 class Needle:
-    """One long text with a fact in it, and the question about it.
+    """A long text with a fact in it, and a question about the fact.
 
     Attributes
     ----------
     text
         The text, without the question.
     fact, question, answer
-        The needle, what is asked, and the one right answer.
+        The needle, the question, and the one right answer.
     tokens
         Length of the text in the model's tokens.
     depth
-        Where the fact begins, as a share of the text: 0 is its start, 1 its end.
+        Position of the fact as a fraction of the text: 0 is its start, 1 its end.
     """
 
     text: str = field(repr=False)
@@ -57,32 +57,32 @@ class Needle:
 
 @dataclass(frozen=True)
 class NeedleAnswer:
-    """A needle's answer: which cell of the grid it belongs to, what was asked, said and right."""
+    """A graded answer, with the grid cell of its needle."""
 
     length: int
     depth: float
     question: str
     answer: str
-    said: str
+    reply: str
     right: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Haystack(Displayed):
-    """How often the fact was found, by depth and length.
+    """Needles found, by depth and length.
 
     Attributes
     ----------
     model
-        Which model was asked.
+        Name of the model.
     lengths
         Tokens of the texts, ascending.
     depths
-        Where the fact stood, as shares of the text.
+        Positions of the fact, as fractions of the text.
     right, asked
-        Answers that were right, and questions, int ``[depths, lengths]``.
+        Number of correct answers, and of questions, int ``[depths, lengths]``.
     answers
-        Every question with what was said.
+        Every question with its reply.
     """
 
     model: str
@@ -93,12 +93,12 @@ class Haystack(Displayed):
     answers: tuple[NeedleAnswer, ...] = field(repr=False, default=())
 
     def interval(self, depth: float, length: int) -> tuple[float, float]:
-        """Return the 95 % Wilson interval of the share found in one cell of the grid."""
+        """Return the 95 % Wilson interval of the fraction found in one cell of the grid."""
         row, column = self.depths.index(depth), self.lengths.index(length)
         return wilson_interval(int(self.right[row, column]), int(self.asked[row, column]))
 
     def by_length(self) -> dict[int, tuple[float, float, float]]:
-        """Return share found and its 95 % interval for each length, all depths together."""
+        """Return the fraction found and its 95 % interval for each length, over all depths."""
         found, asked = self.right.sum(axis=0), self.asked.sum(axis=0)
         return {
             length: (int(r) / int(n), *wilson_interval(int(r), int(n)))
@@ -114,20 +114,24 @@ class Haystack(Displayed):
 
 
 def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int = 9, seed: int = 0) -> Needle:
-    """Return a text of about so many tokens with a fact at a depth.
+    """Build a text of about a given length with a fact at a given depth.
 
     Parameters
     ----------
     lab
-        Whose tokens are counted.
+        Model whose tokens are counted.
     tokens
-        Of the text; it ends with the last whole sentence that fits. The facts are in it in any case.
+        Length of the text; it ends with the last sentence that fits. The facts are included in any case.
     depth
         0 puts the fact first, 1 last.
     others
-        Facts about other people, at random places; at most 29.
+        Distractors: facts about other people, at random positions; at most 29.
     seed
         The same seed draws the same text.
+
+    Returns
+    -------
+    Needle
 
     Raises
     ------
@@ -136,7 +140,7 @@ def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int 
     """
     if not 0 <= depth <= 1 or not 0 <= others < len(PEOPLE) or tokens < 1:
         raise LabError(
-            f"depth={depth}, others={others}, tokens={tokens} describe no text.",
+            f"depth={depth}, others={others}, tokens={tokens} are out of range.",
             hint=f"depth is 0 to 1, others 0 to {len(PEOPLE) - 1}, tokens 1 or more.",
         )
     rng = random.Random(f"{seed} {tokens} {depth} {others}")  # noqa: S311
@@ -144,22 +148,22 @@ def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int 
     who, *rest = rng.sample(PEOPLE, others + 1)
     codes = rng.sample(range(10, 100), others + 1)
     fact = _FACT.format(who=who, what=codes[0])
-    told = [_FACT.format(who=name, what=code) for name, code in zip(rest, codes[1:], strict=True)]
-    left = tokens - sum(map(count, (fact, *told)))
-    said: list[str] = []
+    distractors = [_FACT.format(who=name, what=code) for name, code in zip(rest, codes[1:], strict=True)]
+    left = tokens - sum(map(count, (fact, *distractors)))
+    sentences: list[str] = []
     while True:
         line = filler(rng)
         left -= count(line)
         if left < 0:
             break
-        said.append(line)
-    for line in told:
-        said.insert(rng.randint(0, len(said)), line)
-    place = round(depth * len(said))
-    said.insert(place, fact)
-    text = " ".join(said)
+        sentences.append(line)
+    for line in distractors:
+        sentences.insert(rng.randint(0, len(sentences)), line)
+    index = round(depth * len(sentences))
+    sentences.insert(index, fact)
+    text = " ".join(sentences)
     total = len(lab.tokenizer(text, add_special_tokens=False)["input_ids"])
-    before = count(" ".join(said[:place])) if place else 0
+    before = count(" ".join(sentences[:index])) if index else 0
     return Needle(text, fact, _QUESTION.format(who=who), str(codes[0]), total, before / total)
 
 
@@ -173,25 +177,29 @@ def needles(
     seed: int = 0,
     progress: bool = True,
 ) -> Haystack:
-    """Ask for a fact at every depth of texts of every length, greedily, and grade the answers.
+    """Ask for a fact at every depth of texts of every length, with greedy decoding, and grade the answers.
 
     Parameters
     ----------
     lab
         The model.
     lengths, depths
-        The grid: tokens of the text, and where the fact stands.
+        The grid: tokens of the text, and position of the fact.
     asked
-        Questions a cell, each about a text of its own.
+        Questions per cell, each about its own text.
     others, seed
         As for `needle`.
     progress
         Show a progress bar.
 
+    Returns
+    -------
+    Haystack
+
     Raises
     ------
     LabError
-        If the grid is empty, or a number out of range.
+        If the grid is empty, or a number is out of range.
     ContextFull
         If a text does not fit the model's context.
     """
@@ -200,7 +208,7 @@ def needles(
         raise LabError("The grid of needles is empty.", hint="Give lengths, depths and asked=5.")
     from tqdm.auto import tqdm
 
-    found: list[NeedleAnswer] = []
+    answers: list[NeedleAnswer] = []
     right = np.zeros((len(grid[1]), len(grid[0])), dtype=np.int64)
     bar = tqdm(
         total=right.size * asked, unit=" questions", desc=f"needles for {lab.name}", disable=not progress,
@@ -210,22 +218,24 @@ def needles(
         for column, length in enumerate(grid[0]):
             for row, depth in enumerate(grid[1]):
                 for number in range(asked):
-                    made = needle(lab, tokens=length, depth=depth, others=others, seed=seed + number)
-                    reply = lab.chat(made.prompt, temperature=0, max_new_tokens=24, top_logprobs=0)
-                    good = is_correct(reply.text, made.answer)
-                    right[row, column] += good
-                    found.append(NeedleAnswer(length, depth, made.question, made.answer, reply.text, good))
+                    drawn = needle(lab, tokens=length, depth=depth, others=others, seed=seed + number)
+                    reply = lab.chat(drawn.prompt, temperature=0, max_new_tokens=24, top_logprobs=0)
+                    correct = is_correct(reply.text, drawn.answer)
+                    right[row, column] += correct
+                    answers.append(
+                        NeedleAnswer(length, depth, drawn.question, drawn.answer, reply.text, correct)
+                    )
                     bar.update()
-    return Haystack(lab.name, *grid, right, np.full_like(right, asked), tuple(found))
+    return Haystack(lab.name, *grid, right, np.full_like(right, asked), tuple(answers))
 
 
 def _counter(lab: EvaluatedModel) -> Callable[[str], int]:
-    """Return what counts the tokens of a sentence in a text: a space stands before it."""
-    known: dict[str, int] = {}
+    """Return a function that counts the tokens of a sentence within a text, i.e. after a space."""
+    cache: dict[str, int] = {}
 
     def count(text: str) -> int:
-        if text not in known:
-            known[text] = len(lab.tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
-        return known[text]
+        if text not in cache:
+            cache[text] = len(lab.tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
+        return cache[text]
 
     return count

@@ -1,4 +1,4 @@
-"""The same everyday sentences in twenty languages: what each costs a model, and where its tokens go."""
+"""The same everyday sentences in twenty languages, to compare tokenisation and routing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Language:
 
     Attributes
     ----------
-    code : str
+    code
         ISO 639-1, e.g. ``"vi"``.
-    name, own_name : str
+    name, own_name
         In English, and in the language itself.
-    script : str
+    script
         ISO 15924, of the writing system as a whole: ``"Jpan"`` and ``"Kore"`` mix several scripts.
-    direction : str
+    direction
         ``"ltr"`` or ``"rtl"``.
     """
 
@@ -43,7 +43,7 @@ def languages() -> tuple[Language, ...]:
 
 
 def sentences(language: str) -> dict[str, str]:
-    """Return the sentences of one language, by the key that they share in all of them.
+    """Return the sentences of one language, by the key that all languages share.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def sentences(language: str) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Key to sentence, in the order of the file; text in Unicode's form NFC.
+        Key to sentence, in the order of the file; text is in Unicode normal form NFC.
 
     Raises
     ------
     LabError
-        If the language is not among them.
+        If there is no such language.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def sentences(language: str) -> dict[str, str]:
 
 
 def translations(key: str) -> dict[str, str]:
-    """Return one sentence in every language, by code.
+    """Return one sentence in every language, by language code.
 
     Raises
     ------

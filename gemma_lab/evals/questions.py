@@ -1,7 +1,7 @@
 """The questions of the check-up: one Parquet file, written by ``gemma-lab minis questions``.
 
-They come from the held-out parts of the minis' tasks, drawn once, so that every model is asked the same and
-nothing but this file is needed to ask them: pictures and frames are PNG files, sounds FLAC files at 16 kHz.
+They come from the held-out parts of the minis' tasks, drawn once, so that every model answers the same ones
+and only this file is needed: images and frames are PNG files, sounds FLAC files at 16 kHz.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from ..models.media.audio import Audio
 
 QUICK = 20
-"""Questions a skill of a quick check-up."""
+"""Questions per skill of a quick check-up."""
 SLOW = ("long recall",)
-"""Skills of the full check-up alone: their texts take minutes to read."""
-_RATE = 16_000  # samples a second of a sound
+"""Skills that only the full check-up includes: prefill of their texts takes minutes."""
+_RATE = 16_000  # samples per second
 _FILE = "checkup/questions.parquet"
 _AS_JSON = ("tools", "call", "history", "schema")
 
@@ -43,22 +43,22 @@ class Question:
     Attributes
     ----------
     skill, group
-        What it tests, e.g. ``"names"``, and what accuracy is broken down by, e.g. the language ``"vi"``.
+        The tested skill, e.g. ``"names"``, and what accuracy is broken down by, e.g. the language ``"vi"``.
     prompt, answer
-        What is asked, and the one right answer; the answer is empty when a tool is to be called.
+        The prompt, and the one right answer; the answer is empty when a tool is to be called.
     within
-        Whether the answer may stand anywhere in the reply (`gemma_lab.evals.grading.is_correct`).
+        Whether the answer may be anywhere in the reply (`gemma_lab.evals.is_correct`).
     images, frames, fps
-        Pictures, and the frames of a video with how many there are a second (0 without one), as PNG bytes.
+        Images, and the frames of a video with their rate per second (0 without a video), as PNG bytes.
     sound
         A sound as the bytes of a FLAC file, 16 bit, mono, 16 kHz; empty without one.
     system, thinking
-        The system prompt, or None, and whether the model is to think first.
+        System prompt, or None, and whether the model is to think first.
     tools, call, history
-        The declared functions, the call that is right (None when none is), and the messages that follow the
-        prompt: a call that was made and its result.
+        Declared functions, the right call (None if there is none), and the messages that follow the prompt: a
+        call and its result.
     schema
-        The JSON schema that the answer follows, or None when it is plain text.
+        JSON schema of the answer; None for plain text.
     """
 
     skill: str
@@ -78,8 +78,8 @@ class Question:
     schema: dict[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, drawn: Any, *, within: bool = True) -> Question:
-        """Return a question that a task drew (`gemma_lab.minis.tasks.Question`), its media as bytes."""
+    def from_task(cls, drawn: Any, *, within: bool = True) -> Question:
+        """Return a question drawn by a task (`gemma_lab.minis.tasks.Question`), its media as bytes."""
         return cls(
             drawn.skill, drawn.group, drawn.prompt, drawn.answer, within=within,
             images=tuple(_png(image) for image in drawn.images),
@@ -91,19 +91,19 @@ class Question:
         )  # fmt: skip
 
     @property
-    def pictures(self) -> list[Image]:
-        """The pictures, opened."""
-        return [_opened(png) for png in self.images]
+    def opened_images(self) -> list[Image]:
+        """The images, opened."""
+        return [_open(png) for png in self.images]
 
     @property
     def image(self) -> Image | None:
-        """The first picture, opened; None without one."""
-        return _opened(self.images[0]) if self.images else None
+        """The first image, opened; None without one."""
+        return _open(self.images[0]) if self.images else None
 
     @property
     def video(self) -> tuple[list[Image], float] | None:
-        """The frames, opened, and how many there are a second; None without a video."""
-        return ([_opened(png) for png in self.frames], self.fps) if self.frames else None
+        """The frames, opened, and their rate per second; None without a video."""
+        return ([_open(png) for png in self.frames], self.fps) if self.frames else None
 
     @property
     def audio(self) -> Audio | None:
@@ -120,31 +120,31 @@ class Question:
 
     @property
     def modality(self) -> str:
-        """What has to be perceived: ``"image"``, ``"video"``, ``"audio"`` or only ``"text"``."""
+        """The modality of its media: ``"image"``, ``"video"``, ``"audio"``, or ``"text"`` without media."""
         media = {"video": self.frames, "audio": self.sound, "image": self.images}
-        return next((kind for kind, given in media.items() if given), "text")
+        return next((kind for kind, data in media.items() if data), "text")
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The question as messages, with what follows it."""
+        """The prompt as a message, followed by `history`."""
         return [{"role": "user", "content": self.prompt}, *self.history]
 
     @property
     def wanted(self) -> str:
-        """What is right, as a line of text: the answer, or the call."""
+        """The right answer as a line of text: the answer, or the call."""
         if self.call is None:
             return self.answer
         return f"{self.call['name']}({', '.join(f'{k}={v!r}' for k, v in self.call['arguments'].items())})"
 
-    def is_correct(self, said: str, calls: Sequence[Call] = ()) -> bool:
-        """Return whether a reply, its text and the calls that it makes, is right (`checkup.grading`)."""
+    def is_correct(self, reply: str, calls: Sequence[Call] = ()) -> bool:
+        """Return whether a reply, its text and its tool calls, is correct (`gemma_lab.evals.grading`)."""
         if self.call is not None:
             return is_correct_call(calls, self.call)
         if calls:
             return False
         if self.schema is not None:
-            return equal_json(said, self.answer)
-        return is_correct(said, self.answer, within=self.within)
+            return equal_json(reply, self.answer)
+        return is_correct(reply, self.answer, within=self.within)
 
 
 @functools.cache
@@ -153,64 +153,64 @@ def _all() -> tuple[Question, ...]:
 
 
 def skill_names() -> tuple[str, ...]:
-    """Return the names of the skills, in the order in which they are asked."""
+    """Return the names of the skills, in order."""
     return tuple(dict.fromkeys(question.skill for question in _all()))
 
 
-def load_questions(*, only: Sequence[str] | None = None, each: int | None = None) -> list[Question]:
+def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None = None) -> list[Question]:
     """Return the questions, by skill.
 
     Parameters
     ----------
-    only
-        Skills; default all.
-    each
-        The first so many of each skill; default all 200.
+    skills
+        Names of skills. Default: all.
+    per_skill
+        Number of questions per skill. Default: all 200.
 
     Raises
     ------
     LabError
         If there is no such skill.
     """
-    unknown = set(only or ()) - set(skill_names())
+    unknown = set(skills or ()) - set(skill_names())
     if unknown:
         raise LabError(
             f"The check-up has no skill named {', '.join(sorted(unknown))}.",
-            hint=f"It asks for {', '.join(skill_names())}.",
+            hint=f"Its skills are {', '.join(skill_names())}.",
         )
-    kept = [
-        [question for question in _all() if question.skill == skill][:each]
+    return [
+        question
         for skill in skill_names()
-        if only is None or skill in only
+        if skills is None or skill in skills
+        for question in [question for question in _all() if question.skill == skill][:per_skill]
     ]
-    return [question for part in kept for question in part]
 
 
-def chance_accuracy(asked: Sequence[Question]) -> float:
-    """Return how often a guess is right: an answer of another question of the same group, drawn at random.
+def chance_accuracy(questions: Sequence[Question]) -> float:
+    """Return the accuracy of guessing with the answer of a random other question of the same group.
 
-    The share of pairs of questions of a group that have the same answer (Simpson's index, E. H. Simpson
-    1949, Nature 163:688), weighted by the size of the groups. Where groups are the answers themselves, as
-    the ten digits, the guess is among all.
+    The fraction of pairs of questions in a group with the same answer (Simpson's index, E. H. Simpson 1949,
+    Nature 163:688), weighted by group size. Where each group has a single answer (e.g. the ten digits), all
+    questions form one group.
 
     Parameters
     ----------
-    asked
+    questions
         Questions of one skill.
     """
     groups: dict[str, list[str]] = {}
-    for question in asked:
+    for question in questions:
         groups.setdefault(question.group, []).append(normalize(question.wanted))
     if all(len(set(answers)) == 1 for answers in groups.values()):
         groups = {"": [answer for answers in groups.values() for answer in answers]}
-    lucky = 0.0
+    expected = 0.0
     for answers in groups.values():
         same = sum(count * (count - 1) for count in Counter(answers).values())
-        lucky += same / (len(answers) - 1) if len(answers) > 1 else 0.0
-    return lucky / len(asked)
+        expected += same / (len(answers) - 1) if len(answers) > 1 else 0.0
+    return expected / len(questions)
 
 
-def write(drawn: Iterable[Question], path: Path) -> Path:
+def write(questions: Iterable[Question], path: Path) -> Path:
     """Write questions to a Parquet file and return its path."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -218,7 +218,7 @@ def write(drawn: Iterable[Question], path: Path) -> Path:
     rows = [
         {f.name: _as_json(getattr(question, f.name)) if f.name in _AS_JSON else getattr(question, f.name)
          for f in fields(question)}
-        for question in drawn
+        for question in questions
     ]  # fmt: skip
     texts = ("skill", "group", "prompt", "answer", "system", *_AS_JSON)
     kinds = {
@@ -233,15 +233,15 @@ def write(drawn: Iterable[Question], path: Path) -> Path:
 
 
 def read(path: Path) -> list[Question]:
-    """Return the questions of a file that `write` made."""
+    """Return the questions of a file written by `write`."""
     import pyarrow.parquet as pq
 
-    found = []
+    questions = []
     for row in pq.read_table(path).to_pylist():
         row |= {name: None if row[name] is None else json.loads(row[name]) for name in _AS_JSON}
         row |= {name: tuple(row[name] or ()) for name in ("images", "frames", "tools", "history")}
-        found.append(Question(**row))
-    return found
+        questions.append(Question(**row))
+    return questions
 
 
 def _as_json(value: Any) -> str | None:
@@ -254,7 +254,7 @@ def _png(image: Image) -> bytes:
     return file.getvalue()
 
 
-def _opened(png: bytes) -> Image:
+def _open(png: bytes) -> Image:
     from PIL import Image
 
     return Image.open(io.BytesIO(png)).convert("RGB")

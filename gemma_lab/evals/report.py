@@ -1,4 +1,4 @@
-"""What a check-up found."""
+"""Results of a check-up."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from .statistics import wilson_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..views.base.figure import Plot
     from .questions import Question
+
+#: Columns of the scores, in text and tables.
+COLUMNS = ("skill", "questions", "accuracy", "95 % interval", "chance")
 
 
 @dataclass(frozen=True)
 class GradedAnswer:
-    """One question, what the model said (text, then calls that it made), and whether that was right."""
+    """A question, the reply (text, then tool calls), and whether it is correct."""
 
     question: Question
-    said: str
+    reply: str
     right: bool
 
 
 @dataclass(frozen=True)
 class Score:
-    """How often a skill, or one group of it, was right.
+    """Accuracy of a skill, or of one group of it.
 
     Attributes
     ----------
     name
-        The skill or the group.
+        Of the skill or group.
     asked, right
-        How many questions.
+        Number of questions, and of correct answers.
     chance
-        The accuracy of guessing, 0 to 1 (`gemma_lab.evals.questions.chance`); None where it is not known.
+        Accuracy of guessing, 0 to 1 (`gemma_lab.evals.chance_accuracy`); None if unknown.
     """
 
     name: str
@@ -46,7 +48,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share that was right, 0 to 1."""
+        """Fraction of correct answers, 0 to 1."""
         return self.right / self.asked
 
     @property
@@ -56,18 +58,18 @@ class Score:
 
 
 class Checkup(Displayed):
-    """The graded answers of one model.
+    """Graded answers of one model.
 
     Parameters
     ----------
     model
-        The model's name.
+        Name of the model.
     answers
-        What it said.
+        Its graded answers.
     not_asked
-        Skill -> why it was not asked, e.g. pictures of a model that sees none.
+        Skill → why it was skipped, e.g. images for a model without image input.
     chance
-        Skill -> the accuracy of guessing, 0 to 1.
+        Skill → accuracy of guessing, 0 to 1.
     """
 
     def __init__(
@@ -79,70 +81,77 @@ class Checkup(Displayed):
 
     @property
     def skills(self) -> list[Score]:
-        """One score a skill."""
+        """One score per skill."""
         scores = _scores(self.answers, [answer.question.skill for answer in self.answers])
         return [replace(score, chance=self.chance.get(score.name)) for score in scores]
 
     def groups(self, skill: str) -> list[Score]:
-        """Return the scores of one skill's groups, e.g. of its languages, by name."""
+        """Return the scores of one skill's groups, e.g. its languages, by name."""
         chosen = [answer for answer in self.answers if answer.question.skill == skill]
         return sorted(_scores(chosen, [answer.question.group for answer in chosen]), key=lambda s: s.name)
 
     @property
     def failures(self) -> list[GradedAnswer]:
-        """The answers that were not right."""
+        """The wrong answers."""
         return [answer for answer in self.answers if not answer.right]
 
     def below(self, threshold: float) -> list[Score]:
-        """Return the skills whose accuracy is below a threshold, a share from 0 to 1."""
+        """Return the skills whose accuracy is below a threshold, 0 to 1."""
         return [score for score in self.skills if score.accuracy < threshold]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures as plain values."""
+        """Return everything except the media as plain values."""
         return {
             "model": self.model,
             "skills": [_plain(score) for score in self.skills],
             "not_asked": self.not_asked,
             "failures": [
                 {"skill": a.question.skill, "prompt": a.question.prompt, "answer": a.question.wanted,
-                 "said": a.said}
+                 "reply": a.reply}
                 for a in self.failures
             ],
         }  # fmt: skip
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row a question: skill, group, prompt, answer, said, right."""
+        """Return one row per question: skill, group, prompt, answer, reply, right."""
         import pandas as pd
 
         return pd.DataFrame(
             [
                 {"skill": a.question.skill, "group": a.question.group, "prompt": a.question.prompt,
-                 "answer": a.question.wanted, "said": a.said, "right": a.right}
+                 "answer": a.question.wanted, "reply": a.reply, "right": a.right}
                 for a in self.answers
             ]
         )  # fmt: skip
 
-    def failures_figure(self, *, most: int = 12) -> Plot:
-        """Return wrong answers, some of every skill, with what was seen, heard or asked, as a figure."""
-        from ..views.evals.failures import failures_figure
-
-        return failures_figure(self, most=most)
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the scores as formatted cells under `COLUMNS`."""
+        rows = []
+        for score in self.skills:
+            low, high = score.interval
+            chance = "" if score.chance is None else f"{score.chance:.1%}"
+            interval = f"{low:.1%} to {high:.1%}"
+            rows.append((score.name, f"{score.asked}", f"{score.accuracy:.1%}", interval, chance))
+        return rows
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{score.name} {score.right}/{score.asked}" for score in self.skills)
-        return f"Checkup({self.model}: {scores or 'nothing asked'})"
+        return f"Checkup({self.model}: {scores or 'no questions'})"
 
     def __str__(self) -> str:
-        from ..views.evals.report import checkup_text
-
-        return checkup_text(self)
+        rows = [COLUMNS, *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"check-up of {self.model}"]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines += [f"{skill}: not asked, {reason}" for skill, reason in self.not_asked.items()]
+        return "\n".join(lines)
 
 
 def _scores(answers: Sequence[GradedAnswer], names: Sequence[str]) -> list[Score]:
-    found: dict[str, list[bool]] = {}
+    graded: dict[str, list[bool]] = {}
     for answer, name in zip(answers, names, strict=True):
-        found.setdefault(name, []).append(answer.right)
-    return [Score(name, len(right), sum(right)) for name, right in found.items()]
+        graded.setdefault(name, []).append(answer.right)
+    return [Score(name, len(right), sum(right)) for name, right in graded.items()]
 
 
 def _plain(score: Score) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Asking the questions."""
+"""The check-up: answer held-out questions and grade the answers."""
 
 from __future__ import annotations
 
@@ -13,28 +13,45 @@ if TYPE_CHECKING:
     from .model import EvaluatedModel
     from .questions import Question
 
-_LONGEST = 64  # tokens; every right answer is shorter, also inside a sentence
-_LONGEST_VALUE = 160  # of a record or a call
-_LONGEST_THOUGHT = 1024  # of a thought and the answer after it
+_MAX_TOKENS = 64  # every right answer is shorter, even in a sentence
+_MAX_VALUE_TOKENS = 160  # of a record or a tool call
+_MAX_THINKING_TOKENS = 1024  # of thoughts and the answer after them
 
 
 def checkup(
     lab: EvaluatedModel, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
 ) -> Checkup:
-    """Ask a model the held-out questions, greedily, and grade what it says; see `Lab.checkup`."""
+    """Answer the held-out questions with greedy decoding and grade the answers; see `Lab.checkup`.
+
+    Parameters
+    ----------
+    lab
+        The model; `EvaluatedModel` lists what is needed of it.
+    full
+        Ask all 200 questions per skill instead of 20, and include the long skills.
+    skills
+        Names of skills. Default: all.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Checkup
+        Also set as ``lab.last_checkup``, even if the run is interrupted.
+    """
     from tqdm.auto import tqdm
 
-    everything = load_questions(only=skills)
-    asked = load_questions(only=skills, each=None if full else QUICK)
+    everything = load_questions(skills=skills)
+    asked = load_questions(skills=skills, per_skill=None if full else QUICK)
     missing = {
-        question.skill: f"{lab.name} takes no {question.modality}"
+        question.skill: f"{lab.name} has no {question.modality} input"
         for question in asked
         if question.modality not in lab.modalities
     }
     if not full and skills is None:
-        missing |= {skill: "only the full check-up does" for skill in SLOW if skill in _of(everything)}
+        missing |= {skill: "only in the full check-up" for skill in SLOW if skill in _by_skill(everything)}
     answers: list[GradedAnswer] = []
-    lucky = {skill: chance_accuracy(of) for skill, of in _of(everything).items()}
+    chance = {skill: chance_accuracy(questions) for skill, questions in _by_skill(everything).items()}
     try:
         todo = [question for question in asked if question.skill not in missing]
         for question in tqdm(todo, desc=f"check-up of {lab.name}", disable=not progress, leave=False):
@@ -43,31 +60,31 @@ def checkup(
             except (ContextFull, MissingExtra) as error:
                 missing[f"{question.skill} {question.group}"] = error.what
     finally:
-        found = lab.last_checkup = Checkup(lab.name, answers, not_asked=missing, chance=lucky)
-    return found
+        result = lab.last_checkup = Checkup(lab.name, answers, not_asked=missing, chance=chance)
+    return result
 
 
-def _of(asked: Sequence[Question]) -> dict[str, list[Question]]:
-    found: dict[str, list[Question]] = {}
-    for question in asked:
-        found.setdefault(question.skill, []).append(question)
-    return found
+def _by_skill(questions: Sequence[Question]) -> dict[str, list[Question]]:
+    skills: dict[str, list[Question]] = {}
+    for question in questions:
+        skills.setdefault(question.skill, []).append(question)
+    return skills
 
 
 def _answer(lab: EvaluatedModel, question: Question) -> GradedAnswer:
-    """Put one question to a model; what it does not need is not passed."""
+    """Answer one question; options that it does not need are not passed."""
     options: dict[str, Any] = {
-        "images": question.pictures, "video": question.video, "audio": question.audio,
+        "images": question.opened_images, "video": question.video, "audio": question.audio,
         "tools": question.tools, "system": question.system, "thinking": question.thinking,
     }  # fmt: skip
-    most = _LONGEST_VALUE if question.tools or question.schema is not None else _LONGEST
+    limit = _MAX_VALUE_TOKENS if question.tools or question.schema is not None else _MAX_TOKENS
     reply = lab.chat(
         question.messages if question.history else question.prompt,
         **{name: value for name, value in options.items() if value},
         temperature=0,
-        max_new_tokens=_LONGEST_THOUGHT if question.thinking else most,
+        max_new_tokens=_MAX_THINKING_TOKENS if question.thinking else limit,
         top_logprobs=0,
     )
     calls = reply.calls
-    said = " ".join(filter(None, (reply.text, *(call.text for call in calls))))
-    return GradedAnswer(question, said, question.is_correct(reply.text, calls))
+    text = " ".join(filter(None, (reply.text, *(call.text for call in calls))))
+    return GradedAnswer(question, text, question.is_correct(reply.text, calls))

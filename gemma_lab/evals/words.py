@@ -1,4 +1,4 @@
-"""The few words that the text tasks share, people, things and places: one small vocabulary serves all."""
+"""Small vocabulary shared by all text tasks: people, things, places, filler sentences."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _TIMES = (
 
 
 def joined(words: list[str]) -> str:
-    """Return words as one list in words: ``"a"``, ``"a and b"``, ``"a, b and c"``."""
+    """Join words into a list: ``"a"``, ``"a and b"``, ``"a, b and c"``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def filler(rng: random.Random) -> str:
-    """Draw a sentence that says nothing of anybody."""
+    """Draw a sentence unrelated to any fact."""
     return f"{rng.choice(_SUBJECTS)} {rng.choice(_STATES)} {rng.choice(_TIMES)}."

@@ -13,6 +13,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ..display import Displayed
 from ..errors import NotGemma4
 from .defaults import AUDIO, TEXT, VISION
 from .sources import read_data
@@ -63,7 +64,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Displayed):
     """The shape of one model.
 
     Attributes

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from ..display import Displayed
 from ..errors import LabError
 from .architecture import SIZES, Architecture, get_architecture
 from .sources import Source, read_data, source
@@ -55,7 +56,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class KVCache:
+class KVCache(Displayed):
     """What a model keeps of the tokens before.
 
     Attributes

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..display import Displayed
 from .architecture import Architecture, Layer
 
 PARAMETER_GROUPS = {
@@ -32,7 +33,7 @@ PARAMETER_GROUPS = {
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Displayed):
     """Exact parameter counts of one model; each field but the last three is one of `PARAMETER_GROUPS`.
 
     Attributes

@@ -43,7 +43,7 @@ def _questions(skill: str, *, each: int, seed: int) -> list[Asked]:
     rng = random.Random(f"evaluation {skill} {seed}")
     drawn: dict[Any, Asked] = {}
     while len(drawn) < each:
-        asked = Asked.of(_ASKED[skill](rng, True), within=skill != "numbers")
+        asked = Asked.from_task(_ASKED[skill](rng, True), within=skill != "numbers")
         drawn.setdefault((asked.prompt, asked.images, asked.frames, asked.sound, str(asked.tools)), asked)
     return list(drawn.values())
 

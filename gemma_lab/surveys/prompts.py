@@ -146,7 +146,7 @@ def _prompt(index: int, row: Any) -> SurveyPrompt:
     if isinstance(row, str):
         return SurveyPrompt(index, row)
     if hasattr(row, "is_correct"):  # a question of the check-up
-        options = {"images": row.pictures, "video": row.video, "audio": row.audio, "system": row.system,
+        options = {"images": row.opened_images, "video": row.video, "audio": row.audio, "system": row.system,
                    "thinking": row.thinking, "tools": row.tools or None}  # fmt: skip
         used = {name: value for name, value in options.items() if value is not None and value != ()}
         return SurveyPrompt(index, row.messages, used, {"skill": row.skill, "group": row.group}, row)

@@ -1,4 +1,4 @@
-"""One run of a model as data: tokens, expert routing, attention, logit lens, generation, and what it ran on."""
+"""One run of a model as data: tokens, expert routing, attention, logit lens, generation and metadata."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from enum import Enum
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel
+from support.conversations import parts
 from support.templates import prompt_text
 
 from corpus.row import Row
 from gemma_lab.errors import BadMedia, BadPrompt
-from gemma_lab.models.chat.messages import conversation, pictures, sounds, videos
+from gemma_lab.models.chat.messages import conversation
 
 Q = '<|"|>'
 RED = Image.new("RGB", (40, 20), "red")
@@ -38,6 +39,8 @@ def wav():
 
 
 B64, SOUND64 = base64.b64encode(png()).decode(), base64.b64encode(wav()).decode()
+SOUND_URI = f"data:audio/wav;base64,{SOUND64}"
+SOUND_ROW = {"array": TONE, "sampling_rate": 16_000}
 USER = {"role": "user", "content": "Code of Ada?"}
 
 
@@ -79,7 +82,7 @@ def asks(*parts):
 
 
 def sizes(messages):
-    return [image.size for image in pictures(messages)]
+    return [image.size for image in parts("image", messages)]
 
 
 def call(name="find", arguments='{"name": "Ada"}', **other):
@@ -263,7 +266,7 @@ MEDIA = [
     Row(
         "a sound as input_audio",
         lambda _: (
-            sounds(asks({"type": "input_audio", "input_audio": {"data": SOUND64, "format": "wav"}}))[
+            parts("audio", asks({"type": "input_audio", "input_audio": {"data": SOUND64, "format": "wav"}}))[
                 0
             ].seconds
         ),
@@ -272,13 +275,17 @@ MEDIA = [
     Row(
         "a sound as audio_url",
         lambda _: len(
-            sounds(asks({"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{SOUND64}"}}))
+            parts(
+                "audio", asks({"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{SOUND64}"}})
+            )
         ),
         equals=1,
     ),
     Row(
         "a sound of datasets",
-        lambda _: sounds(conversation("Hi", audio={"array": TONE, "sampling_rate": 16_000}))[0].seconds,
+        lambda _: (
+            parts("audio", conversation("Hi", audio={"array": TONE, "sampling_rate": 16_000}))[0].seconds
+        ),
         equals=0.5,
     ),
     *(
@@ -305,7 +312,7 @@ MEDIA = [
     ),
     Row(
         "a video with a numpy rate",
-        lambda _: videos(conversation("Hi", video=([RED] * 3, np.int64(2))))[0].frames,
+        lambda _: parts("video", conversation("Hi", video=([RED] * 3, np.int64(2))))[0].frames,
         check=lambda f: len(f) == 3,
     ),
     refused(

@@ -60,14 +60,14 @@ def test_the_grid_grades_what_is_said(tiny_lab, monkeypatch):
 def test_it_really_asks_the_model(tiny_lab):
     found = needles(tiny_lab("31B"), lengths=(50,), depths=(0.5,), asked=1, others=0, progress=False)
     assert isinstance(found, Haystack)
-    assert found.answers[0].said == tiny_lab("31B").last_reply.text
+    assert found.answers[0].reply == tiny_lab("31B").last_reply.text
     assert int(found.right.sum()) == int(found.answers[0].right)
 
 
 def test_bad_numbers_are_told(tiny_lab):
     lab = tiny_lab("31B")
     for bad in ({"tokens": 0}, {"tokens": 9, "depth": 1.5}, {"tokens": 9, "others": 30}):
-        with pytest.raises(LabError, match="describe no text"):
+        with pytest.raises(LabError, match="out of range"):
             needle(lab, **bad)
     with pytest.raises(LabError, match="grid of needles is empty"):
         needles(lab, lengths=())

@@ -24,11 +24,11 @@ from gemma_lab.models.chat.tools import Call
 
 def test_two_hundred_different_questions_a_skill():
     for skill in skill_names():
-        asked = load_questions(only=[skill])
+        asked = load_questions(skills=[skill])
         assert (
             len({(q.prompt, q.images, q.frames, q.sound, str(q.tools)) for q in asked}) == len(asked) == 200
         )
-        assert load_questions(only=[skill], each=QUICK) == asked[:QUICK]
+        assert load_questions(skills=[skill], per_skill=QUICK) == asked[:QUICK]
 
 
 def test_each_grades_its_own_answer_as_right_and_another_as_wrong():
@@ -41,11 +41,11 @@ def test_each_grades_its_own_answer_as_right_and_another_as_wrong():
 
 def test_nothing_of_it_is_in_the_training_part():
     held = {numbers.words(n, "en") for n in range(1000) if numbers.is_held_out(n)}
-    english = [q for q in load_questions(only=["numbers"]) if q.group == "en" and not q.answer.isdecimal()]
+    english = [q for q in load_questions(skills=["numbers"]) if q.group == "en" and not q.answer.isdecimal()]
     assert english
     assert all(question.answer in held for question in english)
     asked = 0
-    for question in load_questions(only=["names"]):
+    for question in load_questions(skills=["names"]):
         known = [
             held_out(f"{thing} {source} {question.group}")
             for thing, said in names.things().items()
@@ -59,15 +59,18 @@ def test_nothing_of_it_is_in_the_training_part():
 
 
 def test_pictures_come_as_rgb_and_texts_without():
-    seen, read = load_questions(only=["digits"], each=1)[0], load_questions(only=["recall"], each=1)[0]
-    assert (seen.modality, [picture.mode for picture in seen.pictures]) == ("image", ["RGB"])
-    assert (read.modality, read.pictures, read.video, read.audio) == ("text", [], None, None)
+    seen, read = (
+        load_questions(skills=["digits"], per_skill=1)[0],
+        load_questions(skills=["recall"], per_skill=1)[0],
+    )
+    assert (seen.modality, [picture.mode for picture in seen.opened_images]) == ("image", ["RGB"])
+    assert (read.modality, read.opened_images, read.video, read.audio) == ("text", [], None, None)
     assert "PNG" not in repr(seen)
 
 
 def test_an_unknown_skill_is_named_with_those_that_exist():
     with pytest.raises(LabError, match=r"no skill named juggling[\s\S]*digits, .*names"):
-        load_questions(only=["juggling"])
+        load_questions(skills=["juggling"])
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -98,8 +101,10 @@ def test_a_drawn_question_keeps_its_media_and_all_that_is_asked_with_it(tmp_path
         system="s",
         thinking=True,
     )
-    (kept,) = read(write([Question.of(drawn)], tmp_path / "q.parquet"))
-    assert [picture.tobytes() for picture in kept.pictures] == [picture.tobytes() for picture in pictures]
+    (kept,) = read(write([Question.from_task(drawn)], tmp_path / "q.parquet"))
+    assert [picture.tobytes() for picture in kept.opened_images] == [
+        picture.tobytes() for picture in pictures
+    ]
     frames, fps = kept.video
     assert ([frame.tobytes() for frame in frames], fps) == ([p.tobytes() for p in pictures], 2.0)
     assert kept.audio.original == (16_000, 1)

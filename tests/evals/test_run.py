@@ -50,8 +50,8 @@ def _key(prompt, history, images, video, audio, tools):
 
 @cache
 def _index():
-    asked = load_questions(each=QUICK)
-    found = {_key(q.prompt, q.history, q.pictures, q.video, q.audio, q.tools): q for q in asked}
+    asked = load_questions(per_skill=QUICK)
+    found = {_key(q.prompt, q.history, q.opened_images, q.video, q.audio, q.tools): q for q in asked}
     assert len(found) == len(asked)
     return found
 
@@ -89,7 +89,7 @@ def test_a_model_that_sees_nothing_is_not_asked_about_pictures():
 
 
 def test_a_text_that_does_not_fit_is_not_asked_and_the_others_are():
-    longest = sorted(len(question.prompt) for question in load_questions(only=["recall"], each=QUICK))[
+    longest = sorted(len(question.prompt) for question in load_questions(skills=["recall"], per_skill=QUICK))[
         QUICK // 2
     ]
 
@@ -100,7 +100,7 @@ def test_a_text_that_does_not_fit_is_not_asked_and_the_others_are():
             return super().chat(prompt, **options)
 
     found = checkup(Small(), progress=False, skills=["names", "recall"])
-    long = [q for q in load_questions(only=["recall"], each=QUICK) if len(q.prompt) > longest]
+    long = [q for q in load_questions(skills=["recall"], per_skill=QUICK) if len(q.prompt) > longest]
     assert long
     assert len(found.answers) == 2 * QUICK - len(long)
     assert set(found.not_asked.values()) == {"The prompt is 999 tokens."}

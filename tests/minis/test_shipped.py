@@ -35,11 +35,11 @@ def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
         question
         for skill in skill_names()
         if skill not in (*SLOW, "recall")
-        for question in load_questions(only=[skill], each=8)
+        for question in load_questions(skills=[skill], per_skill=8)
         if question.modality in lab.modalities
     ]
     traces = [
-        lab.trace(question.messages, images=question.pictures, video=question.video, max_new_tokens=0)
+        lab.trace(question.messages, images=question.opened_images, video=question.video, max_new_tokens=0)
         for question in asked
     ]
     used = expert_load([trace.routing for trace in traces])

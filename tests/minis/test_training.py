@@ -161,7 +161,7 @@ def test_nothing_is_published_without_a_run(tmp_path):
 
 
 def test_a_card_keeps_the_rows_of_skills_that_were_not_asked_again(tmp_path):
-    asked = load_questions(only=["names"], each=2)
+    asked = load_questions(skills=["names"], per_skill=2)
     found = Checkup("mini", [Answer(one, "?", False) for one in asked], not_asked={})
     earlier = [
         {"skill": "numbers", "questions": 200},

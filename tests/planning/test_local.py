@@ -74,6 +74,8 @@ def test_measured_speed_becomes_rows_of_the_shared_table() -> None:
     assert header.startswith("id,model,")
     assert len(lines) == 2
     assert "timed" in str(report)
+    assert "50.0" in report.figure().text
+    assert "<table" in report._repr_html_()
 
 
 def test_depths_out_of_range_are_refused() -> None:

@@ -99,7 +99,11 @@ def of_rows(
 def _made(
     laid: tuple[HeadLayout, ...], total: int, edges: Any, kept: dict[int, Any], labels: Any, whole: Any
 ) -> Attention:
-    names = [name for name in ("entropy", "first_token_mass", "distance", "mass_by_label", "keys", "weights") if name in kept[0]]
+    names = [
+        name
+        for name in ("entropy", "first_token_mass", "distance", "mass_by_label", "keys", "weights")
+        if name in kept[0]
+    ]
     numbers = {name: np.stack([kept[one.layer][name] for one in laid]) for name in names}
     bands, behind = {}, {}
     for one in laid:
@@ -127,9 +131,10 @@ def _reduced(rows: np.ndarray, edges: np.ndarray, masks: np.ndarray, top_k: int)
         "keys": np.where(weights > 0, keys, -1).astype(np.int32).swapaxes(0, 1),
         "weights": weights.astype(np.float32).swapaxes(0, 1),
         "entropy": np.maximum(entropy, 0).astype(np.float16).T,
-        "first_token_mass": rows[..., 0].astype(np.float16).T, "distance": (rows * back).sum(-1).astype(np.float16).T,
+        "first_token_mass": rows[..., 0].astype(np.float16).T,
+        "distance": (rows * back).sum(-1).astype(np.float16).T,
         "mass_by_label": np.einsum("hqk,mk->qmh", rows, masks).clip(0, 1).astype(np.float16),
-    }  # fmt: skip
+    }
 
 
 def sparse(
@@ -161,10 +166,14 @@ def sparse(
         keys = np.take_along_axis(np.where(repeated, -1, keys), order, -1).astype(np.int32)
         half = np.full((total, heads), 0.5, np.float16)
         kept[one.layer] = {
-            "maps": maps.astype(np.float32), "keys": keys,
+            "maps": maps.astype(np.float32),
+            "keys": keys,
             "weights": np.where(keys < 0, 0, fall).astype(np.float16),
-            "entropy": 2 * half, "first_token_mass": half, "distance": half, "mass_by_label": 2 * half[:, None],
-        }  # fmt: skip
+            "entropy": 2 * half,
+            "first_token_mass": half,
+            "distance": half,
+            "mass_by_label": 2 * half[:, None],
+        }
     return _made(laid, total, edges, kept, ("modality:text",), {})
 
 
@@ -230,9 +239,15 @@ def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> LogitLens:
         ids[layer], logprobs[layer] = order, np.log([first, (1 - first) * 0.6, (1 - first) * 0.3])
         ranks[layer] = order.index(1)
     return LogitLens(
-        tuple(range(layers)), positions, ids, logprobs, np.ones((len(positions), 1), dtype=np.int32), ranks,
-        np.take_along_axis(logprobs, ranks, 2), WORDS,
-    )  # fmt: skip
+        tuple(range(layers)),
+        positions,
+        ids,
+        logprobs,
+        np.ones((len(positions), 1), dtype=np.int32),
+        ranks,
+        np.take_along_axis(logprobs, ranks, 2),
+        WORDS,
+    )
 
 
 def behind(trace: Trace, **options: Any) -> Trace:

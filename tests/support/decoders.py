@@ -28,3 +28,16 @@ def tiny_decoder(family: str, *, seed: int = 0) -> Any:
         config = tf.Gemma3TextConfig(**common, layer_types=kinds, sliding_window=8, query_pre_attn_scalar=8)
         return tf.Gemma3ForCausalLM(config).eval()
     raise ValueError(family)
+
+
+def word_tokenizer() -> Any:
+    """Return a tokenizer whose 64 tokens are the words ``w0`` to ``w59`` and four special ones."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "<s>", "</s>", *(f"w{number}" for number in range(60))]
+    made = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )

@@ -53,7 +53,14 @@ def made_up(*, tokens: int = 20, bins: int = 5, top_k: int = 3, small: Any = np.
     picture = Tower(np.full((2, 3, 4, 4), 0.25, np.float32), np.arange(16, dtype=np.int32).reshape(4, 4), 36)
     sound = Tower(np.full((2, 2, 2, 2), 0.5, np.float32), np.int32([[0, 5], [5, 9]]), 9)
     return Attention(
-        layers=layers, heads=(0, 2), tokens=tokens, bin_edges=edges, labels=("modality:text", "modality:image"),
-        bands=bands, bins_before=behind, per_query=numbers, full_rows=exact,
+        layers=layers,
+        heads=(0, 2),
+        tokens=tokens,
+        bin_edges=edges,
+        labels=("modality:text", "modality:image"),
+        bands=bands,
+        bins_before=behind,
+        per_query=numbers,
+        full_rows=exact,
         towers={"vision": (picture, picture), "audio": (sound,)},
-    )  # fmt: skip
+    )

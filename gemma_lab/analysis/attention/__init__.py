@@ -1,1 +1,1 @@
-"""Attention: head types, sinks, retrieval heads, window coverage. numpy only."""
+"""Analyses of attention: head types, sinks, retrieval heads, window coverage. numpy only."""

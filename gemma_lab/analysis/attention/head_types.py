@@ -1,7 +1,7 @@
-"""What kind of head it is: stated tests with thresholds, on what each head looks at in a trace.
+"""Classification of attention heads by published tests with stated thresholds.
 
-Every test is a mean attention, 0 to 1, over the queries for which it means something; most are sums over the
-recorded top keys, so lower bounds. A head may be of several kinds, or of none.
+Every score is a mean attention weight, 0 to 1, over the queries to which the test applies. Most are sums over
+the recorded top keys, i.e. lower bounds. A head can have several types, or none.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from .retrieval_heads import RetrievalScores
     from .top_keys import Floats
 
-#: Kind → score from which on a head is of it. The order is that in which one name is given to a head.
+#: Type → score from which on a head has it; a head is named by the first one that it has.
 HEAD_THRESHOLDS: dict[str, float] = {
     "retrieval": RETRIEVAL_THRESHOLD, "induction": 0.3, "previous token": 0.5, "first token": 0.3,
     "picture reading": 0.2, "language bridging": 0.2, "local": 0.5,
 }  # fmt: skip
-#: Tokens that count as near, the query's own included, and the first query that is asked (chance ≤ 1/4).
-NEAR, _FAR_ENOUGH = 16, 64
-#: How much the odds of looking at a picture or another language must exceed those of an even gaze.
+#: Number of tokens that count as near, the query's own included, and the first query tested (chance ≤ 1/4).
+NEAR, _FIRST_LOCAL_QUERY = 16, 64
+#: Factor by which the odds of attending to an image or another language must exceed uniform attention.
 ODDS = 2.0
 #: Family-wise error of the induction test.
 ALPHA = 0.05
@@ -44,26 +44,26 @@ _MIN_QUERIES = 8
 
 @dataclass(frozen=True, eq=False)
 class HeadTypes(Displayed):
-    """The scores of every head in every test, and what follows.
+    """Scores of every head in every test, and the types that follow.
 
     Attributes
     ----------
     heads
-        Layer and head, one a column of the arrays.
+        Layer and head of each column of the arrays.
     local
-        Whether each is in a layer with a sliding window.
+        Whether the head is in a sliding-window layer.
     scores
-        Kind → mean attention ``[heads]``; NaN where a test says nothing.
+        Type → score ``[heads]``; NaN where the test does not apply.
     chance
-        Kind → what a head that looks at all it sees alike would score ``[heads]``; for induction, what the
-        head's own distances would (`gemma_lab.analysis.attention.prefix_matching.prefix_matching`), for retrieval, the
-        answers of other prompts.
+        Type → score under chance ``[heads]``: of uniform attention over the visible keys; for induction, of
+        the head's own distances (`gemma_lab.analysis.prefix_matching`); for retrieval, of the answers of
+        other prompts.
     passed
-        Kind → whether each head is of it, bool ``[heads]``.
+        Type → whether the head has it, bool ``[heads]``.
     untested
-        Kind → why a test says nothing.
+        Type → why the test does not apply.
     tokens
-        How many tokens were looked at.
+        Number of tokens.
     """
 
     heads: tuple[tuple[int, int], ...]
@@ -74,29 +74,29 @@ class HeadTypes(Displayed):
     untested: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
 
-    def of(self, kind: str) -> tuple[tuple[int, int], ...]:
-        """Return the heads of a kind, the highest score first.
+    def of(self, type_: str) -> tuple[tuple[int, int], ...]:
+        """Return the heads of a type, the highest score first.
 
         Raises
         ------
         LabError
-            If there is no such kind.
+            If there is no such type.
         """
-        if kind not in self.scores:
-            raise LabError(f"There is no kind {kind!r}.", hint=f"There are {', '.join(self.scores)}.")
-        order = np.argsort(-np.nan_to_num(self.scores[kind], nan=-1.0), kind="stable")
-        return tuple(self.heads[place] for place in order if self.passed[kind][place])
+        if type_ not in self.scores:
+            raise LabError(f"There is no head type {type_!r}.", hint=f"There are {', '.join(self.scores)}.")
+        order = np.argsort(-np.nan_to_num(self.scores[type_], nan=-1.0), kind="stable")
+        return tuple(self.heads[index] for index in order if self.passed[type_][index])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name a head: the first kind, in the order of `HEAD_THRESHOLDS`, that it is of; or ``"other"``."""
+        """One type per head: the first one, in the order of `HEAD_THRESHOLDS`; or ``"other"``."""
         return tuple(
-            next((kind for kind in HEAD_THRESHOLDS if self.passed[kind][place]), "other")
-            for place in range(len(self.heads))
+            next((type_ for type_ in HEAD_THRESHOLDS if self.passed[type_][index]), "other")
+            for index in range(len(self.heads))
         )
 
     def to_pandas(self) -> Any:
-        """Return one row a head and kind: layer, head, local, kind, score, chance, threshold, passed."""
+        """Return one row per head and type: layer, head, local, type, score, chance, threshold, passed."""
         import pandas as pd
 
         rows = [
@@ -104,15 +104,15 @@ class HeadTypes(Displayed):
              HEAD_THRESHOLDS[kind], bool(self.passed[kind][place]))
             for kind in HEAD_THRESHOLDS for place, head in enumerate(self.heads)
         ]  # fmt: skip
-        columns = ["layer", "head", "local", "kind", "score", "chance", "threshold", "passed"]
+        columns = ["layer", "head", "local", "type", "score", "chance", "threshold", "passed"]
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
         counted = [
             (kind, int(self.passed[kind].sum())) for kind in HEAD_THRESHOLDS if kind not in self.untested
         ]
-        said = ", ".join(f"{count} {kind}" for kind, count in counted)
-        return f"HeadTypes({len(self.heads)} heads, {self.tokens:,} tokens: {said})"
+        listed = ", ".join(f"{count} {type_}" for type_, count in counted)
+        return f"HeadTypes({len(self.heads)} heads, {self.tokens:,} tokens: {listed})"
 
 
 def classify_heads(
@@ -122,51 +122,53 @@ def classify_heads(
     languages: Mapping[str, tuple[int, int]] | None = None,
     seed: int = 0,
 ) -> HeadTypes:
-    r"""Test every head of a trace for every kind.
+    """Test every head of a trace for every type.
 
     ================= =================================================== ================= ==================
-    kind              score: mean attention …                             from              and also
+    type              score: mean attention …                             threshold         condition
     ================= =================================================== ================= ==================
-    previous token    to the token before                                 0.5 [1]_
+    previous token    to the previous token                               0.5 [1]_
     first token       to the first token, of queries from the 8th that    0.3 [2]_ [3]_
                       see it
-    induction         to what followed earlier occurrences of the token   0.3 (ours) [4]_   beyond chance
-    retrieval         share of an answer's tokens that it copied          0.1 [5]_
+    induction         to the tokens after earlier occurrences of the      0.3 (ours) [4]_   above chance
+                      query's token
+    retrieval         fraction of an answer's tokens that it copies       0.1 [5]_
     local             to the 16 nearest tokens, of queries from the 64th  0.5 (ours)
-    picture reading   of text to the pictures before it                   0.2 (ours)        odds twice even
-    language bridging to another language or script                       0.2 (ours)        odds twice even
+    picture reading   of text to the images before it                     0.2 (ours)        odds twice uniform
+    language bridging to another language or script                       0.2 (ours)        odds twice uniform
     ================= =================================================== ================= ==================
 
     Parameters
     ----------
     trace
-        With attention: its top keys, and statistics for the first token and the pictures. The tests of
-        induction and bridging need a text made for them (`gemma_lab.analysis.attention.prefix_matching.repeated_text`; a
-        sentence and its translation).
+        With attention: top keys, and statistics for the first token and images. Induction and language
+        bridging need a suitable text (`gemma_lab.analysis.repeated_text`; a sentence and its translation).
     retrieval
-        From `gemma_lab.analysis.attention.retrieval_heads.retrieval_scores`, of the same heads.
+        From `gemma_lab.analysis.retrieval_scores`, of the same heads.
     languages
-        Language → span of tokens ``(start, stop)``. By default tokens are told apart by their script.
+        Language → span of tokens ``(start, stop)``. Default: tokens are distinguished by their script.
     seed
-        Of the draws that induction is tested by.
+        Of the permutations that induction is tested by.
+
+    Returns
+    -------
+    HeadTypes
 
     Raises
     ------
     LabError
         If the trace has no attention, or the retrieval scores are of other heads.
 
-    Notes
-    -----
-    An even gaze looks at all it sees alike; "odds twice even" asks of ``score ÷ (1 − score)`` to be twice
-    what such a gaze gives. A head that looks back by a fixed distance can pass by luck: test more than one
-    prompt. Chance of induction is that of the head's own distances; a head must exceed it by a one-sided
-    normal test, Bonferroni-corrected to a family-wise error of 5 %.
+    Notes ----- Uniform attention is equal on all visible keys; "odds twice uniform" requires ``score ÷ (1 −
+    score)`` to be at least twice its value under uniform attention. A head that attends at a fixed distance
+    can pass by chance: test more than one prompt. Induction must exceed chance, given by the head's own
+    distances, in a one-sided normal test, Bonferroni-corrected to a family-wise error of 5 %.
 
     References
     ----------
-    .. [1] Clark et al. 2019, arXiv:1906.04341, §3.1: heads that put more than half on the previous token.
-    .. [2] Xiao et al. 2023, arXiv:2309.17453: the first tokens as sinks.
-    .. [3] Gu et al. 2024, arXiv:2410.10781: a sink is what gets more than ε = 0.3.
+    .. [1] Clark et al. 2019, arXiv:1906.04341, §3.1: heads with more than half of their attention there.
+    .. [2] Xiao et al. 2023, arXiv:2309.17453: the first tokens as attention sinks.
+    .. [3] Gu et al. 2024, arXiv:2410.10781: a sink receives more than ε = 0.3.
     .. [4] Olsson et al. 2022, arXiv:2209.11895: prefix matching.
     .. [5] Wu et al. 2024, arXiv:2404.15574: retrieval score, threshold 0.1.
     """
@@ -197,7 +199,7 @@ def classify_heads(
     return HeadTypes(heads, local, scores, chance, passed, untested, len(attention))
 
 
-#: Score, chance and what must be exceeded, each [heads]; or why a test says nothing.
+#: Score, chance and the value to exceed, each [heads]; or why the test does not apply.
 _Result = tuple["Floats", "Floats", "Floats"] | str
 
 
@@ -233,7 +235,7 @@ def _first_mass(attention: Attention, layer: int) -> Floats:
 
 
 def _near(attention: Attention) -> _Result:
-    queries = evenly_spaced(np.arange(_FAR_ENOUGH, len(attention)))
+    queries = evenly_spaced(np.arange(_FIRST_LOCAL_QUERY, len(attention)))
     if len(queries) < _MIN_QUERIES:
         return f"only {len(attention)} tokens"
     found = top_keys(attention, queries)
@@ -243,17 +245,18 @@ def _near(attention: Attention) -> _Result:
 
 
 def _pictures(trace: Trace, attention: Attention) -> _Result:
-    picture = np.isin(trace.tokens.modalities.astype(str), ("image", "video"))
-    if not picture.any():
-        return "no picture"
+    image = np.isin(trace.tokens.modalities.astype(str), ("image", "video"))
+    if not image.any():
+        return "no image"
     if "mass_by_label" not in attention.per_query:
         return "statistics were not recorded"
-    text = np.flatnonzero(~picture & (np.cumsum(picture) > 0))
-    even, seen = _even(attention, text, picture[None])
+    text = np.flatnonzero(~image & (np.cumsum(image) > 0))
+    even, seen = _even(attention, text, image[None])
     scores = []
     for layout in attention.layers:
         mass = attention.mass_by_label(layout.layer)
-        scores.append(sum(mass.get(f"modality:{kind}", 0) for kind in ("image", "video"))[:, text])  # type: ignore[index]
+        parts = [mass[name] for name in ("modality:image", "modality:video") if name in mass]
+        scores.append(np.sum(parts, axis=0)[:, text])
     return _against_even(np.concatenate(scores).astype(np.float64), even, seen)
 
 
@@ -261,30 +264,30 @@ def _bridging(trace: Trace, attention: Attention, languages: Mapping[str, tuple[
     labels = _languages(trace, languages)
     named = sorted(set(labels.tolist()) - {""})
     if len(named) < 2:
-        return f"one {'language' if languages is not None else 'script'} alone"
+        return f"only one {'language' if languages is not None else 'script'}"
     queries = evenly_spaced(np.flatnonzero(labels != ""))
     found = top_keys(attention, queries)
-    mine = labels[queries]
-    on = labels[np.maximum(found.keys, 0)]
-    hit = (found.keys >= 0) & (on != "") & (on != mine[None, :, None])
+    own = labels[queries]
+    other = labels[np.maximum(found.keys, 0)]
+    hit = (found.keys >= 0) & (other != "") & (other != own[None, :, None])
     score = (found.weights * hit).sum(axis=2)
     even, seen = np.zeros(score.shape), np.zeros(score.shape, dtype=bool)
     for name in named:
-        rows = np.flatnonzero(mine == name)
+        rows = np.flatnonzero(own == name)
         even[:, rows], seen[:, rows] = _even(
             attention, queries[rows], ((labels != "") & (labels != name))[None]
         )
     return _against_even(score, even, seen)
 
 
-def _languages(trace: Trace, given: Mapping[str, tuple[int, int]] | None) -> NDArray[np.str_]:
+def _languages(trace: Trace, spans: Mapping[str, tuple[int, int]] | None) -> NDArray[np.str_]:
     count = len(trace.tokens)
-    if given is None:
+    if spans is None:
         scripts = trace.tokens.scripts.astype(str)
-        spoken = trace.tokens.modalities.astype(str) == "text"
-        return np.where(spoken & ~np.isin(scripts, ("Zyyy", "Zinh", "Zzzz")), scripts, "")
-    labels = np.full(count, "", dtype=f"<U{max(map(len, given), default=1)}")
-    for name, (start, stop) in given.items():
+        is_text = trace.tokens.modalities.astype(str) == "text"
+        return np.where(is_text & ~np.isin(scripts, ("Zyyy", "Zinh", "Zzzz")), scripts, "")
+    labels = np.full(count, "", dtype=f"<U{max(map(len, spans), default=1)}")
+    for name, (start, stop) in spans.items():
         labels[start:stop] = name
     return labels
 
@@ -292,7 +295,7 @@ def _languages(trace: Trace, given: Mapping[str, tuple[int, int]] | None) -> NDA
 def _even(
     attention: Attention, queries: NDArray[Any], target: NDArray[np.bool_]
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the share of what each query sees that is a target, ``[heads, queries]``, and whether any is."""
+    """Return the fraction of visible keys that are targets, ``[heads, queries]``, and whether any is."""
     count = np.concatenate([[0], np.cumsum(target[0])])
     windows = head_windows(attention)[:, None]
     first = np.maximum(0, queries[None] + 1 - windows)
@@ -301,10 +304,10 @@ def _even(
 
 
 def _against_even(score: Floats, even: Floats, seen: NDArray[np.bool_]) -> _Result:
-    """Return the means over the queries that see a target, and the score whose odds are twice even."""
+    """Return the means over the queries that see a target, and the score with twice the uniform odds."""
     counted = seen.sum(axis=1)
     if not (counted >= _MIN_QUERIES).any():
-        return f"fewer than {_MIN_QUERIES} tokens that see one"
+        return f"fewer than {_MIN_QUERIES} queries with a target"
     enough = counted >= _MIN_QUERIES
     mean = np.where(enough, (score * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
     chance = np.where(enough, (even * seen).sum(axis=1) / np.maximum(counted, 1), np.nan)
@@ -322,7 +325,7 @@ def _induction(trace: Trace, attention: Attention, seed: int) -> _Result:
 
 def _retrieved(heads: tuple[tuple[int, int], ...], retrieval: RetrievalScores | None) -> _Result:
     if retrieval is None:
-        return "no retrieval scores were given"
+        return "no retrieval scores"
     if retrieval.heads != heads:
         raise LabError(
             f"The retrieval scores are of {len(retrieval.heads)} heads, the trace has {len(heads)} others.",

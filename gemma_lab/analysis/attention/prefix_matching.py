@@ -1,4 +1,4 @@
-"""Prefix matching: looking at what followed the last time, and what of it a fixed distance would explain."""
+"""Prefix matching, the score of induction heads, and its value by distance alone."""
 
 from __future__ import annotations
 
@@ -15,49 +15,54 @@ if TYPE_CHECKING:
     from ...trace.records.attention import Attention
     from .top_keys import Floats
 
-#: Earlier places of a token that are looked for, at most.
-_MOST_PLACES = 8
-#: Queries below which nothing is said.
+#: Earlier occurrences of a token that are considered, at most.
+_MAX_OCCURRENCES = 8
+#: Smallest number of queries for a score.
 MIN_QUERIES = 12
 
 
 def followers(ids: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return, for every token, the places right after earlier places of the same token, the last ones first.
+    """Return the positions after earlier occurrences of each token, the latest first.
 
-    Places next to the query are left out: a head that looks at the previous token would be taken for one that
-    matches prefixes wherever a text says "a b a b".
+    Positions next to the query are excluded: in a text "a b a b", a previous-token head would otherwise score
+    as an induction head.
 
     Returns
     -------
     array
         int64 ``[tokens, 8]``; −1 where there are fewer.
     """
-    found = np.full((len(ids), _MOST_PLACES), -1, dtype=np.int64)
+    positions = np.full((len(ids), _MAX_OCCURRENCES), -1, dtype=np.int64)
     seen: dict[int, list[int]] = defaultdict(list)
     for query, token in enumerate(ids.tolist()):
-        places = [place + 1 for place in seen[token][::-1] if place + 1 < query - 1][:_MOST_PLACES]
-        found[query, : len(places)] = places
+        after = [position + 1 for position in reversed(seen[token]) if position + 1 < query - 1]
+        after = after[:_MAX_OCCURRENCES]
+        positions[query, : len(after)] = after
         seen[token].append(query)
-    return found
+    return positions
 
 
 def prefix_matching(
     attention: Attention, ids: NDArray[np.integer], *, draws: int = 100, seed: int = 0
 ) -> tuple[Floats, Floats, Floats] | None:
-    """Return how much every head looks at what followed the last time, and how much it would by chance.
+    """Return the prefix-matching score of every head, with its mean and spread by chance.
 
-    The score is the prefix-matching score of Olsson et al. 2022 (arXiv:2209.11895): mean attention of a token
-    to the tokens after earlier occurrences of the same token. A repeated block alone does not tell such a
-    head from one that looks back by a fixed distance, which would score as high. So chance moves top_keys:
-    every query gets the gaze of another one, as far back as it was there (the first token, the sink, is left
-    out). A head that goes by distance scores the same then, a head that goes by content does not.
+    The score is that of Olsson et al. 2022 (arXiv:2209.11895): mean attention of a token to the tokens after
+    earlier occurrences of the same token. With a single repeated block, a head that attends at a fixed
+    distance scores as high. Chance therefore exchanges attention patterns: every query gets the pattern of
+    another one, at the same distances (the first token, a sink, is excluded). A head that goes by distance
+    keeps its score, a head that goes by content does not.
 
     Parameters
     ----------
+    attention
+        Of a trace, with top keys.
     ids
-        Of the tokens.
+        Token ids.
     draws
-        How often top_keys are exchanged.
+        Number of permutations of the patterns.
+    seed
+        Of the permutations.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def prefix_matching(
     found, wanted = top_keys(attention, queries), places[queries]
     score = found.mean_attention(_hit(found.keys, wanted))
     random = np.random.default_rng(seed)
-    by_chance = np.stack([_moved(found, wanted, random.permutation(len(queries))) for _ in range(draws)])
+    by_chance = np.stack([_permuted(found, wanted, random.permutation(len(queries))) for _ in range(draws)])
     return score, by_chance.mean(axis=0), by_chance.std(axis=0)
 
 
@@ -84,7 +89,7 @@ def _hit(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_
     return hit
 
 
-def _moved(found: TopKeys, wanted: NDArray[np.int64], order: NDArray[np.int64]) -> Floats:
+def _permuted(found: TopKeys, wanted: NDArray[np.int64], order: NDArray[np.int64]) -> Floats:
     back = found.queries[order][None, :, None] - found.keys[:, order]
     keys = found.queries[None, :, None] - back
     keys[found.keys[:, order] <= 0] = -1
@@ -92,17 +97,19 @@ def _moved(found: TopKeys, wanted: NDArray[np.int64], order: NDArray[np.int64]) 
 
 
 def repeated_text(words: list[str], *, blocks: int = 8, length: int = 6, seed: int = 0) -> str:
-    """Return a text in which blocks of drawn words come back after a varying distance.
+    """Return a text in which blocks of random words recur after varying distances.
 
-    What the score is measured on: nothing but the earlier occurrence says what comes next, and no fixed
-    distance finds it.
+    It suits prefix matching: only the earlier occurrence predicts the next word, and no fixed distance finds
+    it.
 
     Parameters
     ----------
     words
         To draw from.
     blocks, length
-        How many blocks, and words in each.
+        Number of blocks, and words per block.
+    seed
+        Of the draws.
     """
     random = np.random.default_rng(seed)
     drawn = [[str(word) for word in random.choice(words, length)] for _ in range(blocks)]

@@ -1,4 +1,4 @@
-"""Attention sinks: tokens that draw attention whatever they say."""
+"""Attention sinks: tokens that receive much attention regardless of their content."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
 SINK_THRESHOLD = 0.3
-#: Queries that must see a token before anything is said of it, and part of those that see most.
+#: Queries that must see a token: at least this many, and this fraction of the largest number.
 _MIN_QUERIES, _MIN_FRACTION = 16, 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionSinks(Displayed):
-    """The sinks of a text.
+    """The attention sinks of a text.
 
     Attributes
     ----------
     heads
-        Layer and head, one a row of the arrays.
+        Layer and head of each row of the arrays.
     tokens
         Rows of the token table that are a sink of at least one head, ascending.
     pieces
-        What they are, as the vocabulary writes them.
+        Their vocabulary pieces.
     received
-        Mean attention that each gets from the queries that see it, float64 ``[heads, tokens]``.
+        Mean attention that each receives from the queries that see it, float64 ``[heads, tokens]``.
     first
         Mean attention to the first token, of the queries that see it, ``[heads]``.
     length
-        How many tokens the text has.
+        Number of tokens of the text.
     """
 
     heads: tuple[tuple[int, int], ...]
@@ -51,16 +51,16 @@ class AttentionSinks(Displayed):
 
     @property
     def share(self) -> Floats:
-        """For what part of the heads each token is a sink, ``[tokens]``."""
+        """Fraction of the heads of which each token is a sink, ``[tokens]``."""
         return np.asarray((self.received >= SINK_THRESHOLD).mean(axis=0))
 
     @property
     def heads_with_sink(self) -> float:
-        """Part of the heads that have a sink: their maps show little else."""
+        """Fraction of the heads that have a sink."""
         return float((self.received >= SINK_THRESHOLD).any(axis=1).mean()) if self.tokens else 0.0
 
     def to_pandas(self) -> Any:
-        """Return one row a head and sink: layer, head, token, piece, received."""
+        """Return one row per head and sink: layer, head, token, piece, received."""
         import pandas as pd
 
         rows = [
@@ -72,23 +72,28 @@ class AttentionSinks(Displayed):
 
     def __repr__(self) -> str:
         return (
-            f"AttentionSinks({len(self.tokens)} of {self.length:,} tokens, of {self.heads_with_sink:.0%} of {len(self.heads)} "
-            f"heads; first token {self.first.mean():.2f} on average)"
+            f"AttentionSinks({len(self.tokens)} of {self.length:,} tokens, in {self.heads_with_sink:.0%} of "
+            f"{len(self.heads)} heads; first token {self.first.mean():.2f} on average)"
         )
 
 
 def attention_sinks(trace: Trace) -> AttentionSinks:
-    r"""Find the tokens that draw attention from everywhere.
+    r"""Find the attention sinks of a trace.
 
-    Of head h, token k receives :math:`\alpha_k = \frac{1}{n} \sum_q A_{q,k}`, the mean over the n queries
-    after it that see it; it is a sink from 0.3 on (Gu et al. 2024, arXiv:2410.10781, §2, whose mean takes in
-    the token's own look at itself and is of the first tokens; here at least 16 queries, and a quarter of
-    those that see the first, must see it; the first tokens as sinks: Xiao et al. 2023, arXiv:2309.17453).
+    In head h, token k receives :math:`\alpha_k = \frac{1}{n} \sum_q A_{q,k}`, the mean over the n later
+    queries that see it; from 0.3 on it is a sink (Gu et al. 2024, arXiv:2410.10781, §2, whose mean includes
+    the token's attention to itself and is of the first tokens; here at least 16 queries, and a quarter of
+    those that see the first token, must see it; the first tokens as sinks: Xiao et al. 2023,
+    arXiv:2309.17453).
 
     Parameters
     ----------
     trace
-        With attention (top keys; a key that is not among them counts as not looked at).
+        With attention (top keys; other keys count as 0).
+
+    Returns
+    -------
+    AttentionSinks
 
     Raises
     ------
@@ -99,7 +104,7 @@ def attention_sinks(trace: Trace) -> AttentionSinks:
     length = len(attention)
     if length <= _MIN_QUERIES:
         raise LabError(
-            f"{length} tokens are too few to find sinks: {_MIN_QUERIES + 1} at least.",
+            f"{length} tokens are too few to find sinks; at least {_MIN_QUERIES + 1} are needed.",
             hint="Trace a longer prompt.",
         )
     every = np.concatenate([_received(attention, layout.layer) for layout in attention.layers])
@@ -115,7 +120,7 @@ def attention_sinks(trace: Trace) -> AttentionSinks:
 
 
 def _received(attention: Attention, layer: int) -> Floats:
-    """Return the mean attention that each token gets, ``[heads, tokens]``; 0 where too few queries see it."""
+    """Return the mean attention each token receives, ``[heads, tokens]``; 0 where too few queries see it."""
     keys, weights = attention.top_keys(layer)
     length, window = len(attention), attention.layout(layer).window
     later = keys < np.arange(length)[None, :, None]
@@ -128,5 +133,5 @@ def _received(attention: Attention, layer: int) -> Floats:
     )
     seen = length - 1 - np.arange(length)
     seen = seen if window is None else np.minimum(seen, window - 1)
-    least = max(_MIN_QUERIES, _MIN_FRACTION * seen.max())
-    return np.where(seen >= least, found / np.maximum(seen, 1), 0.0)
+    enough = max(_MIN_QUERIES, _MIN_FRACTION * seen.max())
+    return np.where(seen >= enough, found / np.maximum(seen, 1), 0.0)

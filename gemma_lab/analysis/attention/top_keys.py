@@ -1,4 +1,4 @@
-"""The keys that chosen queries look at most, of every head at once: what the analyses of heads read."""
+"""Top keys of selected queries for all heads at once: the input of the head analyses."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ MAX_QUERIES = 1024
 
 @dataclass(frozen=True, eq=False)
 class TopKeys:
-    """What every head looks at most from some queries.
+    """Top keys of some queries for every head.
 
     Attributes
     ----------
     heads
-        Layer and head, one a row of the arrays.
+        Layer and head of each row of the arrays.
     queries
         Rows of the token table, int64 ``[queries]``.
     keys
-        int64 ``[heads, queries, k]``; −1 where a query sees fewer.
+        int64 ``[heads, queries, k]``; −1 where fewer are visible.
     weights
-        float64 ``[heads, queries, k]``. Keys that are not among the k count as not looked at at all: sums
-        over them are lower bounds.
+        float64 ``[heads, queries, k]``. Keys that are not among the top k count as 0, so sums are lower
+        bounds.
     windows
-        How far back each head sees, its own place included, int64 ``[heads]``; all of the text for heads of
-        global layers.
+        Window of each head in tokens, its own included, int64 ``[heads]``; the whole text for global layers.
     """
 
     heads: tuple[tuple[int, int], ...]
@@ -47,19 +46,19 @@ class TopKeys:
     weights: Floats
     windows: NDArray[np.int64]
 
-    def mean_attention(self, hit: NDArray[np.bool_]) -> Floats:
-        """Return the mean attention of each head to the keys that are hit.
+    def mean_attention(self, selected: NDArray[np.bool_]) -> Floats:
+        """Return the mean attention of each head to the selected keys.
 
         Parameters
         ----------
-        hit
-            ``[heads or 1, queries, k]``.
+        selected
+            bool ``[heads or 1, queries, k]``.
         """
-        return np.asarray((self.weights * (hit & (self.keys >= 0))).sum(axis=2).mean(axis=1))
+        return np.asarray((self.weights * (selected & (self.keys >= 0))).sum(axis=2).mean(axis=1))
 
     @property
     def visible(self) -> NDArray[np.int64]:
-        """How many keys each query sees, ``[heads, queries]``: its own and all before it in the window."""
+        """Number of keys each query sees, ``[heads, queries]``: its own and those before it in the window."""
         return np.asarray(np.minimum(self.queries[None] + 1, self.windows[:, None]))
 
 
@@ -77,12 +76,12 @@ def require_attention(trace: Trace) -> Attention:
 
 
 def recorded_heads(attention: Attention) -> tuple[tuple[int, int], ...]:
-    """Return layer and head of every head that was recorded."""
+    """Return layer and head of every recorded head."""
     return tuple((layout.layer, head) for layout in attention.layers for head in attention.heads)
 
 
 def head_windows(attention: Attention) -> NDArray[np.int64]:
-    """Return how many tokens each head sees, its own included; all of the text without a window."""
+    """Return the window of each head in tokens, its own included; the whole text without a window."""
     return np.asarray(
         [
             len(attention) if layout.window is None else layout.window
@@ -92,21 +91,21 @@ def head_windows(attention: Attention) -> NDArray[np.int64]:
     )
 
 
-def evenly_spaced(queries: NDArray[Any], most: int = MAX_QUERIES) -> NDArray[np.int64]:
-    """Return at most `most` of some queries, spread evenly."""
+def evenly_spaced(queries: NDArray[Any], limit: int = MAX_QUERIES) -> NDArray[np.int64]:
+    """Return at most `limit` of some queries, evenly spaced."""
     listed = np.asarray(queries, dtype=np.int64)
-    if len(listed) <= most:
+    if len(listed) <= limit:
         return listed
-    return listed[np.linspace(0, len(listed) - 1, most).round().astype(np.int64)]
+    return listed[np.linspace(0, len(listed) - 1, limit).round().astype(np.int64)]
 
 
 def top_keys(attention: Attention, queries: NDArray[Any]) -> TopKeys:
-    """Return what every head looks at most from some queries.
+    """Return the top keys of some queries for every head.
 
     Parameters
     ----------
     attention
-        Of a trace, with its top keys.
+        Of a trace, with top keys.
     queries
         Rows of the token table.
 
@@ -118,9 +117,9 @@ def top_keys(attention: Attention, queries: NDArray[Any]) -> TopKeys:
     chosen = np.asarray(queries, dtype=np.int64)
     keys, weights = [], []
     for layout in attention.layers:
-        found, much = attention.top_keys(layout.layer)
-        keys.append(found[:, chosen])
-        weights.append(much[:, chosen])
+        layer_keys, layer_weights = attention.top_keys(layout.layer)
+        keys.append(layer_keys[:, chosen])
+        weights.append(layer_weights[:, chosen])
     return TopKeys(
         heads=recorded_heads(attention),
         queries=chosen,

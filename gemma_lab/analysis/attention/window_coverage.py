@@ -1,4 +1,4 @@
-"""How far the layers see: what local layers never could, and how much global heads look there."""
+"""Window coverage: pairs of tokens outside local windows, and the attention of global heads there."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WindowCoverage(Displayed):
-    """How far each layer sees in one text.
+    """Coverage of a text by the windows of each layer.
 
     Attributes
     ----------
     tokens
-        How many there are.
+        Number of tokens.
     layers
-        The layers that were recorded.
+        The recorded layers.
     windows
-        Window of each in tokens, its own included; None for global layers.
+        Window of each layer in tokens, its own included; None for global layers.
     outside
-        Part of all pairs of a token and an earlier one that lie outside the window, ``[layers]``.
+        Fraction of the pairs of a token and an earlier one that lie outside the window, ``[layers]``.
     receptive_field
-        Tokens from which something can have come, by way of other tokens and all recorded layers up to each,
-        ``[layers]``; all of the text from the first global layer on.
+        Number of tokens from which information can have come, through other tokens and all recorded layers up
+        to each, ``[layers]``; the whole text from the first global layer on.
     heads
-        Layer and head of every head of a global layer, one an entry of `far_min` and `far_max`.
+        Layer and head of every head of a global layer: the entries of `far_min` and `far_max`.
     far_min, far_max
-        Between what its mean attention to keys beyond the local window lies, of the queries that have such:
-        what of it is among the recorded top keys, and what the top keys leave, ``[heads]``.
+        Bounds of the mean attention to keys outside the local window, of the queries that have such keys: the
+        part among the recorded top keys, and what the top keys inside leave, ``[heads]``.
     window
-        The local window that `far_min` and `far_max` are about; None without local layers.
+        The local window; None without local layers.
     """
 
     tokens: int
@@ -56,7 +56,7 @@ class WindowCoverage(Displayed):
     window: int | None
 
     def to_pandas(self) -> Any:
-        """Return one row a layer: layer, kind, window, outside, receptive_field."""
+        """Return one row per layer: layer, kind, window, outside, receptive_field."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -70,26 +70,33 @@ class WindowCoverage(Displayed):
         )
 
     def __repr__(self) -> str:
-        local = [share for share, window in zip(self.outside, self.windows, strict=True) if window is not None]
-        said = f"{len(local)} of {len(self.layers)} layers local"
+        local = [
+            share for share, window in zip(self.outside, self.windows, strict=True) if window is not None
+        ]
+        summary = f"{len(local)} of {len(self.layers)} layers local"
         if local:
-            said += f", {max(local):.0%} of the pairs outside there"
+            summary += f", up to {max(local):.0%} of the pairs outside their window"
         if len(self.heads) and self.window is not None:
-            said += f"; global heads look beyond with {self.far_min.mean():.0%} to {self.far_max.mean():.0%}"
-        return f"WindowCoverage({self.tokens:,} tokens: {said})"
+            bounds = f"{self.far_min.mean():.0%} to {self.far_max.mean():.0%}"
+            summary += f"; attention of global heads there {bounds}"
+        return f"WindowCoverage({self.tokens:,} tokens: {summary})"
 
 
 def window_coverage(trace: Trace) -> WindowCoverage:
-    r"""Return what local layers cannot see of a text, and how much the global heads look there.
+    r"""Return what local layers cannot attend to, and how much global heads attend there.
 
-    Of the T (T + 1) / 2 pairs of a token and one that is not after it, a window of W sees
-    :math:`\sum_q \min(q + 1, W)`. Through other tokens a layer carries W − 1 tokens further than the one
-    below; pictures whose tokens see one another are not counted.
+    Of the T (T + 1) / 2 pairs of a token and one not after it, a window of W covers :math:`\sum_q \min(q + 1,
+    W)`. Through other tokens, each local layer extends the receptive field by W − 1 tokens; images whose
+    tokens attend to one another are not counted.
 
     Parameters
     ----------
     trace
-        With attention (top keys for `WindowCoverage.far_min` and `WindowCoverage.far_max`).
+        With attention (top keys for `WindowCoverage.far_min` and `far_max`).
+
+    Returns
+    -------
+    WindowCoverage
 
     Raises
     ------
@@ -114,7 +121,8 @@ def window_coverage(trace: Trace) -> WindowCoverage:
     far_min, far_max = _beyond(attention, window, heads)
     return WindowCoverage(
         tokens=length, layers=tuple(kinds), windows=windows, outside=np.asarray(outside),
-        receptive_field=np.asarray(receptive_field), heads=heads, far_min=far_min, far_max=far_max, window=window,
+        receptive_field=np.asarray(receptive_field), heads=heads, far_min=far_min, far_max=far_max,
+        window=window,
     )  # fmt: skip
 
 
@@ -129,9 +137,9 @@ def _beyond(
 ) -> tuple[Floats, Floats]:
     if window is None or window >= len(attention) or not heads:
         return np.zeros(len(heads)), np.zeros(len(heads))
-    found = top_keys(attention, evenly_spaced(np.arange(window, len(attention))))
-    rows = [place for place, head in enumerate(found.heads) if head in heads]
-    far = found.queries[None, :, None] - found.keys >= window
-    far_min = found.mean_attention(far)[rows]
-    near = found.mean_attention(~far)[rows]
+    top = top_keys(attention, evenly_spaced(np.arange(window, len(attention))))
+    rows = [index for index, head in enumerate(top.heads) if head in heads]
+    far = top.queries[None, :, None] - top.keys >= window
+    far_min = top.mean_attention(far)[rows]
+    near = top.mean_attention(~far)[rows]
     return far_min, np.maximum(far_min, 1 - near)

@@ -1,1 +1,1 @@
-"""Expert routing: load, specialisation, overlap, caches and offload speed. numpy only."""
+"""Analyses of expert routing: load, specialisation, overlap, caches, offloading. numpy only."""

@@ -1,4 +1,4 @@
-"""How often the expert that a token needs is already on the card, for every size of the cache."""
+"""Hit rates of expert caches of every size, under several eviction policies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .routing_pool import RoutingPool
 from .stack_distance import lru_hits, priority_hits
@@ -21,34 +22,34 @@ Counts = NDArray[np.int64]
 
 CACHE_POLICIES = {
     "lru": "evicts the least recently used",
-    "lfu": "evicts the least often used so far, the older of equals",
-    "pinned": "keeps the most often used of the profile, evicts nothing",
-    "belady": "knows the future: keeps what is needed again soonest; no policy hits more",
+    "lfu": "evicts the least frequently used so far, among equals the less recent",
+    "pinned": "keeps the most frequently used of the profile, evicts nothing",
+    "belady": "keeps what is needed again soonest; requires the future, an upper bound",
 }
-"""The policies and what each does."""
+"""Eviction policies."""
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertCacheCurve:
+class ExpertCacheCurve(Displayed):
     """Hits of expert caches of every size, from one trace.
 
     Attributes
     ----------
     layers
-        The model's layer index of each cache's layer.
+        The model's layer index of each cache.
     experts, top_k
-        Experts a layer, and how many a token needs.
+        Experts per layer, and experts per token.
     tokens
         Tokens replayed.
     shared
-        True for one cache for all layers, False for one of equal size a layer.
+        True for one cache for all layers, False for one of equal size per layer.
     hits
-        Policy → hits, ``[caches, sizes]``: one row a layer, or a single row if `shared`. Column c − 1 is a
+        Policy → hits, ``[caches, sizes]``: one row per layer, or a single row if `shared`. Column c − 1 is a
         cache of c experts.
     first_uses
-        Requests that no policy can serve, because nothing asked for the expert before, ``[caches]``.
+        Requests that no policy can serve, because the expert was not requested before, ``[caches]``.
     profile
-        Where the pinned experts come from: ``"this trace"`` (hindsight) or ``"another trace"``.
+        Source of the pinned experts: ``"this trace"`` (hindsight) or ``"another trace"``.
     """
 
     layers: tuple[int, ...]
@@ -61,17 +62,17 @@ class ExpertCacheCurve:
     profile: str
 
     def __repr__(self) -> str:
-        kind = "one shared cache" if self.shared else f"{len(self.layers)} caches, one a layer"
+        kind = "one shared cache" if self.shared else f"{len(self.layers)} caches, one per layer"
         half = self.sizes[len(self.sizes) // 2 - 1]
         rates = ", ".join(f"{name} {self.hit_rate(name)[half - 1]:.1%}" for name in self.hits)
         return (
-            f"ExpertCacheCurve({kind}, {self.tokens:,} tokens, top-{self.top_k} of {self.experts} experts; with "
-            f"{half:,} of {self.sizes[-1]:,} experts cached: {rates})"
+            f"ExpertCacheCurve({kind}, {self.tokens:,} tokens, top-{self.top_k} of {self.experts} experts; "
+            f"with {half:,} of {self.sizes[-1]:,} experts cached: {rates})"
         )
 
     @property
     def sizes(self) -> NDArray[np.intp]:
-        """Experts that one cache holds: 1 to all of them."""
+        """Number of experts that one cache holds: 1 to all of them."""
         return np.arange(1, self.first_sizes + 1)
 
     @property
@@ -81,12 +82,12 @@ class ExpertCacheCurve:
 
     @property
     def share(self) -> Floats:
-        """Part of all experts that is cached at each size, ``[sizes]``, 0 to 1."""
+        """Fraction of all experts that is cached at each size, ``[sizes]``."""
         return np.asarray(self.sizes / self.sizes[-1])
 
     @property
     def requests(self) -> int:
-        """Requests in all: tokens × layers × top-k."""
+        """Total number of requests: tokens × layers × top-k."""
         return self.tokens * len(self.layers) * self.top_k
 
     def hit_rate(self, policy: str = "lru", *, warm: bool = False) -> Floats:
@@ -97,8 +98,8 @@ class ExpertCacheCurve:
         policy
             One that was replayed.
         warm
-            Leave the first requests for each expert out of the count. They miss in every cache; in a short
-            trace they are many, in a long conversation they vanish.
+            Exclude the first requests for each expert. They miss in every cache; they are many in a short
+            trace and few in a long conversation.
 
         Raises
         ------
@@ -114,12 +115,12 @@ class ExpertCacheCurve:
         return np.asarray(hits * (len(hits) / self.requests))
 
     def size_for(self, rate: float, policy: str = "lru") -> int | None:
-        """Return the smallest size whose hit rate is at least `rate`; None if none is."""
+        """Return the smallest size whose hit rate is at least `rate`; None if there is none."""
         reached = np.flatnonzero(self.hit_rate(policy) >= rate)
         return int(self.sizes[reached[0]]) if len(reached) else None
 
     def to_pandas(self) -> Any:
-        """Return one row a size: size, share, and the hit rate of each policy."""
+        """Return one row per size: size, share, and the hit rate of each policy."""
         import pandas as pd
 
         rates = {policy: self.hit_rate(policy) for policy in self.hits}
@@ -142,33 +143,37 @@ def expert_cache_curve(
 ) -> ExpertCacheCurve:
     """Replay a trace through expert caches of every size at once.
 
-    Requests come in the order of decoding: token by token, in each token layer by layer, in each layer the k
-    experts as the router returned them. A prompt that is prefilled in one batch loads each expert once for
-    many tokens; replay the generated part alone (``routing.select(trace.tokens.generated)``) where that
-    matters. Every cache starts empty, so the first request for an expert is a miss for every policy, also for
-    the pinned one.
+    Requests are ordered as in decoding: by token, then by layer, then as the router returned the k experts. A
+    prompt prefilled in one batch loads each expert once for many tokens; replay only the generated part
+    (``routing.select(trace.tokens.generated)``) where that matters. Every cache starts empty, so the first
+    request for an expert is a miss for every policy, including the pinned one.
 
     LRU is counted by stack distance, the others by Mattson's stack algorithms (see
-    `gemma_lab.analysis.experts.stack_distance`): all sizes in one pass, with the hits of a simulation at each size.
+    `gemma_lab.analysis.experts.stack_distance`): all sizes in one pass, with the hits of a simulation at each
+    size.
 
-    - ``lru``: the least recently used goes (what most runtimes do).
-    - ``lfu``: the least often used goes, counted over the whole replay; the less recent of equals.
-    - ``pinned``: the c experts that were most often used stay, nothing else is ever cached.
-    - ``belady``: what is needed again latest goes, or is not kept at all (Belady 1966, *A study of
-      replacement algorithms for a virtual-storage computer*, IBM Systems Journal 5(2), 78–101, with bypass).
-      It needs the future: the bound on all policies.
+    - ``lru``: evicts the least recently used (as most runtimes do).
+    - ``lfu``: evicts the least frequently used over the whole replay; among equals, the less recent.
+    - ``pinned``: keeps the c most frequently used experts and caches nothing else.
+    - ``belady``: evicts, or does not keep, what is needed again latest (Belady 1966, *A study of replacement
+      algorithms for a virtual-storage computer*, IBM Systems Journal 5(2), 78–101, with bypass). It requires
+      the future: an upper bound of all policies.
 
     Parameters
     ----------
     routing
-        The routing of a trace, or of several of one model, replayed one after the other.
+        Of a trace, or of several of one model, replayed one after the other.
     policies
-        Which of `CACHE_POLICIES` to replay.
+        Of `CACHE_POLICIES`.
     shared
-        One cache for the experts of all layers instead of one of equal size a layer. Its LFU and Belady
-        curves cost tens of microseconds a request: a minute for 10,000 tokens of 30 layers.
+        One cache for the experts of all layers instead of one of equal size per layer. Its LFU and Belady
+        curves take tens of microseconds per request: a minute for 10,000 tokens of 30 layers.
     profile
-        Where the pinned experts are counted. Default: `routing` itself, which is hindsight.
+        Routing by which the pinned experts are chosen. Default: `routing` itself, i.e. hindsight.
+
+    Returns
+    -------
+    ExpertCacheCurve
 
     Raises
     ------
@@ -178,7 +183,7 @@ def expert_cache_curve(
     unknown = [name for name in policies if name not in CACHE_POLICIES]
     if unknown or not policies:
         raise LabError(
-            f"No cache policy is called {unknown!r}.", hint=f"There are {', '.join(CACHE_POLICIES)}."
+            f"There is no cache policy {unknown!r}.", hint=f"There are {', '.join(CACHE_POLICIES)}."
         )
     pool = RoutingPool(routing)
     ids = _requests(pool, shared=shared)
@@ -186,11 +191,11 @@ def expert_cache_curve(
     flat = ids.reshape(len(ids), -1)
     uses = _uses(flat, items)
     if profile is None:
-        favourites = uses
+        preferred = uses
     else:
         other = RoutingPool(profile)
         RoutingPool([*pool.parts, *other.parts])  # refuses another model
-        favourites = _uses(_requests(other, shared=shared).reshape(len(ids), -1), items)
+        preferred = _uses(_requests(other, shared=shared).reshape(len(ids), -1), items)
     hits = {}
     for policy in policies:
         if policy == "lru":
@@ -200,7 +205,7 @@ def expert_cache_curve(
         elif policy == "belady":
             hits[policy] = priority_hits(flat, items, _next_uses(flat, items), bypass=True)
         else:
-            hits[policy] = _pinned_hits(uses, favourites)
+            hits[policy] = _pinned_hits(uses, preferred)
     return ExpertCacheCurve(
         layers=pool.layers,
         experts=pool.experts,
@@ -214,7 +219,7 @@ def expert_cache_curve(
 
 
 def _requests(pool: RoutingPool, *, shared: bool) -> NDArray[np.intp]:
-    """Return the requests ``[caches, steps, items a step]``; experts of all layers are numbered if shared."""
+    """Return the requests ``[caches, steps, items per step]``; if shared, experts of all layers differ."""
     ids = pool.all_ids()
     if not shared:
         return ids
@@ -226,8 +231,8 @@ def _uses(flat: NDArray[np.intp], items: int) -> Counts:
     return np.stack([np.bincount(cache, minlength=items) for cache in flat])
 
 
-def _pinned_hits(uses: Counts, favourites: Counts) -> Counts:
-    order = np.argsort(-favourites, axis=1, kind="stable")
+def _pinned_hits(uses: Counts, preferred: Counts) -> Counts:
+    order = np.argsort(-preferred, axis=1, kind="stable")
     return np.take_along_axis(np.maximum(uses - 1, 0), order, axis=1).cumsum(axis=1)
 
 
@@ -257,7 +262,7 @@ def _next_uses(flat: NDArray[np.intp], items: int) -> Counts:
 
 
 def _by_item(row: NDArray[np.intp], items: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the requests ordered by item and then by time, and where each item's begin."""
+    """Return the requests ordered by item and then by time, and the start of each item's."""
     order = np.argsort(row, kind="stable")
     first = np.concatenate([[0], np.bincount(row, minlength=items).cumsum()[:-1]])
     return order, first

@@ -1,4 +1,4 @@
-"""Which experts of a layer are chosen together, more or less often than their loads alone explain."""
+"""Co-activation of experts: pairs chosen together more or less often than their loads explain."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _SWEEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Coactivation:
+class Coactivation(Displayed):
     """Pairs of experts chosen by the same token.
 
     Attributes
@@ -28,13 +29,13 @@ class Coactivation:
     layers
         The model's layer index of each row.
     tokens
-        Tokens counted.
+        Number of tokens.
     counts
         Tokens that chose both experts, ``[layers, experts, experts]``, symmetric; the diagonal is each
         expert's own count.
     expected
-        The same if experts were chosen independently of each other but for their loads and for there being
-        exactly k a token; see `expected_pairs`. The diagonal is each expert's own count.
+        The same under independence, given the loads and exactly k experts per token; see `expected_pairs`.
+        The diagonal is each expert's own count.
     """
 
     layers: tuple[int, ...]
@@ -49,12 +50,12 @@ class Coactivation:
         return (
             f"Coactivation({rows} layers × {experts * (experts - 1) // 2:,} pairs of experts, "
             f"{self.tokens:,} tokens; strongest: layer {layer}, experts {first} and {second}, "
-            f"{count:,} times where {expected:.1f} are expected)"
+            f"{count:,} times, {expected:.1f} expected)"
         )
 
     @property
     def rate(self) -> Floats:
-        """Part of expert i's tokens that also chose j, ``[layers, i, j]``; 0 if i is unused.
+        """Fraction of expert i's tokens that also chose j, ``[layers, i, j]``; 0 if i is unused.
 
         The co-activation of Muennighoff et al. 2024 (*OLMoE*, arXiv:2409.02060, section 5.2).
         """
@@ -70,13 +71,13 @@ class Coactivation:
 
     @property
     def score(self) -> Floats:
-        """Evidence against independence, ``[layers, experts, experts]``: positive if together more often.
+        """Evidence against independence, ``[layers, experts, experts]``; positive above the expected count.
 
         The signed root of the log-likelihood ratio of the observed count n and the expected rate p over T
         tokens, ``± √(2 (n ln(n / Tp) + (T − n) ln((T − n) / (T(1 − p)))))`` (Dunning 1993, *Accurate methods
         for the statistics of surprise and coincidence*, Comp. Linguistics 19(1), 61–74): unlike a difference
-        in standard deviations it does not put chance meetings of two rare experts first. A ranking, not a
-        test: it takes tokens as independent, and neighbours are not. The diagonal is 0.
+        in standard deviations, it does not rank chance meetings of two rare experts first. A ranking, not a
+        test: it assumes independent tokens, and neighbouring tokens are not. The diagonal is 0.
         """
         n, expected, total = self.counts.astype(np.float64), self.expected, float(self.tokens)
         evidence = 2 * (_surprise(n, expected) + _surprise(total - n, total - expected))
@@ -102,7 +103,7 @@ class Coactivation:
         ]
 
     def to_pandas(self, count: int = 1_000) -> Any:
-        """Return the `count` strongest pairs as a frame: layer, expert, other, count, expected, score."""
+        """Return the `count` highest-scoring pairs: layer, expert, other, count, expected, score."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -111,14 +112,18 @@ class Coactivation:
 
 
 def coactivation(routing: Routing | Sequence[Routing]) -> Coactivation:
-    """Count pairs of experts chosen together, with the counts that their loads alone would give.
+    """Count the pairs of experts chosen together, with their expected counts under independence.
 
     Memory: ``layers × experts² × 16`` bytes, and 16,384 tokens of one layer at a time.
 
     Parameters
     ----------
     routing
-        The routing of a trace, or of several of one model.
+        Of a trace, or of several of one model.
+
+    Returns
+    -------
+    Coactivation
 
     Raises
     ------
@@ -138,22 +143,22 @@ def coactivation(routing: Routing | Sequence[Routing]) -> Coactivation:
 
 
 def expected_pairs(rates: Floats) -> Floats:
-    r"""Return the rate of every pair under independence, given how often each expert is chosen.
+    """Return the rate of every pair under independence, given how often each expert is chosen.
 
-    The k experts of a token are drawn *without* replacement, so the product of two rates is too high: it
-    would let a token choose k − π more. The model of independence is the design of largest entropy with these
-    rates and exactly k choices (conditional Poisson sampling), and its pair rates are approximated by Hájek
-    1964 (*Asymptotic theory of rejective sampling*, Ann. Math. Statist. 35, 1491–1523):
+    The k experts of a token are drawn *without* replacement, so the product of two rates is too high. The
+    model of independence is the design of maximum entropy with these rates and exactly k choices (conditional
+    Poisson sampling); its pair rates are approximated by Hájek 1964 (*Asymptotic theory of rejective
+    sampling*, Ann. Math. Statist. 35, 1491–1523):
 
     ``π_ij ≈ π_i π_j (1 − (1 − π_i)(1 − π_j) / d)``, with ``d = Σ π (1 − π)``,
 
-    then scaled symmetrically so that every row sums to what it must, ``Σ_{j≠i} π_ij = (k − 1) π_i``. With
-    equal rates the result is exact, ``k(k − 1) / (E(E − 1))``; in general the error is of order 1/d.
+    then scaled symmetrically to the exact row sums ``Σ_{j≠i} π_ij = (k − 1) π_i``. With equal rates the
+    result is exact, ``k(k − 1) / (E(E − 1))``; in general the error is of order 1/d.
 
     Parameters
     ----------
     rates
-        Part of the tokens that chose each expert, ``[experts]``; sums to k.
+        Fraction of the tokens that chose each expert, ``[experts]``; sums to k.
 
     Returns
     -------
@@ -168,7 +173,7 @@ def expected_pairs(rates: Floats) -> Floats:
 
 
 def _free_pairs(rates: Floats) -> Floats:
-    """Return the pair rates of experts that are chosen sometimes; the diagonal is 0."""
+    """Return the pair rates of experts with rates between 0 and 1; the diagonal is 0."""
     spread = float((rates * (1 - rates)).sum())
     if rates.sum() < 1 + 1e-9:  # one of them a token, so never two
         return np.zeros((len(rates), len(rates)))

@@ -1,4 +1,4 @@
-"""How far apart the routing of different languages (or any kinds of text) is, layer by layer."""
+"""Divergence of the routing of different languages, or other labels, layer by layer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .load import entropy_bits
 from .permutation import Counts, LabelPermutation
@@ -21,8 +22,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingDivergence:
-    """Jensen–Shannon divergence between the loads of every two labels, with what chance gives.
+class RoutingDivergence(Displayed):
+    """Jensen–Shannon divergence between the loads of every two labels, with its value by chance.
 
     Attributes
     ----------
@@ -31,12 +32,12 @@ class RoutingDivergence:
     sizes
         Tokens of each label, ``[labels]``.
     bits
-        ``[layers, labels, labels]``, bits a choice: 0 is the same load, 1 is no expert in common. Symmetric.
+        ``[layers, labels, labels]``, bits per choice, symmetric: 0 is the same load, 1 no common expert.
     by_chance, limit
-        Mean and 95 % quantile of the same when labels are dealt anew: the noise floor of samples of these
-        sizes, ``[layers, labels, labels]``.
+        Mean and 95 % quantile under permuted labels: the noise floor for samples of these sizes,
+        ``[layers, labels, labels]``.
     permutations, seed, unit
-        How the floor was drawn; `unit` is what labels were dealt to: ``"token"`` or ``"group"`` (a prompt).
+        Of the noise floor; `unit` is what labels were permuted among: ``"token"`` or ``"group"`` (a prompt).
     """
 
     layers: tuple[int, ...]
@@ -53,17 +54,17 @@ class RoutingDivergence:
         upper = np.triu_indices(len(self.labels), k=1)
         mean, floor = self.bits[:, *upper].mean(), self.by_chance[:, *upper].mean()
         return (
-            f"RoutingDivergence({len(self.labels)} labels × {len(self.layers)} layers, {int(self.sizes.sum()):,} "
-            f"tokens: mean {mean:.3f} bits, by chance {floor:.3f} bits, "
+            f"RoutingDivergence({len(self.labels)} labels × {len(self.layers)} layers, "
+            f"{int(self.sizes.sum()):,} tokens: mean {mean:.3f} bits, by chance {floor:.3f} bits, "
             f"{self.permutations:,} permutations of {self.unit}s)"
         )
 
     @property
     def beyond_chance(self) -> NDArray[np.bool_]:
-        """Where `bits` exceeds `limit`, ``[layers, labels, labels]``.
+        """Whether `bits` exceeds `limit`, ``[layers, labels, labels]``.
 
-        Each entry by itself at 5 %, not corrected for their number: of many equal languages one pair in
-        twenty exceeds it.
+        Each entry at the 5 % level, not corrected for their number: one pair in twenty of equal languages
+        exceeds it.
         """
         return np.asarray(self.bits > self.limit)
 
@@ -81,7 +82,7 @@ class RoutingDivergence:
         return self.bits[:, :, column].T, self.limit[:, :, column].T
 
     def to_pandas(self) -> Any:
-        """Return one row a layer and pair: layer, label, other, bits, by_chance, limit."""
+        """Return one row per layer and pair: layer, label, other, bits, by_chance, limit."""
         import pandas as pd
 
         first, second = np.triu_indices(len(self.labels), k=1)
@@ -102,27 +103,31 @@ class RoutingDivergence:
 def routing_divergence(
     routings: Mapping[str, Routing | Sequence[Routing]], *, permutations: int = 200, seed: int = 0
 ) -> RoutingDivergence:
-    """Compare the loads of several languages, or of any other kinds of text.
+    """Compare the loads of several languages, or of other labels.
 
-    A label's load in a layer is the part of its choices that fell on each expert. Two loads p and q are
-    ``H((p + q)/2) − (H(p) + H(q))/2`` bits apart (Lin 1991, *RoutingDivergence measures based on the Shannon
-    entropy*, IEEE Trans. Inf. Theory 37, 145–151). Bandarkar et al. 2025 (*Multilingual Routing in
-    Mixture-of-Experts*, arXiv:2510.04694) follow the same quantity over the layers of parallel text; they
-    take the router's mean probabilities and normalise by entropy, this counts the choices and does not.
+    A label's load in a layer is the fraction of its choices that fell on each expert. The divergence of two
+    loads p and q is ``H((p + q)/2) − (H(p) + H(q))/2`` bits (Lin 1991, *Divergence measures based on the
+    Shannon entropy*, IEEE Trans. Inf. Theory 37, 145–151). Bandarkar et al. 2025 (*Multilingual Routing in
+    Mixture-of-Experts*, arXiv:2510.04694) follow the same quantity over the layers of parallel text; they use
+    the router's mean probabilities and normalise by entropy, this counts the choices and does not.
 
-    Finite samples of one and the same load are never 0 apart, and shorter ones are further apart: with few
-    tokens most of a divergence can be noise. The floor says how much: labels are dealt anew among all
-    prompts, or among all tokens where each label has a single routing. Tokens of one sentence are alike, so
-    the second floor is too low; give several prompts a label where you can.
+    Finite samples of the same load have a positive divergence, which grows as samples get shorter. The noise
+    floor measures it: labels are permuted among all prompts, or among all tokens if each label has a single
+    routing. Tokens of one sentence are alike, so the second floor is too low; pass several prompts per label
+    if possible.
 
     Parameters
     ----------
     routings
-        Label → its routing, or the routings of its prompts. Parallel sentences make the comparison fair.
+        Label → its routing, or the routings of its prompts. Parallel sentences make a fair comparison.
     permutations
-        Times the labels are dealt anew.
+        Number of permutations of the labels.
     seed
         Of the permutations.
+
+    Returns
+    -------
+    RoutingDivergence
 
     Raises
     ------
@@ -130,33 +135,37 @@ def routing_divergence(
         If there are fewer than two labels, or the routings are of different models.
     """
     if permutations < 20:
-        raise LabError(f"{permutations} permutations show no 95 % quantile.", hint="Take at least 20.")
+        raise LabError(
+            f"{permutations} permutations are too few for a 95 % quantile.", hint="Take at least 20."
+        )
     parts: list[Routing] = []
     names: list[str] = []
-    for label, given in routings.items():
-        several = list(given) if isinstance(given, Sequence) else [given]
+    for label, routing in routings.items():
+        several = list(routing) if isinstance(routing, Sequence) else [routing]
         parts += several
         names += [label] * len(several)
     pool = RoutingPool(parts)
     labels = np.repeat(np.asarray(names, dtype=object), pool.lengths)
     prompts = np.repeat(np.arange(len(parts)), pool.lengths)
-    dealt = LabelPermutation(pool, labels, groups=prompts if len(parts) > len(routings) else None)
-    chance = np.stack([_pairwise(dealt.counts(codes)) for codes in dealt.permuted(permutations, seed=seed)])
+    labelled = LabelPermutation(pool, labels, groups=prompts if len(parts) > len(routings) else None)
+    chance = np.stack(
+        [_pairwise(labelled.counts(codes)) for codes in labelled.permuted(permutations, seed=seed)]
+    )
     return RoutingDivergence(
         layers=pool.layers,
-        labels=dealt.names,
-        sizes=dealt.sizes(),
-        bits=_pairwise(dealt.counts()),
+        labels=labelled.names,
+        sizes=labelled.sizes(),
+        bits=_pairwise(labelled.counts()),
         by_chance=chance.mean(axis=0),
         limit=np.quantile(chance, 0.95, axis=0),
         permutations=permutations,
         seed=seed,
-        unit=dealt.unit,
+        unit=labelled.unit,
     )
 
 
 def jensen_shannon(first: Floats, second: Floats) -> Floats:
-    """Return the Jensen–Shannon divergence along the last axis, in bits (0 to 1); see `divergence`."""
+    """Return the Jensen–Shannon divergence along the last axis, in bits (0 to 1)."""
     both = entropy_bits((first + second) / 2) - (entropy_bits(first) + entropy_bits(second)) / 2
     return np.clip(both, 0.0, 1.0)  # rounding can leave the range by a last bit
 

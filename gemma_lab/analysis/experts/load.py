@@ -1,4 +1,4 @@
-"""How the work is spread over a layer's experts: load, imbalance, entropy, experts that were never used."""
+"""Expert load: counts, imbalance, entropy, unused experts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -18,24 +19,24 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class ExpertLoad:
-    """The load of every expert; layers are rows, in the order of `layers`.
+class ExpertLoad(Displayed):
+    """Load of every expert; rows are layers, in the order of `layers`.
 
     Attributes
     ----------
     layers
         The model's layer index of each row.
     tokens, top_k
-        Tokens counted, and experts that each of them chose.
+        Number of tokens, and experts per token.
     counts
         Times each expert was chosen, ``[layers, experts]``. A row sums to ``tokens × top_k``.
     mass
-        Sum of the shares (the renormalised top-k weights, before the per-expert scale) that each expert got,
+        Sum of the gate weights (renormalised top-k weights, before the per-expert scale) of each expert,
         ``[layers, experts]``, in tokens: a row sums to `tokens`.
     router_entropy
         Mean over tokens of the entropy of the router's full distribution, ``[layers]``, nats.
     expert_output_fraction
-        Mean over tokens of the share of the feed-forward output that came from the experts, ``[layers]``.
+        Mean over tokens of the experts' fraction of the feed-forward output, ``[layers]``.
     """
 
     layers: tuple[int, ...]
@@ -56,31 +57,31 @@ class ExpertLoad:
 
     @property
     def experts(self) -> int:
-        """Experts a layer."""
+        """Experts per layer."""
         return int(self.counts.shape[1])
 
     @property
     def share(self) -> Floats:
-        """Part of a layer's choices that fell on each expert, ``[layers, experts]``; a row sums to 1."""
+        """Fraction of a layer's choices that fell on each expert, ``[layers, experts]``; a row sums to 1."""
         return self.counts / float(self.tokens * self.top_k)
 
     @property
     def rate(self) -> Floats:
-        """Part of the tokens that chose each expert, ``[layers, experts]``; a row sums to `top_k`."""
+        """Fraction of the tokens that chose each expert, ``[layers, experts]``; a row sums to `top_k`."""
         return self.counts / float(self.tokens)
 
     @property
     def peak(self) -> Floats:
-        """ExpertLoad of the busiest expert ÷ mean load, ``[layers]``; 1 if all are even.
+        """Load of the busiest expert ÷ mean load, ``[layers]``; 1 if all are equal.
 
-        With one expert a device it is what the slowest device waits for (Fedus et al. 2022, *Switch
+        With one expert per device it determines how long the slowest device takes (Fedus et al. 2022, *Switch
         Transformers*, arXiv:2101.03961, where the capacity factor has to cover it).
         """
         return np.asarray(self.counts.max(axis=1) / self.counts.mean(axis=1))
 
     @property
     def variation(self) -> Floats:
-        """Coefficient of variation, ``[layers]``: standard deviation ÷ mean of the loads; 0 if all are even.
+        """Coefficient of variation, ``[layers]``: standard deviation ÷ mean of the loads; 0 if all are equal.
 
         The measure of Shazeer et al. 2017 (arXiv:1701.06538), whose load-balancing loss is its square.
         """
@@ -88,7 +89,7 @@ class ExpertLoad:
 
     @property
     def gini(self) -> Floats:
-        """Gini coefficient of the loads, ``[layers]``: 0 if all are even, (E − 1)/E if one expert does all.
+        """Gini coefficient of the loads, ``[layers]``: 0 if all are equal, (E − 1)/E if one expert has all.
 
         Half the mean absolute difference of two experts' loads ÷ the mean load, computed from the sorted
         loads: ``Σ (2i − E − 1) x_i ÷ (E Σ x_i)``, i from 1 (Gini 1912; Sen 1973, *On Economic Inequality*).
@@ -99,25 +100,25 @@ class ExpertLoad:
 
     @property
     def load_entropy(self) -> Floats:
-        """Entropy of the load distribution, ``[layers]``, bits; log₂ E if all are even (Shannon 1948)."""
+        """Entropy of the load distribution, ``[layers]``, bits; log₂ E if all are equal (Shannon 1948)."""
         return entropy_bits(self.share)
 
     @property
     def never_used(self) -> NDArray[np.bool_]:
         """Experts that no token chose, ``[layers, experts]``.
 
-        In a short trace most of these are chance: with even loads an expert is missed by T tokens with
-        probability (1 − k/E)^T. `expected_unused` says how many that is.
+        In a short trace many are unused by chance: with equal loads T tokens miss an expert with probability
+        (1 − k/E)^T; see `expected_unused`.
         """
         return np.asarray(self.counts == 0)
 
     @property
     def expected_unused(self) -> float:
-        """Unused experts that a layer of even load would show by chance: ``E (1 − k/E)^T``."""
+        """Expected number of unused experts in a layer of equal loads: ``E (1 − k/E)^T``."""
         return float(self.experts * (1 - self.top_k / self.experts) ** self.tokens)
 
     def to_pandas(self) -> Any:
-        """Return one row a layer and expert: layer, expert, count, share, rate, mass."""
+        """Return one row per layer and expert: layer, expert, count, share, rate, mass."""
         import pandas as pd
 
         rows, experts = self.counts.shape
@@ -133,7 +134,7 @@ class ExpertLoad:
         )
 
     def by_layer(self) -> Any:
-        """Return one row a layer with every measure of imbalance, as a pandas frame."""
+        """Return one row per layer with every measure of imbalance, as a pandas frame."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -151,12 +152,16 @@ class ExpertLoad:
 
 
 def expert_load(routing: Routing | Sequence[Routing]) -> ExpertLoad:
-    """Count what each expert did.
+    """Count the load of every expert.
 
     Parameters
     ----------
     routing
-        The routing of a trace, or of several of one model.
+        Of a trace, or of several of one model.
+
+    Returns
+    -------
+    ExpertLoad
 
     Raises
     ------
@@ -182,6 +187,6 @@ def expert_load(routing: Routing | Sequence[Routing]) -> ExpertLoad:
 
 
 def entropy_bits(distribution: Floats) -> Floats:
-    """Return the entropy along the last axis, in bits; 0 log 0 counts as 0."""
+    """Return the entropy along the last axis, in bits; 0 log 0 is 0."""
     logs = np.log2(distribution, out=np.zeros_like(distribution), where=distribution > 0)
     return np.asarray(-(distribution * logs).sum(axis=-1))

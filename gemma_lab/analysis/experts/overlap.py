@@ -1,4 +1,4 @@
-"""How alike the routing of two prompts is, and whether paraphrases are routed more alike than others."""
+"""Overlap of the routing of two prompts, and its stability under paraphrase."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .divergence import jensen_shannon
 from .routing_pool import RoutingPool, choice_counts
@@ -20,8 +21,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingOverlap:
-    """What two routings have in common; every array is ``[layers]``.
+class RoutingOverlap(Displayed):
+    """Overlap of two routings; every array is ``[layers]``.
 
     Attributes
     ----------
@@ -30,16 +31,16 @@ class RoutingOverlap:
     tokens
         Tokens of the first and of the second routing.
     load
-        RoutingOverlap of the two loads, ``Σ_e min(p_e, q_e)``: 1 is the same load, 0 no expert in common. It is 1
-        less the total variation distance.
+        Overlap of the two loads, ``Σ_e min(p_e, q_e)``: 1 is the same load, 0 no common expert. It is 1 minus
+        the total variation distance.
     experts
-        Jaccard index of the sets of experts used at least once: common ÷ used by either. Longer prompts use
-        more experts, so compare it between prompts of like length.
+        Jaccard index of the sets of experts used at least once. Longer prompts use more experts, so compare
+        it between prompts of similar length.
     bits
-        Jensen–Shannon divergence of the loads, bits (see `gemma_lab.analysis.experts.divergence`).
+        Jensen–Shannon divergence of the loads, bits.
     aligned
         Mean over token positions of the Jaccard index of the two top-k sets; None unless both have as many
-        tokens. It means something where position t is the same token in both.
+        tokens. It is meaningful where position t is the same token in both.
     """
 
     layers: tuple[int, ...]
@@ -58,7 +59,7 @@ class RoutingOverlap:
         )
 
     def to_pandas(self) -> Any:
-        """Return one row a layer: layer, load, experts, bits, aligned (NaN where it is not defined)."""
+        """Return one row per layer: layer, load, experts, bits, aligned (NaN where it is not defined)."""
         import pandas as pd
 
         aligned = np.full(len(self.layers), np.nan) if self.aligned is None else self.aligned
@@ -67,21 +68,21 @@ class RoutingOverlap:
 
 
 @dataclass(frozen=True, eq=False)
-class RoutingStability:
-    """Whether prompts of one meaning are routed more alike than prompts of different meanings.
+class RoutingStability(Displayed):
+    """Load overlap of prompts with the same and with different meanings.
 
     Attributes
     ----------
     layers
         The model's layer index of each row.
     meanings, prompts
-        How many meanings there are, and prompts in all.
+        Number of meanings, and total number of prompts.
     within, between
         Mean load overlap of two prompts of the same meaning, and of different meanings, ``[layers]``.
     p
-        Probability of a difference this large in *any* layer if meaning made none, ``[layers]``.
+        Probability under permuted meanings of a difference this large in *any* layer, ``[layers]``.
     permutations, seed
-        How `p` was drawn: meanings dealt anew among the prompts.
+        Of `p`.
     """
 
     layers: tuple[int, ...]
@@ -95,18 +96,18 @@ class RoutingStability:
 
     def __repr__(self) -> str:
         return (
-            f"RoutingStability({self.meanings} meanings in {self.prompts} prompts, {len(self.layers)} layers: "
-            f"mean load overlap {self.within.mean():.3f} within a meaning, "
+            f"RoutingStability({self.prompts} prompts of {self.meanings} meanings, "
+            f"{len(self.layers)} layers: mean load overlap {self.within.mean():.3f} within a meaning, "
             f"{self.between.mean():.3f} between, smallest p {self.p.min():.3g})"
         )
 
     @property
     def gain(self) -> Floats:
-        """`within` − `between`, ``[layers]``: 0 if paraphrases are no more alike than other prompts."""
+        """`within` − `between`, ``[layers]``: 0 if paraphrases overlap no more than other prompts."""
         return self.within - self.between
 
     def to_pandas(self) -> Any:
-        """Return one row a layer: layer, within, between, gain, p."""
+        """Return one row per layer: layer, within, between, gain, p."""
         import pandas as pd
 
         columns = {"within": self.within, "between": self.between, "gain": self.gain, "p": self.p}
@@ -120,6 +121,10 @@ def routing_overlap(first: Routing, second: Routing) -> RoutingOverlap:
     ----------
     first, second
         Routings of one model.
+
+    Returns
+    -------
+    RoutingOverlap
 
     Raises
     ------
@@ -143,22 +148,26 @@ def routing_overlap(first: Routing, second: Routing) -> RoutingOverlap:
 def routing_stability(
     paraphrases: Sequence[Sequence[Routing]], *, permutations: int = 1_000, seed: int = 0
 ) -> RoutingStability:
-    """Ask whether a change of words that keeps the meaning keeps the routing.
+    """Test whether paraphrases are routed more alike than other prompts.
 
-    Prompts of one meaning share words and length as well as meaning, so the measure is a difference: load
-    overlap within a meaning less that between meanings. It is tested by dealing the meanings anew among the
-    prompts, with the largest difference over the layers as the statistic (Westfall and Young 1993), so the
-    probability of any false layer is p. It says nothing about *why*: paraphrases that share their words are
-    routed alike because tokens are.
+    Prompts of one meaning share words and length, too, so the measure is a difference: load overlap within a
+    meaning minus that between meanings. It is tested by permuting the meanings among the prompts, with the
+    largest difference over the layers as the statistic (Westfall and Young 1993), so p bounds the probability
+    of any false layer. The test does not explain the difference: paraphrases that share words are routed
+    alike because their tokens are.
 
     Parameters
     ----------
     paraphrases
-        One sequence of routings a meaning; at least two meanings, and at least one of them twice.
+        One sequence of routings per meaning; at least two meanings, and two prompts of at least one of them.
     permutations
-        Times the meanings are dealt anew.
+        Number of permutations of the meanings.
     seed
         Of the permutations.
+
+    Returns
+    -------
+    RoutingStability
 
     Raises
     ------
@@ -169,19 +178,19 @@ def routing_stability(
     meaning = np.repeat(np.arange(len(paraphrases)), [len(group) for group in paraphrases])
     if len(paraphrases) < 2 or all(len(group) < 2 for group in paraphrases):
         raise LabError(
-            f"There are {len(parts)} prompts of {len(paraphrases)} meanings.",
+            f"{len(parts)} prompts of {len(paraphrases)} meanings are too few.",
             hint="Give at least two meanings, and at least two prompts of one of them.",
         )
     layers = RoutingPool(parts).layers
     loads = np.stack([_loads(RoutingPool(part)) for part in parts])
     first, second = np.triu_indices(len(parts), k=1)
-    alike = np.minimum(loads[first], loads[second]).sum(axis=2)  # [pairs, layers]
-    within, between = _means(alike, meaning[first] == meaning[second])
+    overlaps = np.minimum(loads[first], loads[second]).sum(axis=2)  # [pairs, layers]
+    within, between = _means(overlaps, meaning[first] == meaning[second])
     random = np.random.default_rng(seed)
     maxima = np.empty(permutations)
     for number in range(permutations):
-        dealt = random.permutation(meaning)
-        near, far = _means(alike, dealt[first] == dealt[second])
+        permuted = random.permutation(meaning)
+        near, far = _means(overlaps, permuted[first] == permuted[second])
         maxima[number] = (near - far).max()
     reached = permutations - np.searchsorted(np.sort(maxima), within - between - 1e-12, side="left")
     return RoutingStability(
@@ -209,5 +218,5 @@ def _aligned(one: RoutingPool, two: RoutingPool) -> Floats:
     return np.asarray(rows)
 
 
-def _means(alike: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    return alike[same].mean(axis=0), alike[~same].mean(axis=0)
+def _means(overlaps: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    return overlaps[same].mean(axis=0), overlaps[~same].mean(axis=0)

@@ -1,8 +1,7 @@
-"""Counting choices by label, as the tokens are labelled and as they could have been by chance.
+"""Permutation baseline for comparisons between labels of tokens.
 
-The baseline of every comparison between labels: labels are dealt anew among the units (tokens, or whole
-prompts), and everything else stays: each token keeps its experts in every layer, each label its number of
-units.
+Labels are permuted among units (tokens, or whole prompts) and everything else is kept: each token its experts
+in every layer, each label its number of units.
 """
 
 from __future__ import annotations
@@ -20,17 +19,16 @@ Counts = NDArray[np.int64]
 
 
 class LabelPermutation:
-    """Tokens with a label each, and the units among which the labels can be dealt anew.
+    """Labelled tokens, and the units among which the labels can be permuted.
 
     Parameters
     ----------
     pool
         The routing.
     labels
-        One a token.
+        One per token.
     groups
-        One a token: tokens of the same group share a label, and only whole groups change it. None: each token
-        by itself.
+        One per token: tokens of a group share a label and are permuted together. None: each token by itself.
 
     Raises
     ------
@@ -50,7 +48,7 @@ class LabelPermutation:
         if len(self.names) < 2:
             raise LabError(
                 f"All {pool.tokens:,} tokens have the label {self.names[0]!r}.",
-                hint="Give labels that differ: there is nothing to compare.",
+                hint="Pass at least two different labels.",
             )
         self.unit = "token" if groups is None else "group"
         self._ids = [pool.ids(row) for row in range(len(pool.layers))]
@@ -63,7 +61,7 @@ class LabelPermutation:
         self.units: Counts = np.bincount(self.codes, minlength=len(self.names))
 
     def counts(self, codes: NDArray[np.intp] | None = None) -> Counts:
-        """Return how often each label's tokens chose each expert, ``[labels, layers, experts]``."""
+        """Count how often each label's tokens chose each expert, ``[labels, layers, experts]``."""
         codes = self.codes if codes is None else codes
         if self.unit == "token":
             return self._count(codes, len(self.names))
@@ -71,13 +69,13 @@ class LabelPermutation:
         return np.rint(np.tensordot(chosen.astype(np.float64), self.by_group, axes=1)).astype(np.int64)
 
     def sizes(self, codes: NDArray[np.intp] | None = None) -> Counts:
-        """Return how many tokens each label has, ``[labels]``."""
+        """Return the number of tokens of each label, ``[labels]``."""
         codes = self.codes if codes is None else codes
         by_token = codes if self.unit == "token" else codes[self.member]
         return np.bincount(by_token, minlength=len(self.names))
 
     def permuted(self, times: int, *, seed: int) -> Iterator[NDArray[np.intp]]:
-        """Yield the units' labels dealt anew, `times` times."""
+        """Yield permuted labels of the units, `times` times."""
         random = np.random.default_rng(seed)
         for _ in range(times):
             yield random.permutation(self.codes)
@@ -89,13 +87,13 @@ class LabelPermutation:
         if len(mixed):
             name = self.group_names[self.member[mixed[0]]]
             raise LabError(
-                f"Group {name!r} has tokens of more than one label.",
-                hint="Labels are dealt to whole groups: split the group, or leave `groups` out.",
+                f"Group {name!r} has more than one label.",
+                hint="Labels are permuted among whole groups: split the group, or leave `groups` out.",
             )
         return label
 
     def _count(self, of: NDArray[np.intp], kinds: int) -> Counts:
-        """Count choices by kind of token, ``[kinds, layers, experts]``."""
+        """Count choices by token label, ``[labels, layers, experts]``."""
         experts = self.pool.experts
         base = of[:, None] * experts
         rows = [choice_counts(base + ids, kinds * experts).reshape(kinds, experts) for ids in self._ids]
@@ -107,7 +105,7 @@ def _codes(
 ) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     if len(values) != tokens:
         raise LabError(
-            f"There are {len(values):,} {what}s for {tokens:,} tokens.", hint=f"Give one {what} a token."
+            f"There are {len(values):,} {what}s for {tokens:,} tokens.", hint=f"Pass one {what} per token."
         )
     names, codes = np.unique(np.asarray([str(value) for value in values], dtype=object), return_inverse=True)
     return tuple(str(name) for name in names), codes.astype(np.intp)

@@ -1,4 +1,4 @@
-"""Bytes that a decoding step reads, and the time that takes: arithmetic of `gemma_lab.analysis.experts.offload`."""
+"""Bytes read by a decoding step, and the time that takes (`gemma_lab.analysis.experts.offload`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class GPU:
-    """A card: its memory in GiB (2³⁰ bytes), and the bandwidth of that memory in GB/s (10⁹ bytes)."""
+    """A GPU: its memory in GiB (2³⁰ bytes), and the bandwidth of that memory in GB/s (10⁹ bytes)."""
 
     name: str
     memory_gib: float
@@ -29,7 +29,7 @@ class GPU:
         return f"GPU({self.name}: {self.memory_gib:g} GiB, {self.bandwidth:,g} GB/s)"
 
 
-_CARDS = (
+_GPUS = (
     GPU("RTX 3060", 12, 360),
     GPU("RTX 3090", 24, 936),
     GPU("RTX 4060 Laptop", 8, 256),
@@ -42,36 +42,36 @@ _CARDS = (
     GPU("T4", 16, 320),
     GPU("L4", 24, 300),
 )
-GPUS: Mapping[str, GPU] = MappingProxyType({card.name: card for card in _CARDS})
-"""Cards by name, with the memory bandwidth of NVIDIA's data sheets. Any other: ``GPU(name, GiB, GB/s)``."""
+GPUS: Mapping[str, GPU] = MappingProxyType({gpu.name: gpu for gpu in _GPUS})
+"""GPUs by name, with the memory bandwidth of NVIDIA's data sheets. Any other: ``GPU(name, GiB, GB/s)``."""
 
 EFFICIENCY, OVERHEAD_MS = 0.70, 3.5
-"""Part of the card's bandwidth that a runtime reaches, and what a token costs besides reading, in ms.
+"""Fraction of the GPU's bandwidth that a runtime reaches, and further milliseconds per token.
 
-Set so that published llama.cpp runs of the 26B-A4B all on the card (RTX 3090, 4090, 5060 Ti and 5090, listed
-in ``docs/expert-offload.md``) come out about right; agreement with those is therefore no evidence."""
+Fitted to published llama.cpp runs of the 26B-A4B with all experts in GPU memory (RTX 3090, 4090, 5060 Ti and
+5090, listed in ``docs/expert-offload.md``); agreement with these is therefore no evidence."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Bytes of one expert, and of everything a token reads besides experts."""
+    """Bytes of one expert, and of everything else that a token reads."""
 
     expert: float
     dense: float
 
 
 def weights(shape: Architecture, *, bits: float, embedding_bits: float) -> Weights:
-    """Return the bytes of an expert, and of the decoder without experts (which every token reads whole).
+    """Return the bytes of an expert, and of the decoder without experts, which every token reads completely.
 
-    Attention and dense feed-forward are quantised as the experts are; router and norms stay in 16 bits. The
-    embedding counts once: as the output head it is read whole, and the row looked up is nothing beside it.
+    Attention and dense feed-forward are quantised like the experts; router and norms stay in 16 bits. The
+    embedding counts once, as the output head; the row looked up is negligible.
 
     Parameters
     ----------
     shape
         The model.
     bits, embedding_bits
-        Bits a weight: of the matrices, of the token embedding.
+        Bits per weight of the matrices, and of the token embedding.
     """
     parts = count_parameters(shape)
     matrices = (parts.attention + parts.mlp) * bits / 8
@@ -95,17 +95,17 @@ def token_seconds(
 
     ``(dense + hit) / (bandwidth × efficiency) + missed / link + overhead``: the roofline of Williams,
     Waterman and Patterson 2009 (*Roofline*, CACM 52(4), 65–76) where arithmetic is never the limit, as in
-    decoding one sequence. With `overlap`, cached and missing experts of a layer are worked on side by side:
-    of ``hit`` and ``missed`` the larger time counts, and the dense parts come on top.
+    decoding one sequence. With `overlap`, cached and missing experts of a layer are processed in parallel:
+    the larger time of ``hit`` and ``missed`` counts, plus the dense parts.
 
     Parameters
     ----------
     dense, hit, missed
-        Bytes a token reads: always from the card; experts on the card; experts not on it.
+        Bytes that a token reads: dense parts in GPU memory; experts in GPU memory; experts elsewhere.
     bandwidth, link
-        GB/s of the card's memory, and of the way to the missing experts.
+        GB/s of GPU memory, and of the path to the missing experts.
     efficiency, overhead_ms, overlap
-        As in `speed`.
+        As in `offload_speed`.
     """
     reached = bandwidth * GB * efficiency
     cached = np.asarray(hit, dtype=np.float64) / reached

@@ -1,4 +1,4 @@
-"""One routing or many, read as one: what every analysis of a corpus starts from."""
+"""One or several routings of a model, concatenated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RoutingPool:
-    """Several routings of one model, their tokens in a row.
+    """Routings of one model, with their tokens concatenated.
 
     Parameters
     ----------
@@ -25,18 +25,18 @@ class RoutingPool:
     Raises
     ------
     LabError
-        If there is none, none has a token, or they are of differently shaped models.
+        If there is none, none has a token, or their layers, experts or top-k differ.
     """
 
     def __init__(self, routings: Routing | Sequence[Routing]) -> None:
         self.parts: tuple[Routing, ...] = tuple(routings) if isinstance(routings, Sequence) else (routings,)
         if not self.parts:
-            raise LabError("There is no routing to analyse.", hint="Give at least one trace's .routing.")
+            raise LabError("No routing was given.", hint="Give at least one trace's .routing.")
         first = self.parts[0]
         for number, part in enumerate(self.parts):
             if _shape(part) != _shape(first):
                 raise LabError(
-                    f"Routing {number} is of another model: {_said(part)}; the first has {_said(first)}.",
+                    f"Routing {number} is of another model: {_describe(part)}, not {_describe(first)}.",
                     hint="Analyse the traces of one model at a time.",
                 )
         self.layers: tuple[int, ...] = tuple(first.layers)
@@ -45,7 +45,7 @@ class RoutingPool:
         self.lengths: tuple[int, ...] = tuple(int(part.ids.shape[1]) for part in self.parts)
         self.tokens: int = sum(self.lengths)
         if not self.tokens:
-            raise LabError("The routing holds no token.", hint="Trace a prompt of at least one token.")
+            raise LabError("The routing has no tokens.", hint="Trace a prompt of at least one token.")
 
     def ids(self, row: int) -> NDArray[np.intp]:
         """Return the chosen experts ``[tokens, k]`` of one row of `layers`."""
@@ -56,12 +56,12 @@ class RoutingPool:
         return np.stack([self.ids(row) for row in range(len(self.layers))])
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return one of the quantities ``[layers, tokens, …]``: ``"entropy"``, ``"shares"``, …."""
+        """Return an attribute of the routings, ``[layers, tokens, …]``, e.g. ``"entropy"``."""
         return np.concatenate([np.asarray(getattr(part, name)) for part in self.parts], axis=1)
 
 
 def choice_counts(ids: NDArray[Any], experts: int) -> NDArray[np.int64]:
-    """Count how often each expert was chosen: ``[experts]`` from ids of any shape."""
+    """Count how often each expert was chosen, ``[experts]``, from ids of any shape."""
     return np.bincount(np.asarray(ids, dtype=np.intp).ravel(), minlength=experts)
 
 
@@ -69,5 +69,5 @@ def _shape(part: Routing) -> tuple[tuple[int, ...], int, int]:
     return tuple(part.layers), part.experts, part.top_k
 
 
-def _said(part: Routing) -> str:
+def _describe(part: Routing) -> str:
     return f"{len(part.layers)} MoE layers, top-{part.top_k} of {part.experts} experts"

@@ -1,4 +1,4 @@
-"""Which experts prefer which kind of token (a language, a modality, a role, …), tested against chance."""
+"""Expert specialisation: experts chosen more often for some labels of tokens, tested against chance."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import Displayed
 from ...errors import LabError
 from .load import entropy_bits
 from .permutation import Counts, LabelPermutation
@@ -21,8 +22,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Specialisation:
-    """How often each kind of token chose each expert, and what of it chance does not explain.
+class Specialisation(Displayed):
+    """How often each label of tokens chose each expert, and which differences exceed chance.
 
     Attributes
     ----------
@@ -31,24 +32,24 @@ class Specialisation:
     sizes
         Tokens of each label, ``[labels]``.
     rate
-        Part of a label's tokens that chose each expert, ``[labels, layers, experts]``.
+        Fraction of a label's tokens that chose each expert, ``[labels, layers, experts]``.
     overall
         The same over all tokens, ``[layers, experts]``.
     score
-        Difference of `rate` from `overall` in standard deviations of the dealt-anew labels,
+        Difference of `rate` from `overall` in standard deviations under permuted labels,
         ``[labels, layers, experts]``.
     p
-        Probability of a score this large *anywhere* in the table by chance, ``[labels, layers, experts]``:
-        corrected for all comparisons (see `specialisation`).
+        Probability of a score this large *anywhere* in the table by chance, ``[labels, layers, experts]``,
+        i.e. corrected for all comparisons (see `specialisation`).
     information
-        Mutual information of label and chosen expert, ``[layers]``, bits a choice.
+        Mutual information of label and chosen expert, ``[layers]``, bits per choice.
     information_by_chance, information_limit
-        Its mean and its (1 − `alpha`) quantile over the dealt-anew labels, ``[layers]``, bits: mutual
-        information of finite samples is never 0, so only what lies above the limit is structure.
+        Its mean and its (1 − `alpha`) quantile under permuted labels, ``[layers]``, bits. Mutual information
+        of finite samples is positive, so only what exceeds the limit is structure.
     alpha
         Family-wise error rate of `found`.
     permutations, seed, unit
-        How the baseline was drawn; `unit` is what labels were dealt to: ``"token"`` or ``"group"``.
+        Of the baseline; `unit` is what labels were permuted among: ``"token"`` or ``"group"``.
     """
 
     layers: tuple[int, ...]
@@ -77,7 +78,7 @@ class Specialisation:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """The differences that chance does not explain, ``[labels, layers, experts]``: `p` ≤ `alpha`."""
+        """The differences that exceed chance, ``[labels, layers, experts]``: `p` ≤ `alpha`."""
         return np.asarray(self.p <= self.alpha)
 
     @property
@@ -89,16 +90,16 @@ class Specialisation:
 
     @property
     def excess(self) -> Floats:
-        """Information above the mean of chance, ``[layers]``, bits a choice; may be slightly negative."""
+        """Information above its mean by chance, ``[layers]``, bits per choice; may be slightly negative."""
         return self.information - self.information_by_chance
 
     def to_pandas(self, *, only_found: bool = True) -> Any:
-        """Return a frame, strongest first: label, layer, expert, rate, overall, lift, score, p.
+        """Return one row per difference, strongest first: label, layer, expert, rate, lift, score, p, ….
 
         Parameters
         ----------
         only_found
-            Leave out what chance explains.
+            Leave out differences within chance.
         """
         import pandas as pd
 
@@ -128,67 +129,72 @@ def specialisation(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Specialisation:
-    """Compare how tokens of different kinds are routed, with a permutation baseline.
+    """Compare the routing of tokens with different labels, with a permutation baseline.
 
     The rate of a label and expert is the domain specialisation of Muennighoff et al. 2024 (*OLMoE*,
     arXiv:2409.02060, section 5.3), over all k choices. With 128 experts, 30 layers and a few labels there are
-    over ten thousand rates, so many stand out by chance alone. What does not is found with the single-step
-    maxT procedure (Westfall and Young 1993, *Resampling-Based Multiple Testing*): labels are dealt anew, the
-    largest absolute score of the whole table is noted, and an observed score counts when at most `alpha` of
-    those maxima reach it: ``p = (1 + #{maxima ≥ |score|}) / (1 + permutations)``. That bounds the probability
-    of *any* false finding by `alpha`, whatever the dependence between experts and layers.
+    over ten thousand rates, and many stand out by chance. Findings are determined by the single-step maxT
+    procedure (Westfall and Young 1993, *Resampling-Based Multiple Testing*): labels are permuted, the largest
+    absolute score of the whole table is recorded, and an observed score counts if at most `alpha` of those
+    maxima reach it: ``p = (1 + #{maxima ≥ |score|}) / (1 + permutations)``. This bounds the probability of
+    *any* false finding by `alpha`, whatever the dependence between experts and layers.
 
-    What it assumes: that without specialisation any unit could have had any label. Neighbouring tokens are
-    alike in routing and, in most labels, in label; dealt one by one they make chance look smaller than it is.
-    Where a label belongs to a whole prompt or sentence (a language, a domain), say so with `groups`.
+    It assumes that without specialisation any unit could have had any label. Neighbouring tokens are alike in
+    routing and usually in label; permuted one by one, they make chance look smaller than it is. Where a label
+    belongs to a whole prompt or sentence (a language, a domain), pass `groups`.
 
     Parameters
     ----------
     routing
-        The routing of a trace, or of several of one model.
+        Of a trace, or of several of one model.
     labels
-        One a token, over all routings in order: languages, modalities, roles, ….
+        One per token, over all routings in order: languages, modalities, roles, ….
     groups
-        One a token: the prompt or sentence whose label is dealt as a whole. Default: each token by itself.
+        One per token: the prompt or sentence whose label is permuted as a whole. Default: each token by
+        itself.
     permutations
-        Times the labels are dealt anew. 500 take about half a second for 2,000 tokens of six layers, top-8.
+        Number of permutations. 500 take about half a second for 2,000 tokens of six layers, top-8.
     alpha
         Family-wise error rate.
     seed
         Of the permutations.
 
+    Returns
+    -------
+    Specialisation
+
     Raises
     ------
     LabError
-        If labels or groups do not fit the tokens, fewer than two labels differ, or there are too few
-        permutations for `alpha`.
+        If labels or groups do not match the tokens, all labels are equal, or there are too few permutations
+        for `alpha`.
     """
     if not 0 < alpha < 1:
         raise LabError(f"alpha is {alpha}.", hint="It is a probability between 0 and 1, such as 0.05.")
     if (permutations + 1) * alpha < 1:
         raise LabError(
-            f"{permutations} permutations cannot show a p of {alpha}: the smallest they can show is "
+            f"{permutations} permutations cannot reach p = {alpha}; the smallest p value is "
             f"{1 / (permutations + 1):.3g}.",
             hint=f"Take at least {int(np.ceil(1 / alpha)) - 1}.",
         )
-    dealt = LabelPermutation(RoutingPool(routing), labels, groups=groups)
-    score = _Score(dealt)
-    observed = dealt.counts()
-    scores, information = score(observed, dealt.codes), mutual_information(observed)
-    maxima, chance = np.empty(permutations), np.empty((permutations, len(dealt.pool.layers)))
-    for number, codes in enumerate(dealt.permuted(permutations, seed=seed)):
-        counts = dealt.counts(codes)
+    labelled = LabelPermutation(RoutingPool(routing), labels, groups=groups)
+    score = _Score(labelled)
+    observed = labelled.counts()
+    scores, information = score(observed, labelled.codes), mutual_information(observed)
+    maxima, chance = np.empty(permutations), np.empty((permutations, len(labelled.pool.layers)))
+    for number, codes in enumerate(labelled.permuted(permutations, seed=seed)):
+        counts = labelled.counts(codes)
         maxima[number] = np.abs(score(counts, codes)).max()
         chance[number] = mutual_information(counts)
     # a permutation that repeats the observed table must count, whatever the last bit of its floats
     reached = permutations - np.searchsorted(np.sort(maxima), np.abs(scores) * (1 - 1e-9), side="left")
-    sizes = dealt.sizes()
+    sizes = labelled.sizes()
     return Specialisation(
-        layers=dealt.pool.layers,
-        labels=dealt.names,
+        layers=labelled.pool.layers,
+        labels=labelled.names,
         sizes=sizes,
         rate=observed / sizes[:, None, None],
-        overall=observed.sum(axis=0) / dealt.pool.tokens,
+        overall=observed.sum(axis=0) / labelled.pool.tokens,
         score=scores,
         p=(1 + reached) / (1 + permutations),
         information=information,
@@ -197,12 +203,12 @@ def specialisation(
         alpha=alpha,
         permutations=permutations,
         seed=seed,
-        unit=dealt.unit,
+        unit=labelled.unit,
     )
 
 
 def mutual_information(counts: Counts) -> Floats:
-    """Return the mutual information of label and chosen expert, ``[layers]``, bits a choice.
+    """Return the mutual information of label and chosen expert, ``[layers]``, bits per choice.
 
     ``I = H(label) + H(expert) − H(label, expert)`` over all choices (Cover and Thomas 2006, section 2.4).
 
@@ -218,29 +224,29 @@ def mutual_information(counts: Counts) -> Floats:
 
 
 class _Score:
-    """Differences between a label's choices and its part of all choices, in standard deviations.
+    """Difference of a label's choices from its expected choices, in standard deviations.
 
-    A label of n of the N units holds the sum of n units drawn without replacement. With x the unit's choices
-    of an expert less what its tokens would choose at the overall rate, that sum has mean 0 and variance
-    ``n (1 − n/N) s²``, s² the sample variance of x over the units (Cochran 1977, *Sampling Techniques*,
-    theorem 2.2). With tokens as units it is the variance of the hypergeometric distribution.
+    A label of n of the N units has the sum of n units drawn without replacement. With x the unit's choices of
+    an expert minus its tokens' expected choices at the overall rate, that sum has mean 0 and variance ``n (1
+    − n/N) s²``, s² the sample variance of x over the units (Cochran 1977, *Sampling Techniques*, theorem
+    2.2). With tokens as units it is the variance of the hypergeometric distribution.
     """
 
-    def __init__(self, dealt: LabelPermutation) -> None:
-        self.dealt = dealt
-        self.overall = dealt.counts().sum(axis=0) / dealt.pool.tokens
-        units = int(dealt.units.sum())
-        if dealt.unit == "token":
-            squares = dealt.pool.tokens * self.overall * (1 - self.overall)
+    def __init__(self, labelled: LabelPermutation) -> None:
+        self.labelled = labelled
+        self.overall = labelled.counts().sum(axis=0) / labelled.pool.tokens
+        units = int(labelled.units.sum())
+        if labelled.unit == "token":
+            squares = labelled.pool.tokens * self.overall * (1 - self.overall)
         else:
-            lengths = np.bincount(dealt.member, minlength=units)
-            residual = dealt.by_group - lengths[:, None, None] * self.overall
+            lengths = np.bincount(labelled.member, minlength=units)
+            residual = labelled.by_group - lengths[:, None, None] * self.overall
             squares = (residual**2).sum(axis=0)
         variance = squares / max(units - 1, 1)
-        drawn = dealt.units * (1 - dealt.units / units)
+        drawn = labelled.units * (1 - labelled.units / units)
         self.spread = np.sqrt(drawn[:, None, None] * variance)
 
     def __call__(self, counts: Counts, codes: NDArray[np.intp]) -> Floats:
-        difference = counts - self.dealt.sizes(codes)[:, None, None] * self.overall
+        difference = counts - self.labelled.sizes(codes)[:, None, None] * self.overall
         score = np.zeros_like(self.spread)
         return np.asarray(np.divide(difference, self.spread, out=score, where=self.spread > 1e-9))

@@ -1,8 +1,10 @@
-"""Hits of a cache of every size in one pass over the requests: Mattson's stack algorithms.
+"""Hits of caches of every size in one pass over the requests: Mattson's stack algorithms.
 
 Mattson, Gecsei, Slutz and Traiger 1970, *Evaluation techniques for storage hierarchies*, IBM Systems Journal
-9(2), 78–117: where a policy keeps a priority order that does not depend on the cache's size, the cache of c
-places holds the first c items of one list, so a request hits in every cache larger than its depth there.
+9(2), 78–117: if a policy has a priority order that does not depend on the cache's size, the cache of c places
+holds the first c items of one list, so a request hits in every cache larger than its depth there. Example
+with LRU: after the requests a b c the list is c b a. A request for b finds it at depth 1, so it hits in
+caches of 2 or more places, and the list becomes b c a.
 """
 
 from __future__ import annotations
@@ -21,36 +23,35 @@ _WIDE = 65_536  # comparisons a step above which sorting is cheaper
 def lru_hits(ids: Ids, items: int) -> Counts:
     """Return the hits of least-recently-used caches of 1, 2, …, `items` places, ``[items]``.
 
-    A request hits where the cache is larger than the number of *other* items requested since its own last
-    request (the stack distance). All items of a step are different, so a step is counted at once: items whose
-    last request before the step is newer, and items of the step itself that came before and were older.
+    A request hits if the cache is larger than the number of *other* items requested since its own last
+    request (the stack distance). All items of a step differ, so a step is counted at once: items whose last
+    request before the step is newer, and items earlier in the step whose last request is older.
 
     Parameters
     ----------
     ids
         ``[steps, m]``: the items of each step, in order, different within a step.
     items
-        How many items there are.
+        Total number of items.
     """
     depths = _wide_depths(ids, items) if ids.shape[1] * items > _WIDE else _depths(ids, items)
     return _hits(depths, items)
 
 
 def priority_hits(ids: NDArray[Any], items: int, priority: NDArray[np.int64], *, bypass: bool) -> Counts:
-    """Return the hits of caches of 1, 2, …, `items` places that evict the item of least priority.
+    """Return the hits of caches of 1, 2, …, `items` places that evict the item of lowest priority.
 
     Parameters
     ----------
     ids
-        ``[rows, requests]``: independent caches side by side, one request a column.
+        ``[rows, requests]``: independent caches, one request per column.
     items
-        How many items there are.
+        Total number of items.
     priority
-        ``[rows, requests]``: the priority an item has from its request until its next; all different within a
-        row, and the same for every size.
+        ``[rows, requests]``: priority of an item from its request until its next; all different within a row,
+        and independent of the cache's size.
     bypass
-        True if the requested item itself may be the one that is not kept. False: it is always loaded, and
-        something else goes.
+        True if the requested item itself may be the one that is not kept. False: it is always loaded.
 
     Returns
     -------
@@ -81,10 +82,10 @@ def priority_hits(ids: NDArray[Any], items: int, priority: NDArray[np.int64], *,
 
 
 def _percolate(stack: Counts, end: Ids, new: Counts, *, bypass: bool) -> None:
-    """Put a priority into each stack, down to its `end`, in place.
+    """Insert a priority into each stack, down to its `end`, in place.
 
-    At every place the greater of what is there and what comes from above stays, and the lesser goes on
-    down: what comes to a place is the least of all above it.
+    At every position the larger of the stored and the carried priority stays, and the smaller moves on: what
+    arrives at a position is the smallest of all above it.
     """
     carried = np.empty_like(stack)
     carried[:, 0] = new
@@ -126,7 +127,7 @@ def _depths(ids: Ids, items: int) -> Counts:
 
 
 def _wide_depths(ids: Ids, items: int) -> Counts:
-    """Return the same as `_depths`, step by step, where steps or items are too many to compare all."""
+    """Return the same as `_depths`, step by step, where steps or items are too many to compare all pairs."""
     steps, m = ids.shape
     before_in_step = np.tri(m, m, -1, dtype=bool)
     latest = np.full(items, -1, dtype=np.int64)

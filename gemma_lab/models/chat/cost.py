@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...display import Displayed
-from ...family.architecture import from_config
 from ...system.hardware import amount
 from .media_tokens import MediaTokens, count_media_tokens
 from .options import RequestOptions, check_keywords
@@ -95,7 +94,7 @@ def cost(model: LoadedModel, prompt: PromptLike = None, **options: Unpack[Reques
     else:
         tokens = count_tokens(model, request, write_text(model, request))
     total = sum(tokens.values())
-    shape = from_config(model.config.to_dict())
+    shape = model.architecture
     size = model.dtype.itemsize
     memory = PrefillMemory.of(shape, value_bytes=size)
     return Cost(

@@ -23,8 +23,8 @@ def summary(documented: str) -> str:
 def described_arguments(documented: str) -> dict[str, str]:
     """Return the description of each argument: Google's, NumPy's or Sphinx's style."""
     text = inspect.cleandoc(documented)
-    if found := _SPHINX.findall(text):
-        return {name: " ".join(words.split()) for name, words in found if words.strip()}
+    if entries := _SPHINX.findall(text):
+        return {name: " ".join(words.split()) for name, words in entries if words.strip()}
     if numpy := _NUMPY.search(text):
         return _entries(text[numpy.end() :].split("\n"), re.compile(r"^([\w, ]+?)(?:\s*:.*)?$"), inline=False)
     lines = text.split("\n")

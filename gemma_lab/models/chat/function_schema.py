@@ -34,12 +34,9 @@ _SCALARS: dict[Any, Schema] = {
     UUID: {"type": "string", "format": "uuid"},
     Path: {"type": "string"},
 }
-_ARRAYS = (
-    list, tuple, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Iterable,
-    collections.abc.Collection, collections.abc.MutableSequence, collections.abc.Set,
-    collections.abc.MutableSet,
-)  # fmt: skip
 _SETS = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
+_SEQUENCES = (collections.abc.Sequence, collections.abc.MutableSequence, collections.deque)
+_ARRAYS = (list, tuple, collections.abc.Iterable, collections.abc.Collection, *_SEQUENCES, *_SETS)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _KINDS = "string, integer, number, boolean, array or object"
 
@@ -124,7 +121,7 @@ def _hints(holder: Any, name: str) -> dict[str, Any]:
 
 
 def _schema(hint: Any, where: str, open_types: tuple[Any, ...]) -> Schema:
-    """Return the JSON Schema of a type hint; `open_types` are the classes that it stands inside."""
+    """Return the JSON Schema of a type hint; `open_types` are the classes around it."""
     while isinstance(hint, typing.NewType) or hasattr(hint, "__value__"):
         hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -155,17 +152,17 @@ def _schema(hint: Any, where: str, open_types: tuple[Any, ...]) -> Schema:
 
 
 def _array(kind: Any, arguments: tuple[Any, ...], where: str, open_types: tuple[Any, ...]) -> Schema:
-    made: Schema = {"type": "array", **({"uniqueItems": True} if kind in _SETS else {})}
+    schema: Schema = {"type": "array", **({"uniqueItems": True} if kind in _SETS else {})}
     if kind is tuple and arguments and arguments[-1] is not ...:
         if len(set(arguments)) > 1 or arguments == ((),):
             raise BadPrompt(
                 f"The type of {where} is a tuple of {len(arguments)} types.",
                 hint="Annotate it as a dataclass.",
             )
-        made |= {"minItems": len(arguments), "maxItems": len(arguments)}
+        schema |= {"minItems": len(arguments), "maxItems": len(arguments)}
     if arguments and arguments[0] is not Any:
-        made["items"] = _schema(arguments[0], f"{where}[]", open_types)
-    return made
+        schema["items"] = _schema(arguments[0], f"{where}[]", open_types)
+    return schema
 
 
 def _mapping(arguments: tuple[Any, ...], where: str, open_types: tuple[Any, ...]) -> Schema:
@@ -178,14 +175,14 @@ def _mapping(arguments: tuple[Any, ...], where: str, open_types: tuple[Any, ...]
 
 def _record(kind: Any, where: str, open_types: tuple[Any, ...] = ()) -> Schema:
     """Return the schema of a class of fields."""
-    if callable(own := getattr(kind, "model_json_schema", None)):
+    if callable(method := getattr(kind, "model_json_schema", None)):
         try:
-            own_schema = dict(own())
-        except Exception as error:  # pydantic's own, without importing it
+            schema = dict(method())
+        except Exception as error:  # of pydantic, which is not imported
             raise BadPrompt(
                 f"{where} has no JSON Schema: {error}.", hint="Use types that JSON has."
             ) from error
-        return _inlined(own_schema)
+        return _inlined(schema)
     hints = _hints(kind, where)
     if typing.is_typeddict(kind):
         fields = {name: (name in kind.__required_keys__, "") for name in hints}

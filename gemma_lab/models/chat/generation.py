@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from ...trace.tokens.vocabulary import Vocabulary
+from ..grammar.engine import grammar
+from ..grammar.processor import GrammarProcessor
 from ..loading.compat_cache import cache_in, cache_name
 from ..loading.restore import RestoreStack, restores_model
 from .chunked_prefill import read
@@ -28,7 +31,7 @@ from .logits_processors import (
 from .messages import answered
 from .out_of_memory import raise_on_out_of_memory
 from .prefill_plan import plan
-from .reply import Reply, Timings, Token
+from .reply import Overruled, Reply, Timings, Token
 from .tools import calls
 from .transcript import Transcript
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from .logits_processors import Step
     from .prompt import Prompt
     from .reply import Finish
+    from .request import Request
 
 OnTokens = Callable[[list[Token]], None]
 
@@ -80,6 +84,8 @@ class Generation:
         self._recorder = LogprobRecorder(vocabulary, prompt.request.top_logprobs)
         self._stop_strings = StopOnString(vocabulary, prompt.request.stop)
         self._transcript = Transcript(vocabulary, prompt.ids)
+        self._vocabulary = vocabulary
+        self._grammar = grammar_processor(model, prompt.request)
         #: End of each chunk of the prompt, in tokens, once it was read.
         self.chunks: tuple[int, ...] = ()
         self._tokens: list[Token] = []
@@ -153,7 +159,9 @@ class Generation:
                 model.generate(
                     **self._inputs(),
                     generation_config=config,
-                    logits_processor=LogitsProcessorList([self._recorder, draw]),
+                    logits_processor=LogitsProcessorList(
+                        [each for each in (self._recorder, self._grammar, draw) if each is not None]
+                    ),
                     stopping_criteria=StoppingCriteriaList([StopOnEvent(self._stop), self._stop_strings]),
                     streamer=TokenStreamer(self._receive),
                 )
@@ -195,6 +203,10 @@ class Generation:
         pending, self._pending = self._pending, []
         records = self._recorder.read(pending)
         for (index, _), record in zip(pending, records, strict=True):
+            if self._grammar is not None:
+                forbidden, first, changed = self._grammar.take()
+                overruled = Overruled(forbidden, self._vocabulary.name(first), changed)
+                record = replace(record, overruled=overruled)
             self._add(self._transcript.add(index, record))
 
     def _add(self, tokens: list[Token]) -> None:
@@ -210,6 +222,24 @@ class Generation:
         if self._stop_strings.found:
             return "stop"
         return "length" if self._count >= self._limit else "stopped"
+
+
+def grammar_processor(model: LoadedModel, request: Request) -> GrammarProcessor | None:
+    """Return what binds the answer of a request; None if nothing does."""
+    if request.schema is None and request.tool_choice is None:
+        return None
+    ends = model.model.generation_config.eos_token_id
+    return GrammarProcessor(
+        grammar(
+            model.tokenizer,
+            size=model.vocabulary,
+            ends=ends if isinstance(ends, list) else [ends],
+            schema=request.schema,
+            tools=request.tools,
+            tool_choice=request.tool_choice or "none",
+            thinking=request.thinking,
+        )
+    )
 
 
 def _config(model: Any, limit: int) -> Any:

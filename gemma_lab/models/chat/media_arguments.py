@@ -23,11 +23,8 @@ MAX_MEDIA = 4_096
 _MIN_BASE64 = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 #: Parts of other APIs: their type, and the kind of medium that they carry.
-_PART_KINDS = {
-    **{kind: kind for kind in KINDS}, **{f"{kind}_url": kind for kind in KINDS},
-    **{f"input_{kind}": kind for kind in KINDS},
-}  # fmt: skip
-#: Where a part may carry its medium, besides under its own name and its type.
+_PART_KINDS = {form.format(kind): kind for kind in KINDS for form in ("{}", "{}_url", "input_{}")}
+#: Where a part may carry its medium, besides under the name of its kind or type.
 _SOURCE_KEYS = ("path", "url", "base64", "source", "data", "bytes")
 
 
@@ -83,8 +80,8 @@ def from_dataset(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "array" in value and "sampling_rate" in value:
             return (np.asarray(value["array"]), value["sampling_rate"])
-        if set(value) <= {"bytes", "path"} and (found := value.get("bytes") or value.get("path")):
-            return found
+        if set(value) <= {"bytes", "path"} and (source := value.get("bytes") or value.get("path")):
+            return source
     return value
 
 

@@ -1,4 +1,4 @@
-"""A conversation in one form, from whatever a caller may pass as a prompt.
+"""Read prompts and messages of several APIs into one form of a conversation.
 
 A message is ``{"role": …, "content": …}``. Content is a string, or a list of parts where there are media:
 ``{"type": "image", "image": <PIL image>}``, ``{"type": "video", "video": <Video>}``,
@@ -16,17 +16,20 @@ from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
 from .media_arguments import KINDS, media_list, part_kind, part_source
 from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
-from .tool_history import Caller, Result, one_call, read_calls, read_responses, read_result, tool_content
-from .tools import with_results
+from .tool_history import (
+    Caller,
+    Result,
+    one_call,
+    read_calls,
+    read_responses,
+    read_result,
+    tool_content,
+    with_results,
+)
+from .types import Message, Previous
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from ..media import Audio
-    from .reply import Reply
     from .tools import Call
-
-Message = dict[str, Any]
 
 _ROLES = {
     "system": "system",
@@ -39,11 +42,9 @@ _ROLES = {
 }
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
-#: Keys of a message that are read here; others are kept for templates that know them.
-_READ = {
-    "role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id", "refusal",
-    "images", *_REASONING,
-}  # fmt: skip
+#: Keys of a message that `_Reader` reads; others are kept for templates that know them.
+_READ = {"role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id"}
+_READ |= {"refusal", "images", *_REASONING}
 #: Keys of other APIs that say nothing to the model.
 _IGNORED = {"id", "object", "type", "annotations", "model", "usage", "stop_reason", "stop_sequence", "status"}
 _EXAMPLE = 'For example [{"role": "user", "content": "Hello"}].'
@@ -67,7 +68,7 @@ def conversation(
     video: Any = None,
     audio: Any = None,
     system: str | None = None,
-    previous: Reply | None = None,
+    previous: Previous | None = None,
     results: Any = None,
     frames: int | None = None,
     on_open: Callable[[str, Any], None] | None = None,
@@ -141,30 +142,6 @@ def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[
     if thinking:
         answer["reasoning"] = thinking
     return [*messages, answer]
-
-
-def pictures(messages: list[Message]) -> list[Image]:
-    """Return the images of a conversation, in the order of their placeholders."""
-    return _media(messages, "image")
-
-
-def videos(messages: list[Message]) -> list[Video]:
-    """Return the videos of a conversation, in the order of their placeholders."""
-    return _media(messages, "video")
-
-
-def sounds(messages: list[Message]) -> list[Audio]:
-    """Return the sounds of a conversation, in the order of their placeholders."""
-    return _media(messages, "audio")
-
-
-def texts(messages: list[Message]) -> list[str]:
-    """Return every text of a conversation, in order."""
-    return [part["text"] for message in messages for part in _parts(message) if part["type"] == "text"]
-
-
-def _media(messages: list[Message], kind: str) -> list[Any]:
-    return [part[kind] for message in messages for part in _parts(message) if part["type"] == kind]
 
 
 def _parts(message: Message) -> list[Message]:
@@ -280,7 +257,7 @@ class _Reader:
         message: Message = {**_others(fields, where), "role": "assistant"}
         thoughts = [fields[key] for key in _REASONING if fields.get(key)][:1]
         spoken: list[Message] = []
-        others = len(calls)  # that stand beside the content, not in it
+        others = len(calls)  # calls in tool_calls, not in the content
         for part in parts:
             if part["type"] == "tool_use":
                 calls.append(part["call"])

@@ -38,6 +38,8 @@ class PromptOptions(TypedDict, total=False):
 class RequestOptions(PromptOptions, total=False):
     """`PromptOptions`, and those that decide how the answer is generated."""
 
+    schema: Any
+    tool_choice: str | None
     sampling: Sampling | Mapping[str, float] | None
     temperature: float | None
     top_p: float | None

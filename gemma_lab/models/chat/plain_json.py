@@ -32,7 +32,7 @@ MAX_DEPTH = 16
 MAX_DIGITS = 400
 
 _PAIRED = "turn|tool|tool_call|tool_response|channel|image|audio"
-#: The control tokens of the chat format. In text from outside the model would read them as the format's own.
+#: The control tokens of the chat format. The model would read them as structure, wherever they come from.
 _CONTROL = re.compile(
     rf'<\|(?:{_PAIRED})>|<(?:{_PAIRED})\|>|<\|(?:think|image|audio|video|")\|>|<(?:bos|eos|pad)>'
 )
@@ -68,9 +68,9 @@ def plain(value: Any, where: str, *, max_depth: int = MAX_DEPTH) -> Any:
 def refuse_control(value: Any, where: str) -> None:
     """Raise `BadPrompt` if any text in plain values holds a control token or half a surrogate pair."""
     if isinstance(value, str):
-        if found := _CONTROL.search(value):
+        if token := _CONTROL.search(value):
             raise BadPrompt(
-                f"{where} holds {found[0]}, which the model would read as part of the chat format.",
+                f"{where} holds {token[0]}, which the model would read as part of the chat format.",
                 hint="Remove it, or put a space inside: text from outside must not act as the chat format.",
             )
         check_encodable(value, where)
@@ -115,7 +115,7 @@ def short(value: Any) -> str:
     """Return the repr of a value, cut to 80 characters, for an error message."""
     try:
         shown = repr(value)
-    except Exception:  # a repr of the caller's own; the error to be raised matters more
+    except Exception:  # of the caller's class; the error to be raised matters more
         shown = f"<{type(value).__name__}>"
     return shown if len(shown) <= 80 else shown[:79] + "…"
 
@@ -141,9 +141,7 @@ def _convert(value: Any, path: str, depth: int) -> Any:
         return _object(fields, path, depth)
     if isinstance(value, AbstractSet):
         items = [_convert(item, f"{path}[…]", depth - 1) for item in value]
-        return sorted(
-            items, key=lambda item: (type(item).__name__, repr(item))
-        )  # a set has no order of its own
+        return sorted(items, key=lambda item: (type(item).__name__, repr(item)))  # a set has no order
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [_convert(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
     raise BadPrompt(
@@ -191,12 +189,12 @@ def _key(key: Any, path: str) -> str:
     if isinstance(key, str) and not isinstance(key, enum.Enum):
         return str.__str__(key)
     if isinstance(key, tuple | AbstractSet | Mapping) or isinstance(
-        made := _convert(key, f"{path}: a key", 1), list | dict
+        converted := _convert(key, f"{path}: a key", 1), list | dict
     ):
         raise BadPrompt(
             f"{path} has the key {short(key)}, a {type(key).__name__}.", hint="Use strings as keys."
         )
-    return made if isinstance(made, str) else json.dumps(made)
+    return converted if isinstance(converted, str) else json.dumps(converted)
 
 
 def _number(value: Any, path: str) -> int | float:
@@ -232,7 +230,7 @@ def _array(value: Any, path: str, depth: int) -> Any:
         return _convert(value.detach().tolist(), path, depth)
     if value.dtype.kind == "M":
         texts = np.where(np.isnat(value), None, np.datetime_as_string(value).astype(object))
-        return texts.tolist()
+        return np.asarray(texts, dtype=object).tolist()
     if value.dtype.kind == "m":
         seconds = value.astype("timedelta64[us]").astype(object)
         return _convert(np.asarray(seconds).tolist(), path, depth)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...errors import DoesNotFit
-from ...family.architecture import from_config
 from ...family.memory import kv_cache_bytes
 from ...system import hardware
 from ...system.hardware import amount
@@ -159,7 +158,7 @@ def plan(model: LoadedModel, prompt: Prompt, *, free: int | None = None) -> Plan
     total = len(prompt.ids)
     free = _free(model) if free is None else free
     eager = getattr(model.text_config, "_attn_implementation", "sdpa") == "eager"
-    shape = from_config(model.config.to_dict())
+    shape = model.architecture
     memory = PrefillMemory.of(shape, value_bytes=model.dtype.itemsize, eager=eager)
     limit = MEMORY_FRACTION * free
     if total <= SINGLE_PASS_TOKENS and memory.bytes(total, total) <= limit:

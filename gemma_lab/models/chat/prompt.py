@@ -74,8 +74,11 @@ def prepare(model: LoadedModel, request: Request) -> Prompt:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         return Prompt(request, "", inputs, list(request.ids), _remaining(model, request, len(request.ids)))
     text = write_text(model, request)
+    soft = 0
     if request.media:
-        _remaining(model, request, sum(count_tokens(model, request, text).values()))
+        counts = count_tokens(model, request, text)
+        soft = sum(counts.values()) - counts["text"]
+        _remaining(model, request, sum(counts.values()), soft)
     encoded = _encoded(model, request, text)
     inputs = {
         name: value.to(model.device, model.dtype)
@@ -92,7 +95,7 @@ def prepare(model: LoadedModel, request: Request) -> Prompt:
         text,
         inputs,
         listed,
-        _remaining(model, request, len(listed)),
+        _remaining(model, request, len(listed), soft),
         images=request.of_kind("image"),
         videos=request.of_kind("video"),
         audios=request.of_kind("audio"),
@@ -158,12 +161,12 @@ def count_tokens(model: LoadedModel, request: Request, text: str) -> dict[str, i
     return tokens
 
 
-def _remaining(model: LoadedModel, request: Request, size: int) -> int:
+def _remaining(model: LoadedModel, request: Request, size: int, soft: int = 0) -> int:
     """Return how many tokens the context holds after a prompt of `size`; raise `ContextFull` if none."""
     if size < model.context:
         return model.context - size
     media = [f"{len(found)} {kind}" for kind in PLACEHOLDERS if (found := request.of_kind(kind))]
-    included = f" with {' and '.join(media)}" if media else ""
+    included = f" ({soft:,} of them for {' and '.join(media)})" if media else ""
     raise ContextFull(
         f"The prompt is {size:,} tokens{included} and the context of {model.name} is {model.context:,}: with "
         f"one token for an answer that is {size + 1 - model.context:,} too many.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ...display import Displayed
+from ...errors import LabError
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -40,6 +42,25 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Overruled:
+    """What a grammar did where a token was chosen.
+
+    Attributes
+    ----------
+    forbidden
+        Probability that the model had put on tokens that the grammar forbids, at temperature 1, 0 to 1.
+    first_choice
+        Text of the model's own likeliest token.
+    changed
+        Whether the grammar forbids that token.
+    """
+
+    forbidden: float
+    first_choice: str
+    changed: bool
+
+
+@dataclass(frozen=True)
 class Token:
     """One generated token.
 
@@ -59,6 +80,8 @@ class Token:
         equally likely ones.
     kind
         ``"text"`` (the answer), ``"thought"``, ``"tool"`` (a tool call, with its delimiters), ``"special"``.
+    overruled
+        What a grammar forbade here; None for a token that was generated without one.
     """
 
     id: int
@@ -67,6 +90,7 @@ class Token:
     entropy: float
     top_logprobs: tuple[Alternative, ...] = ()
     kind: Kind = "text"
+    overruled: Overruled | None = None
 
     @property
     def probability(self) -> float:
@@ -149,6 +173,22 @@ class Reply(Displayed):
         from .tools import calls
 
         return calls("".join(token.text for token in self.tokens if token.kind == "tool"), self.tools)
+
+    @cached_property
+    def data(self) -> Any:
+        """The value of an answer that was bound by ``schema=``: an instance of the type, or plain JSON.
+
+        Raises
+        ------
+        BadAnswer
+            If the answer was cut or a validator of the type refuses it; ``error.text`` has the answer.
+        LabError
+            If it was not bound by a schema.
+        """
+        schema = None if self.request is None else self.request.schema
+        if schema is None:
+            raise LabError("This answer has no schema.", hint="lab.chat(…, schema=…) binds it to one.")
+        return schema.parse(self.text)
 
     @property
     def logprobs(self) -> NDArray[np.float64]:

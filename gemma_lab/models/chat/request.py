@@ -13,6 +13,7 @@ import numpy as np
 
 from ...checks import short_repr, whole_number
 from ...errors import BadPrompt, LabError
+from ..grammar.schema import AnswerSchema, answer_schema
 from ..media import Audio, Video, check_max_soft_tokens, load_audio, load_image, load_video
 from .media_digests import digest
 from .messages import conversation
@@ -21,8 +22,7 @@ from .sampling import Sampling
 from .tools import declared
 
 if TYPE_CHECKING:
-    from .messages import Message
-    from .tools import Tool
+    from .types import Message, Tool
 
 #: Maximum of `top_logprobs`; trace files hold no more per position.
 MAX_TOP_LOGPROBS = 4096
@@ -63,6 +63,11 @@ class Request:
         How many of the likeliest tokens are kept per position, 0 to 4,096.
     stop
         Strings that end the answer.
+    schema
+        Binds the answer to JSON (`gemma_lab.models.grammar.schema.answer_schema`).
+    tool_choice
+        Binds tool calls to their declarations: ``"auto"``, ``"none"``, ``"required"`` or a tool's name. None
+        leaves them free.
 
     Raises
     ------
@@ -85,6 +90,8 @@ class Request:
     max_new_tokens: int = 512
     top_logprobs: int = 5
     stop: Sequence[str] = ()
+    schema: AnswerSchema | None = None
+    tool_choice: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.sampling, Sampling):
@@ -101,6 +108,8 @@ class Request:
                 "top_logprobs", self.top_logprobs, minimum=0, maximum=MAX_TOP_LOGPROBS
             ),
             "stop": stop_strings(self.stop),
+            "schema": None if self.schema is None else answer_schema(self.schema),
+            "tool_choice": choice_of_tools(self.tool_choice, self.tools, self.schema),
         }
         seed = None if self.seed is None else whole_number("seed", self.seed, minimum=0, maximum=2**63 - 1)
         draws = self.sampling.do_sample and values["max_new_tokens"] > 0
@@ -151,6 +160,8 @@ class Request:
             "max_new_tokens": self.max_new_tokens,
             "top_logprobs": self.top_logprobs,
             "stop": list(self.stop),
+            "schema": None if self.schema is None else self.schema.schema,
+            "tool_choice": self.tool_choice,
         }
         return meta
 
@@ -227,7 +238,7 @@ class Request:
 
 _FIELDS = {
     "messages", "ids", "media", "tools", "thinking", "raw", "max_soft_tokens", "sampling", "seed",
-    "max_new_tokens", "top_logprobs", "stop",
+    "max_new_tokens", "top_logprobs", "stop", "schema", "tool_choice",
 }  # fmt: skip
 
 
@@ -248,6 +259,22 @@ def stop_strings(stop: Any) -> tuple[str, ...]:
                 hint='It takes strings that are not empty, and threading.Event objects: stop=["\\n"].',
             )
     return strings
+
+
+def choice_of_tools(choice: Any, tools: Sequence[Tool], schema: Any) -> str | None:
+    """Return a tool choice, or raise `LabError` if it names no declared tool or a schema binds the answer."""
+    if choice is None:
+        return None
+    names = [tool["function"]["name"] for tool in tools]
+    known = ["auto", "none", "required", *names]
+    if choice not in known or (choice != "none" and not tools):
+        raise LabError(
+            f"tool_choice={short_repr(choice)} cannot be chosen: {len(names)} tools are declared.",
+            hint=f"One of: {', '.join(known)}; pass tools=[…] with it.",
+        )
+    if schema is not None and choice != "none":
+        raise LabError("An answer bound by a schema calls no tools.", hint="Leave tool_choice or schema out.")
+    return str(choice)
 
 
 def token_ids(ids: Any) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from .tools import declared_for
 
 if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
-    from .messages import Message
+    from .types import Message
 
 #: What a verb takes as its prompt.
 PromptLike = str | Sequence[Any] | Request | None
@@ -62,7 +62,7 @@ def build_request(
         return _changed(prompt, given, strings)
     fields: dict[str, Any] = {
         name: given[name]
-        for name in ("thinking", "max_soft_tokens", "seed", "top_logprobs", "raw")
+        for name in ("thinking", "max_soft_tokens", "seed", "top_logprobs", "raw", "schema", "tool_choice")
         if name in given
     }
     raw = yes_or_no("raw", given.get("raw", False))
@@ -90,7 +90,7 @@ def stops(stop: Any) -> tuple[Any, ...]:
     for each in listed:
         if not isinstance(each, str | threading.Event):
             raise LabError(
-                f"stop has {short_repr(each)}, a {type(each).__name__}.",
+                f"stop has {short_repr(each)}, of type {type(each).__name__}.",
                 hint='It takes strings and threading.Event objects, e.g. stop=["\\n"].',
             )
     return listed
@@ -190,7 +190,7 @@ def _messages(
     previous = given.get("previous")
     if previous is not None and not isinstance(previous, Reply):
         raise BadPrompt(
-            f"previous is a {type(previous).__name__}, not a Reply.",
+            f"previous is of type {type(previous).__name__}, not a Reply.",
             hint='Pass earlier messages in the prompt: lab.chat([*messages, {"role": "user", "content": …}]).',
         )
     if previous is not None and not previous.messages:
@@ -209,7 +209,7 @@ def _messages(
         images=given.get("images", ()),
         video=given.get("video"),
         audio=given.get("audio"),
-        system=given.get("system") or None,  # "" is no system prompt
+        system=None if given.get("system") == "" else given.get("system"),
         previous=previous,
         results=given.get("tool_results"),
         frames=frame_limit(model),

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
-from .template_messages import Message, for_declaration, written
+from .template_messages import for_declaration, written
 
 if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
     from .request import Request
+    from .types import Message
 
 #: Seconds that a template may take: a real one takes milliseconds, also for thousands of turns.
 TEMPLATE_SECONDS = 60.0

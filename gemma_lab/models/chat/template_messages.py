@@ -14,8 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import BadPrompt
-
-Message = dict[str, Any]
+from .types import Message, Tool
 
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 #: Two characters that Unicode keeps out of texts, around the number of an inserted text.
@@ -40,7 +39,7 @@ def for_template(messages: list[Message]) -> list[Message]:
 
 
 def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> str:
-    """Return what a chat template makes of messages, with every text in its place.
+    """Return what a chat template makes of messages, with every text where it was written.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> s
     return text
 
 
-def for_declaration(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def for_declaration(tools: Sequence[Tool]) -> list[Tool]:
     """Return declared tools with every enum in the text: Google's templates write enums of strings only."""
     return [{**tool, "function": _with_enums(tool["function"])} for tool in tools]
 

@@ -1,8 +1,8 @@
 """Read and write one call in Gemma 4's syntax, ``call:NAME{key:value,…}``; reading is strict.
 
-Strings stand between ``<|"|>``, keys are bare, and numbers, ``true``, ``false``, ``null``, lists and objects
-are as in JSON (reference: ``format_argument`` in Gemma 4's chat template). The syntax has no escape for keys:
-the names that were declared are tried first, then a key ends at the first ``:`` that a value follows.
+Strings are enclosed in ``<|"|>``, keys are bare, and numbers, ``true``, ``false``, ``null``, lists and
+objects are as in JSON (reference: ``format_argument`` in Gemma 4's chat template). The syntax has no escape
+for keys: declared names are tried first, then a key ends at the first ``:`` that a value follows.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Reader:
         while not self._ends("}", first=not fields):
             key = self._key()
             if key in fields:
-                raise BadCall(f"the argument {key[:40]!r} is given twice")
+                raise BadCall(f"the argument {key[:40]!r} occurs twice")
             self._skip()
             if not self._takes(":"):
                 raise self._error("no : after a key")

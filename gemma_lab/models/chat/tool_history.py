@@ -1,4 +1,4 @@
-"""Tool calls and results in a conversation from elsewhere: one form for them, every result at its call.
+"""Tool calls and results of a conversation in one form, whichever API it was written for.
 
 A message that calls tools becomes ``{"role": "assistant", "content": …, "tool_calls": […],
 "tool_responses": [{"name": …, "response": …}]}``. All chat templates of Gemma 4 write that form the same way;
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
-from .plain_json import as_mapping, check_encodable, plain, short
+from .plain_json import as_mapping, check_encodable, iterated, plain, short
 from .tool_call_parser import BadCall, read_call, write_call
 from .tools import check_name, result_value
 
-Message = dict[str, Any]
+if TYPE_CHECKING:
+    from .types import Message, Previous
 
 _CALL = '{"type": "function", "function": {"name": "find", "arguments": {"name": "Ada"}}}'
 
@@ -105,6 +106,47 @@ class Caller:
         return free[0]
 
 
+def with_results(reply: Previous | None, results: Any, prompt: object = None) -> list[Message]:
+    """Return the conversation of a reply with the results of its calls, ready to go on.
+
+    Parameters
+    ----------
+    reply
+        A reply with calls.
+    results
+        A list with one result per call, in order: anything that `plain_json.plain` takes.
+    prompt
+        Must be None: the model is to answer from the results first.
+
+    Raises
+    ------
+    BadPrompt
+        If there is no reply, or a prompt as well; if there are more or fewer results than calls; if a call
+        could not be read; if a result has no plain form or holds a control token, which would end the result.
+    """
+    if reply is None or prompt is not None:
+        raise BadPrompt(
+            "Results of tools go to the reply that called them, without a new prompt.",
+            hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
+        )
+    calls = reply.calls
+    if unreadable := [call for call in calls if call.problem]:
+        raise BadPrompt(f"A call of the reply cannot be read: {unreadable[0].problem}.", hint="Ask again.")
+    listed = iterated(results)
+    if listed is None or len(listed) != len(calls) or not calls:
+        passed = f"a {type(results).__name__}" if listed is None else f"{len(listed)}"
+        raise BadPrompt(
+            f"The reply made {len(calls)} call{'' if len(calls) == 1 else 's'}; tool_results is {passed}.",
+            hint="Pass a list with one result per call of reply.calls, in order.",
+        )
+    responses = [
+        {"name": call.name, "response": result_value(result, f"The result of {call.name}")}
+        for call, result in zip(calls, listed, strict=True)
+    ]
+    *before, last = reply.messages
+    return [*before, {**last, "tool_responses": responses}]
+
+
 def read_calls(value: Any, where: str) -> tuple[list[Message], list[str | None]]:
     """Return the calls of a message in one form, and their ids.
 
@@ -118,29 +160,29 @@ def read_calls(value: Any, where: str) -> tuple[list[Message], list[str | None]]
         raise BadPrompt(f"tool_calls of {where} is {short(value)}.", hint=f"Pass a list: [{_CALL}].")
     calls, ids = [], []
     for index, each in enumerate(listed):
-        place = f"Call {index} of {where}"
+        call_where = f"Call {index} of {where}"
         fields = as_mapping(each) or {}
         function = as_mapping(fields.get("function"))
         if function is None:
             raise BadPrompt(
-                f"{place} has no function: {short(each)}.",
+                f"{call_where} has no function: {short(each)}.",
                 hint=f'Put name and arguments under "function": {_CALL}.',
             )
-        calls.append(one_call(function.get("name"), function.get("arguments"), place))
-        ids.append(_id(fields.get("id"), place))
-    given = [each for each in ids if each is not None]
-    if len(set(given)) < len(given):
-        raise BadPrompt(f"Two calls of {where} have the same id.", hint="Give each call an id of its own.")
+        calls.append(one_call(function.get("name"), function.get("arguments"), call_where))
+        ids.append(_id(fields.get("id"), call_where))
+    known = [each for each in ids if each is not None]
+    if len(set(known)) < len(known):
+        raise BadPrompt(f"Two calls of {where} have the same id.", hint="Give each call another id.")
     return calls, ids
 
 
-def one_call(name: Any, arguments: Any, place: str) -> Message:
+def one_call(name: Any, arguments: Any, where: str) -> Message:
     """Return one call, its arguments parsed from JSON where they are text, once it is sure to be readable."""
-    check_name(name, place)
-    parsed = plain(_parsed(arguments, place), f"{place} ({name}): arguments")
+    check_name(name, where)
+    parsed = plain(_parsed(arguments, where), f"{where} ({name}): arguments")
     if not isinstance(parsed, dict):
         raise BadPrompt(
-            f"{place} ({name}) has the arguments {short(parsed)}.", hint="Arguments are an object."
+            f"{where} ({name}) has the arguments {short(parsed)}.", hint="Arguments are an object."
         )
     try:
         readable = read_call(write_call(name, parsed), _keys(parsed)) == (name, parsed)
@@ -148,14 +190,14 @@ def one_call(name: Any, arguments: Any, place: str) -> Message:
         readable = False
     if not readable:
         raise BadPrompt(
-            f"{place} ({name}) has an argument that the chat format cannot hold: {short(list(parsed))}.",
+            f"{where} ({name}) has an argument that the chat format cannot hold: {short(list(parsed))}.",
             hint="Use letters, digits and _ in names of arguments.",
         )
     return {"type": "function", "function": {"name": name, "arguments": parsed}}
 
 
 def read_responses(value: Any, where: str) -> list[Result]:
-    """Return the results in Google's own form, ``tool_responses`` of the message that calls."""
+    """Return the results in Google's form, ``tool_responses`` of the message that calls."""
     listed = [value] if as_mapping(value) is not None else value
     if not isinstance(listed, list | tuple):
         raise BadPrompt(
@@ -169,10 +211,14 @@ def read_responses(value: Any, where: str) -> list[Result]:
                 f"Result {index} of {where} has no response: {short(each)}.",
                 hint='Pass {"name": …, "response": …}.',
             )
-        place = f"Result {index} of {where}"
+        result_where = f"Result {index} of {where}"
         name = fields.get("name")
         results.append(
-            Result(result_value(fields["response"], place), place, name=None if name is None else str(name))
+            Result(
+                result_value(fields["response"], result_where),
+                result_where,
+                name=None if name is None else str(name),
+            )
         )
     return results
 
@@ -222,27 +268,27 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _id(value: Any, place: str) -> str | None:
+def _id(value: Any, where: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadPrompt(f"{place} has the id {short(value)}.", hint="Ids are strings.")
+        raise BadPrompt(f"{where} has the id {short(value)}.", hint="Ids are strings.")
     return str(value)
 
 
-def _parsed(arguments: Any, place: str) -> Any:
+def _parsed(arguments: Any, where: str) -> Any:
     """Return arguments as a mapping; OpenAI's API sends them as JSON text."""
     if arguments is None or arguments == "":
         return {}
     if not isinstance(arguments, str):
         fields = as_mapping(arguments)
         return arguments if fields is None else fields
-    check_encodable(arguments, f"The arguments of {place}")
+    check_encodable(arguments, f"The arguments of {where}")
     try:
         parsed = json.loads(arguments, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadPrompt(
-            f"The arguments of {place} are no JSON: {error or 'nested too deep'}: {short(arguments)}.",
+            f"The arguments of {where} are no JSON: {error or 'nested too deep'}: {short(arguments)}.",
             hint='Pass a mapping, or its JSON text: \'{"name": "Ada"}\'.',
         ) from error
     return {} if parsed is None else parsed

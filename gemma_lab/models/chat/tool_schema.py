@@ -20,15 +20,44 @@ Schema = dict[str, Any]
 #: JSON's types, by the Python type of a value of an enum.
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
-_LIMITS = (
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
-    "pattern", "format", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
-)  # fmt: skip
-#: What a declaration cannot express and an argument can break.
-_REFUSED = (
-    "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties",
-    "prefixItems", "contains", "unevaluatedItems", "unevaluatedProperties", "additionalItems", "$dynamicRef",
-)  # fmt: skip
+#: Keywords that are kept for checking arguments; a declaration does not show them.
+_LIMITS = frozenset(
+    [
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "format",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+    ]
+)
+#: Keywords that a declaration cannot express and that arguments can violate.
+_REFUSED = frozenset(
+    [
+        "not",
+        "if",
+        "then",
+        "else",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "patternProperties",
+        "prefixItems",
+        "contains",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "additionalItems",
+        "$dynamicRef",
+    ]
+)
 _MAX_NODES = 5_000
 _MAX_NESTING = 4 * MAX_DEPTH  # of Python values: a level of a schema is up to four of them
 _HINT = "Declare it as one of string, integer, number, boolean, array or object, or describe it in text."
@@ -105,8 +134,8 @@ class _Normalizer:
             raise BadPrompt(f"{where} is {short(schema)}, not a JSON Schema.", hint=_HINT)
         if "$ref" in schema:
             return self._referred(schema, where, depth)
-        for word in _REFUSED:
-            if word in schema:
+        for word in schema:
+            if word in _REFUSED:
                 raise BadPrompt(f"{where} uses {word}, which a declaration cannot express.", hint=_HINT)
         for word in ("allOf", "anyOf", "oneOf"):
             if word in schema:
@@ -136,7 +165,7 @@ class _Normalizer:
             return self.node({**branches[0], **outer}, where, depth)
         if word == "allOf":
             raise BadPrompt(f"{where} is all of {len(branches)} schemas.", hint="Merge them into one.")
-        # what stands beside the branches, such as an outer type, holds for each of them
+        # keywords beside the branches, such as an outer type, apply to each of them
         shared = {key: value for key, value in outer.items() if key not in ("description", "nullable")}
         nodes = [
             self.node({**shared, **branch} if isinstance(branch, dict) else branch, where, depth)
@@ -151,20 +180,20 @@ class _Normalizer:
         return folded
 
     def _plain(self, schema: Schema, where: str, depth: int) -> Schema:
-        made: Schema = {}
+        normalized: Schema = {}
         if schema.get("description"):
-            made["description"] = _text(schema["description"], where)
+            normalized["description"] = _text(schema["description"], where)
         kind, nullable, enum = _type_and_enum(schema, where)
         if enum is not None:
-            made["enum"] = enum
-        made |= {word: schema[word] for word in _LIMITS if schema.get(word) is not None}
+            normalized["enum"] = enum
+        normalized |= {key: value for key, value in schema.items() if key in _LIMITS and value is not None}
         if kind == "array" and (items := schema.get("items")) not in (None, True, {}):
-            made["items"] = self.node(items, f"{where}[]", depth + 1)
+            normalized["items"] = self.node(items, f"{where}[]", depth + 1)
         if kind == "object":
-            made |= self._object(schema, where, depth)
+            normalized |= self._object(schema, where, depth)
         if nullable:
-            made["nullable"] = True
-        return {"type": kind, **made}
+            normalized["nullable"] = True
+        return {"type": kind, **normalized}
 
     def _object(self, schema: Schema, where: str, depth: int) -> Schema:
         properties = schema.get("properties") or {}
@@ -173,30 +202,29 @@ class _Normalizer:
                 f"{where}: properties is {short(properties)}, not a mapping.",
                 hint='Pass {"properties": {"city": {"type": "string"}}}.',
             )
-        made: Schema = {"properties": {
-            name: self.node(inner, f"{where}.{name}", depth + 1) for name, inner in properties.items()
-        }}  # fmt: skip
+        nodes = {name: self.node(inner, f"{where}.{name}", depth + 1) for name, inner in properties.items()}
+        normalized: Schema = {"properties": nodes}
         required = schema.get("required")
         if required is not None and not isinstance(required, list):
             raise BadPrompt(
                 f"{where}: required is {short(required)}, not a list of names.", hint="Pass a list."
             )
         for name in required or ():
-            if name not in properties:
+            if not isinstance(name, str) or name not in properties:
                 raise BadPrompt(f"{where}: {short(name)} is required but not a property.", hint="Declare it.")
         if required:
-            made["required"] = list(dict.fromkeys(required))
+            normalized["required"] = list(dict.fromkeys(required))
         names = schema.get("propertyNames")
         if names is not None and names != {"type": "string"}:
             raise BadPrompt(f"{where} uses propertyNames, which a declaration cannot express.", hint=_HINT)
         if (extra := schema.get("additionalProperties")) is not None:
-            made["additionalProperties"] = self._extra(extra, properties, where, depth)
-            if isinstance(made["additionalProperties"], dict):
-                described = f"Its values are of type {made['additionalProperties']['type']}."
+            normalized["additionalProperties"] = self._extra(extra, properties, where, depth)
+            if isinstance(normalized["additionalProperties"], dict):
+                described = f"Its values are of type {normalized['additionalProperties']['type']}."
                 before = schema.get("description") or ""
                 if described not in before:  # declarations do not show additionalProperties
-                    made["description"] = f"{before} {described}".lstrip()
-        return made
+                    normalized["description"] = f"{before} {described}".lstrip()
+        return normalized
 
     def _extra(self, extra: Any, properties: Schema, where: str, depth: int) -> bool | Schema:
         if isinstance(extra, bool):
@@ -270,7 +298,7 @@ def _type_and_enum(schema: Schema, where: str) -> tuple[str, bool, list[Any] | N
 def _hashable(value: Any) -> tuple[str, Any]:
     if isinstance(value, list | dict):
         return ("json", repr(value))
-    return (type(value).__name__, value)  # True is not 1 here
+    return (type(value).__name__, value)  # so that True differs from 1
 
 
 def _named_types(schema: Schema, where: str) -> list[str] | None:

@@ -1,7 +1,6 @@
-"""Tools: what a model may call, which calls it made, and how results go back. Nothing is ever executed here.
+"""Declare tools, read the calls that a model makes, and check their arguments. No function is ever executed.
 
-Gemma 4's syntax is ``<|tool_call>call:NAME{key:value,…}<tool_call|>``. Strings stand between ``<|"|>``, keys
-are bare, numbers, ``true``, ``false``, ``null``, lists and objects are as in JSON.
+The syntax of a call is described in `gemma_lab.models.chat.tool_call_parser`.
 """
 
 from __future__ import annotations
@@ -9,20 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import BadPrompt
 from .argument_checks import check_schema, violations
 from .function_schema import declaration, declares
-from .plain_json import as_mapping, iterated, plain, refuse_control, short
+from .plain_json import as_mapping, plain, refuse_control, short
 from .tool_call_parser import BadCall, read_call
 from .tool_schema import normalize, property_names
-
-if TYPE_CHECKING:
-    from .messages import Message
-    from .reply import Reply
-
-Tool = dict[str, Any]
+from .types import Previous, Tool
 
 _SPAN = re.compile(r"<\|tool_call>(.*?)(<tool_call\|>|(?=<\|tool_call>)|\Z)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
@@ -118,67 +112,26 @@ def declared(tools: Any) -> tuple[Tool, ...]:
     Raises
     ------
     BadPrompt
-        If one is none of these, its name is no name or given twice, its text holds a control token, or its
+        If one is none of these, its name is not valid or occurs twice, its text holds a control token, or its
         parameters hold what a declaration cannot express (`gemma_lab.models.chat.tool_schema`).
     """
     if tools is None:
         return ()
     is_one = isinstance(tools, Mapping | str | bytes) or callable(tools) or not isinstance(tools, Iterable)
-    if is_one or callable(getattr(tools, "model_dump", None)):  # MCP's own class of a tool is iterable
+    if is_one or callable(getattr(tools, "model_dump", None)):  # MCP's class of a tool is iterable
         tools = [tools]
-    made = tuple(_tool(tool, index) for index, tool in enumerate(tools))
-    names = [tool["function"]["name"] for tool in made]
+    declarations = tuple(_tool(tool, index) for index, tool in enumerate(tools))
+    names = [tool["function"]["name"] for tool in declarations]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise BadPrompt(f"Two tools are named {', '.join(duplicates)}.", hint="Give each a name of its own.")
-    return made
+        raise BadPrompt(f"Two tools are named {', '.join(duplicates)}.", hint="Give each another name.")
+    return declarations
 
 
-def declared_for(previous: Reply | None, tools: Any) -> tuple[Tool, ...]:
+def declared_for(previous: Previous | None, tools: Any) -> tuple[Tool, ...]:
     """Return the tools of a turn: those that were passed, or else those of the reply that it continues."""
     if tools is None:
         return () if previous is None else previous.tools
     return declared(tools)
-
-
-def with_results(reply: Reply | None, results: Any, prompt: object = None) -> list[Message]:
-    """Return the conversation of a reply with the results of its calls, ready to go on.
-
-    Parameters
-    ----------
-    reply
-        One that made calls.
-    results
-        A list with one result per call, in order: anything that `plain_json.plain` takes.
-    prompt
-        Must be None: the model is to answer from the results first.
-
-    Raises
-    ------
-    BadPrompt
-        If there is no reply, or a prompt as well; if there are more or fewer results than calls; if a call
-        could not be read; if a result has no plain form or holds a control token, which would end the result.
-    """
-    if reply is None or prompt is not None:
-        raise BadPrompt(
-            "Results of tools go to the reply that called them, without a new prompt.",
-            hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
-        )
-    calls = reply.calls
-    if unreadable := [call for call in calls if call.problem]:
-        raise BadPrompt(f"A call of the reply cannot be read: {unreadable[0].problem}.", hint="Ask again.")
-    listed = iterated(results)
-    if listed is None or len(listed) != len(calls) or not calls:
-        passed = f"a {type(results).__name__}" if listed is None else f"{len(listed)}"
-        raise BadPrompt(
-            f"The reply made {len(calls)} call{'' if len(calls) == 1 else 's'}; tool_results is {passed}.",
-            hint="Pass a list with one result per call of reply.calls, in order.",
-        )
-    responses = [
-        {"name": call.name, "response": result_value(result, f"The result of {call.name}")}
-        for call, result in zip(calls, listed, strict=True)
-    ]
-    *before, last = reply.messages
-    return [*before, {**last, "tool_responses": responses}]
 
 
 def result_value(result: Any, where: str) -> Any:

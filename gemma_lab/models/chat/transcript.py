@@ -17,7 +17,7 @@ from .reply import Token
 if TYPE_CHECKING:
     from ...trace.tokens.chat_format import Header
     from ...trace.tokens.vocabulary import Vocabulary
-    from .reply import Alternative, Kind
+    from .reply import Alternative, Kind, Overruled
 
 _HEADER = b"thought\n"
 
@@ -29,6 +29,7 @@ class Record:
     logprob: float
     entropy: float
     top_logprobs: tuple[Alternative, ...] = ()
+    overruled: Overruled | None = None
 
 
 class Transcript:
@@ -93,7 +94,7 @@ class Transcript:
         return tokens
 
     def _token(self, index: int, record: Record, text: str, kind: Kind) -> Token:
-        return Token(index, text, record.logprob, record.entropy, record.top_logprobs, kind)
+        return Token(index, text, record.logprob, record.entropy, record.top_logprobs, kind, record.overruled)
 
 
 def _kind(block: str, outer: str) -> Kind:

@@ -18,6 +18,8 @@ from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
 from .schema import AnswerSchema
 
+#: At most one blank, after a comma or a colon: no run of blanks can start, and both usual ways of writing JSON pass.
+_COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 _lock = threading.Lock()
 _tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Any]] = (
     weakref.WeakKeyDictionary()
@@ -114,8 +116,7 @@ def _source(
     if thinking:
         rules.append("FREE: /(.|\\n)*/")
     if schema is not None:
-        # compact: no blanks between tokens of JSON, so that no run of blanks can start
-        compact = {**schema.schema, "x-guidance": {"whitespace_flexible": False}}
+        compact = {**schema.schema, "x-guidance": _COMPACT}
         rules.append(f"answer: %json {json.dumps(compact)}")
         return "\n".join(rules)
     if tool_choice == "none" or not tools:

@@ -14,18 +14,8 @@ if TYPE_CHECKING:
     from .engine import Grammar
 
 
-class Overruled(NamedTuple):
-    """What a grammar did at one position.
-
-    Attributes
-    ----------
-    forbidden
-        Probability that the model had put on forbidden tokens, at temperature 1, 0 to 1.
-    first_choice
-        Id of the model's own likeliest token.
-    changed
-        Whether the grammar forbids that token.
-    """
+class Step(NamedTuple):
+    """What a grammar did at one position: see `gemma_lab.models.chat.reply.Overruled`."""
 
     forbidden: float
     first_choice: int
@@ -35,7 +25,7 @@ class Overruled(NamedTuple):
 class GrammarProcessor(LogitsProcessor):
     """Sets the scores of forbidden tokens to −inf, one sequence at a time.
 
-    Call `accept` with every chosen token, also with one that was chosen elsewhere (a forced end, say).
+    It follows the answer through the ids that transformers passes: the first call has the prompt.
 
     Parameters
     ----------
@@ -50,11 +40,15 @@ class GrammarProcessor(LogitsProcessor):
         self._matcher = grammar.matcher()
         self._mask = engine.allocate_token_bitmask(1, grammar.size)
         self._steps: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
-        self._size = grammar.size
+        self._seen: int | None = None  # tokens that the matcher knows of, the prompt included
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores ``(1, vocabulary)`` without the forbidden tokens."""
-        del input_ids  # the matcher follows the answer by itself
+        if self._seen is not None:
+            for token in input_ids[0, self._seen :].tolist():
+                if not self._matcher.is_stopped():
+                    self._matcher.consume_token(token)
+        self._seen = input_ids.shape[1]
         self._engine.fill_next_token_bitmask(self._matcher, self._mask, 0)
         fault = self._matcher.get_error()
         if fault:
@@ -66,21 +60,11 @@ class GrammarProcessor(LogitsProcessor):
         self._steps.append((torch.stack([forbidden, (~allowed[first]).float()]), first))
         return scores.masked_fill(~allowed, -torch.inf)
 
-    def accept(self, token: int) -> None:
-        """Advance by a chosen token; a token that ends the answer is accepted, too."""
-        if not self._matcher.is_stopped():
-            self._matcher.consume_token(token)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the answer so far is one that the grammar allows to end."""
-        return bool(self._matcher.is_accepting() or self._matcher.is_stopped())
-
-    def take(self) -> Overruled:
+    def take(self) -> Step:
         """Return what the grammar did at the oldest position that was not taken yet."""
         numbers, first = self._steps.popleft()
         forbidden, changed = numbers.tolist()
-        return Overruled(min(max(forbidden, 0.0), 1.0), int(first), bool(changed))
+        return Step(min(max(forbidden, 0.0), 1.0), int(first), bool(changed))
 
 
 def _bits(mask: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""A checkpoint on disk, read and checked before any of it is loaded.
+"""Read and check a checkpoint on disk before any weight is loaded.
 
-Only the JSON files and the headers of the safetensors files are read here. Nothing is trusted: a file name
-that leads out of the folder, a header that disagrees with its file and a pickle are refused with a reason.
+Only JSON files and the headers of safetensors files are read here. Nothing is trusted: a file name that leads
+out of the folder, a header that disagrees with its file and a pickle are refused with a reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ...errors import BadCheckpoint
 
-#: bytes an element, by the names that safetensors headers use
+#: bytes per element, by the names that safetensors headers use
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -40,7 +40,7 @@ _AGAIN = "Download the checkpoint again, or copy it again from where it was made
 
 @dataclass(frozen=True)
 class Tensor:
-    """One entry of a safetensors header: `dtype` as spelled there (``"BF16"``), `shape`, and the `file`."""
+    """One entry of a safetensors header: `dtype` as written there (``"BF16"``), `shape`, and the `file`."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -48,18 +48,18 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Its number of elements."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """A folder whose files agree with each other.
+    """A folder of a checkpoint whose files are consistent.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        Path of the folder.
     config
         Its ``config.json``.
     tensors
@@ -72,11 +72,11 @@ class CheckpointFiles:
 
     @property
     def model_type(self) -> str:
-        """The architecture it says it is."""
+        """The architecture that ``config.json`` names."""
         return str(self.config.get("model_type", ""))
 
     def weight_bytes(self, item: int) -> int:
-        """Return the bytes of all weights when floating ones take `item` bytes each; others as they are."""
+        """Return the bytes of all weights with `item` bytes per floating value; others keep their dtype."""
         return sum(
             tensor.elements * (item if tensor.dtype in _FLOATING else ITEM_BYTES[tensor.dtype])
             for tensor in self.tensors.values()
@@ -104,7 +104,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def inspect(folder: Path) -> CheckpointFiles:
+def read_checkpoint(folder: Path) -> CheckpointFiles:
     """Read the configuration and every weight header of a checkpoint.
 
     Raises

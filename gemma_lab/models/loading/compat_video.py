@@ -1,7 +1,7 @@
-"""One defect of transformers 5.15 to be worked round: its Gemma 4 cannot take the videos that it prepares.
+"""Work around a defect of transformers 5.15: its Gemma 4 cannot take the videos that it prepares.
 
-``Gemma4Model.get_video_features`` returns one tensor a video in a tuple, and ``forward`` asks that tuple for
-``.to``, which it has not. Later versions join the tuple.
+``Gemma4Model.get_video_features`` returns a tuple with one tensor per video, and ``forward`` calls ``.to`` on
+it. Later versions join the tuple.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 
 class Joined(tuple[torch.Tensor, ...]):
-    """Features of several videos that answer ``.to`` as one tensor would; a tuple to whoever joins them."""
+    """A tuple of the features of several videos, with the method ``to`` of a tensor."""
 
     __slots__ = ()
 
@@ -22,7 +22,7 @@ class Joined(tuple[torch.Tensor, ...]):
 
 
 def repair_videos(model: Any) -> None:
-    """Make a model's own ``forward`` understand its video features; does nothing where it does already.
+    """Make a model's ``forward`` accept its own video features; no effect on releases that do.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def repair_videos(model: Any) -> None:
     if plain is None or getattr(plain, "repaired", False):
         return
 
-    def get_video_features(*given: Any, **named: Any) -> Any:
-        features = plain(*given, **named)
+    def get_video_features(*arguments: Any, **options: Any) -> Any:
+        features = plain(*arguments, **options)
         if isinstance(features.pooler_output, tuple):
             features.pooler_output = Joined(features.pooler_output)
         return features

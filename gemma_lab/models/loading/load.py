@@ -13,15 +13,15 @@ from ...family.architecture import Architecture, from_config, get_architecture
 from ...planning.local import working_bytes
 from ...system.hardware import amount, free_ram
 from ...system.out_of_memory import is_out_of_memory
-from ...system.report import offline as forbidden
-from .checkpoint_files import CheckpointFiles, inspect, read_config
+from ...system.report import offline as offline_by_environment
+from .checkpoint_files import CheckpointFiles, read_checkpoint, read_config
 from .configuration import check_configuration
 from .generation_defaults import check_generation_config
 from .loaded_model import LoadedModel
 from .meta_model import build_meta_model
 from .model_classes import require_gemma4, require_loadable
-from .placement import Footprint, Placement, parse_dtype, place
-from .resolve import Location, config_of, download, hub_bytes, locate
+from .placement import Footprint, Placement, parse_dtype, plan_placement
+from .resolve import Location, download, fetch_config, hub_weight_bytes, locate
 from .verify_weights import check_shapes, verify_weights
 
 _SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
@@ -47,10 +47,15 @@ def load(
         )
     parse_dtype(dtype)  # a wrong dtype should not cost a download
     location = locate(name)
-    closed = forbidden() if offline is None else offline
+    offline = offline_by_environment() if offline is None else offline
     with _progress(progress):
         files, placement = _prepare(
-            location, closed, device=device, dtype=dtype, device_map=device_map, offload_folder=offload_folder
+            location,
+            offline,
+            device=device,
+            dtype=dtype,
+            device_map=device_map,
+            offload_folder=offload_folder,
         )
     with _progress(progress and files.weight_bytes(2) >= _SHOWN_FROM):
         processor = _processor(files)
@@ -60,32 +65,34 @@ def load(
     return LoadedModel(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
 
 
-def _prepare(location: Location, closed: bool, **wishes: Any) -> tuple[CheckpointFiles, Placement]:
-    """Recognise, size and place a model in that order, so that what cannot work fails early."""
+def _prepare(location: Location, offline: bool, **options: Any) -> tuple[CheckpointFiles, Placement]:
+    """Check a model's files and choose its device, cheapest checks first; weights are not read."""
     name, checkpoint = location.name, location.checkpoint
     if checkpoint is not None:
         require_loadable(checkpoint)
         if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
-            room = _room(get_architecture(checkpoint.size)) if checkpoint.path is None else None
-            if room is not None:
-                place(Footprint(_by_item(checkpoint.weight_bytes), room), name=name, **wishes)
-    files = _on_disk(location, closed)
+            working = _working(get_architecture(checkpoint.size)) if checkpoint.path is None else None
+            if working is not None:
+                plan_placement(Footprint(_by_item(checkpoint.weight_bytes), working), name=name, **options)
+    files = _on_disk(location, offline)
     if files is None:
-        config = read_config(config_of(location))
+        folder = fetch_config(location)
+        config = read_config(folder)
         require_gemma4(config, name=name, checkpoint=checkpoint)
-        size = hub_bytes(location)
-        place(Footprint(size, _room(from_config(config))), name=name, **wishes)
+        check_configuration(config, folder)
+        size = hub_weight_bytes(location)
+        plan_placement(Footprint(size, _working(from_config(config))), name=name, **options)
         _require_disk(location, size(2))
-        files = inspect(download(location, offline=False))
+        files = read_checkpoint(download(location, offline=False))
     class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint)
     check_configuration(files.config, files.folder)
     check_generation_config(files)
     check_shapes(build_meta_model(files.config, class_name, name=name), files)
-    footprint = Footprint(files.weight_bytes, _room(from_config(files.config)))
-    return files, place(footprint, name=name, **wishes)
+    footprint = Footprint(files.weight_bytes, _working(from_config(files.config)))
+    return files, plan_placement(footprint, name=name, **options)
 
 
-def _room(model: Architecture) -> Callable[[int, str], int]:
+def _working(model: Architecture) -> Callable[[int, str], int]:
     """Return what a model needs beside its weights, from bytes of a number and kind of device."""
     return lambda item, kind: working_bytes(model, kind=kind, value_bytes=item)
 
@@ -94,15 +101,15 @@ def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:
     return lambda item: sizes["bf16"] * item // 2
 
 
-def _on_disk(location: Location, closed: bool) -> CheckpointFiles | None:
-    """Return what is on disk already, None if it has to be fetched. A complete cached copy is enough."""
+def _on_disk(location: Location, offline: bool) -> CheckpointFiles | None:
+    """Return the files of a folder, or of a complete copy in the hub's cache; None if there is none."""
     if location.folder is not None:
         require_gemma4(read_config(location.folder), name=location.name, checkpoint=location.checkpoint)
-        return inspect(location.folder)
+        return read_checkpoint(location.folder)
     try:
-        return inspect(download(location, offline=True))
+        return read_checkpoint(download(location, offline=True))
     except LabError:  # not in the cache, or only in part
-        if closed:
+        if offline:
             raise
         return None
 

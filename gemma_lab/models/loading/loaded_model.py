@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...display import Displayed
+from ...family.architecture import Architecture, from_config
+from ...family.other_decoders import from_decoder_config
 from .restore import ModelLock
 from .verify_weights import require_finite
 
@@ -103,6 +106,14 @@ class LoadedModel(Displayed):
             With the names of the weights that hold NaN or infinity.
         """
         require_finite(self.model, self.name, every_value=True)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The model's shape, layer by layer; of other families that of the text decoder."""
+        config = self.config.to_dict()
+        if str(config.get("model_type")).startswith("gemma4"):
+            return from_config(config)
+        return from_decoder_config(self.text_config.to_dict())
 
     def facts(self) -> dict[str, str]:
         """Return the facts that the repr lists, in order."""

@@ -1,4 +1,4 @@
-"""Which transformers class a checkpoint is for, or what else it is."""
+"""The class of transformers for a checkpoint, or the reason why it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CLASSES = {
     "gemma4_unified_text": "Gemma4UnifiedForCausalLM",
 }
 _DRAFTER = (
-    "a drafter: it guesses tokens ahead for a larger Gemma 4 and cannot speak by itself",
+    "a drafter: it drafts tokens for a larger Gemma 4 (speculative decoding) and does not chat by itself",
     "Load the model it drafts for: its name without '-assistant'.",
 )
 _OTHERS = {
     "gemma4_assistant": _DRAFTER,
     "gemma4_unified_assistant": _DRAFTER,
     "diffusion_gemma": (
-        "DiffusionGemma: it denoises blocks of text instead of writing token by token, and has no chat here",
+        "DiffusionGemma: it denoises blocks of text instead of generating token by token",
         "Load gemma-4-26B-A4B-it, which has the same backbone.",
     ),
     "embedding_gemma2": (
-        "EmbeddingGemma 2: it turns text, pictures and sound into vectors for search and writes nothing",
+        "EmbeddingGemma 2: it embeds text, images and sound for search and generates no text",
         "Use it with sentence-transformers; to chat, load a Gemma 4.",
     ),
 }
@@ -38,7 +38,7 @@ _SINCE = {"gemma4": "5.15", "gemma4_text": "5.15", "gemma4_unified": "5.15", "ge
 
 
 def require_loadable(checkpoint: Checkpoint) -> None:
-    """Refuse a row of the catalog that cannot be loaded here, before anything is fetched.
+    """Raise if an entry of the catalog cannot be loaded here, before anything is downloaded.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint 
     config
         The checkpoint's ``config.json``.
     name
-        What the user asked for, for the messages.
+        The name that the user passed, for errors.
     checkpoint
-        Its row of the catalog, which may ask for a newer transformers.
+        Its entry in the catalog, which may need a newer transformers.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint 
     TooOld
         If the installed transformers is too old for it.
     MissingExtra
-        If it sees pictures and torchvision is not installed.
+        If it takes images and torchvision is not installed.
     """
     kind = config.get("model_type")
     if kind in _OTHERS:
@@ -101,7 +101,7 @@ def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint 
     require_transformers(checkpoint.min_transformers if checkpoint else _SINCE[kind], name=name)
     if config.get("vision_config") and importlib.util.find_spec("torchvision") is None:
         raise MissingExtra(
-            f"{name} sees pictures, and its picture processor needs torchvision, which is not installed.",
+            f"{name} takes images, and its image processor needs torchvision, which is not installed.",
             hint="pip install torchvision (the release that goes with your torch).",
         )
     return CLASSES[kind]

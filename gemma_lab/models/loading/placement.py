@@ -1,4 +1,4 @@
-"""Where a model goes and in which dtype, decided from its size and the free memory before it is loaded."""
+"""Choose a model's device and dtype from its size and the free memory, before it is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMFORT = 0.7
 
 @dataclass(frozen=True)
 class Placement:
-    """The decision.
+    """Device and dtype chosen for a model.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ def parse_dtype(dtype: Any) -> torch.dtype | None:
     return dtype  # type: ignore[no-any-return]
 
 
-def place(
+def plan_placement(
     footprint: Footprint,
     *,
     name: str,
@@ -103,7 +103,7 @@ def place(
     footprint
         What the model takes.
     name
-        For the messages.
+        Of the model, for errors.
     device, dtype
         ``"auto"`` or what torch takes.
     device_map
@@ -114,34 +114,39 @@ def place(
     Raises
     ------
     DoesNotFit
-        With the numbers, if the weights and the space to work in are more than what is free.
+        If the weights and the space to work in are more than what is free (with the numbers).
     LabError
         For a device that is not here, or a dtype that does not work.
     """
-    wanted = parse_dtype(dtype)
-    here = hardware.devices()
+    chosen_dtype = parse_dtype(dtype)
+    devices = hardware.devices()
     if device_map is not None:
         return _spread(
-            footprint, here, name=name, dtype=wanted, device_map=device_map, offload=offload_folder
+            footprint,
+            devices,
+            name=name,
+            dtype=chosen_dtype,
+            device_map=device_map,
+            offload=offload_folder,
         )
-    chosen = _choose(here, device)
-    if wanted is None:
-        wanted = auto_dtype(chosen, footprint)
-    needed = footprint.needed(_BYTES[wanted], chosen)
-    gpus = [gpu for gpu in here if gpu.kind == "cuda"]
+    chosen = _choose(devices, device)
+    if chosen_dtype is None:
+        chosen_dtype = auto_dtype(chosen, footprint)
+    needed = footprint.needed(_BYTES[chosen_dtype], chosen)
+    gpus = [gpu for gpu in devices if gpu.kind == "cuda"]
     together = sum(gpu.free for gpu in gpus)
     if chosen.free < needed <= together and str(device) == "auto" and len(gpus) > 1:
         # accelerate spreads the layers over the GPUs
-        return Placement(chosen.name, wanted, "auto", _shares(tuple(gpus)))
+        return Placement(chosen.name, chosen_dtype, "auto", _max_memory(tuple(gpus)))
     if needed > chosen.free:
-        raise _does_not_fit(name, chosen, wanted, footprint, here)
-    return Placement(chosen.name, wanted, None if chosen.kind == "cpu" else {"": chosen.name})
+        raise _does_not_fit(name, chosen, chosen_dtype, footprint, devices)
+    return Placement(chosen.name, chosen_dtype, None if chosen.kind == "cpu" else {"": chosen.name})
 
 
 def auto_dtype(device: Device, footprint: Footprint) -> torch.dtype:
     """Return bfloat16 where the GPU has it; elsewhere float32 while it fits comfortably, else bfloat16.
 
-    float16 is never chosen. On a GPU without bfloat16 torch emulates it, slowly but rightly.
+    float16 is never chosen. On a GPU without bfloat16 torch emulates it, slowly but correctly.
     """
     if device.kind != "cpu" and device.bfloat16:
         return torch.bfloat16
@@ -149,42 +154,44 @@ def auto_dtype(device: Device, footprint: Footprint) -> torch.dtype:
     return torch.float32 if comfortable else torch.bfloat16
 
 
-def _choose(here: tuple[Device, ...], device: Any) -> Device:
+def _choose(devices: tuple[Device, ...], device: Any) -> Device:
     if str(device) == "auto":
-        gpus = [candidate for candidate in here if candidate.kind != "cpu"]
-        return max(gpus, key=lambda gpu: gpu.free) if gpus else here[-1]
+        gpus = [candidate for candidate in devices if candidate.kind != "cpu"]
+        return max(gpus, key=lambda gpu: gpu.free) if gpus else devices[-1]
     try:
         asked = torch.device("cuda" if device == "gpu" else device)
     except (RuntimeError, TypeError) as error:
-        raise LabError(f"device={device!r} is not a device that torch knows.", hint=_devices(here)) from error
-    same = [candidate for candidate in here if candidate.kind == asked.type]
+        raise LabError(
+            f"device={device!r} is not a device that torch knows.", hint=_list_devices(devices)
+        ) from error
+    same = [candidate for candidate in devices if candidate.kind == asked.type]
     if asked.index is not None and asked.type == "cuda":
         same = [candidate for candidate in same if candidate.name == str(asked)]
     if not same:
-        raise LabError(f"device={str(device)!r} is not on this machine.", hint=_devices(here))
+        raise LabError(f"device={str(device)!r} is not on this machine.", hint=_list_devices(devices))
     return max(same, key=lambda candidate: candidate.free)
 
 
-def _devices(here: tuple[Device, ...]) -> str:
-    return f"Here are: {', '.join(device.name for device in here)}. Leave device out to have one chosen."
+def _list_devices(devices: tuple[Device, ...]) -> str:
+    return f"Available: {', '.join(device.name for device in devices)}. Leave device out to have one chosen."
 
 
 def _spread(
     footprint: Footprint,
-    here: tuple[Device, ...],
+    devices: tuple[Device, ...],
     *,
     name: str,
     dtype: torch.dtype | None,
     device_map: Any,
     offload: Any,
 ) -> Placement:
-    named = {_spell(target) for target in device_map.values()} if isinstance(device_map, dict) else None
-    used = [device for device in here if named is None or device.name in named or device.kind in named]
+    named = {_device_name(target) for target in device_map.values()} if isinstance(device_map, dict) else None
+    used = [device for device in devices if named is None or device.name in named or device.kind in named]
     gpus = [device for device in used if device.kind != "cpu"]
     if dtype is None:
         native = bool(gpus) and all(gpu.bfloat16 for gpu in gpus)
-        dtype = torch.bfloat16 if native else auto_dtype((gpus or list(here))[0], footprint)
-    needed = footprint.needed(_BYTES[dtype], (gpus or list(here))[0])
+        dtype = torch.bfloat16 if native else auto_dtype((gpus or list(devices))[0], footprint)
+    needed = footprint.needed(_BYTES[dtype], (gpus or list(devices))[0])
     free = sum(device.free for device in used)
     to_disk = offload is not None or (named is not None and "disk" in named)
     if needed > free and not to_disk:
@@ -193,11 +200,11 @@ def _spread(
             f"{name} needs {amount(needed)} in {_short(dtype)}; free are {amount(free)} ({places}).",
             hint="offload_folder=… puts the rest on disk (slow); gl.catalog() lists smaller models.",
         )
-    shares = None if named is not None else _shares(here)
-    return Placement((gpus or list(here))[0].name, dtype, device_map, shares)
+    shares = None if named is not None else _max_memory(devices)
+    return Placement((gpus or list(devices))[0].name, dtype, device_map, shares)
 
 
-def _shares(devices: tuple[Device, ...]) -> dict[int | str, int]:
+def _max_memory(devices: tuple[Device, ...]) -> dict[int | str, int]:
     """Return what accelerate may fill with weights: a tenth stays free, and a container's limit counts."""
     return {
         int(device.name.partition(":")[2]) if device.kind == "cuda" else device.name: int(0.9 * device.free)
@@ -205,7 +212,7 @@ def _shares(devices: tuple[Device, ...]) -> dict[int | str, int]:
     }
 
 
-def _spell(target: Any) -> str:
+def _device_name(target: Any) -> str:
     return f"cuda:{target}" if isinstance(target, int) else str(target)
 
 
@@ -214,7 +221,7 @@ def _does_not_fit(
     device: Device,
     dtype: torch.dtype,
     footprint: Footprint,
-    here: tuple[Device, ...],
+    devices: tuple[Device, ...],
 ) -> DoesNotFit:
     item = _BYTES[dtype]
     what = (
@@ -225,9 +232,9 @@ def _does_not_fit(
     ways = []
     if dtype is not torch.bfloat16 and footprint.needed(2, device) <= device.free:
         ways.append(f'dtype="bfloat16" needs {amount(footprint.needed(2, device))}')
-    if device.kind != "cpu" and footprint.needed(2, here[-1]) <= here[-1].free:
-        ways.append('device="cpu" has the room (slow)')
-    if device.kind != "cpu" and footprint.needed(2, device) <= sum(each.free for each in here):
+    if device.kind != "cpu" and footprint.needed(2, devices[-1]) <= devices[-1].free:
+        ways.append('device="cpu" has enough memory (slow)')
+    if device.kind != "cpu" and footprint.needed(2, device) <= sum(each.free for each in devices):
         ways.append('device_map="auto" spreads it over GPU and RAM')
     ways.append("gemma-lab doctor lists which models fit here")
     return DoesNotFit(what, hint="; ".join(ways) + ".")

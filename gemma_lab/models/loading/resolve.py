@@ -1,4 +1,4 @@
-"""From what a user calls a model to the folder of its files; only a hub model is ever downloaded."""
+"""Resolve a model's name to the folder of its files; only hub models are downloaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NESTED = "*/*"  # nothing that Gemma 4 needs lies in a sub-folder
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model is: a local `folder`, or a `hub_id` that may have to be downloaded."""
+    """Location of a model: a local `folder`, or a `hub_id` that may have to be downloaded."""
 
     name: str
     folder: Path | None = None
@@ -33,7 +33,7 @@ class Location:
 
 
 def locate(name: str | Path | None) -> Location:
-    """Say what a name means: an alias of the catalog, a hub id, a mini, or a folder.
+    """Resolve a name: an alias of the catalog, a hub id, a mini, or a folder.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def locate(name: str | Path | None) -> Location:
     Raises
     ------
     UnknownModel
-        If it is none of them, with the names that come close.
+        If it is none of them; the hint lists similar names.
     """
     if name is None:
         name = os.environ.get("GEMMA_LAB_MODEL", "").strip() or DEFAULT_MODEL
@@ -94,8 +94,8 @@ def _folder(path: Path) -> Location:
     return Location(path.resolve().name, folder=path)
 
 
-def config_of(location: Location) -> Path:
-    """Return the folder in which ``config.json`` of a hub model is, fetching that one small file if need be.
+def fetch_config(location: Location) -> Path:
+    """Return the folder of a hub model's ``config.json``, downloading that file if it is not cached.
 
     Raises
     ------
@@ -104,16 +104,18 @@ def config_of(location: Location) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    return Path(_asking(location, False, lambda: hf_hub_download(str(location.hub_id), "config.json"))).parent
+    return Path(
+        _query_hub(location, False, lambda: hf_hub_download(str(location.hub_id), "config.json"))
+    ).parent
 
 
-def hub_bytes(location: Location) -> Callable[[int], int]:
+def hub_weight_bytes(location: Location) -> Callable[[int], int]:
     """Return the size of a hub model's weights, read from the headers on the hub before any download.
 
     Returns
     -------
     callable
-        From bytes an element to the bytes of all weights.
+        From bytes per element to the bytes of all weights.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def hub_bytes(location: Location) -> Callable[[int], int]:
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
-        metadata = _asking(location, False, lambda: get_safetensors_metadata(str(location.hub_id)))
+        metadata = _query_hub(location, False, lambda: get_safetensors_metadata(str(location.hub_id)))
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise BadCheckpoint(
             f"{location.hub_id} has no readable safetensors weights on the hub: {error}.",
@@ -156,11 +158,11 @@ def download(location: Location, *, offline: bool) -> Path:
             local_files_only=offline,
         )
 
-    return Path(_asking(location, offline, fetch))
+    return Path(_query_hub(location, offline, fetch))
 
 
-def _asking(location: Location, offline: bool, question: Callable[[], Any]) -> Any:
-    """Ask the hub (or its cache) and say in our words what went wrong."""
+def _query_hub(location: Location, offline: bool, question: Callable[[], Any]) -> Any:
+    """Call the hub (or its cache), and raise its errors as those of this package."""
     import httpx
     from huggingface_hub.errors import (
         GatedRepoError,

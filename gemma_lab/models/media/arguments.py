@@ -22,7 +22,10 @@ def as_number(value: Any) -> float | None:
         value = value.item()
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return None
-    number = float(value) if abs(value) < 1e300 else math.inf
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        return None
     return number if math.isfinite(number) else None
 
 

@@ -126,9 +126,9 @@ def load_audio(
     if is_file(source):
         samples, hertz, channels = _read(source, start, stop)
         return _cut(samples, hertz, (hertz, channels), name_of(source, "sound"), start, stop)
-    samples, hertz = _with_rate(source, rate)
-    array = _columns(to_numpy(samples, noun="sound"))
-    return _cut(_mono(array), hertz, (round(hertz), array.shape[1]), "sound", start, stop)
+    values, per_second = _with_rate(source, rate)
+    array = _columns(to_numpy(values, noun="sound"))
+    return _cut(_mono(array), per_second, (round(per_second), array.shape[1]), "sound", start, stop)
 
 
 def audio_seconds(

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ...errors import BadMedia
 from .arrays import to_numpy
@@ -159,7 +159,7 @@ def _opened(data: bytes) -> Image.Image:
 def _unreadable(data: bytes, what: str, error: Exception) -> BadMedia:
     if isinstance(error, Image.DecompressionBombError):
         return BadMedia(f"{what} is too large: {error}", hint="Scale it down first.")
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return BadMedia(
             f"{what} is not an image that Pillow can read; it begins with {data[:8]!r}.",
             hint="JPEG, PNG, WebP, GIF, BMP and TIFF work.",

@@ -130,4 +130,9 @@ def audio_length(data: bytes, what: str) -> float:
 def _audio_stream(container: Any, what: str) -> Any:
     if not container.streams.audio:
         raise BadMedia(f"{what} holds no sound.", hint="Pass pictures as images=…, a video as video=….")
-    return container.streams.audio[0]
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise BadMedia(
+            f"The sound of {what} has a coding that FFmpeg cannot read.", hint="Convert it to WAV or MP3."
+        )
+    return stream

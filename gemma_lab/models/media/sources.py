@@ -28,7 +28,7 @@ def is_file(source: Any) -> bool:
 def name_of(source: Any, default: str) -> str:
     """Return the file name of a path or of an open file, `default` for bytes."""
     path = source if is_path(source) else getattr(source, "name", None)
-    return Path(os.fsdecode(path)).name or default if is_path(path) else default
+    return Path(os.fsdecode(path)).name or default if path is not None and is_path(path) else default
 
 
 def read_file(source: Any, *, noun: str, accepted: str = "") -> tuple[bytes, str]:

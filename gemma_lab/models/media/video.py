@@ -20,6 +20,8 @@ from .timeline import Timeline, fraction, sample_indices
 from .video_file import IndexMismatch, VideoFile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
 #: Frames that a Gemma 4 is given: ``num_frames`` of ``Gemma4VideoProcessor``, uniformly sampled.
@@ -31,8 +33,8 @@ MAX_VIDEO_PIXELS = 300_000_000
 _MICROSECOND = Fraction(1, 1_000_000)
 
 _ACCEPTED = (
-    "Give a path, the bytes of a file, an open file, or frames with their rate: (frames, 2.0) for 2 a "
-    "second. gemma_lab.load_video(…) opens one, cuts it and says how many frames are taken."
+    "Give a path, the bytes of a file, an open file, or frames with their rate: (frames, 2.0) for 2 per "
+    "second. gemma_lab.load_video(…) opens a file, cuts it and samples its frames."
 )
 
 
@@ -45,13 +47,13 @@ class Video(Displayed):
     Attributes
     ----------
     frames
-        RGB pictures of one size: what the model sees.
+        RGB images of one size.
     times
-        When each was taken, in seconds from the beginning of the source.
+        When each is shown, in seconds from the beginning of the source.
     total
-        How many frames the part had that they were taken from.
+        Number of frames of the part that they were sampled from.
     name
-        What it is called in views: the file's name, or ``"video"``.
+        Its name in views: the file's name, or ``"video"``.
     """
 
     frames: tuple[Image, ...] = field(repr=False)
@@ -71,16 +73,20 @@ class Video(Displayed):
         return tuple(format_timestamp(time) for time in self.times)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what transformers' video processor is told: its timestamps are ``frames_indices / fps``.
+        """Return the metadata for transformers' video processor.
 
-        The indices are milliseconds, so that any times can be said.
+        Its timestamps are ``frames_indices / fps``; with indices in milliseconds they are `times`.
         """
         width, height = self.size
         milliseconds = [math.floor(1000 * time + 1e-6) for time in self.times]
         return {
-            "total_num_frames": self.total, "fps": 1000.0, "frames_indices": milliseconds,
-            "width": width, "height": height, "duration": self.times[-1],
-        }  # fmt: skip
+            "total_num_frames": self.total,
+            "fps": 1000.0,
+            "frames_indices": milliseconds,
+            "width": width,
+            "height": height,
+            "duration": self.times[-1],
+        }
 
     def __repr__(self) -> str:
         width, height = self.size
@@ -284,22 +290,27 @@ def _from_file(
 def _opened(source: Any, *, decode: bool = False) -> tuple[VideoFile | Animation, str, str]:
     """Open a file: its frames, how to call it in an error, and its name."""
     name = name_of(source, "video")
+    opened: Path | bytes
     if is_path(source):
-        opened, what = ordinary_path(source, noun="video", accepted=_ACCEPTED)
-        with opened.open("rb") as file:
-            head = file.read(16)
+        path, what = ordinary_path(source, noun="video", accepted=_ACCEPTED)
+        with path.open("rb") as file:
+            opened, head = path, file.read(16)
     else:
-        opened, what = read_file(source, noun="video", accepted=_ACCEPTED)
-        head = opened[:16]
+        data, what = read_file(source, noun="video", accepted=_ACCEPTED)
+        opened, head = data, data[:16]
     if is_animation(head):
         return Animation(opened, what), what, name
     return VideoFile(opened, what, decode=decode), what, name
 
 
 def _chosen(
-    timeline: Timeline, what: str, frames: int | None, fps: float | None,
-    start: float | None, stop: float | None,
-) -> tuple[range, list[int]]:  # fmt: skip
+    timeline: Timeline,
+    what: str,
+    frames: int | None,
+    fps: float | None,
+    start: float | None,
+    stop: float | None,
+) -> tuple[range, list[int]]:
     """Return the frames of the part between `start` and `stop`, and those of them that are sampled."""
     part = timeline.part(start, stop)
     if not part:

@@ -25,6 +25,7 @@ _SEEK_FROM = 12
 _DEFAULT_RATE = 25
 #: FFmpeg's disposition of a cover: a picture that belongs to a sound.
 _ATTACHED_PICTURE = 0x400
+_AGAIN = "Download or export it again."
 #: Clocks of two streams that begin within this time begin together, in seconds.
 _TOGETHER = Fraction(1, 1000)
 
@@ -92,7 +93,7 @@ class VideoFile:
             with self._opened() as (container, stream):
                 index = _index_by_decoding(container, stream)
         if not index.pts:
-            raise BadMedia(f"{what} holds no frame that can be decoded.", hint="Download or export it again.")
+            raise BadMedia(f"{what} holds no frame that can be decoded.", hint=_AGAIN)
         self._index = index
         self.timeline = _timeline(index, sound, end)
 
@@ -102,7 +103,7 @@ class VideoFile:
         with self._opened() as (container, stream):
             for frame in container.decode(stream):
                 return _upright(frame).size
-        raise BadMedia(f"{self._what} holds no frame that can be decoded.", hint="Download it again.")
+        raise BadMedia(f"{self._what} holds no frame that can be decoded.", hint=_AGAIN)
 
     def images(self, numbers: Sequence[int]) -> Iterator[Image.Image]:
         """Yield the frames with the given ascending numbers, upright, decoding no more than one at a time.
@@ -120,7 +121,7 @@ class VideoFile:
                         yield _upright(frame)
                     if number == numbers[-1]:
                         return
-            raise BadMedia(f"{self._what} is broken: frames are missing.", hint="Download it again.")
+            raise BadMedia(f"{self._what} is broken: frames are missing.", hint=_AGAIN)
         pending, seek = list(numbers), True
         while pending:  # a second time, without seeking, if a seek led past the frame
             with self._opened() as (container, stream):
@@ -155,7 +156,12 @@ class VideoFile:
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         with open_container(self._source, self._what, noun="video") as container:
             stream = _video_stream(container, self._what)
-            width, height = stream.codec_context.width, stream.codec_context.height
+            codec = stream.codec_context
+            if codec is None:
+                raise BadMedia(
+                    f"The pictures of {self._what} have a coding that FFmpeg cannot read.", hint=_AGAIN
+                )
+            width, height = codec.width, codec.height
             if not width or not height or width * height > MAX_PIXELS:
                 raise BadMedia(
                     f"The frames of {self._what} have {width:,} × {height:,} pixels; from one to "
@@ -244,7 +250,12 @@ def _upright(frame: Any) -> Image.Image:
         image = on_white(Image.fromarray(frame.to_ndarray(format="rgba")))
     else:
         image = frame.to_image()
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except (
+        ValueError
+    ):  # PyAV lists no frame's side data if one is of a type that it does not know, such as EXIF
+        return image.rotate(frame.rotation, expand=True)
     return image if matrix is None else _displayed(image, bytes(matrix))
 
 

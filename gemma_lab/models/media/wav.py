@@ -50,8 +50,8 @@ def read_wav(data: bytes, what: str) -> tuple[NDArray[np.float32], int, int] | N
         if "unknown format" in str(error):
             return None
         raise _broken(what, str(error)) from error
-    except EOFError as error:
-        raise _broken(what, "it ends inside its header") from error
+    except (EOFError, RuntimeError, ValueError) as error:  # RuntimeError: a chunk longer than the file
+        raise _broken(what, "it ends inside a chunk") from error
     if not channels or rate <= 0 or width not in (1, 2, 3, 4):
         raise _broken(what, f"{channels} channels of {width} bytes at {rate} Hz")
     size = len(frames) // (width * channels) * width * channels

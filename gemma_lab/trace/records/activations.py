@@ -195,11 +195,19 @@ def _places(have: tuple[int, ...], want: Iterable[int] | None, what: str) -> lis
 
 
 def as_indices(given: Any, what: str) -> tuple[int, ...]:
+    """Return an argument as a tuple of indices.
+
+    Raises
+    ------
+    BadEdit
+        If it is not several integers from 0.
+    """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise BadEdit(f"A patch gives {short_repr(given)} where it takes several of {what}.", hint=HOW)
     return tuple(as_index(index, what, "patch", hint=HOW) for index in given)
 
 
 def brief(numbers: tuple[int, ...]) -> str:
+    """Return numbers for an error or a repr; more than eight as the first, the last and their count."""
     listed = list(numbers)
     return str(listed) if len(listed) <= 8 else f"[{listed[0]} … {listed[-1]}: {len(listed)}]"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...checks import whole_number
+from ...display import Displayed
 from ...errors import LabError, NotTraced
 from .attention_bands import from_band
 
@@ -120,7 +121,7 @@ class Tower:
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class Attention(Displayed):
     """The attention of a run for every requested layer and head, without any L×L tensor.
 
     `top_keys`, `row` and, in full precision, the statistics are exact; pooled maps are means over bins.
@@ -292,7 +293,7 @@ class Attention:
         if not 0 <= query < self.tokens:
             raise LabError(
                 f"Query {query:,} is not a token of this trace, which has {self.tokens:,}.",
-                hint=f"Queries are positions from 0 to {self.tokens - 1:,}; recorded: {list(self.rows)[:20]}.",
+                hint=f"Queries are 0 to {self.tokens - 1:,}; recorded are {list(self.rows)[:20]}.",
             )
         if (layer, query) not in self.full_rows:
             raise NotTraced(

@@ -1,4 +1,4 @@
-"""Logit lens: the likeliest tokens of every layer at chosen positions, and tokens followed through the layers."""
+"""Logit lens: the likeliest tokens of every layer at chosen positions, and tokens followed in all layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...checks import has_surrogate, whole_number
+from ...display import Displayed
 from ...errors import BadTrace, LabError, NotTraced
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -56,13 +57,13 @@ class LogitLensRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class LogitLens:
+class LogitLens(Displayed):
     """The next-token distribution of every layer at some positions: its output under final norm and head.
 
-    L layers, P positions, k tokens, n targets. The final norm, the head and the soft cap of the logits are the
-    model's own, so the last layer's distribution is that of the model. This is the logit lens (nostalgebraist,
-    2020): earlier layers were not trained to be decoded this way, so their distributions are an
-    interpretation.
+    L layers, P positions, k tokens, n targets. The final norm, the head and the soft cap of the logits are
+    the model's own, so the last layer's distribution is that of the model. This is the logit lens
+    (nostalgebraist, 2020): earlier layers were not trained to be decoded this way, so their distributions
+    are an interpretation.
 
     Attributes
     ----------
@@ -186,7 +187,7 @@ class LogitLens:
                 return number
         raise NotTraced(
             f"The logit lens did not follow {target!r}.",
-            hint=f"It followed {', '.join(map(repr, texts)) or 'none'}; trace with LogitLensRequest(targets=…).",
+            hint=f"It followed {', '.join(map(repr, texts)) or 'none'}; LogitLensRequest(targets=…) chooses.",
         )
 
     def stable_from_layer(self) -> Array:

@@ -1,4 +1,4 @@
-"""Expert routing of a run: chosen experts, gate weights, router entropy and the experts' part of the output."""
+"""Expert routing of a run: chosen experts, gate weights, router entropy, and the experts' output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...display import Displayed
 from ...errors import BadTrace, LabError, NotTraced
 
 Precision = Literal["compact", "full"]
@@ -19,7 +20,7 @@ _TRACE_AGAIN = "Trace again, or open another file."
 
 
 @dataclass(frozen=True, eq=False)
-class Routing:
+class Routing(Displayed):
     """The routing of a sequence of tokens through every layer that has experts.
 
     L layers, T tokens, k experts per token, E experts per layer. Make one with `Routing.of`. In *compact*

@@ -136,6 +136,6 @@ def _edit_of(model: LoadedModel, trace: Trace) -> Iterator[Edit]:
 
 def _another_edit() -> LabError:
     return LabError(
-        "The active edit is another one than the trace was made under.",
+        "The active edit is another than that of the trace.",
         hint="Call it outside lab.edit(): the edit of the trace is applied meanwhile.",
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...checks import short_repr
 from ...errors import DoesNotFit, LabError
-from ...family.architecture import from_config
 from ...models.chat.prefill_plan import SINGLE_PASS_TOKENS
 from ...system.hardware import amount, free_ram
 from ..probes.attention.labels import Labels
@@ -84,7 +83,7 @@ def check_row_memory(
     """
     chosen = None if layers is None else set(layers)
     needed = 0
-    for index, layer in enumerate(from_config(model.config.to_dict()).layers):
+    for index, layer in enumerate(model.architecture.layers):
         if chosen is None or index in chosen:
             keys = sum(min(row + 1, layer.window or row + 1) for row in rows)
             needed += 4 * keys * (layer.heads if heads is None else len(heads))  # float32

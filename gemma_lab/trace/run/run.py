@@ -277,17 +277,17 @@ def _meta(run: _Run, length: int) -> dict[str, Any]:
     import transformers
 
     model, text = run.model, run.model.text_config
-    experts = getattr(text, "num_experts", None) if getattr(text, "enable_moe_block", False) else None
+    shape = model.architecture
     prompt_tokens = len(run.prompt.ids)
     return {
         "model": model.name,
         "spec": {
             "model_type": model.config.model_type,
             "layers": int(text.num_hidden_layers),
-            "layer_types": list(text.layer_types),
+            "layer_types": list(getattr(text, "layer_types", None) or ["full_attention"] * len(shape.layers)),
             "hidden": int(text.hidden_size),
-            "experts": experts,
-            "top_k": int(text.top_k_experts) if experts else None,
+            "experts": shape.experts or None,
+            "top_k": shape.top_k or None,
         },
         "versions": {
             "gemma_lab": __version__,
@@ -297,7 +297,7 @@ def _meta(run: _Run, length: int) -> dict[str, Any]:
         },
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
-        "experts_implementation": getattr(text, "_experts_implementation", None) if experts else None,
+        "experts_implementation": getattr(text, "_experts_implementation", None) if shape.experts else None,
         "request": run.request.to_meta(),
         "prompt": run.prompt.text,
         "edit": run.edit.to_dict() if run.edit else None,

@@ -29,8 +29,9 @@ def _schema(columns: str) -> pa.Schema:
 
 
 TOKENS = _schema(
-    "token:i32 id:i32 piece:text text:text start:i32 end:i32 cluster:i32 role:text modality:text media_index:i16 "
-    "x0:i32 y0:i32 x1:i32 y1:i32 t0_ms:i32 t1_ms:i32 frame:i16 script:text direction:text generated:bool"
+    "token:i32 id:i32 piece:text text:text start:i32 end:i32 cluster:i32 role:text modality:text "
+    "media_index:i16 x0:i32 y0:i32 x1:i32 y1:i32 t0_ms:i32 t1_ms:i32 frame:i16 script:text direction:text "
+    "generated:bool"
 )
 ROUTING = _schema("layer:i32 token:i32 rank:i16 expert:i32 weight:f32")
 ATTENTION = _schema("layer:i32 head:i32 token:i32 rank:i16 key:i32 weight:f32")
@@ -68,7 +69,7 @@ def arrow_tables(trace: TraceRecords) -> dict[str, pa.Table]:
 
 
 def stored_tables(trace: TraceRecords) -> dict[str, pa.Table]:
-    """Return the tables that a trace file holds: all but ``routing`` and ``attention``, which it has as arrays."""
+    """Return the tables that a trace file holds; routing and attention are arrays there."""
     number = pa.array(np.arange(len(trace.tokens), dtype=np.int32))
     tables = {"tokens": trace.tokens.to_arrow().add_column(0, "token", number).cast(TOKENS)}
     if trace.logit_lens is not None:
@@ -81,12 +82,18 @@ def stored_tables(trace: TraceRecords) -> dict[str, pa.Table]:
     n, a = generation.alternative_ids.shape
     position = np.arange(n, dtype=np.int32)
     chosen = [
-        position, generated_rows(trace.tokens, n), generation.ids, generation.logprobs, generation.entropy,
-    ]  # fmt: skip
+        position,
+        generated_rows(trace.tokens, n),
+        generation.ids,
+        generation.logprobs,
+        generation.entropy,
+    ]
     others = [
-        np.repeat(position, a), np.tile(np.arange(a, dtype=np.int16), n),
-        generation.alternative_ids.reshape(-1), generation.alternative_logprobs.reshape(-1),
-    ]  # fmt: skip
+        np.repeat(position, a),
+        np.tile(np.arange(a, dtype=np.int16), n),
+        generation.alternative_ids.reshape(-1),
+        generation.alternative_logprobs.reshape(-1),
+    ]
     tables["generation"] = pa.table([pa.array(column) for column in chosen], schema=GENERATION)
     tables["top_logprobs"] = pa.table([pa.array(column) for column in others], schema=ALTERNATIVES)
     return tables
@@ -107,9 +114,12 @@ def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
     for layer in routing.layers:
         part = routing.layer(layer)
         columns = [
-            np.full(tokens * k, layer, dtype=np.int32), token, rank,
-            part.ids.astype(np.int32).reshape(-1), part.weights.reshape(-1),
-        ]  # fmt: skip
+            np.full(tokens * k, layer, dtype=np.int32),
+            token,
+            rank,
+            part.ids.astype(np.int32).reshape(-1),
+            part.weights.reshape(-1),
+        ]
         yield pa.table([pa.array(column) for column in columns], schema=ROUTING)
 
 
@@ -123,9 +133,12 @@ def _attention_rows(attention: Attention) -> Iterator[pa.Table]:
             recorded = keys[number].reshape(-1) >= 0
             columns = [
                 np.full(int(recorded.sum()), layout.layer, dtype=np.int32),
-                np.full(int(recorded.sum()), head, dtype=np.int32), token[recorded], rank[recorded],
-                keys[number].reshape(-1)[recorded], weights[number].reshape(-1)[recorded],
-            ]  # fmt: skip
+                np.full(int(recorded.sum()), head, dtype=np.int32),
+                token[recorded],
+                rank[recorded],
+                keys[number].reshape(-1)[recorded],
+                weights[number].reshape(-1)[recorded],
+            ]
             yield pa.table([pa.array(column) for column in columns], schema=ATTENTION)
 
 

@@ -1,8 +1,8 @@
 """Tables inside a trace file: plain Parquet, so that a table needs no more memory than its bytes allow.
 
-Written uncompressed, with numbers plain and texts as a dictionary, and read only so. pyarrow turns a damaged or
-forged table into an exception, within the size limits given here; what it would decompress is refused before
-(`parquet_footer`).
+Written uncompressed, with numbers plain and texts as a dictionary, and read only so. pyarrow turns a damaged
+or forged table into an exception, within the size limits given here; what it would decompress is refused
+before (`parquet_footer`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The footer of a Parquet file, read before pyarrow reads the file: is any column compressed?
+"""Codec, sizes and row counts from the footer of a Parquet file, before pyarrow reads the file.
 
-pyarrow (26) survives forged footers, but allocates what a compressed page claims to hold, up to 2 GiB each, and has
-no option that forbids compression. Asking it for a column's codec
-(``metadata.row_group(i).column(j)``) ends the process when the column's size histograms are forged. So the
-codec, the sizes and the row counts are read here; fields that are not needed are skipped, so files of later
-writers are read as well.
+pyarrow (26) turns forged footers into exceptions, but it allocates what a compressed page claims to hold, up
+to 2 GiB each, and has no option that forbids compression. Asking it for a column's codec
+(``metadata.row_group(i).column(j)``) ends the process when the column's size histograms are forged. So they
+are read here; fields that are not needed are skipped, so that files of later writers are read as well.
 
 Format: https://github.com/apache/parquet-format (``parquet.thrift``), in Thrift's compact protocol
 (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,8 +20,8 @@ from ..records.logit_lens import MOST_TARGETS, MOST_TOP
 from ..records.routing import MOST_EXPERTS, Precision
 from .strict_json import strict_json
 
-FORMAT = "gemma_lab trace"
-VERSION = 3
+FORMAT: Final = "gemma_lab trace"
+VERSION: Final = 3
 #: Sixteen times the longest context of the family.
 MOST_TOKENS = 1 << 22
 MOST_IMAGES = 10_000
@@ -34,7 +34,7 @@ Layer = Annotated[int, Meta(ge=0, le=1 << 16)]
 Layers = Annotated[tuple[Layer, ...], Meta(max_length=4096)]
 
 
-class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Part(Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of all parts: every field is required, no other is accepted."""
 
 

@@ -1,4 +1,4 @@
-r"""The state machine of Gemma 4's chat format: one reader, for whole prompts and for replies token by token.
+r"""Read Gemma 4's chat format token by token: which block each token is in, in prompts and in replies.
 
 ``<|turn>user\n … <turn|>\n`` is a turn. Inside it ``<|channel>thought\n … <channel|>`` is a thought, and
 ``<|tool> … <tool|>``, ``<|tool_call> … <tool_call|>`` and ``<|tool_response> … <tool_response|>`` are blocks
@@ -66,7 +66,7 @@ class Reading(NamedTuple):
     ended
         The header that ended with this token, or right before it.
     after_turn
-        Whether ``<turn|>`` came right before it: a line end here is the format's own.
+        Whether ``<turn|>`` came right before it: a line end is then part of the format.
     """
 
     block: str

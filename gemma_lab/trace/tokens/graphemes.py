@@ -1,8 +1,8 @@
-r"""Tokens to characters that a person sees: bytes joined, and grapheme clusters never cut in two.
+r"""Join the bytes of tokens to text, and assign every grapheme cluster to the token that completes it.
 
 A cluster is what a reader calls one character: a letter with its accents, a flag, a family emoji, a
 Devanagari conjunct (Unicode Standard Annex 29, extended grapheme clusters; ``\X`` of the `regex` module).
-A tokenizer cuts where it likes, also inside a character's bytes.
+Tokens may end inside a cluster, and inside the bytes of a character.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def cluster(data: Sequence[bytes | None]) -> tuple[list[str], NDArray[np.int32]]
     """
     texts = [""] * len(data)
     opens = np.ones(len(data), dtype=bool)
-    place = 0
+    start = 0
     for is_text, run in groupby(data, key=lambda item: item is not None):
         items = list(run)
         if is_text:
-            stretch = slice(place, place + len(items))
+            span = slice(start, start + len(items))
             tokens = _Run([item or b"" for item in items])
-            texts[stretch] = tokens.texts()
-            opens[stretch] = np.concatenate([[True], tokens.is_clean[:-1]])
-        place += len(items)
+            texts[span] = tokens.texts()
+            opens[span] = np.concatenate([[True], tokens.is_clean[:-1]])
+        start += len(items)
     return texts, np.cumsum(opens, dtype=np.int32) - np.int32(1)
 
 
@@ -107,7 +107,7 @@ class GraphemeStream:
 class _Run:
     """Neighbouring tokens of text, and where the clusters of their joined text end.
 
-    The rule is here alone: a cluster belongs to the token that completes it, so a token shows what lies
+    A cluster belongs to the token that completes it, so a token shows what lies
     between the last whole cluster before its beginning and the last one before its end.
 
     Parameters
@@ -136,18 +136,17 @@ class _Run:
         )
         #: Where each token ends, in bytes.
         self.ends = np.cumsum([len(item) for item in data])
-        whole = (
-            np.searchsorted(byte_ends, self.ends, side="right") - 1
-        )  # characters complete where a token ends
+        # how many characters are complete where each token ends
+        complete = np.searchsorted(byte_ends, self.ends, side="right") - 1
         #: Shown characters that are complete where each token ends.
-        self.reached = shown_ends[whole]
+        self.reached = shown_ends[complete]
         #: Where the last whole cluster before the end of each token ends.
         self.stops = self.edges[np.searchsorted(self.edges, self.reached, side="right") - 1]
         #: Whether each token ends between two clusters.
-        self.is_clean = (byte_ends[whole] == self.ends) & (self.stops == self.reached)
+        self.is_clean = (byte_ends[complete] == self.ends) & (self.stops == self.reached)
 
     def bytes_until(self, edge: int) -> int | None:
-        """Return how many bytes the shown text up to an edge stands for; None inside an escaped byte."""
+        """Return how many bytes the shown text up to an edge are; None inside an escaped byte."""
         index = int(np.searchsorted(self._shown_ends, edge))
         return int(self._byte_ends[index]) if self._shown_ends[index] == edge else None
 

@@ -1,4 +1,4 @@
-"""Where a soft token lies in its medium: the box in a picture, the frame of a video, the time in a sound."""
+"""Positions of soft tokens in their media: box in an image, frame of a video, time in an audio clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 AUDIO_MS = 40
-"""Milliseconds of sound in a soft token: 4 mel frames of 10 ms, or 640 samples at 16 kHz in the 12B.
+"""Milliseconds of audio per soft token: 4 mel frames of 10 ms, or 640 samples at 16 kHz in the 12B.
 
 (transformers, ``audio_ms_per_token`` of ``Gemma4Processor``.)
 """
@@ -28,13 +28,13 @@ _CLOCK = re.compile(r"(\d{2,}):(\d{2})\s*$")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The pictures of a prompt, in its order.
+class Images:
+    """The images of a prompt, in its order.
 
     Attributes
     ----------
     position_ids
-        ``image_position_ids`` of the processor, ``(pictures, patches, 2)``: x and y of each patch on the
+        ``image_position_ids`` of the processor, ``(images, patches, 2)``: x and y of each patch on the
         resized grid, −1 where padded. None if unknown: then there are no boxes.
     sizes
         ``(width, height)`` of the originals in pixels. Empty if unknown.
@@ -55,9 +55,9 @@ class Videos:
     frames
         How many frames of each video the model sees (``num_frames_per_video``). Empty: all belong to one.
     sizes
-        ``(width, height)`` of the original frames in pixels, one a video. Empty if unknown.
+        ``(width, height)`` of the original frames in pixels, one per video. Empty if unknown.
     seconds
-        When each frame was taken, one list a video. Empty: the ``mm:ss`` that the chat format writes before
+        When each frame was taken, one list per video. Empty: the ``mm:ss`` that the chat format writes before
         each frame is read, which is cut to whole seconds.
     """
 
@@ -67,47 +67,47 @@ class Videos:
     seconds: Sequence[Sequence[float]] = ()
 
     @classmethod
-    def of(cls, outputs: Mapping[str, Any], *, said: Videos | None = None) -> Videos | None:
-        """Return what a processor's outputs say of the videos, after what a caller said.
+    def of(cls, outputs: Mapping[str, Any], *, known: Videos | None = None) -> Videos | None:
+        """Return what a processor's outputs state about the videos, completed by what a caller knows.
 
         Parameters
         ----------
         outputs
             ``video_position_ids``, ``num_frames_per_video`` and, with ``return_metadata=True``,
             ``video_metadata``.
-        said
-            Goes before what the outputs say.
+        known
+            Takes precedence over the outputs.
         """
         grid = outputs.get("video_position_ids")
         if grid is None:
-            return said
-        said = said or cls()
+            return known
+        known = known or cls()
         counts = np.asarray(outputs.get("num_frames_per_video", ()), dtype=int).reshape(-1).tolist()
-        known = outputs.get("video_metadata") or ()
-        sizes = [(row["width"], row["height"]) for row in known if row["width"] and row["height"]]
+        metadata = outputs.get("video_metadata") or ()
+        sizes = [(row["width"], row["height"]) for row in metadata if row["width"] and row["height"]]
         seconds = [
             [index / row["fps"] for index in row["frames_indices"]]
-            for row in known
+            for row in metadata
             if row["fps"] and row["frames_indices"] is not None
         ]
         return cls(
             np.asarray(grid),
-            said.frames or counts,
-            said.sizes or (sizes if len(sizes) == len(known) else ()),
-            said.seconds or (seconds if len(seconds) == len(known) else ()),
+            known.frames or counts,
+            known.sizes or (sizes if len(sizes) == len(metadata) else ()),
+            known.seconds or (seconds if len(seconds) == len(metadata) else ()),
         )
 
 
 @dataclass(frozen=True)
 class MediaPositions:
-    """Where tokens lie in their media, one row a token; −1 where that means nothing.
+    """Positions of tokens in their media, one row per token; −1 where they have none.
 
     Attributes
     ----------
     media_index
-        int16 ``(tokens,)``: which picture, which video or which sound, each kind counted from 0.
+        int16 ``(tokens,)``: which image, video or audio clip, each kind counted from 0.
     boxes
-        int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original picture; x1 and y1 exclusive.
+        int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original image; x1 and y1 exclusive.
     times
         int32 ``(tokens, 2)``: start and end in milliseconds.
     frames
@@ -121,7 +121,7 @@ class MediaPositions:
 
     @classmethod
     def none(cls, tokens: int) -> MediaPositions:
-        """Return the places of `tokens` tokens of text."""
+        """Return the positions of `tokens` tokens of text: none."""
         return cls(
             np.full(tokens, -1, np.int16),
             np.full((tokens, 4), -1, np.int32),
@@ -130,53 +130,53 @@ class MediaPositions:
         )
 
 
-def grid_boxes(position_ids: ArrayLike, *, soft: int, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Return the box of each soft token of a picture, in pixels of the original.
+def grid_boxes(position_ids: ArrayLike, *, soft_tokens: int, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Return the box of each soft token of an image, in pixels of the original.
 
     Parameters
     ----------
     position_ids
-        ``(patches, 2)``: x and y of each patch on the resized picture's grid, −1 where padded.
-    soft
-        How many soft tokens the picture has in the prompt.
+        ``(patches, 2)``: x and y of each patch on the resized image's grid, −1 where padded.
+    soft_tokens
+        How many soft tokens the image has in the prompt.
     size
         ``(width, height)`` of the original in pixels.
 
     Returns
     -------
-    int32 array ``(soft, 4)``
-        x0, y0, x1, y1, exclusive at the end. The boxes tile the picture: edges are rounded to whole pixels,
+    int32 array ``(soft_tokens, 4)``
+        x0, y0, x1, y1, exclusive at the end. The boxes tile the image: edges are rounded to whole pixels,
         and each box has at least one.
 
     Raises
     ------
     BadTrace
-        If the patches do not make `soft` tokens.
+        If the patches do not make `soft_tokens` tokens.
 
     Notes
     -----
     ``Gemma4VisionPooler`` averages each k × k block of patches and orders the blocks by
     ``x // k + (columns // k) · (y // k)``, row by row; k² is how many patches a soft token has (9). The 12B
     has no pooler: its processor merges the blocks beforehand, in the same order, so that k is 1 here. The
-    processor stretches the whole picture over the grid, so a block's share of the grid is its share of the
-    picture, and the size of a patch in pixels does not matter.
+    processor stretches the whole image over the grid, so a block's share of the grid is its share of the
+    image, and the size of a patch in pixels does not matter.
     """
     positions = np.asarray(position_ids)
     valid = positions[(positions >= 0).all(axis=-1)]
-    side = math.isqrt(len(valid) // soft) if soft else 0
-    if not soft or side * side * soft != len(valid):
+    side = math.isqrt(len(valid) // soft_tokens) if soft_tokens else 0
+    if not soft_tokens or side * side * soft_tokens != len(valid):
         raise BadTrace(
-            f"A picture has {len(valid):,} patches and {soft:,} soft tokens: no square block of patches "
-            "makes one token.",
+            f"An image has {len(valid):,} patches and {soft_tokens:,} soft tokens: no square block of "
+            "patches makes one token.",
             hint=_ONE_CALL,
         )
     columns, rows = (valid.max(axis=0) + 1) // side
     blocks = valid // side
     order, first = np.unique(blocks[:, 0] + columns * blocks[:, 1], return_index=True)
-    if len(order) != soft or order[-1] != soft - 1 or columns * rows != soft:
+    if len(order) != soft_tokens or order[-1] != soft_tokens - 1 or columns * rows != soft_tokens:
         raise BadTrace(
-            f"The patches of a picture make {columns} × {rows} blocks of {side} × {side}, but it has "
-            f"{soft:,} soft tokens.",
+            f"The patches of an image make {columns} × {rows} blocks of {side} × {side}, but it has "
+            f"{soft_tokens:,} soft tokens.",
             hint=_ONE_CALL,
         )
     corners = blocks[first] if side > 1 else valid  # unpooled tokens come as they are listed
@@ -199,68 +199,68 @@ def runs_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(changes[::2].tolist(), changes[1::2].tolist(), strict=True))
 
 
-def locate(
+def locate_media(
     modalities: NDArray[np.object_],
     texts: Sequence[str],
     *,
-    pictures: Pictures | None = None,
+    images: Images | None = None,
     videos: Videos | None = None,
-    sounds: int | None = None,
+    clips: int | None = None,
     audio_ms: float = AUDIO_MS,
 ) -> MediaPositions:
-    """Return where every token lies in its medium.
+    """Return the position of every token in its medium.
 
     Parameters
     ----------
     modalities
         ``(tokens,)`` of ``"text"``, ``"image"``, ``"video"``, ``"audio"``, ``"special"``. Control tokens
-        stand between two media, and between the frames of a video, so each unbroken run is one picture,
-        frame or sound.
+        stand between two media, and between the frames of a video, so each unbroken run is one image,
+        frame or clip.
     texts
-        What each token shows, where the timestamps of frames are read.
-    pictures, videos
-        What is known of them. None: their tokens are numbered, no more.
-    sounds
-        How many sounds were given, to check; None if unknown.
+        The text of each token; the timestamps of frames are read from it.
+    images, videos
+        What is known of them. None: their tokens are only numbered.
+    clips
+        Number of audio clips, to check; None if unknown.
     audio_ms
-        Milliseconds a soft token of sound.
+        Milliseconds per soft token of audio.
 
     Raises
     ------
     BadTrace
-        If the prompt does not hold as many media, or tokens of one, as were given.
+        If the number of media in the prompt, or of the tokens of one, is not what the arguments state.
 
     Notes
     -----
-    A soft token of sound is given the 40 ms from its number on. In E2B and E4B its receptive field before the
-    encoder is wider: two convolutions of stride 2 over windows of 20 ms see 40 ms to either side of the start
-    of that span. In the 12B it is exactly the span.
+    Soft token *i* of a clip covers the 40 ms from ``40 * i`` on. In E2B and E4B its receptive field before
+    the encoder is wider: two convolutions of stride 2 over windows of 20 ms see 40 ms to either side of the
+    start of that span. In the 12B it is exactly the span.
     """
-    places = MediaPositions.none(len(modalities))
-    _place_pictures(places, runs_of(modalities == "image"), pictures or Pictures())
-    _place_videos(places, runs_of(modalities == "video"), videos or Videos(), texts)
-    clips = runs_of(modalities == "audio")
-    _agree(len(clips), sounds, "sounds")
-    for medium, (start, stop) in enumerate(clips):
-        places.media_index[start:stop] = medium
-        edges = np.rint(np.arange(stop - start + 1) * audio_ms)
-        places.times[start:stop] = np.stack([edges[:-1], edges[1:]], axis=-1)
-    return places
-
-
-def _place_pictures(places: MediaPositions, runs: list[tuple[int, int]], pictures: Pictures) -> None:
-    known = pictures.position_ids
-    _agree(len(runs), None if known is None else len(known), "pictures")
-    _agree(len(runs), len(pictures.sizes) or None, "pictures")
+    positions = MediaPositions.none(len(modalities))
+    _add_images(positions, runs_of(modalities == "image"), images or Images())
+    _add_videos(positions, runs_of(modalities == "video"), videos or Videos(), texts)
+    runs = runs_of(modalities == "audio")
+    _agree(len(runs), clips, "audio clips")
     for medium, (start, stop) in enumerate(runs):
-        places.media_index[start:stop] = medium
-        if known is not None and pictures.sizes:
-            size = pictures.sizes[medium]
-            places.boxes[start:stop] = grid_boxes(known[medium], soft=stop - start, size=size)
+        positions.media_index[start:stop] = medium
+        edges = np.rint(np.arange(stop - start + 1) * audio_ms)
+        positions.times[start:stop] = np.stack([edges[:-1], edges[1:]], axis=-1)
+    return positions
 
 
-def _place_videos(
-    places: MediaPositions, runs: list[tuple[int, int]], videos: Videos, texts: Sequence[str]
+def _add_images(positions: MediaPositions, runs: list[tuple[int, int]], images: Images) -> None:
+    known = images.position_ids
+    _agree(len(runs), None if known is None else len(known), "images")
+    _agree(len(runs), len(images.sizes) or None, "images")
+    for medium, (start, stop) in enumerate(runs):
+        positions.media_index[start:stop] = medium
+        if known is not None and images.sizes:
+            size = images.sizes[medium]
+            positions.boxes[start:stop] = grid_boxes(known[medium], soft_tokens=stop - start, size=size)
+
+
+def _add_videos(
+    positions: MediaPositions, runs: list[tuple[int, int]], videos: Videos, texts: Sequence[str]
 ) -> None:
     counts = list(map(int, videos.frames)) or ([len(runs)] if runs else [])
     _agree(len(runs), sum(counts) if videos.frames else None, "video frames")
@@ -272,22 +272,24 @@ def _place_videos(
         _agree(count, len(stamps) or None, "video timestamps")
         spans = _spans(stamps or [_clock(texts, start) for start, _ in mine])
         for frame, ((start, stop), span) in enumerate(zip(mine, spans, strict=True)):
-            places.media_index[start:stop], places.frames[start:stop] = medium, frame
-            places.times[start:stop] = span
+            positions.media_index[start:stop], positions.frames[start:stop] = medium, frame
+            positions.times[start:stop] = span
             if videos.position_ids is not None and videos.sizes:
                 grid = videos.position_ids[first + frame]
-                places.boxes[start:stop] = grid_boxes(grid, soft=stop - start, size=videos.sizes[medium])
+                positions.boxes[start:stop] = grid_boxes(
+                    grid, soft_tokens=stop - start, size=videos.sizes[medium]
+                )
         first += count
 
 
 def _clock(texts: Sequence[str], start: int) -> float | None:
-    """Read the ``mm:ss`` before a frame, in milliseconds."""
+    """Return the ``mm:ss`` before a frame in milliseconds; None if there is none."""
     found = _CLOCK.search("".join(texts[max(0, start - 16) : start]))
     return None if found is None else 1000.0 * (60 * int(found[1]) + int(found[2]))
 
 
 def _spans(stamps: Sequence[float | None]) -> list[tuple[int, int]]:
-    """A frame stands until the next one is taken; the last one as long as the one before it."""
+    """Return start and end of each frame: until the next one, the last one as long as the one before it."""
     known = [round(stamp) for stamp in stamps if stamp is not None]
     if len(known) != len(stamps):
         return [(-1, -1)] * len(stamps)
@@ -298,6 +300,6 @@ def _spans(stamps: Sequence[float | None]) -> list[tuple[int, int]]:
 def _agree(found: int, given: int | None, what: str) -> None:
     if given is not None and found != given:
         raise BadTrace(
-            f"The prompt holds {found:,} {what}, but {given:,} were given.",
+            f"The prompt holds {found:,} {what}, but {given:,} were passed.",
             hint="Pass the ids, the processor's outputs and the originals of one and the same prompt.",
         )

@@ -1,4 +1,4 @@
-"""In which writing system a text is, and which way it runs."""
+"""Script (writing system) and direction of a text."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _CODES = """
     Xpeo Xsux Yezi Zanb
 """.split()  # noqa: SIM905
 COMMON = "Zyyy"
-"""What digits, punctuation, spaces and most emoji are: common to all scripts."""
+"""Code of digits, punctuation, spaces and most emoji: common to all scripts."""
 
 DIRECTIONS = ("ltr", "rtl", "neutral")
-"""Which way a text can run."""
+"""Directions of a text."""
 
 
 def script(text: str) -> str:
     r"""Return the ISO 15924 code of the first character that has a script of its own, else ``"Zyyy"``.
 
     Source: the Script property (Unicode Standard Annex 24) through ``\p{Script=…}`` of `regex`. Inherited
-    characters, such as accents, take the script of what they stand on.
+    characters, such as accents, have the script of their base character.
     """
     for character in text:
         code = _script(character)

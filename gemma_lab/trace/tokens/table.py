@@ -1,4 +1,4 @@
-"""One row a token: what it is, what it shows, who speaks, and where it lies in its medium."""
+"""The token table: id, text, role, modality and position in its medium of every token."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...display import Displayed
 from ...errors import BadTrace
 from .arrow import check_columns, contradiction, read_columns, strings, write_columns
 from .graphemes import cluster
-from .kinds import MODALITIES, SOFT, look_up
-from .media_positions import AUDIO_MS, Pictures, Videos, locate, runs_of
+from .kinds import MEDIA_KINDS, MODALITIES, token_kinds
+from .media_positions import AUDIO_MS, Images, Videos, locate_media, runs_of
 from .roles import read_roles
 from .scripts import direction, script
 from .vocabulary import Vocabulary
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """Tokens ``start`` to ``stop`` that are read as one: a cluster, a control token, or soft tokens together.
+    """Tokens ``start`` to ``stop`` shown as one unit: a cluster, a control token, or a medium's soft tokens.
 
     Attributes
     ----------
@@ -52,38 +52,38 @@ class Run:
 class TokenTable(Displayed):
     r"""The tokens of a prompt and its answer, as columns of equal length.
 
-    `TokenTable.of` makes one from a processor's outputs, `TokenTable.build` from ids alone.
+    Made by `TokenTable.of` from a processor's outputs, or by `TokenTable.build` from ids.
 
     Attributes
     ----------
     ids
         int32 ``(tokens,)``.
     pieces
-        str: the vocabulary's own writing, ``"▁house"``, ``"<0xE2>"``, ``"<|turn>"``.
+        str: the entry of the vocabulary, ``"▁house"``, ``"<0xE2>"``, ``"<|turn>"``.
     texts
-        str: what each token shows. A grapheme cluster is carried by the token that completes it, ``""`` on
-        the tokens that only began it and on control and soft tokens. Joined, they are `shown`.
+        str: the text that each token shows. A grapheme cluster is shown by the token that completes it; the
+        tokens that begin it, control tokens and soft tokens have ``""``. Joined, they are `shown`.
     clusters
-        int32: neighbours have the same number where a character lies across the cut between them.
+        int32, ascending: neighbours have the same number where a character spans both.
     roles
         str: ``"system"``, ``"user"``, ``"model"``, ``"thought"``, ``"tool"``, or ``""`` outside any turn.
     modalities
         str, of `MODALITIES`. The name after ``<|turn>`` and the line ends of the format show text, but are
-        ``"special"``: nobody said them.
+        ``"special"``: they are not part of a message.
     media_index
-        int16: which picture, video or sound (each counted from 0); −1 for text.
+        int16: which image, video or audio clip (each kind counted from 0); −1 for text.
     boxes
-        int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original picture; −1 if none.
+        int32 ``(tokens, 4)``: x0, y0, x1, y1 in pixels of the original image; −1 if none.
     times
-        int32 ``(tokens, 2)``: start and end in ms, of a video frame or a stretch of sound; −1 if none.
+        int32 ``(tokens, 2)``: start and end in ms of a video frame or a span of audio; −1 if none.
     frames
         int16: which of the video's frames that the model sees; −1 if none.
     scripts
-        str, ISO 15924: ``"Latn"``, ``"Arab"``, …; ``"Zyyy"`` for what all scripts share.
+        str, ISO 15924: ``"Latn"``, ``"Arab"``, …; ``"Zyyy"`` for characters common to all scripts.
     directions
         str: ``"ltr"``, ``"rtl"`` or ``"neutral"``.
     generated
-        bool: the model wrote it.
+        bool: whether the model generated it.
 
     Notes
     -----
@@ -117,7 +117,7 @@ class TokenTable(Displayed):
         images: Iterable[Image] = (),
         videos: Videos | None = None,
     ) -> TokenTable:
-        """Return the table of a prompt and its answer.
+        """Make the table of a prompt and its answer from a processor's outputs.
 
         Parameters
         ----------
@@ -132,26 +132,26 @@ class TokenTable(Displayed):
             ``num_frames_per_video``, ``input_features`` and, if there (``return_metadata=True``),
             ``video_metadata`` are read.
         images
-            The original pictures, whose pixels the boxes are in.
+            The original images; boxes are in their pixels.
         videos
-            What `inputs` does not say of videos: frame size, exact timestamps.
+            What `inputs` does not state about videos: frame size, exact timestamps.
 
         Raises
         ------
         BadTrace
-            If ids, outputs and pictures are not of one prompt.
+            If ids, outputs and images are not of one prompt.
         """
-        given = dict(inputs or {})
-        grid = given.get("image_position_ids")
-        sounds = given.get("input_features")
+        outputs = dict(inputs or {})
+        grid = outputs.get("image_position_ids")
+        features = outputs.get("input_features")
         return cls.build(
             ids,
             tokenizer=getattr(processor, "tokenizer", None) or processor,
             prompt_length=prompt_length,
             image_position_ids=None if grid is None else np.asarray(grid),
             image_sizes=[image.size for image in images],
-            videos=Videos.of(given, said=videos),
-            sounds=None if sounds is None else len(np.asarray(sounds)),
+            videos=Videos.of(outputs, known=videos),
+            clips=None if features is None else len(np.asarray(features)),
             audio_ms=float(getattr(processor, "audio_ms_per_token", AUDIO_MS)),
         )
 
@@ -165,29 +165,29 @@ class TokenTable(Displayed):
         image_position_ids: NDArray[np.integer] | None = None,
         image_sizes: Sequence[tuple[int, int]] = (),
         videos: Videos | None = None,
-        sounds: int | None = None,
+        clips: int | None = None,
         audio_ms: float = AUDIO_MS,
     ) -> TokenTable:
-        """Return the table of ids.
+        """Make the table of a sequence of ids.
 
         Parameters
         ----------
         ids
             ``(tokens,)``.
         tokenizer
-            A tokenizer of transformers in Gemma's manner.
+            A tokenizer of a Gemma model.
         prompt_length
             How many of `ids` are the prompt; all by default.
         image_position_ids
-            ``(pictures, patches, 2)``, −1 where padded.
+            ``(images, patches, 2)``, −1 where padded.
         image_sizes
-            ``(width, height)`` of the original pictures.
+            ``(width, height)`` of the original images.
         videos
             See `gemma_lab.trace.tokens.media_positions.Videos`.
-        sounds
-            How many sounds there are, to check.
+        clips
+            Number of audio clips, to check.
         audio_ms
-            Milliseconds a soft token of sound.
+            Milliseconds per soft token of audio.
 
         Raises
         ------
@@ -202,20 +202,20 @@ class TokenTable(Displayed):
                 hint="Pass prompt and answer together, and how many of the ids are the prompt.",
             )
         listed = numbers.tolist()
-        pieces = Vocabulary(tokenizer)
-        roles, scaffold = read_roles(listed, vocabulary=pieces, prompt_length=length)
-        known = look_up(listed, tokenizer=tokenizer, pieces=pieces)
+        vocabulary = Vocabulary(tokenizer)
+        roles, scaffold = read_roles(listed, vocabulary=vocabulary, prompt_length=length)
+        known = token_kinds(listed, tokenizer=tokenizer, vocabulary=vocabulary)
         modalities = strings(known.modalities)
         written = np.arange(len(numbers)) >= length
-        # a model may write the token that stands for a picture: there is none behind it
-        modalities[written & np.isin(modalities, SOFT)] = "special"
+        # a generated placeholder of an image has no image
+        modalities[written & np.isin(modalities, MEDIA_KINDS)] = "special"
         texts, clusters = cluster(known.data)
-        places = locate(
+        positions = locate_media(
             modalities,
             texts,
-            pictures=Pictures(image_position_ids, image_sizes),
+            images=Images(image_position_ids, image_sizes),
             videos=videos,
-            sounds=sounds,
+            clips=clips,
             audio_ms=audio_ms,
         )
         modalities[np.asarray(scaffold, dtype=bool) & (modalities == "text")] = "special"
@@ -227,10 +227,10 @@ class TokenTable(Displayed):
             clusters,
             strings(roles),
             modalities,
-            places.media_index,
-            places.boxes,
-            places.times,
-            places.frames,
+            positions.media_index,
+            positions.boxes,
+            positions.times,
+            positions.frames,
             strings(scripts),
             strings(directions),
             written,
@@ -274,16 +274,16 @@ class TokenTable(Displayed):
         return np.concatenate([[True], np.diff(self.clusters) != 0])[: len(self)]
 
     def runs(self) -> list[Run]:
-        """Return the table as a reader goes through it.
+        """Return the table as units of reading.
 
         Returns
         -------
         list of Run
-            One a cluster of text, one a control token, and one for the soft tokens of a picture, a frame or a
-            sound: ``"image × 256"``.
+            One per cluster of text, one per control token, and one for the soft tokens of each image, frame
+            or audio clip: ``"image × 256"``.
         """
         edges = self._opens
-        for kind in SOFT:
+        for kind in MEDIA_KINDS:
             for start, stop in runs_of(self.modalities == kind):
                 edges[start + 1 : stop] = False
         return [
@@ -293,14 +293,14 @@ class TokenTable(Displayed):
     def _run(self, start: int, stop: int) -> Run:
         kind = str(self.modalities[start])
         label = "".join(self.texts[start:stop])
-        if kind in SOFT:
+        if kind in MEDIA_KINDS:
             label = f"{kind} × {stop - start:,}"
         elif not label:
             label = "".join(self.pieces[start:stop])
         return Run(start, stop, label, kind, str(self.roles[start]))
 
     def select(self, which: slice | ArrayLike) -> TokenTable:
-        """Return some of the rows; `shown`, `starts` and `ends` are then of these alone.
+        """Return some of the rows; `shown`, `starts` and `ends` are then those of the selection.
 
         Parameters
         ----------
@@ -345,10 +345,10 @@ class TokenTable(Displayed):
 
 
 def _writing(texts: Sequence[str], clusters: NDArray[np.int32]) -> tuple[list[str], list[str]]:
-    """Return script and direction of each token: those of its whole cluster."""
-    whole = [""] * (int(clusters[-1]) + 1 if len(clusters) else 0)
+    """Return script and direction of each token: those of its cluster."""
+    clustered = [""] * (int(clusters[-1]) + 1 if len(clusters) else 0)
     groups = clusters.tolist()
     for group, text in zip(groups, texts, strict=True):
-        whole[group] += text
-    seen = {text: (script(text), direction(text)) for text in set(whole)}
-    return [seen[whole[group]][0] for group in groups], [seen[whole[group]][1] for group in groups]
+        clustered[group] += text
+    known = {text: (script(text), direction(text)) for text in set(clustered)}
+    return [known[clustered[group]][0] for group in groups], [known[clustered[group]][1] for group in groups]

@@ -1,4 +1,4 @@
-"""What the ids of a Gemma vocabulary stand for: bytes, control tokens, names."""
+"""The vocabulary of a Gemma tokenizer: bytes, control tokens and names by id."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Vocabulary:
-    """The vocabulary of one tokenizer, read an id at a time and remembered.
+    """The vocabulary of one tokenizer; entries are looked up once and cached.
 
-    A piece is either text, in which ``▁`` stands for a space, or one raw byte ``<0xNN>`` (the fallback for
-    whatever the vocabulary does not hold).
+    An entry (a *piece*) is either text, in which ``▁`` is a space, or one raw byte ``<0xNN>``, the fallback
+    for characters that the vocabulary does not have.
 
     Parameters
     ----------
     tokenizer
-        A tokenizer of transformers in Gemma's manner.
+        A tokenizer of a Gemma model.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -30,7 +30,7 @@ class Vocabulary:
         }
 
     def is_special(self, index: int) -> bool:
-        """Return whether the token is for control and adds nothing to the text."""
+        """Return whether it is a control token, which adds nothing to the text."""
         return index in self._special or self._piece(index) is None
 
     def find(self, name: str) -> int | None:
@@ -39,7 +39,7 @@ class Vocabulary:
         return index if index is not None and self._piece(index) == name else None
 
     def bytes(self, index: int) -> bytes:
-        """Return what the token adds to the text, in UTF-8; a lone byte may be no character yet."""
+        """Return the text of the token in UTF-8; a byte token may be a part of a character."""
         known = self._bytes.get(index)
         if known is None:
             piece = self._piece(index)
@@ -49,7 +49,7 @@ class Vocabulary:
         return known
 
     def name(self, index: int) -> str:
-        """Return how to show the token alone: its text, a byte as ``<0xNN>``, a control token as written."""
+        """Return how to show the token by itself: its text, a byte as ``<0xNN>``, a control token by name."""
         known = self._names.get(index)
         if known is None:
             piece = self._piece(index)
@@ -60,7 +60,7 @@ class Vocabulary:
         return known
 
     def _text(self, piece: str) -> str:
-        # A vocabulary may hold U+FFFD itself or half a surrogate pair: neither is to reach a screen.
+        # A vocabulary may hold U+FFFD itself or half a surrogate pair, which must not be displayed.
         return piece.replace("▁", " ").replace("\ufffd", "\\ufffd").encode(errors="backslashreplace").decode()
 
     def _piece(self, index: int) -> str | None:

@@ -21,7 +21,7 @@ from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..base.images import colour_patches
 from ..base.text import visible
-from ..trace.tokens import token_label
+from ..base.tokens import model_name, token_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +39,8 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     attention = require_attention_maps(trace)
     at = head_index(attention, head)
     parts = [
-        f"{visible(model_name(trace))}, layer {layer} ({describe_layer(attention.layout(layer))}), head {head}: "
-        f"{len(attention):,} tokens"
+        f"{visible(model_name(trace))}, layer {layer} ({describe_layer(attention.layout(layer))}), "
+        f"head {head}: {len(attention):,} tokens"
     ]
     if {"entropy", "first_token_mass", "distance"} <= attention.per_query.keys():
         rest = slice(1 if len(attention) > 1 else 0, None)
@@ -55,18 +55,18 @@ def attention_text(trace: Trace, *, layer: int, head: int) -> str:
     return "; ".join(parts)
 
 
-def attention_heads_figure(trace: Trace) -> Plot:
+def attention_heads_figure(trace: Trace | Attention) -> Plot:
     """Draw the maps of all heads, one column per layer, each on its own scale and without the first token.
 
     Parameters
     ----------
     trace
-        With attention maps.
+        With attention maps; or its ``attention``.
 
     Raises
     ------
     BadTrace
-        If the trace holds none.
+        If it holds none.
     """
     attention = require_attention_maps(trace)
     layers, heads = len(attention.layers), len(attention.heads)
@@ -159,16 +159,11 @@ def image_attention_figure(
     with new_figure(4.8, 4.4) as (figure, axes):
         axes.imshow(np.asarray(draw_image_attention(trace, patches, weights[patches], image)))
         axes.set_title(
-            f"Layer {layer}, {'mean of heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
+            f"Layer {layer}, {'all heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
         )
         hide_frame(axes)
         axes.set(xticks=[], yticks=[])
     return Plot(figure, text=text)
-
-
-def model_name(trace: Trace) -> str:
-    """Return the name of the traced model."""
-    return str(trace.meta.get("model", "trace"))
 
 
 def describe_layer(layout: HeadLayout) -> str:
@@ -192,11 +187,11 @@ def tile_size(attention: Attention) -> int:
 
 
 def all_heads_image(attention: Attention) -> NDArray[np.uint8]:
-    """Return all heads as one image ``[height, width, 3]``: a column per layer, a strip for the first token."""
+    """Return all heads as one image ``[height, width, 3]``, a column per layer."""
     columns, size = [], tile_size(attention)
     for layout in attention.layers:
         maps, sink = without_sink(attention, layout.layer)
-        small = pool_maps(maps, attention.bin_edges, most=size - 5)
+        small = pool_maps(maps, attention.bin_edges, limit=size - 5)
         tiles = [_tile(one, float(share.mean()), size) for one, share in zip(small, sink, strict=True)]
         columns.append(np.concatenate(tiles))
     return np.concatenate(columns, axis=1)

@@ -122,7 +122,7 @@ def retrieval_figure(data: RetrievalScores) -> Plot:
         )
         names = ["layer {} head {}".format(*data.heads[index]) for index in order]
         axes.set_yticks(rows, names)
-        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="fraction of the answer that the head copies",
+        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(0, 1), xlabel="fraction of the answer copied",
                  title=f"Retrieval score over {len(data.each):,} prompts")  # fmt: skip
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower left", ncols=2)
@@ -168,7 +168,7 @@ def attention_sinks_figure(data: AttentionSinks) -> Plot:
         hide_frame(axes)
     return Plot(
         figure,
-        text=f"{len(data.tokens)} of {data.length:,} tokens are sinks (mean attention ≥ {SINK_THRESHOLD}) of a head, "
+        text=f"{len(data.tokens)} of {data.length:,} tokens are sinks (mean attention ≥ {SINK_THRESHOLD}), "
         f"{data.heads_with_sink:.0%} of {len(data.heads)} heads have one; mean attention to the first token "
         f"{data.first.mean():.2f}",
     )
@@ -195,7 +195,7 @@ def window_coverage_figure(data: WindowCoverage) -> Plot:
         right.hlines(heads, data.far_min, data.far_max, color=OKABE_ITO["vermillion"], lw=5)
         right.plot(data.far_min, heads, ls="", marker="o", ms=4, color=INK)
         right.set_yticks(heads, [f"{layer}.{head}" for layer, head in data.heads])
-        right.set(xlim=(0, 1), ylim=(len(heads) - 0.4, -0.6), xlabel="mean attention outside the local window, bounds",
+        right.set(xlim=(0, 1), ylim=(len(heads) - 0.4, -0.6), xlabel="attention outside the window, bounds",
                   ylabel="global layer.head", title="Attention of global heads there")  # fmt: skip
         for axes in (left, right):
             axes.tick_params(axis="y", length=0)
@@ -222,7 +222,9 @@ def head_ablation_figure(data: HeadAblation) -> Plot:
         ("none", data.intact, "grey"),
         (f"best: {format_heads(data.best.heads)}", data.best, "vermillion"),
     ]
-    conditions += [(f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random]
+    conditions += [
+        (f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random
+    ]
     rows = np.arange(len(conditions))
     with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
         for row, (_, condition, colour) in enumerate(conditions):
@@ -237,9 +239,9 @@ def head_ablation_figure(data: HeadAblation) -> Plot:
     mean = float(np.mean([condition.accuracy for condition in data.random]))
     return Plot(
         figure,
-        text=f"Accuracy of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} intact, "
-        f"{data.best.accuracy:.0%} without {format_heads(data.best.heads)}, {mean:.0%} on average without as many "
-        f"random heads ({len(data.random)} draws, p = {data.p:.2g})",
+        text=f"Accuracy of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} "
+        f"intact, {data.best.accuracy:.0%} without {format_heads(data.best.heads)}, {mean:.0%} on average "
+        f"without as many random heads ({len(data.random)} draws, p = {data.p:.2g})",
     )
 
 

@@ -18,14 +18,13 @@ from ...analysis.attention.rows import (
 from ..base.colors import heat_image, png_data_url
 from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from ..trace.tokens import MEDIA, token_label
+from ..base.tokens import MEDIA, model_name, token_label
 from .figures import (
     all_heads_image,
     attention_text,
     describe_kv_sharing,
     describe_layer,
     draw_image_attention,
-    model_name,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +71,14 @@ def attention_html(trace: Trace, *, layer: int, head: int, tokens: Sequence[int]
     )
 
 
-def _heads_image(attention: Attention, layer: int) -> Markup:
+def attention_record_html(attention: Attention) -> Markup:
+    """Return an attention record: its summary, and all heads as an image if maps were recorded."""
+    summary = repr(attention).removeprefix("Attention(").removesuffix(")")
+    image = _heads_image(attention) if attention.bands else ""
+    return group(summary, heading("Attention: ", summary), image)
+
+
+def _heads_image(attention: Attention, layer: int | None = None) -> Markup:
     from PIL import Image
 
     kinds = "".join("G" if layout.kind == "global" else "L" for layout in attention.layers)
@@ -80,7 +86,7 @@ def _heads_image(attention: Attention, layer: int) -> Markup:
         png_data_url(Image.fromarray(all_heads_image(attention))),
         f"All layers ({attention.layers[0].layer} to {attention.layers[-1].layer}, across; L local, "
         f"G global: {kinds}{describe_kv_sharing(attention)}) × heads (down), each on its own scale; orange: "
-        f"mean attention to the first token. Layer {layer} is shown above.",
+        f"mean attention to the first token.{f' Layer {layer} is shown above.' if layer is not None else ''}",
     )
 
 
@@ -140,7 +146,8 @@ def _images(trace: Trace, layer: int, head: int, query: int) -> Markup:
     figures = []
     for image in range(min(_MAX_IMAGES, len(trace.images))):
         patches = image_patches(trace, image)
-        caption = f"image {image + 1}: {weights[patches].sum():.1%} of the attention of token {query:,} ({precision})"
+        share = f"{weights[patches].sum():.1%} of the attention of token {query:,} ({precision})"
+        caption = f"image {image + 1}: {share}"
         address = png_data_url(draw_image_attention(trace, patches, weights[patches], image))
         figures.append(figure(address, caption, width=300))
     return join(figures)

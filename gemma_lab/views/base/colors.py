@@ -37,7 +37,7 @@ def amount_colors(amounts: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def weight_scale_max(weights: NDArray[Any]) -> float:
-    """Return the end of a colour scale of weights: their 99 % quantile, so that outliers do not pale the rest."""
+    """Return the end of a colour scale of weights, their 99 % quantile."""
     return float(max(np.quantile(weights, 0.99), 1e-6)) if weights.size else 1.0
 
 

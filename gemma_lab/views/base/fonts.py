@@ -25,7 +25,7 @@ def families() -> tuple[str, ...]:
 
 
 def writable(text: str) -> bool:
-    """Return whether a figure can draw a text correctly: every character has a glyph, and its script is shaped.
+    """Return whether a figure can draw a text: every character has a glyph, and its script is shaped.
 
     matplotlib shapes text (joins Arabic letters, orders right-to-left text) from 3.11 on.
     """

@@ -12,13 +12,26 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-__all__ = ["CHIP", "TEXT", "Markup", "bdi", "definitions", "details", "escape", "figure", "footnotes", "group"]
+__all__ = [
+    "CHIP",
+    "TEXT",
+    "Markup",
+    "bdi",
+    "definitions",
+    "details",
+    "escape",
+    "figure",
+    "footnotes",
+    "group",
+]
 __all__ += ["heading", "join", "link", "table", "tag"]
 
 #: Style of text that is cut into tokens: it wraps, and every line follows its own first strong character.
 TEXT = "white-space:pre-wrap;unicode-bidi:plaintext;overflow-wrap:anywhere;line-height:1.7;margin:.25em 0"
 #: Style of a control token or a run of soft tokens among text.
-CHIP = "font:11px monospace;opacity:.65;border:1px solid rgba(127,127,127,.4);border-radius:4px;padding:0 .2em"
+CHIP = (
+    "font:11px monospace;opacity:.65;border:1px solid rgba(127,127,127,.4);border-radius:4px;padding:0 .2em"
+)
 _ROW = "border-bottom:1px solid rgba(127,127,127,.35);vertical-align:top"
 _TABLE = "border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums"
 _PIXELS = "background:#fff;padding:6px;border-radius:6px;max-width:100%;height:auto;image-rendering:pixelated"
@@ -53,7 +66,7 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 def join(parts: Iterable[object], separator: object = "") -> Markup:
     """Join parts, escaping those that are not `Markup`."""
-    return Markup(escape(separator)).join(parts)
+    return escape(separator).join(parts)
 
 
 def bdi(text: object, *, title: str = "") -> Markup:
@@ -150,7 +163,9 @@ def table(
         cells = [_cell("th", "row", sides[0], row[0])]
         cells += [_cell("td", None, side, text) for side, text in zip(sides[1:], row[1:], strict=True)]
         body.append(tag("tr", *cells, style=_ROW))
-    title = tag("caption", caption, style="text-align:left;padding:.25em 0;font-weight:600") if caption else ""
+    title = (
+        tag("caption", caption, style="text-align:left;padding:.25em 0;font-weight:600") if caption else ""
+    )
     content = tag(
         "table",
         title,

@@ -29,11 +29,17 @@ def colour_patches(
     from PIL import Image as Images
     from PIL import ImageDraw
 
-    width, height = original.size if original is not None else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
+    width, height = (
+        original.size if original is not None else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
+    )
     factor = _MAX_SIDE / max(width, height)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     smooth = Images.Resampling.LANCZOS if factor < 1 else Images.Resampling.NEAREST
-    base = Images.new("RGB", size, "#d5d8dd") if original is None else original.convert("RGB").resize(size, smooth)
+    base = (
+        Images.new("RGB", size, "#d5d8dd")
+        if original is None
+        else original.convert("RGB").resize(size, smooth)
+    )
     overlay = Images.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(overlay)
     for box, colour in zip(boxes, colours, strict=True):

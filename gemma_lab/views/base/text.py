@@ -22,7 +22,7 @@ def visible_token(text: str) -> str:
 
 
 def isolated(text: str) -> str:
-    """Isolate the direction of a token inside an attribute, where there is no ``<bdi>`` (UAX 9, FSI … PDI)."""
+    """Isolate the direction of a token in an attribute, where ``<bdi>`` is impossible (UAX 9, FSI … PDI)."""
     return f"\u2068{visible_token(text)}\u2069"
 
 

@@ -6,7 +6,7 @@ _STEPS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def parameters(count: int) -> str:
-    """Format a count in B, M or k, with two decimals below a hundred: ``"25.81 B"``, ``"412.8 M"``, ``"812"``."""
+    """Format a count in B, M or k, with two decimals below a hundred: ``"25.81 B"``, ``"412.8 M"``."""
     for step, letter in _STEPS:
         if count >= step:
             scaled = count / step

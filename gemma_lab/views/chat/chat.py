@@ -41,7 +41,9 @@ def chat_text(turns: Sequence[Turn]) -> str:
 
 def _line(turn: Turn) -> str:
     if turn["role"] == "user":
-        return visible(f"You: {''.join(f'[{_description(medium)}] ' for medium in turn['media'])}{turn['text']}")
+        return visible(
+            f"You: {''.join(f'[{_description(medium)}] ' for medium in turn['media'])}{turn['text']}"
+        )
     if turn["state"] == "live":
         return "Model: (still writing)"
     if turn["state"] == "failed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 from ..base.text import visible
 from ..base.units import gib
@@ -11,6 +12,7 @@ from ..base.units import gib
 if TYPE_CHECKING:
     from ...models.chat.cost import Cost
 
+_COLOURS = {"text": "blue", "image": "green", "video": "purple", "audio": "orange", "answer": "sky"}
 _NAMES = {"text": "text", "image": "images", "video": "video", "audio": "audio"}
 
 
@@ -24,7 +26,7 @@ def cost_html(cost: Cost) -> Markup:
     share = (cost.prompt_tokens + cost.max_new_tokens) / cost.context
     rows.append(("of the context", f"{cost.context:,} tokens", f"{100 * share:.1f} %"))
     notes = [
-        f"The key-value cache takes {gib(cost.kv_cache_bytes)}, prefill about {gib(cost.prefill_bytes)} more; "
+        f"The key-value cache takes {gib(cost.kv_cache_bytes)}, prefill about {gib(cost.prefill_bytes)}; "
         "weights and media encoders are not counted.",
     ]
     if not cost.fits:
@@ -33,3 +35,26 @@ def cost_html(cost: Cost) -> Markup:
         rows, columns=("", "size", "tokens"), align="llr", notes=notes,
         caption=f"Cost for {visible(cost.model)}: {cost.prompt_tokens:,} tokens",
     )  # fmt: skip
+
+
+def cost_figure(cost: Cost) -> Plot:
+    """Draw the tokens of a prompt by modality, and of the answer, against the context.
+
+    Parameters
+    ----------
+    cost
+        From `Lab.cost`.
+    """
+    parts = {kind: count for kind, count in {**cost.tokens, "answer": cost.max_new_tokens}.items() if count}
+    with new_figure(7.5, 1.5) as (figure, axes):
+        left = 0
+        for kind, count in parts.items():
+            label = f"{_NAMES.get(kind, kind)}: {count:,}"
+            axes.barh(0, count, left=left, color=OKABE_ITO[_COLOURS[kind]], height=0.6, label=label)
+            left += count
+        if left > cost.context / 20:
+            axes.axvline(cost.context, color=OKABE_ITO["vermillion"], lw=1.5)
+        axes.set(yticks=[], xlim=(0, left * 1.05), xlabel=f"tokens, of a context of {cost.context:,}")
+        hide_frame(axes, keep="bottom")
+        figure.legend(loc="outside lower left", ncols=5)
+    return Plot(figure, text=str(cost))

@@ -56,7 +56,9 @@ def gallery_figure(
                 fontweight="bold",
                 color=OKABE_ITO["blue" if is_correct else "vermillion"],
             )
-    pairs = "; ".join(f"{_cut(reply)} for {_cut(answer)}" for reply, answer in zip(replies, answers, strict=True))
+    pairs = "; ".join(
+        f"{_cut(reply)} for {_cut(answer)}" for reply, answer in zip(replies, answers, strict=True)
+    )
     return Plot(figure, text=f"{sum(correct)} of {len(prompts)} correct, reply for right answer: {pairs}.")
 
 

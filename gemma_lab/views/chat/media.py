@@ -73,7 +73,9 @@ def waveform(heights: Sequence[float], *, label: str, width: int = 360, height: 
         f"M{(index + 0.5) * step:.1f} {middle - half:.1f}v{2 * half:.1f}"
         for index, half in enumerate(half_heights)
     )
-    path = tag("path", d=bars, stroke="currentColor", stroke_width=f"{max(1.0, 0.6 * step):.1f}", opacity=".75")
+    path = tag(
+        "path", d=bars, stroke="currentColor", stroke_width=f"{max(1.0, 0.6 * step):.1f}", opacity=".75"
+    )
     return tag(
         "svg",
         path,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..base.figure import OKABE_ITO, Plot, new_figure
+from ..base.fonts import families, writable
 from ..base.html import Markup, bdi, details, group, join, table, tag
 from ..base.text import counted, isolated, percent, visible_token
 
@@ -51,6 +53,31 @@ def reply_text(reply: Reply) -> str:
     return f"{thinking}{reply.text}\n[{_summary(reply)}]"
 
 
+def reply_figure(reply: Reply, *, start: int = 0, limit: int = 60) -> Plot:
+    """Draw the probability of each token of a reply, and the entropy of its distribution.
+
+    Parameters
+    ----------
+    reply
+        From `Lab.chat`.
+    start, limit
+        First token, and number of tokens.
+    """
+    tokens = reply.tokens[start : start + limit]
+    rows = range(start, start + len(tokens))
+    names = [visible_token(token.text) for token in tokens]
+    with new_figure(max(4.0, 1.2 + 0.18 * len(tokens)), 3.2, nrows=2, sharex=True) as (figure, (top, bottom)):
+        top.bar(rows, [token.probability for token in tokens], color=OKABE_ITO["blue"])
+        top.set(ylim=(0, 1), ylabel="probability", title=f"Tokens of the reply of {reply.model}")
+        bottom.bar(rows, [token.entropy for token in tokens], color=OKABE_ITO["orange"])
+        bottom.set_ylabel("entropy, nats")
+        labels = [name if writable(name) else f"token {row}" for row, name in zip(rows, names, strict=True)]
+        bottom.set_xticks(
+            rows, labels, rotation=90, fontsize=8, fontfamily=list(families()), parse_math=False
+        )
+    return Plot(figure, text=f"{_summary(reply)}; tokens {start} to {start + len(tokens) - 1} drawn")
+
+
 def tint(probability: float) -> str:
     """Return the CSS background of a token: transparent if it was certain, orange if it was unlikely."""
     return f"rgba({_TINT},{_MAX_OPACITY * (1 - min(max(probability, 0.0), 1.0)):.2f})"
@@ -92,15 +119,15 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
 
 def _alternatives(top_logprobs: tuple[Alternative, ...]) -> Markup:
     parts = [
-        join([bdi(visible_token(other.text)), f" {percent(math.exp(other.logprob))}"]) for other in top_logprobs
+        join([bdi(visible_token(other.text)), f" {percent(math.exp(other.logprob))}"])
+        for other in top_logprobs
     ]
     return join(parts, " · ")
 
 
 def _summary(reply: Reply) -> str:
-    return (
-        f"{reply.model}: {counted(len(reply.tokens), 'token')}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
-    )
+    tokens = counted(len(reply.tokens), "token")
+    return f"{reply.model}: {tokens}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
 
 
 def _legend() -> Markup:

@@ -62,9 +62,9 @@ def sampling_figure(
 ) -> Plot:
     """Draw the most likely tokens as bars, one panel per sampling, with the model's own probabilities.
 
-    A filled bar is the probability under the sampling, the outline the model's own; a cross marks a token that
-    the sampling excludes. Tokens in a script that matplotlib's font lacks are labelled by id (``#1234``);
-    `sampling_html` shows them.
+    A filled bar is the probability under the sampling, the outline the model's own; a cross marks a token
+    that the sampling excludes. Tokens in a script that matplotlib's font lacks are labelled by id
+    (``#1234``); `sampling_html` shows them.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def failures_figure(checkup: Checkup, *, limit: int = 12) -> Plot:
             _media(left, answer.question)
             _text(right, answer)
     pairs = "; ".join(
-        f"{a.question.skill}: {cut(a.said)!r} instead of {cut(a.question.wanted)!r}" for a in shown
+        f"{a.question.skill}: {cut(a.reply)!r} instead of {cut(a.question.wanted)!r}" for a in shown
     )
     return Plot(figure, text=f"{title}. {pairs}".strip())
 
@@ -59,7 +59,7 @@ def _media(axes: Any, question: Question) -> None:
         axes.set_xlim(0, sound.seconds)
         axes.set_title(f"sound, {sound.seconds:.1f} s", fontsize=8, loc="left")
         return
-    images, labels = question.pictures, [""] * len(question.images)
+    images, labels = question.opened_images, [""] * len(question.images)
     if question.video is not None:
         frames, fps = question.video
         step = max(1, -(-len(frames) // _FRAMES))
@@ -81,7 +81,7 @@ def _text(axes: Any, answer: GradedAnswer) -> None:
         (f"{question.skill} ({question.group})" if question.group else question.skill, "bold"),
         (cut(question.prompt), "normal"),
         (f"right: {question.wanted}", "normal"),
-        (f"reply: {cut(answer.said) or '(nothing)'}", "normal"),
+        (f"reply: {cut(answer.reply) or '(nothing)'}", "normal"),
     ]
     place = 1.0
     for text, weight in lines:

@@ -26,8 +26,8 @@ def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, re
     Returns
     -------
     Plot
-        One row per language, sorted by the first tokenizer; the marker is the ratio of the sums, the line runs
-        from the lowest to the highest ratio of a sentence.
+        One row per language, sorted by the first tokenizer; the marker is the ratio of the sums, the line
+        runs from the lowest to the highest ratio of a sentence.
 
     Raises
     ------
@@ -57,9 +57,7 @@ def language_cost_figure(costs: Mapping[str, Mapping[str, Sequence[int]]], *, re
         axes.set_xlim(left=0)
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.set_xlabel(
-            f"tokens for the same sentences, {reference} = 1 (line: lowest to highest sentence)"
-        )
+        axes.set_xlabel(f"tokens for the same sentences, {reference} = 1 (line: lowest to highest sentence)")
         only = next(iter(costs)) if len(costs) == 1 else ""
         axes.set_title(f"Tokens per language{f', {only}' if only else ''}")
         axes.tick_params(axis="y", length=0)

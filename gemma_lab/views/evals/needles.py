@@ -18,9 +18,7 @@ def haystack_figure(data: Haystack) -> Plot:
         figure,
         axes,
     ):
-        image = axes.imshow(
-            shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
-        )
+        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         for row in range(len(data.depths)):
             for column in range(len(data.lengths)):
                 label = f"{data.right[row, column]} / {data.asked[row, column]}"

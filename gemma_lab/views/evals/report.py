@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+from ...evals.report import COLUMNS
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, escape, join, table, tag
 
@@ -13,24 +14,13 @@ if TYPE_CHECKING:
 
 _MAX_FAILURES = 12  # failures in the HTML view
 _MAX_LENGTH = 160  # characters of a prompt or an answer in a table
-_COLUMNS = ("skill", "questions", "accuracy", "95 % interval", "chance")
-
-
-def checkup_text(checkup: Checkup) -> str:
-    """Return the scores as aligned lines."""
-    rows = [_COLUMNS, *(_row(score) for score in checkup.skills)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"check-up of {checkup.model}"]
-    lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines += [f"{skill}: not asked, {why}" for skill, why in checkup.not_asked.items()]
-    return "\n".join(lines)
 
 
 def checkup_html(checkup: Checkup) -> Markup:
     """Return the scores as a table, and the first wrong answers with their images as another."""
     scores = table(
-        [_row(score) for score in checkup.skills],
-        columns=_COLUMNS,
+        checkup.rows(),
+        columns=COLUMNS,
         caption=f"Check-up of {checkup.model}",
         align="lrrrr",
         notes=[f"{skill}: not asked, {why}" for skill, why in checkup.not_asked.items()],
@@ -76,7 +66,9 @@ def checkup_figure(checkup: Checkup) -> Plot:
                 f"{score.right}/{score.asked}", (1.01, place), xycoords=("axes fraction", "data"),
                 va="center", fontsize=8.5,
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [name.name if is_skill else f"  {name.name}" for name, is_skill in rows])
+        axes.set_yticks(
+            range(len(rows)), [name.name if is_skill else f"  {name.name}" for name, is_skill in rows]
+        )
         for label, (_, is_skill) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if is_skill else "normal")
         axes.set_xlim(-2, 102)
@@ -89,12 +81,6 @@ def checkup_figure(checkup: Checkup) -> Plot:
         hide_frame(axes, keep="bottom")
     scores = ", ".join(f"{score.name} {score.accuracy:.0%}" for score in checkup.skills)
     return Plot(figure, text=f"Check-up of {checkup.model}: {scores}.")
-
-
-def _row(score: Score) -> tuple[str, ...]:
-    low, high = score.interval
-    chance = "" if score.chance is None else f"{score.chance:.1%}"
-    return score.name, f"{score.asked}", f"{score.accuracy:.1%}", f"{low:.1%} to {high:.1%}", chance
 
 
 def spread(wrong: list[GradedAnswer], count: int) -> list[GradedAnswer]:
@@ -112,7 +98,7 @@ def _failure(answer: GradedAnswer) -> tuple[object, ...]:
     if sound is not None:
         images.append(escape(f"(a sound of {sound.seconds:.1f} s)"))
     prompt = join([*images, bdi(cut(question.prompt))], " ")
-    return question.skill, prompt, bdi(question.wanted), bdi(cut(answer.said))
+    return question.skill, prompt, bdi(question.wanted), bdi(cut(answer.reply))
 
 
 def _image(png: bytes, label: str) -> Markup:

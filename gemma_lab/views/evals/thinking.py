@@ -58,5 +58,5 @@ def thinking_figure(
         figure.suptitle(model, x=0.01, ha="left", fontsize=9, color=OKABE_ITO["grey"])
     return Plot(
         figure,
-        text=f"{model}: {sum(off)}/{len(off)} correct with thinking off, {sum(on)}/{len(on)} with thinking on.",
+        text=f"{model}: {sum(off)}/{len(off)} correct with thinking off, {sum(on)}/{len(on)} with it on.",
     )

@@ -56,7 +56,9 @@ def training_figure(log: Path, *, name: str) -> Plot:
 
 
 def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
-    losses_by_minute = [(row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]]
+    losses_by_minute = [
+        (row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]
+    ]
     losses = [loss for _, loss in losses_by_minute]
     start = max(losses[: max(1, len(losses) // 10)])
     axes.plot([at for at, _ in losses_by_minute], [100 * loss / start for loss in losses],

@@ -80,7 +80,14 @@ def offload_figure(*results: Offload, labels: Sequence[str] = ()) -> Plot:
             axes.plot(100 * result.share, result.tokens_per_second, color=colour, ls=dash, lw=1.9, label=name)
             if result.largest_fit is not None:
                 row = result.largest_fit
-                axes.plot(100 * result.share[row], result.tokens_per_second[row], "o", color=colour, ms=8, mec="white")
+                axes.plot(
+                    100 * result.share[row],
+                    result.tokens_per_second[row],
+                    "o",
+                    color=colour,
+                    ms=8,
+                    mec="white",
+                )
         axes.plot([], [], "o", color="#8A8A8A", ms=8, mec="white", label="largest fraction that fits")
         top = max(float(result.tokens_per_second.max()) for result in results)
         axes.set(
@@ -143,4 +150,5 @@ def _speed_text(result: Offload) -> str:
     row = result.largest_fit
     if row is None:
         return "does not fit"
-    return f"{result.tokens_per_second[row]:.1f} tokens/s with {result.share[row]:.0%} of the experts, the largest fraction that fits"
+    share = f"{result.share[row]:.0%} of the experts, the largest fraction that fits"
+    return f"{result.tokens_per_second[row]:.1f} tokens/s with {share}"

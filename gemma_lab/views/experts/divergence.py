@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def routing_divergence_figure(data: RoutingDivergence, reference: str | None = None) -> Plot:
-    """Draw the divergence of every label from one of them, layer by layer; what is within chance is crossed out.
+    """Draw the divergence of every label from one of them by layer; values within chance are crossed out.
 
     Parameters
     ----------

@@ -131,7 +131,10 @@ def expert_patches_figure(trace: Trace, *, image: int = 0, layer: int, experts: 
     """
     patches = expert_patches(trace, image=image, layer=layer, experts=experts)
     available = image < len(trace.images)
-    with new_figure(7.2 if available else 4.6, 4.1, ncols=2 if available else 1, squeeze=False) as (figure, grid):
+    with new_figure(7.2 if available else 4.6, 4.1, ncols=2 if available else 1, squeeze=False) as (
+        figure,
+        grid,
+    ):
         axes = list(grid[0])
         if available:
             axes[0].imshow(np.asarray(trace.images[image].convert("RGB")))
@@ -153,7 +156,9 @@ def describe_patches(patches: ExpertPatches, *, image: int = 0, experts: Sequenc
     if patches.weights is not None:
         served = int((patches.weights > 0).sum())
         names = ", ".join(map(str, experts))
-        return f"layer {patches.layer}, image {image + 1}: {served} of {count} patches routed to experts {names}"
+        return (
+            f"layer {patches.layer}, image {image + 1}: {served} of {count} patches routed to experts {names}"
+        )
     listed = ", ".join(f"{expert} ({number})" for expert, number in patches.ranked[:3])
     return (
         f"layer {patches.layer}, image {image + 1}: {len(patches.ranked)} experts are top-1 of its {count} "

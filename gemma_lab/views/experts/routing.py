@@ -1,4 +1,4 @@
-"""Expert routing of a trace: a layer as script-free HTML, figures of tokens × experts and of loads by layer."""
+"""Expert routing of a trace: a layer as script-free HTML, figures of weights and of loads."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
+from ...trace.records.routing import Routing
 from ..base.colors import amount_colors, heat_image, png_data_url, weight_scale_max
 from ..base.figure import INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.fonts import families, writable
 from ..base.html import CHIP, TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from ..trace.tokens import MEDIA, token_label
+from ..base.tokens import MEDIA, model_name, token_label
 from .patches import describe_patches, draw_patches, expert_patches
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...trace.records.routing import Routing
     from ...trace.trace import Trace
 
 #: Tokens shown one by one; further ones are part of the heat map.
@@ -51,7 +51,7 @@ def routing_html(trace: Trace, *, layer: int, experts: Sequence[int] = ()) -> Ma
     tinted_by = f"weight of experts {', '.join(map(str, experts))}" if len(experts) else "router entropy"
     return group(
         routing_text(trace, layer=layer),
-        heading(bdi(visible(_name(trace))), f": layer {layer}"),
+        heading(bdi(visible(model_name(trace))), f": layer {layer}"),
         _tinted_text(trace, one, tint),
         footnotes([f"Tint: {tinted_by}, more is stronger. Hover over a token for its experts."]),
         _images(trace, layer, experts),
@@ -68,7 +68,7 @@ def routing_text(trace: Trace, *, layer: int) -> str:
     order = np.argsort(-counts, kind="stable")[:3]
     busiest = ", ".join(f"{expert} ({counts[expert]:,})" for expert in order)
     return (
-        f"{visible(_name(trace))}, layer {layer}: {len(one):,} tokens to {one.top_k} of {one.experts} "
+        f"{visible(model_name(trace))}, layer {layer}: {len(one):,} tokens to {one.top_k} of {one.experts} "
         f"experts; busiest {busiest}; {int((counts == 0).sum())} unused"
     )
 
@@ -120,13 +120,13 @@ def routing_figure(trace: Trace, *, layer: int, start: int = 0, stop: int | None
     )
 
 
-def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -> Plot:
+def load_by_layer_figure(trace: Trace | Routing, *, layers: Sequence[int] | None = None) -> Plot:
     """Draw the load of every expert as bars, one strip per layer, with the even load.
 
     Parameters
     ----------
     trace
-        With routing.
+        With routing; or its ``routing``.
     layers
         The model's layers. Default: all, or ten evenly spaced ones.
 
@@ -156,7 +156,9 @@ def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -
             axes.set_ylabel(f"layer {number}", rotation=0, ha="right", va="center")
             axes.margins(x=0.005)
             hide_frame(axes, keep="bottom")
-        grid[0, 0].set_title(f"Load: % of {tokens:,} tokens routed to each expert (dashed: even load, {even:.1%})")
+        grid[0, 0].set_title(
+            f"Load: % of {tokens:,} tokens routed to each expert (dashed: even load, {even:.1%})"
+        )
         grid[-1, 0].set_xlabel(f"expert (0 … {routing.experts - 1})")
     unused = ", ".join(
         f"{number}: {int((rate == 0).sum())}" for number, rate in zip(shown, rates, strict=True)
@@ -166,14 +168,18 @@ def load_by_layer_figure(trace: Trace, *, layers: Sequence[int] | None = None) -
     )
 
 
-def _routing(trace: Trace) -> Routing:
+def loads_html(routing: Routing) -> Markup:
+    """Return a routing record: its summary, and the loads of all layers as an image."""
+    summary = repr(routing).removeprefix("Routing(").removesuffix(")")
+    return group(summary, heading("Routing: ", summary), _loads(routing) if len(routing) else "")
+
+
+def _routing(trace: Trace | Routing) -> Routing:
+    if isinstance(trace, Routing):
+        return trace
     if trace.routing is None:
         raise BadTrace("This trace holds no routing.", hint="Trace a mixture-of-experts model.")
     return trace.routing
-
-
-def _name(trace: Trace) -> str:
-    return str(trace.meta.get("model", "trace"))
 
 
 def _by_entropy(one: Routing) -> NDArray[np.float64]:
@@ -238,21 +244,23 @@ def _heat_map(trace: Trace, one: Routing) -> Markup:
     dense, per_row = _dense(one)
     top = weight_scale_max(one.weights)
     height = 8 if len(dense) <= 64 else 4 if len(dense) <= 128 else 2
-    rows = "one row per token" if per_row == 1 else f"one row per {per_row} tokens, the largest weight of each"
+    rows = (
+        "one row per token" if per_row == 1 else f"one row per {per_row} tokens, the largest weight of each"
+    )
     return figure(
         png_data_url(heat_image(dense / top, cell=(max(2, 640 // one.experts), height))),
-        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); {rows}; "
-        f"weights 0 (pale) to {top:.2f} or more (dark)",
+        f"Layer {one.layers[0]}: {len(trace.tokens):,} tokens (down) × {one.experts} experts (across); "
+        f"{rows}; weights 0 (pale) to {top:.2f} or more (dark)",
     )
 
 
-def _loads(routing: Routing, layer: int) -> Markup:
+def _loads(routing: Routing, layer: int | None = None) -> Markup:
     counts = np.stack([np.bincount(ids.reshape(-1), minlength=routing.experts) for ids in routing.ids])
     top = max(1, int(counts.max()))
     return figure(
         png_data_url(heat_image(counts / top, cell=(max(2, 640 // routing.experts), 6))),
         f"All layers ({routing.layers[0]} to {routing.layers[-1]}, down) × experts (across): load in tokens, "
-        f"0 (pale) to {top:,} (dark); layer {layer} is shown above",
+        f"0 (pale) to {top:,} (dark){f'; layer {layer} is shown above' if layer is not None else ''}",
     )
 
 

@@ -49,7 +49,9 @@ def specialisation_figure(data: Specialisation, label: str | None = None) -> Plo
             interpolation="nearest",
         )
         axes.set(
-            xlabel="expert", ylabel="layer", title=f"Experts chosen more or less often for “{label}”, beyond chance"
+            xlabel="expert",
+            ylabel="layer",
+            title=f"Experts chosen more or less often for “{label}”, beyond chance",
         )
         layer_ticks(axes, data.layers)
         hide_frame(axes)
@@ -60,8 +62,8 @@ def specialisation_figure(data: Specialisation, label: str | None = None) -> Plo
     prefers, avoids = int((found & (lift > 1)).sum()), int((found & (lift < 1)).sum())
     return Plot(
         figure,
-        text=f"{label}: of {found.size:,} experts {prefers:,} are chosen more often and {avoids:,} less often "
-        f"than by chance (family-wise {data.alpha:.0%}); the others are blank",
+        text=f"{label}: of {found.size:,} experts {prefers:,} are chosen more often and {avoids:,} less "
+        f"often than by chance (family-wise {data.alpha:.0%}); the others are blank",
     )
 
 

@@ -49,7 +49,7 @@ def catalog_html(catalog: Catalog) -> Markup:
         caption=f"Gemma 4 checkpoints ({len(catalog)})",
         align="lllrllrll",
         notes=[
-            "Layers: local + global. Weights: computed from the configuration at 16 and at 4.5 bits per weight "
+            "Layers: local + global. Weights: computed from the configuration at 16 and 4.5 bits per weight "
             "(decoder matrices only), or published (≈). Context: 1K = 1,024 tokens. transformers: the first "
             "release known to run it; gemma_lab itself needs 5.15.",
             *notes,
@@ -63,7 +63,9 @@ def checkpoint_html(checkpoint: Checkpoint) -> Markup:
     sizes = (
         ", ".join(f"{dtype} {gib(size)}" for dtype, size in checkpoint.weight_bytes.items()) or "not known"
     )
-    experts = f"{checkpoint.experts} per layer, {checkpoint.top_k} per token" if checkpoint.experts else "none"
+    experts = (
+        f"{checkpoint.experts} per layer, {checkpoint.top_k} per token" if checkpoint.experts else "none"
+    )
     cited = join([link(source.url, source.label) for source in checkpoint.sources], "; ")
     return definitions(
         [

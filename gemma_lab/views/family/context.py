@@ -17,7 +17,9 @@ NEIGHBOURS = {"Qwen3.5-35B-A3B": (OKABE_ITO["purple"], "P")}
 _LENGTHS = (1024, 4096, 32_768, 131_072, 262_144)
 
 
-def kv_cache_comparison_figure(models: Sequence[KVCache] | None = None, *, start: int = 1024) -> Plot:
+def kv_cache_comparison_figure(
+    models: KVCache | Sequence[KVCache] | None = None, *, start: int = 1024
+) -> Plot:
     """Draw the bfloat16 cache of one sequence against its length, for the family and other models.
 
     Parameters
@@ -27,7 +29,7 @@ def kv_cache_comparison_figure(models: Sequence[KVCache] | None = None, *, start
     start
         Shortest length, in tokens.
     """
-    models = models or kv_caches()
+    models = [models] if isinstance(models, KVCache) else models or kv_caches()
     with new_figure(9.5, 5.2) as (figure, axes):
         for model in models:
             lengths = [start * 2**step for step in range(20) if start * 2**step <= model.context]

@@ -37,15 +37,15 @@ _PARTS = (
 )
 
 
-def layer_types_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
-    """Draw every decoder layer of some models, first to last: local or global, with its own cache or a shared one.
+def layer_types_figure(shapes: Architecture | Sequence[Architecture] | None = None) -> Plot:
+    """Draw every decoder layer of some models: local or global, with its own cache or a shared one.
 
     Parameters
     ----------
     shapes
         The models. Default: the five sizes.
     """
-    shapes = shapes or [get_architecture(size) for size in SIZES]
+    shapes = _listed(shapes)
     longest = max(len(shape.layers) for shape in shapes)
     with new_figure(10.5, 0.95 + 0.78 * len(shapes)) as (figure, axes):
         for row, shape in enumerate(shapes):
@@ -63,7 +63,9 @@ def layer_types_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
     return Plot(figure, text=f"Decoder layers: {kinds}")
 
 
-def parameters_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
+def parameters_figure(
+    shapes: Architecture | Parameters | Sequence[Architecture | Parameters] | None = None,
+) -> Plot:
     """Draw the parameters of some models as stacked bars, group by group.
 
     Parameters
@@ -71,7 +73,9 @@ def parameters_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
     shapes
         The models. Default: the five sizes.
     """
-    counts = [count_parameters(shape) for shape in shapes or [get_architecture(size) for size in SIZES]]
+    counts = [
+        shape if isinstance(shape, Parameters) else count_parameters(shape) for shape in _listed(shapes)
+    ]
     longest = max(counted.total for counted in counts) / 1e9
     with new_figure(10.5, 1.25 + 0.62 * len(counts)) as (figure, axes):
         for row, counted in enumerate(counts):
@@ -86,7 +90,7 @@ def parameters_figure(shapes: Sequence[Architecture] | None = None) -> Plot:
     return Plot(figure, text=f"Parameters by part: {sums}")
 
 
-def kv_cache_figure(shapes: Sequence[Architecture] | None = None, *, start: int = 256) -> Plot:
+def kv_cache_figure(shapes: Architecture | Sequence[Architecture] | None = None, *, start: int = 256) -> Plot:
     """Draw the bfloat16 key-value cache of one sequence against its length, both axes logarithmic.
 
     Parameters
@@ -96,7 +100,7 @@ def kv_cache_figure(shapes: Sequence[Architecture] | None = None, *, start: int 
     start
         Shortest context, in tokens.
     """
-    shapes = shapes or [get_architecture(size) for size in SIZES]
+    shapes = _listed(shapes)
     ends: list[tuple[Architecture, int]] = []
     with new_figure(9.0, 5.0) as (figure, axes):
         for shape in shapes:
@@ -118,6 +122,12 @@ def kv_cache_figure(shapes: Sequence[Architecture] | None = None, *, start: int 
         _end_labels(axes, ends)
     text = "; ".join(f"{shape.name} {gib(size)} at {tokens(shape.context)}" for shape, size in ends)
     return Plot(figure, text=f"Key-value cache, bfloat16, one sequence: {text}")
+
+
+def _listed(shapes: Any) -> list[Any]:
+    if shapes is None:
+        return [get_architecture(size) for size in SIZES]
+    return list(shapes) if isinstance(shapes, Sequence) else [shapes]
 
 
 def _strip(axes: Axes, shape: Architecture, y: float) -> None:

@@ -14,6 +14,7 @@ from ..base.units import gib, tokens
 from .text import short
 
 if TYPE_CHECKING:
+    from ...planning.measurement import SpeedReport
     from ...planning.plans import Plan
 
 PART_COLORS = {
@@ -118,6 +119,39 @@ def plan_speed_figure(plan: Plan | Sequence[Plan]) -> Plot:
         hide_frame(axes, keep="left bottom")
     ends = "; ".join(f"{_name(each)} {short(each.decode.value)} tokens/s" for each in plans if each.decode)
     return Plot(figure, text=f"Tokens/s over depth with 80 % intervals; dots are measured runs: {ends}")
+
+
+def speed_report_figure(report: SpeedReport) -> Plot:
+    """Draw measured tokens/s over depth against the plan for this machine, with its 80 % interval."""
+    points = report.points
+    depths = [point.depth for point in points]
+    with new_figure(7.5, 3.8) as (figure, axes):
+        predicted = [(depth, each) for depth in depths if (each := report.plan.decode_at(depth)) is not None]
+        if predicted:
+            across = [depth for depth, _ in predicted]
+            axes.plot(across, [each.value for _, each in predicted], color=OKABE_ITO["blue"], label="plan")
+            axes.fill_between(
+                across,
+                [each.low for _, each in predicted],
+                [each.high for _, each in predicted],
+                color=OKABE_ITO["blue"],
+                alpha=0.15,
+                lw=0,
+            )
+        values = [point.tokens_per_second for point in points]
+        spread = [
+            [point.tokens_per_second - point.slowest for point in points],
+            [point.fastest - point.tokens_per_second for point in points],
+        ]
+        axes.errorbar(
+            depths, values, yerr=spread, fmt="o", color=OKABE_ITO["vermillion"], capsize=3, label="measured"
+        )
+        axes.set(xlabel="tokens in the cache", ylabel="tokens/s", ylim=(0, None))
+        axes.grid(axis="y", color=FAINT, lw=0.7)
+        axes.legend(loc="best", fontsize=9)
+        hide_frame(axes, keep="left bottom")
+    shown = "; ".join(f"{depth:,}: {short(value)}" for depth, value in zip(depths, values, strict=True))
+    return Plot(figure, text=f"Measured tokens/s of {report.name} by depth: {shown}")
 
 
 def break_even_figure(

@@ -90,6 +90,19 @@ def comparison_figure(comparison: Comparison) -> Plot:
     return Plot(figure, text=f"{' and '.join(comparison.names)}: {'; '.join(comparison.findings())}")
 
 
+def routing_change_figure(change: RoutingChange) -> Plot:
+    """Draw what the routing of each layer has in common in two runs.
+
+    Parameters
+    ----------
+    change
+        The ``routing`` of a comparison.
+    """
+    with new_figure(5.6, 3.4) as (figure, axes):
+        _draw_routing(axes, change)
+    return Plot(figure, text=repr(change).removeprefix("RoutingChange(").removesuffix(")"))
+
+
 def _answers(comparison: Comparison) -> Markup:
     sides: tuple[Literal["first", "second"], ...] = ("first", "second")
     blocks = [
@@ -104,7 +117,9 @@ def _answers(comparison: Comparison) -> Markup:
     return tag("div", *blocks, style="display:flex;flex-wrap:wrap;gap:1em")
 
 
-def _answer(pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]) -> Markup:
+def _answer(
+    pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]
+) -> Markup:
     """Join the tokens of one side; a changed run is marked as a whole, so that joined letters stay joined."""
     positions = [
         (position, pair.change != "same") for pair in pairs if (position := getattr(pair, side)) is not None

@@ -43,7 +43,13 @@ def edit_html(edit: Edit) -> Markup:
         parts.append(
             table(
                 rows or [("none", "", "", "", "")],
-                columns=("layer", "ablated experts", "boosted experts (nats)", "forced experts", "ablated heads"),
+                columns=(
+                    "layer",
+                    "ablated experts",
+                    "boosted experts (nats)",
+                    "forced experts",
+                    "ablated heads",
+                ),
                 caption="Edit of experts and heads",
                 align="rllll",
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
+from ...trace.records.logit_lens import LogitLens
 from ..base.colors import amount_colors
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, footnotes, group, tag
@@ -15,7 +16,6 @@ from ..base.text import visible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...trace.records.logit_lens import LogitLens
     from ...trace.trace import Trace
 
 #: Positions shown at most; of more, the last ones.
@@ -24,7 +24,7 @@ _CELL = "padding:.15em .4em;max-width:9em;overflow:hidden;text-overflow:ellipsis
 _CORNER = "position:sticky;left:0;background:Canvas;color:CanvasText;font-weight:600;padding:.15em .5em"
 
 
-def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> Markup:
+def logit_lens_html(trace: Trace | LogitLens, *, positions: Sequence[int] | None = None) -> Markup:
     """Return a logit lens as a table: the last layer on top, a column per position.
 
     Each cell holds the top-1 token of a layer, in its own script and direction; its colour is the token's
@@ -33,7 +33,7 @@ def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> 
     Parameters
     ----------
     trace
-        With a logit lens.
+        With a logit lens; or its ``logit_lens``, whose columns are then headed by positions.
     positions
         Rows of the trace, of those recorded. Default: the last 48.
 
@@ -54,10 +54,10 @@ def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> 
     rows = [_row(logit_lens, row, indices) for row in range(len(logit_lens.layers) - 1, -1, -1)]
     left = len(logit_lens) - len(indices)
     notes = [
-        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was trained "
-        "for it. Darker: more probable. Bold: same as the last layer."
+        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was "
+        "trained for it. Darker: more probable. Bold: same as the last layer."
     ] + ([f"{left:,} earlier positions are not shown."] if left and positions is None else [])
-    name = bdi(visible(str(trace.meta.get("model", "model"))))
+    name = "Trace" if isinstance(trace, LogitLens) else bdi(visible(str(trace.meta.get("model", "model"))))
     table = tag(
         "table",
         tag("caption", name, ": logit lens, next token by layer", style="text-align:start"),
@@ -68,13 +68,13 @@ def logit_lens_html(trace: Trace, *, positions: Sequence[int] | None = None) -> 
     return group(logit_lens_text(trace), table, footnotes(notes), style="max-width:100%;overflow-x:auto")
 
 
-def logit_lens_text(trace: Trace) -> str:
+def logit_lens_text(trace: Trace | LogitLens) -> str:
     """Describe a logit lens in one stable line: its size, and from which layer on the last token is top-1."""
     lens = _lens(trace)
     last = lens.token_texts[int(lens.target_ids[-1, 0])]
     return (
-        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} is "
-        f"top-1 from layer {int(lens.stable_from_layer()[-1])} on"
+        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} "
+        f"is top-1 from layer {int(lens.stable_from_layer()[-1])} on"
     )
 
 
@@ -123,15 +123,20 @@ def logit_lens_figure(
     return Plot(figure, text=f"Token {position:,} by layer ({len(lens.layers)} layers): {'; '.join(texts)}")
 
 
-def _lens(trace: Trace) -> LogitLens:
+def _lens(trace: Trace | LogitLens) -> LogitLens:
+    if isinstance(trace, LogitLens):
+        return trace
     if trace.logit_lens is None or not len(trace.logit_lens):
         raise BadTrace(
-            "The trace has no logit lens.", hint="Trace with logit_lens=True, or with logit_lens=[…] positions."
+            "The trace has no logit lens.",
+            hint="Trace with logit_lens=True, or with logit_lens=[…] positions.",
         )
     return trace.logit_lens
 
 
-def _token(trace: Trace, position: int) -> str:
+def _token(trace: Trace | LogitLens, position: int) -> str:
+    if isinstance(trace, LogitLens):
+        return f"{position:,}"
     kind = str(trace.tokens.modalities[position])
     if kind in ("image", "video", "audio"):
         return f"⟨{kind}⟩"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...analysis.attention.rows import image_patches
-from ..attention.figures import draw_image_attention, model_name
+from ..attention.figures import draw_image_attention
 from ..base.colors import png_data_url
 from ..base.html import TEXT, Markup, bdi, figure, footnotes, group, heading, join, table, tag
 from ..base.text import visible
-from .tokens import token_label
+from ..base.tokens import model_name, token_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def answer_tokens(trace: Trace) -> list[int]:
 
 
 def mean_attention(trace: Trace, row: int) -> NDArray[np.float32]:
-    """Return the attention of a row to every token, ``[tokens]``: mean of all layers and heads, from top keys."""
+    """Return the attention of a row, ``[tokens]``: mean of all layers and heads, from their top keys."""
     mean = np.zeros(len(trace), dtype=np.float32)
     attention = trace.attention
     if attention is None:

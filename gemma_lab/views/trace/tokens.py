@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..base.html import Markup, bdi, details, footnotes, group, join, table, tag
 from ..base.text import visible_token
+from ..base.tokens import MEDIA
 
 if TYPE_CHECKING:
     from ...trace.tokens.table import Run, TokenTable
-    from ...trace.trace import Trace
 
-#: Modalities of soft tokens.
-MEDIA = ("image", "video", "audio")
 #: Tokens drawn, and rows of the detailed table; further ones are counted.
 _MAX_TOKENS, _MAX_ROWS, _MAX_PIECES = 3_000, 200, 8
 #: Okabe–Ito sky blue, weak enough for text on light and dark pages.
@@ -73,16 +71,6 @@ def text_html(tokens: TokenTable, *, limit: int = _MAX_TOKENS) -> Markup:
     return blocks + footnotes(notes)
 
 
-def token_label(trace: Trace, token: int) -> str:
-    """Return a short label of a token: its text, or its position in an image or a sound."""
-    text, (x0, y0, x1, y1) = str(trace.tokens.texts[token]), trace.tokens.boxes[token].tolist()
-    if x1 > x0 >= 0 and y1 > y0 >= 0:
-        return f"column {round(x0 / (x1 - x0)) + 1}, row {round(y0 / (y1 - y0)) + 1}"
-    if trace.tokens.times[token, 0] >= 0:
-        return f"{trace.tokens.times[token, 0] / 1000:.2f} s"
-    return visible_token(text or str(trace.tokens.pieces[token]))
-
-
 def _turns(runs: list[Run]) -> list[tuple[str, list[Run]]]:
     """Group runs by role; the line end after a turn belongs to the turn."""
     turns: list[tuple[str, list[Run]]] = []
@@ -112,11 +100,15 @@ def _block(tokens: TokenTable, role: str, runs: list[Run]) -> Markup:
 def _run(tokens: TokenTable, number: int, run: Run) -> Markup:
     title = _title(tokens, run)
     if run.modality in _FRAMES:
-        symbol = tag("span", f"{_SYMBOLS[run.modality]} ", aria_hidden="true") if run.modality in MEDIA else ""
+        symbol = (
+            tag("span", f"{_SYMBOLS[run.modality]} ", aria_hidden="true") if run.modality in MEDIA else ""
+        )
         label = visible_token(run.label) if run.label.isspace() else run.label
         return tag("bdi", symbol, label, style=_FRAMES[run.modality], title=title)
     underline = f";{_GENERATED}" if tokens.generated[run.stop - 1] else ""
-    line_end = tag("span", "↵", aria_hidden="true", style="opacity:.5") + "\n"  # drawn, and still ends the line
+    line_end = (
+        tag("span", "↵", aria_hidden="true", style="opacity:.5") + "\n"
+    )  # drawn, and still ends the line
     text = join(run.label.split("\n"), line_end)
     return tag("span", text, style=f"background-color:{_SHADES[number % 2]}{underline}", title=title)
 
@@ -182,7 +174,10 @@ def _position(tokens: TokenTable, row: int) -> str:
 
 
 def _legend() -> Markup:
-    shades = [tag("span", word, style=f"background-color:{shade}") for word, shade in zip("ab", _SHADES, strict=True)]
+    shades = [
+        tag("span", word, style=f"background-color:{shade}")
+        for word, shade in zip("ab", _SHADES, strict=True)
+    ]
     swatches = [
         join([*shades, " tokens of text"]),
         tag("span", "control token", style=_FRAMES["special"]),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..base.figure import OKABE_ITO
+from ...errors import NotTraced
+from ..attention.figures import attention_heads_figure
+from ..base.figure import OKABE_ITO, Plot
 from ..base.html import Markup, bdi, definitions, details, group, join, table, tag
 from ..base.text import counted, shorten, visible
+from ..experts.routing import load_by_layer_figure
+from .logit_lens import logit_lens_figure
 from .tokens import text_html
 
 if TYPE_CHECKING:
@@ -46,6 +50,33 @@ def trace_html(trace: Trace) -> Markup:
         details("Text", text_html(trace.tokens, limit=MAX_TOKENS), open_=True),
         "" if trace.routing is None else _layers(trace.routing),
         style="max-width:64em;margin:.5em 0",
+    )
+
+
+def trace_figure(trace: Trace, **options: Any) -> Plot:
+    """Draw the first record that a trace holds: expert loads, the maps of all heads, or the logit lens.
+
+    Parameters
+    ----------
+    trace
+        From `Lab.trace` or `gemma_lab.open_trace`.
+    **options
+        Of `load_by_layer_figure`, `attention_heads_figure` or `logit_lens_figure`.
+
+    Raises
+    ------
+    NotTraced
+        If it holds none of these.
+    """
+    if trace.routing is not None:
+        return load_by_layer_figure(trace, **options)
+    if trace.attention is not None and trace.attention.bands:
+        return attention_heads_figure(trace, **options)
+    if trace.logit_lens is not None and len(trace.logit_lens):
+        return logit_lens_figure(trace.logit_lens, **options)
+    raise NotTraced(
+        "The trace holds no routing, attention maps or logit lens.",
+        hint="Trace with attention=True or logit_lens=True, or a model with experts.",
     )
 
 
@@ -91,7 +122,7 @@ def _layers(routing: Routing) -> Markup:
             )
         )
     even = f"{100 * routing.top_k / routing.experts:.3g} %"
-    # one of E experts is missed by T tokens with probability (1 - k/E)^T, see `gemma_lab.analysis.expert_load`
+    # T tokens miss one of E experts with probability (1 - k/E)^T, see `gemma_lab.analysis.expert_load`
     expected = routing.experts * (1 - routing.top_k / routing.experts) ** tokens
     columns = ("layer", "load of each expert", "busiest expert", "unused", "router entropy, nats")
     return table(
@@ -100,8 +131,8 @@ def _layers(routing: Routing) -> Markup:
         align="rlrrrr",
         caption=f"Load of {routing.experts} experts in each layer",
         notes=[
-            f"Bars: fraction of the {tokens:,} tokens routed to each expert, each layer on its own scale; the "
-            f"line is an even load ({even}).",
+            f"Bars: fraction of the {tokens:,} tokens routed to each expert, each layer on its own scale; "
+            f"the line is an even load ({even}).",
             f"If all experts were equally likely, {expected:.1f} would be unused after {tokens:,} tokens.",
             "Router entropy and the experts' fraction of the feed-forward output are means over the tokens.",
         ],

@@ -214,7 +214,7 @@ class AttentionExplorer(TraceExplorer):
             "facts": {
                 "name": sendable(str(trace.meta.get("model", "trace"))),
                 "tokens": len(attention),
-                "bin_edges": [int(edge) for edge in attention.edges],
+                "bin_edges": [int(edge) for edge in attention.bin_edges],
                 "layers": layouts(attention),
                 "heads": [int(head) for head in attention.heads],
                 "chunk": CHUNK,

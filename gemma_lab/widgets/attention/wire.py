@@ -41,7 +41,7 @@ def grid_buffer(attention: Attention) -> bytes:
     small, means, measures = [], [], _measures(attention)
     for layout in attention.layers:
         maps, sink = without_sink(attention, layout.layer)
-        reduced = pool_maps(maps, attention.bin_edges, most=_THUMBNAIL)
+        reduced = pool_maps(maps, attention.bin_edges, limit=_THUMBNAIL)
         tops = np.maximum(np.quantile(reduced.reshape(len(reduced), -1), 0.985, axis=1), 1e-6)
         small.append(_roots(reduced / tops[:, None, None]))
         means.append(_means(attention, layout.layer, sink, measures))

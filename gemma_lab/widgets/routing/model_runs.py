@@ -11,7 +11,7 @@ from ...errors import BadPrompt
 from ..shared.base import sendable
 from ..shared.explorer import TraceExplorer
 from ..shared.wire import layer_buffer, token_buffer
-from .rerun import ablated, changes, named, request_of, side_by_side
+from .rerun import ablated, changes, named, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,6 +157,7 @@ class ModelRuns(TraceExplorer):
 
     def _ablate(self, lab: Lab, experts: Mapping[int, Sequence[int]]) -> Trace:
         from ...interventions.edit import Edit
+        from ...models.chat.request import Request
 
         before = self._original
         pairs = [
@@ -178,7 +179,7 @@ class ModelRuns(TraceExplorer):
             "after": [],
         }
         try:
-            after = lab.trace(request_of(before), edit=edit)
+            after = lab.trace(Request.from_meta(before.meta, before.images), edit=edit)
         except BaseException:
             self._comparison = previous
             raise

@@ -1,4 +1,4 @@
-"""Running a traced request again, and two answers side by side."""
+"""Comparison of two answers of one request, and experts in words."""
 
 from __future__ import annotations
 
@@ -7,56 +7,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import LabError
 from ..shared.base import sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ...models.chat.request import Request
     from ...trace.trace import Trace
 
-#: A piece of an answer, and whether the other answer has something else there.
+#: Spans of an answer: the text, and whether it differs from the other answer.
 Side = list[list[Any]]
 
 
-def request_of(trace: Trace) -> Request:
-    """Return the request of a trace, to run it again.
-
-    Raises
-    ------
-    LabError
-        If the trace does not hold it, or not its media.
-    """
-    from ...models.chat.request import Request
-
-    return Request.from_meta(trace.meta, trace.images)
-
-
 def side_by_side(before: Trace, after: Trace) -> tuple[Side, Side]:
-    """Return two answers in pieces, changed ones marked; they are aligned by their longest common runs."""
-    one, other = _said(before), _said(after)
+    """Return the spans of two answers, aligned by their longest common runs of tokens."""
+    one, other = _answer(before), _answer(after)
     match = SequenceMatcher(None, [token for token, _ in one], [token for token, _ in other], autojunk=False)
     sides: tuple[Side, Side] = ([], [])
     for what, start, stop, begin, end in match.get_opcodes():
-        for side, said in zip(sides, (one[start:stop], other[begin:end]), strict=True):
-            text = "".join(text for _, text in said)
+        for side, span in zip(sides, (one[start:stop], other[begin:end]), strict=True):
+            text = "".join(text for _, text in span)
             if text:
                 side.append([sendable(text), what != "equal"])
     return sides
 
 
 def changes(before: Trace, after: Trace) -> str:
-    """Return in a line how an answer and the routing of its prompt changed.
+    """Return how an answer and the routing of its prompt changed, in one line.
 
-    The routing is compared over the prompt, which both traces read: of all choices of an expert (token ×
-    layer × rank) the part that the other trace made too.
+    The routing is compared over the prompt, which both traces read: the fraction of expert choices (token ×
+    layer × rank) that both traces made.
     """
-    one, other = _said(before), _said(after)
+    one, other = _answer(before), _answer(after)
     match = SequenceMatcher(None, [token for token, _ in one], [token for token, _ in other], autojunk=False)
     kept = sum(block.size for block in match.get_matching_blocks())
     if not one and not other:
-        answer = "no answer was asked for"
+        answer = "no answer was generated"
     elif kept == len(one) == len(other):
         answer = "the answer is the same"
     else:
@@ -73,11 +58,11 @@ def changes(before: Trace, after: Trace) -> str:
 
 
 def ablated(pairs: Iterable[Sequence[int]]) -> dict[int, list[int]]:
-    """Return layer and expert pairs as the mapping that `Edit` takes."""
-    found: dict[int, list[int]] = {}
+    """Return pairs of layer and expert as the mapping that `Edit` takes."""
+    experts: dict[int, list[int]] = {}
     for layer, expert in pairs:
-        found.setdefault(int(layer), []).append(int(expert))
-    return {layer: sorted(set(experts)) for layer, experts in sorted(found.items())}
+        experts.setdefault(int(layer), []).append(int(expert))
+    return {layer: sorted(set(chosen)) for layer, chosen in sorted(experts.items())}
 
 
 def named(experts: Mapping[int, Sequence[int]]) -> str:
@@ -89,8 +74,8 @@ def named(experts: Mapping[int, Sequence[int]]) -> str:
     return " and ".join(parts)
 
 
-def _said(trace: Trace) -> list[tuple[int, str]]:
-    """Return the generated tokens and what each shows; the last one was never read, so it has no row."""
+def _answer(trace: Trace) -> list[tuple[int, str]]:
+    """Return the generated tokens and their texts; the last one was never read, so it has no row."""
     if trace.generation is None:
         return []
     texts = [str(text) for text in trace.tokens.texts[trace.tokens.generated]]

@@ -12,7 +12,10 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1] / "js"
 _IMPORT = re.compile(r'^import\s+(?P<names>[^"\';]+?)\s+from\s+"(?P<path>\.[^"]+)";[ \t]*\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?:default )?(?=(?:async )?(?:function|class|const|let)\b)", re.MULTILINE)
+_EXPORT = re.compile(
+    r"^export default \{[^}]*\};\n|^export (?:default )?(?=(?:async )?(?:function|class|const|let)\b)",
+    re.MULTILINE,
+)
 _DECLARED = re.compile(
     r"^(?:export (?:default )?)?(?:async )?(?:function\*?|class|const|let|var)\s+(\w+|[\[{][^=]*?[\]}])",
     re.MULTILINE,

@@ -72,7 +72,9 @@ def test_scores_are_means_over_prompts_and_chance_is_the_place():
     assert found.each[:, 0].tolist() == [1.0, 0.0]
     assert found.scores[0] == 0.5
     assert found.chance.tolist() == [pytest.approx(0.5), 0.0]
-    assert repr(found) == "RetrievalScores(2 prompts × 2 heads: 2 from 0.1, best layer 0 head 0 at 0.50)"
+    text = repr(found)
+    for part in ("2 prompts × 2 heads", "layer 0 head 0", "0.50"):
+        assert part in text
 
 
 def test_the_needle_is_the_fact_that_was_asked_for():
@@ -87,7 +89,7 @@ def test_the_needle_is_the_fact_that_was_asked_for():
 
 def test_an_answer_that_is_not_in_the_text_is_no_needle():
     trace = trace_of(build_attention([[even(12)]]))
-    with pytest.raises(LabError, match="No sentence of the prompt holds the answer '42' in one piece"):
+    with pytest.raises(LabError, match="'42'"):
         locate_answer(trace, Ask("Ada has 421. What has Ada?", "42"))
     with pytest.raises(LabError, match="of another prompt"):
         locate_answer(trace, Ask("Ada has 42. What has Ada?", "42"))
@@ -95,9 +97,9 @@ def test_an_answer_that_is_not_in_the_text_is_no_needle():
 
 def test_what_does_not_go_together_is_refused():
     trace = trace_of(build_attention([[copying(3, 4, 0)]]), ids=IDS, said=(7, 8, 9))
-    with pytest.raises(LabError, match="1 traces and 0 needles"):
+    with pytest.raises(LabError, match="1 traces and 0"):
         retrieval_scores([trace], [])
-    with pytest.raises(LabError, match="no answer"):
+    with pytest.raises(LabError, match="no generated answer"):
         retrieval_scores([trace_of(build_attention([[even(12)]]))], [AnswerSpan(0, 1)])
     two = trace_of(build_attention([[even(12)] * 2]), ids=IDS, said=(7, 8, 9))
     with pytest.raises(LabError, match="do not have the same heads"):

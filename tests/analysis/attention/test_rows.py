@@ -18,7 +18,7 @@ from gemma_lab.analysis.attention.rows import (
     without_sink,
 )
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.views.trace.tokens import token_label
+from gemma_lab.views.base.tokens import token_label
 
 
 def test_the_first_token_is_taken_out_and_the_rest_is_what_was_there() -> None:
@@ -46,7 +46,7 @@ def test_without_statistics_a_bin_of_tokens_keeps_its_sink() -> None:
 def test_pooling_keeps_rows_whole_and_weighs_queries_by_their_number() -> None:
     looks = text(299).attention
     maps = looks.pooled(5)
-    small = pool_maps(maps, looks.bin_edges, most=30)
+    small = pool_maps(maps, looks.bin_edges, limit=30)
     assert small.shape == (4, 30, 30)
     np.testing.assert_allclose(small.sum(-1), 1, atol=1e-5)
     cuts = np.unique(np.linspace(0, 128, 31).round().astype(int))
@@ -54,18 +54,18 @@ def test_pooling_keeps_rows_whole_and_weighs_queries_by_their_number() -> None:
     weights = np.diff(looks.bin_edges)[one]
     expected = np.average(maps[2, one, : cuts[1]].sum(-1), weights=weights)
     assert small[2, 3, 0] == pytest.approx(expected, abs=1e-6)
-    assert pool_maps(maps, looks.bin_edges, most=200) is maps
+    assert pool_maps(maps, looks.bin_edges, limit=200) is maps
 
 
 def test_where_a_token_looks_is_as_exact_as_it_is_known() -> None:
     whole = text(300, rows=(250,))
     looks = whole.attention
     row, how = attention_row(whole, layer=5, query=250, head=2)
-    assert how == "the whole row"
+    assert how == "full row"
     np.testing.assert_array_equal(row[:251], looks.row(5, 250)[2])
     assert not row[251:].any()
     heavy, how = attention_row(whole, layer=5, query=249, head=2)
-    assert how == "its heaviest keys"
+    assert how == "top keys"
     keys, weights = (each[2, 249] for each in looks.top_keys(5))
     assert heavy.sum() == pytest.approx(weights.sum(), abs=1e-6)
     assert heavy.argmax() == keys[0]
@@ -81,7 +81,7 @@ def test_where_a_token_looks_is_as_exact_as_it_is_known() -> None:
     assert how == "pooled"
     assert flat.sum() == pytest.approx(1, abs=1e-4)
     fine, how = attention_row(arabic(), layer=5, query=20, head=1)
-    assert (how, fine.sum()) == ("the whole row", pytest.approx(1, abs=1e-4))
+    assert (how, fine.sum()) == ("full row", pytest.approx(1, abs=1e-4))
 
 
 def test_what_is_not_there_is_said() -> None:
@@ -90,9 +90,9 @@ def test_what_is_not_there_is_said() -> None:
         require_attention_maps(dataclasses.replace(trace, attention=None))
     with pytest.raises(BadTrace, match="no attention maps"):
         require_attention_maps(attended(trace, dataclasses.replace(trace.attention, bands={})))
-    with pytest.raises(LabError, match="no head 9"):
+    with pytest.raises(LabError, match="Head 9"):
         head_index(trace.attention, 9)
-    with pytest.raises(LabError, match="no picture 0"):
+    with pytest.raises(LabError, match="no image 0"):
         image_patches(trace, 0)
     assert len(image_patches(picture(), 0)) == 192
 
@@ -104,7 +104,7 @@ def test_heads_are_counted_as_the_model_does() -> None:
 
 
 def test_words_and_scales() -> None:
-    assert describe_pooling(arabic().attention) == "every cell is one query and one key"
+    assert describe_pooling(arabic().attention) == "each cell is one query and one key"
     assert "128 bins of up to 3 tokens" in describe_pooling(text(300).attention)
     assert scale_max(np.zeros(4)) == 1.0
     assert scale_max(np.array([0, 0, 0.5])) == 0.5

@@ -22,7 +22,7 @@ def test_the_first_token_and_another():
     assert found.heads_with_sink == 0.5
     assert found.received[0, 0] == pytest.approx(0.7, abs=0.02)
     assert found.first[0] == pytest.approx(0.7, abs=0.02)
-    assert repr(found).startswith("AttentionSinks(2 of 100 tokens, of 50% of 4 heads; first token 0.")
+    assert repr(found).startswith("AttentionSinks(2 of 100 tokens")
     assert found.to_pandas().shape == (8, 5)
 
 

@@ -75,5 +75,5 @@ def test_repr_and_refusals(draw):
         found.against("en")
     with pytest.raises(LabError, match="have the label"):
         routing_divergence({"a": draw(1)})
-    with pytest.raises(LabError, match="no 95 % quantile"):
+    with pytest.raises(LabError, match="95 % quantile"):
         routing_divergence({"a": draw(1), "b": draw(2)}, permutations=5)

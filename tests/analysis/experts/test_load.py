@@ -80,5 +80,5 @@ def test_tables_and_repr(routing_of):
 def test_another_models_routing_is_refused(draw):
     with pytest.raises(LabError, match="another model"):
         expert_load([draw(), draw(experts=16)])
-    with pytest.raises(LabError, match="no routing"):
+    with pytest.raises(LabError, match="No routing"):
         expert_load([])

@@ -46,7 +46,7 @@ def test_prompts_with_tastes_of_their_meaning_are_stable(draw, routing_of):
     found = routing_stability(meanings)
     assert (found.gain > 0.05).all()
     assert found.p.max() < 0.01
-    assert repr(found).startswith("RoutingStability(4 meanings in 12 prompts, 2 layers: mean load overlap 0.")
+    assert repr(found).startswith("RoutingStability(12 prompts of 4 meanings, 2 layers: ")
 
 
 def test_prompts_without_meaning_are_not(draw):

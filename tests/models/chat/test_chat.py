@@ -48,7 +48,7 @@ def test_greedy_ids_are_those_of_generate(tiny_lab, size, images):
     reply = lab.chat("What is this?", images=images, temperature=0, max_new_tokens=20)
     assert [token.id for token in reply.tokens] == plain(lab, prompt, do_sample=False, max_new_tokens=20)
     assert reply.prompt_tokens == len(prompt.ids)
-    assert bool(prompt.soft) == bool(images)
+    assert prompt.images == tuple(images)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 1.0, 0), Sampling(1.6, 0.8, 20)], ids=str)
@@ -124,7 +124,7 @@ def test_texts_join_and_alternatives_can_be_left_out(tiny_lab):
     assert "".join(token.text for token in reply.tokens if token.kind == "text") == reply.text
     assert all(token.top_logprobs == () for token in reply.tokens)
     assert lab.last_reply == reply
-    many = lab.chat("Hi", seed=1, max_new_tokens=1, top_logprobs=10**6).tokens[0]
+    many = lab.chat("Hi", seed=1, max_new_tokens=1, top_logprobs=4096).tokens[0]
     assert len(many.top_logprobs) == lab.vocabulary
     assert sum(np.exp(other.logprob) for other in many.top_logprobs) == pytest.approx(1, abs=1e-4)
 
@@ -146,7 +146,7 @@ def test_a_conversation_goes_on_and_can_branch(tiny_lab):
     assert same == left
     prompt = prepare(lab, Request(left.messages[:-1]))
     assert left.prompt_tokens == len(prompt.ids)
-    assert prompt.ids.count(lab.processor.image_token_id) == prompt.soft > 0
+    assert prompt.ids.count(lab.processor.image_token_id) == lab.cost(left.request).tokens["image"] > 0
 
 
 def test_finish_says_what_ended_it(tiny_lab, monkeypatch):
@@ -227,7 +227,8 @@ def test_a_full_context_says_by_how_much(tiny_lab, monkeypatch):
     reply = lab.chat("Hello", images=[RED], max_new_tokens=512, seed=1)
     assert (reply.finish_reason, len(reply.tokens)) == ("length", 3)
     monkeypatch.setattr(lab, "context", size - 9)
-    says = rf"{size} tokens \({prompt.soft} of them for 1 picture\).* is {size - 9}.* 10 too many"
+    soft = lab.cost("Hello", images=[RED]).tokens["image"]
+    says = rf"{size} tokens \({soft} of them for 1 image\).* is {size - 9}.* 10 too many"
     with pytest.raises(ContextFull, match=says):
         lab.chat("Hello", images=[RED])
     with pytest.raises(ContextFull):
@@ -237,7 +238,7 @@ def test_a_full_context_says_by_how_much(tiny_lab, monkeypatch):
 def test_pictures_for_a_model_without_eyes(tiny_lab, monkeypatch):
     lab = tiny_lab("26B-A4B")
     monkeypatch.setattr(lab, "modalities", frozenset({"text"}))
-    with pytest.raises(BadMedia, match="takes no pictures") as caught:
+    with pytest.raises(BadMedia, match="images") as caught:
         lab.chat("What?", images=[RED])
     for size in shapes.SIZES:
         assert size in caught.value.hint
@@ -245,11 +246,11 @@ def test_pictures_for_a_model_without_eyes(tiny_lab, monkeypatch):
 
 def test_media_for_a_model_without_their_tower_name_those_that_have_it(tiny_lab, monkeypatch):
     lab = tiny_lab("31B")
-    with pytest.raises(BadMedia, match="takes no sounds: it was loaded without an audio tower") as caught:
+    with pytest.raises(BadMedia, match="audio tower") as caught:
         lab.chat("What?", audio=(np.zeros(16_000), 16_000))
-    assert "These can hear: mini-edge, E2B, E4B, 12B" in caught.value.hint
+    assert "mini-edge, E2B, E4B, 12B" in caught.value.hint
     monkeypatch.setattr(lab, "modalities", frozenset({"text"}))
-    with pytest.raises(BadMedia, match="takes no videos") as caught:
+    with pytest.raises(BadMedia, match="videos") as caught:
         lab.stream("What?", video=([RED], 1.0))
     assert "E2B" in caught.value.hint
 
@@ -260,7 +261,7 @@ def test_the_budget_changes_what_is_seen(tiny_lab):
         lab.chat("?", images=[RED], max_soft_tokens=b, max_new_tokens=1).prompt_tokens for b in (70, 140, 280)
     ]
     assert sizes == sorted(set(sizes))
-    with pytest.raises(BadMedia, match="budget=71") as caught:
+    with pytest.raises(BadMedia, match="=71 ") as caught:
         lab.chat("?", max_soft_tokens=71)
     assert "70, 140, 280, 560, 1120" in caught.value.hint
 

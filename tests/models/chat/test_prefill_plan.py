@@ -24,7 +24,7 @@ def prompt_of(lab, text, images=()):
 def test_a_short_prompt_is_read_in_one_pass(tiny_lab):
     lab = tiny_lab("26B-A4B")
     made = plan(lab, prompt_of(lab, "Hello"))
-    assert made.whole
+    assert made.single_pass
     assert made.stops == (len(prompt_of(lab, "Hello").ids),)
 
 
@@ -36,12 +36,12 @@ def test_less_memory_gives_smaller_pieces_and_too_little_is_said_with_numbers(ti
     need = PrefillMemory.of(architecture_of(lab), value_bytes=4)
     sizes = []
     for piece in (1024, 512, 256, 128, 64):
-        made = plan(lab, prompt, free=int(need.bytes(piece, total) / prefill_plan.SHARE) + 1)
+        made = plan(lab, prompt, free=int(need.bytes(piece, total) / prefill_plan.MEMORY_FRACTION) + 1)
         assert made.stops[-1] == total
-        assert max(b - a for a, b in zip((0, *made.stops), made.stops, strict=False)) <= made.piece
-        sizes.append(made.piece)
+        assert max(b - a for a, b in zip((0, *made.stops), made.stops, strict=False)) <= made.chunk
+        sizes.append(made.chunk)
     assert sizes == [1024, 512, 256, 128, 64]
-    with pytest.raises(DoesNotFit, match=r"in pieces of 64; .* are free on cpu"):
+    with pytest.raises(DoesNotFit, match=r"64; .* free on cpu"):
         plan(lab, prompt, free=need.bytes(64, total) - 1)
 
 
@@ -87,7 +87,7 @@ def test_masks_stay_small_however_much_memory_is_free(tiny_lab, monkeypatch):
     lab = tiny_lab("26B-A4B")
     monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
     prompt = prompt_of(lab, "word " * 400)
-    assert plan(lab, prompt, free=1 << 60).piece == 1024
+    assert plan(lab, prompt, free=1 << 60).chunk == 1024
     pair = PrefillMemory.of(architecture_of(lab), value_bytes=4).pair
-    monkeypatch.setattr(prefill_plan, "MASKS", pair * len(prompt.ids) * 300)
-    assert plan(lab, prompt, free=1 << 60).piece == 256
+    monkeypatch.setattr(prefill_plan, "MASK_BYTES", pair * len(prompt.ids) * 300)
+    assert plan(lab, prompt, free=1 << 60).chunk == 256

@@ -46,8 +46,8 @@ def test_chunks_join_to_the_reply_of_chat(lab):
 def test_nothing_runs_until_it_is_read(lab):
     stream = lab.stream("Hi")
     assert not answering()
-    assert repr(stream) == "Stream(not begun)"
-    with pytest.raises(LabError, match="still being written"):
+    assert repr(stream) == "Stream(not started)"
+    with pytest.raises(LabError, match="still"):
         _ = stream.reply
     stream.stop()
     assert (stream.reply.finish_reason, stream.reply.text) == ("stopped", "")

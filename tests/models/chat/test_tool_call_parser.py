@@ -57,7 +57,7 @@ def test_what_is_in_the_syntax_is_read(text, name, arguments):
         ("call:f{a:01}", "no value"),
         ("call:f{a:1e999}", "too large"),
         ("call:f{a:" + "9" * 5000 + "}", "characters long"),
-        ("call:f{a:1,a:2}", "given twice"),
+        ("call:f{a:1,a:2}", "twice"),
         ("call:f{a:[1,]}", "no value"),
         ("call:f{a:1,}", "no key"),
         ("call:f{a 1}", "no key"),

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.templates import prompt_text
 
-from gemma_lab.errors import BadPrompt
-from gemma_lab.models.chat.tools import Call, calls, declared, refuse_control
+from gemma_lab.errors import BadPrompt, LabError
+from gemma_lab.models.chat.messages import conversation
+from gemma_lab.models.chat.plain_json import plain, refuse_control
+from gemma_lab.models.chat.tools import Call, calls, declared
 
 Q = '<|"|>'
 WEATHER = {
@@ -23,7 +28,7 @@ WEATHER = {
 }  # fmt: skip
 
 
-def test_calls_are_read_in_order_and_the_unreadable_say_why():
+def test_calls_are_read_in_order_and_the_unreadable_name_their_problem():
     text = (
         f"<|tool_call>call:get_weather{{city:{Q}Rome{Q}}}<tool_call|>"
         "<|tool_call>call:now{}<tool_call|><|tool_call>open(<tool_call|><|tool_call>call:now{"
@@ -32,40 +37,26 @@ def test_calls_are_read_in_order_and_the_unreadable_say_why():
     assert first == Call("get_weather", {"city": "Rome"})
     assert second == Call("now", {})
     assert (third.name, third.arguments, third.text) == ("", {}, "open(")
-    assert "does not begin" in third.problem
-    assert fourth.problem == "it was cut off"
+    assert third.problem
+    assert "cut off" in fourth.problem
     assert calls("no call at all") == ()
 
 
 def test_a_call_that_was_not_closed_does_not_swallow_the_next():
     first, second = calls("<|tool_call>call:a{<|tool_call>call:b{}<tool_call|>")
-    assert first.problem == "it was cut off"
+    assert "cut off" in first.problem
     assert second == Call("b", {})
 
 
-def test_a_message_holds_the_call_as_the_template_takes_it():
-    assert Call("f", {"a": 1}).message == {
-        "type": "function", "function": {"name": "f", "arguments": {"a": 1}},
-    }  # fmt: skip
+def test_a_message_holds_the_call_as_templates_take_it():
+    function = {"name": "f", "arguments": {"a": 1}}
+    assert Call("f", {"a": 1}).message == {"type": "function", "function": function}
 
 
-@pytest.mark.parametrize(
-    ("call", "fault"),
-    [
-        (Call("get_weather", {"city": "Rome", "days": 2, "unit": "C"}), None),
-        (Call("weather", {"city": "Rome"}), "no function named weather"),
-        (Call("get_weather", {}), "city is missing"),
-        (Call("get_weather", {"city": "Rome", "when": 1}), "no argument when"),
-        (Call("get_weather", {"city": 3}), "city is 3, not string"),
-        (Call("get_weather", {"city": "Rome", "days": True}), "days is True, not integer"),
-        (Call("get_weather", {"city": "Rome", "days": 1.5}), "days is 1.5, not integer"),
-        (Call("get_weather", {"city": "Rome", "unit": "K"}), "unit is 'K'"),
-        (Call("", problem="it was cut off"), "it was cut off"),
-    ],
-)
-def test_faults_of_a_call_are_named(call, fault):
-    faults = call.faults([WEATHER])
-    assert (not faults) if fault is None else fault in faults[0]
+def test_a_call_that_cannot_be_read_is_no_call_of_any_tool():
+    assert Call("", problem="it was cut off").faults([WEATHER]) == ["it was cut off"]
+    assert len(Call("weather", {"city": "Rome"}).faults([WEATHER])) == 1
+    assert Call("get_weather", {"city": "Rome", "days": 2, "unit": "C"}).faults([WEATHER]) == []
 
 
 def test_functions_are_declared_by_their_signature_and_never_called():
@@ -98,38 +89,91 @@ def test_declarations_pass_with_or_without_their_outer_part():
     assert declared([]) == ()
 
 
-def _untyped(city):
-    return city
-
-
-@pytest.mark.parametrize(
-    ("tools", "why"),
-    [
-        ([{"description": "no name"}], "without a name"),
-        ([7], "is a int"),
-        ([{"name": "two words"}], "named 'two words'"),
-        ([{"name": "f\n"}], "named"),
-        ([WEATHER, WEATHER], "Two tools are named get_weather"),
-        ([_untyped], r"type of _untyped\(city\)"),
-        ([{"name": "f", "description": "ends<tool|>"}], r"holds <tool\|>"),
-        ([{"name": "f", "parameters": {"properties": {"<|turn>": {}}}}], r"holds <\|turn>"),
-    ],
-)
-def test_what_is_no_tool_is_refused(tools, why):
-    with pytest.raises(BadPrompt, match=why):
-        declared(tools)
+def test_two_tools_of_one_name_are_refused():
+    with pytest.raises(BadPrompt, match="get_weather"):
+        declared([WEATHER, WEATHER])
 
 
 @pytest.mark.parametrize(
     "token",
-    ["<|turn>", "<turn|>", "<|tool_response>", "<tool_response|>", "<|think|>", Q,
-     "<|channel>", "<|image|>", "<eos>"],
-)  # fmt: skip
-def test_control_tokens_from_outside_are_refused_wherever_they_stand(token):
-    for value in (token, {"a": [f"x{token}y"]}, {token: 1}):
-        with pytest.raises(BadPrompt, match="holds"):
-            refuse_control(value, "It")
+    [
+        "<|turn>",
+        "<turn|>",
+        "<|tool_response>",
+        "<tool_response|>",
+        "<|think|>",
+        Q,
+        "<|channel>",
+        "<|image|>",
+        "<eos>",
+    ],
+)
+def test_control_tokens_from_outside_are_refused_at_every_depth(token):
+    for value in (token, {"a": [f"x{token}y"]}, {token: 1}, [[{"a": {"b": token}}]]):
+        with pytest.raises(BadPrompt) as caught:
+            plain(value, "It")
+        assert token in caught.value.what
 
 
 def test_other_text_passes():
     refuse_control({"html": "<b>5 < 7 | 8</b> <|x|> <mask>", "n": [1, None, True]}, "It")
+
+
+KEYS = st.sampled_from(
+    [
+        "name",
+        "description",
+        "parameters",
+        "type",
+        "function",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+        "nullable",
+        "additionalProperties",
+        "input_schema",
+        "a",
+        "b",
+    ]
+)
+WORDS = st.sampled_from(
+    ["object", "string", "array", "integer", "null", "function", "a", "#/$defs/a", "#", "f"]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+SCHEMAS = st.recursive(
+    st.fixed_dictionaries({"type": WORDS}, optional={"enum": ANYTHING, "description": ANYTHING}) | ANYTHING,
+    lambda inner: (
+        st.fixed_dictionaries(
+            {"type": st.just("object"), "properties": st.dictionaries(KEYS, inner, max_size=3)},
+            optional={
+                "required": st.lists(KEYS, max_size=2),
+                "$defs": st.dictionaries(KEYS, inner, max_size=2),
+            },
+        )
+        | inner.map(lambda schema: {"type": "array", "items": schema})
+        | st.lists(inner, min_size=1, max_size=2).map(lambda branches: {"anyOf": branches})
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANYTHING | SCHEMAS.map(lambda schema: {"name": "f", "parameters": schema}), ANYTHING)
+def test_any_tool_at_all_is_declared_and_written_or_refused(tool, arguments):
+    try:
+        tools = declared(tool)
+    except LabError:
+        return
+    assert declared(tools) == tools
+    assert prompt_text(conversation("x"), tools)
+    for each in tools:
+        Call(each["function"]["name"], arguments if isinstance(arguments, dict) else {}).faults(tools)

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from gemma_lab.errors import BadCheckpoint
-from gemma_lab.models.loading.checkpoint_files import inspect
+from gemma_lab.models.loading.checkpoint_files import read_checkpoint
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def _write(file, entries, *, data=b"", length=None):
 
 
 def test_a_good_one_is_read(folder):
-    files = inspect(folder)
+    files = read_checkpoint(folder)
     assert files.model_type == "gemma4"
     embedding = files.tensors["model.language_model.embed_tokens.weight"]
     assert (embedding.shape, embedding.dtype) == ((512, 64), "F32")
@@ -40,17 +40,17 @@ def test_a_good_one_is_read(folder):
 
 def test_shards_are_joined(sharded):
     assert len(list(sharded.glob("*.safetensors"))) > 2
-    assert "model.language_model.embed_tokens.weight" in inspect(sharded).tensors
+    assert "model.language_model.embed_tokens.weight" in read_checkpoint(sharded).tensors
 
 
 def test_links_are_fine(folder, tmp_path):
     blob = tmp_path / "blob"
     (folder / "model.safetensors").rename(blob)
     (folder / "model.safetensors").symlink_to(blob)
-    assert inspect(folder).tensors
+    assert read_checkpoint(folder).tensors
     blob.unlink()
     with pytest.raises(BadCheckpoint, match="broken link"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 8, 100, 20_000, -1])
@@ -58,14 +58,14 @@ def test_truncated(folder, keep):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors .*is corrupt"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 def test_longer_than_it_says(folder):
     with (folder / "model.safetensors").open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(BadCheckpoint, match="longer than it says"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 _GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -93,13 +93,13 @@ _GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 def test_headers_that_lie(folder, entries, says):
     _write(folder / "model.safetensors", entries, data=bytes(8))
     with pytest.raises(BadCheckpoint, match=says):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 def test_a_header_longer_than_its_file(folder):
     _write(folder / "model.safetensors", {"a": _GOOD}, data=bytes(8), length=2**62)
     with pytest.raises(BadCheckpoint, match="its header would be"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 def test_git_lfs_pointer(folder):
@@ -107,20 +107,20 @@ def test_git_lfs_pointer(folder):
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     )
     with pytest.raises(BadCheckpoint, match="git lfs pull"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 def test_a_missing_shard(sharded):
     lost = sorted(sharded.glob("*.safetensors"))[1]
     lost.unlink()
     with pytest.raises(BadCheckpoint, match=f"{lost.name} is missing"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 def test_shards_without_an_index(sharded):
     (sharded / "model.safetensors.index.json").unlink()
     with pytest.raises(BadCheckpoint, match=r"no model\.safetensors\.index\.json"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_an_index_that_leads_elsewhere(sharded, name):
     content["weight_map"][next(iter(content["weight_map"]))] = name
     index.write_text(json.dumps(content))
     with pytest.raises(BadCheckpoint, match="in the same folder"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"weight_map": {}}', '{"weight_map": {"a": 5}}', "{", "\xff"])
 def test_an_index_that_is_none(sharded, content):
     (sharded / "model.safetensors.index.json").write_text(content, encoding="latin-1")
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors\.index\.json"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 def test_an_index_that_disagrees(sharded):
@@ -148,14 +148,14 @@ def test_an_index_that_disagrees(sharded):
     content["weight_map"]["model.nothing"] = min(content["weight_map"].values())
     index.write_text(json.dumps(content))
     with pytest.raises(BadCheckpoint, match=r"model\.nothing"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 def test_a_weight_twice(sharded):
     first, second = sorted(sharded.glob("*.safetensors"))[:2]
     second.write_bytes(first.read_bytes())
     with pytest.raises(BadCheckpoint, match="and again in"):
-        inspect(sharded)
+        read_checkpoint(sharded)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_no_safetensors(folder, name, says):
     if name:
         (folder / name).write_bytes(b"weights")
     with pytest.raises(BadCheckpoint, match=says):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 def test_an_adapter(folder):
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(BadCheckpoint, match="adapter"):
-        inspect(folder)
+        read_checkpoint(folder)
 
 
 @pytest.mark.parametrize(
@@ -190,4 +190,4 @@ def test_a_bad_configuration(folder, content, says):
     else:
         (folder / "config.json").write_text(content)
     with pytest.raises(BadCheckpoint, match=says):
-        inspect(folder)
+        read_checkpoint(folder)

@@ -25,7 +25,7 @@ def test_gemma_4_has_a_class_in_transformers(kind):
         ({"model_type": ["gemma4"][0] + "_assistant"}, "drafter"),
         ({"model_type": "gemma4_unified_assistant"}, "drafter"),
         ({"model_type": "diffusion_gemma"}, "DiffusionGemma"),
-        ({"model_type": "embedding_gemma2"}, "vectors for search"),
+        ({"model_type": "embedding_gemma2"}, "EmbeddingGemma"),
     ],
 )
 def test_others_are_named_for_what_they_are(config, says):

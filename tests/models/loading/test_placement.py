@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gemma_lab.errors import DoesNotFit, LabError
-from gemma_lab.models.loading.placement import Footprint, parse_dtype, place
+from gemma_lab.models.loading.placement import Footprint, parse_dtype, plan_placement
 from gemma_lab.system import hardware
 from gemma_lab.system.hardware import Device
 
@@ -26,7 +26,7 @@ def machine(monkeypatch):
 
 
 def weights(elements_in_gi):
-    """Return the footprint of a model with this many GiB of bytes, that needs a tenth more to work in."""
+    """Return the footprint of a model of this size, in 2³⁰ numbers, that needs a tenth more to work in."""
     size = int(elements_in_gi * GIB)
     return Footprint(lambda item: size * item, lambda item, kind: max(64 * 2**20, size * item // 10))
 
@@ -37,35 +37,35 @@ def where(result):
 
 def test_cpu_takes_float32_while_that_is_comfortable(machine):
     machine(ram=10)
-    assert where(place(weights(1), name="m")) == ("cpu", torch.float32, None)
+    assert where(plan_placement(weights(1), name="m")) == ("cpu", torch.float32, None)
     machine(ram=5)
-    assert where(place(weights(1), name="m")) == ("cpu", torch.bfloat16, None)
+    assert where(plan_placement(weights(1), name="m")) == ("cpu", torch.bfloat16, None)
 
 
 def test_gpu_with_bfloat16_takes_it(machine):
     machine((24, True), ram=64)
-    assert where(place(weights(1), name="m")) == ("cuda:0", torch.bfloat16, {"": "cuda:0"})
+    assert where(plan_placement(weights(1), name="m")) == ("cuda:0", torch.bfloat16, {"": "cuda:0"})
 
 
 def test_gpu_without_bfloat16_never_gets_float16(machine):
     machine((15, False), ram=64)
-    assert place(weights(1), name="m").dtype is torch.float32
-    assert place(weights(5), name="m").dtype is torch.bfloat16
+    assert plan_placement(weights(1), name="m").dtype is torch.float32
+    assert plan_placement(weights(5), name="m").dtype is torch.bfloat16
 
 
 def test_the_gpu_with_most_room_is_taken_and_several_are_shared(machine):
     machine((10, True), (20, True), ram=64)
-    assert place(weights(1), name="m").device == "cuda:1"
-    assert place(weights(1), name="m", device="cuda:0").device == "cuda:0"
-    assert place(weights(12), name="m").device_map == "auto"
+    assert plan_placement(weights(1), name="m").device == "cuda:1"
+    assert plan_placement(weights(1), name="m", device="cuda:0").device == "cuda:0"
+    assert plan_placement(weights(12), name="m").device_map == "auto"
     with pytest.raises(DoesNotFit):
-        place(weights(12), name="m", device="cuda:1")
+        plan_placement(weights(12), name="m", device="cuda:1")
 
 
 def test_too_little_memory_is_said_with_the_numbers_and_what_would_work(machine):
     machine((15, False), ram=64)
     with pytest.raises(DoesNotFit) as caught:
-        place(weights(25), name="26b-a4b-it")
+        plan_placement(weights(25), name="26b-a4b-it")
     what = caught.value.what
     assert (
         "26b-a4b-it does not fit on cuda:0 (GPU): 50.0 GiB of weights in bfloat16 and 5.0 GiB to work in"
@@ -75,18 +75,22 @@ def test_too_little_memory_is_said_with_the_numbers_and_what_would_work(machine)
     assert 'device="cpu"' in caught.value.hint
     assert 'device_map="auto"' in caught.value.hint
     with pytest.raises(DoesNotFit, match=r'dtype="bfloat16" needs 11\.0 GiB'):
-        place(weights(5), name="m", device="cuda", dtype="float32")
+        plan_placement(weights(5), name="m", device="cuda", dtype="float32")
 
 
 def test_a_device_map_sums_what_it_may_use(machine):
     machine((15, True), ram=30)
-    assert where(place(weights(18), name="m", device_map="auto")) == ("cuda:0", torch.bfloat16, "auto")
+    assert where(plan_placement(weights(18), name="m", device_map="auto")) == (
+        "cuda:0",
+        torch.bfloat16,
+        "auto",
+    )
     with pytest.raises(DoesNotFit, match=r"55\.0 GiB in bfloat16; free are 45\.0 GiB"):
-        place(weights(25), name="m", device_map="auto")
-    assert place(weights(25), name="m", device_map="auto", offload_folder="x").device_map == "auto"
+        plan_placement(weights(25), name="m", device_map="auto")
+    assert plan_placement(weights(25), name="m", device_map="auto", offload_folder="x").device_map == "auto"
     with pytest.raises(DoesNotFit, match=r"cuda:0 15\.0 GiB\)"):
-        place(weights(18), name="m", device_map={"": 0})
-    assert place(weights(25), name="m", device_map={"a": 0, "b": "disk"}).dtype is torch.bfloat16
+        plan_placement(weights(18), name="m", device_map={"": 0})
+    assert plan_placement(weights(25), name="m", device_map={"a": 0, "b": "disk"}).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", ["float16", "fp16", "half", "torch.float16", torch.float16])
@@ -115,5 +119,5 @@ def test_dtypes(dtype, parsed):
 def test_devices_that_are_not_here(machine, device, says):
     machine(ram=8)
     with pytest.raises(LabError, match=says) as caught:
-        place(weights(0.1), name="m", device=device)
+        plan_placement(weights(0.1), name="m", device=device)
     assert "cpu" in caught.value.hint

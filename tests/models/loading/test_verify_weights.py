@@ -8,7 +8,7 @@ import torch
 from support import shapes
 
 from gemma_lab.errors import BadCheckpoint
-from gemma_lab.models.loading.checkpoint_files import inspect
+from gemma_lab.models.loading.checkpoint_files import read_checkpoint
 from gemma_lab.models.loading.meta_model import build_meta_model
 from gemma_lab.models.loading.verify_weights import check_shapes, require_finite, verify_weights
 
@@ -17,7 +17,7 @@ _CLEAN = {"missing_keys": set(), "mismatched_keys": set(), "unexpected_keys": se
 
 @pytest.fixture
 def model_and_files(tiny_folder):
-    return shapes.tiny_model("26B-A4B"), inspect(tiny_folder("26B-A4B"))
+    return shapes.tiny_model("26B-A4B"), read_checkpoint(tiny_folder("26B-A4B"))
 
 
 def test_the_same_weights_pass_and_a_tied_head_is_not_missed(model_and_files):
@@ -65,7 +65,7 @@ def test_a_weight_that_was_never_loaded(model_and_files):
 
 @pytest.mark.parametrize("size", shapes.SIZES)
 def test_shapes_are_compared_before_loading(tiny_folder, size):
-    files = inspect(tiny_folder(size))
+    files = read_checkpoint(tiny_folder(size))
     check_shapes(build_meta_model(files.config, files.config["architectures"][0], name=size), files)
     wider = copy.deepcopy(files.config)
     wider["text_config"]["vocab_size"] = 600

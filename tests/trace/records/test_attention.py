@@ -105,9 +105,17 @@ def spoilt(looks, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("entropy", np.nan), ("entropy", -1), ("first_token_mass", 1.5), ("mass_by_label", np.inf), ("keys", 20), ("keys", -2),
-     ("weights", -0.1), ("distance", np.nan)],
-)  # fmt: skip
+    [
+        ("entropy", np.nan),
+        ("entropy", -1),
+        ("first_token_mass", 1.5),
+        ("mass_by_label", np.inf),
+        ("keys", 20),
+        ("keys", -2),
+        ("weights", -0.1),
+        ("distance", np.nan),
+    ],
+)
 def test_numbers_that_no_attention_gives_are_refused(looks, name, value):
     with pytest.raises(BadTrace):
         check_attention(spoilt(looks, name, value))
@@ -115,12 +123,19 @@ def test_numbers_that_no_attention_gives_are_refused(looks, name, value):
 
 def test_shapes_that_contradict_each_other_are_refused(looks):
     wrong = [
-        {"bin_edges": looks.bin_edges[:-1]}, {"bin_edges": looks.bin_edges[::-1]}, {"heads": (0, 4)}, {"heads": ()},
-        {"layers": looks.layers[:1] * 2}, {"bins_before": {3: 9, 7: 4}}, {"labels": ("modality:text",)},
-        {"bands": {3: looks.bands[3] * 0.9, 7: looks.bands[7]}}, {"bands": {3: looks.bands[7][:, :4]}},
-        {"full_rows": {(3, 11): (15, looks.full_rows[3, 11][1])}}, {"heads": (0, 0)},
+        {"bin_edges": looks.bin_edges[:-1]},
+        {"bin_edges": looks.bin_edges[::-1]},
+        {"heads": (0, 4)},
+        {"heads": ()},
+        {"layers": looks.layers[:1] * 2},
+        {"bins_before": {3: 9, 7: 4}},
+        {"labels": ("modality:text",)},
+        {"bands": {3: looks.bands[3] * 0.9, 7: looks.bands[7]}},
+        {"bands": {3: looks.bands[7][:, :4]}},
+        {"full_rows": {(3, 11): (15, looks.full_rows[3, 11][1])}},
+        {"heads": (0, 0)},
         {"full_rows": {(3, 11): (0, looks.full_rows[3, 11][1] * 2)}},
-    ]  # fmt: skip
+    ]
     for changes in wrong:
         with pytest.raises(BadTrace):
             check_attention(but(looks, **changes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support import shapes
 
-from gemma_lab.trace.tokens.kinds import look_up
+from gemma_lab.trace.tokens.kinds import token_kinds
 from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 
@@ -12,7 +12,7 @@ def test_text_bytes_control_and_soft_tokens_and_ids_without_a_piece():
     tokenizer = shapes.tiny_tokenizer()
     pieces = Vocabulary(tokenizer)
     names = ["▁", "a", "<0xE2>", "<turn|>", "<|image|>", "<|video|>", "<|audio|>", "<|image>"]
-    found = look_up([*map(pieces.find, names), 511], tokenizer=tokenizer, pieces=pieces)
+    found = token_kinds([*map(pieces.find, names), 511], tokenizer=tokenizer, vocabulary=pieces)
     assert found.data == [b" ", b"a", b"\xe2", None, None, None, None, None, None]
     assert found.written == [*names, "<id 511>"]
     assert found.modalities == [
@@ -34,6 +34,6 @@ class Strange:
 
 def test_pieces_that_must_not_be_shown_are_written_out():
     tokenizer = Strange()
-    found = look_up([0, 1, 0], tokenizer=tokenizer, pieces=Vocabulary(tokenizer))
+    found = token_kinds([0, 1, 0], tokenizer=tokenizer, vocabulary=Vocabulary(tokenizer))
     assert found.written == ["a\\ufffd", "\\ud83d", "a\\ufffd"]
     assert found.data == [b"a\\ufffd", b"\\ud83d", b"a\\ufffd"]

@@ -9,7 +9,7 @@ from support import shapes
 from transformers.video_utils import VideoMetadata
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.tokens.media_positions import Pictures, Videos, grid_boxes, locate, runs_of
+from gemma_lab.trace.tokens.media_positions import Images, Videos, grid_boxes, locate_media, runs_of
 
 SIZES = [(640, 480), (480, 640), (1000, 100), (60, 900), (333, 217), (48, 48), (20, 11)]
 
@@ -61,7 +61,7 @@ def test_boxes_are_where_the_models_own_pooling_takes_each_token_from(size, pool
         SIZES, soft, outputs["image_position_ids"], means(processor, pooler, outputs), strict=True
     ):
         assert (places == -1).any(), "these pictures are to have padding"
-        boxes = grid_boxes(places.numpy(), soft=count, size=wh)
+        boxes = grid_boxes(places.numpy(), soft_tokens=count, size=wh)
         assert boxes.shape == (count, 4)
         assert len(colours) == count
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / wh
@@ -76,7 +76,7 @@ def test_boxes_tile_the_picture_without_gap_or_overlap(wh):
     outputs = processor(text=["<|image|>"], images=[gradient(*wh)], return_tensors="np")
     boxes = grid_boxes(
         outputs["image_position_ids"][0],
-        soft=int((outputs["input_ids"] == processor.image_token_id).sum()),
+        soft_tokens=int((outputs["input_ids"] == processor.image_token_id).sum()),
         size=wh,
     )
     if wh == (20, 11):  # fewer pixels than rows of tokens are wide: at least one pixel each
@@ -89,7 +89,7 @@ def test_boxes_tile_the_picture_without_gap_or_overlap(wh):
 
 def test_a_picture_of_fewer_pixels_than_tokens_gives_each_at_least_one():
     grid = np.stack(np.meshgrid(np.arange(9), np.arange(3)), axis=-1).reshape(-1, 2)
-    boxes = grid_boxes(grid, soft=27, size=(4, 2))
+    boxes = grid_boxes(grid, soft_tokens=27, size=(4, 2))
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert boxes.min() == 0
     assert (boxes.max(axis=0)[2:] == [4, 2]).all()
@@ -98,22 +98,22 @@ def test_a_picture_of_fewer_pixels_than_tokens_gives_each_at_least_one():
 def test_shuffled_patches_of_a_pooled_picture_have_the_same_boxes():
     grid = np.stack(np.meshgrid(np.arange(6), np.arange(3)), axis=-1).reshape(-1, 2)
     expected = [[0, 0, 50, 40], [50, 0, 100, 40]]
-    assert grid_boxes(grid, soft=2, size=(100, 40)).tolist() == expected
+    assert grid_boxes(grid, soft_tokens=2, size=(100, 40)).tolist() == expected
     shuffled = np.concatenate([grid[::-1], np.full((9, 2), -1)])
-    assert grid_boxes(shuffled, soft=2, size=(100, 40)).tolist() == expected
+    assert grid_boxes(shuffled, soft_tokens=2, size=(100, 40)).tolist() == expected
 
 
 @pytest.mark.parametrize("soft", [0, 1, 3, 7])
 def test_patches_that_do_not_make_the_tokens_are_refused(soft):
     grid = np.stack(np.meshgrid(np.arange(6), np.arange(3)), axis=-1).reshape(-1, 2)
     with pytest.raises(BadTrace, match=f"18 patches and {soft} soft"):
-        grid_boxes(grid, soft=soft, size=(100, 40))
+        grid_boxes(grid, soft_tokens=soft, size=(100, 40))
 
 
 def test_patches_that_leave_a_hole_are_refused():
     grid = np.array([[0, 0], [1, 0], [0, 1], [2, 1]])
     with pytest.raises(BadTrace, match="3 × 2 blocks"):
-        grid_boxes(grid, soft=4, size=(100, 40))
+        grid_boxes(grid, soft_tokens=4, size=(100, 40))
 
 
 def kinds(processor, outputs):
@@ -147,8 +147,8 @@ def test_frames_of_two_videos_with_their_times_and_boxes(size):
     assert counts == [4, 4]
     stamps = [list(row.timestamps) for row in outputs["video_metadata"]]
     grid = np.asarray(outputs["video_position_ids"])
-    exact = locate(column, texts, videos=Videos(grid, counts, [(192, 96), (100, 200)], stamps))
-    read = locate(column, texts, videos=Videos(grid, counts))
+    exact = locate_media(column, texts, videos=Videos(grid, counts, [(192, 96), (100, 200)], stamps))
+    read = locate_media(column, texts, videos=Videos(grid, counts))
     for medium, (stamp, wh) in enumerate(zip(stamps, [(192, 96), (100, 200)], strict=True)):
         for frame, second in enumerate(stamp):
             mine = (exact.media_index == medium) & (exact.frames == frame)
@@ -166,7 +166,7 @@ def test_frames_of_two_videos_with_their_times_and_boxes(size):
 
 def test_frames_without_any_word_of_them_are_numbered_as_one_video():
     column = np.array(["text", "video", "video", "special", "video"], dtype=object)
-    places = locate(column, ["x", "", "", "", ""])
+    places = locate_media(column, ["x", "", "", "", ""])
     assert places.frames.tolist() == [-1, 0, 0, -1, 1]
     assert places.media_index.tolist() == [-1, 0, 0, -1, 0]
     assert (places.times == -1).all()
@@ -179,7 +179,7 @@ def test_sound_is_placed_in_steps_of_40_ms(size, seconds):
     sound = np.random.default_rng(0).normal(size=int(16_000 * seconds)).astype(np.float32)
     outputs = processor(text=["<|audio|> and <|audio|>"], audio=[sound, sound[:8000]], return_tensors="np")
     column, texts = kinds(processor, outputs)
-    places = locate(column, texts, sounds=2, audio_ms=processor.audio_ms_per_token)
+    places = locate_media(column, texts, clips=2, audio_ms=processor.audio_ms_per_token)
     first, second = (places.times[places.media_index == clip] for clip in (0, 1))
     assert first[:2].tolist() == [[0, 40], [40, 80]]
     assert abs(first[-1, 1] - seconds * 1000) <= 40
@@ -189,19 +189,19 @@ def test_sound_is_placed_in_steps_of_40_ms(size, seconds):
 
 def test_media_that_do_not_agree_are_refused():
     column = np.array(["image", "special", "image"], dtype=object)
-    with pytest.raises(BadTrace, match="holds 2 pictures, but 1 were given"):
-        locate(column, [""] * 3, pictures=Pictures(np.zeros((1, 1, 2), int), [(10, 10)]))
-    with pytest.raises(BadTrace, match="holds 2 pictures, but 3 were given"):
-        locate(column, [""] * 3, pictures=Pictures(None, [(10, 10)] * 3))
-    with pytest.raises(BadTrace, match="holds 0 sounds, but 1 were given"):
-        locate(column, [""] * 3, sounds=1)
-    with pytest.raises(BadTrace, match="holds 0 video frames, but 2 were given"):
-        locate(column, [""] * 3, videos=Videos(None, [2]))
+    with pytest.raises(BadTrace, match="holds 2 images, but 1"):
+        locate_media(column, [""] * 3, images=Images(np.zeros((1, 1, 2), int), [(10, 10)]))
+    with pytest.raises(BadTrace, match="holds 2 images, but 3"):
+        locate_media(column, [""] * 3, images=Images(None, [(10, 10)] * 3))
+    with pytest.raises(BadTrace, match="holds 0 audio clips, but 1"):
+        locate_media(column, [""] * 3, clips=1)
+    with pytest.raises(BadTrace, match="holds 0 video frames, but 2"):
+        locate_media(column, [""] * 3, videos=Videos(None, [2]))
 
 
 def test_pictures_whose_size_is_not_known_are_only_numbered():
     column = np.array(["image", "special", "image"], dtype=object)
-    places = locate(column, [""] * 3)
+    places = locate_media(column, [""] * 3)
     assert places.media_index.tolist() == [0, -1, 1]
     assert (places.boxes == -1).all()
 

@@ -81,10 +81,17 @@ def test_twenty_languages_are_shown_whole(any_tokenizer, language):
 @pytest.mark.parametrize(
     "text",
     [
-        "👩\u200d👩\u200d👧\u200d👦🇻🇳👍🏽", "क्षत्रिय", "مُحَمَّدٌ", "שָׁלוֹם", "Vie\u0323\u0302t", "𠮷",
-        "\u1112\u1161\u11ab", "  a\n\n b ", "",
+        "👩\u200d👩\u200d👧\u200d👦🇻🇳👍🏽",
+        "क्षत्रिय",
+        "مُحَمَّدٌ",
+        "שָׁלוֹם",
+        "Vie\u0323\u0302t",
+        "𠮷",
+        "\u1112\u1161\u11ab",
+        "  a\n\n b ",
+        "",
     ],
-)  # fmt: skip
+)
 def test_tricky_text_comes_back_exactly(any_tokenizer, text):
     rows = table(any_tokenizer, text)
     assert rows.shown == text == any_tokenizer.decode(rows.ids, skip_special_tokens=True)
@@ -158,10 +165,13 @@ def test_video_and_sound_through_the_processor():
     from transformers.video_utils import VideoMetadata
 
     outputs = processor(
-        text=["<|video|><|audio|>"], videos=[frames], audio=[np.zeros(16_000, np.float32)],
-        video_metadata=[VideoMetadata(8, fps=4.0, width=192, height=96)], return_metadata=True,
+        text=["<|video|><|audio|>"],
+        videos=[frames],
+        audio=[np.zeros(16_000, np.float32)],
+        video_metadata=[VideoMetadata(8, fps=4.0, width=192, height=96)],
+        return_metadata=True,
         return_tensors="np",
-    )  # fmt: skip
+    )
     rows = TokenTable.of(outputs["input_ids"][0], processor=processor, inputs=outputs)
     film, sound = rows.modalities == "video", rows.modalities == "audio"
     assert sorted(set(rows.frames[film].tolist())) == [0, 1, 2, 3]
@@ -219,18 +229,39 @@ def test_select_keeps_its_own_text_and_spans(whole):
 def test_arrow_keeps_every_row_and_column(whole):
     arrow = whole.to_arrow()
     assert arrow.column_names == [
-        "id", "piece", "text", "start", "end", "cluster", "role", "modality", "media_index", "x0", "y0", "x1",
-        "y1", "t0_ms", "t1_ms", "frame", "script", "direction", "generated",
-    ]  # fmt: skip
+        "id",
+        "piece",
+        "text",
+        "start",
+        "end",
+        "cluster",
+        "role",
+        "modality",
+        "media_index",
+        "x0",
+        "y0",
+        "x1",
+        "y1",
+        "t0_ms",
+        "t1_ms",
+        "frame",
+        "script",
+        "direction",
+        "generated",
+    ]
     again = TokenTable.from_arrow(arrow)
     assert again.equal(whole)
     assert again.runs() == whole.runs()
-    assert [again.boxes.dtype, again.media_index.dtype, again.generated.dtype] == [np.int32, np.int16, np.bool_]
+    assert [again.boxes.dtype, again.media_index.dtype, again.generated.dtype] == [
+        np.int32,
+        np.int16,
+        np.bool_,
+    ]
 
 
 def test_what_does_not_belong_together_is_refused(seen, tokenizer):
     processor, pictures, outputs = seen
-    with pytest.raises(BadTrace, match="holds 2 pictures, but 1 were given"):
+    with pytest.raises(BadTrace, match="holds 2 images, but 1"):
         TokenTable.of(outputs["input_ids"][0], processor=processor, inputs=outputs, images=pictures[:1])
     with pytest.raises(BadTrace, match="prompt_length is 9"):
         TokenTable.build([1, 2], tokenizer=tokenizer, prompt_length=9)

@@ -6,12 +6,12 @@ import pytest
 
 from gemma_lab.evals.questions import load_questions
 from gemma_lab.evals.report import GradedAnswer, Checkup
-from gemma_lab.views.evals.report import checkup_figure, checkup_html, checkup_text
+from gemma_lab.views.evals.report import checkup_figure, checkup_html
 
 
 @pytest.fixture
 def checkup():
-    asked = [*load_questions(only=["digits"], each=4), *load_questions(only=["names"], each=4)]
+    asked = [*load_questions(skills=["digits"], per_skill=4), *load_questions(skills=["names"], per_skill=4)]
     answers = [
         GradedAnswer(q, "<script>alert(1)</script>" if i % 2 else q.answer, not i % 2)
         for i, q in enumerate(asked)
@@ -20,7 +20,7 @@ def checkup():
 
 
 def test_text_has_a_line_a_skill(checkup):
-    lines = checkup_text(checkup).splitlines()
+    lines = str(checkup).splitlines()
     assert lines[2].split() == ["digits", "4", "50.0%", "15.0%", "to", "85.0%", "10.0%"]
     assert lines[3].split()[-1] == "85.0%"  # nobody knows how well guessing does
     assert lines[-1] == "speech: not asked, toy takes no audio"

@@ -36,7 +36,7 @@ def posted(monkeypatch):
     def make(trace, **options):
         explorer = AttentionExplorer(trace, **options)
         sent = []
-        monkeypatch.setattr(explorer, "send", lambda content, buffers=None: sent.append((content, buffers)))
+        monkeypatch.setattr(explorer, "_post", lambda content, buffers=None: sent.append((content, buffers)))
         return explorer, sent
 
     return make
@@ -50,15 +50,15 @@ def test_it_opens_at_the_first_global_layer_and_says_so() -> None:
     side = explorer._sides[0]
     assert side["facts"]["tokens"] == 39
     assert side["facts"]["heads"] == [0, 1, 2, 3]
-    assert unpack(side["maps"])[1] == {"row": 5}
-    assert unpack(side["keys"])[1]["row"] == 5
+    assert unpack(side["maps"])[1] == {"layer_index": 5}
+    assert unpack(side["keys"])[1]["layer_index"] == 5
 
 
 def test_a_choice_is_checked_against_the_trace() -> None:
     explorer = AttentionExplorer(arabic(), layer=2, head=3)
     explorer.layer, explorer.head, explorer.selected_tokens = 4, 1, [7, 3]
     assert explorer.selected_tokens == [7, 3]
-    with pytest.raises(LabError, match=r"Layer 9 has no attention in this trace\.\n.*0, 1, 2, 3, 4, 5"):
+    with pytest.raises(LabError, match=r"layer 9(.|\n)*0, 1, 2, 3, 4, 5"):
         explorer.layer = 9
     with pytest.raises(LabError, match=r"no head 4"):
         explorer.head = 4
@@ -71,7 +71,7 @@ def test_traces_without_maps_and_of_other_models_are_refused() -> None:
     trace = arabic()
     with pytest.raises(BadTrace, match="no attention"):
         AttentionExplorer(dataclasses.replace(trace, attention=None))
-    with pytest.raises(BadTrace, match="no maps"):
+    with pytest.raises(BadTrace, match="no attention maps"):
         AttentionExplorer(attended(trace, dataclasses.replace(trace.attention, bands={})))
     with pytest.raises(BadTrace, match="different layers"):
         AttentionExplorer(trace, other=arabic(layers=4))
@@ -79,19 +79,19 @@ def test_traces_without_maps_and_of_other_models_are_refused() -> None:
 
 def test_views_get_the_layers_and_stretches_they_ask_for(posted) -> None:
     explorer, sent = posted(text(1300, layers=6), other=arabic())
-    explorer._receive(explorer, {"type": "maps", "side": 1, "row": 2}, [])
-    explorer._receive(explorer, {"type": "keys", "side": 0, "row": 3, "start": 1024}, [])
+    explorer._receive(explorer, {"type": "maps", "side": 1, "layer_index": 2}, [])
+    explorer._receive(explorer, {"type": "keys", "side": 0, "layer_index": 3, "start": 1024}, [])
     assert [content for content, _ in sent] == [
         {"type": "maps", "side": 1},
         {"type": "keys", "side": 0},
     ]
-    assert unpack(sent[0][1][0])[1] == {"row": 2}
+    assert unpack(sent[0][1][0])[1] == {"layer_index": 2}
     assert unpack(sent[1][1][0])[1]["start"] == 1024
-    explorer._receive(explorer, {"type": "keys", "side": 0, "row": 3, "start": 99_999}, [])
-    explorer._receive(explorer, {"type": "rows", "side": 0, "row": 3}, [])
+    explorer._receive(explorer, {"type": "keys", "side": 0, "layer_index": 3, "start": 99_999}, [])
+    explorer._receive(explorer, {"type": "rows", "side": 0, "layer_index": 3}, [])
     assert len(sent) == 2  # nothing is there to send
-    explorer._receive(explorer, {"type": "maps", "side": 2, "row": 0}, [])
-    assert "not there" in explorer._notice["what"]
+    explorer._receive(explorer, {"type": "maps", "side": 2, "layer_index": 0}, [])
+    assert "does not have" in explorer._notice["what"]
 
 
 def test_the_choice_of_a_view_is_taken_over_or_refused_but_always_heard(posted) -> None:
@@ -107,7 +107,7 @@ def test_the_choice_of_a_view_is_taken_over_or_refused_but_always_heard(posted) 
 
 def test_exact_rows_are_fetched_from_the_model_and_stay(posted, tmp_path) -> None:
     trace = text(300, rows=(200, 250))
-    bare = attended(trace, dataclasses.replace(trace.attention, exact={}))
+    bare = attended(trace, dataclasses.replace(trace.attention, full_rows={}))
 
     class Again(Reader):
         def attention_rows(self, _trace, queries, *, layers=None):
@@ -121,9 +121,9 @@ def test_exact_rows_are_fetched_from_the_model_and_stay(posted, tmp_path) -> Non
     content, buffers = sent[-1]
     assert content == {"type": "rows", "side": 0}
     arrays, meta = unpack(buffers[0])
-    assert meta == {"row": 5}
+    assert meta == {"layer_index": 5}
     np.testing.assert_allclose(arrays["row_250"] / 65535, trace.attention.row(5, 250), atol=1e-5)
-    explorer._receive(explorer, {"type": "rows", "side": 0, "row": 5}, [])
+    explorer._receive(explorer, {"type": "rows", "side": 0, "layer_index": 5}, [])
     assert unpack(sent[-1][1][0])[0].keys() == {"row_200", "row_250"}
     assert '"rows-0-5"' in explorer.to_html(tmp_path / "a.html").read_text()
     with pytest.raises(LabError, match="no token 300"):
@@ -135,15 +135,13 @@ def test_exact_rows_are_fetched_from_the_model_and_stay(posted, tmp_path) -> Non
 @pytest.mark.parametrize("broken", [LabError("The trace does not say what was read."), ValueError("odd")])
 def test_what_goes_wrong_while_fetching_is_shown(posted, broken) -> None:
     explorer, _ = posted(text(300), lab=Reader(None, broken=broken))
-    explorer._receive(explorer, {"type": "fetch", "side": 0, "row": 5, "queries": [3]}, [])
+    explorer._receive(explorer, {"type": "fetch", "side": 0, "layer_index": 5, "queries": [3]}, [])
     for _ in range(100):
         if explorer._notice:
             break
         time.sleep(0.02)
     said = explorer._notice
-    assert said["what"] == (
-        "Reading rows failed: ValueError." if isinstance(broken, ValueError) else broken.what
-    )
+    assert said["what"] == (f"ValueError: {broken}" if isinstance(broken, ValueError) else broken.what)
     assert (explorer.error is broken) == isinstance(broken, ValueError)
     assert not explorer.busy
 

@@ -31,9 +31,9 @@ class Lab:
 
 def test_one_of_the_three_is_enough_and_none_is_refused() -> None:
     whole = gl.Explorer(behind(arabic_trace()))
-    assert whole._facts["known"] == ["attention", "routing", "logit_lens"]
-    assert Explorer(arabic_trace())._facts["known"] == ["routing"]
-    with pytest.raises(BadTrace, match="neither attention nor routing nor a lens"):
+    assert whole._facts["records"] == ["attention", "routing", "logit_lens"]
+    assert Explorer(arabic_trace())._facts["records"] == ["routing"]
+    with pytest.raises(BadTrace, match="neither attention nor routing"):
         Explorer(dataclasses.replace(arabic_trace(), routing=None))
     assert "\n" not in repr(whole)
 
@@ -68,7 +68,7 @@ def test_a_question_is_traced_with_everything_and_shown() -> None:
 def test_what_goes_wrong_in_the_background_is_shown(broken) -> None:
     explorer = Explorer(behind(arabic_trace()), lab=Lab(broken))
     explorer._receive(explorer, {"type": "ask", "text": "  "}, [])
-    assert "nothing to ask" in explorer._notice["what"]
+    assert "empty" in explorer._notice["what"]
     explorer._receive(explorer, {"type": "ask", "text": "Why?"}, [])
     for _ in range(100):
         if explorer._notice["count"] == 2:

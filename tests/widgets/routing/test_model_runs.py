@@ -21,7 +21,7 @@ def lab(tiny_lab):
 def explorer(lab, monkeypatch):
     made = RoutingExplorer(lab.trace("Hello there", max_new_tokens=6), lab=lab)
     made.posted = []
-    monkeypatch.setattr(made, "send", lambda content, buffers=None: made.posted.append((content, buffers)))
+    monkeypatch.setattr(made, "_post", lambda content, buffers=None: made.posted.append((content, buffers)))
     return made
 
 
@@ -42,13 +42,13 @@ def test_an_answer_is_followed_and_what_is_shown_is_the_trace_of_a_run_alone(
     monkeypatch.setattr("gemma_lab.widgets.routing.live_routing._INTERVAL", 0)
     before = hooks(lab.model)
     shown = []
-    explorer.observe(lambda change: shown.append(change["new"]["epoch"]), "facts")
+    explorer.observe(lambda change: shown.append(change["new"]["epoch"]), "_facts")
     trace = explorer.ask("Write a word", max_new_tokens=7)
     assert trace.equal(lab.trace("Write a word", max_new_tokens=7))
     assert explorer.trace is trace
     assert hooks(lab.model) == before
     assert shown == [2, 3]  # the prompt, and the whole at the end
-    grown = [buffers for content, buffers in explorer.posted if content["type"] == "grow"]
+    grown = [buffers for content, buffers in explorer.posted if content["type"] == "append"]
     assert len(grown) == len(trace) - trace.tokens.generated.argmax()  # token by token
     known = int(trace.tokens.generated.argmax())
     for tokens, layers in grown:
@@ -69,13 +69,13 @@ def test_a_view_that_missed_a_message_gets_the_whole(explorer, monkeypatch) -> N
     seen = []
 
     def resume(content, buffers=None):
-        if content["type"] == "grow" and not seen:
+        if content["type"] == "append" and not seen:
             seen.append(1)
             explorer._receive(explorer, {"type": "resume"}, [])
-        elif content["type"] == "grow":
+        elif content["type"] == "append":
             seen.append(unpack(buffers[0])[1])
 
-    monkeypatch.setattr(explorer, "send", resume)
+    monkeypatch.setattr(explorer, "_post", resume)
     explorer.ask("Write a word", max_new_tokens=4)
     assert seen[1]["start"] == 0
 
@@ -106,7 +106,7 @@ def test_experts_are_switched_off_and_the_answers_stand_side_by_side(lab, explor
     explorer._receive(explorer, {"type": "show_edited", "edited": True}, [])
     assert explorer.trace is explorer.edited
     assert explorer.selected_experts == [expert]
-    assert explorer._comparison["looking"] is True
+    assert explorer._comparison["showing_edited"] is True
     explorer.restore()
     assert explorer.edited is None
     assert explorer.edit is None
@@ -122,7 +122,7 @@ def test_a_wrong_expert_leaves_everything_as_it_was(explorer) -> None:
 
 def test_views_ask_and_ablate_in_the_background_and_errors_become_notices(explorer) -> None:
     explorer._receive(explorer, {"type": "ask", "text": "  "}, [])
-    assert "nothing to ask" in explorer._notice["what"]
+    assert "empty" in explorer._notice["what"]
     explorer._receive(explorer, {"type": "ask", "text": "Write a word"}, [])
     until(lambda: not explorer.busy and "Write a word" in explorer.trace.meta.get("prompt", ""))
     explorer._receive(explorer, {"type": "ablate", "layer": explorer.layer, "experts": [5]}, [])
@@ -133,9 +133,9 @@ def test_views_ask_and_ablate_in_the_background_and_errors_become_notices(explor
 
 def test_an_answer_is_stopped_and_what_there_is_of_it_stays(explorer, monkeypatch) -> None:
     monkeypatch.setattr("gemma_lab.widgets.routing.live_routing._INTERVAL", 0)
-    heard = explorer._hear
+    show = explorer._show_live
     monkeypatch.setattr(
-        explorer, "_hear", lambda *seen: (heard(*seen), explorer.stop() if explorer._sent else None)
+        explorer, "_show_live", lambda *seen: (show(*seen), explorer.stop() if explorer._sent else None)
     )
     trace = explorer.ask("Write a word", max_new_tokens=500)
     assert trace.generation.finish_reason == "stopped"
@@ -144,14 +144,14 @@ def test_an_answer_is_stopped_and_what_there_is_of_it_stays(explorer, monkeypatc
 
 def test_one_run_at_a_time(explorer) -> None:
     started, go = threading.Event(), threading.Event()
-    heard = explorer._hear
+    show = explorer._show_live
 
-    def hear(*seen):
+    def report(*seen):
         started.set()
         go.wait(10)
-        heard(*seen)
+        show(*seen)
 
-    explorer._hear = hear
+    explorer._show_live = report
     explorer._receive(explorer, {"type": "ask", "text": "Write a word"}, [])
     assert started.wait(20)
     with pytest.raises(LabError, match="is running"):

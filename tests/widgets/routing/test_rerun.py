@@ -1,43 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
+from support.routing_traces import answered, hostile_trace, made_trace, words
 
-import pytest
-from support.routing_traces import answered, arabic_trace, hostile_trace, made_trace, picture_trace, words
-
-from gemma_lab.errors import LabError
-from gemma_lab.widgets.routing.rerun import ablated, changes, named, request_of, side_by_side
-
-MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]
+from gemma_lab.widgets.routing.rerun import ablated, changes, named, side_by_side
 
 
 def answer(text: str):
     return made_trace(answered(words("Which?"), text))
-
-
-def test_a_request_is_read_back_from_what_the_trace_says() -> None:
-    meta = {
-        "messages": MESSAGES, "prompt": "<bos><|turn>system\n<|think|>\n", "max_new_tokens": 12, "seed": 5,
-        "sampling": {"temperature": 0.7, "top_p": 0.9, "top_k": 40},
-    }  # fmt: skip
-    trace = picture_trace()
-    trace = dataclasses.replace(trace, meta={**trace.meta, **meta})
-    request = request_of(trace)
-    assert request.pop("prompt")[0]["content"][0] == {"type": "image", "image": trace.images[0]}
-    assert request == {
-        "thinking": True, "max_new_tokens": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 40, "seed": 5,
-    }  # fmt: skip
-
-
-def test_a_request_that_cannot_be_made_again_says_why() -> None:
-    with pytest.raises(LabError, match="does not say what was asked"):
-        request_of(arabic_trace())
-    trace = picture_trace(keep_image=False, meta={"messages": MESSAGES})
-    with pytest.raises(LabError, match=r"had 1 pictures, and the trace holds 0"):
-        request_of(trace)
-    spoken = [{"role": "user", "content": [{"type": "audio"}]}]
-    with pytest.raises(LabError, match="Only text and pictures"):
-        request_of(made_trace(words("x"), meta={"messages": spoken}))
 
 
 def test_answers_are_aligned_and_only_what_changed_is_marked() -> None:
@@ -58,7 +27,7 @@ def test_hostile_answers_are_sent_as_they_are() -> None:
 
 
 def test_a_trace_without_an_answer_compares_its_prompt_alone() -> None:
-    assert changes(hostile_trace(), hostile_trace()).startswith("no answer was asked for · 100.0%")
+    assert changes(hostile_trace(), hostile_trace()).startswith("no answer was generated · 100.0%")
     assert side_by_side(hostile_trace(), hostile_trace()) == ([], [])
 
 

@@ -4,16 +4,14 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import ipywidgets
 import pytest
 import traitlets
-from IPython.core.formatters import DisplayFormatter, format_display_data
+from IPython.core.formatters import DisplayFormatter
 
 from gemma_lab.errors import LabError
 from gemma_lab.widgets.shared.base import BatchSender, LabWidget, sendable
-from gemma_lab.widgets.shared.bundle import bundle, stylesheet
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -36,26 +34,6 @@ class Dial(LabWidget):
         raise LabError("It is stuck at 3.", hint="Oil it.")
 
 
-def test_modules_are_inlined_once_and_export_only_what_the_front_end_needs() -> None:
-    source = bundle("chat/chat.js")
-    assert "import " not in source.replace("import { ", "import{") or 'from "./' not in source
-    assert source.count("export ") == 1
-    assert source.count("export default { render };") == 1
-    for name in ("function h(", "class Readout", "class Composer", "class Settings", "function followTheme("):
-        assert source.count(name) == 1, name
-    assert source.index("function h(") < source.index("class Readout") < source.index("class Conversation")
-
-
-@pytest.mark.parametrize(
-    "banned",
-    ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://", "eval("],
-)
-def test_no_module_parses_markup_or_reaches_the_network(banned: str) -> None:
-    source = bundle("chat/chat.js").replace('"http://www.w3.org/2000/svg"', "")
-    assert banned not in source
-    assert banned not in stylesheet("shared/base.css", "chat/tokens.css", "chat/chat.css")
-
-
 def test_the_mimebundle_holds_the_live_view_and_the_twin() -> None:
     data, metadata = Dial(at=2)._repr_mimebundle_()
     assert data["text/html"] == "<b>2</b>"
@@ -71,7 +49,6 @@ def test_ipython_shows_the_bundle_with_the_installed_ipywidgets() -> None:
     assert data["text/html"] == "<b>4</b>", f"ipywidgets {ipywidgets.__version__}"
     assert data["text/plain"] == "Dial(4)"
     assert VIEW in data
-    assert format_display_data is not None
 
 
 def test_static_mode_opens_no_comm_and_shows_only_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,22 +86,148 @@ def test_sendable_survives_lone_surrogates() -> None:
     assert sendable("a\ud800b\u0000") == "a?b\u0000"
 
 
-def test_the_pump_delivers_everything_in_order_and_in_few_batches() -> None:
+def test_items_are_delivered_in_order_and_in_batches() -> None:
     got: list[tuple[int, list[int]]] = []
-    pump = BatchSender(lambda at, batch: got.append((at, batch)), interval=0.02)
+    first = threading.Event()
+
+    def deliver(at: int, batch: list[int]) -> None:
+        got.append((at, batch))
+        first.wait(10)  # while the first batch is delivered, the others gather
+
+    sender = BatchSender(deliver, interval=0)
     for number in range(500):
-        pump.put([number])
-        if number % 100 == 0:
-            time.sleep(0.03)
-    pump.close()
+        sender.put([number])
+    first.set()
+    sender.close()
+    sender.close()  # harmless when repeated
     assert [item for _, batch in got for item in batch] == list(range(500))
-    assert [at for at, _ in got] == [sum(len(b) for _, b in got[:i]) for i in range(len(got))]
-    assert 2 <= len(got) < 100
+    assert [at for at, _ in got] == [sum(len(batch) for _, batch in got[:i]) for i in range(len(got))]
+    assert len(got) < 500
     assert all(thread.name != "gemma_lab-sender" for thread in threading.enumerate())
 
 
+class Engine(LabWidget):
+    """Runs whatever it is given."""
+
+    def run(self, work) -> None:
+        with self._running():
+            work()
+
+
+def in_background(engine: Engine, work) -> threading.Thread:
+    """Run `work` in the background; return its thread."""
+    threads = []
+    engine._in_background(work, prepare=lambda: threads.append(engine._runner))
+    return threads[0]
+
+
+def test_one_run_at_a_time_in_the_caller_or_in_the_background() -> None:
+    engine, go, started = Engine(), threading.Event(), threading.Event()
+    worker = in_background(engine, lambda: (started.set(), go.wait(10)))
+    assert started.wait(10)
+    assert engine.busy
+    with pytest.raises(LabError):
+        engine.run(lambda: None)
+    with pytest.raises(LabError):
+        engine._in_background(lambda: None)
+    assert engine.busy  # the refused runs did not end the one under way
+    go.set()
+    worker.join(10)
+    assert not engine.busy
+    ran = []
+    engine.run(lambda: ran.append(engine.busy))
+    assert (ran, engine.busy) == ([True], False)
+
+
+def test_errors_in_the_background_are_shown_and_kept() -> None:
+    engine = Engine()
+
+    def fail() -> None:
+        raise ZeroDivisionError("1/0")
+
+    def refuse() -> None:
+        raise LabError("No.", hint="Ask later.")
+
+    in_background(engine, fail).join(10)
+    assert isinstance(engine.error, ZeroDivisionError)
+    assert "ZeroDivisionError" in engine._notice["what"]
+    in_background(engine, refuse).join(10)
+    assert engine._notice == {"what": "No.", "hint": "Ask later.", "count": 2}
+    assert (engine.error, engine.busy) == (None, False)
+
+
+def test_what_prepares_a_run_may_fail_and_leaves_the_widget_free() -> None:
+    engine = Engine()
+
+    def fail() -> None:
+        raise LabError("No.")
+
+    with pytest.raises(LabError):
+        engine._in_background(lambda: None, prepare=fail)
+    assert not engine.busy
+    engine.run(lambda: None)
+
+
+@pytest.mark.parametrize("where", ["caller", "background"])
+def test_an_interrupt_leaves_the_widget_free(where) -> None:
+    engine = Engine()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    if where == "caller":
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(interrupted)
+    else:
+        in_background(engine, interrupted).join(10)
+        assert isinstance(engine.error, KeyboardInterrupt)
+    assert not engine.busy
+    engine.run(lambda: None)
+
+
+def test_a_run_that_an_interrupt_left_behind_does_not_count() -> None:
+    engine = Engine()
+    engine._begin_run(threading.current_thread())  # as if the release had been interrupted
+    engine.run(lambda: None)
+    assert not engine.busy
+    ended = threading.Thread(target=lambda: None)
+    engine._begin_run(ended)
+    ended.start()
+    ended.join()
+    engine.run(lambda: None)
+    assert not engine.busy
+
+
+def test_a_failed_construction_leaves_no_second_traceback() -> None:
+    code = """
+import sys
+from gemma_lab.errors import LabError
+from gemma_lab.widgets.attention.widget import AttentionExplorer
+from gemma_lab.widgets.chat.widget import Chat
+from gemma_lab.widgets.explorer.widget import Explorer
+from gemma_lab.widgets.routing.widget import RoutingExplorer
+explorers = Explorer, RoutingExplorer, AttentionExplorer
+for kind in (Chat, *explorers):
+    call = "gl.load" if kind is Chat else "gl.open_trace"
+    try:
+        kind("mini-moe")
+    except LabError as error:
+        assert call in error.hint, error.hint
+        assert "str" in error.what, error.what
+    else:
+        sys.exit(f"{kind} took a string")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_widgets_needs_no_torch() -> None:
-    code = "import sys, gemma_lab.widgets.chat.widget; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    code = (
+        "import sys, gemma_lab.widgets.chat.widget; "
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...tokens.kinds import MODALITIES, look_up
+from ...tokens.kinds import MODALITIES, token_kinds
 from ...tokens.roles import ROLES, RoleReader
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Labels:
         self._roles = RoleReader(pieces)
         for index in prompt:
             self._roles.read(index)
-        kinds = np.asarray(look_up(prompt, tokenizer=tokenizer, pieces=pieces).modalities, dtype=object)
+        kinds = np.asarray(token_kinds(prompt, tokenizer=tokenizer, vocabulary=pieces).modalities, dtype=object)
         kinds[np.asarray(self._roles.scaffold, dtype=bool) & (kinds == "text")] = "special"
         roles = np.asarray(self._roles.roles, dtype=object)
         self._count = len(prompt)

@@ -1,0 +1,158 @@
+"""Answers bound by a schema, calls bound to their declarations, and what the grammar overruled."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import BaseModel
+from support.shapes import SIZES
+
+import gemma_lab as gl
+from gemma_lab.errors import BadAnswer, BadPrompt, LabError
+from gemma_lab.models.chat.request import Request
+from gemma_lab.models.grammar.schema import first_fault
+
+RECORD = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "n"],
+    "properties": {
+        "name": {"type": "string", "maxLength": 4},
+        "n": {"type": "integer", "maximum": 99, "minimum": 0},
+    },
+}
+
+
+class Record(BaseModel):
+    name: str
+    n: int
+
+
+def weather(city: str, days: int = 1):
+    """Weather in a city."""
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return gl.load("mini-moe", progress=False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_random_weights_at_a_high_temperature_write_valid_json(size, tiny_lab):
+    lab = tiny_lab(size)
+    for seed in range(6):
+        reply = lab.chat("Hi", schema=RECORD, temperature=1.5, seed=seed, max_new_tokens=64, top_logprobs=1)
+        assert reply.finish_reason == "stop", reply
+        assert first_fault(json.loads(reply.text), RECORD) is None
+        assert reply.data == json.loads(reply.text)
+
+
+@pytest.mark.parametrize("size", ["E2B", "26B-A4B"])
+def test_random_weights_make_valid_calls(size, tiny_lab):
+    lab = tiny_lab(size)
+    for seed in range(6):
+        reply = lab.chat(
+            "Hi", tools=[weather], tool_choice="weather", temperature=1.5, seed=seed, max_new_tokens=200
+        )
+        if reply.finish_reason == "stop":
+            [call] = reply.calls
+            assert not call.faults([weather]), call
+
+
+def test_without_a_schema_nothing_changes(mini):
+    free = mini.chat("Write 47 in German words.", temperature=0, max_new_tokens=12)
+    assert all(token.overruled is None for token in free.tokens)
+    assert free == mini.chat("Write 47 in German words.", temperature=0, max_new_tokens=12)
+
+
+def test_what_the_grammar_overruled_is_said_token_by_token(mini):
+    reply = mini.chat(
+        "Write 47 in German words.", schema={"type": "integer"}, temperature=0, max_new_tokens=8
+    )
+    free = mini.chat("Write 47 in German words.", temperature=0, max_new_tokens=1)
+    first = reply.tokens[0].overruled
+    assert first.changed
+    assert first.first_choice == free.tokens[0].text
+    assert 0.5 < first.forbidden <= 1
+    assert isinstance(reply.data, int)
+    obeyed = mini.chat(
+        "The code of Ada is 47. What is the code of Ada?", schema={"type": "integer"}, temperature=0
+    )
+    assert obeyed.data == 47
+    assert not any(token.overruled.changed for token in obeyed.tokens)
+    assert obeyed.tokens[0].overruled.forbidden < 0.5
+
+
+def test_a_thought_is_free_and_the_answer_bound(mini):
+    reply = mini.chat(
+        "What is 24 + 17 - 6?", thinking=True, schema={"type": "integer"}, temperature=0, max_new_tokens=256
+    )
+    assert "=" in reply.thinking
+    assert reply.data == int(reply.text)
+
+
+def test_a_cut_answer_keeps_its_text(mini):
+    reply = mini.chat("Hi", schema=Record, temperature=0, max_new_tokens=2)
+    assert reply.finish_reason == "length"
+    with pytest.raises(BadAnswer) as caught:
+        _ = reply.data
+    assert caught.value.text == reply.text
+
+
+def test_an_instance_of_the_type_comes_back(tiny_lab):
+    reply = tiny_lab("E2B").chat("Hi", schema=Record, temperature=1.5, seed=2, max_new_tokens=400)
+    if reply.finish_reason == "stop":
+        assert isinstance(reply.data, Record)
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", "weather"])
+def test_calls_are_made_as_the_choice_says(choice, mini):
+    reply = mini.chat(
+        "What is the weather in Rome?", tools=[weather], tool_choice=choice, temperature=0, max_new_tokens=40
+    )
+    [call] = reply.calls
+    assert (call.name, call.arguments) == ("weather", {"city": "Rome"})
+
+
+def test_no_call_is_made_where_none_is_allowed(mini):
+    reply = mini.chat(
+        "What is the weather in Rome?", tools=[weather], tool_choice="none", temperature=0, max_new_tokens=8
+    )
+    assert reply.calls == ()
+    assert reply.tokens[0].overruled.changed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tool_choice": "required"},
+        {"tool_choice": "fly", "tools": [weather]},
+        {"schema": 5},
+        {"schema": {"not": {}}},
+        {"schema": {"type": "integer"}, "tools": [weather], "tool_choice": "auto"},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_enforced_is_refused_before_anything_runs(options, mini):
+    with pytest.raises(LabError):
+        mini.chat("Hi", **options)
+
+
+def test_a_stream_and_a_trace_are_bound_alike(mini):
+    options = {"schema": {"type": "integer"}, "temperature": 0, "max_new_tokens": 8}
+    reply = mini.chat("Write 47 in German words.", **options)
+    with mini.stream("Write 47 in German words.", **options) as stream:
+        assert "".join(chunk.text for chunk in stream) == reply.text
+    trace = mini.trace("Write 47 in German words.", **options)
+    assert trace.generation.text == reply.text
+    assert mini.trace(Request.from_meta(trace.meta)).equal(trace)
+
+
+def test_a_schema_is_no_part_of_the_prompt(mini):
+    assert (
+        mini.chat("Hi", schema=RECORD, max_new_tokens=1).prompt_tokens
+        == mini.chat("Hi", max_new_tokens=1).prompt_tokens
+    )
+    with pytest.raises(BadPrompt):
+        mini.chat([], schema=RECORD)
