@@ -225,8 +225,8 @@ def _does_not_fit(
 ) -> DoesNotFit:
     item = _BYTES[dtype]
     what = (
-        f"{name} does not fit on {device.name} ({device.label}): {amount(footprint.weights(item))} of weights "
-        f"in {_short(dtype)} and {amount(footprint.beside(item, device.kind))} to work in make "
+        f"{name} does not fit on {device.name} ({device.label}): {amount(footprint.weights(item))} of "
+        f"weights in {_short(dtype)} and {amount(footprint.beside(item, device.kind))} to work in make "
         f"{amount(footprint.needed(item, device))}; {amount(device.free)} of {amount(device.total)} are free."
     )
     ways = []
