@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .models.chat.sampling import Sampling
     from .models.loading.meta_model import meta_model
     from .models.media import load_audio, load_image, load_video
+    from .models.tool_use.mcp import McpServer
+    from .surveys.run import survey
+    from .surveys.survey import Survey, open_survey
     from .system.measure import measure
     from .system.report import doctor
     from .trace.records.activations import Activations
@@ -54,11 +57,13 @@ __all__ = [
     "Lab",
     "LabError",
     "LogitLensRequest",
+    "McpServer",
     "Patch",
     "Reply",
     "Request",
     "RoutingExplorer",
     "Sampling",
+    "Survey",
     "Trace",
     "__version__",
     "analysis",
@@ -74,9 +79,11 @@ __all__ = [
     "load_video",
     "measure",
     "meta_model",
+    "open_survey",
     "open_trace",
     "plots",
     "published",
+    "survey",
 ]
 
 __getattr__, __dir__ = lazy_names(globals())

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gemma_lab.errors import UnknownModel
-from gemma_lab.family.architecture import architecture
+from gemma_lab.family.architecture import get_architecture
 from gemma_lab.family.memory import kv_cache_bytes, weight_bytes
 from gemma_lab.system import hardware, report
 from gemma_lab.system.hardware import Device
@@ -22,7 +22,7 @@ def _machine(monkeypatch, *, gpu_free=None, bfloat16=True, ram_free=8 * GIB):
 
 
 def test_fit_is_weights_and_cache_against_free_memory(monkeypatch):
-    shape = architecture("E2B")
+    shape = get_architecture("E2B")
     weights, cache = weight_bytes(shape, "bf16"), kv_cache_bytes(shape, 32_768)
     _machine(monkeypatch, ram_free=weights + cache)
     (fit,) = doctor("e2b-it").fits
@@ -112,7 +112,7 @@ def test_it_works_without_torch(monkeypatch):
     report = doctor()
     assert report.best.name == "cpu"
     assert any("does not load" in line for line in report.advice)
-    assert "What fits here" in report._repr_html_()
+    assert "What fits on this machine" in report._repr_html_()
 
 
 def test_what_is_missing_is_said_with_the_command(monkeypatch):
