@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from .models.chat.sampling import Sampling
     from .models.loading.meta_model import meta_model
     from .models.media import load_audio, load_image, load_video
+    from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
     from .planning.plans import Plan, plan
+    from .surveys.run import survey
+    from .surveys.survey import Survey, open_survey
     from .system.measure import measure
     from .system.report import doctor
     from .trace.records.activations import Activations
@@ -58,6 +61,7 @@ __all__ = [
     "Lab",
     "LabError",
     "LogitLensRequest",
+    "McpServer",
     "Ownership",
     "Patch",
     "Plan",
@@ -66,6 +70,7 @@ __all__ = [
     "Request",
     "RoutingExplorer",
     "Sampling",
+    "Survey",
     "Trace",
     "__version__",
     "analysis",
@@ -81,11 +86,13 @@ __all__ = [
     "load_video",
     "measure",
     "meta_model",
+    "open_survey",
     "open_trace",
     "plan",
     "planning",
     "plots",
     "published",
+    "survey",
 ]
 
 __getattr__, __dir__ = lazy_names(globals())

@@ -11,9 +11,8 @@ from typing import Any
 
 from .errors import LabError
 
-#: Class → functions for ``"html"``, ``"figure"`` and ``"text"``; modules are relative to ``gemma_lab`` and
-#: its ``views``.
-#: A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
+#: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``), by name in the package and in its
+#: views. A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.head_types.HeadTypes": {
         "html": "attention.heads:head_types_html",
@@ -57,7 +56,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "family.architecture:kv_cache_html",
         "figure": "family.context:kv_cache_comparison_figure",
     },
-    "family.catalog.Catalog": {"html": "family.catalog:catalog_html"},
+    "family.catalog.Catalog": {"html": "family.catalog:catalog_html", "text": "family.catalog:catalog_text"},
     "family.catalog.Checkpoint": {"html": "family.catalog:checkpoint_html"},
     "family.changes.Changes": {"html": "family.published:changes_html"},
     "family.claims.Claims": {"html": "family.published:claims_html"},
@@ -77,8 +76,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "models.chat.reply.Reply": {"html": "chat.reply:reply_html", "figure": "chat.reply:reply_figure"},
     "models.loading.loaded_model.LoadedModel": {"html": "family.loaded_model:model_html"},
+    "models.tool_use.runner.ToolRun": {"html": "chat.tool_run:tool_run_html"},
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
     "models.media.video.Video": {"html": "chat.media:video_html"},
+    "surveys.survey.Survey": {"html": "evals.survey:survey_html"},
     "planning.cost.Costs": {"html": "planning.html:costs_html", "text": "planning.text:costs_text"},
     "planning.licensing.Licences": {
         "html": "planning.html:licences_html",
@@ -94,7 +95,10 @@ RENDERERS: dict[str, dict[str, str]] = {
         "text": "planning.text:plan_text",
         "figure": "planning.figures:plan_memory_figure",
     },
-    "system.report.Report": {"html": "family.system_report:report_html"},
+    "system.report.Report": {
+        "html": "family.system_report:report_html",
+        "text": "family.system_report:report_text",
+    },
     "trace.records.attention.Attention": {
         "html": "attention.static:attention_record_html",
         "figure": "attention.figures:attention_heads_figure",
@@ -120,6 +124,8 @@ NO_FIGURE = {
     "interventions.edit.Edit": "It is a table of changes.",
     "models.loading.loaded_model.LoadedModel": "It is a table of facts.",
     "models.media.audio.Audio": "Its HTML shows the waveform; see also gl.plots.mel_spectrogram_figure.",
+    "models.tool_use.runner.ToolRun": "Its HTML lists the calls.",
+    "surveys.survey.Survey": "Draw its load or co-activation instead: survey.expert_load().figure().",
     "models.media.video.Video": "Its HTML shows the frames.",
     "planning.cost.Costs": "gl.plots.break_even_figure draws the costs of a plan.",
     "planning.licensing.Licences": "It is a table of facts.",
@@ -136,7 +142,7 @@ def renderer(kind: type, form: str) -> Any:
     kind
         Class of the result; a subclass is drawn as its nearest base class in `RENDERERS`.
     form
-        ``"html"``, ``"figure"`` or ``"text"`` (lines for a terminal).
+        ``"html"``, ``"figure"`` or ``"text"``.
     """
     for base in kind.__mro__:
         target = RENDERERS.get(_key(base), {}).get(form)
@@ -158,6 +164,10 @@ class Displayed:
     def _repr_html_(self) -> str | None:
         draw = renderer(type(self), "html")
         return None if draw is None else str(draw(self))
+
+    def __str__(self) -> str:
+        draw = renderer(type(self), "text")
+        return repr(self) if draw is None else str(draw(self))
 
     def figure(self, **options: Any) -> Any:
         """Draw the result.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .models.chat.request import Request
     from .models.chat.request_builder import PromptLike
     from .models.chat.stream import Stream
+    from .models.tool_use.runner import Approve, ToolRun
     from .planning.measurement import SpeedReport
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
@@ -43,6 +44,7 @@ class Lab(LoadedModel):
     """
 
     last_reply: Reply | None
+    last_run: ToolRun | None
     last_checkup: Checkup | None
     interrupted_trace: Trace | None
 
@@ -54,7 +56,8 @@ class Lab(LoadedModel):
         ----------
         prompt
             The user's text; or a conversation in the messages format of transformers; or a `Request`, of
-            which the sampling, the seed, the limits and `stop` can be replaced. None only with `tool_results`.
+            which the sampling, the seed, the limits and `stop` can be replaced. None only with
+            `tool_results`.
         images
             Images for this turn: paths, bytes, PIL images, arrays ``(height, width[, channel])`` or open
             files. They go before the text, as the model card recommends.
@@ -96,6 +99,12 @@ class Lab(LoadedModel):
         stop
             Strings that end the answer, which then ends with one (as with transformers' ``stop_strings``);
             and events that end it when another thread sets them: ``stop=["\n", event]``.
+        schema
+            Bind the answer to JSON: a pydantic model, a dataclass, a TypedDict or a JSON Schema. Thoughts
+            stay free. ``reply.data`` is the value; ``token.overruled`` what the grammar forbade.
+        tool_choice
+            Bind tool calls to their declarations: ``"auto"``, ``"none"``, ``"required"`` or the name of a
+            tool. Left out, the model writes calls freely.
 
         Returns
         -------
@@ -111,6 +120,8 @@ class Lab(LoadedModel):
             If the messages are not in the chat format, or the checkpoint has no chat template (`complete`).
         DoesNotFit
             If memory runs out.
+        BadSchema
+            If a schema cannot be enforced as a whole.
         LabError
             If an option is of the wrong type or out of range, or logits are not finite.
         TypeError
@@ -166,6 +177,68 @@ class Lab(LoadedModel):
 
         check_keywords("complete", options, RequestOptions)
         return chat(self, prompt, **{**options, "raw": True})  # type: ignore[arg-type]
+
+    @spelled_out(RequestOptions)
+    def run(
+        self,
+        prompt: PromptLike,
+        *,
+        tools: Iterable[Any],
+        max_rounds: int = 8,
+        approve: Approve | None = None,
+        timeout: float = 30.0,
+        max_result_chars: int = 20_000,
+        **options: Unpack[RequestOptions],
+    ) -> ToolRun:
+        """Ask with tools, run the calls that the model makes, and go on until it answers.
+
+        Only tools that are passed can run, with arguments that satisfy their declaration. What goes wrong
+        (an unknown name, wrong arguments, an exception, a time limit, a refusal) goes back to the model as
+        the call's result. An interrupt ends it; ``lab.last_run`` has everything until then.
+
+        Parameters
+        ----------
+        prompt
+            As for `chat`.
+        tools
+            Functions (sync or async), `gemma_lab.McpServer` objects, or declarations, which end the run when
+            the model calls one.
+        max_rounds
+            Maximum number of replies.
+        approve
+            Called with each valid `Call` before it runs: True runs it, False or a reason denies it, a mapping
+            runs it with these arguments. None runs all.
+        timeout
+            Seconds per call.
+        max_result_chars
+            Longest result as JSON, characters; a longer one goes back as an error.
+        **options
+            As for `chat`. ``tool_choice`` holds for the first reply.
+
+        Returns
+        -------
+        ToolRun
+            Every reply with its executed calls; ``lab.chat(…, previous=run.reply)`` continues.
+
+        Examples
+        --------
+        >>> def weather(city: str) -> dict:
+        ...     "Weather in a city."
+        ...     return {"temperature": 21}
+        >>> lab.run("What is the weather in Rome?", tools=[weather]).text
+        """
+        from .models.tool_use.runner import run
+
+        return run(
+            self,
+            prompt,
+            tools=tools,
+            max_rounds=max_rounds,
+            approve=approve,
+            timeout=timeout,
+            max_result_chars=max_result_chars,
+            **options,
+        )
 
     @spelled_out(RequestOptions)
     def request(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Request:
@@ -246,14 +319,14 @@ class Lab(LoadedModel):
 
         Logits and generated tokens are those of a run without tracing, bit for bit. A prompt of more than
         4,096 tokens, or that would take more memory than is free, is read in chunks, as in `chat` and
-        `stream` (`gemma_lab.models.chat.prefill_plan`), so that memory grows linearly with its length. When an
-        interrupt or an error ends the run, ``lab.interrupted_trace`` has the chunks that were read.
+        `stream` (`gemma_lab.models.chat.prefill_plan`), so that memory grows linearly with its length. When
+        an interrupt or an error ends the run, ``lab.interrupted_trace`` has the chunks that were read.
 
         Parameters
         ----------
         prompt, **options
-            As for `chat`, but by default nothing is generated (``max_new_tokens=0``), and what is generated is
-            greedy (``temperature=0``). A `Request` is run as it is: that of an earlier trace,
+            As for `chat`, but by default nothing is generated (``max_new_tokens=0``), and what is generated
+            is greedy (``temperature=0``). A `Request` is run as it is: that of an earlier trace,
             ``gl.Request.from_meta(trace.meta, trace.images)``, gives an equal trace.
         precision
             ``"compact"`` or ``"full"`` (float32), of the recorded routing and attention.

@@ -21,9 +21,8 @@ from gemma_lab.models.chat.reply import Reply
 from gemma_lab.views.base.figure import Plot
 
 #: Values that public functions return besides results: they are shown by their ``repr``.
-VALUES = {
-    "AlignedPair", "AnswerSpan", "AttentionKnockout", "KLBound", "Language", "Layer", "Needle", "Question", "TopKeys",
-}  # fmt: skip
+VALUES = {"AlignedPair", "AnswerSpan", "AttentionKnockout", "KLBound", "Language", "Layer", "Needle"}
+VALUES |= {"Question", "TopKeys"}
 
 
 def class_of(name: str) -> type:

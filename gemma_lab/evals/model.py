@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..interventions.apply import EditContext
     from ..models.chat.reply import Reply
     from ..trace.trace import Trace
@@ -19,11 +21,14 @@ class EvaluatedModel(Protocol):
     tokenizer: Any
     last_checkup: Checkup | None
 
-    def chat(self, prompt: Any = None, **options: Any) -> Reply:
+    @property
+    def chat(self) -> Callable[..., Reply]:
         """Generate an answer."""
 
-    def trace(self, prompt: Any = None, **options: Any) -> Trace:
+    @property
+    def trace(self) -> Callable[..., Trace]:
         """Run the model with probes."""
 
-    def edit(self, edit: Any = None, **changes: Any) -> EditContext:
+    @property
+    def edit(self) -> Callable[..., EditContext]:
         """Return a context in which the model is changed."""

@@ -126,7 +126,7 @@ class Checkup(Displayed):
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the scores as formatted cells under `COLUMNS`."""
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for score in self.skills:
             low, high = score.interval
             chance = "" if score.chance is None else f"{score.chance:.1%}"

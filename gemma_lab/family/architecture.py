@@ -1,4 +1,4 @@
-"""What a Gemma 4 is made of, layer by layer, read from a ``config.json``. No torch, no transformers.
+"""Architecture of a Gemma 4, layer by layer, read from a ``config.json``. No torch, no transformers.
 
 The rules are those of transformers 5.23, ``models/gemma4/{configuration,modeling}_gemma4.py`` (and
 ``gemma4_unified``): which layers are local, where keys and values share one projection, and which layers read
@@ -114,39 +114,39 @@ class Architecture(Displayed):
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many layers are ``"local"`` and ``"global"``."""
+        """Number of ``"local"`` and of ``"global"`` layers."""
         total = sum(layer.kind == "local" for layer in self.layers)
         return {"local": total, "global": len(self.layers) - total}
 
     @property
     def window(self) -> int | None:
-        """Tokens a local layer sees; None if no layer is local."""
+        """Sliding window of the local layers, in tokens; None if no layer is local."""
         return next((layer.window for layer in self.layers if layer.kind == "local"), None)
 
     @property
     def owners(self) -> tuple[Layer, ...]:
-        """The layers that compute and cache keys and values of their own."""
+        """The layers with their own keys and values, which they cache."""
         return tuple(layer for layer in self.layers if layer.kv_shared_from is None)
 
     @property
     def experts(self) -> int:
-        """Experts a layer, or 0."""
+        """Experts per layer, or 0."""
         return max((layer.experts for layer in self.layers), default=0)
 
     @property
     def top_k(self) -> int:
-        """Experts that a token visits in a layer, or 0."""
+        """Experts per token and layer, or 0."""
         return max((layer.top_k for layer in self.layers), default=0)
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model takes in: text, and perhaps ``image``, ``video`` (a series of them), ``audio``."""
+        """Input modalities: ``text``, and those of ``image``, ``video`` and ``audio`` that the model has."""
         seen = ("image", "video") if self.vision is not None else ()
         return ("text", *seen, *(("audio",) if self.audio is not None else ()))
 
     @property
     def unified(self) -> bool:
-        """True for the encoder-free kind, which projects patches and sound straight into the decoder."""
+        """True for the encoder-free models, which project patches and sound directly into the decoder."""
         return self.model_type.startswith("gemma4_unified")
 
 
@@ -197,7 +197,7 @@ def from_config(config: Mapping[str, Any], *, name: str = "") -> Architecture:
     if text_kind not in TEXT:
         raise NotGemma4(
             f"A configuration of type {kind!r} is not a Gemma 4 decoder.",
-            hint=f"The known types are {', '.join(TEXT)} and the whole models around them.",
+            hint=f"The known types are {', '.join(TEXT)} and the multimodal models around them.",
         )
     text = {**TEXT[text_kind], **(config if kind == text_kind else config.get("text_config") or {})}
     return Architecture(

@@ -1,7 +1,7 @@
-"""What every layer keeps of the tokens before, for the family and for models it is compared with. No torch.
+"""Size of the key-value caches and recurrent states of Gemma 4 and of models it is compared with. No torch.
 
-`memory.kv_cache_bytes` counts one Gemma 4; here is the same arithmetic over groups of like layers, so that a
-neighbour with another kind of layer stands beside it: Qwen3.5's Gated DeltaNet layers keep a state of fixed
+`memory.kv_cache_bytes` counts one Gemma 4. This module does the same for groups of equal layers, so that
+models with other kinds of layers can be compared: Qwen3.5's Gated DeltaNet layers have a state of fixed
 size instead of keys and values.
 """
 
@@ -20,7 +20,7 @@ from .sources import Source, read_data, source
 
 @dataclass(frozen=True)
 class Kept:
-    """A group of like layers, and what each keeps.
+    """A group of layers with the same cache, and its size.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Kept:
     convolution: int = 0
 
     def bytes(self, tokens: int, *, value_bytes: int = 2) -> int:
-        """Return the bytes that these layers keep of one sequence of `tokens` tokens."""
+        """Return the bytes of these layers' caches for one sequence of `tokens` tokens."""
         if self.kind == "linear":
             return self.count * (self.state * self.state_bytes + self.convolution * value_bytes)
         seen = tokens if self.window is None else min(tokens, self.window)
@@ -57,7 +57,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class KVCache(Displayed):
-    """What a model keeps of the tokens before.
+    """The caches of a model's layers.
 
     Attributes
     ----------
@@ -106,12 +106,12 @@ class KVCache(Displayed):
         return sum(group.bytes(tokens, value_bytes=value_bytes) for group in self.groups)
 
     def slope(self, *, value_bytes: int = 2) -> int:
-        """Return the bytes that one more token adds once every window is full."""
+        """Return the bytes per further token once every window is full."""
         growing = (group for group in self.groups if group.kind == "global")
         return sum(group.bytes(1, value_bytes=value_bytes) for group in growing)
 
     def whole(self, tokens: int, *, value_bytes: int = 2) -> int:
-        """Return the bytes if every attention layer kept keys and values of its own, of every token.
+        """Return the bytes if every attention layer cached its own keys and values of every token.
 
         A runtime that knows neither windows nor shared caches reserves this much. A fixed state stays as it
         is.
@@ -121,7 +121,7 @@ class KVCache(Displayed):
 
 
 def cache_of(shape: Architecture, *sources: Source) -> KVCache:
-    """Return what a Gemma 4 keeps, layers of one shape grouped together, global ones first."""
+    """Return the caches of a Gemma 4, grouped by the shape of the layer, global layers first."""
     like = Counter((layer.kind, layer.kv_heads, layer.head_dim, layer.window) for layer in shape.owners)
     groups = tuple(
         Kept(kind, count, kv_heads, head_dim, window)
@@ -133,7 +133,7 @@ def cache_of(shape: Architecture, *sources: Source) -> KVCache:
 
 @cache
 def kv_caches() -> tuple[KVCache, ...]:
-    """Return the five sizes of Gemma 4, smallest first, then Gemma 3 27B and Qwen3.5-35B-A3B."""
+    """Return the caches of the five sizes of Gemma 4, smallest first, of Gemma 3 27B and Qwen3.5-35B-A3B."""
     family = tuple(cache_of(get_architecture(size), source("config")) for size in SIZES)
     return (*family, *map(_neighbour, read_data("neighbours.json")))
 

@@ -1,4 +1,4 @@
-"""What can be loaded: every checkpoint of the family and the minis that ship here, with sources."""
+"""The catalog: every checkpoint of the family and the minis of this package, with sources."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, overload
 from ..assets import data_root
 from ..display import Displayed
 from ..errors import LabError
+from ..units import gib, parameters
 from .architecture import from_config, get_architecture
 from .memory import all_weight_bytes
 from .parameters import count_parameters
@@ -24,7 +25,7 @@ _PREFIX = "google/gemma-4-"
 
 @dataclass(frozen=True)
 class Checkpoint(Displayed):
-    """One checkpoint: where it is and what it is.
+    """A checkpoint: its location, its shape and its size.
 
     Attributes
     ----------
@@ -87,18 +88,20 @@ class Checkpoint(Displayed):
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        from ..views.family.catalog import checkpoint_line
-
-        return f"Checkpoint({checkpoint_line(self)})"
+        experts = f", {self.experts} experts top-{self.top_k}" if self.experts else ""
+        return (
+            f"Checkpoint({self.alias}: {format_parameters(self)} parameters, {self.layers} layers{experts}, "
+            f"{'+'.join(self.modalities)}, context {self.context:,} tokens, {format_weights(self)})"
+        )
 
     @property
     def standalone(self) -> bool:
-        """True if it answers on its own and its files are plain: not a drafter, not packed, not GGUF."""
+        """True if it can be loaded by itself: not a drafter, not packed weights, not GGUF."""
         return self.variant != "assistant" and self.format == "safetensors"
 
     @property
     def third_party(self) -> bool:
-        """True if neither Google nor published code says that it exists."""
+        """True if neither Google nor published code is a source for it."""
         return all(where.kind == "third-party" for where in self.sources)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,7 +120,7 @@ class Checkpoint(Displayed):
 
 
 class Catalog(Displayed, Sequence[Checkpoint]):
-    """Checkpoints in a row, minis first, then by size."""
+    """A sequence of checkpoints, minis first, then by size."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._checkpoints = tuple(checkpoints)
@@ -144,11 +147,6 @@ class Catalog(Displayed, Sequence[Checkpoint]):
         parts = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in kinds.items() if number)
         return f"Catalog({len(self)} checkpoints{': ' + parts if parts else ''})"
 
-    def __str__(self) -> str:
-        from ..views.family.catalog import catalog_text
-
-        return catalog_text(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the entries as plain data."""
         return {"checkpoints": [checkpoint.to_dict() for checkpoint in self]}
@@ -162,7 +160,7 @@ def catalog(
     file_format: str | None = None,
     standalone: bool | None = None,
 ) -> Catalog:
-    """Return the checkpoints of the family, or those that match every filter given.
+    """Return the checkpoints of the family that match every filter.
 
     Parameters
     ----------
@@ -201,7 +199,7 @@ def find(name: str) -> Checkpoint | None:
 
 
 def suggest(name: str, *, count: int = 3) -> list[str]:
-    """Return up to `count` known names close to one that is not known, best first.
+    """Return up to `count` known names that are similar to an unknown one, best first.
 
     Aliases; hub ids for a name with “/”.
     """
@@ -252,7 +250,7 @@ def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
 
 
 def _minis() -> tuple[Checkpoint, ...]:
-    """Read the minis that are really there. Without the data there are none, and `load` says so."""
+    """Return the minis whose data are installed; loading another one raises an error."""
     try:
         root = data_root()
     except LabError:
@@ -285,3 +283,16 @@ def _mini(folder: Path) -> Checkpoint:
         released="",
         sources=(source("mini-card"),),
     )
+
+
+def format_parameters(checkpoint: Checkpoint) -> str:
+    """Return the parameter count of a checkpoint, or a dash."""
+    return parameters(checkpoint.parameters) if checkpoint.parameters else "–"
+
+
+def format_weights(checkpoint: Checkpoint) -> str:
+    """Return the size of a checkpoint's weights by dtype; ≈ marks published, rounded sizes."""
+    sizes = {dtype: size for dtype, size in checkpoint.weight_bytes.items() if dtype not in ("fp32", "int8")}
+    if checkpoint.format == "safetensors":
+        return ", ".join(f"{dtype} {gib(size)}" for dtype, size in sizes.items()) or "–"
+    return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in sizes.items()) or "–"

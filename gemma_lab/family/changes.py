@@ -1,4 +1,4 @@
-"""What changed from Gemma 3 27B to Gemma 4 31B, the model nearest to it, as far as a source says so."""
+"""Documented changes from Gemma 3 27B to Gemma 4 31B, the model nearest to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sources import Source, read_data, source
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: what it is about, how Gemma 3 27B does it, how Gemma 4 31B does it, and who says so."""
+    """One difference: its subject, the value in Gemma 3 27B, the value in Gemma 4 31B, and the source."""
 
     what: str
     before: str
@@ -48,7 +48,7 @@ class Changes(Displayed):
 
 
 def changes_since_gemma3() -> Changes:
-    """Return what changed from Gemma 3 27B to Gemma 4 31B."""
+    """Return the documented changes from Gemma 3 27B to Gemma 4 31B."""
     return Changes(
         tuple(
             Change(

@@ -1,4 +1,4 @@
-"""Published sizes beside what the configurations give: by how much each is reproduced."""
+"""Compare published sizes with those computed from the configurations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sources import Source, read_data, source
 
 @dataclass(frozen=True)
 class Claim:
-    """One published figure and the same quantity counted here.
+    """A published figure and the same quantity computed here.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Claim:
 
     @property
     def difference(self) -> float:
-        """Counted minus published, in `unit`."""
+        """Computed minus published, in `unit`."""
         return self.counted - self.published
 
     @property

@@ -27,8 +27,8 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
         The model.
     dtype
         ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack the matrices of the decoder
-        layers, experts included (see `BITS_PER_WEIGHT`), and leave the rest in 16 bits: embeddings, router, norms and
-        towers.
+        layers, experts included (see `BITS_PER_WEIGHT`), and leave the rest in 16 bits: embeddings, router,
+        norms and towers.
 
     Raises
     ------
@@ -36,7 +36,8 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
         If `dtype` is none of them.
     """
     if dtype not in BITS_PER_WEIGHT:
-        raise LabError(f"No weight size is known for dtype {dtype!r}.", hint=f"Known: {', '.join(BITS_PER_WEIGHT)}.")
+        known = ", ".join(BITS_PER_WEIGHT)
+        raise LabError(f"No weight size is known for dtype {dtype!r}.", hint=f"Known: {known}.")
     total = count_parameters(shape).total
     if dtype in ("fp32", "bf16"):
         return int(total * BITS_PER_WEIGHT[dtype] / 8)

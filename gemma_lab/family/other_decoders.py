@@ -30,12 +30,18 @@ def from_decoder_config(text: Mapping[str, Any], *, name: str = "") -> Architect
         If the configuration lacks a field that decoders have.
     """
     kind = str(text.get("model_type"))
-    needed = ("num_hidden_layers", "hidden_size", "vocab_size", "max_position_embeddings", "num_attention_heads")
+    needed = (
+        "num_hidden_layers",
+        "hidden_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "num_attention_heads",
+    )
     missing = [field for field in needed if not text.get(field)]
     if missing:
         raise NotGemma4(
             f"A configuration of type {kind!r} has no {missing[0]}: it is not a text decoder.",
-            hint="Use a Gemma 4, or a decoder of transformers with the usual fields, such as Gemma 3 or Llama.",
+            hint="Use a Gemma 4, or a decoder of transformers with these fields, such as Gemma 3 or Llama.",
         )
     heads = text["num_attention_heads"]
     experts = text.get("num_experts") or text.get("num_local_experts") or 0

@@ -1,4 +1,4 @@
-"""How many parameters a Gemma 4 has, part by part, counted from its shape. No torch.
+"""Count the parameters of a Gemma 4, part by part, from its shape. No torch.
 
 A test compares every part with the same part of transformers' own model, built on torch's meta device.
 Buffers (the layer scalars, the clipping bounds and the standardisation of the towers) are not parameters and
@@ -29,7 +29,7 @@ PARAMETER_GROUPS = {
     "audio": "audio tower",
     "audio_projector": "audio projector",
 }
-"""The parts, in the order in which views list them, and what they are called."""
+"""Parts of a model in the order in which views list them → their names."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Parameters(Displayed):
 
     @property
     def total(self) -> int:
-        """Everything: decoder, towers, projectors."""
+        """All parameters: decoder, towers and projectors."""
         return sum(self.parts.values())
 
     @property
@@ -89,7 +89,7 @@ class Parameters(Displayed):
 
     @property
     def active(self) -> int:
-        """What one token uses: `effective`, with only `top_k` experts a layer. Embedding included."""
+        """Parameters that one token uses: `effective`, with `top_k` experts per layer; with the embedding."""
         if not self.experts:
             return self.effective
         return self.effective - self.experts * (self.experts_per_layer - self.top_k) // self.experts_per_layer
@@ -126,7 +126,7 @@ def count_parameters(shape: Architecture) -> Parameters:
 
 
 def matrix_parameters(shape: Architecture) -> int:
-    """Count what a weight quantiser packs: the matrices of the decoder layers, experts included.
+    """Count the weights that a quantiser packs: the matrices of the decoder layers, experts included.
 
     Embedding, per-layer embedding table, router, norms, towers and projectors stay in 16 bits.
     """
@@ -135,7 +135,7 @@ def matrix_parameters(shape: Architecture) -> int:
 
 
 def stored(shape: Architecture) -> int:
-    """Count every number that a checkpoint's files hold: the parameters and the saved buffers.
+    """Count all numbers in a checkpoint's files: the parameters and the saved buffers.
 
     The buffers: a scalar a decoder layer, the towers' clipping bounds (four a clipped matrix), and the bias
     and scale that standardise the vision tower's output.

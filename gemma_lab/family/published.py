@@ -1,4 +1,4 @@
-"""The benchmark figures that Google published for Gemma 4, with their sources and footnotes."""
+"""Benchmark figures published by Google for Gemma 4, with sources and footnotes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Benchmark:
     name
         As the model card calls it.
     group
-        What it is about.
+        Its subject.
     unit
         ``"%"``, ``"Elo"``, …; ``""`` where the card names none.
     better

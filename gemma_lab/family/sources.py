@@ -1,4 +1,4 @@
-"""Where each figure in the data files comes from."""
+"""Sources of the figures in the data files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source:
     key
         Short name by which the data files refer to it.
     title
-        What it is, and which copy was read.
+        Description, and the copy that was read.
     url
         Where it can be read, or ``""`` for what was computed here.
     kind

@@ -1,47 +1,62 @@
-"""An edit as plain values and as a JSON file: written, and read without trusting either."""
+"""An edit as plain values and as a JSON file, both read by one schema."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from ..checks import short_repr
 from ..errors import BadEdit
 from ..trace.storage.strict_json import strict_json
 from .attention_knockout import AttentionKnockout
-from .parsing import HOW, HOW_HEADS
 from .patch import Patch
 
 if TYPE_CHECKING:
     from .edit import Edit
 
-#: What a file says it is.
+#: Format and version that a file states.
 _FORMAT, _VERSION = "gemma_lab edit", 1
-#: Room for as many values as patches may hold, as base64.
+#: Bytes: the values that patches may hold, as base64, and the rest.
 _LARGEST_FILE = 32 << 20
 _SAVED = "Give a file that Edit.save wrote."
 
-#: What an edit is made of, in the order in which it is printed.
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=100_000)]
+_Layer = _Index | Literal["all"]
+
+#: The kinds of change that an edit is made of, in the order in which it is printed.
 SETS = ("ablate_experts", "force_experts", "ablate_heads")
 KINDS = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads", "knock_out_attention", "patch")
 
 
 def to_plain(edit: Edit) -> dict[str, Any]:
-    """Return an edit as plain values that JSON can hold; layers are strings there."""
+    """Return an edit as plain values that JSON can hold, with layers as text."""
     parts: dict[str, Any] = {}
     for kind in KINDS:
-        given = getattr(edit, kind)
+        values = getattr(edit, kind)
         if kind in SETS:
-            parts[kind] = {str(layer): list(of) for layer, of in given.items()}
+            parts[kind] = {str(layer): list(of) for layer, of in values.items()}
         elif kind == "boost_experts":
             parts[kind] = {
-                str(layer): {str(expert): nats for expert, nats in of.items()} for layer, of in given.items()
+                str(layer): {str(expert): nats for expert, nats in of.items()} for layer, of in values.items()
             }
         else:
-            parts[kind] = [part.to_dict() for part in given]
+            parts[kind] = [part.to_dict() for part in values]
     return {kind: part for kind, part in parts.items() if part}
+
+
+class EditValues(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Schema of an edit as plain values; object keys are numbers written as text, or ``"all"``."""
+
+    ablate_experts: dict[_Layer, list[_Index]] = {}
+    boost_experts: dict[_Layer, dict[_Index, float]] = {}
+    force_experts: dict[_Layer, list[_Index]] = {}
+    ablate_heads: dict[_Layer, list[_Index]] = {}
+    knock_out_attention: list[dict[str, Any]] = []
+    patch: list[dict[str, Any]] = []
 
 
 def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,39 +65,27 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     BadEdit
-        If they are anything else.
+        If they are anything else; the error names the place.
     """
-    if not isinstance(data, Mapping) or not set(data) <= set(KINDS):
-        raise BadEdit(f"An edit cannot be read from {short_repr(data)}.", hint=f"It has only {', '.join(KINDS)}.")
-    parts: dict[str, Any] = {}
-    for kind, part in data.items():
-        if kind in ("knock_out_attention", "patch"):
-            if not isinstance(part, list):
-                raise BadEdit(f"{kind} is {short_repr(part)}, not a list.", hint=_SAVED)
-            of: type[AttentionKnockout | Patch] = (
-                AttentionKnockout if kind == "knock_out_attention" else Patch
-            )
-            parts[kind] = [of.from_dict(one) for one in part]
-            continue
-        if not isinstance(part, Mapping):
-            hint = HOW_HEADS if kind == "ablate_heads" else HOW
-            raise BadEdit(f"{kind} is {short_repr(part)}, not a mapping of layers.", hint=hint)
-        parts[kind] = {_key(layer, kind): value for layer, value in part.items()}
-    if "boost_experts" in parts:
-        parts["boost_experts"] = {
-            layer: {_key(expert, "boost_experts"): nats for expert, nats in value.items()}
-            if isinstance(value, Mapping)
-            else value
-            for layer, value in parts["boost_experts"].items()
-        }
-    return parts
+    try:
+        values = msgspec.convert(data, EditValues, str_keys=True)
+    except msgspec.ValidationError as error:
+        why = str(error).replace("`$.", "`")
+        raise BadEdit(
+            f"An edit cannot be read from {short_repr(data)}: {why}.", hint=f"It has only {', '.join(KINDS)}."
+        ) from error
+    parts = {kind: part for kind in KINDS if (part := getattr(values, kind))}
+    readers = {"knock_out_attention": AttentionKnockout.from_dict, "patch": Patch.from_dict}
+    return parts | {
+        kind: [read_one(one) for one in parts[kind]] for kind, read_one in readers.items() if kind in parts
+    }
 
 
 def write(edit: Edit, path: str | Path) -> Path:
     """Write an edit as a JSON file and return the file's path."""
     target = Path(path)
-    whole = {"format": _FORMAT, "version": _VERSION, **to_plain(edit)}
-    target.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    values = {"format": _FORMAT, "version": _VERSION, **to_plain(edit)}
+    target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return target
 
 
@@ -100,26 +103,18 @@ def read(path: str | Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         raw = opened.read(_LARGEST_FILE + 1)
     if len(raw) > _LARGEST_FILE:
-        raise BadEdit(f"{file.name} is larger than {_LARGEST_FILE:,} bytes.", hint="No edit is so large.")
+        raise BadEdit(f"{file.name} is larger than {_LARGEST_FILE:,} bytes.", hint=_SAVED)
     try:
-        whole = strict_json(raw)
-    except ValueError as error:  # also of bytes that are no UTF-8
+        values = strict_json(raw)
+    except ValueError as error:  # also of bytes that are not UTF-8
         why = str(error).splitlines()[0]
         raise BadEdit(f"{file.name} cannot be read: {short_repr(why)}.", hint=_SAVED) from error
-    if not isinstance(whole, dict) or whole.pop("format", None) != _FORMAT:
-        raise BadEdit(f"{file.name} is no edit of gemma_lab.", hint=_SAVED)
-    version = whole.pop("version", None)
+    if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
+        raise BadEdit(f"{file.name} is not an edit of gemma_lab.", hint=_SAVED)
+    version = values.pop("version", None)
     if version != _VERSION or isinstance(version, bool):
         raise BadEdit(
             f"{file.name} has version {short_repr(version)}; this release reads version {_VERSION}.",
             hint="Open it with the release that saved it.",
         )
-    return from_plain(whole)
-
-
-def _key(text: Any, kind: str) -> Any:
-    """Read a key of JSON, where numbers are strings."""
-    plain = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= 5
-    if plain and str(int(text)) != text:
-        raise BadEdit(f"{kind} writes {text} for {int(text)}.", hint=_SAVED)
-    return int(text) if plain else text
+    return from_plain(values)

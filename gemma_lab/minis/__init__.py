@@ -1,1 +1,1 @@
-"""How the mini models are made: tokenizer, chat template, tasks, training, evaluation and the card."""
+"""Training of the mini models: tokenizer, chat template, tasks, training, evaluation, model card."""

@@ -1,12 +1,12 @@
-"""The shapes of the minis, and how their weights start.
+"""Architectures of the minis, and the initialisation of their weights.
 
-``mini-moe`` keeps of 26B-A4B: 128 experts with 8 chosen a token beside a dense branch three times an
-expert's width, the 5 local : 1 global layer pattern, K=V in the global layer, bidirectional picture blocks, a
-standardised vision tower.
+``mini-moe`` keeps from 26B-A4B: 128 experts, 8 per token, beside a dense branch three times an expert's
+width; the 5 local : 1 global layer pattern; K=V in the global layer; bidirectional image blocks; a
+standardised vision encoder.
 
-``mini-edge`` keeps of E2B: per-layer embeddings, the 4 local : 1 global pattern, a second half of layers that
-read the keys and values of the first and have a double-wide MLP, one key-value head, a vision tower and an
-audio tower with clipped linears.
+``mini-edge`` keeps from E2B: per-layer embeddings; the 4 local : 1 global pattern; a second half of layers
+that share the keys and values of the first and have an MLP of double width; one key-value head; a vision
+encoder and an audio encoder with clipped linear layers.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def mini_config(name: str, vocab_size: int) -> Any:
 
 
 def new_model(config: Any, *, seed: int) -> Any:
-    """Return a model whose random weights suit Gemma 4's attention.
+    """Return a model with random weights that suit Gemma 4's attention.
 
-    Attention here has a scale of 1 and RMS-normed queries and keys: norm weights of 1 would start it with
-    logits whose standard deviation is the root of the head width, close to one-hot noise. Weights of
-    ``head_dim ** -0.25`` on both bring it to 1.
+    Attention has a scale of 1 and RMS-normalised queries and keys. Norm weights of 1 would start it with
+    logits whose standard deviation is the root of the head width, close to one-hot noise; weights of
+    ``head_dim ** -0.25`` on both give a standard deviation of 1.
     """
     import torch
     from transformers import Gemma4ForConditionalGeneration
@@ -111,7 +111,7 @@ def new_model(config: Any, *, seed: int) -> Any:
 
 
 def new_processor(tokenizer: Any) -> Any:
-    """Return the Gemma 4 processor around a mini's tokenizer, at its smallest budget of 70 soft tokens."""
+    """Return the Gemma 4 processor with a mini's tokenizer and the smallest limit of 70 soft tokens."""
     from transformers import (
         Gemma4AudioFeatureExtractor,
         Gemma4ImageProcessor,

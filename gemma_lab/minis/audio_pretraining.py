@@ -1,8 +1,8 @@
-"""As `gemma_lab.minis.vision_pretraining` for the ears: the audio tower alone first learns to tell spoken digits apart.
+"""Pretraining of the audio encoder: a probe teaches it to classify spoken digits.
 
-A digit is another word in each language, so the probe tells 80 words apart, not 10 digits. What all sounds
-have in common is far larger in a new tower than what tells them apart: the tower's own bias and the probe's
-norm take it off. (With the norm 95 % of words were right after 250 steps, without it 22 %.)
+A digit is a different word in each language, so the probe has 80 classes, not 10. In a new encoder, what all
+sounds have in common is far larger than their differences; the encoder's bias and the probe's norm remove it.
+(With the norm 95 % of the words were right after 250 steps, without it 22 %.)
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _LANGUAGES = list(speech.LANGUAGES)
 _WORDS = 10 * len(_LANGUAGES)
 
 
-class Hearing:
-    """A probe on the soft tokens of a model's sounds.
+class AudioProbe:
+    """Probe on the soft tokens of a model's sounds.
 
     Parameters
     ----------
     model
-        A Gemma 4 model with an audio tower.
+        A Gemma 4 model with an audio encoder.
     """
 
     def __init__(self, model: Any) -> None:
@@ -37,7 +37,7 @@ class Hearing:
 
     @torch.no_grad()
     def centre(self, rng: random.Random, *, sounds: int) -> None:
-        """Let the bias of the tower's last layer take off the mean of what it makes of training sounds."""
+        """Set the bias of the encoder's last layer so that its mean output over training sounds is zero."""
         last = self.model.model.audio_tower.output_proj
         made: list[torch.Tensor] = []
         hook = last.register_forward_hook(lambda _module, _inputs, out: made.append(out))
@@ -62,7 +62,7 @@ class Hearing:
 
 
 def drawn(rng: random.Random, *, sounds: int) -> tuple[list[Any], torch.Tensor]:
-    """Return training sounds of one digit each, and the words, ``10 * language + digit``, ``(sounds,)``."""
+    """Return training sounds of one digit each, and their words, ``10 * language + digit``, ``(sounds,)``."""
     heard, words = [], []
     for _ in range(sounds):
         language, digit = rng.randrange(len(_LANGUAGES)), rng.randrange(10)

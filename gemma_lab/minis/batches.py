@@ -1,4 +1,4 @@
-"""Rows into tensors: questions packed into rows, rows padded into batches, media as the towers take them."""
+"""Batches: conversations packed into rows, rows padded into tensors, media as the encoders take them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _KINDS = {"image_token": 1, "video_token": 2}
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors: what the model takes, labels of shape ``(rows, length)``, and each row's skill.
+    """Rows as tensors: model inputs, labels of shape ``(rows, length)``, and the skill of each row.
 
-    ``news``, of the same shape as the labels, says what is new at soft tokens (`Row.news`).
+    ``news``, of the same shape as the labels, holds the change at each soft token (`Row.news`).
     """
 
     inputs: dict[str, torch.Tensor]
@@ -35,15 +35,15 @@ class Batch:
 class Batcher:
     """Draws packed rows of one skill and joins them into batches.
 
-    A row holds whole conversations one after the other, each from its own ``<bos>``, until the next would
-    not fit: short questions would otherwise leave more padding than text.
+    A row holds complete conversations, each with its own ``<bos>``, until the next would not fit; otherwise
+    short questions would leave more padding than text.
 
     Parameters
     ----------
     tokenizer
         The mini's tokenizer with its chat template.
     rng
-        Where every draw comes from.
+        Source of all random draws.
     """
 
     def __init__(self, tokenizer: Any, rng: random.Random) -> None:
@@ -58,9 +58,9 @@ class Batcher:
         Parameters
         ----------
         grid
-            Soft tokens a side of each picture and each frame.
+            Soft tokens per side of each image and frame.
         held_out
-            Draw from the part that training never sees.
+            Draw from the held-out part, which is not trained on.
         """
         return filled(lambda: self.encoder.row(self._ask(skill, held_out), grid=grid), length)
 

@@ -18,7 +18,7 @@ _RUNS = Path("runs")
 _MINIS = Path("data/minis")
 Mini = Annotated[str, typer.Argument(help="mini-moe or mini-edge.")]
 Run = Annotated[
-    Path | None, typer.Option(help="Folder of the run; default runs/NAME. One that is there is resumed.")
+    Path | None, typer.Option(help="Folder of the run; default runs/NAME. An existing run is resumed.")
 ]
 
 
@@ -26,18 +26,20 @@ Run = Annotated[
 def train(
     name: Mini = "mini-moe",
     minutes: Annotated[
-        float, typer.Option(help="Budget of computing time, in minutes, over all sittings.")
+        float, typer.Option(help="Budget of computing time, in minutes, over all sessions.")
     ] = 180,
     run: Run = None,
-    skills: Annotated[str, typer.Option(help="What to train, comma-separated; default everything.")] = "",
+    skills: Annotated[str, typer.Option(help="Skills to train, comma-separated; default all.")] = "",
     start: Annotated[
         Path | None,
-        typer.Option(help="A published mini to begin from; of another name, its eyes and words."),
+        typer.Option(
+            help="A published mini to start from; of another name, only its vision encoder and vocabulary."
+        ),
     ] = None,
     keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,
     seed: int = 0,
 ) -> None:
-    """Train a mini, or go on with it."""
+    """Train a mini, or resume its training."""
     from .training import Trainer
 
     chosen = tuple(skills.split(",")) if skills else None
@@ -51,16 +53,16 @@ def train(
 def publish(
     name: Mini = "mini-moe",
     folder: Annotated[
-        Path | None, typer.Option(help="Where the checkpoint goes; default data/minis/NAME.")
+        Path | None, typer.Option(help="Folder of the checkpoint; default data/minis/NAME.")
     ] = None,
     run: Run = None,
 ) -> None:
-    """Write the trained checkpoint, ask it the held-out questions and write its card."""
+    """Write the trained checkpoint, evaluate it on the held-out questions and write its model card."""
     from .training import Trainer
 
     run, folder = run or _RUNS / _known(name), folder or _MINIS / name
     if not (run / "state.pt").exists():
-        raise LabError(f"There is no training run in {run}.", hint="gemma-lab minis train makes one.")
+        raise LabError(f"There is no training run in {run}.", hint="Start one: gemma-lab minis train.")
     trainer = Trainer(run, name=name, minutes=1, skills=())
     trainer.publish(folder)
     shutil.copyfile(run / "log.jsonl", folder / "training.jsonl")
@@ -73,12 +75,12 @@ def publish(
 @app.command()
 def evaluate(
     name: Mini = "mini-moe",
-    folder: Annotated[Path | None, typer.Option(help="Where it lies; default data/minis/NAME.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Its folder; default data/minis/NAME.")] = None,
     skills: Annotated[
-        str, typer.Option(help="Which, comma-separated; the card keeps the others. Default all.")
+        str, typer.Option(help="Skills, comma-separated; the card keeps the others. Default all.")
     ] = "",
 ) -> None:
-    """Ask a published mini the held-out questions and rewrite its card."""
+    """Evaluate a published mini on the held-out questions and rewrite its model card."""
     folder = folder or _MINIS / _known(name)
     card = json.loads((folder / "card.json").read_text())
     only = skills.split(",") if skills else None
@@ -108,10 +110,10 @@ def _card(
 def curves(
     name: Mini = "mini-moe",
     path: Annotated[
-        Path | None, typer.Option(help="Where the PNG goes; default docs/training-NAME.png.")
+        Path | None, typer.Option(help="Path of the PNG; default docs/training-NAME.png.")
     ] = None,
 ) -> None:
-    """Draw how the training of a published mini went, skill by skill."""
+    """Draw the training curves of a published mini, skill by skill."""
     from ..assets import data_path
     from ..views.evals.training import training_figure
 
@@ -123,10 +125,10 @@ def curves(
 
 @app.command()
 def questions(
-    path: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/checkup/questions.parquet"),
-    each: Annotated[int, typer.Option(help="Questions a skill.")] = 200,
+    path: Annotated[Path, typer.Argument(help="Output file.")] = Path("data/checkup/questions.parquet"),
+    each: Annotated[int, typer.Option(help="Questions per skill.")] = 200,
 ) -> None:
-    """Draw the check-up's held-out questions, the same ones every time."""
+    """Draw the check-up's held-out questions; they are the same every time."""
     from ..evals.questions import write
     from .model_card import held_out_questions
 
@@ -135,9 +137,9 @@ def questions(
 
 @app.command()
 def pictures(
-    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/media/digits"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("data/media/digits"),
 ) -> None:
-    """Draw one held-out digit of each kind as a sample picture, the same ones every time."""
+    """Draw one held-out digit of each class as a sample image; they are the same every time."""
     from .tasks import digits
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,13 +149,15 @@ def pictures(
 
 @app.command()
 def speech_clips(
-    folder: Annotated[Path, typer.Argument(help="Where they go.")] = Path("data/speech"),
-    samples: Annotated[Path, typer.Option(help="Where one sample a language goes.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("data/speech"),
+    samples: Annotated[Path, typer.Option(help="Folder of one sample per language.")] = Path(
         "data/media/speech"
     ),
-    speak: Annotated[bool, typer.Option(help="Let espeak-ng say the digits; else only the samples.")] = True,
+    speak: Annotated[
+        bool, typer.Option(help="Synthesise the digits with espeak-ng; otherwise only write the samples.")
+    ] = True,
 ) -> None:
-    """Let espeak-ng say the digits that the minis learn to hear, in every voice and language."""
+    """Synthesise the spoken digits with espeak-ng, in every voice and language."""
     from . import speech_clips
 
     if speak:

@@ -1,4 +1,4 @@
-"""What a training step practises: how many facts, how long texts, how large pictures, which drills."""
+"""Curriculum: number of facts, text length, image size and drills of each training step."""
 
 from __future__ import annotations
 
@@ -49,17 +49,16 @@ _ENLARGED = ("digits", "scenes")  # skills with larger pictures, one row of one 
 
 @dataclass(frozen=True)
 class Practice:
-    """What one step practises.
+    """Content of one training step.
 
     Attributes
     ----------
     rows
         Of skills and of drills.
     grid
-        Soft tokens a side of their pictures, mostly the processor's own.
+        Soft tokens per side of their images, mostly the processor's default.
     window
-        Tokens that the local layers see of rows in which something is to be looked up; None: as many as
-        always.
+        Sliding window, in tokens, for rows that require retrieval; None: the model's own.
     """
 
     rows: list[Row]
@@ -68,18 +67,18 @@ class Practice:
 
 
 class Curriculum:
-    """Draws the rows of training steps, harder ones when easier ones are learned.
+    """Draws the rows of training steps; harder ones follow once easier ones are learned.
 
     Parameters
     ----------
     batcher
         Draws one row.
     mixture
-        How well each skill goes.
+        Running loss of each skill.
     level
-        How far an earlier sitting came, a place in the numbers of facts; 0 at first.
+        Level that an earlier session reached, an index into the numbers of facts; 0 at first.
     alone
-        The running losses of what it practised alone.
+        Running losses of what was trained alone.
     """
 
     def __init__(
@@ -94,12 +93,12 @@ class Curriculum:
         self._since = dict.fromkeys(self.alone, 0)  # turns since it was practised alone
 
     def draw(self, progress: float) -> Practice:
-        """Draw what one step practises.
+        """Draw the content of one step.
 
         Parameters
         ----------
         progress
-            Share of the budget that is spent, 0 to 1.
+            Fraction of the budget that is spent, 0 to 1.
         """
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
         grid, window = draw_grid(rng), rng.choice(_NARROW)
@@ -130,7 +129,7 @@ class Curriculum:
         return Practice(rows, grid, window if near else None)
 
     def saw(self, losses: dict[str, float]) -> None:
-        """Take in the losses of the step that was drawn last, of skills and of drills, in nats a token."""
+        """Record the losses of the last step, of skills and of drills, in nats per token."""
         if self._now is None:
             self.mixture.saw(losses)
             for drill in losses.keys() - set(self.mixture.skills):
@@ -140,10 +139,10 @@ class Curriculum:
             self.alone[self._now] = _smoothed(self.alone[self._now], mean)
 
     def _turn(self, progress: float) -> str | None:
-        """Return what is practised alone now, or None for everything together.
+        """Return what is trained alone at this point, or None for everything together.
 
-        Among other rows, the looking up of one thing among several did not form: Adam's steps are as small
-        as the gradients of all skills together are large.
+        Retrieval of one item among several did not form among other rows: Adam's steps are as small as the
+        gradients of all skills together are large.
         """
         wanted = [one for one in self.alone if not self._learned(one)] if progress < _TOGETHER else []
         self._left -= 1
@@ -170,7 +169,7 @@ class Curriculum:
         return self.batcher.rng.random() < share
 
     def _drilled(self, level: int) -> list[Row]:
-        """Return drills until recall has formed, then only questions about facts alone."""
+        """Return drills until recall has formed, then only questions about facts."""
         drills = self.batcher.drills
         if level < len(_FACTS) - 1:
             wanted = {drill: count for drill, count in _FORMING.items() if self._wanted(drill)}
@@ -178,7 +177,7 @@ class Curriculum:
         return [drills.asked()] if self._wanted("asked") else []
 
     def _level(self, progress: float) -> int:
-        """Return the place in `_FACTS`: one step further whenever recall has learned the last."""
+        """Return the index into `_FACTS`, one step further whenever recall has learned the last level."""
         losses = self.mixture.losses
         if progress >= _ALL_FACTS:
             self.level = len(_FACTS) - 1
@@ -189,7 +188,7 @@ class Curriculum:
 
 
 def draw_grid(rng: random.Random) -> int:
-    """Draw the soft tokens a side of a step's pictures, mostly the processor's own."""
+    """Draw the soft tokens per side of a step's images, mostly the processor's default."""
     share = rng.random()
     if share < _LARGE_SHARE:
         return draw_large_grid(rng)
@@ -197,7 +196,7 @@ def draw_grid(rng: random.Random) -> int:
 
 
 def draw_large_grid(rng: random.Random) -> int:
-    """Draw the soft tokens a side that a budget beyond the smallest makes of a square picture."""
+    """Draw the soft tokens per side that a limit above the smallest gives a square image."""
     return rng.choices(list(_LARGE), list(_LARGE.values()))[0]
 
 

@@ -1,4 +1,4 @@
-"""What skills form on before questions are of use: drills for recall, sums, pictures and calls."""
+"""Drills: dense exercises for retrieval, sums, images and tool calls, before questions help."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Drills:
     encoder
         The mini's chat format.
     rng
-        Where every draw comes from.
+        Source of all random draws.
     """
 
     def __init__(self, encoder: Encoder, rng: random.Random) -> None:
@@ -38,9 +38,9 @@ class Drills:
         self._named = tuple(self._single(pool) for pool in words)
 
     def repeats(self, *, length: int = 192) -> Row:
-        """Return random tokens said twice, with loss on the second time: what an induction head forms on.
+        """Return random tokens repeated once, with loss on the repetition: induction heads form on these.
 
-        Half of the rows draw from the few hundred tokens that recall is asked in, where it forms first.
+        Half of the rows draw from the few hundred tokens of the recall task, where they form first.
         """
         row = Row("repeats")
         known = self._recalled if self.rng.random() < 0.5 else range(_FIRST_WORD, len(self.encoder.tokenizer))
@@ -54,9 +54,9 @@ class Drills:
     def pairs(self, *, length: int = 192) -> Row:
         """Return pairs of tokens, then their first halves in another order, with loss on the second halves.
 
-        Half of the rows pair the names and things of the recall task. What recall needs and repeats do not
-        force: to look a thing up by its content, not by its distance
-        (multi-query associative recall, Arora et al. 2023, arXiv:2312.04927).
+        Half of the rows pair the names and things of the recall task. Recall needs, and repetition does not
+        require, retrieval by content instead of distance (multi-query associative recall, Arora et al. 2023,
+        arXiv:2312.04927).
         """
         row = Row("pairs")
         keys_of, values_of = self._named if self.rng.random() < 0.5 else (self._recalled, self._recalled)
@@ -72,9 +72,9 @@ class Drills:
         return row
 
     def retold(self, *, length: int = 192) -> Row:
-        """Return texts of facts that are told again in another order, with loss on the values.
+        """Return texts of facts repeated in another order, with loss on the values.
 
-        Between pairs and questions: whose value it is stands some words before it.
+        An intermediate between pairs and questions: the owner of a value precedes it by some words.
         """
 
         def parts(before: str, value: str) -> tuple[list[int], list[int]]:
@@ -83,10 +83,10 @@ class Drills:
         return self._looked_up("retold", recall.retold, parts, length)
 
     def asked(self, *, length: int = 192) -> Row:
-        """Return texts of facts, questions about them, and answers after a piece of the turn between them.
+        """Return texts of facts, questions about them, and answers after part of the turn between them.
 
-        Between retold facts and conversations: from nothing to the whole of what the chat format puts
-        between question and answer, so that what was asked is carried further and further.
+        An intermediate between repeated facts and conversations: between none and all of what the chat format
+        puts between question and answer, so that the question must be carried increasingly far.
         """
 
         def parts(before: str, value: str) -> tuple[list[int], list[int]]:
@@ -96,9 +96,9 @@ class Drills:
         return self._looked_up("asked", recall.asked, parts, length)
 
     def worked(self, *, length: int = 192) -> Row:
-        """Return steps of sums as a thought writes them, with loss on what follows from the sum.
+        """Return steps of sums as thoughts write them, with loss on what follows from the sum.
 
-        A dozen steps stand where three conversations would.
+        A dozen steps take the space of three conversations.
         """
 
         def drawn() -> Row:
@@ -113,16 +113,16 @@ class Drills:
         return filled(drawn, length)
 
     def shown(self, *, grid: int) -> Row:
-        """Return a scene and what is asked about it in a word or two, with loss on what follows.
+        """Return a scene with short cues about it, with loss on the answers.
 
-        As `asked` for pictures: a cue such as a shape, a piece of what the chat format puts between question
-        and answer, the colour of that shape in the scene. Many cues stand where few questions would, all of
-        them near the picture. Without them the looking up of one thing among several did not form.
+        As `asked`, for images: a cue such as a shape, part of what the chat format puts between question and
+        answer, the colour of that shape in the scene. Many cues take the space of few questions, all of them
+        near the image. Without them retrieval of one item among several did not form.
 
         Parameters
         ----------
         grid
-            Soft tokens a side of the picture.
+            Soft tokens per side of the image.
         """
         scene = scenes.things(self.rng, False, count=self.rng.randint(1, scenes.MOST), more=True)
         seen = [token_id("boi_token"), *[token_id("image_token")] * grid**2, token_id("eoi_token")]
@@ -138,10 +138,10 @@ class Drills:
         return row
 
     def called(self) -> Row:
-        """Return declared functions, then one request after the other with its call, which carries loss.
+        """Return declared functions, then requests with their calls, which carry the loss.
 
-        As `asked` for tools: which name a function was declared under is read from the declarations again
-        and again, where a conversation asks for it once.
+        As `asked`, for tools: the declared name of a function is read from the declarations repeatedly, where
+        a conversation needs it once.
         """
         tools, asked = calling.called(self.rng, count=_CALLS)
         row = Row("called", self.encoder.declared(tools))
@@ -154,12 +154,12 @@ class Drills:
         return row
 
     def _gap(self, *, none: float = 0.0, part: float) -> list[int]:
-        """Return what of the turn stands between a question and its answer.
+        """Return the part of the turn between a question and its answer.
 
         Parameters
         ----------
         none, part
-            How often nothing, and how often a piece of it, from nothing to the whole; else the whole.
+            Probability of nothing, and of a part of random length; otherwise all of it.
         """
         turn = self.encoder.turn
         if (share := self.rng.random()) < none:
@@ -180,6 +180,6 @@ class Drills:
         return filled(drawn, length)
 
     def _single(self, words: list[str]) -> list[int]:
-        """Return the words that are one token each."""
+        """Return the words that are single tokens."""
         cut = self.encoder.tokenizer(words, add_special_tokens=False)["input_ids"]
         return [ids[0] for ids in cut if len(ids) == 1]

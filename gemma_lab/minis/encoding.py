@@ -1,4 +1,4 @@
-"""Questions as token ids: in the chat format, with soft tokens for media, and loss on the answers alone."""
+"""Questions as token ids: in the chat format, with soft tokens for media, and loss on the answers only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SKIP = -100  # the label that the loss leaves out
 
 @dataclass
 class Row:
-    """One packed row: token ids, the labels that carry loss, and the media that stand in it, in order.
+    """One packed row: token ids, labels that carry loss, and its media, in order.
 
-    ``news`` says for each soft token of a picture or a frame what is new there (`Question.news`).
+    ``news`` holds the change at each soft token of an image or frame (`Question.news`).
     """
 
     skill: str
@@ -31,13 +31,13 @@ class Row:
     news: list[int] = field(default_factory=list)
 
     def extend(self, more: Row) -> None:
-        """Put another row behind this one."""
+        """Append another row."""
         for name in ("ids", "labels", "images", "clips", "sounds", "news"):
             getattr(self, name).extend(getattr(more, name))
 
 
 def conversation(question: Question) -> list[dict[str, Any]]:
-    """Return what comes before the last answer of a question as messages."""
+    """Return what precedes the last answer of a question as messages."""
     media = ["image"] * len(question.images)
     media += ["video"] * (question.video is not None) + ["audio"] * (question.audio is not None)
     said: Any = question.prompt
@@ -53,7 +53,7 @@ def conversation(question: Question) -> list[dict[str, Any]]:
 
 
 class Encoder:
-    """Turns questions into rows.
+    """Encodes questions as rows.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ class Encoder:
         self._thought = self.ids("<|channel>thought\n<channel|>")
 
     def ids(self, text: str) -> list[int]:
-        """Return a text's token ids, with no ``<bos>`` of its own."""
+        """Return the token ids of a text, without ``<bos>``."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     @property
     def turn(self) -> list[int]:
-        """What stands between a question and its answer when thinking is off."""
+        """The text between a question and its answer with thinking off."""
         return [token_id("eot_token"), *self.ids("\n"), *self._open, *self._thought]
 
     def row(self, question: Question, *, grid: int) -> Row:
@@ -82,7 +82,7 @@ class Encoder:
         Parameters
         ----------
         grid
-            Soft tokens a side of each picture and each frame.
+            Soft tokens per side of each image and frame.
         """
         prompt = self._with_media(self._prompt(question), question, grid)
         before, answer = self.ids(prompt), self.ids(self._answer(question))
@@ -131,7 +131,7 @@ class Encoder:
         return str(text[start:end]) + "<tool_call|>"
 
     def _with_media(self, prompt: str, question: Question, grid: int) -> str:
-        """Return the prompt with as many placeholders as there will be soft tokens."""
+        """Return the prompt with one placeholder per soft token."""
         soft = grid**2
         prompt = prompt.replace("<|image|>", "<|image>" + "<|image|>" * soft + "<image|>")
         if question.video is not None:
@@ -145,7 +145,7 @@ class Encoder:
         return prompt
 
     def _earlier(self, ids: list[int]) -> list[int]:
-        """Return the labels of a prompt with earlier answers of the model, which carry loss too."""
+        """Return the labels of a prompt with earlier answers of the model, which carry loss, too."""
         labels, inside = [SKIP] * len(ids), False
         i = 0
         while i < len(ids):
@@ -168,7 +168,7 @@ def _news(question: Question, grid: int) -> list[int]:
 
 
 def filled(draw: Callable[[], Row], length: int) -> Row:
-    """Return rows drawn one after the other as one, until the next would make it longer than `length`."""
+    """Return rows joined into one, until the next would make it longer than `length`."""
     row = draw()
     while len(row.ids) + len((more := draw()).ids) <= length:
         row.extend(more)

@@ -1,9 +1,9 @@
-"""What the decoder notices between pictures: a probe on its layers, in training alone.
+"""Probe for changes between frames, used in training only.
 
-Which of two things moved, when a colour changed, whether two pictures show the same digit: such questions
-have one answer for hundreds of soft tokens, and what they need, a soft token compared with what stood at its
-place one picture before, hardly formed from them. The probe asks every soft token for it
-(`gemma_lab.minis.tasks.cells.NEWS`), below the first global layer, which can then look it up.
+Questions about motion, colour changes and equality of two images have one answer for hundreds of soft tokens,
+and the comparison of a soft token with the one at its position in the previous image hardly formed from them.
+The probe predicts it for every soft token (`gemma_lab.minis.tasks.cells.NEWS`) below the first global layer,
+which can then attend to it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from .tasks.cells import NEWS, UNKNOWN
 
 
-class Watching:
-    """A linear probe on the hidden states of soft tokens, and the hook that keeps them.
+class FrameChangeProbe:
+    """Linear probe on the hidden states of soft tokens, with the hook that keeps them.
 
     Parameters
     ----------
     model
-        A Gemma 4 model; the layer before its first global layer is asked.
+        A Gemma 4 model; the probe reads the layer before its first global layer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,17 +35,17 @@ class Watching:
         self._hidden = output[0] if isinstance(output, tuple) else output
 
     def loss(self, news: torch.Tensor) -> torch.Tensor:
-        """Return the probe's cross-entropy in the last forward pass, each kind of news weighing the same.
+        """Return the probe's cross-entropy in the last forward pass, with equal weight per class of change.
 
         Parameters
         ----------
         news
-            Places in `NEWS`, or unknown, shape ``(rows, length)``.
+            Indices into `NEWS`, or unknown, shape ``(rows, length)``.
 
         Returns
         -------
         torch.Tensor
-            In nats a soft token; 0 where nothing is known.
+            In nats per soft token; 0 where nothing is known.
         """
         known = news != UNKNOWN
         if self._hidden is None or not known.any():

@@ -1,4 +1,4 @@
-"""The card of a mini: what the check-up found, beside what was aimed at and how it was trained."""
+"""The model card of a mini: results of the check-up, targets, and training."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ASKED = SKILLS | {"direction": motion.direction, "facts": recall.facts, "long r
 
 
 def held_out_questions(*, each: int = 200, seed: int = 1) -> list[Asked]:
-    """Draw the check-up's questions from the held-out part of every skill, and recall from long texts.
+    """Draw the check-up's questions from the held-out part of every skill, including recall from long texts.
 
     Parameters
     ----------
     each
-        Questions a skill, all different.
+        Questions per skill, all different.
     seed
-        Which are drawn.
+        Of the draws.
     """
     return [question for skill in _ASKED for question in _questions(skill, each=each, seed=seed)]
 
@@ -51,12 +51,12 @@ def _questions(skill: str, *, each: int, seed: int) -> list[Asked]:
 def write_card(
     folder: Path, checkup: Checkup, *, training: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write ``card.json`` beside the weights: what the mini is, how it was trained and what it can do.
+    """Write ``card.json`` next to the weights: description, training, and accuracy by skill.
 
     Parameters
     ----------
     earlier
-        Rows of an earlier card of the same weights, kept for the skills that were not asked this time.
+        Rows of an earlier card of the same weights, kept for skills that were not evaluated this time.
     """
     rows = {row["skill"]: row for row in earlier}
     rows |= {row["skill"]: _row(checkup, row) for row in checkup.to_dict()["skills"]}

@@ -1,4 +1,4 @@
-"""Which skill a training step practises how much: rows follow the losses."""
+"""Mixture of skills in a training step, in proportion to their losses."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _FIXED = {"arithmetic": 0.15}
 class Mixture:
     """Draws a step's rows among skills in proportion to their running losses.
 
-    What is learned keeps a small share, so that it is not forgotten; what is hard gets the rest. Sums without
-    thinking have a fixed weight.
+    Learned skills keep a small share, so that they are not forgotten. Sums without thinking have a fixed
+    weight.
 
     Parameters
     ----------
     skills
-        What is trained.
+        The trained skills.
     rows
         Rows of one step.
 
     Attributes
     ----------
     losses
-        Skill -> running loss in nats a token, of those that were practised.
+        Skill → running loss in nats per token, of skills trained so far.
     """
 
     def __init__(self, skills: tuple[str, ...], *, rows: int) -> None:
@@ -37,11 +37,11 @@ class Mixture:
         self.losses: dict[str, float] = {}
 
     def loss(self, skill: str) -> float:
-        """Return a skill's running loss, or what stands for it until it was practised."""
+        """Return a skill's running loss, or its initial value before it was trained."""
         return self.losses.get(skill, _MOST)
 
     def draw(self, rng: random.Random) -> dict[str, int]:
-        """Draw skill -> rows of the next step; a skill with twice the loss gets twice the rows on average."""
+        """Draw skill → rows of the next step; a skill with twice the loss gets twice the rows on average."""
         weights = [
             _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), self.loss(skill))))
             for skill in self.skills
@@ -49,7 +49,7 @@ class Mixture:
         return Counter(rng.choices(self.skills, weights, k=self.rows)) if self.skills else {}
 
     def saw(self, losses: dict[str, float]) -> None:
-        """Take in one step's loss of each skill, in nats a token."""
+        """Record the loss of each skill in one step, in nats per token."""
         for skill, loss in losses.items():
             if skill in self.skills:
                 self.losses[skill] = _SMOOTH * self.losses.get(skill, loss) + (1 - _SMOOTH) * loss

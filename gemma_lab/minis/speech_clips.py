@@ -1,7 +1,7 @@
-"""The spoken digits that the minis learn to hear: said by espeak-ng, trimmed, and kept as Ogg Opus.
+"""Spoken digits for the minis: synthesised by espeak-ng, trimmed, and stored as Ogg Opus.
 
-Made once and committed; neither training nor tests need espeak-ng. A voice is a speaker of espeak-ng with a
-pitch and a speed of its own; each says the ten digits in every language, one after the other in one file.
+They are made once and committed; neither training nor tests need espeak-ng. A voice is a speaker of espeak-ng
+with its own pitch and speed; each says the ten digits in every language, all in one file.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _COARSE = 0.965  # libsndfile's compression level: some 24 kbit/s at one channel
 
 
 def make(folder: Path) -> Path:
-    """Let every voice say the ten digits in every language.
+    """Synthesise the ten digits in every language with every voice.
 
     Parameters
     ----------
     folder
-        Gets one ``.ogg`` a voice and ``index.json``, which says from which sample to which each digit lasts.
+        Receives one ``.ogg`` per voice and ``index.json`` with the first and last sample of each digit.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def make(folder: Path) -> Path:
 
     if shutil.which("espeak-ng") is None:
         raise LabError(
-            "espeak-ng, which says the digits, is not installed.", hint="apt-get install espeak-ng"
+            "espeak-ng, which synthesises the digits, is not installed.", hint="apt-get install espeak-ng"
         )
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {"rate": RATE, "languages": list(LANGUAGES), "voices": {}}
@@ -86,19 +86,19 @@ def make(folder: Path) -> Path:
 
 
 def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int = 160) -> Any:
-    """Return espeak-ng's digit, float32 at 16 kHz, trimmed to where it sounds.
+    """Return a digit spoken by espeak-ng, float32 at 16 kHz, without silence around it.
 
     Parameters
     ----------
     digit, language
         0 to 9, and a key of `tasks.speech.LANGUAGES`.
     speaker, pitch, speed
-        espeak-ng's variant, its pitch (0 to 99), and words a minute.
+        espeak-ng's variant, its pitch (0 to 99), and words per minute.
 
     Raises
     ------
     LabError
-        If espeak-ng fails, says nothing, or has no such variant: it would then speak in its usual voice.
+        If espeak-ng fails, outputs silence, or lacks the variant (it would then use its default voice).
     """
     import soundfile
     from scipy.signal import resample_poly
@@ -112,7 +112,7 @@ def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int 
     command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "--stdout", text]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 – fixed words, no shell
     if done.returncode or not done.stdout:
-        raise LabError(f"espeak-ng said nothing for {text!r} as {voice}: {done.stderr.decode().strip()}")
+        raise LabError(f"espeak-ng output no sound for {text!r} as {voice}: {done.stderr.decode().strip()}")
     sound, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
     common = np.gcd(rate, RATE)
     return trimmed(resample_poly(sound, RATE // common, rate // common).astype(np.float32))
@@ -120,25 +120,26 @@ def say(digit: int, language: str, *, speaker: str, pitch: int = 50, speed: int 
 
 @functools.cache
 def _variants() -> frozenset[str]:
-    listed = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True)  # noqa: S607 – where it lies differs
+    command = ["espeak-ng", "--voices=variant"]  # found on the search path
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     return frozenset(word.removeprefix("!v/") for word in listed.stdout.split() if word.startswith("!v/"))
 
 
 def trimmed(sound: Any) -> Any:
-    """Return a sound from where it first reaches a fiftieth of its loudest sample to where it last does.
+    """Return a sound from where it first reaches 1/50 of its peak to where it last does.
 
-    Some 20 ms are kept on both sides, and the loudest sample becomes 0.5.
+    20 ms are kept on both sides, and the peak becomes 0.5.
     """
     loudest = float(np.abs(sound).max())
     if loudest == 0:
-        raise LabError("A sound that should hold a digit is silent.")
+        raise LabError("The recording of a digit is silent.")
     heard = np.flatnonzero(np.abs(sound) > loudest / 50)
     start, stop = max(0, heard[0] - RATE // 50), heard[-1] + RATE // 50
     return sound[start:stop] * np.float32(_LEVEL / loudest)
 
 
 def write_samples(folder: Path) -> None:
-    """Write held-out voices saying 2, 0, 7, one WAV file a language, the same ones every time."""
+    """Write held-out voices saying 2, 0, 7, one WAV file per language; they are the same every time."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The minis' tokenizer: Gemma's manner (BPE, byte fallback, digits one by one) on a small vocabulary.
+"""The minis' tokenizer: built like Gemma's (BPE, byte fallback, single digits), with a small vocabulary.
 
-The control tokens below id 107 keep the ids that Gemma 4 gives them; the media tokens follow them directly,
-since a vocabulary of a few thousand has no room at 255,999.
+The control tokens below id 107 have the ids of Gemma 4; the media tokens follow directly, since a vocabulary
+of a few thousand tokens has no id 255,999.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 8192) -> Any:
     Parameters
     ----------
     corpus
-        Texts of everything that the mini should spell well.
+        Texts to train on.
     vocab_size
-        Number of token ids, control tokens and the 256 byte pieces included.
+        Number of token ids, including control tokens and the 256 byte tokens.
     """
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
     from tokenizers.models import BPE

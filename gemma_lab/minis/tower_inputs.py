@@ -1,4 +1,4 @@
-"""Media as the towers take them: pictures and frames cut into patches, sounds into mel frames."""
+"""Inputs of the media encoders: images and frames as patches, sounds as mel frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..models.chat.media_tokens import audio_tokens
 
 
 def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a square picture as patches and their positions, as Gemma 4's image processor lays them out.
+    """Return a square image as patches and their positions, in the layout of Gemma 4's image processor.
 
     Parameters
     ----------
     grid
-        Soft tokens a side; each covers 3 × 3 patches of 16 × 16 pixels.
+        Soft tokens per side; each covers 3 × 3 patches of 16 × 16 pixels.
 
     Returns
     -------
@@ -32,19 +32,19 @@ def patches(image: Any, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def stacked_patches(images: list[Any], grid: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pictures of one size as `patches` does, one a row: ``(pictures, patches, …)``."""
+    """Return the `patches` of several images of one size: ``(images, patches, …)``."""
     pixels, positions = zip(*(patches(image, grid) for image in images), strict=True)
     return torch.stack(pixels), torch.stack(positions)
 
 
 def mel(sounds: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return sounds at 16 kHz as log-mel frames of 10 ms, ``(sounds, frames, 128)``, and which are real."""
+    """Return sounds at 16 kHz as log-mel frames of 10 ms, ``(sounds, frames, 128)``, and their mask."""
     out = _extractor()(sounds, return_tensors="pt", sampling_rate=16_000)
     return out["input_features"], out["input_features_mask"]
 
 
 def soft_tokens(sound: Any) -> int:
-    """Return how many soft tokens the audio tower makes of a sound: one for four frames of 10 ms."""
+    """Return the number of soft tokens of a sound: one per four frames of 10 ms."""
     return audio_tokens(_extractor(), len(sound))
 
 

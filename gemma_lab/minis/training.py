@@ -1,4 +1,4 @@
-"""Training a mini: one command with a seed, a progress bar, checkpoints and a resume."""
+"""Training of a mini: one command with a seed, a progress bar, checkpoints and resumption."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .architecture import SHAPES, mini_config, new_model, new_processor
 from .batches import Batch, Batcher
 from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid, draw_large_grid
 from .encoding import SKIP, Row
-from .frame_change_probe import Watching
+from .frame_change_probe import FrameChangeProbe
 from .skill_mixture import Mixture
 from .tasks import corpus, skills_of
 from .tokenizer import build_tokenizer, token_id
-from .vision_pretraining import VisibleKeys
+from .vision_pretraining import VisionProbe
 from .weight_transfer import carry_over
 
 _PEAK_RATE = 2e-3
@@ -44,26 +44,26 @@ _SEES = 0.3  # the same of scenes for the vision tower
 
 
 class Trainer:
-    """Trains a mini for a number of minutes of computing, over as many sittings as it takes.
+    """Trains a mini for a number of minutes of computing, in any number of sessions.
 
     Parameters
     ----------
     run
-        Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the
-        shipped weights.
+        Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the shipped
+        weights.
     name
         ``"mini-moe"`` or ``"mini-edge"``.
     minutes
-        The whole budget. The learning rate and the curriculum follow the share of it that is spent.
+        The total budget. The learning rate and the curriculum follow the fraction that is spent.
     seed
-        Seeds the weights and every draw; a run that is resumed keeps its own.
+        Of the weights and of every draw; a resumed run keeps its own.
     skills
-        What to train, of `gemma_lab.minis.tasks.SKILLS`; default all that the mini has the senses for.
+        To train, of `gemma_lab.minis.tasks.SKILLS`. Default: all that the mini has the modalities for.
     start
-        A published mini to begin from (`gemma_lab.minis.weight_transfer`); towers that it trained learn alone more
-        shortly.
+        A published mini to start from (`gemma_lab.minis.weight_transfer`); its trained encoders need less
+        pretraining.
     keep_words
-        Keep the vocabulary of that mini, not the one that the tasks have by now.
+        Keep the vocabulary of that mini instead of the tasks' current one.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
-        self.sight, self.watching = VisibleKeys(self.model), Watching(self.model)
+        self.sight, self.watching = VisionProbe(self.model), FrameChangeProbe(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
-            from .audio_pretraining import Hearing
+            from .audio_pretraining import AudioProbe
 
-            self.hearing = Hearing(self.model)
+            self.hearing = AudioProbe(self.model)
             if not (run / "state.pt").exists():
                 self._centre()
         self.mixture = Mixture(self.skills, rows=_ROWS)
@@ -113,7 +113,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Share of the budget that is spent, 0 to 1."""
+        """Fraction of the budget that is spent, 0 to 1."""
         return min(1.0, self.spent / (60 * self.minutes))
 
     def train(self) -> None:
@@ -153,7 +153,7 @@ class Trainer:
         return losses
 
     def _sense(self) -> Any:
-        """Return the step of a tower that learns alone at this point of the budget, or None."""
+        """Return the step of an encoder that is pretrained at this point of the budget, or None."""
         start = 0.0
         for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
             if skill in self.skills:
@@ -179,7 +179,7 @@ class Trainer:
         return {"sight": float(loss.detach())}
 
     def _glance(self) -> dict[str, float]:
-        """Let the vision tower look at larger pictures alone: few steps with questions have them."""
+        """Pretrain the vision encoder on larger images, which few steps with questions have."""
         self.model.model.vision_tower.requires_grad_(True)
         return self._look(draw_large_grid(self.batcher.rng))
 
@@ -190,7 +190,7 @@ class Trainer:
         return {"hearing": float(loss.detach())}
 
     def _centre(self) -> None:
-        """Before and after the audio tower learns alone: take off what all of its sounds have in common."""
+        """Before and after pretraining of the audio encoder, remove the mean of its outputs."""
         if self.hearing and "speech" in self.skills and "hearing" not in self._begun:
             self.hearing.centre(random.Random(self.seed), sounds=48)
 
@@ -216,10 +216,10 @@ class Trainer:
 
     @contextlib.contextmanager
     def _window(self, tokens: int | None) -> Iterator[None]:
-        """Let the local layers see so many tokens only.
+        """Set the sliding window of the local layers.
 
-        What stands within their window is looked up there, and never by the global layer, which alone can
-        look further: with less to see nearby it has to learn it.
+        What is within their window is retrieved by local layers and never by the global layer, the only one
+        that reaches further; with a smaller window it has to learn retrieval.
         """
         text = self.model.config.text_config
         before = text.sliding_window
@@ -230,7 +230,7 @@ class Trainer:
             text.sliding_window = before
 
     def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return logits of the wanted tokens, the tokens, and the row of each."""
+        """Return logits of the target tokens, the tokens, and the row of each."""
         self._routed.clear()
         hidden = self.model.model(**batch.inputs, use_cache=False).last_hidden_state[:, :-1]
         labels = batch.labels[:, 1:]
@@ -240,7 +240,7 @@ class Trainer:
         return (torch.tanh(logits / cap) * cap).float(), labels[wanted], wanted.nonzero()[:, 0]
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the sum of the skills' mean losses, and each of them in nats a token."""
+        """Return the sum of the skills' mean losses, and each of them in nats per token."""
         logits, truth, row = self._answers(batch)
         each = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
         names = list(dict.fromkeys(batch.skills))
@@ -252,7 +252,7 @@ class Trainer:
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
-        """Return skill -> share of held-out answer tokens that are right, given the answer before them."""
+        """Return skill → accuracy of held-out answer tokens, given the answer before them."""
         batcher = Batcher(self.tokenizer, random.Random(self.step))
         shares = {}
         for skill in self.skills:
@@ -298,12 +298,12 @@ class Trainer:
         (self.run / "state.tmp").replace(self.run / "state.pt")
 
     def _resume(self) -> dict[str, Any]:
-        """Take up the run's state and return how far its curriculum was."""
+        """Load the run's state and return the level of its curriculum."""
         state: dict[str, Any] = torch.load(self.run / "state.pt", weights_only=True)
         if state["name"] != self.name:
             raise LabError(
                 f"The run in {self.run} trains {state['name']}, not {self.name}.",
-                hint="Give each mini a folder of its own with --run.",
+                hint="Use a separate folder for each mini: --run.",
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -315,7 +315,7 @@ class Trainer:
         return {"level": state["level"], "alone": state.get("alone")}
 
     def publish(self, folder: Path) -> None:
-        """Write the checkpoint as it ships: bf16 safetensors, tokenizer, processor, generation settings."""
+        """Write the checkpoint to ship: bf16 safetensors, tokenizer, processor, generation settings."""
         import transformers
 
         settings: Any = transformers.GenerationConfig
@@ -332,7 +332,7 @@ class Trainer:
 
 
 def _looked_up(rows: list[Row], window: int | None) -> list[tuple[list[Row], int | None]]:
-    """Return rows apart that something is looked up in, with the window of the local layers for each."""
+    """Separate the rows that require retrieval, and return them with their sliding windows."""
     if window is None:
         return [(rows, None)]
     far = [row for row in rows if row.skill in _FAR]
@@ -341,7 +341,7 @@ def _looked_up(rows: list[Row], window: int | None) -> list[tuple[list[Row], int
 
 
 def _by_length(rows: list[Row]) -> list[list[Row]]:
-    """Return rows in up to three batches, so that a few long ones do not make padding of the rest."""
+    """Return rows in up to three batches, so that a few long ones do not pad all others."""
     parts: dict[int, list[Row]] = {}
     for row in rows:
         parts.setdefault(sum(len(row.ids) > most for most in _PARTS), []).append(row)
@@ -349,10 +349,10 @@ def _by_length(rows: list[Row]) -> list[list[Row]]:
 
 
 def _make_portable(config: Path) -> None:
-    """Leave out of a configuration what older releases of transformers name differently.
+    """Remove settings that older releases of transformers name differently.
 
-    The vision tower's rotary embedding has the one form that its class defaults to, which releases before
-    5.19 do not know by its new name.
+    The vision encoder's rotary embedding has the default form of its class, whose new name releases before
+    5.19 do not know.
     """
     values = json.loads(config.read_text(encoding="utf-8"))
     values["vision_config"].pop("rope_parameters", None)
@@ -360,7 +360,7 @@ def _make_portable(config: Path) -> None:
 
 
 def _tokenizer(run: Path, kept: Path | None) -> Any:
-    """Return the run's tokenizer, at first that of a mini to keep; later sittings keep the first one's."""
+    """Return the run's tokenizer: at first that of a mini to keep; later sessions keep the first one's."""
     from transformers import GemmaTokenizer
 
     folder = run / "tokenizer"
@@ -372,5 +372,5 @@ def _tokenizer(run: Path, kept: Path | None) -> Any:
 
 
 def _counts(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Return how many tokens went to each expert, shape ``(experts,)``."""
+    """Return the number of tokens routed to each expert, shape ``(experts,)``."""
     return torch.bincount(chosen.flatten(), minlength=probabilities.shape[-1])

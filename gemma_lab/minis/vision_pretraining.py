@@ -1,10 +1,10 @@
-"""The first minutes of a training: the vision tower alone learns to tell what is where.
+"""Pretraining of the vision encoder: probes teach it to recognise and locate.
 
-Inside the whole model a tower that starts at random gets almost no signal: the decoder learns to ignore
-its noise long before it carries anything. Linear probes teach it within minutes; the decoder then finds what
-is already there to be read. The mean of a picture's soft tokens tells which digit it is and how many things
-there are; each soft token alone tells the colour and the shape of the thing that it shows, and its own place
-in the picture. (Probes of the mean alone let the tower forget the places: left or right was a guess then.)
+In the complete model a randomly initialised encoder gets almost no signal: the decoder learns to ignore its
+noise long before it carries information. Linear probes teach it within minutes, and the decoder then finds
+readable features. The mean of an image's soft tokens predicts the digit and the number of things; each soft
+token predicts the colour and the shape of the thing that it shows, and its own position. (With probes of the
+mean only, the encoder lost positions: left or right was at chance.)
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _EACH = {"colour": len(ALL_COLOURS) + 1, "shape": len(ALL_SHAPES) + 1, "column":
 _COUNTS = (1, 2, 3, 3, 4, 4)  # of things: where there are more, more soft tokens show one
 
 
-class VisibleKeys:
-    """Probes on the soft tokens of a model's pictures.
+class VisionProbe:
+    """Probes on the soft tokens of a model's images.
 
     Parameters
     ----------
     model
-        A Gemma 4 model with a vision tower and an image projection.
+        A Gemma 4 model with a vision encoder and an image projection.
     """
 
     def __init__(self, model: Any) -> None:
@@ -44,7 +44,7 @@ class VisibleKeys:
         )  # fmt: skip
 
     def logits(self, pixels: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the logits: kind -> ``(pictures, classes)`` or ``(pictures, soft tokens, classes)``."""
+        """Return the logits: kind → ``(images, classes)`` or ``(images, soft tokens, classes)``."""
         soft = torch.stack(list(self.model.model.get_image_features(pixels, positions).pooler_output))
         found: dict[str, torch.Tensor] = {}
         for name, kinds, seen in (("whole", _WHOLE, soft.mean(1)), ("each", _EACH, soft)):
@@ -52,9 +52,9 @@ class VisibleKeys:
         return found
 
     def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
-        """Draw training pictures of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
+        """Draw training images of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
 
-        Soft tokens of things weigh as much as those of the background between them.
+        Soft tokens of things weigh as much as those of the background.
         """
         images, truth = drawn(rng, pictures=pictures, grid=grid)
         found = self.logits(*stacked_patches(images, grid))
@@ -70,7 +70,7 @@ class VisibleKeys:
 
 
 def drawn(rng: random.Random, *, pictures: int, grid: int) -> tuple[list[Any], dict[str, torch.Tensor]]:
-    """Return training pictures, a third of them digits, and kind -> labels as `VisibleKeys.logits` has them."""
+    """Return training images, a third of them digits, and kind → labels as for `VisionProbe.logits`."""
     images: list[Any] = []
     whole: list[tuple[int, int]] = []
     each: list[list[tuple[int, int, int, int]]] = []

@@ -1,8 +1,8 @@
-"""Weights carried over: a mini goes on where an earlier one stopped, or takes another's eyes and words.
+"""Weight transfer: a mini continues from an earlier one, or takes another's encoders and vocabulary.
 
-A piece of the new vocabulary starts as the mean of the pieces that the old tokenizer cuts it into, as in
-vocabulary transfer (Mosin et al. 2021, arXiv:2112.14569); everything but the embeddings is taken as it is.
-Minis of different names share the shape of their vision tower and the width of their embeddings alone.
+A token of the new vocabulary starts as the mean of the tokens that the old tokenizer splits it into, as in
+vocabulary transfer (Mosin et al. 2021, arXiv:2112.14569); all other weights are copied. Minis of different
+names share only the shape of their vision encoder and the width of their embeddings.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _SENSES = {"sight": "vision_tower.", "hearing": "audio_tower."}
 
 
 def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
-    """Give a model the weights of a published mini, whatever its vocabulary.
+    """Copy the weights of a published mini into a model, whatever its vocabulary.
 
-    From a mini of the same name all of them; from one of another name its vision tower and its embeddings.
+    From a mini of the same name, all of them; from another one, its vision encoder and its embeddings.
 
     Parameters
     ----------
     model
-        A new model; its embeddings have one row for each piece of `tokenizer`.
+        A new model; its embeddings have one row per token of `tokenizer`.
     folder
         The published mini.
 
     Returns
     -------
     list of str
-        The senses that came over trained: ``"sight"``, ``"hearing"``.
+        The encoders that are trained after the transfer: ``"sight"``, ``"hearing"``.
 
     Raises
     ------

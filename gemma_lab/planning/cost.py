@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from ..display import Displayed, renderer
+from ..display import Displayed
 from ..errors import LabError
 from .prices import HostedPrice
 
@@ -127,9 +127,6 @@ class Costs(Displayed, Sequence[TokenCost]):
     def __repr__(self) -> str:
         rows = ", ".join(f"{row.label} {row.usd_per_m_out:.2f}" for row in self)
         return f"Costs(US dollars for a million tokens of answers: {rows})"
-
-    def __str__(self) -> str:
-        return str(renderer(type(self), "text")(self))
 
 
 def hourly_cost(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import overload
 
-from ..display import Displayed, renderer
+from ..display import Displayed
 from .facts import read_facts
 
 
@@ -59,9 +59,6 @@ class Licences(Displayed, Sequence[Licence]):
 
     def __repr__(self) -> str:
         return "Licences(" + "; ".join(f"{', '.join(row.models)}: {row.name}" for row in self) + ")"
-
-    def __str__(self) -> str:
-        return str(renderer(type(self), "text")(self))
 
 
 def licences() -> Licences:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..display import Displayed, renderer
+from ..display import Displayed
 from ..errors import LabError
 from .facts import read_rows
 from .plans import Plan, plan
@@ -89,9 +89,6 @@ class SpeedReport(Displayed):
             f"SpeedReport({self.name} on {self.plan.hardware.label}: {first.tokens_per_second:.1f} tokens/s "
             f"at depth {first.depth:,}, {len(self.points)} depths)"
         )
-
-    def __str__(self) -> str:
-        return str(renderer(type(self), "text")(self))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return the points as rows of ``measured_runs.csv``."""

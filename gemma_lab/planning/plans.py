@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..checks import whole_number
-from ..display import Displayed, renderer
+from ..display import Displayed
 from ..errors import LabError
 from .advice import advice_for
 from .cost import Costs, Ownership, hosted_cost, hourly_cost
@@ -103,9 +103,6 @@ class Plan(Displayed):
             f"Plan({self.shape.name} {self.weights.name} on {self.hardware.label}, {self.runtime.name}, "
             f"{self.setting.context:,} tokens: {state}, {size}{of} GiB{speed})"
         )
-
-    def __str__(self) -> str:
-        return str(renderer(type(self), "text")(self))
 
     @property
     def shape(self) -> ModelShape:

@@ -21,8 +21,8 @@ class Usage:
     peak_bytes
         Largest resident memory of all of them together, bytes; 0 if nothing was measured.
     processor_seconds
-        User and system time of all of them, summed over cores, seconds. Unlike elapsed time, it hardly depends
-        on what else the machine is doing.
+        User and system time of all of them, summed over cores, seconds. Unlike elapsed time, it hardly
+        depends on what else the machine is doing.
     """
 
     peak_bytes: int

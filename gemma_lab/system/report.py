@@ -114,11 +114,6 @@ class Report(Displayed):
         libraries = f"Python {self.python}, torch {torch}, transformers {transformers}"
         return f"Report({libraries}, {self.best.name} in {self.dtype}, {self.where})"
 
-    def __str__(self) -> str:
-        from ..views.family.system_report import report_text
-
-        return report_text(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, in two parts: ``"stable"`` and ``"now"``."""
         devices = [

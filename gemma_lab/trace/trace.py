@@ -21,9 +21,28 @@ if TYPE_CHECKING:
 class Trace(TraceRecords, Displayed):
     """What a model computed for a prompt, opened without the model and without torch.
 
-    `Lab.trace` makes one; `open_trace` reads a saved one. The attributes are those of
-    `gemma_lab.trace.records.trace_records.TraceRecords`: ``tokens``, ``routing``, ``generation``, ``meta``,
-    ``timings``, ``images``, ``attention`` and ``logit_lens``.
+    Made by `Lab.trace`, or read from a file by `open_trace`.
+
+    Attributes
+    ----------
+    tokens
+        One row per token of prompt and answer.
+    routing
+        Expert routing, one column per token; None for a model without experts.
+    generation
+        The generated tokens; None when only the prompt was read. The last of them was sampled but never read
+        by the model: it has no row in `tokens` and no routing.
+    meta
+        What the run was made with, as JSON values: model, spec, versions, dtype, seed, prompt, hashes of
+        media, edit. Tuples become lists and numeric keys text, as a file keeps them.
+    timings
+        Seconds; not part of `equal`.
+    images
+        The images of the prompt, in order. Saved only on request.
+    attention
+        Recorded attention; None if it was not requested.
+    logit_lens
+        Logit lens at chosen tokens; None if it was not requested.
     """
 
     def equal(self, other: Trace) -> bool:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.analysis.alignment import AlignedPair, align, common_prefix
+from gemma_lab.analysis.alignment import AlignedPair as Pair
+from gemma_lab.analysis.alignment import align, common_prefix
 
 
 def test_a_replaced_token():
     assert align([1, 2, 3], [1, 9, 3]) == [
-        AlignedPair(0, 0, "same"),
-        AlignedPair(1, 1, "replaced"),
-        AlignedPair(2, 2, "same"),
+        Pair(0, 0, "same"),
+        Pair(1, 1, "replaced"),
+        Pair(2, 2, "same"),
     ]
 
 
 def test_what_comes_after_an_insertion_is_the_same_again():
     assert align([1, 2, 3], [1, 7, 8, 2, 3]) == [
-        AlignedPair(0, 0, "same"), AlignedPair(None, 1, "added"), AlignedPair(None, 2, "added"), AlignedPair(1, 3, "same"),
-        AlignedPair(2, 4, "same"),
+        Pair(0, 0, "same"), Pair(None, 1, "added"), Pair(None, 2, "added"), Pair(1, 3, "same"),
+        Pair(2, 4, "same"),
     ]  # fmt: skip
     assert [pair.change for pair in align([1, 7, 2], [1, 2])] == ["same", "removed", "same"]
 
 
 def test_unequal_runs_are_paired_from_the_left():
     assert align([1, 2, 3, 9], [1, 5, 9]) == [
-        AlignedPair(0, 0, "same"), AlignedPair(1, 1, "replaced"), AlignedPair(2, None, "removed"), AlignedPair(3, 2, "same"),
+        Pair(0, 0, "same"), Pair(1, 1, "replaced"), Pair(2, None, "removed"), Pair(3, 2, "same"),
     ]  # fmt: skip
 
 

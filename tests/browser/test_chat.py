@@ -77,7 +77,7 @@ def moving_square() -> bytes:
 
 
 def ask(chat: Locator, text: str) -> None:
-    field = chat.get_by_label("Your question")
+    field = chat.get_by_label("Your prompt")
     field.fill(text)
     field.press("Enter")
 
@@ -136,9 +136,9 @@ def test_scripts_errors_themes_and_widths(open_notebook: Callable[..., Notebook]
     book.shot("scripted-empty")
     chat.get_by_test_id("file").set_input_files(str(data_path("media/digits/7.png")))
     expect(chat.locator(".gl-thumb img")).to_be_visible()
-    chat.get_by_label("Your question").fill("What digit is in the picture?")
+    chat.get_by_label("Your prompt").fill("What digit is in the picture?")
     book.shot("scripted-draft", chat)
-    chat.get_by_label("Your question").press("Enter")
+    chat.get_by_label("Your prompt").press("Enter")
     settled(chat, 1)
     expect(chat.locator("details.gl-thought")).not_to_have_attribute("open", re.compile(".*"))
     chat.get_by_test_id("tint").click()
@@ -160,7 +160,7 @@ def test_scripts_errors_themes_and_widths(open_notebook: Callable[..., Notebook]
     ask(chat, "Something far too long")
     settled(chat, 3)
     expect(chat.locator(".gl-failed")).to_contain_text("214 too many")
-    expect(chat.get_by_label("Your question")).to_have_value("Something far too long")  # the draft came back
+    expect(chat.get_by_label("Your prompt")).to_have_value("Something far too long")  # the draft came back
     ask(chat, "Seven in other scripts?")
     settled(chat, 4)
     book.shot("scripted-failed", chat)
@@ -226,7 +226,7 @@ def test_keyboard_stop_settings_and_new_conversation(open_notebook: Callable[...
     book.run(0)
     chat = book.page.locator(".gl-chat")
     expect(chat).to_be_visible(timeout=60_000)
-    field = chat.get_by_label("Your question")
+    field = chat.get_by_label("Your prompt")
     field.click()
     field.press_sequentially("first line")
     field.press("Shift+Enter")
@@ -298,7 +298,7 @@ def test_a_video_and_a_sound_are_previewed_played_and_sent(open_notebook: Callab
     book.run(0)
     chat = book.page.locator(".gl-chat")
     expect(chat).to_be_visible(timeout=60_000)
-    expect(chat).to_contain_text("drop a picture, a video or a sound here")
+    expect(chat).to_contain_text("drop an image, a video or an audio clip here")
     tone = (np.sin(np.arange(48_000) / 20) * np.linspace(0, 0.9, 48_000), 48_000)
     files = [
         {"name": "square.webm", "mimeType": "video/webm", "buffer": moving_square()},

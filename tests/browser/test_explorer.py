@@ -43,7 +43,7 @@ def shares(panel: Locator) -> list[float]:
 def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_behind_it(
     browser: Browser, tmp_path: Path
 ) -> None:
-    trace = behind(picture_trace(), window=None)
+    trace = behind(picture_trace(), window=4096)
     page, errors = saved(browser, Explorer(trace).to_html(tmp_path / "a.html"))
     token = int(np.flatnonzero(trace.tokens.texts == " disc")[0])
     row = token - 1
@@ -61,7 +61,7 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
     page.locator(f".gl-tok[data-t='{token}']").hover()
     expect(page.get_by_test_id("behind")).to_contain_text(f"token {token}, decided by the row of")
     assert page.evaluate(PIXEL, place) != before
-    looks = page.get_by_test_id("looks")
+    looks = page.get_by_test_id("attended")
     assert shares(looks) == pytest.approx(np.sort(means)[::-1][:6].tolist(), rel=0.06)
     found = max(
         (float(w), layer, head, int(k))
@@ -71,10 +71,10 @@ def test_an_answer_token_shows_the_patch_the_heads_the_words_and_the_experts_beh
         if k > 0
     )
     expect(looks.locator(".gl-single-look").first).to_contain_text(f"layer {found[1]}, head {found[2]}")
-    logit_lens = page.get_by_test_id("logit_lens").locator(".gl-lens-row")
+    logit_lens = page.get_by_test_id("lens").locator(".gl-lens-row")
     expect(logit_lens.first).to_contain_text("␣seven")
     expect(logit_lens.last).to_contain_text("<img src=x onerror=alert(9)>")
-    assert page.get_by_test_id("logit_lens").locator("img").count() == 0
+    assert page.get_by_test_id("lens").locator("img").count() == 0
     one = trace.routing.layer(5)
     expect(page.get_by_test_id("experts")).to_contain_text(
         f"expert {one.ids[0, row][one.weights[0, row].argmax()]}"
@@ -103,12 +103,12 @@ def test_sounds_the_keyboard_the_dark_and_a_narrow_page(browser: Browser, tmp_pa
     page.get_by_test_id("flow").focus()
     for _ in range(6):
         page.keyboard.press("ArrowRight")
-    expect(page.get_by_test_id("behind")).to_contain_text("token 5 · user · audio, its own row")
-    expect(page.get_by_role("status").last).to_contain_text("looked at")
+    expect(page.get_by_test_id("behind")).to_contain_text("token 5 · user · audio · 0.00 s, its own row")
+    expect(page.get_by_role("status").last).to_contain_text("attends to")
     page.keyboard.press("Enter")
     answer = page.locator(".gl-tok", has_text="Seven")
     answer.hover()
-    expect(page.locator(".gl-medium figcaption").first).to_contain_text("of the row by its heaviest keys")
+    expect(page.locator(".gl-medium figcaption").first).to_contain_text("of the row by its top keys")
     shot(page, "one-look-sound-dark")
     page.set_viewport_size({"width": 430, "height": 1400})
     page.wait_for_timeout(300)
@@ -119,7 +119,7 @@ def test_sounds_the_keyboard_the_dark_and_a_narrow_page(browser: Browser, tmp_pa
 
 def test_asking_shows_the_next_answer(open_notebook: Callable[..., Notebook]) -> None:
     book = open_notebook(
-        "from support.attention_traces import behind\nfrom routed import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
+        "from support.attention_traces import behind\nfrom support.routing_traces import arabic_trace, picture_trace\nimport gemma_lab as gl\n"
         "class Lab:\n    def trace(self, prompt, **options):\n        return behind(picture_trace())\n"
         "explorer = gl.Explorer(behind(arabic_trace()), lab=Lab())\nexplorer",
         "print(explorer.selected_tokens, len(explorer.trace))",
@@ -128,7 +128,7 @@ def test_asking_shows_the_next_answer(open_notebook: Callable[..., Notebook]) ->
     book.run(0)
     widget = book.page.locator(".gl-look")
     expect(widget.locator(".gl-facts")).to_contain_text(
-        "39 tokens · attention, routing, lens", timeout=60_000
+        "39 tokens · attention, routing, logit lens", timeout=60_000
     )
     book.shot("one-look-arabic", widget)
     widget.locator("textarea").fill("What is left of the square?")

@@ -142,10 +142,25 @@ def nested(depth):
     return {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
 
 
+def deep_annotation():
+    def f(x): ...
+
+    f.__annotations__ = {"x": functools.reduce(lambda inner, _: list[inner], range(3000), int)}
+    return f
+
+
 def itself():
     schema = {"type": "object"}
     schema["properties"] = {"a": schema}
     return {"name": "f", "parameters": schema}
+
+
+def shared():
+    """Return a schema of 2^30 leaves in which equal parts are one object."""
+    schema = TEXT
+    for _ in range(30):
+        schema = {"type": "object", "properties": {"a": schema, "b": schema}}
+    return named("a", schema)
 
 
 def fan_out():
@@ -385,6 +400,7 @@ DECLARED = [
     refused("a union of two types", lambda: union, "integer", "string"),
     refused("an annotation that cannot be resolved", lambda: unresolved, "Nowhere"),
     refused("no annotation", lambda: untyped, "untyped(x)"),
+    refused("annotations 3,000 deep", deep_annotation),
     refused("a lambda", lambda: lambda: 1, "<lambda>"),
     refused("functools.partial", lambda: functools.partial(variadic, "x")),
     refused("a callable object", Runner),
@@ -399,6 +415,7 @@ DECLARED = [
     refused("a $ref to itself", lambda: named("a", {"$ref": "#/properties/a"}), "#/properties/a"),
     refused("a schema 3,000 deep", lambda: nested(3000)),
     refused("a schema of 2^12 parts by $ref", fan_out),
+    refused("a schema of 2^30 parts in 30 objects", shared),
     *(
         refused(f"schema {name}", lambda s=schema: named("a", s), *holds)
         for name, schema, holds in (
@@ -557,6 +574,35 @@ ARGUMENTS = [
 ]
 
 
+#: Calls that parsers of other tools could not read, by the report.
+REPORTED = [
+    Row(
+        f"call: {name}",
+        lambda _, t=text: [call.arguments for call in calls(f"<|tool_call>call:f{t}<tool_call|>")],
+        equals=[arguments],
+    )
+    for name, text, arguments in (
+        (
+            "nested objects and arrays (llama.cpp 21680)",
+            f"{{filters:[{{field:{Q}a{Q},values:[1,[2.5]]}}],opts:{{deep:{{x:true}}}}}}",
+            {"filters": [{"field": "a", "values": [1, [2.5]]}], "opts": {"deep": {"x": True}}},
+        ),
+        (
+            "code with braces and quotes (ollama 15241)",
+            f'{{code:{Q}if (a) {{ "b": [1] }}{Q}}}',
+            {"code": 'if (a) { "b": [1] }'},
+        ),
+        ("lines and spaces", f"{{\n  a : 1 ,\n  b : {Q}x\ny{Q}\n}}", {"a": 1, "b": "x\ny"}),
+        ("empty objects and arrays", "{a:{},b:[],c:[{}]}", {"a": {}, "b": [], "c": [{}]}),
+        (
+            "nulls and negative numbers",
+            "{a:null,b:-0.5e-3,c:[-1,null]}",
+            {"a": None, "b": -0.0005, "c": [-1, None]},
+        ),
+    )
+]
+
+
 def wrong(name, make, *holds):
     return Row(f"result: {name}", lambda _: result_value(make(), "R"), raises=BadPrompt, holds=holds)
 
@@ -638,4 +684,4 @@ RESULTS = [
     wrong("a list that contains itself", lambda: [each := [], each.append(each)] and each),
 ]
 
-ROWS = [*DECLARED, *ARGUMENTS, *RESULTS]
+ROWS = [*DECLARED, *ARGUMENTS, *REPORTED, *RESULTS]

@@ -152,6 +152,10 @@ ROWS = [
     ),
     Row("4,096 alternatives", _many_alternatives(4096), equals=True),
     Row("4,097 alternatives", _many_alternatives(4097), raises=LabError, holds=("4096", "top_logprobs")),
+    Row("gate weights of another precision", lambda c: _with(routing=dataclasses.replace(
+        _trace().routing, precision="full"))(c), raises=BadTrace, holds=("full", "uint16")),
+    Row("a routing of no precision", lambda c: _with(routing=dataclasses.replace(
+        _trace().routing, precision="half"))(c), raises=LabError, holds=("'half'",)),
     # ── meta ──
     Row("a lone surrogate in meta is escaped", _with(meta={"name": "\ud800.png"}), equals=True),
     Row("integer keys and tuples in meta", _with(meta={"edit": {4: (17, 90)}}), equals=True),

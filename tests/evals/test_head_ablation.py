@@ -75,8 +75,8 @@ def test_the_heads_that_are_needed_break_it_and_random_ones_do_not():
     assert lab.seen[0] == ()
     assert all(len(off) == 2 and not {(1, 0), (1, 1)} & set(off) for off in lab.seen[2:])
     assert repr(found) == (
-        "HeadAblation(forged, 10 questions: intact 100%, without 1.0, 1.1 0%, without as many random heads 100% "
-        "(9 draws))"
+        "HeadAblation(forged, 10 questions: intact 100%, without 1.0, 1.1 0%, without as many random heads "
+        "100% (9 draws))"
     )
 
 

@@ -17,7 +17,7 @@ def test_pairs_are_counted_question_by_question():
     result = mcnemar_test([True, True, False, False, False], [True, False, True, True, False])
     assert result == PairedAnswers(both=1, first=1, second=2, neither=1)
     assert repr(result).startswith("PairedAnswers(5 questions")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter"):
         mcnemar_test([True, True], [True])
 
 

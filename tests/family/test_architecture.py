@@ -39,10 +39,9 @@ def test_donors_are_the_last_layers_that_own_a_cache() -> None:
 
 
 def test_only_the_shared_layers_of_e2b_are_double_wide() -> None:
-    assert {layer.mlp_width for layer in get_architecture("E2B").layers if layer.kv_shared_from is None} == {6144}
-    assert {layer.mlp_width for layer in get_architecture("E2B").layers if layer.kv_shared_from is not None} == {
-        12_288
-    }
+    layers = get_architecture("E2B").layers
+    assert {layer.mlp_width for layer in layers if layer.kv_shared_from is None} == {6144}
+    assert {layer.mlp_width for layer in layers if layer.kv_shared_from is not None} == {12_288}
     assert {layer.mlp_width for layer in get_architecture("E4B").layers} == {10_240}
 
 

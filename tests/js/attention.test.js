@@ -226,5 +226,5 @@ test("weights and distances are written with as many digits as they deserve", ()
     "12.3 %",
     "100 %",
   ]);
-  assert.deepEqual([3.14159, 4200].map(distance), ["3.1 tokens", "4,200 tokens"]);
+  assert.deepEqual([3.08, 4200].map(distance), ["3.1 tokens", "4,200 tokens"]);
 });

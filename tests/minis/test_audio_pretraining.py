@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from gemma_lab.minis.architecture import mini_config, new_model
-from gemma_lab.minis.audio_pretraining import Hearing, drawn
+from gemma_lab.minis.audio_pretraining import AudioProbe, drawn
 from gemma_lab.minis.tower_inputs import mel
 
 
 @pytest.fixture(scope="module")
 def hearing():
-    return Hearing(new_model(mini_config("mini-edge", 512), seed=0))
+    return AudioProbe(new_model(mini_config("mini-edge", 512), seed=0))
 
 
 def test_sounds_come_with_the_word_that_each_says():

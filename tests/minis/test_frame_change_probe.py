@@ -9,7 +9,7 @@ import torch
 
 from gemma_lab.minis.architecture import SHAPES, mini_config, new_model
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.frame_change_probe import Watching
+from gemma_lab.minis.frame_change_probe import FrameChangeProbe
 from gemma_lab.minis.tasks.cells import NEWS, UNKNOWN
 from gemma_lab.minis.tokenizer import token_id
 
@@ -18,7 +18,11 @@ from gemma_lab.minis.tokenizer import token_id
 def watched(request, tokenizer):
     model = new_model(mini_config(request.param, len(tokenizer)), seed=0)
     batcher = Batcher(tokenizer, random.Random(0))
-    return model, Watching(model), batcher.batch([batcher.row("compare", grid=2) for _ in range(3)], grid=2)
+    return (
+        model,
+        FrameChangeProbe(model),
+        batcher.batch([batcher.row("compare", grid=2) for _ in range(3)], grid=2),
+    )
 
 
 def test_every_soft_token_of_a_picture_has_its_news_and_no_other_token(watched):

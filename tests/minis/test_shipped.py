@@ -7,8 +7,8 @@ import json
 import pytest
 
 import gemma_lab as gl
-from gemma_lab.assets import data_path
 from gemma_lab.analysis.experts.load import expert_load
+from gemma_lab.assets import data_path
 from gemma_lab.evals.questions import SLOW, load_questions, skill_names
 from gemma_lab.evals.run import checkup
 

@@ -18,7 +18,7 @@ def test_a_seed_repeats_the_questions_and_they_grade_their_own_answer(skill):
         assert (one.prompt, one.answer, one.group) == (two.prompt, two.answer, two.group)
         assert one.skill == skill
         assert (one.call, one.thought, one.history) == (two.call, two.thought, two.history)
-        asked = Asked.of(one)
+        asked = Asked.from_task(one)
         calls = () if one.call is None else (Call(**one.call),)
         assert asked.is_correct(one.answer, calls)
         assert not asked.is_correct("nothing at all")

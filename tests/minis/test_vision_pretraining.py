@@ -10,12 +10,12 @@ import torch
 from gemma_lab.minis.architecture import mini_config, new_model
 from gemma_lab.minis.tasks.drawing import Thing
 from gemma_lab.minis.tower_inputs import stacked_patches
-from gemma_lab.minis.vision_pretraining import VisibleKeys, cells, drawn
+from gemma_lab.minis.vision_pretraining import VisionProbe, cells, drawn
 
 
 @pytest.fixture(scope="module")
 def sight():
-    return VisibleKeys(new_model(mini_config("mini-moe", 512), seed=0))
+    return VisionProbe(new_model(mini_config("mini-moe", 512), seed=0))
 
 
 def test_pictures_come_with_what_can_be_told_of_each():

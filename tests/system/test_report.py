@@ -112,7 +112,7 @@ def test_it_works_without_torch(monkeypatch):
     report = doctor()
     assert report.best.name == "cpu"
     assert any("does not load" in line for line in report.advice)
-    assert "What fits here" in report._repr_html_()
+    assert "What fits on this machine" in report._repr_html_()
 
 
 def test_what_is_missing_is_said_with_the_command(monkeypatch):

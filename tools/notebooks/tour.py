@@ -2,12 +2,15 @@
 
 nbconvert's own way to show widgets loads a widget manager from a CDN. Ours are plain ES modules with a
 ``render``, so a page can host them itself: module, style and state are in it, and ``static/host.js`` is the
-manager. There is no kernel behind a page, so what a widget asks of Python stays unanswered.
+manager. There is no kernel behind a page, so messages to Python are not answered. The page's
+Content-Security-Policy allows no connection and no script but the host and the modules in the page.
 """
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import html
 import json
 from pathlib import Path
@@ -56,7 +59,23 @@ def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
     body, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(
         notebook, resources={"metadata": {"name": title}}
     )
-    return str(body).replace("</body>", _script(shown) + "</body>") if shown else str(body)
+    text = str(body).replace("</body>", _script(shown) + "</body>") if shown else str(body)
+    return text.replace(
+        "<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{_policy()}">', 1
+    )
+
+
+def _policy() -> str:
+    """Return a policy that allows the host, modules made from the page itself, and no connection."""
+    digest = base64.b64encode(hashlib.sha256(_host().encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}' blob:; style-src 'unsafe-inline'; "
+        "img-src data: blob:; media-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _host() -> str:
+    return _HOST.read_text(encoding="utf-8")
 
 
 def _whole(model: dict[str, Any]) -> dict[str, Any]:
@@ -80,5 +99,5 @@ def _script(models: dict[str, dict[str, Any]]) -> str:
     state = json.dumps(models).replace("<", "\\u003c")  # no text in it can end the script element
     return (
         f'<script type="application/json" id="gemma-lab-models">{state}</script>\n'
-        f'<script type="module">{_HOST.read_text(encoding="utf-8")}</script>\n'
+        f'<script type="module">{_host()}</script>\n'
     )

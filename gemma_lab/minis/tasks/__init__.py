@@ -1,4 +1,4 @@
-"""Tasks with checkable answers, asked as a person would, each with a held-out split by construction."""
+"""Tasks with checkable answers in everyday language, each with a held-out part by construction."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _TASKS = (
 
 
 def skills_of(*, hears: bool) -> tuple[str, ...]:
-    """Return the skills of a model that sees, with or without those that need ears."""
+    """Return the skills of a model with vision, with or without those that need audio."""
     return tuple(skill for skill in SKILLS if hears or skill not in HEARD)
 
 
 def corpus() -> list[str]:
-    """Return what the minis' tokenizer should spell well: texts of every task."""
+    """Return texts of every task, to train the minis' tokenizer on."""
     return [text for task in _TASKS for text in task.corpus()]
 
 

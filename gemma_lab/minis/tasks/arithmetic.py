@@ -1,9 +1,9 @@
-"""Short sums, asked for the answer at once or with thinking, which writes the steps first.
+"""Short sums, answered at once or with thinking, which writes the steps first.
 
-Two or three terms: two-digit numbers added and taken away, one-digit numbers multiplied. No step on the way
-is negative or above 297. A step in the thought takes tens, then ones: ``47+38=77+8=85``.
+Two or three terms: two-digit numbers are added and subtracted, one-digit numbers multiplied. No intermediate
+result is negative or above 297. A step of the thought adds tens, then ones: ``47+38=77+8=85``.
 
-Held out: 15 % of the sums, by hash; products alone are all trained, being the table that the others need.
+Held out: 15 % of the sums, by hash. All single products are trained: they are the table that the others need.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _TWO_TERMS = 0.3  # share of sums with two terms
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw a sum that is to be answered at once."""
+    """Draw a sum to be answered at once."""
     said, answer, _, group = _drawn(rng, held)
     return Question("arithmetic", rng.choice(_ASK).format(sum=said), str(answer), group=group)
 
 
 def think(rng: random.Random, held: bool) -> Question:
-    """Draw a sum of the same kind that is to be thought over; the thought holds its steps, one a line."""
+    """Draw a sum of the same kind to be answered with thinking; the thought has one step per line."""
     said, answer, steps, group = _drawn(rng, held)
     prompt = rng.choice(_ASK).format(sum=said)
     return Question("thinking", prompt, str(answer), group=group, thinking=True, thought="\n".join(steps))
@@ -36,12 +36,12 @@ def steps(rng: random.Random) -> list[str]:
 
 
 def is_held_out(said: str) -> bool:
-    """Return whether training never asks for this sum, e.g. ``"7 × 8 + 30"``."""
+    """Return whether a sum, e.g. ``"7 × 8 + 30"``, is held out from training."""
     return held_out(f"sum {said}") and not said.replace(" × ", "").isdecimal()
 
 
 def step(a: int, sign: str, b: int) -> str:
-    """Return ``a ± b`` as it is worked out: first the tens of `b`, then its ones.
+    """Return ``a ± b`` step by step: first the tens of `b`, then its ones.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Tools: call the right one of several declared functions, or none, or answer from a call's result.
+"""Tool use: call the right one of several declared functions, or none, or answer from a call's result.
 
 Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
 function. Evaluation asks for held-out values under held-out sets; training sees neither. Training passes
-words of other functions as well ("Play some bedroom."), so that any word may stand in any place and is read,
-not known by heart. (Parameters with two values, on and off, and the opposites that need no call are the same
+words of other functions as well ("Play some bedroom."), so that arguments are read from the request, not
+memorised. (Parameters with two values, on and off, and the requests that need no call are the same
 in both.)
 """
 
@@ -47,19 +47,19 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def is_held_out(key: str, value: object) -> bool:
-    """Return whether training never passes this value to the function whose first name is `key`."""
+    """Return whether this value is held out for the function whose first name is `key`."""
     return held_out(f"argument {key} {value}", share=0.2)
 
 
 def is_held_out_set(names: list[str]) -> bool:
-    """Return whether training never declares these functions together, under these names."""
+    """Return whether this set of functions, under these names, is held out."""
     return held_out("functions " + " ".join(sorted(names)), share=0.2)
 
 
 def _drawn(
     rng: random.Random, held: bool, *, telling: bool = False
 ) -> tuple[Function, str, dict[str, Any], tuple[dict[str, Any], ...]]:
-    """Draw a function, one of its names, its arguments, and the declarations that it is among."""
+    """Draw a function, one of its names, its arguments, and the declarations that contain it."""
     function = rng.choice([each for each in FUNCTIONS if each.result or not telling])
     values = _arguments(rng, function, held)
     tools, names = _declared(rng, held, [function])
@@ -67,12 +67,12 @@ def _drawn(
 
 
 def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...], list[tuple[str, Any]]]:
-    """Draw declared functions of training, and what is said to have one of them called, with the call.
+    """Draw declared functions of training, and requests for one of them with their calls.
 
     Parameters
     ----------
     count
-        How many calls.
+        Number of calls.
     """
     tools, names = _declared(rng, False, [])
     asked = []
@@ -83,7 +83,7 @@ def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...
 
 
 def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, Any]:
-    """Draw what is passed to a function, no value twice."""
+    """Draw the arguments of a function, all different."""
     values: dict[str, Any] = {}
     for parameter in function.values:
         some = _part(function, parameter, held)
@@ -95,7 +95,7 @@ def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, 
 
 @functools.cache
 def _strange(function: Function, parameter: str) -> tuple[str, ...]:
-    """Return every word that training may pass where a word is passed; where none is, nothing."""
+    """Return every word that training may pass where a word is expected; elsewhere, nothing."""
     every, unseen = function.values[parameter], set(_part(function, parameter, True))
     if len(every) < _FEW or not all(value in _PASSED for value in every):
         return ()
@@ -104,7 +104,7 @@ def _strange(function: Function, parameter: str) -> tuple[str, ...]:
 
 @functools.cache
 def _part(function: Function, parameter: str, held: bool) -> tuple[Any, ...]:
-    """Return the values that one part may pass; of a parameter with few values, both parts pass all."""
+    """Return the values of one part; parameters with few values have them all in both parts."""
     every = function.values[parameter]
     if len(every) < _FEW:
         return tuple(every)
@@ -117,7 +117,7 @@ def _part(function: Function, parameter: str, held: bool) -> tuple[Any, ...]:
 def _declared(
     rng: random.Random, held: bool, wanted: list[Function]
 ) -> tuple[tuple[dict[str, Any], ...], dict[Function, str]]:
-    """Draw four to six functions, `wanted` among them, in any order under any of their names."""
+    """Draw four to six functions with `wanted` among them, in random order, under any of their names."""
     while True:
         others = [function for function in FUNCTIONS if function not in wanted]
         chosen = wanted + rng.sample(others, rng.choice(_DECLARED) - len(wanted))
@@ -142,7 +142,7 @@ def _from_result(rng: random.Random, held: bool) -> Question:
 
 
 def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
-    """Draw something that no function is for; the word to repeat is held out or not."""
+    """Draw a request that no function serves; the word to repeat is held out or not."""
     if rng.random() < 0.5:
         words = _WORDS if held else (*_WORDS, *_PASSED)
         word = rng.choice([
@@ -178,7 +178,7 @@ def corpus() -> list[str]:
 
 
 def _declaration(function: dict[str, Any]) -> str:
-    """Return a declaration nearly as the chat format writes it: the same words, without control tokens."""
+    """Return a declaration approximately as in the chat format: the same words, without control tokens."""
     kinds = ",".join(f"{key}:{{type:{kind['type'].upper()}}}"
                      for key, kind in function["parameters"]["properties"].items())  # fmt: skip
     name, said = function["name"], function["description"]

@@ -1,4 +1,4 @@
-"""What each soft token of a picture shows, and what is new there since the picture before it."""
+"""Labels of the soft tokens of an image: what each shows, and what changed since the previous image."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CORE = 0.7  # how much of a thing's radius a soft token's centre lies in that s
 
 
 def shown(scene: Sequence[Thing], grid: int) -> list[int]:
-    """Return for each soft token of a picture, row by row, which thing it shows.
+    """Return which thing each soft token of an image shows, row by row.
 
-    Counted from 1; 0 is the background, -100 what cannot be said.
+    Counted from 1; 0 is the background, -100 is undefined.
 
     Parameters
     ----------
     grid
-        Soft tokens a side.
+        Soft tokens per side.
     """
     found, half = [], 0.5 / grid
     for number in range(grid**2):
@@ -43,9 +43,9 @@ def shown(scene: Sequence[Thing], grid: int) -> list[int]:
 
 
 def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
-    """Return for each soft token of a picture, row by row, its labels: colour, shape, column, row.
+    """Return the labels of each soft token of an image, row by row: colour, shape, column, row.
 
-    Colour and shape are counted from 1; 0 is the background, -100 what cannot be said.
+    Colour and shape are counted from 1; 0 is the background, -100 is undefined.
     """
     found = []
     for number, place in enumerate(shown(scene, grid)):
@@ -59,15 +59,14 @@ def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
 
 
 def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
-    """Return for each soft token of pictures in a row what is new there, a place in `NEWS` or unknown.
+    """Return the change at each soft token of consecutive images, an index into `NEWS` or unknown.
 
     Parameters
     ----------
     scenes
-        What each picture shows, always the same things in the same order; of the first one nothing is new
-        that could be said.
+        Things of each image, always the same ones in the same order. Changes in the first image are unknown.
     grid
-        Soft tokens a side.
+        Soft tokens per side.
     """
     news, seen = [UNKNOWN] * grid**2, [shown(scene, grid) for scene in scenes]
     for (before, after), (there, here) in zip(

@@ -1,7 +1,7 @@
-"""Two pictures compared: the same digit or not, which has more objects, what changed from one to the other.
+"""Comparison of two images: the same digit or not, which has more objects, what changed.
 
-Held out: handwritten digits (those of `digits`) and combinations of colour and shape (`drawing.HELD_OUT`)
-that training never draws. Chance, the accuracy of a guess without looking: `CHANCE`.
+Held out: handwritten digits (those of `digits`) and combinations of colour and shape (`drawing.HELD_OUT`).
+Accuracy by chance, without the images: `CHANCE`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FAR = 0.3  # how far a thing must have moved to be in another place, of the pic
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw two pictures with their question; training then asks about each of the two as well."""
+    """Draw two images with their question; training also asks about each of the two."""
     kind = rng.choice(list(_KINDS))
     images, answer, parts, news = _KINDS[kind](rng, held)
     more = [
@@ -76,7 +76,7 @@ def _same(rng: random.Random, held: bool) -> _Pair:
 
 
 def _other(said: str, grid: int) -> list[int]:
-    """Return what is new at the soft tokens of two digits: the same at all of the second one's."""
+    """Return the changes at the soft tokens of two digits: the same at all of the second one's."""
     return [UNKNOWN] * grid**2 + [NEWS.index(said)] * grid**2
 
 

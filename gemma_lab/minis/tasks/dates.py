@@ -1,6 +1,6 @@
-"""Days of the year in twelve languages, from one into another, and whole dates into digits (CLDR, by Babel).
+"""Days of the year in twelve languages, from one into another, and full dates into digits (CLDR, by Babel).
 
-Held out: a fifth of the days of the year, by hash, which training says in no language.
+Held out: a fifth of the days of the year, by hash, in every language.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def date(year: int, month: int, number: int, language: str) -> str:
 
 
 def is_held_out(month: int, number: int) -> bool:
-    """Return whether training never says this day of the year."""
+    """Return whether this day of the year is held out."""
     return held_out(f"day {month}-{number}", share=0.2)
 
 

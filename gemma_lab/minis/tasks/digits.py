@@ -1,6 +1,6 @@
-"""The handwritten digit in a picture: scikit-learn's 1,797 real digits, drawn large in some colours.
+"""The handwritten digit in an image: scikit-learn's 1,797 real digits, enlarged and coloured.
 
-Held out: a fifth of the digits, chosen by hash, that training never draws.
+Held out: a fifth of the digits, by hash.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def _digits() -> tuple[Any, Any]:
 
 @functools.cache
 def indices(held: bool) -> tuple[int, ...]:
-    """Return which of scikit-learn's digits are in the held-out part, or in the other."""
+    """Return the indices of scikit-learn's digits in the held-out part, or in the other."""
     return tuple(i for i in range(len(_digits()[1])) if held_out(f"digit {i}", share=0.2) == held)
 
 
 def truth(index: int) -> int:
-    """Return which digit one of scikit-learn's drawings is."""
+    """Return the class of one of scikit-learn's digits."""
     return int(_digits()[1][index])
 
 
 def draw(index: int, rng: random.Random, *, size: int = 128) -> Any:
-    """Draw one digit into a square RGB picture: place, tilt, stretch and colours vary.
+    """Draw one digit into a square RGB image; position, tilt, stretch and colours vary.
 
     Parameters
     ----------
     index
-        Which of scikit-learn's digits.
+        Of scikit-learn's digits.
     size
         Side in pixels.
     """
@@ -64,14 +64,14 @@ def draw(index: int, rng: random.Random, *, size: int = 128) -> Any:
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw one picture of a digit, held out or not, with its question."""
+    """Draw an image of a digit, held out or not, with its question."""
     index = rng.choice(indices(held))
     answer = str(_digits()[1][index])
     return Question("digits", rng.choice(_ASK), answer, images=(draw(index, rng),), group=answer)
 
 
 def samples() -> dict[int, Any]:
-    """Return digit -> a picture of the first held-out drawing of it; the same pictures every time."""
+    """Return digit → an image of its first held-out drawing; the images are the same every time."""
     first: dict[int, int] = {}
     for index in indices(True):
         first.setdefault(int(_digits()[1][index]), index)

@@ -1,7 +1,7 @@
-"""Simple things to look at: coloured shapes, where they lie, and how they are drawn.
+"""Coloured shapes, their positions, and their drawing.
 
-What pictures and clips share, and their split: four combinations of colour and shape that training never
-draws, one for each shape. Both halves of such a combination occur in training beside others.
+Shared by images and clips, with their split: four combinations of colour and shape are held out, one per
+shape. Both the colour and the shape of such a combination occur in training with others.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _INKS = COLOURS | MORE_COLOURS
 
 @dataclass(frozen=True)
 class Thing:
-    """A coloured shape in a picture.
+    """A coloured shape in an image.
 
     Attributes
     ----------
     colour, shape
         Keys of `COLOURS` or `MORE_COLOURS`, members of `SHAPES` or `MORE_SHAPES`.
     x, y
-        Its centre, from the left and from the top, as shares of the picture's side.
+        Its centre, from the left and from the top, as fractions of the image's side.
     radius
-        From the centre to the farthest point, as a share of the side.
+        From the centre to the farthest point, as a fraction of the side.
     turn
         Its rotation in degrees.
     shade
-        What is added to each channel of its colour.
+        Added to each channel of its colour.
     """
 
     colour: str
@@ -78,7 +78,7 @@ def combination(rng: random.Random, held: bool, *, more: bool = False) -> tuple[
     Parameters
     ----------
     more
-        Draw also colours and shapes of training alone.
+        Include colours and shapes that only training uses.
     """
     while True:
         strange = (rng.random() < _MORE, rng.random() < _MORE) if more else (False, False)
@@ -91,7 +91,7 @@ def combination(rng: random.Random, held: bool, *, more: bool = False) -> tuple[
 def thing(
     rng: random.Random, name: tuple[str, str], *, x: float = 0.5, y: float = 0.5, radius: float = 0.16
 ) -> Thing:
-    """Return a thing of one colour and shape, its tilt and its shade a little varied."""
+    """Return a thing of one colour and shape, with small variations of tilt and shade."""
     shade = rng.randint(-_SHADE, _SHADE), rng.randint(-_SHADE, _SHADE), rng.randint(-_SHADE, _SHADE)
     return Thing(*name, x=x, y=y, radius=radius, turn=rng.uniform(-12, 12), shade=shade)
 
@@ -99,7 +99,7 @@ def thing(
 def place(
     rng: random.Random, names: list[tuple[str, str]], *, radius: tuple[float, float] = (0.12, 0.19)
 ) -> list[Thing]:
-    """Return things of these colours and shapes, whole, apart from each other, anywhere in a picture."""
+    """Return things of these colours and shapes at random positions, complete and not touching."""
     while True:
         placed: list[Thing] = []
         for name in names:
@@ -120,7 +120,7 @@ def paper(rng: random.Random) -> tuple[int, int, int]:
 
 
 def draw(things: list[Thing], *, size: int, background: tuple[int, int, int] = (245, 245, 245)) -> Any:
-    """Return a square RGB picture of things, with smooth edges.
+    """Return a square RGB image of things, with smooth edges.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The pool of functions that the tool task declares a few of: names, parameters, questions and results."""
+"""Functions of the tool task: names, parameters, requests and results."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _MORE_MUSIC = ("pop", "metal", "disco", "swing", "techno", "polka", "tango", "sa
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """One thing that a function can do, under any of several names.
+    """A function, under any of several names.
 
     Attributes
     ----------
     names
-        What the function may be called.
+        Its possible names.
     description
         What it does, in three or four words.
     values
-        Parameter -> what it may be.
+        Parameter → its possible values.
     asked
-        How a person asks for it, with ``{parameter}`` in place.
+        How a person requests it, with ``{parameter}`` as placeholder.
     result
-        The key of its result and what that may be; None when it only does something.
+        Key of its result and the possible values; None for functions without a result.
     more
-        Parameter -> values of training alone. Of few values nearly all may be held out, and what is left is
-        learned by heart, not read from the question.
+        Parameter → values that only training uses. Of few values nearly all may be held out, and the rest
+        would be memorised instead of read from the request.
     """
 
     names: tuple[str, ...]

@@ -1,10 +1,11 @@
-"""A short clip of coloured shapes: which way one moves, which one moves, when it changes and into what.
+"""A short clip of coloured shapes: direction of motion, which one moves, when one changes and into what.
 
-Held out: four combinations of colour and shape (`drawing.HELD_OUT`) that training never draws; in a held-out
-clip the shape that is asked about has one of them. Chance, the accuracy of a guess without looking: `CHANCE`.
+Held out: four combinations of colour and shape (`drawing.HELD_OUT`); in a held-out clip the shape in question
+has one of them. Accuracy by chance, without the clip: `CHANCE`.
 
-A frame is square, so Gemma 4's video processor, at 70 soft tokens a frame, makes it 384 × 384 pixels: 64 soft
-tokens. Every thing is large enough to be told apart on a grid of 3 × 3 soft tokens, which training may use.
+A frame is square, so at 70 soft tokens per frame Gemma 4's video processor scales it to 384 × 384 pixels: 64
+soft tokens. Every thing is large enough to be recognised on a grid of 3 × 3 soft tokens, which training may
+use.
 """
 
 from __future__ import annotations
@@ -65,20 +66,20 @@ _CLEAR = 0.1  # how far from the middle a thing must lie for its side to be aske
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw one clip with its question; training asks up to `_MORE` more about the same clip."""
+    """Draw one clip with its question; training asks up to `_MORE` further ones about the same clip."""
     kind = rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0]
     return _KINDS[kind](rng, held)
 
 
 def direction(rng: random.Random, held: bool) -> Question:
-    """Draw one clip and ask which way its thing moves; groups are the ways."""
+    """Draw one clip and ask for the direction of its moving thing; the directions are the groups."""
     question = _direction(rng, held)
     return dataclasses.replace(question, skill="direction", group=question.answer)
 
 
 @dataclass(frozen=True)
 class _Film:
-    """The things of every frame, always the same ones in the same order, and what lies behind them."""
+    """Things of every frame, always the same ones in the same order, and their background."""
 
     frames: list[list[Thing]]
     fps: float
@@ -86,7 +87,7 @@ class _Film:
 
 
 def _path(rng: random.Random, way: str, count: int) -> list[tuple[float, float]]:
-    """Return the centres of a thing that moves one way through `count` frames, anywhere across it."""
+    """Return the centres of a thing that moves in one direction through `count` frames."""
     length = rng.uniform(0.36, _FAR - _NEAR)
     start, across = rng.uniform(_NEAR, _FAR - length), rng.uniform(_NEAR, _FAR)
     right, down = _STEPS[way]
@@ -133,7 +134,7 @@ def _which(rng: random.Random, held: bool) -> Question:
 
 
 def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
-    """Return a resting thing before and after its colour changes, as one a frame, and the changing frame."""
+    """Return a resting thing in each frame, before and after its colour changes, and the changing frame."""
     count, shape = rng.randint(4, 6), rng.choice(SHAPES if held else SHAPES + MORE_SHAPES)
     while True:
         before, after = rng.sample(list(COLOURS if held else COLOURS | MORE_COLOURS), 2)
@@ -146,7 +147,7 @@ def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
 
 
 def _when(rng: random.Random, held: bool) -> Question:
-    """One frame a second, so that every frame has its own time."""
+    """One frame per second, so that every frame has its own time."""
     things, change = _turned(rng, held)
     film = _Film([[one] for one in things], 1.0, paper(rng))
     prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
@@ -174,7 +175,7 @@ def _question(rng: random.Random, kind: str, prompt: str, answer: str, film: _Fi
 
 
 def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:
-    """Return what else can be asked about a clip: its things at the start, in between and at the end."""
+    """Return further questions about a clip: its things at the start, in between and at the end."""
     asked: list[tuple[str, str]] = []
     for path in zip(*film.frames, strict=True):
         first, last = path[0], path[-1]
@@ -195,7 +196,7 @@ def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:
 
 
 def _then(name: dict[str, str], path: Sequence[Thing], *, changes: bool) -> list[tuple[str, str]]:
-    """Return what can be asked about a thing at the time of each frame, seconds after the start."""
+    """Return questions about a thing at the time of each frame, in seconds from the start."""
     asked = []
     for second, one in enumerate(path):
         time = format_timestamp(second)

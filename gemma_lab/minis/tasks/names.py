@@ -1,7 +1,7 @@
 """Names of countries, months and languages in twelve languages, from Babel's CLDR data.
 
-Held out: triples of (thing, language asked in, language answered in) that training never sees. Both names
-occur in training beside other languages; their pairing has to be inferred.
+Held out: triples of (thing, source language, target language). Both names occur in training with other
+languages; their pairing has to be inferred.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def things() -> dict[str, dict[str, str]]:
 
 
 def is_held_out(thing: str, source: str, target: str) -> bool:
-    """Return whether training never asks for this thing's name in `target` by its name in `source`.
+    """Return whether the question for this thing's name in `target`, given that in `source`, is held out.
 
-    Languages that share a name (Iran in English and German) ask the same question: all must be held out.
+    Languages that share a name (Iran in English and German) have the same question: all must be held out.
     """
     said = things()[thing]
     same = [code for code in LANGUAGES if code != target and said[code] == said[source]]
@@ -77,7 +77,7 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def corpus() -> list[str]:
-    """Return what the tokenizer should spell well for this task, with more languages than are asked."""
+    """Return texts of this task for the tokenizer, in more languages than are asked."""
     from babel import Locale
 
     texts = [name for names in things().values() for name in names.values()]

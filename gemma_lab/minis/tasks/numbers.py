@@ -32,7 +32,7 @@ def words(number: int, language: str) -> str:
 
 
 def is_held_out(number: int) -> bool:
-    """Return whether training never sees this number; below 100 it sees all, which are the vocabulary."""
+    """Return whether this number is held out; numbers below 100, the vocabulary, never are."""
     return number >= 100 and held_out(f"number {number}", share=0.2)
 
 
@@ -51,10 +51,10 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def corpus() -> list[str]:
-    """Return the parts that number words are made of, alone and after a space, and the questions.
+    """Return the parts of number words, with and without a leading space, and the questions.
 
-    Whole words beyond a hundred stay out: a number that training never sees must be spelt from parts that
-    it does see, or its word would be a token without a past.
+    Complete words beyond a hundred are excluded: a held-out number must be spelt from trained parts, or its
+    word would be an untrained token.
     """
     parts = set()
     for language in LANGUAGES:

@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A video: its frames, and how many there are a second.
+    """A video: its frames and their rate.
 
     Attributes
     ----------
     frames
-        PIL pictures of one size.
+        PIL images of one size.
     fps
-        Frames a second.
+        Frames per second.
     """
 
     frames: tuple[Any, ...]
@@ -25,45 +25,45 @@ class Clip:
 
     @property
     def times(self) -> tuple[float, ...]:
-        """When each frame is shown, in seconds from the start."""
+        """Time of each frame, in seconds from the start."""
         return tuple(number / self.fps for number in range(len(self.frames)))
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A question as a person would put it, and the answer that is right.
+    """A question in everyday language, and its right answer.
 
     Attributes
     ----------
     skill
-        Which skill it tests, a key of `gemma_lab.minis.tasks.SKILLS`.
+        The tested skill, a key of `gemma_lab.minis.tasks.SKILLS`.
     prompt, answer
         The question and the one right answer; the answer is empty when a tool is to be called.
     images
-        PIL pictures to look at, in order.
+        PIL images, in order.
     video
-        A clip to watch, or None.
+        A clip, or None.
     audio
-        A sound to hear, float32 mono at 16 kHz, -1 to 1, or None.
+        A sound, float32 mono at 16 kHz, -1 to 1, or None.
     group
-        What accuracy is broken down by, such as the language's code.
+        What accuracy is broken down by, e.g. the language's code.
     more
         Further (prompt, answer) pairs about the same text, for training in one conversation.
     system
         The system prompt, or None.
     thinking, thought
-        Whether it is asked with thinking on, and the steps that training puts into the thought.
+        Whether thinking is on, and the steps that training puts into the thought.
     tools
         Declared functions, ``{"type": "function", "function": {"name", "description", "parameters"}}``.
     call
-        The call that is right, ``{"name": …, "arguments": {…}}``, or None when none is.
+        The right call, ``{"name": …, "arguments": {…}}``, or None if there is none.
     history
         Messages between the prompt and the answer: a call by the model and its result.
     schema
-        The JSON schema that the answer follows, or None when it is plain text.
+        JSON schema of the answer, or None for plain text.
     news
-        Soft tokens a side -> what is new at each soft token of its pictures or frames, in order, since the
-        one before (`gemma_lab.minis.tasks.cells`); for training, None where it is not known.
+        Soft tokens per side → change at each soft token of its images or frames since the previous one
+        (`gemma_lab.minis.tasks.cells`), in order; for training, None where unknown.
     """
 
     skill: str
@@ -85,6 +85,6 @@ class Question:
 
 
 def held_out(key: str, *, share: float = 0.15) -> bool:
-    """Return whether a key belongs to the held-out share: decided by its hash, so the split never moves."""
+    """Return whether a key belongs to the held-out fraction; it is decided by hash, so the split is fixed."""
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32

@@ -1,8 +1,8 @@
-"""Recall of facts from a text: one or several, anywhere among sentences that say nothing about them.
+"""Recall of one or several facts from a text with unrelated sentences.
 
-Texts are newly drawn for every question. Held out: a twentieth of the pairs of a person and a value, by hash,
-which no text of training brings together; evaluation asks for such pairs, among ten facts. `long` asks in
-texts of 1k to 16k tokens, training goes up to `LONGEST`.
+Texts are drawn anew for every question. Held out: a twentieth of the pairs of a person and a value, by hash;
+evaluation asks for such pairs, among ten facts. `long` uses texts of 1k to 16k tokens, training up to
+`LONGEST`.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
     held
         Evaluation asks about held-out pairs in texts of ten facts, training about 2 to `most` facts.
     most
-        The most facts of a text; a training begins with few.
+        Largest number of facts; training begins with few.
     longest
-        Tokens of the longest text; half of the texts of training hold facts alone. 0: all of them do.
+        Tokens of the longest text; half of the texts of training contain only facts. 0: all of them do.
     """
     kind, form, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most), held)
     several = _SEVERAL if held else _SEVERAL_TRAINED
@@ -67,7 +67,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
 
 
 def facts(rng: random.Random, held: bool) -> Question:
-    """Draw a question about ten facts with no other sentences among them."""
+    """Draw a question about ten facts without other sentences."""
     kind, form, drawn = _draw(rng, MOST_FACTS, held)
     question, answer = _question(rng, kind, form, drawn)
     text = _told(rng, kind, form, drawn, 0)
@@ -75,7 +75,7 @@ def facts(rng: random.Random, held: bool) -> Question:
 
 
 def long(rng: random.Random, held: bool, *, group: str | None = None) -> Question:
-    """Draw a question about one of ten facts in a long text; the fact may stand anywhere.
+    """Draw a question about one of ten facts at a random position of a long text.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tup
     Returns
     -------
     tuple
-        The text, and each fact as what stands before its value and the value.
+        The text, and each fact as the words before its value and the value.
     """
     kind, form, facts = _draw(rng, rng.randint(2, most), False)
     again = [_FACTS[kind][form].format(who=who, what="|").split("|")[0] for who in facts]
@@ -113,17 +113,17 @@ def asked(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tupl
 
 
 def tokens_of(text: str) -> int:
-    """Return about how many tokens a text of this task is: words, digits and marks."""
+    """Return the approximate number of tokens of a text of this task: words, digits and punctuation."""
     return len(re.findall(r"\d|[^\W\d]+|[^\w\s]", text))
 
 
 def is_held_out(who: str, what: str) -> bool:
-    """Return whether training never brings a person and a value together."""
+    """Return whether a pair of a person and a value is held out."""
     return held_out(f"{who} {what}", share=0.05)
 
 
 def _draw(rng: random.Random, count: int, held: bool) -> tuple[str, int, dict[str, str]]:
-    """Draw a kind of fact, its wording, and who has what; with `held` all of them are held-out pairs."""
+    """Draw a kind of fact, its wording, and its owners; with `held` all of them are held-out pairs."""
     kind = rng.choice(list(_FACTS))
     form = rng.randrange(len(_FACTS[kind]))
     while True:
@@ -152,7 +152,7 @@ def _group(kind: str, facts: dict[str, str], answer: str) -> str:
 
 
 def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
-    """Return the facts in order among as many other sentences as make a text of so many tokens."""
+    """Return the facts in order among enough other sentences for a text of the given number of tokens."""
     said = [_FACTS[kind][form].format(who=who, what=what) for who, what in facts.items()]
     missing = tokens - tokens_of(" ".join(said))
     others: list[str] = []
@@ -180,7 +180,7 @@ _VALUES = {held: _values(held) for held in (False, True)}
 
 
 def corpus() -> list[str]:
-    """Return texts of this kind, for the tokenizer; every word of it is there often."""
+    """Return texts of this task, for the tokenizer; every word of it occurs often."""
     rng = random.Random(0)
     texts = [ask(rng, False, longest=300).prompt for _ in range(300)]
     return texts + [f" {word}" for word in (*PEOPLE, *THINGS, *CITIES)] * 20

@@ -1,7 +1,7 @@
-"""A record from a text, as JSON with the fields that a schema names.
+"""A record from a text, as JSON with the fields of a schema.
 
-Three or four of the facts of a short text are asked for, under one of several names each and in any order.
-Held out: a fifth of the pairs of a person and a value, by hash, which no text of training brings together.
+Three or four of the facts of a short text are asked for, each under one of several names and in random order.
+Held out: a fifth of the pairs of a person and a value, by hash.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def is_held_out(who: str, fact: str, what: object) -> bool:
-    """Return whether training never says this fact with this value of this person."""
+    """Return whether this fact with this value of this person is held out."""
     return what in _VALUES[True][fact][who]
 
 
@@ -73,7 +73,7 @@ def _values(held: bool) -> dict[str, dict[str, list[Any]]]:
 
 
 def _split(who: str, fact: str, values: list[Any], held: bool) -> list[Any]:
-    """Return the values of one part; a person of whom a small fact holds none out gets the first."""
+    """Return the values of one part; where none of a small set is held out, the first one is."""
     part = [what for what in values if held_out(f"record {who} {fact} {what}", share=0.2)] or values[:1]
     return part if held else [what for what in values if what not in part]
 

@@ -1,7 +1,7 @@
-"""A drawn scene of one to four coloured shapes: what colour, which shape, how many, where.
+"""A scene of one to four coloured shapes: colour, shape, number, position.
 
-Held out: four combinations of colour and shape (`drawing.HELD_OUT`) that training never draws; every
-held-out scene has at least one. Chance, the accuracy of a guess without looking: `CHANCE`.
+Held out: four combinations of colour and shape (`drawing.HELD_OUT`); every held-out scene has at least one.
+Accuracy by chance, without the image: `CHANCE`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _COUNT_SOME = ("How many {some} are there? Answer with a digit.",)
 
 
 def things(rng: random.Random, held: bool, *, count: int, more: bool = False) -> list[Thing]:
-    """Draw `count` things; of a held-out scene at least one is a combination that training never draws.
+    """Draw `count` things; a held-out scene has at least one held-out combination.
 
     Parameters
     ----------
     more
-        Draw also colours and shapes of training alone.
+        Include colours and shapes that only training uses.
     """
     names = [combination(rng, held, more=more)]
     while len(names) < count:
@@ -49,7 +49,7 @@ def things(rng: random.Random, held: bool, *, count: int, more: bool = False) ->
 
 
 def questions(rng: random.Random, scene: Sequence[Thing]) -> list[tuple[str, str, str]]:
-    """Return what can be asked about a scene: for each kind that has one, (kind, prompt, answer)."""
+    """Return the possible questions about a scene, as (kind, prompt, answer)."""
     asked = [("count", *_count(rng, scene))]
     shapes, colours = [one.shape for one in scene], [one.colour for one in scene]
     alone = [one for one in scene if shapes.count(one.shape) == 1]
@@ -68,10 +68,10 @@ def questions(rng: random.Random, scene: Sequence[Thing]) -> list[tuple[str, str
 
 
 def cue(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
-    """Draw what is asked about a scene, in a word or two, and the answer.
+    """Draw a question about a scene in one or two words, and its answer.
 
-    A shape asks for the colour, a colour for the shape, both together for the side: left or right, top or
-    bottom; the word objects for how many there are.
+    A shape asks for its colour, a colour for its shape, both together for the side (left or right, top or
+    bottom), and the word objects for their number.
     """
     shapes, colours = [one.shape for one in scene], [one.colour for one in scene]
     found = [("objects", str(len(scene)))]
@@ -111,7 +111,7 @@ def _where(one: Thing) -> list[tuple[str, str]]:
 
 
 def ask(rng: random.Random, held: bool) -> Question:
-    """Draw one scene with its question; training asks up to `_MORE` more about the same scene."""
+    """Draw one scene with its question; training asks up to `_MORE` further ones about the same scene."""
     kind = rng.choice(list(CHANCE))
     while True:
         scene = things(rng, held, count=rng.randint(1, MOST), more=not held)

@@ -1,9 +1,8 @@
-"""One to four spoken digits to be written down, in eight languages, from ``data/speech``.
+"""Transcription of one to four spoken digits in eight languages, from ``data/speech``.
 
-Held out: whole voices (`HELD_OUT`) that training never hears. Half of the questions have one digit, a quarter
-two, the rest three or four. Every draw changes speed and pitch a little, loudness, pauses and noise, so no
-two sounds are equal. `gemma_lab.minis.speech_clips` made the recordings. Chance, the accuracy of a guess without
-listening: `CHANCE`.
+Held out: whole voices (`HELD_OUT`). Half of the questions have one digit, a quarter two, the rest three or
+four. Every draw varies speed, pitch, loudness, pauses and noise, so no two sounds are equal.
+`gemma_lab.minis.speech_clips` made the recordings. Accuracy by chance, without the sound: `CHANCE`.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ def _index() -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def voices(held: bool) -> tuple[str, ...]:
-    """Return the voices that are held out, or those that training hears."""
+    """Return the held-out voices, or those of training."""
     return tuple(voice for voice in _index() if (voice in HELD_OUT) == held)
 
 
 @functools.cache
 def _recording(voice: str) -> Any:
-    """Return everything that a voice says, int16; `minis.sounds` wrote it."""
+    """Return the recording of a voice, int16, as written by `gemma_lab.minis.speech_clips`."""
     import soundfile
 
     return soundfile.read(data_path("speech") / f"{voice}.ogg", dtype="int16")[0]
 
 
 def digit(number: int, *, language: str, voice: str) -> Any:
-    """Return one recorded digit as it is kept: float32 mono at 16 kHz, -1 to 1, without silence around it.
+    """Return one recorded digit: float32 mono at 16 kHz, -1 to 1, without silence around it.
 
     Parameters
     ----------
@@ -76,10 +75,10 @@ def digit(number: int, *, language: str, voice: str) -> Any:
 
 
 def utter(rng: random.Random, numbers: list[int], *, language: str, voice: str) -> Any:
-    """Say digits one after the other, as no one said them before: float32 mono at 16 kHz, at most 3 s.
+    """Join digits into a new utterance: float32 mono at 16 kHz, at most 3 s.
 
     Speed and pitch change together by up to a tenth, loudness by a factor of up to three, pauses are 40 to
-    160 ms, some silence comes before and after, and there is noise some 30 to 50 dB below.
+    160 ms, with some silence before and after, and noise 30 to 50 dB below.
     """
     import numpy as np
 
@@ -113,7 +112,7 @@ def ask(rng: random.Random, held: bool) -> Question:
 
 
 def samples() -> dict[str, Any]:
-    """Return language -> a held-out voice saying 2, 0, 7 in it; the same sounds every time."""
+    """Return language → a held-out voice saying 2, 0, 7 in it; the sounds are the same every time."""
     return {
         language: utter(random.Random(language), [2, 0, 7], language=language, voice=HELD_OUT[number])
         for number, language in enumerate(LANGUAGES)

@@ -1,7 +1,7 @@
 """Tones: whether the second is higher, which is longer, how many there are.
 
-Held out: every fifth note of three octaves, which training never plays; at least one tone of every held-out
-question is such a note. Chance, the accuracy of a guess without listening: `CHANCE`.
+Held out: every fifth note of three octaves; at least one tone of every held-out question is such a note.
+Accuracy by chance, without the sound: `CHANCE`.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _ASK = {
 
 @functools.cache
 def notes(held: bool) -> tuple[int, ...]:
-    """Return the notes that are held out, or those that training plays."""
+    """Return the held-out notes, or those of training."""
     return tuple(note for note in NOTES if (note % 5 == 2) == held)
 
 
 def tone(note: int, *, seconds: float, overtone: float = 0.0) -> Any:
-    """Return one tone of loudness 1, float32 at 16 kHz, that swells and fades within 15 ms.
+    """Return one tone of amplitude 1, float32 at 16 kHz, with a rise and fall of 15 ms.
 
     Parameters
     ----------
     note
-        Half tones above 220 Hz.
+        Semitones above 220 Hz.
     overtone
-        How loud the octave sounds with it, 0 to 1.
+        Amplitude of the octave, 0 to 1.
     """
     import numpy as np
 
@@ -59,9 +59,9 @@ def tone(note: int, *, seconds: float, overtone: float = 0.0) -> Any:
 
 
 def play(rng: random.Random, tones: list[tuple[int, float]]) -> Any:
-    """Return tones, each a note and its seconds, one after the other: float32 mono at 16 kHz, -1 to 1.
+    """Return tones, each a note and its seconds, in sequence: float32 mono at 16 kHz, -1 to 1.
 
-    Pauses are 120 to 250 ms; loudness, timbre, and noise some 30 to 50 dB below are drawn for the whole.
+    Pauses are 120 to 250 ms; loudness, timbre, and noise 30 to 50 dB below are drawn once per sound.
     """
     import numpy as np
 

@@ -21,7 +21,7 @@ KINDS = ("image", "video", "audio")
 MAX_MEDIA = 4_096
 #: A string of at least so many characters that is no file and all base64 is taken for the bytes of a medium.
 _MIN_BASE64 = 64
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}")
 #: Parts of other APIs: their type, and the kind of medium that they carry.
 _PART_KINDS = {form.format(kind): kind for kind in KINDS for form in ("{}", "{}_url", "input_{}")}
 #: Where a part may carry its medium, besides under the name of its kind or type.
@@ -128,7 +128,7 @@ def local_source(source: Any) -> Any:
         return from_dataset(source)
     if source.startswith("file://"):
         return unquote(urlparse(source).path)
-    if len(source) >= _MIN_BASE64 and _BASE64.fullmatch(source) and not _is_file(source):
+    if len(source) >= _MIN_BASE64 and _BASE64.fullmatch(source.strip()) and not _is_file(source):
         try:
             return base64.b64decode("".join(source.split()), validate=True)
         except binascii.Error:

@@ -30,8 +30,8 @@ def digest(kind: str, medium: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kind``, the size in pixels, frames or samples, and the ``sha256`` of the model's input: the RGB bytes
-        of an image or of all frames in order, or float32 samples at 16 kHz, little-endian.
+        ``kind``, the size in pixels, frames or samples, and the ``sha256`` of the model's input: the RGB
+        bytes of an image or of all frames in order, or float32 samples at 16 kHz, little-endian.
     """
     if kind == "image":
         return _image(medium)

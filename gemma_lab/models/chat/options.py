@@ -102,6 +102,7 @@ def spelled_out(kind: type, **defaults: Any) -> Callable[[Verb], Verb]:
                 annotation=annotation.__forward_arg__,
             )
             for name, annotation in kind.__annotations__.items()
+            if name not in signature.parameters
         ]
         verb.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return verb

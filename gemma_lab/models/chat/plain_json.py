@@ -28,6 +28,8 @@ _NO_SCALAR = object()
 _MEDIA = __name__.split(".")[0] + ".models.media"
 #: Deepest nesting of lists and dicts.
 MAX_DEPTH = 16
+#: Most values, those inside others included: no context of the family holds so many.
+MAX_VALUES = 1_000_000
 #: Longest number, in characters: what `gemma_lab.models.chat.tool_call_parser` reads back.
 MAX_DIGITS = 400
 
@@ -57,9 +59,10 @@ def plain(value: Any, where: str, *, max_depth: int = MAX_DEPTH) -> Any:
     ------
     BadPrompt
         If a value has no plain form (the message names its path and type), is NaN or infinite, if two keys
-        become the same, if it is nested too deep (or contains itself), or if a text holds a control token or
-        half a surrogate pair.
+        become the same, if it is nested too deep or contains itself, if it holds more than `MAX_VALUES`
+        values, or if a text holds a control token or half a surrogate pair.
     """
+    _check_count(value, where)
     converted = _convert(value, where, max_depth)
     refuse_control(converted, where)
     return converted
@@ -118,6 +121,23 @@ def short(value: Any) -> str:
     except Exception:  # of the caller's class; the error to be raised matters more
         shown = f"<{type(value).__name__}>"
     return shown if len(shown) <= 80 else shown[:79] + "…"
+
+
+def _check_count(value: Any, where: str) -> None:
+    """Count the values in lists and mappings; one that stands in many places is counted in each."""
+    waiting, count = [value], 0
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise BadPrompt(
+                f"{where} holds more than {MAX_VALUES:,} values, or contains itself.",
+                hint="Send a part of it.",
+            )
+        if isinstance(item, Mapping):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
 
 
 def _convert(value: Any, path: str, depth: int) -> Any:

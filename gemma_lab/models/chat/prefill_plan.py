@@ -178,7 +178,7 @@ def plan(model: LoadedModel, prompt: Prompt, *, free: int | None = None) -> Plan
 
 
 def _stops(total: int, chunk: int, uncut: list[tuple[int, int]]) -> Iterator[int]:
-    """Yield the ends of chunks: never inside a range of `uncut`, and the last one begins after all of them."""
+    """Yield the ends of chunks: never inside a range of `uncut`; the last begins after all of them."""
     start, last = 0, uncut[-1][1] if uncut else 0
     while start < total:
         stop = min(start + chunk, total)

@@ -187,7 +187,8 @@ def _refuse_by_length(model: LoadedModel, request: Request) -> None:
     least = max(len(request.messages), math.ceil(characters / _longest_token(model.tokenizer)))
     if least >= model.context:
         raise ContextFull(
-            f"{len(request.messages):,} messages of {characters:,} characters are {least:,} tokens or more; "
+            f"The prompt has {characters:,} characters in {len(request.messages):,} messages, which are "
+            f"{least:,} tokens or more; "
             f"the context of {model.name} is {model.context:,}. They were not tokenised.",
             hint="Shorten the text, or drop earlier turns.",
         )

@@ -191,7 +191,7 @@ def _messages(
     if previous is not None and not isinstance(previous, Reply):
         raise BadPrompt(
             f"previous is of type {type(previous).__name__}, not a Reply.",
-            hint='Pass earlier messages in the prompt: lab.chat([*messages, {"role": "user", "content": …}]).',
+            hint='Pass messages in the prompt: lab.chat([*messages, {"role": "user", "content": …}]).',
         )
     if previous is not None and not previous.messages:
         raise BadPrompt(

@@ -87,7 +87,7 @@ class Stream:
         return self._generation.reply()
 
     def stop(self) -> None:
-        """Stop the model and wait until it has stopped: at most the time of one layer. Call it from any thread."""
+        """Stop the model and wait until it has stopped, at most the time of one layer; from any thread."""
         self._halt.set()
         thread = self._begin()
         if thread is not threading.current_thread():

@@ -150,7 +150,12 @@ def check_name(name: Any, where: str) -> str:
 
 def _tool(tool: Any, index: int) -> Tool:
     if declares(tool):
-        tool = declaration(tool)
+        try:
+            tool = declaration(tool)
+        except RecursionError as error:
+            raise BadPrompt(
+                f"The types of tool {index} are nested too deep.", hint="Flatten them."
+            ) from error
     elif callable(tool) and not isinstance(tool, Mapping):
         raise BadPrompt(
             f"Tool {index} is no function and no class of fields: {short(tool)}.",

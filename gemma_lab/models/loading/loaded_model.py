@@ -51,6 +51,8 @@ class LoadedModel(Displayed):
         Held while the model runs: one generation at a time.
     last_reply : Reply or None
         The last answer, also if it was interrupted.
+    last_run : ToolRun or None
+        The last conversation with tools (`Lab.run`), also if it was interrupted.
     last_checkup : Checkup or None
         The last check-up, with the questions that were answered if it was interrupted.
     interrupted_trace : Trace or None
@@ -74,6 +76,7 @@ class LoadedModel(Displayed):
         self.modalities = _modalities(self.config, processor)
         self.lock = ModelLock()
         self.last_reply: Any = None
+        self.last_run: Any = None
         self.last_checkup: Any = None
         self.interrupted_trace: Any = None
 

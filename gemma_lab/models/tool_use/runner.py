@@ -8,18 +8,30 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...checks import whole_number
 from ...display import Displayed
 from ...errors import LabError
+from ..chat.chat import chat
+from ..chat.options import RequestOptions, check_keywords
 from ..chat.plain_json import plain
+from .toolbox import tools_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Unpack
+
     from ..chat.reply import Reply
+    from ..chat.request_builder import PromptLike
     from ..chat.tools import Call
+    from ..loading.loaded_model import LoadedModel
     from .tool import Tool
 
+#: Options of the first question only: what follows continues the conversation.
+_FIRST_ROUND = ("images", "video", "audio", "system", "previous", "tool_results", "tool_choice")
+Ended = Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
 Status = Literal["ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run"]
 #: Decides about a call: True runs it, False or a reason denies it, a mapping runs it with these arguments.
 Approve = Callable[["Call"], "bool | str | Mapping[str, Any]"]
@@ -76,7 +88,7 @@ class ToolRun(Displayed):
     """
 
     rounds: tuple[Round, ...]
-    ended: Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
+    ended: Ended
 
     @property
     def reply(self) -> Reply:
@@ -125,7 +137,6 @@ class Runner:
     approve: Approve | None = None
     timeout: float = 30.0
     max_result_chars: int = 20_000
-    rounds: list[Round] = field(default_factory=list)
 
     def execute(self, call: Call) -> Execution:
         """Run one call; every way in which that can fail becomes a result for the model."""
@@ -216,3 +227,55 @@ def _in_thread(
     thread.start()
     thread.join(timeout)
     return outcome[0] if outcome else None
+
+
+def run(
+    model: LoadedModel,
+    prompt: PromptLike,
+    *,
+    tools: Iterable[Any],
+    max_rounds: int = 8,
+    approve: Approve | None = None,
+    timeout: float = 30.0,
+    max_result_chars: int = 20_000,
+    **options: Unpack[RequestOptions],
+) -> ToolRun:
+    """Ask, run the calls, give the results back, until the model answers; see `Lab.run`."""
+    check_keywords(
+        "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
+    )
+    max_rounds = whole_number("max_rounds", max_rounds, minimum=1)
+    known = tools_of(tools)
+    runner = Runner(known, approve, timeout, max_result_chars)
+    declared = [tool.declaration for tool in known.values()]
+    later = {name: value for name, value in options.items() if name not in _FIRST_ROUND}
+    rounds: list[Round] = []
+    model.last_run = None
+    ended: Ended = "max_rounds"
+    try:
+        reply = chat(model, prompt, tools=declared, **options)
+        for number in range(max_rounds):
+            if reply.finish_reason != "stop" or not reply.calls:
+                ended = "answered" if reply.finish_reason == "stop" else "stopped"
+                rounds.append(Round(reply))
+                break
+            done: list[Execution] = []
+            rounds.append(Round(reply))
+            for call in reply.calls:
+                done.append(runner.execute(call))
+                rounds[-1] = Round(reply, tuple(done))
+            if any(execution.status == "not run" for execution in done):
+                ended = "not run"
+                break
+            if number + 1 < max_rounds:
+                results = [execution.result for execution in done]
+                reply = chat(model, None, previous=reply, tool_results=results, tools=declared, **later)
+    except BaseException:
+        partial = model.last_reply
+        if partial is not None and (not rounds or partial is not rounds[-1].reply):
+            rounds.append(Round(partial))
+        if rounds:
+            model.last_run = ToolRun(tuple(rounds), "interrupted")
+        raise
+    model.last_run = ToolRun(tuple(rounds), ended)
+    return model.last_run

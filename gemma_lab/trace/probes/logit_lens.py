@@ -1,4 +1,4 @@
-"""The lens probe: what each layer would say, by the model's own final norm, head and soft cap."""
+"""The logit-lens probe: each layer's output under the model's own final norm, head and soft cap."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from ...models.loading.restore import RestoreStack
 from ..records.logit_lens import LogitLens
 from .kv_shared_layers import FullPrefill
 from .recorder import Pass
+from .top_tokens import top_tokens
 
-#: Numbers of a block of distributions that are held at once: 256 MiB in float32.
+#: Numbers of a block of distributions that is computed at once: 256 MiB in float32.
 _BLOCK = 1 << 26
 
 
 class LogitLensProbe:
-    """Reads every layer's output at some positions as the model reads the last one's.
+    """Record the logit lens: each layer's output at some positions, read as the model reads the last one's.
 
-    For use with `Recorder`. One sequence at a time; also at the soft tokens of a picture, in a KV-shared tail
-    (whose every row is then read, `gemma_lab.trace.probes.kv_shared_layers`), in pieces of a prompt and at every decode step.
+    For use with `Recorder`. One sequence at a time; also at soft tokens of images, in KV-shared layers (which
+    then run on every row, see `FullPrefill`), in chunks of a prompt and at every decode step.
 
     Parameters
     ----------
     positions
-        Rows to look at.
+        Rows to record.
     onward
-        From this row on, every row is looked at. Default: none.
+        From this row on, every row is recorded. Default: none.
     top
-        How many of the likeliest tokens of each layer to keep.
+        How many of each layer's most likely tokens to keep.
     targets
         Ids to follow, beside the last layer's own choice.
     name
-        Says what an id looks like.
+        Returns the text of an id.
 
     Raises
     ------
@@ -46,12 +47,17 @@ class LogitLensProbe:
     """
 
     def __init__(
-        self, positions: Collection[int], *, onward: int | None = None, top: int = 5,
-        targets: Sequence[int] = (), name: Callable[[int], str],
-    ) -> None:  # fmt: skip
+        self,
+        positions: Collection[int],
+        *,
+        onward: int | None = None,
+        top: int = 5,
+        targets: Sequence[int] = (),
+        name: Callable[[int], str],
+    ) -> None:
         self.positions, self.onward = frozenset(positions), onward
         self.top, self.targets, self.name = top, tuple(targets), name
-        self._read = 0  # rows of whole passes
+        self._read = 0  # rows of complete passes
         self._parts: list[tuple[Any, ...]] = []
         self.layers: tuple[int, ...] = ()
         self.abandon()
@@ -73,14 +79,15 @@ class LogitLensProbe:
         self.layers = tuple(range(len(layers)))
         FullPrefill(model).attach(restore)
         for number, layer in enumerate(layers):
-            restore.hook(layer, self._left(number))
-        restore.hook(norm, self._normed)
+            restore.hook(layer, self._keep_output(number))
+        restore.hook(norm, self._keep_normed)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
         if seen.rows > 1:
             raise BadTrace(
-                f"The lens looks at one sequence; this batch has {seen.rows}.", hint="Trace one at a time."
+                f"The logit lens records one sequence; this batch has {seen.rows}.",
+                hint="Trace one at a time.",
             )
         self.abandon()
         self._length = seen.length
@@ -96,34 +103,34 @@ class LogitLensProbe:
         self._wanted, self._rows = [row for _, row in wanted], [place for place, _ in wanted]
 
     def abandon(self) -> None:
-        """Forget a pass; see `Probe`."""
-        self._seen: list[torch.Tensor | None] = [None] * len(self.layers)
-        self._own: torch.Tensor | None = None
+        """Discard the current pass; see `Probe`."""
+        self._outputs: list[torch.Tensor | None] = [None] * len(self.layers)
+        self._final: torch.Tensor | None = None
         self._wanted, self._rows = list[int](), list[int]()
 
     @torch.no_grad()
     def end(self, seen: Pass) -> None:
-        """Read what the layers gave; see `Probe`."""
+        """Apply norm and head to what the layers returned; see `Probe`."""
         del seen
         self._read += self._real
         if self._rows:
             self._check()
-            hidden = torch.stack([each.to(self._device) for each in self._seen if each is not None])
-            self._parts.append((self._rows, *self._look(hidden)))
+            hidden = torch.stack([each.to(self._device) for each in self._outputs if each is not None])
+            self._parts.append((self._rows, *self._apply_head(hidden)))
         self.abandon()
 
     @property
     def reached(self) -> bool:
-        """Whether any of the positions was read."""
+        """Whether any of the positions was recorded."""
         return bool(self._parts)
 
     def result(self) -> LogitLens:
-        """Return what was seen.
+        """Return the recorded lens.
 
         Raises
         ------
         BadTrace
-            If none of the positions was read.
+            If none of the positions was recorded.
         """
         if not self._parts:
             raise BadTrace(
@@ -147,33 +154,33 @@ class LogitLensProbe:
         device: torch.device = self._head.weight.device
         return device
 
-    def _left(self, number: int) -> Callable[..., None]:
+    def _keep_output(self, number: int) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, _args: Any, output: Any) -> None:
             whole = output[0] if isinstance(output, tuple) else output
             # of a KV-shared tail the model's own call comes first, with its last row alone, then every row
             if self._wanted and whole.shape[1] == self._length:
-                self._seen[number] = whole[0, self._wanted].detach()
+                self._outputs[number] = whole[0, self._wanted].detach()
 
         return hook
 
-    def _normed(self, _module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
-        if self._wanted and self._own is None:
-            self._own = output[0, -1].detach()
+    def _keep_normed(self, _module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
+        if self._wanted and self._final is None:
+            self._final = output[0, -1].detach()
 
     def _check(self) -> None:
         """Raise `BadTrace` unless every layer was seen, and the last one is what the head was given."""
-        missing = [number for number, each in enumerate(self._seen) if each is None]
+        missing = [number for number, each in enumerate(self._outputs) if each is None]
         if missing:
             raise BadTrace(
                 f"Layer {missing[0]} was read for fewer tokens than the pass has.",
                 hint="Something else drops rows; open the recorder without it.",
             )
-        last = self._seen[-1]
-        if self._own is None or last is None or self._wanted[-1] != self._length - 1:
+        last = self._outputs[-1]
+        if self._final is None or last is None or self._wanted[-1] != self._length - 1:
             return
-        again = self._norm(last[-1:].to(self._own.device))[0].float()
-        own = self._own.float()
-        slack = 1e-4 if self._own.dtype == torch.float32 else 0.05
+        again = self._norm(last[-1:].to(self._final.device))[0].float()
+        own = self._final.float()
+        slack = 1e-4 if self._final.dtype == torch.float32 else 0.05
         if not torch.allclose(again, own, rtol=slack, atol=slack * float(own.abs().max())):
             raise BadTrace(
                 f"The last layer under the final norm is off by {float((again - own).abs().max()):.3g} from "
@@ -181,7 +188,7 @@ class LogitLensProbe:
                 hint="A hook changes what layers return; take it off, or edit with lab.edit().",
             )
 
-    def _look(self, hidden: torch.Tensor) -> tuple[Any, ...]:
+    def _apply_head(self, hidden: torch.Tensor) -> tuple[Any, ...]:
         """Return ids, log-probabilities, ranks and targets of ``[layers, rows, hidden]`` outputs."""
         layers, rows, width = hidden.shape
         step = self._block()
@@ -196,18 +203,16 @@ class LogitLensProbe:
         for part, ids in zip(torch.split(flat, step), torch.split(follow, step), strict=True):
             logits = self._logits(part).float()
             scale = logits.logsumexp(-1, keepdim=True)
-            best = logits.topk(min(self.top, logits.shape[-1]))
+            best, best_ids = top_tokens(logits, min(self.top, logits.shape[-1]))
             chosen = logits.gather(1, ids)
             ranks = torch.stack([(logits > chosen[:, n, None]).sum(-1) for n in range(ids.shape[1])], dim=1)
-            for kept, value in zip(
-                found, (best.indices, best.values - scale, ranks, chosen - scale), strict=True
-            ):
+            for kept, value in zip(found, (best_ids, best - scale, ranks, chosen - scale), strict=True):
                 kept.append(value.cpu())
-        best_ids, logprobs, orders, followed = (
+        top_ids, logprobs, orders, followed = (
             torch.cat(each).reshape(layers, rows, -1).numpy() for each in found
         )
         return (
-            best_ids.astype(np.int32), logprobs.astype(np.float32), orders.astype(np.int32),
+            top_ids.astype(np.int32), logprobs.astype(np.float32), orders.astype(np.int32),
             followed.astype(np.float32), targets.cpu().numpy().astype(np.int32),
         )  # fmt: skip
 

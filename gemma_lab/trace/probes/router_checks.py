@@ -1,4 +1,4 @@
-"""What the routers decided in one forward pass, with the doubts about it, until the pass is over.
+"""What the routers decided in one forward pass, with the errors about it, until the pass is over.
 
 Nothing here waits for the device before `Decisions.gather`: one transfer a pass and device.
 """
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _TINY = 1e-30
 #: Between what is added up and what the rule gives, relative to a token's largest weight; in float32 the
-#: order of additions is all that differs, coarser types add a few of their own steps.
+#: order of additions is all that mismatch, coarser types add a few of their own steps.
 _ABOUT = 1e-4
 
 
@@ -34,13 +34,14 @@ class Decision:
         Before the per-expert scale, float32 ``[tokens, top_k]``.
     entropy
         Of all probabilities, in nats, ``[tokens]``.
-    excess
+    sum_error
         How far the probabilities are from summing to 1, ``[tokens]``.
-    astray
+    rule_error
         How far the weights are from the family's rule, relative to the largest, ``[tokens]``.
-    unlikely
-        By how much an expert that was not chosen is likelier than one that was, ``[tokens]``.
-    differs
+    topk_margin
+        Margin by which an unselected expert outscores a selected one, ``[tokens]``; not above 0 if the top-k is
+        right.
+    mismatch
         1 where the experts were given something else, ``[tokens]``; None if they were given the same objects.
     """
 
@@ -48,29 +49,29 @@ class Decision:
     weights: torch.Tensor
     gate_weights: torch.Tensor
     entropy: torch.Tensor
-    excess: torch.Tensor
-    astray: torch.Tensor
-    unlikely: torch.Tensor
-    differs: torch.Tensor | None = None
+    sum_error: torch.Tensor
+    rule_error: torch.Tensor
+    topk_margin: torch.Tensor
+    mismatch: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, router: Router, said: RouterOutput, *, edited: bool) -> Decision:
+    def of(cls, router: Router, output: RouterOutput, *, edited: bool) -> Decision:
         """Read a decision and measure what speaks against it; edited ids need not be the likeliest."""
-        odds, ids = said.probabilities, said.ids
+        odds, ids = output.probabilities, output.ids
         rule = router.weigh(odds, ids).weights
         largest = rule.abs().amax(-1).clamp_min(_TINY)
-        astray = (rule - said.weights.detach().float()).abs().amax(-1)
-        excess = (odds.sum(-1) - 1).abs()
+        rule_error = (rule - output.weights.detach().float()).abs().amax(-1)
+        sum_error = (odds.sum(-1) - 1).abs()
         if edited:
-            unlikely = torch.zeros_like(excess)
+            topk_margin = torch.zeros_like(sum_error)
         else:
             best_left = odds.scatter(-1, ids, 0.0).amax(-1)
-            unlikely = best_left - odds.gather(-1, ids).amin(-1)
+            topk_margin = best_left - odds.gather(-1, ids).amin(-1)
         entropy = -torch.linalg.vecdot(odds, odds.clamp_min(_TINY).log_())
         return cls(
-            ids=ids, weights=said.weights, gate_weights=said.gate_weights.detach(),
+            ids=ids, weights=output.weights, gate_weights=output.gate_weights.detach(),
             entropy=entropy.clamp_min(0),  # rounding may leave it below when one expert is certain
-            excess=excess, astray=astray / largest, unlikely=unlikely,
+            sum_error=sum_error, rule_error=rule_error / largest, topk_margin=topk_margin,
         )  # fmt: skip
 
     def compare(self, ids: Any, weights: Any) -> None:
@@ -81,15 +82,15 @@ class Decision:
         if not (isinstance(ids, torch.Tensor) and isinstance(weights, torch.Tensor)) or not (
             ids.shape == weights.shape == shape
         ):
-            self.differs = torch.ones(shape[0], device=self.ids.device)
+            self.mismatch = torch.ones(shape[0], device=self.ids.device)
             return
         same = (ids == self.ids) & (weights == self.weights)
-        self.differs = (~same.all(-1)).float()
+        self.mismatch = (~same.all(-1)).float()
 
     def numbers(self, share: torch.Tensor) -> torch.Tensor:
         """Return everything but the ids as float32 ``[tokens, top_k + 6]``."""
-        differs = torch.zeros_like(self.excess) if self.differs is None else self.differs
-        single = (self.entropy, share, self.excess, self.astray, self.unlikely, differs)
+        mismatch = torch.zeros_like(self.sum_error) if self.mismatch is None else self.mismatch
+        single = (self.entropy, share, self.sum_error, self.rule_error, self.topk_margin, mismatch)
         return torch.cat([self.gate_weights, torch.stack(single, -1)], -1)
 
 
@@ -163,32 +164,32 @@ class Decisions:
         dense = dense * self._sizes.get((place, "gate"), torch.ones_like(dense))
         return (experts / (experts + dense).clamp_min(_TINY)).to(entropy.device)
 
-    def _check(self, doubts: Array) -> None:
-        """Raise `BadTrace` where excess, astray, unlikely or differs, ``[tokens, layers, 4]``, say so."""
-        if not len(doubts):
+    def _check(self, errors: Array) -> None:
+        """Raise `BadTrace` where sum_error, rule_error, topk_margin or mismatch, ``[tokens, layers, 4]``, say so."""
+        if not len(errors):
             return
-        worst = doubts.max(axis=0)  # NaN stays NaN, and is refused below
+        worst = errors.max(axis=0)  # NaN stays NaN, and is refused below
         for place, (router, found) in enumerate(zip(self._routers, worst.tolist(), strict=True)):
-            excess, astray, unlikely, differs = found
+            sum_error, rule_error, topk_margin, mismatch = found
             step = torch.finfo(self.made[place].weights.dtype).eps
             layer = f"The router of layer {router.layer}"
-            if not excess <= max(_ABOUT, 2 * step):
+            if not sum_error <= max(_ABOUT, 2 * step):
                 raise BadTrace(
-                    f"{layer} returned probabilities that are {excess:.3g} off a sum of 1.",
+                    f"{layer} returned probabilities that are {sum_error:.3g} off a sum of 1.",
                     hint="If it is nan, the model overflowed: load it with dtype='bfloat16' or 'float32'.",
                 )
-            if differs:
+            if mismatch:
                 raise BadTrace(
                     f"The experts of layer {router.layer} were given other ids or weights than their router "
                     "returned.",
                     hint="Something between them changes the dispatch; detach it, or edit with lab.edit().",
                 )
-            if not astray <= max(_ABOUT, 4 * step):
+            if not rule_error <= max(_ABOUT, 4 * step):
                 raise BadTrace(
-                    f"{layer} weighs its experts up to {astray:.3g} off the rule of {router.family}.",
+                    f"{layer} weighs its experts up to {rule_error:.3g} off the rule of {router.family}.",
                     hint="This release of transformers routes in another way; install one from 5.15 to 5.23.",
                 )
-            if not unlikely <= 0:
+            if not topk_margin <= 0:
                 raise BadTrace(
                     f"{layer} did not choose its {router.top_k} likeliest experts.",
                     hint="Something edits its choice; detach it, or edit with lab.edit().",

@@ -232,11 +232,6 @@ def routers(model: torch.nn.Module, *, missing_ok: bool = False) -> list[Router]
     return sorted(found, key=lambda router: router.layer)
 
 
-def has_experts(model: torch.nn.Module) -> bool:
-    """Return whether a model has a router that is known."""
-    return any(_family(module) is not None for module in model.modules())
-
-
 def _family(module: torch.nn.Module) -> str | None:
     names = (kind.__name__ for kind in type(module).__mro__)  # a class of one's own may derive from theirs
     return next((_FAMILIES[name] for name in names if name in _FAMILIES), None)

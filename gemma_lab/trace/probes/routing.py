@@ -1,4 +1,4 @@
-"""The routing probe: what every router decides, checked where it is decided."""
+"""The routing probe: every router's decision, checked where it is made."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RoutingProbe:
         self.precision: Precision = precision
         self.spill_bytes = spill_bytes
         self.routers: list[Router] = []
-        self._spools: list[SpillBuffer] = []  # one a sequence of the batch
+        self._buffers: list[SpillBuffer] = []  # one per sequence of the batch
         self._pass = Decisions([])
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
@@ -64,32 +64,32 @@ class RoutingProbe:
         self.routers = routers(model, missing_ok=True)
         self._pass = Decisions(self.routers)
         for place, router in enumerate(self.routers):
-            restore.hook(router.module, self._decided(place))
-            restore.hook(router.experts_module, self._given(place), before=True, with_kwargs=True)
+            restore.hook(router.module, self._keep_decision(place))
+            restore.hook(router.experts_module, self._compare_inputs(place), before=True, with_kwargs=True)
             if router.branches is not None:
                 for name, branch in router.branches._asdict().items():
                     if branch is not None:
-                        restore.hook(branch, self._added(place, name))
+                        restore.hook(branch, self._keep_branch(place, name))
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
         self._pass = Decisions(self.routers)
-        if not self._spools:
-            self._spools = [SpillBuffer(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
+        if not self._buffers:
+            self._buffers = [SpillBuffer(limit=self.spill_bytes // seen.rows) for _ in range(seen.rows)]
 
     def abandon(self) -> None:
-        """Forget a pass; see `Probe`."""
+        """Discard the current pass; see `Probe`."""
         self._pass = Decisions(self.routers)
 
     def end(self, seen: Pass) -> None:
-        """Keep what a pass decided for its real tokens; see `Probe`."""
+        """Keep the decisions for the tokens of a pass; see `Probe`."""
         if not self.routers:
             return
         arrays = self._packed(seen)
         counts = [seen.length] * seen.rows if seen.real is None else seen.real.sum(-1).tolist()
         start = 0
-        for spool, count in zip(self._spools, counts, strict=True):
-            spool.add({name: array[start : start + count] for name, array in arrays.items()})
+        for buffer, count in zip(self._buffers, counts, strict=True):
+            buffer.add({name: array[start : start + count] for name, array in arrays.items()})
             start += count
 
     def result(self, row: int = 0) -> Routing | None:
@@ -102,19 +102,19 @@ class RoutingProbe:
         """
         if not self.routers:
             return None
-        if not 0 <= row < len(self._spools) or not len(self._spools[row]):
+        if not 0 <= row < len(self._buffers) or not len(self._buffers[row]):
             raise BadTrace(
-                f"Nothing was recorded for sequence {row} of {len(self._spools)}.",
+                f"Nothing was recorded for sequence {row} of {len(self._buffers)}.",
                 hint="Run the model inside the recorder; result(row) counts the sequences of a batch from 0.",
             )
-        spool = self._spools[row]
+        buffer = self._buffers[row]
         return Routing(
-            **spool.result(),
+            **buffer.result(),
             scale=np.stack([_scale(router) for router in self.routers]),
             layers=tuple(router.layer for router in self.routers),
             experts=self.routers[0].experts,
             precision=self.precision,
-            keepalive=spool.folder,
+            keepalive=buffer.folder,
         )
 
     def _packed(self, seen: Pass) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class RoutingProbe:
             "expert_output_fraction": expert_output_fraction.astype(small),
         }
 
-    def _decided(self, place: int) -> Hook:
+    def _keep_decision(self, place: int) -> Hook:
         router = self.routers[place]
 
         def hook(module: torch.nn.Module, _args: Any, output: Any) -> None:
@@ -137,21 +137,21 @@ class RoutingProbe:
 
         return hook
 
-    def _given(self, place: int) -> Hook:
+    def _compare_inputs(self, place: int) -> Hook:
         router = self.routers[place]
 
         def hook(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            said = self._pass.made.get(place)
-            if said is None:
+            decision = self._pass.made.get(place)
+            if decision is None:
                 raise BadTrace(
                     f"The experts of layer {router.layer} ran, and their router did not.",
-                    hint="Something stands in for the router; take it off, or edit with lab.edit().",
+                    hint="Something replaces the router; remove it, or edit with lab.edit().",
                 )
-            said.compare(_argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs))
+            decision.compare(_argument(_IDS, 1, args, kwargs), _argument(_WEIGHTS, 2, args, kwargs))
 
         return hook
 
-    def _added(self, place: int, branch: str) -> Hook:
+    def _keep_branch(self, place: int, branch: str) -> Hook:
         def hook(_module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
             self._pass.add(place, branch, output)
 

@@ -1,6 +1,6 @@
-"""The residual stream at some tokens, as data, and putting it in the place of another run's.
+"""Activations: the residual stream of some layers at some tokens, as data without torch.
 
-No torch here: `gemma_lab.interventions.activation_patching` reads and writes it in a model.
+`gemma_lab.interventions.activation_patching` reads and writes them in a model.
 """
 
 from __future__ import annotations
@@ -28,21 +28,19 @@ _FIELDS = {"model", "layers", "positions", "width", "values"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activations:
-    """What some layers gave for some tokens: the residual stream after each layer.
-
-    `activations` reads them from a model.
+    """The residual stream after some layers, at some tokens of a prompt; `activations` reads it from a model.
 
     Attributes
     ----------
     layers
-        Layers of the model.
+        The model's own layer indices.
     positions
-        Tokens of the prompt that they were read from, as rows of ``trace.tokens``.
+        Tokens of the prompt, as rows of ``trace.tokens``.
     values
         float32 ``[layers, positions, width]``, as the next layer reads them (for Gemma 4 after the layer's
         scalar). Exact for weights in float32, bfloat16 and float16.
     model
-        What the model is called.
+        Name of the model.
 
     Raises
     ------
@@ -65,9 +63,11 @@ class Activations:
             )
         for listed, what in ((self.layers, "layer"), (self.positions, "position")):
             if len(set(listed)) != len(listed) or not listed:
-                raise BadEdit(f"Activations name no {what}, or one twice: {short_repr(listed)}.", hint=HOW)
+                raise BadEdit(f"Activations have no {what}, or one twice: {short_repr(listed)}.", hint=HOW)
         if not np.isfinite(values).all():
             raise BadEdit("Activations hold values that are not finite.", hint="Read them again.")
+        if np.may_share_memory(values, self.values):
+            values = values.copy()  # the caller's array stays writable and cannot change this one
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 
@@ -79,7 +79,7 @@ class Activations:
     def at(
         self, *, layers: Iterable[int] | None = None, positions: Iterable[int] | None = None
     ) -> Activations:
-        """Return those of some layers and positions, in the order given.
+        """Return the activations of some layers and positions, in the order given.
 
         Raises
         ------
@@ -96,16 +96,19 @@ class Activations:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold; the numbers as base64 of little-endian float32."""
+        """Return JSON values; the activations as base64 of little-endian float32."""
         raw = self.values.astype("<f4").tobytes()
         return {
-            "model": self.model, "layers": list(self.layers), "positions": list(self.positions),
-            "width": self.width, "values": base64.b64encode(raw).decode("ascii"),
-        }  # fmt: skip
+            "model": self.model,
+            "layers": list(self.layers),
+            "positions": list(self.positions),
+            "width": self.width,
+            "values": base64.b64encode(raw).decode("ascii"),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Activations:
-        """Return those of which `to_dict` gave these values.
+        """Return the activations that `to_dict` returned these values for.
 
         Raises
         ------
@@ -119,7 +122,7 @@ class Activations:
         try:
             raw = base64.b64decode(data["values"], validate=True)
         except (TypeError, ValueError) as error:
-            raise BadEdit("The values of activations are no base64.", hint=HOW) from error
+            raise BadEdit("The values of activations are not base64.", hint=HOW) from error
         if not isinstance(data["model"], str) or len(raw) != 4 * len(layers) * len(positions) * width:
             raise BadEdit(
                 f"Activations of {len(layers)} layers, {len(positions)} positions and width {width:,} hold "
@@ -170,12 +173,12 @@ def select_indices(given: Iterable[int] | None, *, count: int, what: str) -> tup
             raise BadEdit(f"There is no {what} {index:,}.", hint=f"There are {what}s 0 to {count - 1:,}.")
     found = tuple(dict.fromkeys(index % count for index in listed))
     if not found:
-        raise BadEdit(f"No {what} was asked for.", hint=HOW)
+        raise BadEdit(f"No {what} was requested.", hint=HOW)
     return found
 
 
 def unread(found: int, asked: int) -> BadTrace:
-    """Return the error of activations that a run did not pass through."""
+    """Return the error for a run that did not pass through all requested activations."""
     return BadTrace(
         f"{found:,} of {asked:,} activations were read.",
         hint="The model was stopped, or another run came between: read them again.",

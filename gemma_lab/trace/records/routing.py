@@ -255,6 +255,14 @@ def check_routing(routing: Routing) -> None:
 
 
 def _check_shapes(routing: Routing) -> None:
+    check_precision(routing.precision)
+    stored = np.uint16 if routing.precision == "compact" else np.float32
+    if routing.stored_gate_weights.dtype != stored:
+        raise BadTrace(
+            f"A routing in {routing.precision} precision has gate weights of type "
+            f"{routing.stored_gate_weights.dtype}.",
+            hint="Make it with Routing.of.",
+        )
     layers, tokens, k = routing.ids.shape
     expected = {
         "stored_gate_weights": (layers, tokens, k),

@@ -28,29 +28,7 @@ _TRACE_AGAIN = "Trace again, or open another file."
 
 @dataclass(frozen=True, eq=False)
 class TraceRecords:
-    """The parts of a trace; `gemma_lab.trace.trace.Trace` adds what one can do with them.
-
-    Attributes
-    ----------
-    tokens
-        One row per token of prompt and answer.
-    routing
-        Expert routing, one column per token; None for a model without experts.
-    generation
-        The generated tokens; None when only the prompt was read. The last of them was sampled but never read
-        by the model: it has no row in `tokens` and no routing.
-    meta
-        What the run was made with, as JSON values: model, spec, versions, dtype, seed, prompt, hashes of
-        media, edit. Tuples become lists and numeric keys text, as a file keeps them.
-    timings
-        Seconds; not part of `equal`.
-    images
-        The images of the prompt, in order. Saved only on request.
-    attention
-        Recorded attention; None if it was not requested.
-    logit_lens
-        Logit lens at chosen tokens; None if it was not requested.
-    """
+    """The parts of a trace: see `gemma_lab.trace.trace.Trace`, which saves, compares and converts them."""
 
     tokens: TokenTable
     routing: Routing | None = None

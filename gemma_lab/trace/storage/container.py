@@ -14,7 +14,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -47,7 +47,7 @@ _BROKEN = (
 
 
 class Writer:
-    """Adds members to a trace file that is being written; made by `writing`."""
+    """Adds members to the trace file that `writing` opened."""
 
     def __init__(self, raw: BinaryIO, archive: zipfile.ZipFile) -> None:
         self._raw, self._archive = raw, archive
@@ -91,25 +91,20 @@ def writing(path: Path) -> Iterator[Writer]:
     LabError
         If it cannot be written there.
     """
-    target = path.resolve()  # through a link, so that the link stays one
+    target = path.resolve()  # so that a symbolic link stays one
     part = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        raw = part.open("xb")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with raw:
+        with part.open("xb") as raw:
             with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
                 yield Writer(raw, archive)
             raw.flush()
             os.fsync(raw.fileno())
         part.replace(target)
     except OSError as error:
-        part.unlink()
         raise _unwritable(path, error) from error
-    except BaseException:
-        part.unlink()
-        raise
+    finally:
+        with suppress(OSError):  # it was moved, or its folder does not exist
+            part.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> LabError:

@@ -1,6 +1,6 @@
-"""Arrays as a safetensors member of a trace file: written in pieces, read in place.
+"""Arrays as a safetensors member of a trace file: written in chunks, mapped in place.
 
-Whoever reads knows names, types and shapes beforehand, from the manifest; whatever else a header says is
+Names, types and shapes are known beforehand, from the manifest; a header that states anything else is
 refused. Format: https://github.com/huggingface/safetensors#format.
 """
 
@@ -34,7 +34,7 @@ def widest_first(shapes: Shapes) -> Shapes:
 
 
 def header_of(shapes: Shapes) -> tuple[dict[str, Any], int]:
-    """Return the header of the safetensors file, and how many bytes of arrays follow it."""
+    """Return the header of the safetensors file, and the number of bytes of the arrays after it."""
     header, end = {}, 0
     for name, (kind, shape) in shapes.items():
         start, end = end, end + kind.itemsize * math.prod(shape)
@@ -43,7 +43,7 @@ def header_of(shapes: Shapes) -> tuple[dict[str, Any], int]:
 
 
 def write_tensors(
-    writer: Writer, member: str, shapes: Shapes, pieces: Callable[[str], Iterable[Array]]
+    writer: Writer, member: str, shapes: Shapes, chunks: Callable[[str], Iterable[Array]]
 ) -> None:
     """Add a member.
 
@@ -52,19 +52,19 @@ def write_tensors(
     writer
         Of the trace file.
     member
-        Its name.
+        Name of the member.
     shapes
-        What it holds.
-    pieces
-        Gives the parts of an array along its first axis by its name, in order.
+        Its arrays, in order.
+    chunks
+        Returns the parts of an array along its first axis, in order, by the name of the array.
     """
     header, total = header_of(shapes)
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
-    with writer.stream(member, size=8 + len(text) + _ALIGN + total) as (write, place):
-        text += b" " * (-(place + 8 + len(text)) % _ALIGN)
+    with writer.stream(member, size=8 + len(text) + _ALIGN + total) as (write, offset):
+        text += b" " * (-(offset + 8 + len(text)) % _ALIGN)
         write(len(text).to_bytes(8, "little") + text)
         for name, (kind, _) in shapes.items():
-            for part in pieces(name):
+            for part in chunks(name):
                 if part.size:
                     write(np.ascontiguousarray(part, dtype=kind))
 
@@ -84,8 +84,8 @@ def read_tensors(archive: Archive, member: str, shapes: Shapes) -> dict[str, Arr
     if size <= IN_MEMORY:
         data: Any = np.frombuffer(archive.read(member), dtype=np.uint8)
     else:
-        place = archive.verify(member)
-        data = np.memmap(archive.path, dtype=np.uint8, mode="r", offset=place, shape=(size,))
+        offset = archive.verify(member)
+        data = np.memmap(archive.path, dtype=np.uint8, mode="r", offset=offset, shape=(size,))
     length = int.from_bytes(data[:8].tobytes(), "little")
     try:
         stated = strict_json(data[8 : 8 + min(length, _MOST_HEADER)].tobytes())
@@ -93,8 +93,8 @@ def read_tensors(archive: Archive, member: str, shapes: Shapes) -> dict[str, Arr
         raise archive.bad(f"the header of {member} cannot be read ({error})") from error
     if stated != header or 8 + length + total != size:
         raise archive.bad(f"the shapes in {member} contradict the manifest")
-    found = {}
+    arrays = {}
     for name, (kind, shape) in shapes.items():
         first, last = (8 + length + at for at in header[name]["data_offsets"])
-        found[name] = data[first:last].view(kind).reshape(shape)
-    return found
+        arrays[name] = data[first:last].view(kind).reshape(shape)
+    return arrays

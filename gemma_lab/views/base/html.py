@@ -66,7 +66,7 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 def join(parts: Iterable[object], separator: object = "") -> Markup:
     """Join parts, escaping those that are not `Markup`."""
-    return escape(separator).join(parts)
+    return escape(separator).join(escape(part) for part in parts)
 
 
 def bdi(text: object, *, title: str = "") -> Markup:

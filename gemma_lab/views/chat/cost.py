@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...units import gib
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 from ..base.text import visible
-from ..base.units import gib
 
 if TYPE_CHECKING:
     from ...models.chat.cost import Cost

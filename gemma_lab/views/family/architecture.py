@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...family.parameters import PARAMETER_GROUPS
+from ...units import gib, tokens
 from ..base.html import Markup, table
-from ..base.units import gib, tokens
 
 if TYPE_CHECKING:
     from ...family.architecture import Architecture, Layer

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...family.catalog import format_parameters, format_weights
+from ...units import gib, tokens
 from ..base.html import Markup, bdi, definitions, escape, join, link, table
-from ..base.units import gib, parameters, tokens
 
 if TYPE_CHECKING:
     from ...family.catalog import Catalog, Checkpoint
 
 _HUB = "https://huggingface.co/"
 _COLUMNS = ["name", "modalities", "context", "layers", "experts", "parameters", "weights", "transformers"]
-
-
-def checkpoint_line(checkpoint: Checkpoint) -> str:
-    """Return a checkpoint in one line: name, parameters, layers, modalities, context, weights."""
-    experts = f", {checkpoint.experts} experts top-{checkpoint.top_k}" if checkpoint.experts else ""
-    return (
-        f"{checkpoint.alias}: {_parameters(checkpoint)} parameters, {checkpoint.layers} layers{experts}, "
-        f"{'+'.join(checkpoint.modalities)}, context {checkpoint.context:,} tokens, {_weights(checkpoint)}"
-    )
 
 
 def catalog_text(catalog: Catalog) -> str:
@@ -95,8 +87,8 @@ def _cells(checkpoint: Checkpoint) -> list[str]:
         tokens(checkpoint.context),
         _layers(checkpoint),
         f"{checkpoint.experts} top-{checkpoint.top_k}" if checkpoint.experts else "–",
-        _parameters(checkpoint),
-        _weights(checkpoint),
+        format_parameters(checkpoint),
+        format_weights(checkpoint),
         f"≥ {checkpoint.min_transformers}",
     ]
 
@@ -110,15 +102,3 @@ def _where(checkpoint: Checkpoint) -> Markup:
 
 def _layers(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.layers} = {checkpoint.layer_types['local']} + {checkpoint.layer_types['global']}"
-
-
-def _parameters(checkpoint: Checkpoint) -> str:
-    return parameters(checkpoint.parameters) if checkpoint.parameters else "–"
-
-
-def _weights(checkpoint: Checkpoint) -> str:
-    sizes = {dtype: size for dtype, size in checkpoint.weight_bytes.items() if dtype not in ("fp32", "int8")}
-    if checkpoint.format == "safetensors":
-        return ", ".join(f"{dtype} {gib(size)}" for dtype, size in sizes.items()) or "–"
-    # a published figure, already rounded
-    return ", ".join(f"{dtype} ≈ {size / 2**30:.1f} GiB" for dtype, size in sizes.items()) or "–"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...family.caches import KVCache, kv_caches
+from ...units import gib, tokens
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.units import gib, tokens
 from .figures import MODEL_STYLES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ...family.architecture import SIZES, Architecture, get_architecture
 from ...family.memory import kv_cache_bytes
 from ...family.parameters import Parameters, count_parameters
+from ...units import gib, parameters, tokens
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.units import gib, parameters, tokens
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...units import gib, tokens
 from ..base.html import Markup, definitions, footnotes, table, tag
-from ..base.units import gib, tokens
 
 if TYPE_CHECKING:
     from ...system.report import Fit, Report

@@ -9,8 +9,8 @@ from ...errors import LabError
 from ...planning.cost import Ownership, break_even_tokens, monthly_cost
 from ...planning.evidence import measured_runs
 from ...planning.prices import hosted_price
+from ...units import gib, tokens
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.units import gib, tokens
 from .text import short
 
 if TYPE_CHECKING:

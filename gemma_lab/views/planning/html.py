@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...units import gib
 from ..base.html import Markup, definitions, escape, footnotes, link, table
-from ..base.units import gib
 from .text import (
     SPEED_COLUMNS,
     comparison,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..base.units import gib, tokens
+from ...units import gib, tokens
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs

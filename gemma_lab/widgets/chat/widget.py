@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .attachments import Attachment
 
 
+_INTERRUPTED = LabError("Interrupted before the first token.")
+
+
 @dataclass
 class _Exchange:
     """One prompt and its answer."""
@@ -228,6 +231,16 @@ class Chat(LabWidget):
         self._show_prompt(exchange)
         return exchange
 
+    def _end_run(self, runner: threading.Thread) -> None:
+        """End the run, and an answer that was interrupted before it could begin."""
+        if self._runner is runner:
+            self._exchanges[:] = [exchange for exchange in self._exchanges if exchange.shown]
+            for exchange in self._exchanges:
+                prompt, turn = exchange.shown
+                if turn.get("state") == "live":
+                    self._show(exchange, [prompt, failed_turn(turn["key"], _INTERRUPTED, [])])
+        super()._end_run(runner)
+
     def _key(self) -> int:
         self._next_key += 1
         return self._next_key
@@ -265,8 +278,7 @@ class Chat(LabWidget):
                     exchange.reply = partial
                     final = done_turn(key, partial)
                 else:
-                    stopped = LabError("Interrupted before the first token.")
-                    final = failed_turn(key, stopped, sender.items())
+                    final = failed_turn(key, _INTERRUPTED, sender.items())
                 raise
             except Exception as error:
                 self.error = error

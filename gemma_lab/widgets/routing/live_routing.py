@@ -13,12 +13,12 @@ from ...trace.tokens.table import TokenTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import ExitStack
 
     import torch
     from PIL.Image import Image
 
     from ...lab import Lab
+    from ...models.loading.restore import RestoreStack
     from ...trace.records.routing import Routing
 
 #: Shortest time between two reports, in seconds: 20 per second are enough for a screen.
@@ -58,11 +58,10 @@ class LiveRouting:
         self._grids: Any = None
         self._reported = 0.0
 
-    def attach(self, model: torch.nn.Module, hooks: ExitStack) -> None:
+    def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register the routing probe's hooks, and one that reads the ids; see `Probe`."""
-        self._probe.attach(model, hooks)
-        reading = model.register_forward_pre_hook(self._read, with_kwargs=True)
-        hooks.callback(reading.remove)
+        self._probe.attach(model, restore)
+        restore.hook(model, self._read, before=True, with_kwargs=True)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""

@@ -90,7 +90,7 @@ class RoutingExplorer(ModelRuns):
         first = routing.layers[len(routing.layers) // 2] if layer is None else layer
         super().__init__(
             _can_run=lab is not None,
-            **self._payload(trace, one_of(first, routing.layers, "layer with experts")),
+            **self._payload(trace, one_of(first, routing.layers, "MoE layer")),
         )
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ class RoutingExplorer(ModelRuns):
 
     @traitlets.validate("layer")
     def _check_layer(self, proposal: dict[str, Any]) -> int:
-        return one_of(proposal["value"], self.routing.layers, "layer with experts")
+        return one_of(proposal["value"], self.routing.layers, "MoE layer")
 
     @traitlets.validate("selected_experts")
     def _check_experts(self, proposal: dict[str, Any]) -> list[int]:

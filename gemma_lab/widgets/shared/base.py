@@ -214,11 +214,12 @@ class BatchSender:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gemma_lab-sender", daemon=True)
-        self._thread.start()
 
     def put(self, items: Sequence[Any]) -> None:
         """Add items and return at once."""
         self._items.extend(items)
+        if self._thread.ident is None:
+            self._thread.start()
         self._wake.set()
 
     def items(self) -> list[Any]:
@@ -229,7 +230,8 @@ class BatchSender:
         """Deliver the remaining items and end the thread."""
         self._closed.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while True:

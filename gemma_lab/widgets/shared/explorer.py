@@ -114,7 +114,7 @@ def check_trace(trace: Any, call: str) -> Trace:
     raise LabError(f"{call} takes a Trace, not a {type(trace).__name__}.", hint=f"{call}({source})")
 
 
-def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Any:
+def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Lab:
     """Return `lab`, after checking that it is a loaded model.
 
     Raises
@@ -123,11 +123,8 @@ def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Any:
         If it is anything else, e.g. a model's name.
     """
     if callable(getattr(lab, verb, None)):
-        return lab
+        loaded: Lab = lab
+        return loaded
     source = f"gl.load({lab!r})" if isinstance(lab, str) else 'gl.load("mini-moe")'
-    raise LabError(f"{call} takes a loaded model, not a {type(lab).__name__}.", hint=call_with(call, source))
-
-
-def call_with(call: str, source: str) -> str:
-    """Return the call that works: the model is the first argument of a chat, a keyword of an explorer."""
-    return f"{call}({source})" if call == "gl.Chat" else f"{call}(trace, lab={source})"
+    arguments = source if call == "gl.Chat" else f"trace, lab={source}"
+    raise LabError(f"{call} takes a loaded model, not a {type(lab).__name__}.", hint=f"{call}({arguments})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import even, looking, build_attention, trace_of
+from support.forged_heads import build_attention, even, looking, trace_of
 
 from gemma_lab.analysis.attention.head_types import HEAD_THRESHOLDS, classify_heads
 from gemma_lab.analysis.attention.prefix_matching import followers, prefix_matching, repeated_text
@@ -105,7 +105,7 @@ def test_a_local_head_that_no_longer_sees_the_picture_is_not_counted_there():
     found = kinds(even(COUNT, window=30), windows=[30], images=images)
     assert 0 < found.chance["picture reading"][0] < 0.6
     far = kinds(even(COUNT, window=4), windows=[4], images=images)
-    assert far.untested["picture reading"] .startswith("fewer than 8")
+    assert far.untested["picture reading"].startswith("fewer than 8")
 
 
 def test_bridging_by_script_and_by_given_languages():

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import even, looking, build_attention, trace_of
+from support.forged_heads import build_attention, even, looking, trace_of
 
-from gemma_lab.analysis.attention.top_keys import evenly_spaced, head_windows, recorded_heads, top_keys
-from gemma_lab.analysis.attention.top_keys import require_attention
+from gemma_lab.analysis.attention.top_keys import (
+    evenly_spaced,
+    head_windows,
+    recorded_heads,
+    require_attention,
+    top_keys,
+)
 from gemma_lab.errors import LabError
 
 
@@ -18,7 +23,9 @@ def test_heads_stand_one_below_the_other():
     assert found.keys.shape == found.weights.shape == (4, 2, 8)
     assert (found.keys[1, :, 0] == 3).all()
     assert found.visible.tolist() == [[10, 20], [10, 20], [5, 5], [5, 5]]
-    np.testing.assert_allclose(found.mean_attention(found.keys == 3)[1], 0.9 + 0.1 * (1 / 10 + 1 / 20) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.mean_attention(found.keys == 3)[1], 0.9 + 0.1 * (1 / 10 + 1 / 20) / 2, rtol=1e-6
+    )
     assert head_windows(attention).tolist() == [20, 20, 5, 5]
 
 

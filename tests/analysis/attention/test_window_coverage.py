@@ -44,6 +44,4 @@ def test_where_nothing_is_out_of_sight(windows):
 def test_it_says_so_in_a_line():
     layers = [[even(COUNT, window=8)], [even(COUNT)]]
     found = window_coverage(trace_of(build_attention(layers, windows=[8, None])))
-    assert repr(found).startswith(
-        "WindowCoverage(60 tokens: 1 of 2 layers local, up to 75%"
-    )
+    assert repr(found).startswith("WindowCoverage(60 tokens: 1 of 2 layers local, up to 75%")

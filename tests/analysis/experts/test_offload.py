@@ -89,7 +89,7 @@ def test_every_assumption_is_printed(curve):
     printed = str(found)
     for part in ("L4, 24 GiB, 300 GB/s", "55 GB/s", "70%", "3.5 ms", "8,192 tokens", "int4 (4.5 bits)",
                  "policy lru, from my prompts", "computed from the host's memory", "no prefetch",
-                 "while the GPU works on its own experts", "no speculative decoding"):  # fmt: skip
+                 "while the GPU works on cached experts", "no speculative decoding"):  # fmt: skip
         assert part in printed, part
         assert part.replace("'", "&#39;") in found._repr_html_(), part
     assert repr(found).startswith(

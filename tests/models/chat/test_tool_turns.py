@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import gemma_lab as gl
-from gemma_lab.models.chat.prompt import prepare
 import gemma_lab.minis
 from gemma_lab.errors import BadPrompt
+from gemma_lab.models.chat.prompt import prepare
 from gemma_lab.models.chat.tools import Call
 
 Q = '<|"|>'
@@ -100,6 +100,26 @@ def test_a_thought_before_a_call_stays_within_the_turn(lab, says):
     answer = lab.chat(previous=called, tool_results=["sunny"], thinking=True, temperature=0)
     text = prepare(lab, gl.Request(answer.messages[:-1], tools=answer.tools, thinking=True)).text
     assert f"thought\nlook it up\n<channel|>{ROME}" in text
+
+
+def test_text_before_a_call_stays_before_it(lab, says):
+    says(f"Let me look.{ROME}<|tool_response>")
+    called = lab.chat("Weather in Rome?", tools=[get_weather], temperature=0)
+    assert (called.text, len(called.calls)) == ("Let me look.", 1)
+    says("sunny<turn|>")
+    answer = lab.chat(previous=called, tool_results=["sunny"], temperature=0)
+    text = prepare(lab, gl.Request(answer.messages[:-1], tools=answer.tools)).text
+    assert f"<|turn>model\nLet me look.{ROME}<|tool_response>response:get_weather" in text
+
+
+def test_calls_are_read_by_the_names_that_were_declared(lab, says):
+    schema = {"type": "object", "properties": {"city, country": {"type": "string"}}}
+    says(f"<|tool_call>call:find{{city, country:{Q}Rome{Q}}}<tool_call|><|tool_response>")
+    reply = lab.chat("Where?", tools={"name": "find", "parameters": schema}, temperature=0)
+    assert reply.calls == (Call("find", {"city, country": "Rome"}),)
+    assert reply.messages[-1]["tool_calls"] == [reply.calls[0].message]
+    says("there<turn|>")
+    assert lab.chat(previous=reply, tool_results=[{"at": (1, 2)}], temperature=0).text == "there"
 
 
 def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):

@@ -20,13 +20,13 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def pieces(tokenizer):
+def vocabulary(tokenizer):
     return Vocabulary(tokenizer)
 
 
-def read(pieces, ids, prompt=()):
-    """Read ids to the end; return the tokens in the groups they settled in."""
-    transcript = Transcript(pieces, prompt)
+def read(vocabulary, ids, prompt=()):
+    """Read ids to the end; return the tokens in the groups in which they became certain."""
+    transcript = Transcript(vocabulary, prompt)
     groups = [transcript.add(index, RECORD) for index in ids]
     return [*groups, transcript.end()]
 
@@ -47,9 +47,9 @@ def text(tokens, kind="text"):
         "한국어 \u1112\u1161\u11ab", "a\r\nb\n\n  c", " leading", "€",
     ],
 )  # fmt: skip
-def test_text_comes_back_whole(tokenizer, pieces, written):
+def test_text_is_unchanged(tokenizer, vocabulary, written):
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]
-    groups = read(pieces, ids)
+    groups = read(vocabulary, ids)
     tokens = flat(groups)
     assert [token.id for token in tokens] == ids
     assert text(tokens) == written == tokenizer.decode(ids, skip_special_tokens=True)
@@ -61,18 +61,18 @@ def test_text_comes_back_whole(tokenizer, pieces, written):
     assert not clusters
 
 
-def test_a_cluster_belongs_to_the_token_that_completes_it(tokenizer, pieces):
+def test_a_cluster_belongs_to_the_token_that_completes_it(tokenizer, vocabulary):
     ids = tokenizer("e\u0301x", add_special_tokens=False)["input_ids"]
     assert len(ids) == 4  # e, two bytes, x
-    assert [token.text for token in flat(read(pieces, ids))] == ["", "", "e\u0301", "x"]
+    assert [token.text for token in flat(read(vocabulary, ids))] == ["", "", "e\u0301", "x"]
 
 
-def test_bytes_that_are_no_utf8_are_shown_as_escapes(pieces):
-    first, letter = pieces.find("<0xE2>"), pieces.find("a")
-    assert [token.text for token in flat(read(pieces, [first, letter]))] == ["\\xe2", "a"]
-    assert [token.text for token in flat(read(pieces, [letter, first]))] == ["a", "\\xe2"]
-    end = pieces.find("<turn|>")
-    tokens = flat(read(pieces, [letter, first, end]))
+def test_bytes_that_are_no_utf8_are_shown_as_escapes(vocabulary):
+    first, letter = vocabulary.find("<0xE2>"), vocabulary.find("a")
+    assert [token.text for token in flat(read(vocabulary, [first, letter]))] == ["\\xe2", "a"]
+    assert [token.text for token in flat(read(vocabulary, [letter, first]))] == ["a", "\\xe2"]
+    end = vocabulary.find("<turn|>")
+    tokens = flat(read(vocabulary, [letter, first, end]))
     assert [(token.text, token.kind) for token in tokens] == [
         ("a", "text"),
         ("\\xe2", "text"),
@@ -80,11 +80,11 @@ def test_bytes_that_are_no_utf8_are_shown_as_escapes(pieces):
     ]
 
 
-def test_any_ids_at_all_give_every_token_once_and_no_replacement_character(pieces):
+def test_any_ids_at_all_give_every_token_once_and_no_replacement_character(vocabulary):
     draw = random.Random(4)
     for _ in range(300):
         ids = [draw.randrange(520) for _ in range(draw.randrange(1, 40))]
-        tokens = flat(read(pieces, ids))
+        tokens = flat(read(vocabulary, ids))
         assert [token.id for token in tokens] == ids
         assert "\ufffd" not in "".join(token.text for token in tokens)
         assert all(not token.text for token in tokens if token.kind == "special")
@@ -94,31 +94,31 @@ def ids_of(tokenizer, written):
     return tokenizer(written, add_special_tokens=False)["input_ids"]
 
 
-def test_a_thought_is_told_from_the_answer(tokenizer, pieces):
-    tokens = flat(read(pieces, ids_of(tokenizer, "<|channel>thought\nHm, 2é.<channel|>Four<turn|>")))
+def test_a_thought_is_separate_from_the_answer(tokenizer, vocabulary):
+    tokens = flat(read(vocabulary, ids_of(tokenizer, "<|channel>thought\nHm, 2é.<channel|>Four<turn|>")))
     assert text(tokens, "thought") == "Hm, 2é."
     assert text(tokens) == "Four"
     assert {token.kind for token in tokens[:9]} == {"special"}
     assert tokens[-1].kind == "special"
 
 
-def test_an_empty_thought_leaves_nothing(tokenizer, pieces):
+def test_an_empty_thought_leaves_nothing(tokenizer, vocabulary):
     for written in (
         "<|channel>thought\n<channel|>Yes",
         "<|channel>thought<channel|>Yes",
         "<|channel><channel|>Yes",
     ):
-        tokens = flat(read(pieces, ids_of(tokenizer, written)))
+        tokens = flat(read(vocabulary, ids_of(tokenizer, written)))
         assert (text(tokens, "thought"), text(tokens)) == ("", "Yes")
 
 
-def test_a_channel_of_another_name_stays_in_sight(tokenizer, pieces):
-    tokens = flat(read(pieces, ids_of(tokenizer, "<|channel>thorough\nx<channel|>y")))
+def test_a_channel_of_another_name_is_shown(tokenizer, vocabulary):
+    tokens = flat(read(vocabulary, ids_of(tokenizer, "<|channel>thorough\nx<channel|>y")))
     assert (text(tokens, "thought"), text(tokens)) == ("thorough\nx", "y")
 
 
 @pytest.mark.parametrize(
-    ("tail", "said", "thought", "answer"),
+    ("prompt", "reply", "thought", "answer"),
     [
         ("<|turn>model\n", "Hi", "", "Hi"),
         ("<|turn>model\n<|channel>thought\n", "Hm<channel|>Hi", "Hm", "Hi"),
@@ -128,25 +128,27 @@ def test_a_channel_of_another_name_stays_in_sight(tokenizer, pieces):
         ("<|channel>thought\nold<channel|>x<turn|>\n<|turn>model\n", "Hi", "", "Hi"),
     ],
 )
-def test_the_prompts_tail_says_where_the_model_starts(tokenizer, pieces, tail, said, thought, answer):
-    ids = ids_of(tokenizer, said)
-    tokens = flat(read(pieces, ids, ids_of(tokenizer, tail)))
+def test_the_end_of_the_prompt_is_where_the_model_starts(
+    tokenizer, vocabulary, prompt, reply, thought, answer
+):
+    ids = ids_of(tokenizer, reply)
+    tokens = flat(read(vocabulary, ids, ids_of(tokenizer, prompt)))
     assert [token.id for token in tokens] == ids
     assert (text(tokens, "thought"), text(tokens)) == (thought, answer)
 
 
-def test_a_tool_call_keeps_its_delimiters(tokenizer, pieces):
+def test_a_tool_call_keeps_its_delimiters(tokenizer, vocabulary):
     call = '<|tool_call>call:f{x:<|"|>Zü<|"|>}<tool_call|>'
-    tokens = flat(read(pieces, ids_of(tokenizer, f"Wait{call}<|tool_response>")))
+    tokens = flat(read(vocabulary, ids_of(tokenizer, f"Wait{call}<|tool_response>")))
     assert text(tokens, "tool") == call
     assert text(tokens) == "Wait"
     assert tokens[-1].kind == "special"
 
 
-def test_what_was_recorded_stays_with_its_token(pieces):
-    transcript = Transcript(pieces)
-    letters = [pieces.find(letter) for letter in "abc"]
-    settled = [transcript.add(index, Record(-float(index), 0.0)) for index in letters]
-    assert [len(group) for group in settled] == [0, 1, 1]  # one token late: an accent may still come
-    tokens = [*flat(settled), *transcript.end()]
+def test_records_stay_with_their_tokens(vocabulary):
+    transcript = Transcript(vocabulary)
+    letters = [vocabulary.find(letter) for letter in "abc"]
+    certain = [transcript.add(index, Record(-float(index), 0.0)) for index in letters]
+    assert [len(group) for group in certain] == [0, 1, 1]  # one token late: an accent may still come
+    tokens = [*flat(certain), *transcript.end()]
     assert [token.logprob for token in tokens] == [-float(index) for index in letters]

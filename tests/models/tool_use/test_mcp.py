@@ -57,7 +57,7 @@ def test_only_allowed_tools_can_be_called():
 def test_a_slow_tool_is_given_up_and_the_session_goes_on():
     with McpServer(COMMAND, timeout=5) as server:
         server._timeout = 0.2
-        with pytest.raises(LabError, match="0.2 s"):
+        with pytest.raises(LabError, match=r"0\.2 s"):
             server.call("slow", {"seconds": 1})
         server._timeout = 20
         assert server.call("weather", {"city": "Oslo"})["city"] == "Oslo"

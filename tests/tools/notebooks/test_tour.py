@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 
@@ -45,6 +47,17 @@ def test_the_widget_its_state_and_its_host_are_in_the_page():
 def test_nothing_is_fetched_for_the_widgets():
     text = page(executed(), title="00_a")
     assert not re.search(r"(src|href|import|from)\W{1,3}https?:", text)
+
+
+def test_the_policy_allows_the_host_and_no_connection():
+    text = page(executed(), title="00_a")
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    (host,) = re.findall(r'<script type="module">(.*?)</script>', text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(host.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}' blob:;" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    assert text.index("Content-Security-Policy") < text.index("<script")
 
 
 def test_without_widgets_there_is_no_host():

@@ -112,3 +112,11 @@ def test_values_that_are_no_patch_are_refused(data):
         return
     with pytest.raises(BadEdit):
         Edit.from_dict({"patch": data})
+
+
+def test_the_callers_array_stays_writable_and_apart():
+    values = np.ones((1, 2, 3), np.float32)
+    made = Activations((0,), (0, 1), values)
+    values[:] = 7
+    assert (made.values == 1).all()
+    assert not made.values.flags.writeable

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gemma_lab.errors import BadTrace
-from gemma_lab.trace.records.generation import Generation
+from gemma_lab.models.chat.request import MAX_TOP_LOGPROBS
+from gemma_lab.trace.records.generation import MOST_TOP_LOGPROBS, Generation
 
 GIVEN = {
     "ids": [4, 9, 1],
@@ -74,3 +75,7 @@ def test_a_long_answer_is_shortened_in_its_repr():
 def test_what_no_distribution_gives_is_refused(change, said):
     with pytest.raises(BadTrace, match=said):
         Generation.of(**GIVEN | change)
+
+
+def test_a_request_may_ask_for_as_many_alternatives_as_a_file_holds():
+    assert MAX_TOP_LOGPROBS == MOST_TOP_LOGPROBS

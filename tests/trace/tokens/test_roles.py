@@ -18,20 +18,20 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def read(tokenizer):
-    pieces = Vocabulary(tokenizer)
+    vocabulary = Vocabulary(tokenizer)
 
     def read(text, answer=""):
         """Return the text that each role has, neighbours joined, and the same without the scaffold."""
         prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids = prompt + tokenizer(answer, add_special_tokens=False)["input_ids"]
-        roles, scaffold = read_roles(ids, vocabulary=pieces, prompt_length=len(prompt))
+        roles, scaffold = read_roles(ids, vocabulary=vocabulary, prompt_length=len(prompt))
         assert len(roles) == len(scaffold) == len(ids)
         spans: list[list[str]] = []
         for index, role, format_ in zip(ids, roles, scaffold, strict=True):
             if not spans or spans[-1][0] != role:
                 spans.append([role, "", ""])
-            spans[-1][1] += pieces.name(index)
-            spans[-1][2] += "" if format_ else pieces.name(index)
+            spans[-1][1] += vocabulary.name(index)
+            spans[-1][2] += "" if format_ else vocabulary.name(index)
         return [tuple(span) for span in spans]
 
     return read
@@ -125,14 +125,14 @@ def test_a_prompt_without_the_format_has_no_role_and_what_follows_is_the_models(
 
 
 def test_any_ids_at_all_get_a_role_each(tokenizer):
-    pieces, draw = Vocabulary(tokenizer), random.Random(3)
+    vocabulary, draw = Vocabulary(tokenizer), random.Random(3)
     special = list(range(24))
     for _ in range(200):
         ids = [
             draw.choice(special) if draw.random() < 0.4 else draw.randrange(520)
             for _ in range(draw.randrange(60))
         ]
-        roles, scaffold = read_roles(ids, vocabulary=pieces, prompt_length=len(ids) // 2)
+        roles, scaffold = read_roles(ids, vocabulary=vocabulary, prompt_length=len(ids) // 2)
         assert len(roles) == len(scaffold) == len(ids)
         assert set(roles) <= set(ROLES)
-        assert all(flag for flag, index in zip(scaffold, ids, strict=True) if pieces.is_special(index))
+        assert all(flag for flag, index in zip(scaffold, ids, strict=True) if vocabulary.is_special(index))

@@ -8,14 +8,14 @@ from support.attention_traces import arabic, picture, text
 from gemma_lab.analysis.attention.rows import image_patches
 from gemma_lab.errors import LabError
 from gemma_lab.views.attention.figures import (
+    all_heads_image,
     attention_heads_figure,
     attention_map_figure,
     attention_text,
+    describe_kv_sharing,
+    describe_layer,
     draw_image_attention,
     image_attention_figure,
-    describe_layer,
-    describe_kv_sharing,
-    all_heads_image,
 )
 
 
@@ -79,7 +79,9 @@ def test_patches_are_tinted_by_what_a_token_gives_them() -> None:
     side = 420 / 16
     middle = (round(1.5 * side), round(1.5 * side))
     assert abs(shown[middle] - plain[middle]).sum() > 150
-    grey = Image.Image.getpixel(draw_image_attention(picture_without_pixels(), patches, weights, 0), (400, 300))
+    grey = Image.Image.getpixel(
+        draw_image_attention(picture_without_pixels(), patches, weights, 0), (400, 300)
+    )
     assert grey == pytest.approx((235, 237, 239), abs=6)
     with pytest.raises(LabError, match="no picture 3"):
         image_attention_figure(trace, layer=5, query=200, image=3)

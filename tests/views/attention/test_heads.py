@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.forged_heads import even, looking, build_attention, trace_of
+from support.forged_heads import build_attention, even, looking, trace_of
 
 from gemma_lab.analysis.attention.head_types import classify_heads
 from gemma_lab.analysis.attention.retrieval_heads import RetrievalScores

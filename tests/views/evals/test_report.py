@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gemma_lab.evals.questions import load_questions
-from gemma_lab.evals.report import GradedAnswer, Checkup
+from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.views.evals.report import checkup_figure, checkup_html
 
 

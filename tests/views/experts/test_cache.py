@@ -44,7 +44,8 @@ def test_the_most_that_fits_is_marked(curve):
     np.testing.assert_allclose(line.get_ydata(), found.tokens_per_second)
     np.testing.assert_allclose(mark.get_ydata(), found.tokens_per_second[found.largest_fit])
     assert (
-        f"laptop: {found.tokens_per_second[found.largest_fit]:.1f} tokens/s" in offload_figure(found, labels=["laptop"]).text
+        f"laptop: {found.tokens_per_second[found.largest_fit]:.1f} tokens/s"
+        in offload_figure(found, labels=["laptop"]).text
     )
 
 

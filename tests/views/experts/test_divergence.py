@@ -35,6 +35,6 @@ def test_chance_is_crossed_out(apart):
 
 def test_the_text_names_both_ends(apart):
     assert routing_divergence_figure(apart, "en").text == (
-        "RoutingDivergence of routing from en, mean over 2 layers: nearest de 0.125 bits, farthest ar 0.400 bits; "
+        "Divergence of routing from en, mean over 2 layers: nearest de 0.125 bits, farthest ar 0.400 bits; "
         "1 of 4 cells within chance"
     )

@@ -79,15 +79,13 @@ def test_a_figure_says_what_it_shows_the_same_every_time() -> None:
     assert figure.png() == expert_patches_figure(trace, layer=2).png()
     assert "192 patches" in repr(figure)
     assert Image.open(io.BytesIO(figure.png())).width > 600
-    assert expert_patches_figure(trace, layer=2, experts=[5]).text.startswith(
-        "layer 2, image 1: "
-    )
+    assert expert_patches_figure(trace, layer=2, experts=[5]).text.startswith("layer 2, image 1: ")
 
 
 def test_a_trace_without_such_a_picture_is_refused() -> None:
     with pytest.raises(LabError, match="no image 0"):
         expert_patches(arabic_trace(), layer=0)
-    with pytest.raises(LabError, match="no image 1 .* 1 images"):
+    with pytest.raises(LabError, match=r"no image 1 .* 1 images"):
         expert_patches(picture_trace(), image=1, layer=0)
     with pytest.raises(LabError, match="Layer 99"):
         expert_patches(picture_trace(), layer=99)

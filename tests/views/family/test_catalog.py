@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from gemma_lab.family.catalog import Catalog, catalog, find
 from gemma_lab.family.sources import Source
-from gemma_lab.views.family.catalog import catalog_html, catalog_text, checkpoint_html, checkpoint_line
+from gemma_lab.views.family.catalog import catalog_html, catalog_text, checkpoint_html
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 
@@ -49,7 +49,7 @@ def test_names_are_data() -> None:
         assert "<img" not in text
         assert "javascript:" not in text
         assert "&lt;img" in text
-    assert checkpoint_line(odd).endswith("context 131,072 tokens, –")
+    assert repr(odd).endswith("context 131,072 tokens, –)")
     assert odd.third_party
 
 

@@ -8,8 +8,8 @@ from support.routing_traces import arabic_trace, hostile_trace, picture_trace
 
 from gemma_lab.views.trace.token_summary import (
     answer_tokens,
-    mean_attention,
     deciding_row,
+    mean_attention,
     token_summary_html,
     token_summary_text,
 )

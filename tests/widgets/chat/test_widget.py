@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import random
+import signal
 import threading
 import time
 
@@ -344,3 +348,52 @@ def test_one_image_passed_bare_is_one_image(messages, images, count) -> None:
     lab = ScriptedLab([words("one")])
     Chat(lab).send("What?", images=images)
     assert [image.size for image in lab.calls[0]["images"]] == [(9, 6)] * count
+
+
+def test_an_interrupt_while_the_turn_is_settled_leaves_the_chat_free(messages, monkeypatch) -> None:
+    chat = Chat(ScriptedLab([[token("par"), KeyboardInterrupt()], words("fine")]))
+    show, pressed = Chat._show, []
+
+    def interrupted(self, exchange, turns) -> None:
+        if turns[-1]["state"] != "live" and not pressed:
+            pressed.append(1)
+            raise KeyboardInterrupt
+        show(self, exchange, turns)
+
+    monkeypatch.setattr(Chat, "_show", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        chat.send("?")
+    assert pressed
+    assert not chat.busy
+    assert chat.turns[-1]["state"] == "done"
+    assert chat.send("And now?").text == "fine"
+
+
+def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages) -> None:
+    chat = Chat(ScriptedLab([words(*"abcdefgh") for _ in range(200)], pause=0.0005))
+    draws = random.Random(7)
+
+    def press(delays: list[float]) -> None:
+        for delay in delays:
+            time.sleep(delay)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for number in range(40):
+        delays = [draws.uniform(0, 0.006), draws.uniform(0.0002, 0.003)]
+        presses = threading.Thread(target=press, args=(delays,))
+        with contextlib.suppress(KeyboardInterrupt):
+            presses.start()
+            chat.send(f"{number}?")
+        for _ in range(2):  # presses that came after the answer
+            with contextlib.suppress(KeyboardInterrupt):
+                presses.join()
+                time.sleep(0.001)
+        assert not chat.busy
+        assert not chat.turns or chat.turns[-1].get("state") != "live"
+    assert chat.send("And now?").text == "abcdefgh"
+
+
+def test_a_name_is_no_model() -> None:
+    with pytest.raises(LabError) as caught:
+        Chat("mini-moe")
+    assert caught.value.hint == "gl.Chat(gl.load('mini-moe'))"

@@ -38,7 +38,7 @@ class ExplorerView extends View {
     if (summary.expert_ids) panels.push(new ExpertPanel(scene));
     const behind = h("div", { class: "gl-opened", "data-testid": "behind" });
     scene.parts = [text, ...panels, ask, { update: (what) => this.showRow(scene, behind, what) }];
-    const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ")}`;
+    const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ").replaceAll("_", " ")}`;
     const name = appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name);
     const heading = h("div", { class: "gl-heading" }, name, h("span", { class: "gl-facts" }, about));
     const column = h("div", { class: "gl-panels" }, behind, ...panels.map(({ node }) => node));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemma_lab.views.base.units import gib, parameters, tokens
+from gemma_lab.units import gib, parameters, tokens
 
 
 @pytest.mark.parametrize(
