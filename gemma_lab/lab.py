@@ -464,24 +464,24 @@ class Lab(LoadedModel):
         edit
             An `Edit`; the others are merged into it.
         ablate_experts
-            Experts that are never chosen: layer → ids, or ids for every layer.
+            Experts that are never selected: layer → ids, or ids for every layer.
         boost_experts
             Nats added to the router's logits: layer → expert → nats, or expert → nats for every layer.
         force_experts
-            Experts that are always among the chosen: layer → ids, or ids for every layer.
+            Experts that are always selected: layer → ids, or ids for every layer.
         ablate_heads
             Query heads whose output is zero: layer → heads, or heads for every layer.
         knock_out_attention
-            Queries that may not look at keys: a `gemma_lab.Cut` or several.
+            Queries whose attention to keys is blocked: a `gemma_lab.AttentionKnockout` or several.
         patch
-            What layers gave in another run, in the place of what they give: a `gemma_lab.Patch` or several,
-            of what `gemma_lab.activations` read.
+            Activations of another run that replace those of layers: a `gemma_lab.Patch` or several, made of
+            what `activations` returned.
 
         Raises
         ------
         BadEdit
-            If a layer, an expert or a head does not exist; while the model runs, if a cut leaves a token
-            without anything to look at.
+            If a layer, an expert or a head does not exist; while the model runs, if a knockout leaves a
+            token without any key.
         """
         from .interventions.apply import editing
 
@@ -494,23 +494,23 @@ class Lab(LoadedModel):
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
     ) -> Checkup:
-        """Ask the held-out questions, greedily, and grade the answers.
+        """Evaluate the model on held-out questions, greedily, and grade the answers.
 
-        An interrupt ends it early: what was answered by then is in ``lab.last_checkup``.
+        After an interrupt ``lab.last_checkup`` has the answers so far.
 
         Parameters
         ----------
         full
-            All 200 questions a skill instead of the first 20.
+            All 200 questions per skill instead of the first 20.
         skills
-            Which skills; default all that the model has the modality for.
+            Names of skills; by default all whose modality the model has.
         progress
             Show a progress bar.
 
         Returns
         -------
         Checkup
-            Scores with 95 % intervals, what went wrong, a figure, and what could not be asked and why.
+            Scores with 95 % intervals, failures, a figure, and what was not asked and why.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The command line: ``gemma-lab doctor | models | plan | speed | chat | checkup | tour | minis``.
+"""The command line: ``gemma-lab doctor | models | plan | speed | chat | checkup | minis``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
-from ..errors import LabError, MissingExtra
+from ..errors import LabError
 from ..minis.cli import app as minis
 from .planning import plan_command, speed_command
 
@@ -32,7 +32,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Look inside Google's Gemma 4.",
+    help="Explore Google's Gemma 4.",
 )
 app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
@@ -51,7 +51,7 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Look inside Google's Gemma 4."""
+    """Explore Google's Gemma 4."""
 
 
 @app.command()
@@ -59,7 +59,7 @@ def doctor(
     model: Annotated[str | None, typer.Argument(help="Only this one: an alias or a hub id.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what this machine is and which models fit on it."""
+    """Report what this machine has and which models fit on it."""
     import json
 
     from ..system.report import doctor as examine
@@ -82,7 +82,7 @@ def models(
 
     found = catalog(size=size, variant=variant, modality=modality)
     if not len(found):
-        raise LabError("No checkpoint is like that.", hint="gemma-lab models lists them all.")
+        raise LabError("No checkpoint matches these options.", hint="gemma-lab models lists them all.")
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
 
 
@@ -91,26 +91,30 @@ def chat(
     name: Annotated[
         str | None, typer.Argument(help="Alias, hub id, mini or folder. [GEMMA_LAB_MODEL, else mini-moe]")
     ] = None,
-    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="Ask this and leave.")] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="Ask this and exit.")] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="A picture for the first message; repeatable.")
+        list[Path] | None, typer.Option(help="An image for the first message; repeatable.")
     ] = None,
-    video: Annotated[list[Path] | None, typer.Option(help="A video for it; repeatable.")] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="A video for the first message; repeatable.")
+    ] = None,
     audio: Annotated[
-        list[Path] | None, typer.Option(help="A sound for it, at most 30 s; repeatable.")
+        list[Path] | None, typer.Option(help="A sound for the first message, at most 30 s; repeatable.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
-    thinking: Annotated[bool, typer.Option("--thinking", help="Let it think before it answers.")] = False,
+    thinking: Annotated[
+        bool, typer.Option("--thinking", help="Let the model think before it answers.")
+    ] = False,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Nucleus, a probability.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="The likeliest tokens to draw from.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling: a probability.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="How many of the likeliest tokens to draw from.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the sampling repeatable.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut.")] = 512,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
 ) -> None:
-    """Talk to a model; Ctrl-C stops an answer, /help lists what else there is."""
+    """Chat with a model; Ctrl-C stops an answer, /help lists the commands."""
     from ..lab import load
     from .terminal_chat import Conversation
 
@@ -135,10 +139,10 @@ def checkup(
     name: Annotated[
         str | None, typer.Argument(help="Alias, hub id, mini or folder. [GEMMA_LAB_MODEL, else mini-moe]")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="200 questions a skill instead of 20.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="200 questions per skill instead of 20.")] = False,
     skill: Annotated[list[str] | None, typer.Option(help="Only this skill; repeatable.")] = None,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of right answers in every skill asked.")
+        float, typer.Option(min=0, max=1, help="Lowest accuracy that each skill may have.")
     ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -157,25 +161,8 @@ def checkup(
         names = ", ".join(f"{score.name} {score.accuracy:.1%}" for score in low)
         raise LabError(
             f"Below the threshold of {threshold:.0%}: {names}.",
-            hint="lab.checkup().failures holds the questions, the right answers and what was said.",
+            hint="lab.checkup().failures has the questions, the expected answers and the replies.",
         )
-
-
-@app.command()
-def tour(
-    notebooks: Annotated[
-        list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Default: all of the checkout's.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where to.")] = Path("build/tour"),
-) -> None:
-    """Execute the notebooks with live widgets and write one HTML page each."""
-    try:
-        from tools.notebooks.__main__ import tour as write_pages
-    except ImportError as error:
-        raise MissingExtra(
-            f"The tour needs {error.name}, which is not installed.", hint='pip install "gemma_lab[dev]"'
-        ) from error
-    write_pages(notebooks, out)
 
 
 def _write(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A chat in a terminal: reading lines, streaming answers, stopping one with Ctrl-C."""
+"""A chat in a terminal: read lines, stream answers, stop one with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 HELP = """/image PATH  send a picture with the next message
 /video PATH  send a video
 /audio PATH  send a sound, at most 30 s
-/new         forget the conversation
+/new         start a new conversation
 /help        this list
-/quit        leave (or Ctrl-D)
+/quit        exit (or Ctrl-D)
 Ctrl-C stops an answer."""
 _KINDS = ("image", "video", "audio")
-# Embeddings, overrides and isolates can make a line show something other than it says, also past its end.
+# Embeddings, overrides and isolates can make a line display other text than it holds, also past its end.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str) -> str:
-    """Return text that cannot command a terminal: no controls but newline and tab, no bidi controls.
+    """Remove control characters other than newline and tab, and bidi controls.
 
-    Dropping the escape character alone disarms a sequence, also when a model writes it piece by piece.
+    Without its escape character a terminal sequence has no effect, also if a model writes it token by token.
     """
     return "".join(
         character
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 class Conversation:
-    """A chat whose answers are written to a terminal as they come.
+    """A chat whose answers are streamed to a terminal.
 
     Parameters
     ----------
@@ -65,11 +65,11 @@ class Conversation:
         self.thinking = thinking
         self.settings = settings or {}
         self.reply: Reply | None = None
-        #: By kind, opened: what goes with the next message.
+        #: Opened media for the next message, by kind.
         self.media: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
 
     def attach(self, kind: str, path: Path) -> str:
-        """Open a medium that goes with the next message, and return its size or length in words.
+        """Open a medium for the next message and describe its size or length.
 
         Parameters
         ----------
@@ -88,12 +88,12 @@ class Conversation:
         from ..models.chat.request_builder import check_modality
 
         check_modality(self.lab, kind)
-        medium, said = _opened(self.lab, kind, path)
+        medium, description = _opened(self.lab, kind, path)
         self.media[kind].append(medium)
-        return said
+        return description
 
     def say(self, text: str) -> Reply:
-        """Send a message and write the answer; an interrupt keeps what was said by then."""
+        """Send a message and write the answer; an interrupt keeps the partial answer."""
         stream = self.lab.stream(
             text,
             images=self.media["image"],
@@ -105,7 +105,7 @@ class Conversation:
             top_logprobs=0,
             **self.settings,
         )
-        self._drop()  # only now: a message that was refused can be said again
+        self._drop()  # only now: a message that was refused can be sent again
         kind = "text"
         try:
             with stream:
@@ -129,7 +129,7 @@ class Conversation:
                 self.write("\n")
                 return
             except KeyboardInterrupt:
-                self.write("\n(Ctrl-D or /quit leaves)\n")
+                self.write("\n(Ctrl-D or /quit exits)\n")
                 continue
             if line == "/quit":
                 return
@@ -159,7 +159,7 @@ class Conversation:
 
 
 def _opened(lab: Lab, kind: str, path: Path) -> tuple[Any, str]:
-    """Return a medium as the model takes it, and its size or length in words."""
+    """Return an opened medium and a description of its size or length."""
     from ..models.chat.request_builder import frame_limit
     from ..models.media import load_audio, load_image, load_video
 

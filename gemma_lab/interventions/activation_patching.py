@@ -121,7 +121,7 @@ class ActivationProbe:
     def _keep_all_rows(
         self, _decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Let KV-shared layers run on every token: transformers from 5.23 on hands them only the last ones."""
+        """Let KV-shared layers run on every token; transformers 5.23 and later hand them the last ones."""
         if type(kwargs.get("logits_to_keep")) is int:
             return args, {**kwargs, "logits_to_keep": 0}
         return None

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from ..checks import as_index, short_repr
 from ..errors import BadEdit
 
-HOW = "For example AttentionKnockout(queries=(30, None), keys=(4, 20)): from token 30 on, nobody looks at tokens 4 to 19."
+HOW = (
+    "For example AttentionKnockout(queries=(30, None), keys=(4, 20)): from token 30 on, no query attends to "
+    "tokens 4 to 19."
+)
 
 
 class Stretch(Protocol):

@@ -93,7 +93,7 @@ def _check_rows(before: torch.Tensor, after: torch.Tensor, layer: int, queries: 
     position = int(queries[row % len(queries), query])
     of_head = f" of head {head}" if empty.shape[1] > 1 else ""
     raise BadEdit(
-        f"Token {position:,} would have no key to attend to in layer {layer}{of_head}: all that it sees there "
-        "are knocked out.",
+        f"Token {position:,} would have no key to attend to in layer {layer}{of_head}: every key it "
+        "sees there is knocked out.",
         hint="Leave it at least one key, for example itself: end the span of the keys before it.",
     )

@@ -41,9 +41,7 @@ def heads_of(model: torch.nn.Module) -> dict[int, LayerHeads]:
     return by_layer
 
 
-def hook_heads(
-    model: torch.nn.Module, ablated: Mapping[int, tuple[int, ...]], restore: RestoreStack
-) -> None:
+def hook_heads(model: torch.nn.Module, ablated: Mapping[int, tuple[int, ...]], restore: RestoreStack) -> None:
     """Register the hooks that zero the outputs of heads, by layer; `restore` removes them.
 
     They come before every other hook of the projection, so that probes record what it is given.

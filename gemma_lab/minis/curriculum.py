@@ -31,7 +31,7 @@ _TOGETHER = 0.75  # share of the budget from which there are no such turns
 _NEEDS = {"shown": "scenes", "far": "recall"}  # skills that these are for; the others are skills themselves
 _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
-_NARROW = (24, 48, 96)  # windows of the local layers in some steps, for what is to be looked up
+_NARROW = (24, 48, 96)  # windows of the local layers in some steps with retrieval
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
 _LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
@@ -43,7 +43,7 @@ _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
 _SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps with them
 _LARGE, _LARGE_SHARE = {11: 3, 16: 2, 23: 1}, 0.06  # those of budgets 140, 280 and 560, and how often each
-_FULL = 3  # most rows of a skill that needs eyes where pictures have the full grid
+_FULL = 3  # rows per visual skill, at most, where images have the full grid
 _ENLARGED = ("digits", "scenes")  # skills with larger pictures, one row of one of them a step
 
 

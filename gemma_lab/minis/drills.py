@@ -44,11 +44,13 @@ class Drills:
         """
         row = Row("repeats")
         known = self._recalled if self.rng.random() < 0.5 else range(_FIRST_WORD, len(self.encoder.tokenizer))
-        said = self.rng.randint(6, min(32, (length - 1) // 2))
-        while len(row.ids) + 2 * said + 1 <= length:
-            first = [self.rng.choice(known) for _ in range(said)]
+        repeated = self.rng.randint(6, min(32, (length - 1) // 2))
+        while len(row.ids) + 2 * repeated + 1 <= length:
+            first = [self.rng.choice(known) for _ in range(repeated)]
             row.ids += [token_id("bos_token"), *first, *first]
-            row.labels += [SKIP] * (said + 2) + first[1:]  # the first repeated token could not be foreseen
+            row.labels += [SKIP] * (repeated + 2) + first[
+                1:
+            ]  # the first repeated token could not be foreseen
         return row
 
     def pairs(self, *, length: int = 192) -> Row:
@@ -90,8 +92,8 @@ class Drills:
         """
 
         def parts(before: str, value: str) -> tuple[list[int], list[int]]:
-            said = self.encoder.ids(f" {before.rstrip()}") + self._gap(part=1)
-            return said, [*self.encoder.ids(value), token_id("eot_token")]
+            prefix = self.encoder.ids(f" {before.rstrip()}") + self._gap(part=1)
+            return prefix, [*self.encoder.ids(value), token_id("eot_token")]
 
         return self._looked_up("asked", recall.asked, parts, length)
 
@@ -104,8 +106,8 @@ class Drills:
         def drawn() -> Row:
             row = Row("worked", [token_id("bos_token")], [SKIP])
             for line in arithmetic.steps(self.rng):
-                said, sign, result = line.partition("=")
-                before, after = self.encoder.ids(said + sign), self.encoder.ids(f"{result}\n")
+                left, sign, result = line.partition("=")
+                before, after = self.encoder.ids(left + sign), self.encoder.ids(f"{result}\n")
                 row.ids += before + after
                 row.labels += [SKIP] * len(before) + after
             return row
@@ -172,9 +174,9 @@ class Drills:
             ids = [token_id("bos_token"), *self.encoder.ids(text)]
             labels = [SKIP] * len(ids)
             for before, value in again:
-                said, given = parts(before, value)
-                ids += said + given
-                labels += [SKIP] * len(said) + given[:-1] + [SKIP]
+                prefix, given = parts(before, value)
+                ids += prefix + given
+                labels += [SKIP] * len(prefix) + given[:-1] + [SKIP]
             return Row(name, ids, labels)
 
         return filled(drawn, length)

@@ -40,11 +40,11 @@ def conversation(question: Question) -> list[dict[str, Any]]:
     """Return what precedes the last answer of a question as messages."""
     media = ["image"] * len(question.images)
     media += ["video"] * (question.video is not None) + ["audio"] * (question.audio is not None)
-    said: Any = question.prompt
+    parts: Any = question.prompt
     if media:
-        said = [*({"type": kind} for kind in media), {"type": "text", "text": question.prompt}]
+        parts = [*({"type": kind} for kind in media), {"type": "text", "text": question.prompt}]
     messages = [{"role": "system", "content": question.system}] if question.system else []
-    messages.append({"role": "user", "content": said})
+    messages.append({"role": "user", "content": parts})
     answer = question.answer
     for prompt, following in question.more:
         messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": prompt}]

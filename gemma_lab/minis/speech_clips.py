@@ -71,10 +71,10 @@ def make(folder: Path) -> Path:
         for language in LANGUAGES:
             spans[language] = []
             for digit in range(10):
-                said = say(digit, language, speaker=speaker, pitch=pitch, speed=speed)
-                spans[language].append([at, at + len(said)])
-                parts += [said, np.zeros(_GAP, dtype=np.float32)]
-                at += len(said) + _GAP
+                clip = say(digit, language, speaker=speaker, pitch=pitch, speed=speed)
+                spans[language].append([at, at + len(clip)])
+                parts += [clip, np.zeros(_GAP, dtype=np.float32)]
+                at += len(clip) + _GAP
         soundfile.write(
             folder / f"{speaker}.ogg", np.concatenate(parts), RATE,
             format="OGG", subtype="OPUS", compression_level=_COARSE,

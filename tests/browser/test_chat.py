@@ -221,7 +221,7 @@ def test_keyboard_stop_settings_and_new_conversation(open_notebook: Callable[...
         SCRIPTED
         + "scripts = [words(*['go '] * 2000), words('one ', 'two ', 'three'), words(*['on '] * 2000)]\n"
         + "chat = Chat(ScriptedLab(scripts, pause=.01))\nchat",
-        "print(chat.replies[0].finish, chat.settings['temperature'], chat.settings['top_k'])",
+        "print(chat.replies[0].finish_reason, chat.settings['temperature'], chat.settings['top_k'])",
     )
     book.run(0)
     chat = book.page.locator(".gl-chat")

@@ -76,7 +76,7 @@ def test_a_digit_is_read_from_its_patches(open_notebook: Callable[..., Notebook]
     book.run(0)
     widget = book.page.locator(".gl-attention")
     card = widget.get_by_test_id("row")
-    expect(card).to_contain_text("looks at", timeout=90_000)
+    expect(card).to_contain_text("attends to", timeout=90_000)
     book.run(1)
     said, medium, weight, asks = printed(book, 1).split()
     assert (said, medium) == ("7", "image")  # a digit that no training saw
@@ -101,7 +101,7 @@ def test_a_fact_is_found_among_thirty_two_thousand_tokens(open_notebook: Callabl
     book.run(1)
     widget = book.page.locator(".gl-attention")
     card = widget.get_by_test_id("row")
-    expect(card).to_contain_text("looks at", timeout=60_000)
+    expect(card).to_contain_text("attends to", timeout=60_000)
     settles(book.page, lambda: share(card), pytest.approx(float(weight), abs=0.01))
     book.shot("attention-32k", widget)
     # Close by, rows are read from the model again, all of them, and say the same.

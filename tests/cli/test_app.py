@@ -45,7 +45,7 @@ def test_a_lab_error_is_a_message_and_exit_code_1():
     assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("arguments", [("chat", "--bogus"), ("dance",), ("tour", "/nowhere.ipynb")])
+@pytest.mark.parametrize("arguments", [("chat", "--bogus"), ("dance",)])
 def test_wrong_usage_is_exit_code_2(arguments):
     assert run(*arguments).exit_code == 2
 
@@ -56,17 +56,8 @@ def test_minis_is_registered():
 
 def test_a_published_mini_shows_how_its_training_went(tmp_path):
     done = run("minis", "curves", "mini-moe", "--path", str(tmp_path / "curves.png"))
-    assert "held-out tokens right: digits" in done.stdout
+    assert "digits" in done.stdout
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_tour_hands_its_notebooks_on(tmp_path, monkeypatch):
-    from tools.notebooks import __main__ as notebooks
-
-    asked = []
-    monkeypatch.setattr(notebooks, "tour", lambda paths, out: asked.append((paths, out)))
-    assert run("tour", "--out", str(tmp_path)).exit_code == 0
-    assert asked == [(None, tmp_path)]
 
 
 def test_chat_answers_once(tiny_folder):

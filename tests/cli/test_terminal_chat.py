@@ -152,7 +152,7 @@ def test_videos_and_sounds_go_with_the_next_message_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("image", "no pictures"), ("video", "no videos"), ("audio", "no sounds")]
+    ("kind", "why"), [("image", "no images"), ("video", "no videos"), ("audio", "no sounds")]
 )
 def test_what_the_model_has_no_tower_for_is_refused_at_once(tmp_path, kind, why):
     talk, shown = _conversation(_Stream([("fine", "text")]))

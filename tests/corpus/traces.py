@@ -179,6 +179,8 @@ ROWS = [
     # ── generation ──
     Row("a log-probability of -inf", _generation(logprobs=np.float32([-np.inf] * 5)), raises=BadTrace,
         holds=("-inf",)),
+    Row("a forbidden probability of 2", _generation(forbidden=np.float32([2] * 5)), raises=BadTrace),
+    Row("a first choice without a grammar", _generation(first_choice_ids=np.int32([1] * 5)), raises=BadTrace),
     Row("a negative alternative", _generation(alternative_ids=np.int32([[-1]] * 5)), raises=BadTrace,
         holds=("negative",)),
     # ── logit lens ──

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: Queries that a test looks at, at most; more are evenly_spaced out evenly.
+#: Queries of a test, at most; of more, evenly spaced ones.
 MAX_QUERIES = 1024
 
 

@@ -30,9 +30,9 @@ SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
 }  # fmt: skip
 """Skill -> function ``(rng, held_out) -> Question``."""
 SEEN = ("digits", "scenes", "compare", "motion")
-"""Skills that need eyes."""
+"""Skills that need image input."""
 HEARD = ("speech", "tones")
-"""Skills that need ears."""
+"""Skills that need audio input."""
 _TASKS = (
     digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling,
     records,

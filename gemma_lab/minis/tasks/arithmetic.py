@@ -19,14 +19,14 @@ _TWO_TERMS = 0.3  # share of sums with two terms
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw a sum to be answered at once."""
-    said, answer, _, group = _drawn(rng, held)
-    return Question("arithmetic", rng.choice(_ASK).format(sum=said), str(answer), group=group)
+    expression, answer, _, group = _drawn(rng, held)
+    return Question("arithmetic", rng.choice(_ASK).format(sum=expression), str(answer), group=group)
 
 
 def think(rng: random.Random, held: bool) -> Question:
     """Draw a sum of the same kind to be answered with thinking; the thought has one step per line."""
-    said, answer, steps, group = _drawn(rng, held)
-    prompt = rng.choice(_ASK).format(sum=said)
+    expression, answer, steps, group = _drawn(rng, held)
+    prompt = rng.choice(_ASK).format(sum=expression)
     return Question("thinking", prompt, str(answer), group=group, thinking=True, thought="\n".join(steps))
 
 
@@ -35,9 +35,9 @@ def steps(rng: random.Random) -> list[str]:
     return _drawn(rng, False)[2]
 
 
-def is_held_out(said: str) -> bool:
+def is_held_out(expression: str) -> bool:
     """Return whether a sum, e.g. ``"7 × 8 + 30"``, is held out from training."""
-    return held_out(f"sum {said}") and not said.replace(" × ", "").isdecimal()
+    return held_out(f"sum {expression}") and not expression.replace(" × ", "").isdecimal()
 
 
 def step(a: int, sign: str, b: int) -> str:
@@ -48,19 +48,19 @@ def step(a: int, sign: str, b: int) -> str:
     >>> step(47, "+", 38)
     '47+38=77+8=85'
     """
-    whole = a + b if sign == "+" else a - b
+    total = a + b if sign == "+" else a - b
     tens, ones = b - b % 10, b % 10
     if not tens or not ones:
-        return f"{a}{sign}{b}={whole}"
-    return f"{a}{sign}{b}={a + tens if sign == '+' else a - tens}{sign}{ones}={whole}"
+        return f"{a}{sign}{b}={total}"
+    return f"{a}{sign}{b}={a + tens if sign == '+' else a - tens}{sign}{ones}={total}"
 
 
 def _drawn(rng: random.Random, held: bool) -> tuple[str, int, list[str], str]:
     while True:
         terms = 2 if rng.random() < _TWO_TERMS else 3
-        said, answer, steps = rng.choice(_FORMS[terms])(rng)
-        if is_held_out(said) == held:
-            return said, answer, steps, f"{terms} terms"
+        expression, answer, steps = rng.choice(_FORMS[terms])(rng)
+        if is_held_out(expression) == held:
+            return expression, answer, steps, f"{terms} terms"
 
 
 def _add(rng: random.Random) -> tuple[str, int, list[str]]:
@@ -76,24 +76,24 @@ def _multiply(rng: random.Random) -> tuple[str, int, list[str]]:
 
 
 def _add_add(rng: random.Random) -> tuple[str, int, list[str]]:
-    said, so_far, steps = _add(rng)
+    expression, so_far, steps = _add(rng)
     sign = rng.choice("+-") if so_far >= 10 else "+"
     c = rng.randint(10, min(99, so_far) if sign == "-" else 99)
-    return f"{said} {sign} {c}", _value(so_far, sign, c), [*steps, step(so_far, sign, c)]
+    return f"{expression} {sign} {c}", _value(so_far, sign, c), [*steps, step(so_far, sign, c)]
 
 
 def _multiply_add(rng: random.Random) -> tuple[str, int, list[str]]:
-    said, product, steps = _multiply(rng)
+    expression, product, steps = _multiply(rng)
     sign = rng.choice("+-") if product >= 10 else "+"
     c = rng.randint(10, product if sign == "-" else 99)
-    return f"{said} {sign} {c}", _value(product, sign, c), [*steps, step(product, sign, c)]
+    return f"{expression} {sign} {c}", _value(product, sign, c), [*steps, step(product, sign, c)]
 
 
 def _add_multiply(rng: random.Random) -> tuple[str, int, list[str]]:
-    said, product, steps = _multiply(rng)
+    expression, product, steps = _multiply(rng)
     sign = rng.choice("+-")
     c = rng.randint(max(10, product) if sign == "-" else 10, 99)
-    return f"{c} {sign} {said}", _value(c, sign, product), [*steps, step(c, sign, product)]
+    return f"{c} {sign} {expression}", _value(c, sign, product), [*steps, step(c, sign, product)]
 
 
 def _value(a: int, sign: str, b: int) -> int:

@@ -12,7 +12,7 @@ ALL_COLOURS, ALL_SHAPES = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
 PLACES = 8
 """Into how many parts a picture's side is cut."""
 UNKNOWN = -100
-"""The label of what cannot be said: a soft token that shows two things or the edge of one."""
+"""Label of soft tokens that show two things or the edge of one."""
 NEWS = ("nothing", "moved", "left", "other colour", "other shape", "same digit", "other digit")
 """What may be new at a soft token since the picture before."""
 _CORE = 0.7  # how much of a thing's radius a soft token's centre lies in that surely shows it

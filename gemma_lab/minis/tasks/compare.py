@@ -47,9 +47,9 @@ def ask(rng: random.Random, held: bool) -> Question:
     kind = rng.choice(list(_KINDS))
     images, answer, parts, news = _KINDS[kind](rng, held)
     more = [
-        (_ALSO[part].format(which=which), said)
+        (_ALSO[part].format(which=which), change)
         for part, each in parts.items()
-        for which, said in zip(("first", "second"), each, strict=True)
+        for which, change in zip(("first", "second"), each, strict=True)
     ]
     rng.shuffle(more)
     prompt, more = rng.choice(_ASK[kind]), [] if held else more
@@ -75,9 +75,9 @@ def _same(rng: random.Random, held: bool) -> _Pair:
     return images, "yes" if same else "no", {"same": [str(first), str(second)]}, news
 
 
-def _other(said: str, grid: int) -> list[int]:
+def _other(change: str, grid: int) -> list[int]:
     """Return the changes at the soft tokens of two digits: the same at all of the second one's."""
-    return [UNKNOWN] * grid**2 + [NEWS.index(said)] * grid**2
+    return [UNKNOWN] * grid**2 + [NEWS.index(change)] * grid**2
 
 
 def _more(rng: random.Random, held: bool) -> _Pair:

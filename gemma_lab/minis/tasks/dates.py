@@ -14,11 +14,11 @@ from .question import Question, held_out
 
 _YEARS = range(2000, 2040)
 _TRANSLATE = (
-    "Write “{said}” in {language}.",
-    "How do you write “{said}” in {language}?",
-    "What is “{said}” in {language}?",
+    "Write “{phrase}” in {language}.",
+    "How do you write “{phrase}” in {language}?",
+    "What is “{phrase}” in {language}?",
 )
-_TO_DIGITS = ("Write “{said}” as YYYY-MM-DD.", "Which date is “{said}”? Write it as YYYY-MM-DD.")
+_TO_DIGITS = ("Write “{phrase}” as YYYY-MM-DD.", "Which date is “{phrase}”? Write it as YYYY-MM-DD.")
 _INTO_DIGITS = 0.35  # share of questions that ask for digits
 
 
@@ -57,14 +57,14 @@ def ask(rng: random.Random, held: bool) -> Question:
     if rng.random() < _INTO_DIGITS:
         source = rng.choice(list(LANGUAGES))
         year = rng.choice([year for year in _YEARS if (month, number) != (2, 29) or year % 4 == 0])
-        said = date(year, month, number, source)
-        prompt = rng.choice(_TO_DIGITS).format(said=said)
+        phrase = date(year, month, number, source)
+        prompt = rng.choice(_TO_DIGITS).format(phrase=phrase)
         return Question("dates", prompt, f"{year}-{month:02d}-{number:02d}", group=source)
     while True:
         source, target = rng.sample(list(LANGUAGES), 2)
-        said, answer = day(month, number, source), day(month, number, target)
-        if said != answer:  # Japanese and Chinese write the same
-            prompt = rng.choice(_TRANSLATE).format(said=said, language=LANGUAGES[target])
+        phrase, answer = day(month, number, source), day(month, number, target)
+        if phrase != answer:  # Japanese and Chinese write the same
+            prompt = rng.choice(_TRANSLATE).format(phrase=phrase, language=LANGUAGES[target])
             return Question("dates", prompt, answer, group=target)
 
 

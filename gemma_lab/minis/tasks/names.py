@@ -54,8 +54,8 @@ def is_held_out(thing: str, source: str, target: str) -> bool:
 
     Languages that share a name (Iran in English and German) have the same question: all must be held out.
     """
-    said = things()[thing]
-    same = [code for code in LANGUAGES if code != target and said[code] == said[source]]
+    by_language = things()[thing]
+    same = [code for code in LANGUAGES if code != target and by_language[code] == by_language[source]]
     return all(held_out(f"{thing} {code} {target}") for code in same)
 
 

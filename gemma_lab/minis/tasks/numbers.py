@@ -43,11 +43,11 @@ def ask(rng: random.Random, held: bool) -> Question:
         if is_held_out(number) == held:
             break
     language = rng.choice(list(LANGUAGES))
-    said = words(number, language)
+    phrase = words(number, language)
     if rng.random() < 0.7:
         prompt = rng.choice(_TO_WORDS).format(n=number, language=LANGUAGES[language])
-        return Question("numbers", prompt, said, group=language)
-    return Question("numbers", rng.choice(_TO_DIGITS).format(words=said), str(number), group=language)
+        return Question("numbers", prompt, phrase, group=language)
+    return Question("numbers", rng.choice(_TO_DIGITS).format(words=phrase), str(number), group=language)
 
 
 def corpus() -> list[str]:

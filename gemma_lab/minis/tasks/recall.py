@@ -153,14 +153,14 @@ def _group(kind: str, facts: dict[str, str], answer: str) -> str:
 
 def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
     """Return the facts in order among enough other sentences for a text of the given number of tokens."""
-    said = [_FACTS[kind][form].format(who=who, what=what) for who, what in facts.items()]
-    missing = tokens - tokens_of(" ".join(said))
+    statements = [_FACTS[kind][form].format(who=who, what=what) for who, what in facts.items()]
+    missing = tokens - tokens_of(" ".join(statements))
     others: list[str] = []
     while missing > 0:
         others.append(filler(rng))
         missing -= len(others[-1].split()) + 1
-    places = sorted(rng.choices(range(len(others) + 1), k=len(said)))
-    for place, fact in zip(reversed(places), reversed(said), strict=True):
+    places = sorted(rng.choices(range(len(others) + 1), k=len(statements)))
+    for place, fact in zip(reversed(places), reversed(statements), strict=True):
         others.insert(place, fact)
     return " ".join(others)
 

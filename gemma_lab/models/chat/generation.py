@@ -205,7 +205,7 @@ class Generation:
         for (index, _), record in zip(pending, records, strict=True):
             if self._grammar is not None:
                 forbidden, first, changed = self._grammar.take()
-                overruled = Overruled(forbidden, self._vocabulary.name(first), changed)
+                overruled = Overruled(forbidden, first, self._vocabulary.name(first), changed)
                 record = replace(record, overruled=overruled)
             self._add(self._transcript.add(index, record))
 

@@ -7,7 +7,6 @@ import binascii
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -45,21 +44,26 @@ def media_list(kind: str, value: Any) -> list[Any]:
     BadMedia
         If there are more than `MAX_MEDIA`.
     """
+    return list(iterate_media(kind, value))
+
+
+def iterate_media(kind: str, value: Any) -> Iterator[Any]:
+    """Yield what `media_list` returns one by one: a caller may stop before a generator makes the rest."""
     if value is None:
-        return []
+        return
     if isinstance(value, list):
         media: Iterable[Any] = value
     elif kind != "image" or _is_one_image(value):
         media = [value]
     else:
         media = value
-    listed = list(islice(media, MAX_MEDIA + 1))
-    if len(listed) > MAX_MEDIA:
-        raise BadMedia(
-            f"There are more than {MAX_MEDIA:,} {kind} inputs.",
-            hint="No context of the family holds as many.",
-        )
-    return [local_source(each) for each in listed]
+    for index, each in enumerate(media):
+        if index == MAX_MEDIA:
+            raise BadMedia(
+                f"There are more than {MAX_MEDIA:,} {kind} inputs.",
+                hint="No context of the family holds as many.",
+            )
+        yield local_source(each)
 
 
 def _is_one_image(value: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
-from .media_arguments import KINDS, media_list, part_kind, part_source
+from .media_arguments import KINDS, iterate_media, media_list, part_kind, part_source
 from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
 from .tool_history import (
     Caller,
@@ -129,7 +129,7 @@ def conversation(
     parts = [
         {"type": kind, kind: _opened(kind, source, {}, opening)}
         for kind, value in zip(KINDS, (images, video, audio), strict=True)
-        for source in media_list(kind, value)
+        for source in iterate_media(kind, value)
     ]
     return _with_media(messages, parts)
 

@@ -49,13 +49,14 @@ class Overruled:
     ----------
     forbidden
         Probability that the model had put on tokens that the grammar forbids, at temperature 1, 0 to 1.
-    first_choice
-        Text of the model's own likeliest token.
+    first_choice_id, first_choice
+        Id and text of the model's own likeliest token.
     changed
         Whether the grammar forbids that token.
     """
 
     forbidden: float
+    first_choice_id: int
     first_choice: str
     changed: bool
 

@@ -36,7 +36,8 @@ def meta_model(size: str) -> PreTrainedModel:
         If the installed transformers does not know the model.
     """
     config = configuration(size)
-    model: Any = build_meta_model(config, config["architectures"][0], name=size).to(torch.bfloat16)
+    model: Any = build_meta_model(config, config["architectures"][0], name=size)
+    model = model.to(torch.bfloat16)
     model.tie_weights()
     finished: PreTrainedModel = model.eval()
     return finished

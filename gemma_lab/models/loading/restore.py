@@ -62,7 +62,9 @@ class RestoreStack(ExitStack):
 
     def __enter__(self) -> Self:
         self.finished = False
-        self.callback(_SIGINT.release, self)
+        # the last callback runs first; one that is interrupted is followed by the next
+        for _ in range(_ATTEMPTS):
+            self.callback(_SIGINT.release, self)
         self.callback(self._deliver)
         for _ in range(_ATTEMPTS):
             self.callback(self.put_back)

@@ -175,7 +175,7 @@ def _from_pil(image: Image.Image) -> Image.Image:
         raise
     except Exception as error:
         raise BadMedia(
-            f"The PIL image cannot be read: {error or type(error).__name__}.",
+            f"The PIL image cannot be read: {str(error) or type(error).__name__}.",
             hint="If it was closed (`with Image.open(path)` closes it), pass the path, or image.copy() made "
             "inside the block.",
         ) from error

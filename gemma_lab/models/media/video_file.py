@@ -175,7 +175,9 @@ class VideoFile:
 def _video_stream(container: Any, what: str) -> Any:
     """Return the stream of pictures; a cover only if there is no other."""
     streams = sorted(
-        container.streams.video, key=lambda stream: bool(int(stream.disposition) & _ATTACHED_PICTURE)
+        container.streams.video,
+        # older releases of PyAV have no disposition: there a cover is taken if it comes first
+        key=lambda stream: bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE),
     )
     if not streams:
         raise BadMedia(f"{what} holds no pictures.", hint="Pass a sound as audio=….")

@@ -4,8 +4,8 @@ The last layers of Gemma 4 E2B and E4B reuse keys and values of earlier ones, so
 from 5.23 on drops all rows but the last before them. A trace covers every row. Computing all of them at once
 would round the last one differently (a product of many rows is summed in another order than one of a single
 row), and the logits with it. So the model's own pass is left as it is, and after its last layer the KV-shared
-layers are run once more, beside it, on all rows. The keys and values are those of the pass; nothing is written
-to the cache. It costs what the rows of these layers cost.
+layers are run once more, beside it, on all rows. The keys and values are those of the pass; nothing is
+written to the cache. It costs what the rows of these layers cost.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class FullPrefill(RestoreStack):
     """Let hooks and observers on KV-shared layers get every row of a prompt; blocks may be nested.
 
     Hooks on these layers first get the model's own call, with the last row alone, then one with all rows.
-    Observers of `gemma_lab.trace.probes.attention.interface` get the second only. A model without such layers,
-    or with an older transformers, runs as ever.
+    Observers of `AttentionTaps` get the second only. A model without such layers, or with an older
+    transformers, runs as ever.
 
     Raises
     ------

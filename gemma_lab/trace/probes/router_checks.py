@@ -39,8 +39,8 @@ class Decision:
     rule_error
         How far the weights are from the family's rule, relative to the largest, ``[tokens]``.
     topk_margin
-        Margin by which an unselected expert outscores a selected one, ``[tokens]``; not above 0 if the top-k is
-        right.
+        Margin by which an unselected expert outscores a selected one, ``[tokens]``; at most 0 if the
+        top-k is right.
     mismatch
         1 where the experts were given something else, ``[tokens]``; None if they were given the same objects.
     """
@@ -165,7 +165,7 @@ class Decisions:
         return (experts / (experts + dense).clamp_min(_TINY)).to(entropy.device)
 
     def _check(self, errors: Array) -> None:
-        """Raise `BadTrace` where sum_error, rule_error, topk_margin or mismatch, ``[tokens, layers, 4]``, say so."""
+        """Raise `BadTrace` if an error ``[tokens, layers, 4]`` (in the order of `Decision`) is too large."""
         if not len(errors):
             return
         worst = errors.max(axis=0)  # NaN stays NaN, and is refused below

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Values that an edit may hold: 16 MiB, so that it fits into the manifest of a trace file.
 MOST_VALUES = 1 << 22
-HOW = "For example Patch(gl.activations(lab, prompt, layers=[3], positions=[12]), positions=[9])."
+HOW = "For example Patch(lab.activations(prompt, layers=[3], positions=[12]), positions=[9])."
 _FIELDS = {"model", "layers", "positions", "width", "values"}
 
 
@@ -59,7 +59,7 @@ class Activations:
             raise BadEdit(
                 f"Activations of {len(self.layers)} layers and {len(self.positions)} positions have "
                 f"the shape {list(values.shape)}.",
-                hint="gl.activations makes them.",
+                hint="lab.activations makes them.",
             )
         for listed, what in ((self.layers, "layer"), (self.positions, "position")):
             if len(set(listed)) != len(listed) or not listed:

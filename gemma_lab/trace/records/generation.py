@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -37,6 +37,13 @@ class Generation:
         user).
     text
         The visible text of the answer.
+    forbidden
+        Probability that the model had put on tokens that a grammar forbids, at temperature 1, 0 to 1, float32
+        ``[n]``; NaN where the token was generated without a grammar.
+    first_choice_ids
+        Id of the model's own likeliest token, int32 ``[n]``; −1 without a grammar.
+    overruled
+        Whether the grammar forbids that token, bool ``[n]``.
     """
 
     ids: Array
@@ -46,6 +53,9 @@ class Generation:
     alternative_logprobs: Array = field(repr=False)
     finish_reason: FinishReason
     text: str
+    forbidden: Array = field(repr=False)
+    first_choice_ids: Array = field(repr=False)
+    overruled: Array = field(repr=False)
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -61,11 +71,21 @@ class Generation:
             raise BadTrace("The generation has negative token ids.", hint=_TRACE_AGAIN)
         if (others[:, 1:] > others[:, :-1] + 1e-5).any():
             raise BadTrace("The generation's alternatives are not the best first.", hint=_TRACE_AGAIN)
+        self._check_grammar()
         if self.finish_reason not in get_args(FinishReason):
             raise BadTrace(
                 f"The generation's finish_reason is {self.finish_reason!r}.",
                 hint=f"It is one of {', '.join(map(repr, get_args(FinishReason)))}.",
             )
+
+    def _check_grammar(self) -> None:
+        bound = ~np.isnan(self.forbidden)
+        if not ((self.forbidden[bound] >= 0) & (self.forbidden[bound] <= 1)).all():
+            raise BadTrace("A forbidden probability is not between 0 and 1.", hint=_TRACE_AGAIN)
+        if np.where(bound, self.first_choice_ids < 0, self.first_choice_ids != -1).any():
+            raise BadTrace("A first choice has no token id, or no grammar.", hint=_TRACE_AGAIN)
+        if (self.overruled & (~bound | (self.first_choice_ids == self.ids))).any():
+            raise BadTrace("An overruled token was chosen, or has no grammar.", hint=_TRACE_AGAIN)
 
     def _check_shapes(self) -> None:
         if self.ids.ndim != 1 or self.alternative_ids.ndim != 2:
@@ -80,6 +100,9 @@ class Generation:
             "entropy": (n,),
             "alternative_ids": (n, self.top_logprobs),
             "alternative_logprobs": (n, self.top_logprobs),
+            "forbidden": (n,),
+            "first_choice_ids": (n,),
+            "overruled": (n,),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -99,8 +122,11 @@ class Generation:
         alternative_logprobs: Any,
         finish_reason: FinishReason,
         text: str,
+        forbidden: Any = None,
+        first_choice_ids: Any = None,
+        overruled: Any = None,
     ) -> Generation:
-        """Make a generation from sequences or arrays."""
+        """Make a generation from sequences or arrays; the last three are None without a grammar."""
         n = len(ids)
         return cls(
             ids=np.asarray(ids, dtype=np.int32),
@@ -110,6 +136,9 @@ class Generation:
             alternative_logprobs=_rows(alternative_logprobs, n, np.float32),
             finish_reason=finish_reason,
             text=text,
+            forbidden=_column(forbidden, n, np.float32, np.nan),
+            first_choice_ids=_column(first_choice_ids, n, np.int32, -1),
+            overruled=_column(overruled, n, np.bool_, False),
         )
 
     @property
@@ -123,15 +152,22 @@ class Generation:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Generation):
             return NotImplemented
-        names = ("ids", "logprobs", "entropy", "alternative_ids", "alternative_logprobs")
         same = (self.finish_reason, self.text) == (other.finish_reason, other.text)
-        return same and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in names)
+        arrays = [each.name for each in fields(self) if each.name not in ("finish_reason", "text")]
+        return same and all(
+            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=name == "forbidden")
+            for name in arrays
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = self.text if len(self.text) <= 60 else self.text[:59] + "…"
         return f"Generation({len(self):,} token{'s' * (len(self) != 1)}, {self.finish_reason}: {shown!r})"
+
+
+def _column(values: Any, n: int, kind: type[np.generic], missing: Any) -> Array:
+    return np.full(n, missing, dtype=kind) if values is None else np.asarray(values, dtype=kind)
 
 
 def _rows(values: Any, n: int, kind: type[np.generic]) -> Array:

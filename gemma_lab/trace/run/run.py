@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 
 from ..._version import __version__
@@ -261,6 +262,7 @@ def _generation(reply: Reply | None, top_logprobs: int) -> GenerationRecord | No
     if reply is None:
         return None
     kept = [token.top_logprobs[:top_logprobs] for token in reply.tokens]
+    overruled = [token.overruled for token in reply.tokens]
     return GenerationRecord.of(
         ids=[token.id for token in reply.tokens],
         logprobs=[token.logprob for token in reply.tokens],
@@ -269,6 +271,9 @@ def _generation(reply: Reply | None, top_logprobs: int) -> GenerationRecord | No
         alternative_logprobs=[[other.logprob for other in row] for row in kept],
         finish_reason=reply.finish_reason,
         text=reply.text,
+        forbidden=[np.nan if each is None else each.forbidden for each in overruled],
+        first_choice_ids=[-1 if each is None else each.first_choice_id for each in overruled],
+        overruled=[each is not None and each.changed for each in overruled],
     )
 
 

@@ -35,7 +35,9 @@ TOKENS = _schema(
 )
 ROUTING = _schema("layer:i32 token:i32 rank:i16 expert:i32 weight:f32")
 ATTENTION = _schema("layer:i32 head:i32 token:i32 rank:i16 key:i32 weight:f32")
-GENERATION = _schema("position:i32 token:i32 id:i32 logprob:f32 entropy:f32")
+GENERATION = _schema(
+    "position:i32 token:i32 id:i32 logprob:f32 entropy:f32 forbidden:f32 first_choice:i32 overruled:bool"
+)
 ALTERNATIVES = _schema("position:i32 rank:i16 id:i32 logprob:f32")
 
 
@@ -52,7 +54,8 @@ def arrow_tables(trace: TraceRecords) -> dict[str, pa.Table]:
         ``tokens``) and weight.
     ``generation``
         One row per generated token: position (0: the first), token (its row in ``tokens``; −1 for the last
-        one, which the model did not read), id, log-probability and entropy in nats.
+        one, which the model did not read), id, log-probability and entropy in nats; with a grammar the
+        forbidden probability, the model's first choice and whether it was overruled (NaN, −1, false without).
     ``top_logprobs``
         One row per alternative: position, rank (0: the likeliest), id, log-probability in nats.
     ``logit_lens``, ``logit_lens_targets``
@@ -87,6 +90,9 @@ def stored_tables(trace: TraceRecords) -> dict[str, pa.Table]:
         generation.ids,
         generation.logprobs,
         generation.entropy,
+        generation.forbidden,
+        generation.first_choice_ids,
+        generation.overruled,
     ]
     others = [
         np.repeat(position, a),

@@ -202,6 +202,9 @@ def _read_generation(archive: Archive, part: GenerationPart, *, tokens: TokenTab
         alternative_logprobs=others["logprob"].reshape(n, alternatives),
         finish_reason=part.finish_reason,
         text=part.text,
+        forbidden=chosen["forbidden"],
+        first_choice_ids=chosen["first_choice"],
+        overruled=chosen["overruled"],
     )
 
 

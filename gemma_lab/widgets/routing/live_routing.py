@@ -37,7 +37,7 @@ class LiveRouting:
     halt
         When it is set the model stops after the current pass; the tokens so far stay.
     images
-        The pictures of the prompt.
+        The images of the prompt.
     """
 
     def __init__(

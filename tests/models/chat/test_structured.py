@@ -139,13 +139,20 @@ def test_what_cannot_be_enforced_is_refused_before_anything_runs(options, mini):
         mini.chat("Hi", **options)
 
 
-def test_a_stream_and_a_trace_are_bound_alike(mini):
+def test_a_stream_and_a_trace_are_bound_alike(mini, tmp_path):
     options = {"schema": {"type": "integer"}, "temperature": 0, "max_new_tokens": 8}
     reply = mini.chat("Write 47 in German words.", **options)
     with mini.stream("Write 47 in German words.", **options) as stream:
         assert "".join(chunk.text for chunk in stream) == reply.text
     trace = mini.trace("Write 47 in German words.", **options)
     assert trace.generation.text == reply.text
+    of_reply = [token.overruled for token in reply.tokens]
+    assert trace.generation.forbidden.tolist() == pytest.approx([each.forbidden for each in of_reply])
+    assert trace.generation.first_choice_ids.tolist() == [each.first_choice_id for each in of_reply]
+    assert trace.generation.overruled.tolist() == [each.changed for each in of_reply]
+    saved = trace.save(tmp_path / "bound.trace")
+    assert gl.open_trace(saved).equal(trace)
+    assert trace.to_arrow()["generation"]["overruled"].to_pylist() == trace.generation.overruled.tolist()
     assert mini.trace(Request.from_meta(trace.meta)).equal(trace)
 
 

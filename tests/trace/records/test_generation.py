@@ -18,6 +18,25 @@ GIVEN = {
     "finish_reason": "stop",
     "text": "ab",
 }
+#: A grammar bound the first two tokens and overruled the second.
+BOUND = {
+    "forbidden": [0.0, 0.75, np.nan],
+    "first_choice_ids": [4, 3, -1],
+    "overruled": [False, True, False],
+}
+
+
+def test_a_grammar_is_kept_and_its_absence_too():
+    free, bound = Generation.of(**GIVEN), Generation.of(**GIVEN | BOUND)
+    assert np.isnan(free.forbidden).all()
+    assert (free.first_choice_ids == -1).all()
+    assert not free.overruled.any()
+    assert bound == Generation.of(**GIVEN | BOUND)
+    assert bound != free
+    assert bound != Generation.of(**GIVEN | BOUND | {"forbidden": [0.0, 0.5, np.nan]})
+    assert bound != Generation.of(**GIVEN | BOUND | {"overruled": [False] * 3})
+    assert bound.forbidden.dtype == np.float32
+    assert bound.first_choice_ids.dtype == np.int32
 
 
 def test_anything_that_numpy_takes_becomes_arrays():
@@ -70,6 +89,16 @@ def test_a_long_answer_is_shortened_in_its_repr():
         ({"finish_reason": "bored"}, "bored"),
         ({"entropy": [0.2, -1.0, 0.0]}, "entropies"),
         ({"entropy": [0.2, np.inf, 0.0]}, "entropies"),
+        ({"forbidden": [0.1] * 4}, "forbidden has shape"),
+        ({"first_choice_ids": [1]}, "first_choice_ids has shape"),
+        ({"overruled": [True]}, "overruled has shape"),
+        ({**BOUND, "forbidden": [1.5, 0.5, np.nan]}, "forbidden"),
+        ({**BOUND, "forbidden": [-0.5, 0.5, np.nan]}, "forbidden"),
+        ({**BOUND, "first_choice_ids": [4, -1, -1]}, "first choice"),
+        ({**BOUND, "first_choice_ids": [4, 3, 2]}, "first choice"),
+        ({**BOUND, "first_choice_ids": [4, 3, -2]}, "first choice"),
+        ({**BOUND, "overruled": [True, True, False]}, "overruled"),
+        ({**BOUND, "overruled": [False, True, True]}, "overruled"),
     ],
 )
 def test_what_no_distribution_gives_is_refused(change, said):

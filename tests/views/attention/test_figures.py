@@ -83,7 +83,7 @@ def test_patches_are_tinted_by_what_a_token_gives_them() -> None:
         draw_image_attention(picture_without_pixels(), patches, weights, 0), (400, 300)
     )
     assert grey == pytest.approx((235, 237, 239), abs=6)
-    with pytest.raises(LabError, match="no picture 3"):
+    with pytest.raises(LabError, match="no image 3"):
         image_attention_figure(trace, layer=5, query=200, image=3)
 
 

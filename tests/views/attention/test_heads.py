@@ -41,7 +41,7 @@ def test_every_head_has_the_letters_of_its_kinds(trace):
 
 def test_the_table_names_what_was_not_tested(trace):
     html = head_types_html(classify_heads(trace))
-    assert "not tested: no picture" in html
+    assert "not tested: no image" in html
     assert "0.0 (0.9" in html
     assert "<script" not in html
 

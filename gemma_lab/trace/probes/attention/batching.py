@@ -1,4 +1,4 @@
-"""Blocks of queries with the same keys beside them, taken at once: a band of a local layer costs its band."""
+"""Batch query blocks whose key ranges have the same offset, so that a local layer costs only its window."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from .visible_keys import VisibleKeys
 
-#: Spans of keys are a multiple of these, so that they can be folded: of several blocks, of a lone one.
+#: Key spans are rounded up to a multiple, so that `top_keys` can fold them: of batches, of lone blocks.
 _SPAN, _ALONE = 32, 64
-#: How much wider the spans of a strip may be than its blocks' own: the first blocks of a band have less.
+#: How much wider the spans of a batch may be than its blocks' own: a band's first blocks have fewer.
 _WIDER = 1.5
 
 
 @dataclass(frozen=True)
 class BlockBatch:
-    """Blocks of equally many queries, one after the other, whose keys are as far from each.
+    """Consecutive blocks of equally many queries, whose keys lie at the same distance from each block.
 
     Attributes
     ----------
@@ -26,10 +26,10 @@ class BlockBatch:
         nothing, nor after the last key.
     span
         Keys of a block.
-    ahead
-        Whether a query sees a later token than itself.
-    sight
-        What a lone block sees.
+    sees_future
+        Whether any query sees a later token than itself.
+    visible
+        The visible keys of a lone block.
     """
 
     start: int
@@ -37,8 +37,8 @@ class BlockBatch:
     count: int
     first: int
     span: int
-    ahead: bool
-    sight: VisibleKeys | None = None
+    sees_future: bool
+    visible: VisibleKeys | None = None
 
     @property
     def stop(self) -> int:
@@ -51,24 +51,24 @@ class BlockBatch:
         return self.first + (self.count - 1) * self.length + self.span
 
 
-def strips(sights: Iterable[VisibleKeys], *, most: int) -> Iterator[BlockBatch]:
-    """Yield blocks by what they see, as many at once as their spans allow.
+def batch_blocks(blocks: Iterable[VisibleKeys], *, most: int) -> Iterator[BlockBatch]:
+    """Yield batches of as many consecutive blocks as their key ranges allow.
 
     Parameters
     ----------
-    sights
-        Of blocks, in order.
+    blocks
+        Visible keys of blocks, in order.
     most
-        Rows times keys that a strip may have; a lone block may have more.
+        Rows times keys of a batch; a lone block may have more.
     """
     group: list[VisibleKeys] = []
-    for sight in sights:
-        if group and not _fits([*group, sight], most):
-            yield _strip(group)
+    for block in blocks:
+        if group and not _fits([*group, block], most):
+            yield _batch(group)
             group = []
-        group.append(sight)
+        group.append(block)
     if group:
-        yield _strip(group)
+        yield _batch(group)
 
 
 def _fits(group: list[VisibleKeys], most: int) -> bool:
@@ -76,22 +76,22 @@ def _fits(group: list[VisibleKeys], most: int) -> bool:
     if last.stop - last.start != one.stop - one.start or last.start != group[-2].stop:
         return False
     span = _span(group)[1]
-    own = sum(sight.last - sight.first for sight in group)
+    own = sum(block.last - block.first for block in group)
     return span * len(group) <= min(_WIDER * own, most / (one.stop - one.start))
 
 
 def _span(group: list[VisibleKeys]) -> tuple[int, int]:
     """Return where the keys of a block begin, counted from its first query, and how many there are."""
     length = group[0].stop - group[0].start
-    low = min(sight.first - sight.start for sight in group) // length * length
-    return low, -(-(max(sight.last - sight.start for sight in group) - low) // _SPAN) * _SPAN
+    low = min(block.first - block.start for block in group) // length * length
+    return low, -(-(max(block.last - block.start for block in group) - low) // _SPAN) * _SPAN
 
 
-def _strip(group: list[VisibleKeys]) -> BlockBatch:
+def _batch(group: list[VisibleKeys]) -> BlockBatch:
     one = group[0]
     if len(group) == 1:
         low, high = one.first // _ALONE * _ALONE, -(-one.last // _ALONE) * _ALONE
-        return BlockBatch(one.start, one.stop - one.start, 1, low, high - low, one.ahead, one)
+        return BlockBatch(one.start, one.stop - one.start, 1, low, high - low, one.sees_future, one)
     low, span = _span(group)
-    ahead = any(sight.ahead for sight in group)
-    return BlockBatch(one.start, one.stop - one.start, len(group), one.start + low, span, ahead)
+    future = any(block.sees_future for block in group)
+    return BlockBatch(one.start, one.stop - one.start, len(group), one.start + low, span, future)

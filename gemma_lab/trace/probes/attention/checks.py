@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ....errors import BadTrace
-from .sequence import Stretch
+from .sequence import TokenSlice
 
 #: How far a row times the values may be from the layer's own output, relative to the largest value; stock
 #: functions round weights to the model's type.
@@ -26,10 +26,10 @@ class OutputCheck:
     """Collects what speaks against the rows of a pass, and asks for it once, when the pass is over."""
 
     def __init__(self) -> None:
-        self._noted: list[tuple[int, torch.Tensor, torch.Tensor, float]] = []
+        self._recorded: list[tuple[int, torch.Tensor, torch.Tensor, float]] = []
 
-    def note(
-        self, layer: int, last: tuple[int, torch.Tensor], *, part: Stretch, value: torch.Tensor,
+    def record(
+        self, layer: int, last: tuple[int, torch.Tensor], *, part: TokenSlice, value: torch.Tensor,
         own: torch.Tensor, heads: Sequence[int],
     ) -> None:  # fmt: skip
         """Note how far a row times the values is from what the layer put out.
@@ -56,11 +56,11 @@ class OutputCheck:
         value = value[groups, max(0, first - part.first_key) :][:, : weights.shape[1]]
         made = torch.einsum("hk,hkd->hd", weights[:, : value.shape[1]], value)
         apart = (made - own[list(heads)].float()).abs().amax()
-        self._noted.append((layer, apart, value.abs().amax(), about * max(1.0, weights.shape[1] / _KEYS)))
+        self._recorded.append((layer, apart, value.abs().amax(), about * max(1.0, weights.shape[1] / _KEYS)))
 
-    def settle(self) -> None:
+    def verify(self) -> None:
         """Raise `BadTrace` if a layer put out something else than its rows give."""
-        noted, self._noted = self._noted, []
+        noted, self._recorded = self._recorded, []
         if not noted:
             return
         off = torch.stack([torch.stack([apart, scale]).cpu() for _, apart, scale, _ in noted]).tolist()

@@ -71,7 +71,9 @@ class AttentionTaps(RestoreStack):
             module: (layer, None) for layer, module in attentions(model).items()
         }
         if towers:
-            self.modules |= {module: (layer, "vision") for layer, module in enumerate(vision_attentions(model))}
+            self.modules |= {
+                module: (layer, "vision") for layer, module in enumerate(vision_attentions(model))
+            }
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -144,7 +146,7 @@ class TappedAttention:
             choice = getattr(config, _CHOICE)
             if choice != self.name and choice not in _STOCK:
                 raise LabError(
-                    f"Attention computed by {choice!r} cannot be observed: it has no ordinary keys and masks.",
+                    f"Attention computed by {choice!r} cannot be observed: its keys and masks are hidden.",
                     hint='Load the model with attn_implementation="sdpa".',
                 )
             if choice != self.name:
@@ -227,9 +229,7 @@ def _show(
             causal = getattr(module, "is_causal", True) if causal is None else causal
             causal = bool(causal) and mask is None and query.shape[2] > 1
             positions = kwargs.get("position_ids")
-            observer.on_attention(
-                tap.layer, module, query, key, value, mask, causal, positions, scaling
-            )
+            observer.on_attention(tap.layer, module, query, key, value, mask, causal, positions, scaling)
             observer.on_output(tap.layer, output)
 
 

@@ -36,7 +36,9 @@ class Labels:
         self._roles = RoleReader(pieces)
         for index in prompt:
             self._roles.read(index)
-        kinds = np.asarray(token_kinds(prompt, tokenizer=tokenizer, vocabulary=pieces).modalities, dtype=object)
+        kinds = np.asarray(
+            token_kinds(prompt, tokenizer=tokenizer, vocabulary=pieces).modalities, dtype=object
+        )
         kinds[np.asarray(self._roles.scaffold, dtype=bool) & (kinds == "text")] = "special"
         roles = np.asarray(self._roles.roles, dtype=object)
         self._count = len(prompt)

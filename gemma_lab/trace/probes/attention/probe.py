@@ -1,4 +1,4 @@
-"""The attention probe: where every head looks, reduced beside the model's own attention and checked by it."""
+"""The attention probe: every head's attention, summarised and checked against the layer's output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ....models.loading.restore import RestoreStack
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
 from ...records.attention_bands import band_extent, to_band
 from ...records.attention_checks import check_attention
+from ...records.routing import check_precision
 from ..model_modules import attentions
 from ..recorder import Pass
 from ..spill import SpillBuffer
@@ -23,37 +24,37 @@ from .checks import OutputCheck, check_numbers
 from .head_layout import layout_of
 from .interface import AttentionTaps
 from .labels import LABELS, Labels
-from .rows import Answer, AttentionRows, Question, block_length, block_room
-from .sequence import Line, Stretch
+from .rows import AttentionRows, RowRequest, RowResult, block_length, max_block_size
+from .sequence import SequenceTracker, TokenSlice
 from .taps import AttentionTap
 from .towers import TowerProbe
-from .visible_keys import VisibleKeys, causal_sights, fitting, masked_sights, open_sights
+from .visible_keys import VisibleKeys, causal_blocks, full_blocks, masked_blocks, shrink_block
 
 
 @dataclass
 class _Sequence:
-    """What is kept of one sequence of the batch."""
+    """What is recorded of one sequence of the batch."""
 
-    line: Line
+    tracker: SequenceTracker
     bins: Bins
-    spool: SpillBuffer
+    spill: SpillBuffer
     labels: Labels | None
     rows: dict[tuple[int, int], tuple[int, Any]] = field(default_factory=dict)
 
 
 class AttentionProbe(AttentionTap):
-    """Records where heads look: maps, statistics of every row, top keys and asked rows.
+    """Record attention patterns: pooled maps, statistics and top keys of every row, and requested rows.
 
-    For use with `gemma_lab.trace.probes.recorder.Recorder`. Rows are computed once more from the queries and keys of
-    the stock function, in blocks, and reduced; no tensor of all queries by all keys is made. In every pass
-    and layer the last row, applied to the values, is compared with what the layer itself put out.
+    For use with `Recorder`. Rows are recomputed in blocks from the queries and keys of the stock function,
+    and reduced; no tensor of all queries by all keys is made. In every pass and layer the last row, applied
+    to the values, is compared with the layer's own output.
 
     Parameters
     ----------
     request
         What to keep.
     expected
-        How many tokens the bins of maps are laid out for; more make them wider.
+        Tokens that the bins of maps are sized for; more make them wider.
     labels
         Labels of each sequence's tokens, for the mass by modality and role; without them there is none.
     precision
@@ -87,6 +88,7 @@ class AttentionProbe(AttentionTap):
         spill_bytes: int = 512 * 2**20,
     ) -> None:
         self.request = AttentionRequest() if request is None else request
+        check_precision(precision)
         self.precision = precision
         self.spill_bytes = spill_bytes
         self._expected, self._labels = expected, labels
@@ -97,7 +99,7 @@ class AttentionProbe(AttentionTap):
         self._forget()
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
-        """Stand beside the model's attention; see `gemma_lab.trace.probes.recorder.Probe`."""
+        """Attach to the model's attention; see `Probe`."""
         found = attentions(model)
         wanted = found if self.request.layers is None else self.request.layers
         for layer in wanted:
@@ -112,45 +114,47 @@ class AttentionProbe(AttentionTap):
             self._towers.attach(model, restore)
 
     def begin(self, seen: Pass) -> None:
-        """Start a pass; see `gemma_lab.trace.probes.recorder.Probe`."""
+        """Start a pass; see `Probe`."""
         self._forget()
         if not self._sequences:
             if seen.cached:
                 raise BadTrace(
                     f"The cache holds {seen.cached:,} positions that were not recorded: "
-                    "rows would have keys that nothing is known of.",
+                    "rows would have unknown keys.",
                     hint="Open the recorder before the first pass, with an empty cache.",
                 )
             self._sequences = [self._sequence(row, seen.rows) for row in range(seen.rows)]
         for row, sequence in enumerate(self._sequences):
-            new = sequence.line.begin(seen.length, None if seen.real is None else seen.real[row])
+            new = sequence.tracker.begin(seen.length, None if seen.real is None else seen.real[row])
             if sequence.labels is not None:
-                _write_on(sequence.labels, sequence.line, None if seen.ids is None else seen.ids[row], new)
+                _label_new_tokens(
+                    sequence.labels, sequence.tracker, None if seen.ids is None else seen.ids[row], new
+                )
             if self.request.pooled:
-                sequence.bins.fit(sequence.line.tokens)
+                sequence.bins.fit(sequence.tracker.tokens)
 
     def abandon(self) -> None:
-        """Forget a pass; see `gemma_lab.trace.probes.recorder.Probe`."""
+        """Discard the current pass; see `Probe`."""
         for sequence in self._sequences:
-            sequence.line.abandon()
+            sequence.tracker.abandon()
         self._forget()
 
     def end(self, seen: Pass) -> None:
-        """Keep what a pass gave; see `gemma_lab.trace.probes.recorder.Probe`."""
+        """Keep the summaries of a pass; see `Probe`."""
         del seen
-        self._doubts.settle()
+        self._output_check.verify()
         for row, sequence in enumerate(self._sequences):
-            answers = [self._answers.get((layer, row)) for layer in self._modules]
-            if not sequence.line.new:
+            results = [self._results.get((layer, row)) for layer in self._modules]
+            if not sequence.tracker.new:
                 continue
-            if any(answer is None for answer in answers):
-                missing = [layer for layer in self._modules if (layer, row) not in self._answers]
+            if any(result is None for result in results):
+                missing = [layer for layer in self._modules if (layer, row) not in self._results]
                 raise BadTrace(
-                    f"Layers {missing} did not compute attention where it can be watched.",
+                    f"Layers {missing} did not compute attention where it can be observed.",
                     hint='Load the model with attn_implementation="sdpa".',
                 )
-            self._keep(sequence, [answer for answer in answers if answer is not None], self._rooms[row])
-            sequence.line.end()
+            self._keep(sequence, [result for result in results if result is not None], self._numbers[row])
+            sequence.tracker.end()
         self._forget()
 
     def result(self, row: int = 0) -> Attention:
@@ -161,16 +165,16 @@ class AttentionProbe(AttentionTap):
         BadTrace
             If nothing was recorded for it.
         """
-        if not 0 <= row < len(self._sequences) or not self._sequences[row].line.tokens:
+        if not 0 <= row < len(self._sequences) or not self._sequences[row].tracker.tokens:
             raise BadTrace(
                 f"Nothing was recorded for sequence {row} of {len(self._sequences)}.",
                 hint="Run the model inside the recorder; result(row) counts the sequences of a batch from 0.",
             )
         sequence = self._sequences[row]
-        tokens = sequence.line.tokens
+        tokens = sequence.tracker.tokens
         edges, maps = sequence.bins.result(tokens)
         reaches = {layer: band_extent(squares) for layer, squares in maps.items()}
-        numbers = sequence.spool.result() if len(sequence.spool) else {}
+        numbers = sequence.spill.result() if len(sequence.spill) else {}
         columns: tuple[int, ...] = ()
         if "mass_by_label" in numbers and sequence.labels is not None:
             columns = sequence.labels.present()
@@ -189,13 +193,13 @@ class AttentionProbe(AttentionTap):
             per_query=numbers,
             full_rows=dict(sequence.rows),
             towers=self.towers(),
-            keepalive=sequence.spool.folder,
+            keepalive=sequence.spill.folder,
         )
         check_attention(made)
         return made
 
     def towers(self) -> dict[str, tuple[Tower, ...]]:
-        """Return what the towers looked at, in the order in which they ran."""
+        """Return the towers' attention, in the order in which they ran."""
         return {} if self._towers is None else self._towers.result()
 
     def on_attention(
@@ -203,7 +207,7 @@ class AttentionProbe(AttentionTap):
         value: torch.Tensor, mask: torch.Tensor | None, is_causal: bool, positions: torch.Tensor | None,
         scaling: float | None,
     ) -> None:  # fmt: skip
-        """Reduce the rows of one layer; see `gemma_lab.trace.probes.attention.interface.Watcher`."""
+        """Summarise the rows of one layer; see `AttentionTap`."""
         del positions
         if layer not in self._modules or not self._sequences:
             return
@@ -211,10 +215,10 @@ class AttentionProbe(AttentionTap):
             self._layouts[layer] = layout_of(layer, module, query, key)
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         for row, sequence in enumerate(self._sequences):
-            part = sequence.line.stretch(key.shape[2])
+            part = sequence.tracker.token_slice(key.shape[2])
             if not len(part.queries):
                 continue
-            self._answers[layer, row] = self._look(
+            self._results[layer, row] = self._reduce(
                 layer, row, part, query[row], key[row], mask, causal=is_causal, scaling=scaling
             )
         self._values[layer] = value
@@ -225,85 +229,143 @@ class AttentionProbe(AttentionTap):
         if value is None:
             return
         for row, sequence in enumerate(self._sequences):
-            answer = self._answers.get((layer, row))
-            if answer is None or answer.last is None:
+            result = self._results.get((layer, row))
+            if result is None or result.last is None:
                 continue
-            part = sequence.line.stretch(value.shape[2])
+            part = sequence.tracker.token_slice(value.shape[2])
             own = output[row, int(part.queries[-1])]
-            self._doubts.note(layer, answer.last, part=part, value=value[row], own=own, heads=self._heads())
+            self._output_check.record(
+                layer, result.last, part=part, value=value[row], own=own, heads=self._heads()
+            )
 
-    def _look(
-        self, layer: int, row: int, part: Stretch, query: torch.Tensor, key: torch.Tensor,
-        mask: torch.Tensor | None, *, causal: bool, scaling: float,
-    ) -> Answer:  # fmt: skip
-        query, key = part.pick(query, queries=True), part.pick(key, queries=False)
-        heads, keys = query.shape[0], key.shape[1]
+    def _reduce(
+        self,
+        layer: int,
+        row: int,
+        tokens: TokenSlice,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        causal: bool,
+        scaling: float,
+    ) -> RowResult:
+        """Summarise the rows of one sequence in one layer.
+
+        Parameters
+        ----------
+        row
+            The sequence's place in the batch.
+        tokens
+            Which queries and keys are tokens of the sequence.
+        query, key
+            ``[heads, queries, dim]`` and ``[kv_heads, keys, dim]``, padding included.
+        mask
+            ``[batch, 1 or heads, queries, keys]``.
+        """
+        query, key = tokens.pick(query, queries=True), tokens.pick(key, queries=False)
+        own_mask = None if mask is None else tokens.pick_mask(mask[row if mask.shape[0] > 1 else 0])
+        visible, biases = self._visible_keys(
+            layer, row, tokens, query, key, own_mask, mask_id=id(mask), causal=causal
+        )
+        if mask is not None:
+            self._masks.append(mask)  # kept, so that its id stays its own
+        query, key, own_mask = self._select_heads(query, key, own_mask)
+        rows = AttentionRows(
+            query,
+            key,
+            scaling=scaling,
+            first_query=tokens.first_query,
+            first_key=tokens.first_key,
+            mask=own_mask,
+            biases=biases,
+            buffers=self._buffers,
+        )
+        request = self._row_request(self._sequences[row], query.device)
+        return rows.compute(request, visible, self._out(layer, row, request, query))
+
+    def _visible_keys(
+        self,
+        layer: int,
+        row: int,
+        tokens: TokenSlice,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        mask: torch.Tensor | None,
+        *,
+        mask_id: int,
+        causal: bool,
+    ) -> tuple[Iterable[VisibleKeys], dict[tuple[int, ...], torch.Tensor]]:
+        """Return the blocks of queries and their visible keys, and the biases made from the mask so far.
+
+        Layers share masks, so a mask is analysed once per pass, sequence and block length.
+        """
+        (heads, queries), keys = query.shape[:2], key.shape[1]
         width = self._sequences[row].bins.width if self.request.pooled else 0
-        window, most = self._layouts[layer].window, block_room(heads)
-        about = block_length(window=window, width=width)
-        block = fitting(about, keys=keys if window is None else min(keys, window + about), most=most)
-        lead = part.first_query - part.first_key
-        sights: Iterable[VisibleKeys]
-        biases: dict[tuple[int, ...], torch.Tensor] = {}
-        own = None if mask is None else part.pick_mask(mask[row if mask.shape[0] > 1 else 0])
-        if own is not None:
-            at = id(mask), row, block
-            if at not in self._sights:  # the mask is kept, so that its id stays its own
-                self._sights[at] = mask, masked_sights(own, lead=lead, block=block), biases
-            _, sights, biases = self._sights[at]
-        elif causal or query.shape[1] == 1:
-            sights = causal_sights(query.shape[1], keys, lead=lead, block=about, most=most)
-        else:
-            sights = open_sights(query.shape[1], keys, block=block)
-        chosen = list(self._heads())
-        if len(chosen) < heads:
-            key = key[[head * key.shape[0] // heads for head in chosen]]
-            own = own if own is None or own.shape[0] == 1 else own[chosen]
-            query = query[chosen]
-        gaze = AttentionRows(
-            query, key, scaling=scaling, first_query=part.first_query, first_key=part.first_key, mask=own,
-            biases=biases, scratch=self._scratch,
-        )  # fmt: skip
-        question = self._question(self._sequences[row], query.device)
-        if row not in self._rooms:  # of all layers at once: nothing is to be copied together afterwards
-            shape = len(self._modules), query.shape[1], len(chosen)
-            self._rooms[row] = question.room(shape, query.device)
-        place = list(self._modules).index(layer)
-        return gaze.look(question, sights, {name: array[place] for name, array in self._rooms[row].items()})
+        window, most = self._layouts[layer].window, max_block_size(heads)
+        length = block_length(window=window, width=width)
+        block = shrink_block(length, keys=keys if window is None else min(keys, window + length), most=most)
+        lead = tokens.first_query - tokens.first_key
+        if mask is None and (causal or queries == 1):
+            return causal_blocks(queries, keys, lead=lead, block=length, most=most), {}
+        if mask is None:
+            return full_blocks(queries, keys, block=block), {}
+        analysed = mask_id, row, block
+        if analysed not in self._visible:
+            self._visible[analysed] = masked_blocks(mask, lead=lead, block=block), {}
+        return self._visible[analysed]
 
-    def _question(self, sequence: _Sequence, device: torch.device) -> Question:
+    def _select_heads(
+        self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return queries, keys and mask of the recorded heads; each then has a key-value head of its own."""
+        recorded, heads = list(self._heads()), query.shape[0]
+        if len(recorded) == heads:
+            return query, key, mask
+        key = key[[head * key.shape[0] // heads for head in recorded]]
+        return query[recorded], key, mask if mask is None or mask.shape[0] == 1 else mask[recorded]
+
+    def _out(self, layer: int, row: int, request: RowRequest, query: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return where a layer's numbers go: views of tensors of all layers, which need no later copy."""
+        if row not in self._numbers:
+            shape = len(self._modules), query.shape[1], query.shape[0]  # [layers, queries, heads]
+            self._numbers[row] = request.allocate(shape, query.device)
+        index = list(self._modules).index(layer)
+        return {name: array[index] for name, array in self._numbers[row].items()}
+
+    def _row_request(self, sequence: _Sequence, device: torch.device) -> RowRequest:
         width = sequence.bins.width if self.request.pooled else 0
-        asked = Question(self.request.top_k, width, None, rows=frozenset(self.request.rows))
+        request = RowRequest(self.request.top_k, width, None, rows=frozenset(self.request.rows))
         if not self.request.statistics:
-            return asked
+            return request
         if sequence.labels is None:
-            return replace(asked, labels=torch.zeros((sequence.line.tokens, 0), device=device))
-        return replace(asked, labels=sequence.labels.table(device), runs=sequence.labels.runs())
+            return replace(request, labels=torch.zeros((sequence.tracker.tokens, 0), device=device))
+        return replace(request, labels=sequence.labels.table(device), runs=sequence.labels.runs())
 
-    def _keep(self, sequence: _Sequence, answers: list[Answer], room: dict[str, torch.Tensor]) -> None:
-        new = {name: array.transpose(0, 1).cpu().numpy() for name, array in room.items()}
+    def _keep(self, sequence: _Sequence, results: list[RowResult], numbers: dict[str, torch.Tensor]) -> None:
+        new = {name: array.transpose(0, 1).cpu().numpy() for name, array in numbers.items()}
         if "mass_by_label" in new and sequence.labels is not None:
             # later passes may bring labels that nothing had so far
-            every = np.zeros((*new["mass_by_label"].shape[:2], len(LABELS), new["mass_by_label"].shape[3]), dtype=np.float32)
-            every[:, :, list(sequence.labels.present())] = new["mass_by_label"]
+            present = new["mass_by_label"]
+            every = np.zeros((*present.shape[:2], len(LABELS), present.shape[3]), dtype=np.float32)
+            every[:, :, list(sequence.labels.present())] = present
             new["mass_by_label"] = every
         check_numbers(new, labels=LABELS if sequence.labels is not None else ())
         if self.precision == "compact":
-            new |= {
-                name: new[name].astype(np.float16) for name in ("entropy", "first_token_mass", "mass_by_label") if name in new
-            }
+            halved = ("entropy", "first_token_mass", "mass_by_label")
+            new |= {name: new[name].astype(np.float16) for name in halved if name in new}
         if new:
-            sequence.spool.add(new)
-        for layer, answer in zip(self._modules, answers, strict=True):
-            for part in answer.sums:
+            sequence.spill.add(new)
+        for layer, result in zip(self._modules, results, strict=True):
+            for part in result.sums:
                 sequence.bins.put(layer, part)
-            for query, (first, weights) in answer.rows.items():
-                sequence.rows[layer, query] = _trim(first, weights.cpu().numpy(), sequence.line.tokens)
+            for query, (first, weights) in result.rows.items():
+                sequence.rows[layer, query] = _trim(first, weights.cpu().numpy(), sequence.tracker.tokens)
 
     def _sequence(self, row: int, rows: int) -> _Sequence:
         labels = self._labels[row] if row < len(self._labels) else None
         bins = Bins(most=self.request.bins, expected=self._expected)
-        return _Sequence(Line(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
+        return _Sequence(SequenceTracker(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
 
     def _heads(self) -> tuple[int, ...]:
         counts = {layout.heads for layout in self._layouts.values()}
@@ -321,25 +383,26 @@ class AttentionProbe(AttentionTap):
         return chosen
 
     def _forget(self) -> None:
-        self._answers: dict[tuple[int, int], Answer] = {}
-        self._rooms: dict[int, dict[str, torch.Tensor]] = {}  # by sequence: its answers' numbers, by layer
+        self._results: dict[tuple[int, int], RowResult] = {}  # by layer and sequence
+        self._numbers: dict[int, dict[str, torch.Tensor]] = {}  # by sequence, of all layers
         self._values: dict[int, torch.Tensor] = {}
-        self._doubts = OutputCheck()
-        self._scratch = BufferPool()
-        #: by mask: it, what it lets each block see, and what it adds to their scores
-        self._sights: dict[
-            tuple[int, int, int], tuple[Any, list[VisibleKeys], dict[tuple[int, ...], Any]]
+        self._output_check = OutputCheck()
+        self._buffers = BufferPool()
+        self._masks: list[torch.Tensor] = []
+        #: by mask, sequence and block length: visible keys, and biases
+        self._visible: dict[
+            tuple[int, int, int], tuple[list[VisibleKeys], dict[tuple[int, ...], torch.Tensor]]
         ] = {}
 
 
-def _write_on(labels: Labels, line: Line, ids: torch.Tensor | None, new: int) -> None:
-    """Let the labels cover the tokens of the pass that they do not know yet."""
-    missing = line.tokens - len(labels)
+def _label_new_tokens(labels: Labels, tracker: SequenceTracker, ids: torch.Tensor | None, new: int) -> None:
+    """Label the tokens of the pass that have no labels yet."""
+    missing = tracker.tokens - len(labels)
     if missing <= 0:
         return
     if ids is None or missing > new:
         raise BadTrace(
-            f"The sequence has {line.tokens:,} tokens, and labels are known for {len(labels):,}.",
+            f"The sequence has {tracker.tokens:,} tokens, and labels are known for {len(labels):,}.",
             hint="Make the labels of the prompt that is read.",
         )
     for index in ids[-missing:].tolist():

@@ -1,4 +1,7 @@
-"""The rows of some blocks of queries, reduced to what is asked of them."""
+"""Reduce the attention rows of a batch of blocks: statistics, top keys, pooled sums, complete rows.
+
+Axes are named as in `gemma_lab.trace.probes.attention.rows`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from itertools import pairwise
 
 import torch
 
-from .top_keys import heaviest
+from .top_keys import top_keys
 
 #: Of more stretches of equal labels a product is as fast.
 _RUNS = 16
@@ -36,30 +39,30 @@ class Pooled:
     keys: Sequence[int]
 
 
-class Block:
-    """Blocks of queries of one layer: their scores, until the statistics are made, and their weights.
+class BlockReduction:
+    """A batch of blocks of one layer: scores, which `statistics` overwrites, and weights.
 
     Parameters
     ----------
     scores
-        ``[kv_heads, blocks, heads of each, queries, keys]``; they are overwritten.
-    room
-        Where the weights go, of the same shape.
+        ``[kv, block, group, q, k]``; they are overwritten.
+    out
+        Memory for the weights, of the same shape.
     first_key, first_query
-        Token numbers of the first block; those of the next are a block's queries further on. Keys before 0
-        are hidden.
-    ahead
+        Token numbers of the first block; those of the next are a block's queries later. Keys before 0 are
+        hidden.
+    sees_future
         Whether a query sees a later key than itself.
     """
 
     def __init__(
-        self, scores: torch.Tensor, room: torch.Tensor, first_key: int, first_query: int, *, ahead: bool
+        self, scores: torch.Tensor, out: torch.Tensor, first_key: int, first_query: int, *, sees_future: bool
     ) -> None:
-        self.first_key, self.first_query, self.ahead = first_key, first_query, ahead
+        self.first_key, self.first_query, self.sees_future = first_key, first_query, sees_future
         self.blocks, self.queries, self.span = scores.shape[1], scores.shape[3], scores.shape[4]
         self.scores = scores
         # not exp(): what underflows takes that ten times as long on a CPU, and half of a local block does
-        self.weights = torch.softmax(scores, dim=-1, out=room)
+        self.weights = torch.softmax(scores, dim=-1, out=out)
         self.rows = self.weights.view(-1, self.span)
 
     def statistics(
@@ -94,7 +97,7 @@ class Block:
 
     def top(self, k: int, numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Fill in the keys with the largest weights; return the first of them and its place, ``[…, 1]``."""
-        values, places = heaviest(self.weights, min(k, self.span))
+        values, places = top_keys(self.weights, min(k, self.span))
         firsts = torch.arange(self.blocks, device=places.device) * self.queries + self.first_key
         keys = places + firsts.view(-1, 1, 1, 1)
         k = keys.shape[-1]
@@ -133,10 +136,10 @@ class Block:
         return first + before, self.weights[:, block, :, query, before:].flatten(0, 1).clone()
 
     def _fill(self, numbers: torch.Tensor, values: torch.Tensor) -> None:
-        """Write ``[kv_heads, blocks, heads of each, queries, …]`` to ``[queries, heads, …]``."""
+        """Write ``[kv, block, group, q, …]`` to ``[queries, heads, …]``."""
         kv_heads, blocks, groups, queries = values.shape[:4]
-        room = numbers.view(blocks, queries, kv_heads, groups, *values.shape[4:])
-        room.copy_(values.permute(1, 3, 0, 2, *range(4, values.ndim)))
+        target = numbers.view(blocks, queries, kv_heads, groups, *values.shape[4:])
+        target.copy_(values.permute(1, 3, 0, 2, *range(4, values.ndim)))
 
     def _distance(self, sums: torch.Tensor) -> torch.Tensor:
         device, middle = self.weights.device, self.queries // 2
@@ -144,7 +147,7 @@ class Block:
         queries = torch.arange(-middle, self.queries - middle, device=device, dtype=torch.float32)
         first = self.first_key - self.first_query - middle
         keys = torch.arange(first, first + self.span, device=device, dtype=torch.float32)
-        if self.ahead or self.queries > _FEW:
+        if self.sees_future or self.queries > _FEW:
             far: torch.Tensor = torch.linalg.vecdot(self.weights, (queries[:, None] - keys).abs_())
             return far
         back = torch.mv(self.rows, keys.neg_()).view(sums.shape)

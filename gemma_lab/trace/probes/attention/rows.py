@@ -1,7 +1,21 @@
-"""Attention rows of one sequence and layer, a block of queries at a time, reduced while they are there.
+"""Recompute one layer's attention rows block by block, and keep only summaries.
 
-Scores and their softmax are computed in float32, whatever the model's type, as fused kernels do: scores
-rounded to bfloat16 would move weights by percents. What is kept of a block's rows are sums and a few keys.
+Scores and their softmax are computed in float32, whatever the model's dtype, as fused kernels do: scores
+rounded to bfloat16 would move weights by percents. No tensor of all queries by all keys is made.
+
+Axes, in this order wherever they occur: ``kv`` (key-value heads), ``block`` (blocks of a batch), ``group``
+(query heads of a key-value head), ``q`` (queries of a block), ``k`` (keys of a block).
+
+A batch of blocks, by the example of a local layer with a window of 4, blocks of 2 queries and 8 tokens::
+
+    keys      0 1 2 3 4 5 6 7
+    q 0, 1  . . . x x             block 0: keys −3 to 1, of which −3 to −1 do not exist
+    q 2, 3      . x x x x         block 1: keys −1 to 3, two further on, as are its queries
+    q 4, 5          x x x x x     block 2: keys 1 to 5
+
+Every block sees keys at the same distances from its first query, so the keys of all blocks are one strided
+view (``unfold``) of the padded keys, and their scores one batched product. Keys that do not exist, and those
+that a query does not see, get a bias of −1e30.
 """
 
 from __future__ import annotations
@@ -12,26 +26,26 @@ from functools import lru_cache
 
 import torch
 
-from .batching import BlockBatch, strips
+from .batching import BlockBatch, batch_blocks
 from .buffers import BufferPool
-from .reductions import Block, Pooled
+from .reductions import BlockReduction, Pooled
 from .visible_keys import VisibleKeys
 
-#: What a hidden key scores: its weight is exactly zero, and times that still a number.
+#: Score of a hidden key: its weight is exactly 0, and score times weight is a number, which −inf · 0 is not.
 _HIDDEN = -1e30
 #: Floats in the buffer of a block: enough rows for an efficient product, few enough for a processor's cache.
 _BUDGET = 1 << 18
-#: Floats in that of several blocks.
-_STRIP = 1 << 17
+#: Floats in the buffer of a batch of several blocks.
+_BATCH = 1 << 17
 #: Queries of a block of a global layer and of a local one, about.
 _GLOBAL, _LOCAL = 128, 32
-#: Of so few queries it is cheaper to lengthen the scores than the keys.
+#: With at most this many queries it is cheaper to pad the scores than the keys.
 _FEW = 32
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of the rows of one layer.
+class RowRequest:
+    """What to compute of the rows of one layer.
 
     Attributes
     ----------
@@ -42,7 +56,7 @@ class Question:
     labels
         float32 ``[tokens, labels]``: 1 where a key has a label. None for no statistics.
     runs
-        Where stretches of tokens with the same labels begin; the last number is the end.
+        Starts of runs of tokens with the same labels; the last number is the end.
     rows
         Queries (token numbers) whose rows are kept.
     """
@@ -53,34 +67,34 @@ class Question:
     runs: Sequence[int] = ()
     rows: frozenset[int] = frozenset()
 
-    def room(self, shape: tuple[int, ...], device: torch.device) -> dict[str, torch.Tensor]:
-        """Return where the numbers of an `Answer` go, all of them empty.
+    def allocate(self, shape: tuple[int, ...], device: torch.device) -> dict[str, torch.Tensor]:
+        """Return where the numbers of an `RowResult` go, all of them empty.
 
         Parameters
         ----------
         shape
             ``(…, queries, heads)``.
         """
-        room = {}
+        out = {}
         if self.labels is not None:
             for name in ("entropy", "first_token_mass", "distance"):
-                room[name] = torch.zeros(shape, device=device)
+                out[name] = torch.zeros(shape, device=device)
             *more, heads = shape
-            room["mass_by_label"] = torch.zeros((*more, self.labels.shape[1], heads), device=device)
+            out["mass_by_label"] = torch.zeros((*more, self.labels.shape[1], heads), device=device)
         if self.top_k:
-            room["keys"] = torch.full((*shape, self.top_k), -1, dtype=torch.int32, device=device)
-            room["weights"] = torch.zeros((*shape, self.top_k), device=device)
-        return room
+            out["keys"] = torch.full((*shape, self.top_k), -1, dtype=torch.int32, device=device)
+            out["weights"] = torch.zeros((*shape, self.top_k), device=device)
+        return out
 
     def needs(self, start: int, stop: int) -> bool:
         """Return whether the rows of these queries are needed at all."""
-        whole = bool(self.top_k or self.width) or self.labels is not None
-        return whole or any(start <= row < stop for row in self.rows)
+        every = bool(self.top_k or self.width) or self.labels is not None
+        return every or any(start <= row < stop for row in self.rows)
 
 
 @dataclass
-class Answer:
-    """What the rows of one layer gave; tensors on the model's device.
+class RowResult:
+    """Summaries of the rows of one layer; tensors on the model's device.
 
     Attributes
     ----------
@@ -102,7 +116,7 @@ class Answer:
 
 
 def block_length(*, window: int | None, width: int) -> int:
-    """Return how many queries to take at once where memory allows.
+    """Return how many queries a block has where memory allows.
 
     Parameters
     ----------
@@ -117,13 +131,13 @@ def block_length(*, window: int | None, width: int) -> int:
     return max(1, round(about / width)) * width
 
 
-def block_room(heads: int) -> int:
-    """Return how many queries times keys a block may have."""
+def max_block_size(heads: int) -> int:
+    """Return the largest number of queries times keys of a block."""
     return _BUDGET // heads
 
 
 class AttentionRows:
-    """Reduces the attention of one sequence in one layer.
+    """Attention rows of one sequence in one layer, recomputed from queries and keys.
 
     Parameters
     ----------
@@ -136,138 +150,163 @@ class AttentionRows:
     first_query, first_key
         Token number of the first of each; they count on from there.
     mask
-        ``[1 or heads, queries, keys]``, or None where `sights` tells all.
+        ``[1 or heads, queries, keys]``, or None where the blocks' visible keys say all.
     biases
-        Where to keep what a boolean mask adds to scores, for other layers with the same mask and blocks.
-    scratch
-        Room for a block's rows, which other layers use, too.
+        Biases made from a boolean mask, kept for other layers with the same mask and blocks.
+    buffers
+        Memory for the scores of a block, shared by all layers.
     """
 
     def __init__(
         self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
         mask: torch.Tensor | None, biases: dict[tuple[int, ...], torch.Tensor] | None = None,
-        scratch: BufferPool | None = None,
+        buffers: BufferPool | None = None,
     ) -> None:  # fmt: skip
-        self.scratch = BufferPool() if scratch is None else scratch
+        self.buffers = BufferPool() if buffers is None else buffers
         self.biases: dict[tuple[int, ...], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
         self.first_query, self.first_key = first_query, first_key
         self.heads, self.queries = query.shape[0], query.shape[1]
 
-    def look(
-        self, question: Question, sights: Iterable[VisibleKeys], room: dict[str, torch.Tensor] | None = None
-    ) -> Answer:
-        """Compute the rows block by block and return what was asked of them, its numbers in `room`."""
-        if room is None:
-            room = question.room((self.queries, self.heads), self.query.device)
-        answer = Answer(room)
+    def compute(
+        self,
+        request: RowRequest,
+        visible: Iterable[VisibleKeys],
+        out: dict[str, torch.Tensor] | None = None,
+    ) -> RowResult:
+        """Compute the rows block by block and return what is requested, its numbers in `out`."""
+        if out is None:
+            out = request.allocate((self.queries, self.heads), self.query.device)
+        result = RowResult(out)
         needed = [
-            sight for sight in sights
-            if sight.stop == self.queries
-            or question.needs(self.first_query + sight.start, self.first_query + sight.stop)
-        ]  # fmt: skip
-        same = self.mask is not None and self.mask.dtype == torch.bool and self.mask.shape[0] == 1
-        parts = list(strips(needed, most=_STRIP // self.heads if same else 0))
-        query, keys = self.query.float(), self.key.float().transpose(1, 2)
-        before = 0
-        if self.queries > _FEW or any(part.count > 1 for part in parts):
-            before = max(0, max((-part.first for part in parts), default=0))
-            beyond = max((part.last for part in parts), default=0) - keys.shape[2]
-            keys = torch.nn.functional.pad(keys, (before, max(0, beyond)))
-        for part in parts:
-            scores = self._scores(query, keys, part, before)
-            self._hide(scores, part)
-            block = Block(
-                scores, self.scratch.like("weights", scores), self.first_key + part.first,
-                self.first_query + part.start, ahead=part.ahead,
-            )  # fmt: skip
-            theirs = {name: array[part.start : part.stop] for name, array in answer.numbers.items()}
-            _take(block, question, answer, theirs)
-            if part.stop == self.queries:
-                answer.last = block.row(part.stop - part.start - 1)
-        _settle(answer.numbers)
-        return answer
+            block
+            for block in visible
+            if block.stop == self.queries  # the last row is checked against the layer's output
+            or request.needs(self.first_query + block.start, self.first_query + block.stop)
+        ]
+        one_mask = self.mask is not None and self.mask.dtype == torch.bool and self.mask.shape[0] == 1
+        batches = list(batch_blocks(needed, most=_BATCH // self.heads if one_mask else 0))
+        query = self.query.float()  # [heads, queries, dim]
+        keys, before = self._padded_keys(batches)
+        for batch in batches:
+            scores = self._scores(query, keys, batch, before)
+            self._hide(scores, batch)
+            block = BlockReduction(
+                scores,
+                self.buffers.like("weights", scores),
+                self.first_key + batch.first,
+                self.first_query + batch.start,
+                sees_future=batch.sees_future,
+            )
+            part = {name: array[batch.start : batch.stop] for name, array in result.numbers.items()}
+            _reduce(block, request, result, part)
+            if batch.stop == self.queries:
+                result.last = block.row(batch.stop - batch.start - 1)
+        _finish(result.numbers)
+        return result
 
-    def _scores(self, query: torch.Tensor, keys: torch.Tensor, part: BlockBatch, before: int) -> torch.Tensor:
-        """Return ``[kv_heads, blocks, heads of each, queries, keys]``."""
+    def _padded_keys(self, batches: list[BlockBatch]) -> tuple[torch.Tensor, int]:
+        """Return the keys ``[kv, dim, keys]``, padded where blocks reach beyond them, and the padding before."""
+        keys, before = self.key.float().transpose(1, 2), 0
+        if self.queries > _FEW or any(batch.count > 1 for batch in batches):
+            before = max(0, max((-batch.first for batch in batches), default=0))
+            beyond = max((batch.last for batch in batches), default=0) - keys.shape[2]
+            keys = torch.nn.functional.pad(keys, (before, max(0, beyond)))
+        return keys, before
+
+    def _scores(
+        self, query: torch.Tensor, keys: torch.Tensor, batch: BlockBatch, before: int
+    ) -> torch.Tensor:
+        """Return the scores of a batch, ``[kv, block, group, q, k]``.
+
+        Parameters
+        ----------
+        query, keys
+            ``[heads, queries, dim]`` and ``[kv, dim, padded keys]``.
+        before
+            Padding before the first key.
+        """
         kv_heads, dim = keys.shape[0], query.shape[2]
-        query = query[:, part.start : part.stop].view(kv_heads, -1, part.count, part.length, dim)
+        first = batch.first + before
+        # [heads, queries, dim] → [kv, group, block, q, dim]
+        query = query[:, batch.start : batch.stop].view(kv_heads, -1, batch.count, batch.length, dim)
         groups = query.shape[1]
-        first = part.first + before
-        if part.count == 1:
-            rows = query.reshape(kv_heads, -1, dim)
-            keys = keys[:, :, first : first + part.span]
+        if batch.count == 1:
+            rows = query.reshape(kv_heads, -1, dim)  # [kv, group · q, dim]
+            keys = keys[:, :, first : first + batch.span]  # [kv, dim, k]
         else:
-            rows = query.transpose(1, 2).reshape(kv_heads * part.count, -1, dim)
-            keys = keys[:, :, first : part.last + before].unfold(2, part.span, part.length)
-            keys = keys.transpose(1, 2).reshape(-1, dim, part.span)
-        scores = self.scratch.take("scores", (*rows.shape[:2], keys.shape[2]), query.device)
-        torch.bmm(rows, keys, out=scores)
+            rows = query.transpose(1, 2).reshape(kv_heads * batch.count, -1, dim)  # [kv·block, group·q, dim]
+            # overlapping windows, one per block: [kv, dim, block, k]
+            keys = keys[:, :, first : batch.last + before].unfold(2, batch.span, batch.length)
+            keys = keys.transpose(1, 2).reshape(-1, dim, batch.span)  # [kv · block, dim, k]
+        scores = self.buffers.take("scores", (*rows.shape[:2], keys.shape[2]), query.device)
+        torch.bmm(rows, keys, out=scores)  # [kv · block, group · q, k]
         scores = scores if self.scaling == 1 else scores.mul_(self.scaling)
-        missing = part.span - keys.shape[2]
+        missing = batch.span - keys.shape[2]  # with few queries, lengthening scores is cheaper than keys
         if missing:
             scores = torch.nn.functional.pad(scores, (0, missing), value=_HIDDEN)
-        return scores.view(kv_heads, part.count, groups, part.length, part.span)
+        return scores.view(kv_heads, batch.count, groups, batch.length, batch.span)
 
-    def _hide(self, scores: torch.Tensor, part: BlockBatch) -> None:
-        """Bring what a block does not see to `_HIDDEN`; it is added, many times faster than filling."""
-        sight = part.sight
-        if sight is None:
-            scores += self._band(part)[:, None]
+    def _hide(self, scores: torch.Tensor, batch: BlockBatch) -> None:
+        """Set the scores of invisible keys to `_HIDDEN`; adding a bias is many times faster than filling."""
+        block = batch.visible
+        if block is None:
+            scores += self._batch_bias(batch)[:, None]  # [block, 1, q, k]
             return
-        low = part.first
-        if sight.first > low:
-            scores[..., : sight.first - low] = _HIDDEN
-        if sight.last < low + part.span:
-            scores[..., sight.last - low :] = _HIDDEN
+        low = batch.first
+        if block.first > low:
+            scores[..., : block.first - low] = _HIDDEN
+        if block.last < low + batch.span:
+            scores[..., block.last - low :] = _HIDDEN
+        # what some queries see and others do not: the keys before and after those that all of them see
         for first, last in (
-            (sight.first, sight.clear[0]),
-            (max(sight.first, sight.clear[1]), sight.last),
+            (block.first, block.unmasked[0]),
+            (max(block.first, block.unmasked[1]), block.last),
         ):
             if last > first:
-                scores[..., first - low : last - low] += self._bias(sight, first, last)
+                scores[..., first - low : last - low] += self._bias(block, first, last)
 
-    def _bias(self, sight: VisibleKeys, first: int, last: int) -> torch.Tensor:
-        """Return what hides some keys from a block, ``[queries, keys]`` or of every head."""
+    def _bias(self, block: VisibleKeys, first: int, last: int) -> torch.Tensor:
+        """Return the bias of some keys of a block, ``[q, k]``; ``[kv, 1, group, q, k]`` if heads differ."""
         if self.mask is None:
-            count, apart = sight.stop - sight.start, first + self.first_key - sight.start - self.first_query
-            return _later(count, last - first, apart, self.query.device)
-        own = self.mask[:, sight.start : sight.stop, first:last]
-        if own.dtype != torch.bool:
-            return self._by_head(own.float().clamp_min(_HIDDEN))
-        at = sight.start, first
-        if at not in self.biases:
-            self.biases[at] = torch.where(own, 0.0, _HIDDEN)
-        return self._by_head(self.biases[at])
+            apart = first + self.first_key - block.start - self.first_query
+            return _causal_bias(block.stop - block.start, last - first, apart, self.query.device)
+        mask = self.mask[:, block.start : block.stop, first:last]
+        if mask.dtype != torch.bool:
+            return self._by_head(mask.float().clamp_min(_HIDDEN))
+        key = block.start, first
+        if key not in self.biases:
+            self.biases[key] = torch.where(mask, 0.0, _HIDDEN)
+        return self._by_head(self.biases[key])
 
     def _by_head(self, bias: torch.Tensor) -> torch.Tensor:
         return bias[0] if bias.shape[0] == 1 else bias.view(self.key.shape[0], 1, -1, *bias.shape[1:])
 
-    def _band(self, part: BlockBatch) -> torch.Tensor:
-        """Return what hides keys from the blocks of a strip, ``[blocks, queries, keys]``."""
-        at = part.start, part.first, part.count, part.span
-        if at not in self.biases:
-            assert self.mask is not None  # only what a mask hides comes in strips
-            own, keys = self.mask[0, part.start : part.stop], self.mask.shape[2]
-            bias = torch.full((part.count, part.length, part.span), _HIDDEN, device=own.device)
-            for block in range(part.count):
-                first = part.first + block * part.length
-                low, high = max(0, first), min(first + part.span, keys)
-                rows = own[block * part.length : (block + 1) * part.length, low:high]
+    def _batch_bias(self, batch: BlockBatch) -> torch.Tensor:
+        """Return the bias of the keys of a batch of several blocks, ``[block, q, k]``."""
+        key = batch.start, batch.first, batch.count, batch.span
+        if key not in self.biases:
+            assert self.mask is not None  # blocks are batched under a boolean mask only
+            mask, keys = self.mask[0, batch.start : batch.stop], self.mask.shape[2]
+            bias = torch.full((batch.count, batch.length, batch.span), _HIDDEN, device=mask.device)
+            for block in range(batch.count):
+                first = batch.first + block * batch.length
+                low, high = max(0, first), min(first + batch.span, keys)
+                rows = mask[block * batch.length : (block + 1) * batch.length, low:high]
                 bias[block, :, low - first : high - first].masked_fill_(rows, 0)
-            self.biases[at] = bias
-        return self.biases[at]
+            self.biases[key] = bias
+        return self.biases[key]
 
 
 @lru_cache(maxsize=64)
-def _later(queries: int, keys: int, apart: int, device: torch.device) -> torch.Tensor:
-    """Return what hides keys that come after a query; the first of them is `apart` from the first query."""
-    places = torch.arange(keys, device=device) + apart
-    return torch.where(places > torch.arange(queries, device=device)[:, None], _HIDDEN, 0.0)
+def _causal_bias(queries: int, keys: int, apart: int, device: torch.device) -> torch.Tensor:
+    """Return a bias that hides keys after a query; the first key is `apart` from the first query."""
+    distance = torch.arange(keys, device=device) + apart
+    return torch.where(distance > torch.arange(queries, device=device)[:, None], _HIDDEN, 0.0)
 
 
-def _settle(numbers: dict[str, torch.Tensor]) -> None:
-    """Say of all rows at once what the blocks left open."""
+def _finish(numbers: dict[str, torch.Tensor]) -> None:
+    """Clamp rounding errors below 0, and mark top keys without weight as none."""
     if "distance" in numbers:
         numbers["entropy"].clamp_min_(0)
         numbers["distance"].clamp_min_(0)
@@ -275,12 +314,15 @@ def _settle(numbers: dict[str, torch.Tensor]) -> None:
         numbers["keys"].masked_fill_(numbers["weights"] == 0, -1)
 
 
-def _take(block: Block, question: Question, answer: Answer, numbers: dict[str, torch.Tensor]) -> None:
-    largest = block.top(question.top_k, numbers) if question.top_k else None
-    if question.labels is not None:
-        block.statistics(numbers, question.labels, question.runs, largest)
-    if question.width:
-        answer.sums.append(block.pool(question.width))
+def _reduce(
+    block: BlockReduction, request: RowRequest, result: RowResult, numbers: dict[str, torch.Tensor]
+) -> None:
+    """Keep what is requested of a batch; `numbers` are those of its queries."""
+    largest = block.top(request.top_k, numbers) if request.top_k else None
+    if request.labels is not None:
+        block.statistics(numbers, request.labels, request.runs, largest)
+    if request.width:
+        result.sums.append(block.pool(request.width))
     last = block.first_query + block.blocks * block.queries
-    for query in sorted(row for row in question.rows if block.first_query <= row < last):
-        answer.rows[query] = block.row(query - block.first_query)
+    for query in sorted(row for row in request.rows if block.first_query <= row < last):
+        result.rows[query] = block.row(query - block.first_query)

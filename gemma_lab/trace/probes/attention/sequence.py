@@ -8,7 +8,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TokenSlice:
     """The real tokens among the queries and keys of one layer in one pass.
 
     Attributes
@@ -33,7 +33,7 @@ class Stretch:
         return _pick(_pick(mask, self.queries, 1), self.keys, 2)
 
 
-class Line:
+class SequenceTracker:
     """Counts the positions and tokens of one sequence, pass by pass.
 
     Attributes
@@ -73,15 +73,15 @@ class Line:
             self._real = self._real[: self._positions]
         self.end()
 
-    def stretch(self, keys: int) -> Stretch:
+    def token_slice(self, keys: int) -> TokenSlice:
         """Return where the tokens are in a layer that has so many keys.
 
         The keys are the latest positions; a static cache has room for later ones behind them.
         """
         offset, before = max(0, self._positions - keys), self._positions - self._length
         if self._real is None:
-            return Stretch(range(self._length), range(self._positions - offset), before, offset)
-        return Stretch(
+            return TokenSlice(range(self._length), range(self._positions - offset), before, offset)
+        return TokenSlice(
             _places(self._real[before:]), _places(self._real[offset:]),
             int(self._real[:before].sum()), int(self._real[:offset].sum()),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The heaviest keys of every row, exactly, in time that is small beside the rows' own."""
+"""The top_keys keys of every row, exactly, in time that is small beside the rows' own."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from functools import lru_cache
 
 import torch
 
-#: Rows of up to so many weights are sorted as they are.
+#: Rows of at most this many weights are sorted without folding.
 _SHORT = 64
 #: Lines that a row is folded into: a few when many columns are left, more when one fold suffices.
 _FEW, _MOST = 8, 16
 #: Widths in which the maxima of columns are found at full speed.
 _WIDTHS = (32, 64)
-#: Where a sorted number keeps its place: a float32 leaves 29 bits of a float64's fraction at zero.
-_PLACE = (1 << 28) - 1
+#: The bits of a packed number that hold the index.
+_INDEX = (1 << 28) - 1
 
 
-def heaviest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the k largest of every row, and where they are.
+def top_keys(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the k largest weights of every row, and their indices.
 
     A row is folded into lines one below the other. The k largest lie in the columns with the k largest
-    maxima, so most of the row is looked at once. Of equal weights the earlier is taken, as far as their
-    columns go, and comes first.
+    maxima, so most of the row is read once. Of equal weights the earlier comes first (and is taken, as far as
+    their columns go).
 
     Parameters
     ----------
@@ -34,29 +34,27 @@ def heaviest(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     -------
     values
         float32 ``[…, k]``, the largest first.
-    places
+    indices
         int64 ``[…, k]``.
     """
     if rows.device.type != "cpu":
-        values, places = rows.topk(k, dim=-1)
-        return values, places
+        values, indices = rows.topk(k, dim=-1)
+        return values, indices
     packed = _packed(rows, k).flip(-1)
-    return packed.view(torch.float64).float(), _places(packed)
+    return packed.view(torch.float64).float(), _indices(packed)
 
 
 def _packed(rows: torch.Tensor, k: int) -> torch.Tensor:
-    """Return the k largest of every row, each with its place in one number, the largest last.
+    """Return the k largest of every row, each with its index in one number, the largest last.
 
-    ``topk`` sorts pairs, a row after the other and with a branch for every comparison. A weight as float64
-    with its place in the bits that are zero is one number, and numpy sorts those with vectors. Earlier places
-    are larger numbers.
+    Earlier indices are larger numbers, so that they win among equal weights.
     """
     lines = _lines(rows.shape[-1], k)
     if lines == 1:
         ranks = _ranks(1, rows.shape[-1])[0]
     else:
         folded = rows.view(*rows.shape[:-1], lines, -1)
-        columns = _places(_packed(folded.amax(dim=-2), k)).unsqueeze(-2)
+        columns = _indices(_packed(folded.amax(dim=-2), k)).unsqueeze(-2)
         rows = folded.gather(-1, columns.expand(*folded.shape[:-1], k))
         ranks = _ranks(lines, folded.shape[-1])[:, :1] - columns
     packed = rows.double().view(torch.int64).bitwise_or_(ranks)
@@ -67,12 +65,12 @@ def _packed(rows: torch.Tensor, k: int) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _ranks(lines: int, width: int) -> torch.Tensor:
-    """Return what goes into the lowest bits: int64 ``[lines, width]``, the larger the earlier the place."""
-    return (_PLACE - torch.arange(lines * width)).view(lines, width)
+    """Return what goes into the lowest bits: int64 ``[lines, width]``, larger for earlier indices."""
+    return (_INDEX - torch.arange(lines * width)).view(lines, width)
 
 
-def _places(packed: torch.Tensor) -> torch.Tensor:
-    return packed.bitwise_not().bitwise_and_(_PLACE)
+def _indices(packed: torch.Tensor) -> torch.Tensor:
+    return packed.bitwise_not().bitwise_and_(_INDEX)
 
 
 def _lines(span: int, k: int) -> int:

@@ -1,4 +1,4 @@
-// The attention explorer: all heads, one of them open, the text and its media beside it. Python owns the choice.
+// The attention explorer: all heads, one of them open, the text and its media. Python owns the choice.
 import { appendText, h, labelled, listen } from "../shared/dom.js";
 import { number, weightPercentage } from "../shared/format.js";
 import { openImages } from "../shared/images.js";

@@ -86,7 +86,7 @@ export class AttentionSide {
     return [...this.tokens].at(-1) ?? -1;
   }
 
-  /** Where the token that is shown attends to, or which queries attend to it; null before that has arrived. */
+  /** Where the shown token attends to, or which queries attend to it; null before that has arrived. */
   get row() {
     const { store, layerIndex, head, reading, toward } = this;
     if (reading < 0) return null;

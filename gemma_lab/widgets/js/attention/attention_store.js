@@ -3,9 +3,8 @@ import { number } from "../shared/format.js";
 import { TokenStore } from "../shared/token_store.js";
 import { FRACTION_STEPS, unpack } from "../shared/wire.js";
 
-/**
- * @import { AttentionFacts, Buffer, GridBuffer, KeyBuffer, MapBuffer, RowBuffer } from "../shared/wire_types.js"
- */
+/** @import { AttentionFacts, Buffer, GridBuffer, KeyBuffer } from "../shared/wire_types.js" */
+/** @import { MapBuffer, RowBuffer } from "../shared/wire_types.js" */
 /** @typedef {{ key: number, weight: number, bin?: number }} WeightedKey */
 /**
  * Where a token attends to (or which queries attend to it), as exactly as it is known.

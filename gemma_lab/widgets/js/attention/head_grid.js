@@ -217,8 +217,8 @@ export class HeadGrid {
   }
 
   /**
-   * Draw a layer's number, and a band whose height and colour show its kind; hatched where its keys and values
-   * are another layer's.
+   * Draw a layer's number, and a band whose height and colour show its kind; hatched where its keys and
+   * values are another layer's.
    * @param {CanvasRenderingContext2D} ctx
    * @param {LayerLayout} layout
    * @param {number} layerIndex

@@ -1,4 +1,4 @@
-// What an attention map is painted of: the pooled map, single rows over it, the first token's strip beside it.
+// Parts of an attention map: the pooled map, single rows over it, the first token's strip beside it.
 import { imageCanvas } from "../shared/colors.js";
 import { FRACTION_STEPS } from "../shared/wire.js";
 

@@ -78,7 +78,7 @@ class AttentionMedium extends Medium {
 
   restColor() {
     const { row, theme } = this.scene;
-    if (!this.picture) return theme.empty;
+    if (!this.bitmap) return theme.empty;
     return row ? theme.veil : "transparent";
   }
 

@@ -11,7 +11,8 @@ const LARGEST = 50_000_000; // bytes of a file
 /** @type {Record<Kind, string>} */
 const TYPES = {
   image:
-    "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff",
+    "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff," +
+    ".png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff",
   video: "video/*,.mp4,.m4v,.mov,.webm,.mkv,.avi,.mpg,.mpeg,.ogv",
   audio: "audio/*,.wav,.mp3,.m4a,.aac,.ogg,.oga,.opus,.flac,.weba",
 };
@@ -152,14 +153,14 @@ export class Composer {
     return h(
       "div",
       { class: `gl-thumb gl-${kind}`, role: "listitem", title: describe(entry) },
-      ...this.picture(entry),
+      ...this.thumbnailOf(entry),
       remove,
       h("span", { class: "gl-size" }, sizeOf(entry)),
     );
   }
 
   /** @param {MediaEntry} entry */
-  picture(entry) {
+  thumbnailOf(entry) {
     if (entry.kind === "audio") return [waveform(entry, 60), this.player.button(entry)];
     const src = entry.kind === "video" ? entry.frames[0][0] : entry.src;
     return [h("img", { src, alt: entry.name })];

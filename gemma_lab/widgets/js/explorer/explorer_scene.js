@@ -61,7 +61,7 @@ export class ExplorerScene extends Scene {
     return at >= 0 ? [at] : [...layers.keys()];
   }
 
-  /** The mean attention of the row behind the token, over all heads of the shown layers, from their top keys. */
+  /** The mean attention of the row behind the token, over the heads of the shown layers, from top keys. */
   get row() {
     const { summary, rowIndex: at, shownLayers } = this;
     const { keys, key_weights: weights } = summary;

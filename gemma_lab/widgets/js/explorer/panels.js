@@ -100,8 +100,8 @@ export class AttentionPanel {
     const layers = scene.shownLayers.length === 1 ? `layer ${scene.layer}` : "all layers";
     this.note.replaceChildren(
       row
-        ? `mean of all heads of ${layers}, from their top keys; below, the heaviest weights of single heads ` +
-            "without the first token"
+        ? `mean of all heads of ${layers}, from their top keys; below them, the heaviest weights of ` +
+            "single heads without the first token"
         : "",
     );
   }

@@ -79,8 +79,8 @@ export class HeatMap {
     const { length, layer } = this.scene;
     const label =
       `Layer ${layer}: ${length} tokens by ${this.store.experts} experts. Up and down move along tokens, ` +
-      "left and right along a token's experts, Page Up and Page Down along layers; Enter selects the token, " +
-      "Space the expert, Escape clears the selection.";
+      "left and right along a token's experts, Page Up and Page Down along layers; Enter selects the " +
+      "token, Space the expert, Escape clears the selection.";
     this.scroller.setAttribute("aria-label", label);
   }
 

@@ -142,7 +142,7 @@ export class Overview {
   }
 }
 
-/** The share of tokens that each expert of the open layer served, against an even split; the experts' axis. */
+/** The share of tokens that each expert of the open layer served, and an even split; the experts' axis. */
 export class Bars {
   /** @param {RoutingScene} scene */
   constructor(scene) {

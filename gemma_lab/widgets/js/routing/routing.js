@@ -141,7 +141,7 @@ class RoutingView extends View {
    */
   announce(what) {
     const { scene } = this;
-    const { store, token, expert } = scene; // those of now: the pointer may have left when it is said
+    const { store, token, expert } = scene; // those of now: the pointer may have left by then
     if (what.has("layer") && !what.has("data")) {
       this.status.replaceChildren(`Layer ${scene.layer}`);
       return;

@@ -82,7 +82,7 @@ class RoutingMedium extends Medium {
   /** @param {Set<number>} experts */
   restColor(experts) {
     if (!experts.size) return "#8a8f98";
-    return this.picture ? this.scene.theme.veil : this.scene.theme.line;
+    return this.bitmap ? this.scene.theme.veil : this.scene.theme.line;
   }
 
   /**

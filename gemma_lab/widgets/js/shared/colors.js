@@ -1,10 +1,12 @@
 // Colours of data: viridis for amounts, Okabe–Ito for the few kinds; both suit every kind of colour vision.
 
 /** @typedef {[red: number, green: number, blue: number]} Rgb */
+/** @typedef {"text" | "muted" | "line" | "soft" | "accent" | "font"} ForegroundName */
+/** @typedef {"page" | "empty" | "veil" | "sink"} BackgroundName */
 /**
- * The theme's colours for canvases, as CSS: `veil` covers what is not selected, `sink` is the first token.
- * @typedef {Record<"text" | "muted" | "line" | "soft" | "accent" | "page" | "empty" | "font" | "veil" | "sink",
- *   string>} ThemeColors
+ * The theme's colours and font for canvases, as CSS: `veil` covers what is not selected, `sink` is the first
+ * token.
+ * @typedef {Record<ForegroundName | BackgroundName, string>} ThemeColors
  */
 
 // Seventeen points of matplotlib's viridis.

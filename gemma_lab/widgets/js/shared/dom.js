@@ -1,6 +1,7 @@
 // Elements built without markup, icons, the page's theme, text that cannot act.
 
-/** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => unknown)>} Props */
+/** @typedef {string | number | boolean | null | undefined | ((event: any) => unknown)} Prop */
+/** @typedef {Record<string, Prop>} Props */
 /** @typedef {Node | string | null | undefined} Child */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -9,7 +10,7 @@ const SVG = "http://www.w3.org/2000/svg";
  * Build an element. Strings among the children become text nodes; nothing is ever parsed as HTML.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Props} [props] Attributes, `class`, and listeners as `onclick`; false, null and undefined are left out.
+ * @param {Props} [props] Attributes, `class`, and listeners as `onclick`; false and null are left out.
  * @param {...Child} children
  * @returns {HTMLElementTagNameMap[K]}
  */
@@ -96,9 +97,9 @@ export function keyHelp(keys) {
   return h("span", {}, ...keys.flatMap(([key, action]) => [h("kbd", {}, key), ` ${action}   `]));
 }
 
-// C0 and C1 except tab and newline, and whatever overrides, embeds or isolates writing direction. What text needs
-// (joiners, LRM, RLM) stays as it is.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+// C0 and C1 except tab and newline, and whatever overrides, embeds or isolates writing direction. What text
+// needs (joiners, LRM, RLM) stays as it is.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it matches
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 const EVERY_CONTROL = new RegExp(`(${CONTROL.source})`);
 
@@ -224,10 +225,12 @@ export function toggled(selected, value, adding) {
 }
 
 /** @typedef {(...values: any[]) => void} Listener */
+/** @typedef {(event: string, listener: Listener) => void} Subscribe */
+/** @typedef {{ on: Subscribe, off: Subscribe }} Emitter */
 
 /**
  * Listen to a model and return a function that stops listening.
- * @param {{ on(event: string, listener: Listener): void, off(event: string, listener: Listener): void }} model
+ * @param {Emitter} model
  * @param {Record<string, Listener>} listeners
  */
 export function listen(model, listeners) {

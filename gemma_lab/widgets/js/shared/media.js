@@ -49,7 +49,7 @@ export class Medium {
     /** @type {Title[]} */
     this.titles = [];
     /** @type {ImageBitmap | null} */
-    this.picture = null;
+    this.bitmap = null;
     this.width = width;
     this.height = 0;
     this.layOut(width);
@@ -58,10 +58,10 @@ export class Medium {
     this.canvas.addEventListener("click", (event) => this.pick(event));
   }
 
-  /** Draw the medium; a subclass draws its boxes between the picture and the outlines. */
+  /** Draw the medium; a subclass draws its boxes between the image and the outlines. */
   draw() {
     const ctx = fitCanvas(this.canvas, this.width, this.height);
-    if (this.picture) ctx.drawImage(this.picture, 0, 0, this.width, this.height);
+    if (this.bitmap) ctx.drawImage(this.bitmap, 0, 0, this.width, this.height);
     this.drawBoxes(ctx);
     ctx.globalAlpha = 1;
     this.boxes.forEach((box, at) => {
@@ -90,7 +90,7 @@ export class Medium {
     const scale = this.width / wide;
     this.height = tall * scale;
     this.boxes = positions.map(({ box }) => scaled(box, scale, 0, 0));
-    this.picture = image?.bitmap ?? null;
+    this.bitmap = image?.bitmap ?? null;
   }
 
   /**

@@ -31,7 +31,7 @@ import { Ramp, themeColors } from "./colors.js";
  * @property {(step: number) => void} stepLayer
  */
 
-const POST_DELAY = 60; // milliseconds without a change, after which Python is told of the selection
+const POST_DELAY = 60; // milliseconds without a change, after which the selection is sent
 let viewCount = 0;
 
 /** @type {ThemeColors} */

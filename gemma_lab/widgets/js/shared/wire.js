@@ -1,7 +1,8 @@
 // Reads the buffers that gemma_lab/widgets/shared/wire.py packs: a length, a JSON header, aligned arrays.
 
 /** @import { Buffer } from "./wire_types.js" */
-/** @typedef {{ arrays: Record<string, [type: string, shape: number[], offset: number]>, meta: any }} Header */
+/** @typedef {[type: string, shape: number[], offset: number]} ArrayEntry */
+/** @typedef {{ arrays: Record<string, ArrayEntry>, meta: any }} Header */
 
 export const FRACTION_STEPS = 65535; // steps of a fraction of sixteen bits
 

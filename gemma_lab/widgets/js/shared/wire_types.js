@@ -84,7 +84,7 @@
 /** @typedef {GridArrays & Unpacked<GridMeta>} GridBuffer */
 
 /**
- * One layer's maps, [heads, bins, bins], first-token weights, [heads, bins], and ends of their scales, [heads].
+ * One layer's maps, [heads, bins, bins], first-token weights, [heads, bins], ends of the scales, [heads].
  * @typedef {object} MapArrays
  * @property {Uint8Array} maps
  * @property {Uint16Array} first_token
@@ -97,8 +97,8 @@
 /** @typedef {MapArrays & Unpacked<MapMeta>} MapBuffer */
 
 /**
- * Top keys, [heads, queries, k], and statistics, [heads, queries], of a chunk of queries; what was not recorded
- * is absent.
+ * Top keys, [heads, queries, k], and statistics, [heads, queries], of a chunk of queries; what was not
+ * recorded is absent.
  * @typedef {object} KeyArrays
  * @property {Uint16Array | Uint32Array} [keys]
  * @property {Uint16Array} [key_weights]
@@ -178,7 +178,15 @@
  * @property {number | null} [speed]
  * @property {{ what: string, hint: string }} [error]
  */
-/** @typedef {{ id: string, kind: "image", name: string, width: number, height: number, src: string }} ImagePreview */
+/**
+ * @typedef {object} ImagePreview
+ * @property {string} id
+ * @property {"image"} kind
+ * @property {string} name
+ * @property {number} width
+ * @property {number} height
+ * @property {string} src
+ */
 /**
  * @typedef {object} VideoPreview
  * @property {string} id

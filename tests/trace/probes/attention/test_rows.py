@@ -1,4 +1,4 @@
-"""Rows reduced in strips and blocks against whole rows in float64: any bins, labels, masks and pieces."""
+"""Rows reduced in batch_blocks and blocks against whole rows in float64: any bins, labels, masks and pieces."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gemma_lab.trace.probes.attention.binning import Bins
-from gemma_lab.trace.probes.attention.rows import AttentionRows, Question, block_length
-from gemma_lab.trace.probes.attention.visible_keys import causal_sights, fitting, masked_sights
+from gemma_lab.trace.probes.attention.rows import AttentionRows, RowRequest, block_length
+from gemma_lab.trace.probes.attention.visible_keys import causal_blocks, masked_blocks, shrink_block
 
 HEADS, KV_HEADS, DIM, TOP = 4, 2, 16, 8
 
@@ -29,17 +29,17 @@ def looked(queries, keys, *, mask=None, window=None, width=4, labels=None, first
     lead, tokens = keys - queries, first_key + keys
     labels = torch.ones((tokens, 1)) if labels is None else labels
     changes = (labels[1:] != labels[:-1]).any(dim=1).nonzero().flatten() + 1
-    question = Question(TOP, width, labels, [0, *changes.tolist(), tokens], frozenset(rows))
+    question = RowRequest(TOP, width, labels, [0, *changes.tolist(), tokens], frozenset(rows))
     block = block_length(window=window, width=width)
     sights = (
-        causal_sights(queries, keys, lead=lead, block=block, most=4096)
+        causal_blocks(queries, keys, lead=lead, block=block, most=4096)
         if mask is None
-        else masked_sights(mask, lead=lead, block=block)
+        else masked_blocks(mask, lead=lead, block=block)
     )
     gaze = AttentionRows(
         query, key, scaling=0.5, first_query=first_key + lead, first_key=first_key, mask=mask
     )
-    answer = gaze.look(question, sights)
+    answer = gaze.compute(question, sights)
     bins = Bins(most=-(-tokens // width), expected=tokens)
     for part in answer.sums:
         bins.put(0, part)
@@ -129,8 +129,8 @@ def test_masks_of_single_heads_and_masks_that_are_added():
         AttentionRows(*keys_and_queries(), scaling=1, first_query=0, first_key=0, mask=m)
         for m in (one, added)
     )
-    asked = Question(TOP, 4, torch.ones((200, 1)), (0, 200))
-    found = [gaze.look(asked, masked_sights(gaze.mask, lead=0, block=32)) for gaze in (plain, same)]
+    asked = RowRequest(TOP, 4, torch.ones((200, 1)), (0, 200))
+    found = [gaze.compute(asked, masked_blocks(gaze.mask, lead=0, block=32)) for gaze in (plain, same)]
     for name, array in found[0].numbers.items():
         torch.testing.assert_close(array, found[1].numbers[name], atol=1e-5, rtol=1e-5)
 
@@ -141,11 +141,11 @@ def keys_and_queries():
 
 
 def test_blocks_fit_the_room_there_is():
-    assert fitting(64, keys=100, most=6400) == 64
-    assert fitting(64, keys=200, most=6400) == 32
-    assert fitting(64, keys=800, most=6400) == 16
-    assert fitting(64, keys=10**6, most=6400) == 4
-    blocks = list(causal_sights(1000, 1000, lead=0, block=64, most=16000))
+    assert shrink_block(64, keys=100, most=6400) == 64
+    assert shrink_block(64, keys=200, most=6400) == 32
+    assert shrink_block(64, keys=800, most=6400) == 16
+    assert shrink_block(64, keys=10**6, most=6400) == 4
+    blocks = list(causal_blocks(1000, 1000, lead=0, block=64, most=16000))
     assert [sight.start for sight in blocks[1:]] == [sight.stop for sight in blocks[:-1]]
     assert blocks[-1].stop == 1000
     assert max((s.stop - s.start) * s.last for s in blocks) <= 2 * 16000
