@@ -3,7 +3,8 @@
 Public names are imported on first use, so ``import gemma_lab`` loads neither torch nor matplotlib.
 
 Namespaces: `analysis` (numbers from traces), `plots` (figures), `evals` (check-up, needles, head ablation),
-`family` (architectures, parameters, memory).
+`family` (architectures, parameters, memory),
+`planning` (hardware, prices, licences, measured runs).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ._version import __version__
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
-    from . import analysis, evals, family, plots
+    from . import analysis, evals, family, planning, plots
     from .analysis.comparison import compare
     from .assets import data_path
     from .errors import LabError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .models.loading.meta_model import meta_model
     from .models.media import load_audio, load_image, load_video
     from .models.tool_use.mcp import McpServer
+    from .planning.cost import Ownership
+    from .planning.plans import Plan, plan
     from .surveys.run import survey
     from .surveys.survey import Survey, open_survey
     from .system.measure import measure
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from .widgets.attention.widget import AttentionExplorer
     from .widgets.chat.widget import Chat
     from .widgets.explorer.widget import Explorer
+    from .widgets.planner.widget import Planner
     from .widgets.routing.widget import RoutingExplorer
 
 __all__ = [
@@ -58,7 +62,10 @@ __all__ = [
     "LabError",
     "LogitLensRequest",
     "McpServer",
+    "Ownership",
     "Patch",
+    "Plan",
+    "Planner",
     "Reply",
     "Request",
     "RoutingExplorer",
@@ -81,6 +88,8 @@ __all__ = [
     "meta_model",
     "open_survey",
     "open_trace",
+    "plan",
+    "planning",
     "plots",
     "published",
     "survey",

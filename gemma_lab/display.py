@@ -84,6 +84,21 @@ RENDERERS: dict[str, dict[str, str]] = {
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
     "models.media.video.Video": {"html": "chat.media:video_html"},
     "surveys.survey.Survey": {"html": "evals.survey:survey_html"},
+    "planning.cost.Costs": {"html": "planning.html:costs_html", "text": "planning.text:costs_text"},
+    "planning.licensing.Licences": {
+        "html": "planning.html:licences_html",
+        "text": "planning.text:licences_text",
+    },
+    "planning.measurement.SpeedReport": {
+        "html": "planning.html:speed_html",
+        "text": "planning.text:speed_text",
+        "figure": "planning.figures:speed_report_figure",
+    },
+    "planning.plans.Plan": {
+        "html": "planning.html:plan_html",
+        "text": "planning.text:plan_text",
+        "figure": "planning.figures:plan_memory_figure",
+    },
     "system.report.Report": {
         "html": "family.system_report:report_html",
         "text": "family.system_report:report_text",
@@ -116,6 +131,8 @@ NO_FIGURE = {
     "models.tool_use.runner.ToolRun": "Its HTML lists the calls.",
     "surveys.survey.Survey": "Draw its load or co-activation instead: survey.expert_load().figure().",
     "models.media.video.Video": "Its HTML shows the frames.",
+    "planning.cost.Costs": "gl.plots.break_even_figure draws the costs of a plan.",
+    "planning.licensing.Licences": "It is a table of facts.",
     "system.report.Report": "It is a table of facts.",
     "trace.tokens.table.TokenTable": "Its HTML shows the text, token by token.",
 }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .models.chat.request_builder import PromptLike
     from .models.chat.stream import Stream
     from .models.tool_use.runner import Approve, ToolRun
+    from .planning.measurement import SpeedReport
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
@@ -519,6 +520,30 @@ class Lab(LoadedModel):
         from .evals.run import checkup
 
         return checkup(self, full=full, skills=skills, progress=progress)
+
+    def speed(self, *, depths: Sequence[int] = (0, 512, 2048), repeats: int = 8) -> SpeedReport:
+        """Measure prompts and decoding on this machine over depth, beside the plan for it.
+
+        Parameters
+        ----------
+        depths
+            Tokens in the cache.
+        repeats
+            Decoding steps timed at each depth.
+
+        Returns
+        -------
+        SpeedReport
+            Measured and predicted speed; ``to_csv()`` gives rows of the shared table of runs.
+
+        Raises
+        ------
+        LabError
+            If a depth is beyond the context.
+        """
+        from .evals.timing import speed
+
+        return speed(self, depths=depths, repeats=repeats)
 
     def needles(
         self,

@@ -55,6 +55,12 @@ if TYPE_CHECKING:
         window_savings_figure,
     )
     from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
+    from .views.planning.figures import (
+        break_even_figure,
+        plan_memory_figure,
+        plan_speed_figure,
+        speed_report_figure,
+    )
     from .views.trace.comparison import comparison_figure, routing_change_figure
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
@@ -68,6 +74,7 @@ __all__ = [
     "attention_map_figure",
     "attention_sinks_figure",
     "benchmarks_figure",
+    "break_even_figure",
     "checkup_figure",
     "coactivation_figure",
     "comparison_figure",
@@ -95,6 +102,8 @@ __all__ = [
     "overruled_figure",
     "paired_figure",
     "parameters_figure",
+    "plan_memory_figure",
+    "plan_speed_figure",
     "reply_figure",
     "retrieval_figure",
     "routing_change_figure",
@@ -108,6 +117,7 @@ __all__ = [
     "sampling_html",
     "sampling_text",
     "specialisation_figure",
+    "speed_report_figure",
     "thinking_figure",
     "token_budget_figure",
     "token_summary_html",

@@ -1,4 +1,4 @@
-"""The command line: ``gemma-lab doctor | models | chat | checkup | minis``.
+"""The command line: ``gemma-lab doctor | models | plan | speed | chat | checkup | minis``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
+from .planning import plan_command, speed_command
 
 
 class _Group(TyperGroup):
@@ -34,6 +35,8 @@ app = typer.Typer(
     help="Explore Google's Gemma 4.",
 )
 app.add_typer(minis, name="minis")
+app.command("plan")(plan_command)
+app.command("speed")(speed_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -34,9 +34,12 @@ LIBRARIES = (
     "anywidget",
     "jupyterlab",
 )
-#: of `family.memory`: the dtypes that the table shows. int8 and int4 are for other runtimes as yet.
-DTYPES = ("bf16", "int8", "int4")
-CONTEXT = 8192  # tokens; what a chat about a document takes
+FORMATS = {
+    "bf16": ("bf16", "transformers"),
+    "Q8_0": ("Q8_0", "llama.cpp"),
+    "Q4_0": ("Q4_0", "llama.cpp"),
+}
+"""Columns of what fits: quantisation and runtime of the plan behind each."""
 _TRANSFORMERS = (5, 15)
 
 
@@ -49,10 +52,10 @@ class Fit:
     name
         Its alias.
     needs
-        dtype → bytes of its weights and its cache at `CONTEXT` tokens (or its whole context, if shorter).
+        Format of `FORMATS` → bytes that a plan takes on the device, with the cache of 8,192 tokens (or of the
+        whole context, if it is shorter).
     context
-        dtype → the longest context in tokens that fits: its full one, or a power of two; 0 if the weights
-        alone are too large.
+        Format → the longest context in tokens that fits; 0 if none does.
     """
 
     name: str
@@ -156,7 +159,7 @@ def doctor(model: str | None = None) -> Report:
         offline=offline(),
         token=bool(os.environ.get("HF_TOKEN")),
         free=MappingProxyType(free),
-        fits=tuple(_fit(checkpoint, chosen.free) for checkpoint in _candidates(model)),
+        fits=tuple(_fit(checkpoint, chosen) for checkpoint in _candidates(model)),
         advice=tuple(_advice(versions, here)),
     )
 
@@ -215,23 +218,17 @@ def _candidates(model: str | None) -> list[Checkpoint]:
     return [found]
 
 
-def _fit(checkpoint: Checkpoint, free: int) -> Fit:
-    from ..family.memory import kv_cache_bytes
+def _fit(checkpoint: Checkpoint, device: Device) -> Fit:
+    from ..planning.local import local_hardware, local_plan
 
-    shape = _shape(checkpoint)
-    needs, context = {}, {}
-    for dtype in DTYPES:
-        weights = checkpoint.weight_bytes.get(dtype)
-        if weights is None:  # a drafter or a packed checkpoint, which has one size only
-            continue
-        needs[dtype] = weights + kv_cache_bytes(shape, min(CONTEXT, checkpoint.context))
-        lengths = [checkpoint.context, *(2**power for power in range(17, 9, -1))]
-        fitting = [
-            length
-            for length in lengths
-            if length <= checkpoint.context and weights + kv_cache_bytes(shape, length) <= free
-        ]
-        context[dtype] = max(fitting, default=0)
+    here = local_hardware(kind=device.kind, label=device.label, total=device.total, free=device.free)
+    model, needs, context = _shape(checkpoint), {}, {}
+    for name, (quantization, runtime) in FORMATS.items():
+        if quantization not in checkpoint.weight_bytes and not checkpoint.standalone:
+            continue  # a drafter or a packed checkpoint, which has one size only
+        made = local_plan(model, hardware=here, quantization=quantization, runtime=runtime)
+        needs[name] = round(made.needed_bytes)
+        context[name] = made.longest_context or 0
     return Fit(checkpoint.alias, MappingProxyType(needs), MappingProxyType(context))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gemma_lab.errors import UnknownModel
 from gemma_lab.family.architecture import get_architecture
-from gemma_lab.family.memory import kv_cache_bytes, weight_bytes
+from gemma_lab.planning.local import local_hardware, local_plan
 from gemma_lab.system import hardware, report
 from gemma_lab.system.hardware import Device
 from gemma_lab.system.report import doctor
@@ -21,19 +21,19 @@ def _machine(monkeypatch, *, gpu_free=None, bfloat16=True, ram_free=8 * GIB):
     monkeypatch.setattr(hardware, "devices", lambda: (*gpu, cpu))
 
 
-def test_fit_is_weights_and_cache_against_free_memory(monkeypatch):
-    shape = get_architecture("E2B")
-    weights, cache = weight_bytes(shape, "bf16"), kv_cache_bytes(shape, 32_768)
-    _machine(monkeypatch, ram_free=weights + cache)
-    (fit,) = doctor("e2b-it").fits
-    assert fit.context["bf16"] == 32_768
-    assert fit.needs["bf16"] == weights + kv_cache_bytes(shape, 8192)
-    _machine(monkeypatch, ram_free=weights + cache - 1)
-    (fit,) = doctor("e2b-it").fits
-    assert fit.context["bf16"] == 16_384
-    _machine(monkeypatch, ram_free=weights)
-    (fit,) = doctor("e2b-it").fits
-    assert fit.context["bf16"] == 0
+def test_what_fits_is_what_a_plan_says(monkeypatch):
+    model = get_architecture("E2B")
+    for free in (2, 11, 16):
+        _machine(monkeypatch, ram_free=free * GIB)
+        (fit,) = doctor("e2b-it").fits
+        here = local_hardware(kind="cpu", label="CPU", total=16 * GIB, free=free * GIB)
+        for name, runtime in (("bf16", "transformers"), ("Q4_0", "llama.cpp")):
+            made = local_plan(model, hardware=here, quantization=name, runtime=runtime)
+            assert fit.needs[name] == round(made.needed_bytes)
+            assert fit.context[name] == made.longest_context
+    assert fit.context["bf16"] > 8192
+    _machine(monkeypatch, ram_free=2 * GIB)
+    assert doctor("e2b-it").fits[0].context["bf16"] == 0
     assert "no (" in str(doctor("e2b-it"))
 
 

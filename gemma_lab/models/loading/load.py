@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadCheckpoint, DoesNotFit, LabError
+from ...family.architecture import Architecture, from_config, get_architecture
+from ...planning.local import working_bytes
 from ...system.hardware import amount, free_ram
 from ...system.out_of_memory import is_out_of_memory
 from ...system.report import offline as offline_by_environment
@@ -18,7 +20,7 @@ from .generation_defaults import check_generation_config
 from .loaded_model import LoadedModel
 from .meta_model import build_meta_model
 from .model_classes import require_gemma4, require_loadable
-from .placement import Placement, parse_dtype, plan_placement
+from .placement import Footprint, Placement, parse_dtype, plan_placement
 from .resolve import Location, download, fetch_config, hub_weight_bytes, locate
 from .verify_weights import check_shapes, verify_weights
 
@@ -69,7 +71,9 @@ def _prepare(location: Location, offline: bool, **options: Any) -> tuple[Checkpo
     if checkpoint is not None:
         require_loadable(checkpoint)
         if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
-            plan_placement(_by_item(checkpoint.weight_bytes), name=name, **options)
+            working = _working(get_architecture(checkpoint.size)) if checkpoint.path is None else None
+            if working is not None:
+                plan_placement(Footprint(_by_item(checkpoint.weight_bytes), working), name=name, **options)
     files = _on_disk(location, offline)
     if files is None:
         folder = fetch_config(location)
@@ -77,14 +81,20 @@ def _prepare(location: Location, offline: bool, **options: Any) -> tuple[Checkpo
         require_gemma4(config, name=name, checkpoint=checkpoint)
         check_configuration(config, folder)
         size = hub_weight_bytes(location)
-        plan_placement(size, name=name, **options)
+        plan_placement(Footprint(size, _working(from_config(config))), name=name, **options)
         _require_disk(location, size(2))
         files = read_checkpoint(download(location, offline=False))
     class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint)
     check_configuration(files.config, files.folder)
     check_generation_config(files)
     check_shapes(build_meta_model(files.config, class_name, name=name), files)
-    return files, plan_placement(files.weight_bytes, name=name, **options)
+    footprint = Footprint(files.weight_bytes, _working(from_config(files.config)))
+    return files, plan_placement(footprint, name=name, **options)
+
+
+def _working(model: Architecture) -> Callable[[int, str], int]:
+    """Return what a model needs beside its weights, from bytes of a number and kind of device."""
+    return lambda item, kind: working_bytes(model, kind=kind, value_bytes=item)
 
 
 def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:

@@ -39,12 +39,25 @@ class Placement:
     max_memory: dict[int | str, int] | None = None
 
 
-def working_bytes(weights: int) -> int:
-    """Return what a model needs beside its weights for short chats, in bytes: a tenth, at least 64 MiB.
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes on a device.
 
-    A rule of thumb for activations and the cache of some thousand tokens, not a measurement.
+    Attributes
+    ----------
+    weights
+        From bytes of a number to the bytes of all weights.
+    beside
+        From bytes of a number and kind of device to what is needed beside them, see
+        `gemma_lab.planning.local.working_bytes`.
     """
-    return max(64 * 2**20, weights // 10)
+
+    weights: Callable[[int], int]
+    beside: Callable[[int, str], int]
+
+    def needed(self, item: int, device: Device) -> int:
+        """Return the bytes of both with numbers of `item` bytes on a device."""
+        return self.weights(item) + self.beside(item, device.kind)
 
 
 def parse_dtype(dtype: Any) -> torch.dtype | None:
@@ -75,7 +88,7 @@ def parse_dtype(dtype: Any) -> torch.dtype | None:
 
 
 def plan_placement(
-    weight_bytes: Callable[[int], int],
+    footprint: Footprint,
     *,
     name: str,
     device: Any = "auto",
@@ -87,8 +100,8 @@ def plan_placement(
 
     Parameters
     ----------
-    weight_bytes
-        From bytes per element to the bytes of all weights.
+    footprint
+        What the model takes.
     name
         Of the model, for errors.
     device, dtype
@@ -109,7 +122,7 @@ def plan_placement(
     devices = hardware.devices()
     if device_map is not None:
         return _spread(
-            weight_bytes,
+            footprint,
             devices,
             name=name,
             dtype=chosen_dtype,
@@ -118,28 +131,26 @@ def plan_placement(
         )
     chosen = _choose(devices, device)
     if chosen_dtype is None:
-        chosen_dtype = auto_dtype(chosen, weight_bytes)
-    weights = weight_bytes(_BYTES[chosen_dtype])
-    needed = weights + working_bytes(weights)
+        chosen_dtype = auto_dtype(chosen, footprint)
+    needed = footprint.needed(_BYTES[chosen_dtype], chosen)
     gpus = [gpu for gpu in devices if gpu.kind == "cuda"]
     together = sum(gpu.free for gpu in gpus)
     if chosen.free < needed <= together and str(device) == "auto" and len(gpus) > 1:
         # accelerate spreads the layers over the GPUs
         return Placement(chosen.name, chosen_dtype, "auto", _max_memory(tuple(gpus)))
     if needed > chosen.free:
-        raise _does_not_fit(name, chosen, chosen_dtype, weight_bytes, devices)
+        raise _does_not_fit(name, chosen, chosen_dtype, footprint, devices)
     return Placement(chosen.name, chosen_dtype, None if chosen.kind == "cpu" else {"": chosen.name})
 
 
-def auto_dtype(device: Device, weight_bytes: Callable[[int], int]) -> torch.dtype:
+def auto_dtype(device: Device, footprint: Footprint) -> torch.dtype:
     """Return bfloat16 where the GPU has it; elsewhere float32 while it fits comfortably, else bfloat16.
 
     float16 is never chosen. On a GPU without bfloat16 torch emulates it, slowly but correctly.
     """
     if device.kind != "cpu" and device.bfloat16:
         return torch.bfloat16
-    weights = weight_bytes(_BYTES[torch.float32])
-    comfortable = weights + working_bytes(weights) <= _COMFORT * device.free
+    comfortable = footprint.needed(_BYTES[torch.float32], device) <= _COMFORT * device.free
     return torch.float32 if comfortable else torch.bfloat16
 
 
@@ -166,7 +177,7 @@ def _list_devices(devices: tuple[Device, ...]) -> str:
 
 
 def _spread(
-    weight_bytes: Callable[[int], int],
+    footprint: Footprint,
     devices: tuple[Device, ...],
     *,
     name: str,
@@ -179,9 +190,9 @@ def _spread(
     gpus = [device for device in used if device.kind != "cpu"]
     if dtype is None:
         native = bool(gpus) and all(gpu.bfloat16 for gpu in gpus)
-        dtype = torch.bfloat16 if native else auto_dtype((gpus or list(devices))[0], weight_bytes)
-    weights = weight_bytes(_BYTES[dtype])
-    needed, free = weights + working_bytes(weights), sum(device.free for device in used)
+        dtype = torch.bfloat16 if native else auto_dtype((gpus or list(devices))[0], footprint)
+    needed = footprint.needed(_BYTES[dtype], (gpus or list(devices))[0])
+    free = sum(device.free for device in used)
     to_disk = offload is not None or (named is not None and "disk" in named)
     if needed > free and not to_disk:
         places = ", ".join(f"{device.name} {amount(device.free)}" for device in used) or "nowhere"
@@ -209,23 +220,21 @@ def _does_not_fit(
     name: str,
     device: Device,
     dtype: torch.dtype,
-    weight_bytes: Callable[[int], int],
+    footprint: Footprint,
     devices: tuple[Device, ...],
 ) -> DoesNotFit:
-    weights = weight_bytes(_BYTES[dtype])
-    needed = weights + working_bytes(weights)
+    item = _BYTES[dtype]
     what = (
-        f"{name} does not fit on {device.name} ({device.label}): {amount(weights)} of weights in "
-        f"{_short(dtype)} and {amount(working_bytes(weights))} to work in make {amount(needed)}; "
-        f"{amount(device.free)} of {amount(device.total)} are free."
+        f"{name} does not fit on {device.name} ({device.label}): {amount(footprint.weights(item))} of "
+        f"weights in {_short(dtype)} and {amount(footprint.beside(item, device.kind))} to work in make "
+        f"{amount(footprint.needed(item, device))}; {amount(device.free)} of {amount(device.total)} are free."
     )
-    half = weight_bytes(2)
     ways = []
-    if dtype is not torch.bfloat16 and half + working_bytes(half) <= device.free:
-        ways.append(f'dtype="bfloat16" needs {amount(half + working_bytes(half))}')
-    if device.kind != "cpu" and half + working_bytes(half) <= devices[-1].free:
+    if dtype is not torch.bfloat16 and footprint.needed(2, device) <= device.free:
+        ways.append(f'dtype="bfloat16" needs {amount(footprint.needed(2, device))}')
+    if device.kind != "cpu" and footprint.needed(2, devices[-1]) <= devices[-1].free:
         ways.append('device="cpu" has enough memory (slow)')
-    if half + working_bytes(half) <= sum(each.free for each in devices) and device.kind != "cpu":
+    if device.kind != "cpu" and footprint.needed(2, device) <= sum(each.free for each in devices):
         ways.append('device_map="auto" spreads it over GPU and RAM')
     ways.append("gemma-lab doctor lists which models fit here")
     return DoesNotFit(what, hint="; ".join(ways) + ".")

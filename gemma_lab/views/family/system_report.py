@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ...system.report import Fit, Report
 
 _NOTE = (
-    "Longest context that fits beside the weights into the free memory of {device}, computed from the "
-    "configuration, without the overhead of the runtime. In brackets: weights and the cache of 8K tokens. "
-    "load() uses bf16 (or float32); int8 and int4 are for other runtimes."
+    "Longest context that fits into the free memory of {device}; in brackets what is needed for 8K tokens: "
+    "weights, cache, activations and the runtime. bf16 is for load(), Q8_0 and Q4_0 are for llama.cpp. "
+    "gl.plan() has every part."
 )
 
 

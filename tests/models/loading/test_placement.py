@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gemma_lab.errors import DoesNotFit, LabError
-from gemma_lab.models.loading.placement import parse_dtype, plan_placement
+from gemma_lab.models.loading.placement import Footprint, parse_dtype, plan_placement
 from gemma_lab.system import hardware
 from gemma_lab.system.hardware import Device
 
@@ -26,7 +26,9 @@ def machine(monkeypatch):
 
 
 def weights(elements_in_gi):
-    return lambda item: int(elements_in_gi * GIB) * item
+    """Return the footprint of a model of this size, in 2³⁰ numbers, that needs a tenth more to work in."""
+    size = int(elements_in_gi * GIB)
+    return Footprint(lambda item: size * item, lambda item, kind: max(64 * 2**20, size * item // 10))
 
 
 def where(result):

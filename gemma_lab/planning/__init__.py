@@ -1,0 +1,56 @@
+"""Which model fits on which hardware, how fast it runs and what it costs. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .cost import Costs, Ownership, TokenCost, break_even_tokens, monthly_cost
+    from .devices import Hardware, find_hardware, hardware_names
+    from .drafting import published_drafts
+    from .evidence import MeasuredRun, measured_runs
+    from .licensing import Licence, Licences, licences
+    from .measurement import SpeedPoint, SpeedReport
+    from .memory import MemoryPart
+    from .models import ModelShape, model_shape
+    from .plans import Plan, plan
+    from .prices import HostedPrice, RentalPrice, hosted_price, hosted_prices, rental_price, rental_prices
+    from .quantization import Quantization, quantization_names
+    from .speed import Estimate
+
+__all__ = [
+    "Costs",
+    "Estimate",
+    "Hardware",
+    "HostedPrice",
+    "Licence",
+    "Licences",
+    "MeasuredRun",
+    "MemoryPart",
+    "ModelShape",
+    "Ownership",
+    "Plan",
+    "Quantization",
+    "RentalPrice",
+    "SpeedPoint",
+    "SpeedReport",
+    "TokenCost",
+    "break_even_tokens",
+    "find_hardware",
+    "hardware_names",
+    "hosted_price",
+    "hosted_prices",
+    "licences",
+    "measured_runs",
+    "model_shape",
+    "monthly_cost",
+    "plan",
+    "published_drafts",
+    "quantization_names",
+    "rental_price",
+    "rental_prices",
+]
+
+__getattr__, __dir__ = lazy_names(globals())

@@ -1,0 +1,125 @@
+"""What a drafter changes: tokens of a step, its time, and published acceptance rates. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LabError
+from .facts import number, read_rows
+from .speed import Constants, Step, decode_seconds, layer_time_log, weight_share_log
+
+if TYPE_CHECKING:
+    from .models import ModelShape
+
+_LAYERS = 4
+"""Layers of every published drafter."""
+_CHECKING = 1.1
+"""A step that checks drafts takes so much longer than its bytes say (two runs of the 26B-A4B, RTX 3090)."""
+_ACCEPTANCE = {"dense": 0.75, "moe": 0.70, "edge": 0.65}
+"""Acceptance of one drafted token where none is given, of the order of the published rates."""
+_DRAFT_TOKENS = {"dense": 4, "moe": 1, "edge": 2}
+"""Drafts of a step where none are given: what the published runs found best."""
+_FIELDS = ("tokens", "acceptance", "bits")
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """How a drafter is used.
+
+    Attributes
+    ----------
+    tokens
+        Tokens drafted in a step.
+    acceptance
+        Probability that a drafted token is accepted, given that those before it were.
+    bits
+        Bits of a weight of the drafter.
+    assumed
+        Whether the acceptance is a published average and was not given.
+    """
+
+    tokens: int
+    acceptance: float
+    bits: float
+    assumed: bool
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a step yields on average: (1 − a^(n+1)) ÷ (1 − a)."""
+        if self.acceptance >= 1:
+            return self.tokens + 1.0
+        return (1 - self.acceptance ** (self.tokens + 1)) / (1 - self.acceptance)
+
+
+def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelShape) -> Drafting | None:
+    """Return how a drafter is used, or None without one.
+
+    Parameters
+    ----------
+    drafter
+        True for the model's own with published rates, or a mapping with any of ``tokens``, ``acceptance`` and
+        ``bits``.
+    shape
+        The model.
+
+    Raises
+    ------
+    LabError
+        If the model has no drafter, or a number is out of range.
+    """
+    if drafter is None or drafter is False:
+        return None
+    if shape.drafter is None:
+        raise LabError(f"No drafter of {shape.name} is known.", hint="Leave out drafter=.")
+    if isinstance(drafter, Drafting):
+        return drafter
+    given: dict[str, Any] = {} if drafter is True else dict(drafter)
+    wrong = [name for name in given if name not in _FIELDS]
+    if wrong:
+        raise LabError(f"A drafter has no {wrong[0]!r}.", hint=f"It has {', '.join(_FIELDS)}.")
+    found = Drafting(
+        tokens=given.get("tokens", _DRAFT_TOKENS[shape.kind]),
+        acceptance=given.get("acceptance", _ACCEPTANCE[shape.kind]),
+        bits=given.get("bits", 8.5),
+        assumed="acceptance" not in given,
+    )
+    if not 1 <= found.tokens <= 64 or not 0 <= found.acceptance <= 1 or not 1 <= found.bits <= 32:
+        raise LabError(
+            f"A drafter of {found.tokens} tokens, acceptance {found.acceptance} and {found.bits} bits is out "
+            "of range.",
+            hint="tokens 1 to 64, acceptance 0 to 1, bits 1 to 32.",
+        )
+    return found
+
+
+def drafted_seconds(
+    plain: Step, checking: Step, shape: ModelShape, use: Drafting, constants: Constants
+) -> float:
+    """Return the seconds of one token with a drafter.
+
+    Parameters
+    ----------
+    plain
+        A step without it.
+    checking
+        A step that checks all drafts and one token: it reads the experts that any of them visits.
+    shape, use, constants
+        The model, how the drafter is used, and the fitted constants.
+    """
+    assert shape.drafter is not None
+    read = shape.drafter.parameters * use.bits / 8
+    share = math.exp(weight_share_log(plain, constants))
+    draft = read / (share * plain.bandwidth) + _LAYERS * math.exp(layer_time_log(plain, constants)) * 1e-3
+    step = _CHECKING * decode_seconds(checking, constants) + use.tokens * draft
+    return step / use.tokens_per_step
+
+
+def published_drafts() -> tuple[dict[str, Any], ...]:
+    """Return the published runs with a drafter: plain and drafted speed, drafts, acceptance, source."""
+    numbers = ("draft_tokens", "acceptance", "plain_tok_s", "drafted_tok_s")
+    return tuple(
+        {**row, **{name: number(row[name]) for name in numbers}} for row in read_rows("drafters.csv")
+    )

@@ -1,0 +1,61 @@
+"""Read the shipped facts: measured runs, hardware, prices and fitted constants."""
+
+from __future__ import annotations
+
+import csv
+import json
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ..assets import data_path
+from ..errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@cache
+def read_rows(name: str) -> tuple[dict[str, str], ...]:
+    """Return the rows of one CSV file of ``data/planning``, e.g. ``"hardware.csv"``."""
+    with data_path(f"planning/{name}").open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+@cache
+def read_facts(name: str) -> Any:
+    """Return the parsed JSON of one file of ``data/planning``, e.g. ``"constants.json"``."""
+    return json.loads(data_path(f"planning/{name}").read_text(encoding="utf-8"))
+
+
+def number(cell: str) -> float | None:
+    """Return the number in a CSV cell, or None for an empty one."""
+    return float(cell) if cell.strip() else None
+
+
+def normalized(name: str) -> str:
+    """Return a name in lower case without spaces, hyphens, underscores and dots, to compare names by."""
+    return "".join(letter for letter in name.lower() if letter not in " -_.()")
+
+
+def unknown(kind: str, name: object, known: Iterable[str], *, hint: str = "") -> LabError:
+    """Return the error for a name that is not known, with the nearest known names.
+
+    Parameters
+    ----------
+    kind
+        What is named, e.g. ``"hardware"``.
+    name
+        The name that was given.
+    known
+        The names that exist.
+    hint
+        What to do if none of them is meant.
+    """
+    by_key = {normalized(each): each for each in known}
+    key = normalized(str(name))
+    close = [each for each in by_key if key and (key in each or each in key)]
+    close += get_close_matches(key, by_key, n=3, cutoff=0.5)
+    names = [by_key[each] for each in dict.fromkeys(close)][:3]
+    nearest = f"Near names: {', '.join(names)}." if names else f"Known: {', '.join(by_key.values())}."
+    return LabError(f"No {kind} is called {name!r}.", hint=f"{nearest} {hint}".strip())

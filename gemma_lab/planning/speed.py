@@ -1,0 +1,435 @@
+"""Time of a decoding step and of a prompt, from bytes read, operations and fitted constants. No torch.
+
+A step reads the weights that one token uses and the cache of what came before, and starts a fixed number of
+kernels in every layer::
+
+    t = weights / (e · bandwidth) + layers · τ + cache / (e_kv · bandwidth)
+
+The shares ``e``, ``e_kv`` and the time ``τ`` are products of a few factors (kind of hardware, runtime and its
+date, kind of model, format of the weights), fitted by ``tools/planning/fit.py`` to the measured runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .facts import read_facts
+
+if TYPE_CHECKING:
+    from .devices import Hardware
+    from .models import ModelShape
+    from .quantization import Quantization
+    from .runtimes import Runtime
+
+BATCH_UNION_EXPONENT = 0.7
+"""Sequences route alike: n of them visit as many experts as n^0.7 independent tokens would (two runs of the
+26B-A4B with ten users, `measured_runs.csv`)."""
+
+HOST_BANDWIDTH = 50.0
+"""GB/s of the computer's memory where it is not given: two channels of DDR4-3200."""
+LINK_BANDWIDTH = 25.0
+"""GB/s between device and computer where it is not given: PCIe 4.0 with sixteen lanes, as measured."""
+REFERENCE_BANDWIDTH = 936e9
+"""Bandwidth of an RTX 3090, on which most runs were measured; the time of a layer is relative to it."""
+
+Constants = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one decoding step does, independent of any constant.
+
+    Attributes
+    ----------
+    shared_bytes
+        Weights that every token reads: attention, dense feed-forward, router, head.
+    expert_bytes
+        All experts, of which a token reads `expert_share`.
+    expert_share
+        Share of the experts read in the step.
+    global_bytes, local_bytes
+        Cache read: layers that see everything; windows and fixed states. Of all sequences.
+    layers, kind, family
+        Of the model.
+    quantization
+        Name of the format.
+    mean_bits
+        Mean bits of a weight.
+    hardware_kind, unified, bandwidth, old
+        Of the hardware; bandwidth in bytes a second, of one device (devices that hold layers in turn work one
+        after another). `old`: a GPU without matrix units.
+    runtime, family_of_runtime, date
+        Of the program; date as ISO text.
+    host_bytes, host_bandwidth, host_share
+        Weights read in the step that lie in the computer's memory and are processed there; bytes a second;
+        the share of it that the runtime reaches.
+    link_bytes, link_bandwidth
+        Weights fetched over the link in the step; bytes a second.
+    operations, rate
+        Operations of the step, and the device's dense 16-bit operations a second (0 if unknown): many
+        sequences together can be bound by them.
+    """
+
+    shared_bytes: float
+    expert_bytes: float
+    expert_share: float
+    global_bytes: float
+    local_bytes: float
+    layers: int
+    kind: str
+    family: str
+    quantization: str
+    mean_bits: float
+    hardware_kind: str
+    unified: bool
+    bandwidth: float
+    old: bool
+    runtime: str
+    runtime_family: str
+    date: str
+    host_bytes: float = 0.0
+    host_bandwidth: float = HOST_BANDWIDTH * 1e9
+    host_share: float = 0.6
+    link_bytes: float = 0.0
+    link_bandwidth: float = LINK_BANDWIDTH * 1e9
+    operations: float = 0.0
+    rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A predicted figure with its 80 % interval.
+
+    Attributes
+    ----------
+    value
+        The prediction.
+    low, high
+        Four of five measured runs lay between such bounds when their card was left out of the fit.
+    unit
+        E.g. ``"tokens/s"``.
+    formula
+        The formula with its numbers.
+    source
+        Where the constants come from.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    formula: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"Estimate({self.value:.3g} {self.unit}, 80 % interval {self.low:.3g} to {self.high:.3g})"
+
+    def to_dict(self) -> dict[str, float | str]:
+        """Return the fields as plain data."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "formula": self.formula,
+            "source": self.source,
+        }
+
+
+def decode_step(
+    shape: ModelShape,
+    weights: Quantization,
+    hardware: Hardware,
+    runtime: Runtime,
+    *,
+    depth: int,
+    batch: int = 1,
+    cache_value_bytes: float = 2.0,
+    date: str = "",
+    tokens_at_once: int = 1,
+    host_parts: Mapping[str, float] | None = None,
+    expert_hit_rate: float | None = None,
+) -> Step:
+    """Return what one decoding step reads.
+
+    Parameters
+    ----------
+    shape, weights, hardware, runtime
+        What runs where.
+    depth
+        Tokens in the cache of each sequence.
+    batch
+        Sequences decoded together.
+    cache_value_bytes
+        Bytes of a cached number.
+    date
+        Date of the runtime's build, ISO; default: the newest that was fitted.
+    tokens_at_once
+        Tokens of a sequence checked together, with a drafter.
+    host_parts
+        Part → share of its bytes that lie in the computer's memory.
+    expert_hit_rate
+        Share of expert reads served from the device by an expert cache; the rest crosses the link.
+    """
+    sizes = weights.weight_bytes(shape)
+    host = host_parts or {}
+    rows = batch * tokens_at_once
+    union = shape.expert_share(rows**BATCH_UNION_EXPONENT) if shape.experts else 0.0
+    shared = sum(sizes.get(part, 0.0) * (1 - host.get(part, 0.0)) for part in _SHARED)
+    shared += sizes[shape.head_part] * (1 - host.get(shape.head_part, 0.0))
+    host_bytes = sum(sizes.get(part, 0.0) * host.get(part, 0.0) for part in (*_SHARED, shape.head_part))
+    experts = sizes.get("experts", 0.0)
+    host_bytes += experts * union * host.get("experts", 0.0)
+    link_bytes = 0.0
+    if expert_hit_rate is not None:
+        link_bytes = experts * union * (1 - expert_hit_rate)
+        host_bytes -= experts * union * host.get("experts", 0.0)
+        device_experts = experts
+    else:
+        device_experts = experts * (1 - host.get("experts", 0.0))
+    read = shape.read_cache_bytes(depth, value_bytes=cache_value_bytes)
+    return Step(
+        shared_bytes=shared,
+        expert_bytes=device_experts,
+        expert_share=union,
+        global_bytes=batch * read.get("global", 0.0),
+        local_bytes=batch * (read.get("local", 0.0) + read.get("linear", 0.0)),
+        layers=shape.layers,
+        kind=shape.kind,
+        family=shape.family,
+        quantization=weights.name,
+        mean_bits=weights.mean_bits(shape),
+        hardware_kind=hardware.kind,
+        unified=hardware.unified,
+        bandwidth=(hardware.bandwidth_gb_s or 0.0) * 1e9,
+        old=is_old(hardware),
+        runtime=runtime.name,
+        runtime_family=runtime.family,
+        date=date,
+        host_bytes=max(0.0, host_bytes),
+        host_bandwidth=(hardware.host_bandwidth_gb_s or HOST_BANDWIDTH) * 1e9,
+        host_share=runtime.host_share,
+        link_bytes=link_bytes,
+        link_bandwidth=(hardware.link_gb_s or LINK_BANDWIDTH) * 1e9,
+        operations=2.0 * rows * (shape.compute_parameters() + shape.parts[shape.head_part])
+        if rows > 1
+        else 0.0,
+        rate=(hardware.tensor_tflops or 0.0) * 1e12,
+    )
+
+
+_SHARED = ("attention", "dense", "other")
+
+
+def is_old(hardware: Hardware) -> bool:
+    """Return whether a GPU has no matrix units, as far as its rate tells (Pascal and before)."""
+    if hardware.kind != "cuda" or not hardware.tensor_tflops or not hardware.bandwidth_gb_s:
+        return False
+    return hardware.tensor_tflops / hardware.bandwidth_gb_s < 0.0285
+
+
+def decode_seconds(step: Step, constants: Constants) -> float:
+    """Return the seconds of one decoding step.
+
+    Parameters
+    ----------
+    step
+        What it reads.
+    constants
+        Logarithms of the factors, as `fitted_constants` returns them.
+    """
+    weights, layers, cache = decode_terms(step, constants)
+    spilled = (
+        step.host_bytes / (step.host_share * step.host_bandwidth) + step.link_bytes / step.link_bandwidth
+    )
+    return weights + layers + cache + spilled
+
+
+def decode_terms(step: Step, constants: Constants) -> tuple[float, float, float]:
+    """Return the seconds of reading weights, of starting kernels, and of reading the cache."""
+    share = math.exp(weight_share_log(step, constants))
+    expert = math.exp(constants["expert_share"]) * share
+    weights = step.shared_bytes / (share * step.bandwidth)
+    weights += step.expert_bytes * step.expert_share / (expert * step.bandwidth)
+    if step.operations and step.rate:
+        weights = max(weights, step.operations / (math.exp(prompt_share_log(step, constants)) * step.rate))
+    overhead = step.layers * math.exp(layer_time_log(step, constants)) * 1e-3
+    kv = math.exp(constants["cache_share"] + constants.get(f"cache_share.{step.kind}", 0.0))
+    local = math.exp(constants["cache_share"])
+    cache = step.global_bytes / (kv * step.bandwidth) + step.local_bytes / (local * step.bandwidth)
+    return weights, overhead, cache
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What processing a prompt does, independent of any constant.
+
+    Attributes
+    ----------
+    tokens, piece
+        Tokens in all, and tokens of a piece.
+    operations
+        Of the weights and of attention.
+    piece_bytes
+        Weights that one piece reads: all experts once it is long enough to visit them.
+    rate
+        Dense 16-bit operations a second of one device; 0 if unknown.
+    step
+        The same machine, decoding: its classes name the constants.
+    fetched_bytes
+        Weights that every piece fetches from the computer's memory over the link.
+    """
+
+    tokens: int
+    piece: int
+    operations: float
+    piece_bytes: float
+    rate: float
+    step: Step
+    fetched_bytes: float = 0.0
+
+
+def prompt_work(
+    shape: ModelShape,
+    weights: Quantization,
+    hardware: Hardware,
+    runtime: Runtime,
+    *,
+    tokens: int,
+    step: Step,
+    host_parts: Mapping[str, float] | None = None,
+) -> Prompt:
+    """Return what processing a prompt of `tokens` tokens does; `step` is a decoding step of the same setting.
+
+    Weights in the computer's memory (`host_parts`: part → share) are fetched over the link for every piece.
+    """
+    piece = min(tokens, runtime.piece)
+    sizes = weights.weight_bytes(shape)
+    read = {part: sizes.get(part, 0.0) for part in _SHARED}
+    read["experts"] = sizes.get("experts", 0.0) * shape.expert_share(piece**BATCH_UNION_EXPONENT)
+    host = host_parts or {}
+    return Prompt(
+        tokens=tokens,
+        piece=piece,
+        operations=2.0 * shape.compute_parameters() * tokens + shape.attention_operations(tokens),
+        piece_bytes=sum(read.values()),
+        rate=(hardware.tensor_tflops or 0.0) * 1e12,
+        step=step,
+        fetched_bytes=sum(size * host.get(part, 0.0) for part, size in read.items()),
+    )
+
+
+def prompt_seconds(prompt: Prompt, constants: Constants) -> float | None:
+    """Return the seconds until the prompt is processed; None if the rate of operations is unknown.
+
+    The longer of computing and of reading the weights for every piece, and the kernels of every piece.
+    """
+    if not prompt.rate:
+        return None
+    share = math.exp(prompt_share_log(prompt.step, constants))
+    computing = prompt.operations / (share * prompt.rate)
+    pieces = math.ceil(prompt.tokens / prompt.piece)
+    reading = (
+        pieces
+        * prompt.piece_bytes
+        / (math.exp(weight_share_log(prompt.step, constants)) * prompt.step.bandwidth)
+    )
+    starting = pieces * prompt.step.layers * math.exp(layer_time_log(prompt.step, constants)) * 1e-3
+    fetching = pieces * prompt.fetched_bytes / prompt.step.link_bandwidth
+    return max(computing, reading) + starting + fetching
+
+
+def prompt_share_log(step: Step, constants: Constants) -> float:
+    """Return the logarithm of the share of the 16-bit rate that a prompt is computed at."""
+    value = constants["prompt_share"]
+    value += constants.get(f"prompt_share.{'moe' if 'moe' in model_class(step) else step.kind}", 0.0)
+    value += constants.get(f"prompt_share.{hardware_class(step)}", 0.0)
+    if step.runtime_family == "vLLM":
+        value += constants.get(f"prompt_share.{weight_format(step)}", 0.0)
+    return value
+
+
+def bound_seconds(step: Step) -> float:
+    """Return the least seconds of a step: every byte read once at the full bandwidth, nothing else.
+
+    A measured run that is faster did not read the model for every token: a drafter, or a cached answer.
+    """
+    read = step.shared_bytes + step.expert_bytes * step.expert_share + step.global_bytes + step.local_bytes
+    return (
+        read / step.bandwidth + step.host_bytes / step.host_bandwidth + step.link_bytes / step.link_bandwidth
+    )
+
+
+def weight_share_log(step: Step, constants: Constants) -> float:
+    """Return the logarithm of the share of the bandwidth at which weights are read."""
+    value = constants["weight_share"]
+    value += constants.get(f"weight_share.{hardware_class(step)}", 0.0)
+    value += constants.get(f"weight_share.{weight_format(step)}", 0.0)
+    if step.old:
+        value += constants["weight_share.old"]
+    return min(value, math.log(0.97))
+
+
+def layer_time_log(step: Step, constants: Constants) -> float:
+    """Return the logarithm of the milliseconds that a layer takes beyond reading."""
+    value = constants["layer_time"]
+    value += constants.get(f"layer_time.{model_class(step)}", 0.0)
+    value += constants.get(f"layer_time.{step.runtime}", 0.0)
+    value += constants.get(f"layer_time.{hardware_class(step)}", 0.0)
+    if step.runtime_family == "llama.cpp":
+        value += constants.get(f"layer_time.{era(step.date)}", 0.0)
+    if step.hardware_kind == "cpu":
+        return value
+    # small kernels take longer on a small card: fewer units and lower clocks, which its bandwidth stands for
+    return value + constants["layer_time.bandwidth"] * math.log(step.bandwidth / REFERENCE_BANDWIDTH)
+
+
+def model_class(step: Step) -> str:
+    """Return the class of a model: ``"dense"``, ``"edge"``, ``"moe"`` or ``"linear-moe"``."""
+    return "linear-moe" if step.family == "qwen3.5" else step.kind
+
+
+def hardware_class(step: Step) -> str:
+    """Return the class of hardware: its kind, and ``"cuda-unified"`` for a GPU on the computer's memory."""
+    return speed_class(step.hardware_kind, unified=step.unified)
+
+
+def speed_class(kind: str, *, unified: bool) -> str:
+    """Return the class of a kind of hardware that constants are named by."""
+    return "cuda-unified" if kind == "cuda" and unified else kind
+
+
+def weight_format(step: Step) -> str:
+    """Return the class of a weight format: how much work it is to unpack."""
+    name = step.quantization.lower()
+    if step.runtime_family == "vLLM":
+        return (
+            "vllm-4bit-float"
+            if "nvfp4" in name
+            else "vllm-8bit"
+            if step.mean_bits > 6 and step.mean_bits < 14
+            else "plain"
+        )
+    if step.mean_bits < 4.05 or name.startswith(("iq", "q2", "q3")):
+        return "low-bit"
+    return "plain"
+
+
+def era(date: str) -> str:
+    """Return the era of llama.cpp's decoding: ``"early"``, ``"middle"`` or ``"late"``.
+
+    June 2026 brought fused expert kernels to the measured runs, October 2026 pull request 29152. No date
+    means the newest.
+    """
+    if not date or date >= "2026-10":
+        return "late"
+    return "early" if date < "2026-06" else "middle"
+
+
+def fitted_constants() -> Constants:
+    """Return the fitted constants: logarithms by name."""
+    values: Constants = read_facts("constants.json")["log"]
+    return values

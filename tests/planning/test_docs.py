@@ -1,0 +1,45 @@
+"""The documentation's figures are those that the shipped runs and constants give."""
+
+from __future__ import annotations
+
+from gemma_lab.planning.facts import read_facts, read_rows
+from gemma_lab.planning.plans import plan
+from tools.planning.report import END, PAGE, START, tables
+
+
+def text() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+def test_the_error_tables_are_current() -> None:
+    section = text().split(START)[1].split(END)[0].strip()
+    assert section == tables()
+
+
+def test_the_errors_in_words_are_those_in_the_file() -> None:
+    decode, prompt = read_facts("errors.json")["decode"], read_facts("errors.json")["prompt"]
+    words = " ".join(text().split())
+    assert f"median {decode['median']:.1%}".replace("%", " %") in words
+    assert f"90th percentile {decode['p90']:.1%}".replace("%", " %") in words
+    assert f"{decode['settings']} settings on {decode['cards']} kinds of hardware" in words
+    assert f"median {prompt['median']:.0%}".replace("%", " %") in words
+    assert f"{len(read_rows('measured_runs.csv'))} runs" in words
+    assert f"{len(read_rows('allocations.csv'))} figures" in words
+
+
+def test_the_predictions_by_hand_are_what_the_planner_says() -> None:
+    first = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0", runtime_date="2026-07", depth=0)
+    second = plan("31B", hardware="RTX PRO 6000", quantization="bf16", runtime="vLLM", depth=1100)
+    third = plan(
+        "31B",
+        hardware="2x RTX 5060 Ti",
+        quantization="qat",
+        runtime_date="2026-07",
+        context=131_072,
+        depth=131_072,
+    )
+    for made, said in ((first, "145"), (second, "24.5"), (third, "12.4")):
+        assert made.decode is not None
+        digits = 0 if "." not in said else 1
+        assert f"{made.decode.value:.{digits}f}" == said
+        assert f"**{said} tokens/s**" in text()

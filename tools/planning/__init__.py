@@ -1,0 +1,1 @@
+"""Fit the speed model to the measured runs and write its errors into the documentation."""
