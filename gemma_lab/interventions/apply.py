@@ -80,13 +80,13 @@ class EditContext(RestoreStack):
             raise LabError(
                 "This edit is already applied by the same context.", hint="Make a second one to nest them."
             )
-        super().__enter__()
         return self.apply(self._activate)
 
     def __repr__(self) -> str:
         return f"EditContext({self.name}: {self.edit!r})"
 
     def _activate(self) -> Edit:
+        super()._begin()
         if not self.edit.layers:  # it changes nothing: it runs under what is active, of any thread
             return active_edit(self.model)
         active, thread = _active_edits(self.model), threading.current_thread()

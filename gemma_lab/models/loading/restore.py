@@ -61,6 +61,10 @@ class RestoreStack(ExitStack):
         self.finished = False  # everything is put back: interrupts are delivered at once again
 
     def __enter__(self) -> Self:
+        return self.apply(self._begin)  # one line: no interrupt between the changes and the block
+
+    def _begin(self) -> Self:
+        """Enter, and in subclasses make the first changes."""
         self.finished = False
         # the last callback runs first; one that is interrupted is followed by the next
         for _ in range(_ATTEMPTS):
@@ -68,11 +72,11 @@ class RestoreStack(ExitStack):
         self.callback(self._deliver)
         for _ in range(_ATTEMPTS):
             self.callback(self.put_back)
-        _SIGINT.take(self)
         outer = getattr(_THREAD, "running", None)
         if outer is not None and outer is not self:
             outer.undo(self.close)
-        return super().__enter__()
+        _SIGINT.take(self)
+        return self
 
     def undo(self, action: Callable[..., Any], *args: Any) -> None:
         """Register what undoes the change that is made next; `action` may run more than once."""

@@ -40,9 +40,9 @@ class FullPrefill(RestoreStack):
         self._decoder = decoder_of(model)
         self._replay: _Replay | None = None
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.apply(lambda: self.attach(self))
+    def _begin(self) -> Self:
+        super()._begin()
+        self.attach(self)
         return self
 
     def mutes(self, module: torch.nn.Module) -> bool:

@@ -15,9 +15,9 @@ def real_positions(mask: Any, *, rows: int, end: int) -> torch.Tensor | None:
     Parameters
     ----------
     mask
-        As a model takes it: ``[rows, positions]``; ``[1 or rows, 1 or heads, queries, keys]``; or a mapping of
-        those by layer type, as ``generate`` makes it for a static cache. In the latter two, the last query of
-        full attention sees every earlier position but padding.
+        As a model takes it: ``[rows, positions]``; ``[1 or rows, 1 or heads, queries, keys]``; or a mapping
+        of those by layer type, as ``generate`` makes it for a static cache. In the latter two, the last query
+        of full attention sees every earlier position but padding.
     rows
         Sequences in the batch.
     end

@@ -101,25 +101,25 @@ class Recorder(RestoreStack):
     def __enter__(self) -> Self:
         if self._entered:
             raise LabError("This recorder is already open.", hint="Make a second one to nest them.")
-        super().__enter__()
-        self.apply(self._attach)
-        return self
+        return self.apply(self._begin)
 
-    def _attach(self) -> None:
+    def _begin(self) -> Self:
+        super()._begin()
         self.undo(self._leave)
         self._entered = True
         for probe in self.probes:
             probe.attach(self.model, self)
         for depth, module in enumerate(entry_modules(self.model)):
-            self.hook(module, partial(self._begin, depth), before=True, with_kwargs=True)
+            self.hook(module, partial(self._begin_pass, depth), before=True, with_kwargs=True)
             # prepended: the inner of two recorders is the first to end a pass
-            self.hook(module, partial(self._end, depth), prepend=True)
+            self.hook(module, partial(self._finish_pass, depth), prepend=True)
+        return self
 
     def _leave(self) -> None:
         self._entered = False
         self._abandon()
 
-    def _begin(
+    def _begin_pass(
         self, depth: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         if self._open is not None and depth > self._open[0]:
@@ -134,7 +134,9 @@ class Recorder(RestoreStack):
         for probe in self.probes:
             probe.begin(seen)
 
-    def _end(self, depth: int, _module: torch.nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
+    def _finish_pass(
+        self, depth: int, _module: torch.nn.Module, _args: tuple[Any, ...], _output: Any
+    ) -> None:
         if self._open is None or depth != self._open[0]:
             return
         seen = self._open[1]

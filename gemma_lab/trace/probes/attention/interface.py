@@ -75,9 +75,9 @@ class AttentionTaps(RestoreStack):
                 module: (layer, "vision") for layer, module in enumerate(vision_attentions(model))
             }
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.apply(lambda: self.attach(self))
+    def _begin(self) -> Self:
+        super()._begin()
+        self.attach(self)
         return self
 
     @property

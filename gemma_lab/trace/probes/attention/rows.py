@@ -206,7 +206,7 @@ class AttentionRows:
         return result
 
     def _padded_keys(self, batches: list[BlockBatch]) -> tuple[torch.Tensor, int]:
-        """Return the keys ``[kv, dim, keys]``, padded where blocks reach beyond them, and the padding before."""
+        """Return the keys ``[kv, dim, keys]``, padded where blocks reach beyond, and the padding before."""
         keys, before = self.key.float().transpose(1, 2), 0
         if self.queries > _FEW or any(batch.count > 1 for batch in batches):
             before = max(0, max((-batch.first for batch in batches), default=0))
