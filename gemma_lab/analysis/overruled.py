@@ -78,8 +78,8 @@ class OverruledTokens(Displayed):
         if not len(self):
             return f"OverruledTokens({name}: no token was bound by a grammar)"
         return (
-            f"OverruledTokens({name}: {int(self.overruled.sum())} of {len(self)} tokens overruled, mean forbidden "
-            f"probability {self.forbidden.mean():.3f}, largest {self.forbidden.max():.3f})"
+            f"OverruledTokens({name}: {int(self.overruled.sum())} of {len(self)} tokens overruled, forbidden "
+            f"probability {self.forbidden.mean():.3f} on average, at most {self.forbidden.max():.3f})"
         )
 
 

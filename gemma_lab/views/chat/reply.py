@@ -1,4 +1,4 @@
-"""A reply as script-free HTML and as text: every token tinted by how unlikely it was, overruled ones marked."""
+"""A reply as script-free HTML and as text: tokens tinted by how unlikely they were, overruled ones marked."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def reply_html(reply: Reply) -> Markup:
     """Return a reply as HTML: thoughts folded, tokens tinted, their alternatives in a table.
 
     A token's tint is stronger the less probable it was in the model's own distribution; hovering shows the
-    alternatives. A token is underlined where a grammar (``schema=``, ``tool_choice=``) forbade the model's own
-    likeliest token. No script, no timings.
+    alternatives. A token is underlined where a grammar (``schema=``, ``tool_choice=``) forbade the model's
+    own likeliest token. No script, no timings.
 
     Parameters
     ----------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from gemma_lab.models.chat.reply import Alternative, Reply, Timings, Token
+from gemma_lab.models.chat.reply import Alternative, Overruled, Reply, Timings, Token
 from gemma_lab.models.chat.sampling import Sampling
 from gemma_lab.views.base.text import percent, visible_token
 from gemma_lab.views.chat.reply import hover, reply_html, reply_text, tint
@@ -92,6 +93,35 @@ def test_percent(p, said):
 def test_what_cannot_be_seen_is_made_visible():
     assert visible_token(" a\n\u202e") == "␣a↵U+202E"
     assert visible_token("") == "∅"
+
+
+def bound(*effects):
+    reply = make([f"t{n}" for n in range(len(effects))])
+    tokens = [replace(token, overruled=each) for token, each in zip(reply.tokens, effects, strict=False)]
+    return replace(reply, tokens=(*tokens, *reply.tokens[len(effects) :]))
+
+
+def test_overruled_tokens_are_marked_counted_and_explained():
+    html = reply_html(bound(Overruled(0.75, 9, EVIL[0], True), Overruled(0.25, 1, "t1", False)))
+    assert html.count('underline double #d55e00;text-underline-offset:.2em" title="') == 1
+    assert "1 overruled by the grammar" in html
+    assert "forbade the model&#39;s first choice" in html
+    read = Reader(html)
+    assert not {"img", "script"} & set(read.tags)
+    titles = [value for name, value in read.attributes if name == "title"]
+    assert "75 % on tokens that the grammar forbids" in titles[0]
+    assert visible_token(EVIL[0]) in titles[0]
+    assert "25 % on tokens" in titles[1]
+    assert "first choice" not in titles[1]
+
+
+def test_without_a_grammar_nothing_is_marked():
+    assert "underline double" not in reply_html(make())
+    assert "overruled" not in reply_html(make())
+    assert "overruled" not in reply_text(make())
+    obeyed = reply_html(bound(Overruled(0.0, 0, "t0", False)))
+    assert "underline double" not in obeyed
+    assert "0 overruled by the grammar" in obeyed
 
 
 def test_a_long_reply_says_how_many_rows_it_leaves_out():
