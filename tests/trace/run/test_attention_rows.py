@@ -111,7 +111,7 @@ def test_an_edit_that_cannot_be_applied_again_is_said_and_leaves_nothing(tiny_la
             lab.attention_rows(replace(trace, meta=trace.meta | {"edit": made}), [3])
     # what fails while the model runs: a token that may look at nothing
     blind = gl.Edit(knock_out_attention=gl.AttentionKnockout(queries=(3, 4), keys=(0, 4))).to_dict()
-    with pytest.raises(LabError, match="look at"):
+    with pytest.raises(LabError, match="Token 3"):
         lab.attention_rows(replace(trace, meta=trace.meta | {"edit": blind}), [3])
     assert (hooks(lab.model), active_edit(lab.model)) == (held, gl.Edit())
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_again_is_said(tiny_lab, tmp_path):
         lab.attention_rows(without, [3])
     with pytest.raises(BadTrace, match="1 of 1 media"):
         lab.attention_rows(replace(trace, images=(Image.new("RGB", (96, 64), "blue"),)), [3])
-    two = lab.trace("What?", images=[RED, RED])  # interrupted before its second picture
+    two = lab.trace("What?", images=[RED, Image.new("RGB", (60, 40), "blue")])  # interrupted before its second picture
     with pytest.raises(BadTrace, match="media"):
         lab.attention_rows(replace(two, images=(RED,)), [3])
     with pytest.raises(LabError, match=str(len(trace) - 1)):
