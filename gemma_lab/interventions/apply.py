@@ -104,7 +104,8 @@ class EditContext(RestoreStack):
 
     @interruptible
     def _wait_for_model(self) -> None:
-        self._lock.take(self._holder)
+        # a lock that this thread holds itself was left by a block that an interrupt kept from ending
+        self._lock.take(self._holder, until=self._lock.held_by_this_thread)
 
     def left(self) -> None:
         """Note that the edit is no longer active."""

@@ -103,7 +103,7 @@ class RestoreStack(ExitStack):
 
     def hold(self, lock: ModelLock, *, until: Callable[[], bool] | None = None) -> bool:
         """Wait for a lock and hold it for the length of the block; return False if `until` became true."""
-        holder = object()
+        holder = _Holder()
         self.undo(lock.drop, holder)
         return lock.take(holder, until=until)
 
@@ -139,6 +139,13 @@ class RestoreStack(ExitStack):
         _SIGINT.deliver()
 
 
+class _Holder:
+    """A holder of a `ModelLock` that knows its thread."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
 class ModelLock:
     """A lock that records its holder in the one atomic step that takes it.
 
@@ -157,6 +164,11 @@ class ModelLock:
             time.sleep(_POLL)
         return True
 
+    def held_by_this_thread(self) -> bool:
+        """Return whether this thread holds the lock, through `RestoreStack.hold` or `acquire`."""
+        holder = self._holder.get("holder")
+        return isinstance(holder, _Holder) and holder.thread == threading.get_ident()
+
     def drop(self, holder: object) -> None:
         """Give the lock back if `holder` has it."""
         if self._holder.get("holder") is holder:
@@ -165,7 +177,7 @@ class ModelLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock as ``threading.Lock.acquire`` does; `release` gives it back."""
         end = time.monotonic() + timeout if timeout >= 0 else float("inf")
-        return self.take(object(), until=lambda: not blocking or time.monotonic() >= end)
+        return self.take(_Holder(), until=lambda: not blocking or time.monotonic() >= end)
 
     def release(self) -> None:
         """Give the lock back, whoever took it."""
