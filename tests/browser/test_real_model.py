@@ -50,7 +50,7 @@ print(trace.generation.text == one.answer, f"{row[head].max():.3f}")
 
 def printed(book: Notebook, cell: int) -> str:
     output = book.page.locator(".jp-Cell").nth(cell).locator(".jp-OutputArea-output pre").last
-    expect(output).to_be_visible(timeout=120_000)
+    expect(output).to_be_visible(timeout=300_000)
     return output.inner_text().strip()
 
 
@@ -110,6 +110,6 @@ def test_a_fact_is_found_among_thirty_two_thousand_tokens(open_notebook: Callabl
     for _ in range(10):
         book.page.keyboard.press("+")
     widget.get_by_test_id("fetch").click()
-    expect(widget.get_by_test_id("how")).to_contain_text(re.compile(r"all of 3\d rows"), timeout=120_000)
+    expect(widget.get_by_test_id("how")).to_contain_text(re.compile(r"all of 3\d rows"), timeout=300_000)
     book.shot("attention-32k-rows", widget)
     book.check_quiet()
