@@ -189,7 +189,7 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
             raise BadTrace("The rows are off.")
         real(self)
 
-    monkeypatch.setattr(OutputCheck, "settle", doubtful)
+    monkeypatch.setattr(OutputCheck, "verify", doubtful)
     with pytest.raises(BadTrace, match="The rows are off"):
         lab.trace("A long story. " * 9, attention=True)
     assert lab.interrupted_trace is None
