@@ -181,7 +181,7 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
     before = hooks(lab.model)
     monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
     monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
-    real, calls = OutputCheck.settle, []
+    real, calls = OutputCheck.verify, []
 
     def doubtful(self):
         calls.append(1)
