@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -14,9 +14,6 @@ from ..errors import BadEdit
 from ..trace.storage.strict_json import strict_json
 from .attention_knockout import AttentionKnockout
 from .patch import Patch
-
-if TYPE_CHECKING:
-    from .edit import Edit
 
 #: Format and version that a file states.
 _FORMAT, _VERSION = "gemma_lab edit", 1
@@ -32,7 +29,7 @@ SETS = ("ablate_experts", "force_experts", "ablate_heads")
 KINDS = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads", "knock_out_attention", "patch")
 
 
-def to_plain(edit: Edit) -> dict[str, Any]:
+def to_plain(edit: Any) -> dict[str, Any]:
     """Return an edit as plain values that JSON can hold, with layers as text."""
     parts: dict[str, Any] = {}
     for kind in KINDS:
@@ -81,7 +78,7 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(edit: Edit, path: str | Path) -> Path:
+def write(edit: Any, path: str | Path) -> Path:
     """Write an edit as a JSON file and return the file's path."""
     target = Path(path)
     values = {"format": _FORMAT, "version": _VERSION, **to_plain(edit)}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..errors import BadEdit
 from .parsing import Layer
-
-if TYPE_CHECKING:
-    from .edit import Edit
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Anatomy:
     width: int = 0
 
 
-def check(edit: Edit, anatomy: Anatomy, *, model: str) -> None:
+def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
     """Raise `BadEdit` unless a model has what an edit names; see `Edit.check`."""
     _check_experts(edit, anatomy.experts, model)
     _check_heads(edit, anatomy.heads, model)
@@ -55,7 +52,7 @@ def check(edit: Edit, anatomy: Anatomy, *, model: str) -> None:
             )
 
 
-def both(edit: Edit) -> None:
+def both(edit: Any) -> None:
     """Raise `BadEdit` if an expert would be both ablated and forced."""
     for layer in edit.layers:
         twice = set(edit.listed("ablate_experts", layer)) & set(edit.listed("force_experts", layer))
@@ -66,7 +63,7 @@ def both(edit: Edit) -> None:
             )
 
 
-def _check_experts(edit: Edit, experts: Mapping[int, tuple[int, int]], model: str) -> None:
+def _check_experts(edit: Any, experts: Mapping[int, tuple[int, int]], model: str) -> None:
     layers = {*edit.ablate_experts, *edit.boost_experts, *edit.force_experts}
     if layers and not experts:
         raise BadEdit(
@@ -83,7 +80,7 @@ def _check_experts(edit: Edit, experts: Mapping[int, tuple[int, int]], model: st
         _check_router(edit, layer, count, top_k, model)
 
 
-def _check_router(edit: Edit, layer: int, experts: int, top_k: int, model: str) -> None:
+def _check_router(edit: Any, layer: int, experts: int, top_k: int, model: str) -> None:
     here = edit.at(layer)
     boosted = [expert for place in (layer, "all") for expert in edit.boost_experts.get(place, ())]
     missing = sorted({e for e in (*here.ablate, *here.force, *boosted) if e >= experts})
@@ -106,14 +103,14 @@ def _check_router(edit: Edit, layer: int, experts: int, top_k: int, model: str) 
         )
 
 
-def _check_heads(edit: Edit, heads: Mapping[int, int], model: str) -> None:
+def _check_heads(edit: Any, heads: Mapping[int, int], model: str) -> None:
     for layer, listed in edit.ablate_heads.items():
         _check_attention(layer, heads, model)
         for where in heads if layer == "all" else (layer,):
             _check_exist(listed, where, heads[where], model)
 
 
-def _check_cuts(edit: Edit, heads: Mapping[int, int], model: str) -> None:
+def _check_cuts(edit: Any, heads: Mapping[int, int], model: str) -> None:
     for cut in edit.knock_out_attention:
         places: tuple[Layer, ...] = ("all",) if cut.layers is None else cut.layers
         for layer in places:
