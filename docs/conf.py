@@ -14,17 +14,16 @@ html_theme = "furo"
 html_title = "gemma_lab"
 html_static_path = []
 html_show_sphinx = False
+html_math_renderer = "text"  # formulas are set as code: no page loads a script for them
 
 # Names in backticks are Python objects; what is not found is set as code.
 default_role = "autolink"
 extensions += ["sphinx.ext.autosummary"]
 autosummary_generate = False
 
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
@@ -36,5 +35,16 @@ nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "text/html", 10), ("html", "image/png", 5)]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
-suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
-mathjax_path = ""
+suppress_warnings = ["ref.python", "mystnb.unknown_mime_type", "misc.highlighting_failure"]
+
+
+def _as_code(self, node):  # noqa: ANN001, ANN202
+    from docutils.nodes import SkipNode
+
+    self.body.append(f"<code>{self.encode(node.astext())}</code>")
+    raise SkipNode
+
+
+def setup(app):  # noqa: ANN001, ANN201
+    """Register the renderer of formulas."""
+    app.add_html_math_renderer("text", (_as_code, None), (_as_code, None))

@@ -21,14 +21,23 @@ NAMESPACES = {
     "gemma_lab.plots": "gl.plots: figures",
     "gemma_lab.evals": "gl.evals: check-up, needles, ablations",
     "gemma_lab.family": "gl.family: the models",
+    "gemma_lab.planning": "gl.planning: hardware, prices, measured runs",
 }
 #: What a page would load over the network: the value of src or of a stylesheet's href.
 _REMOTE = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"'](https?://[^\"']+)", re.IGNORECASE)
 _HARMLESS_LINKS = ('rel="canonical"', 'rel="search"', 'rel="license"')
 
 
-def reference(namespace: str, title: str) -> str:
-    """Return the reference page of a namespace as reStructuredText: every public name, in order."""
+def reference(namespace: str, title: str, described: dict[int, str]) -> str:
+    """Return the reference page of a namespace as reStructuredText: every public name, in order.
+
+    Parameters
+    ----------
+    namespace, title
+        Its dotted name and its heading.
+    described
+        Identity of what other pages describe, to its full name; gets what this page describes.
+    """
     module = importlib.import_module(namespace)
     lines = [title, "=" * len(title), "", f".. currentmodule:: {namespace}", ""]
     doc = inspect.getdoc(module)
@@ -38,12 +47,17 @@ def reference(namespace: str, title: str) -> str:
         value = getattr(module, name)
         if inspect.ismodule(value):
             continue  # a namespace has a page of its own
+        if id(value) in described:
+            lines += [f".. rubric:: {name}", "", f"Described as `{described[id(value)]}`.", ""]
+            continue
+        described[id(value)] = f"{namespace}.{name}"
         if inspect.isclass(value):
             lines += [f".. autoclass:: {name}", "   :members:", "   :inherited-members: dict, Exception, TypedDict", ""]
         elif callable(value):
             lines += [f".. autofunction:: {name}", ""]
         else:
-            lines += [f".. autodata:: {name}", ""]
+            shown = repr(value) if len(repr(value)) < 300 else f"{repr(value)[:297]}…"
+            lines += [f".. py:data:: {name}", "", f"   {type(value).__name__}:", "", "   ::", "", f"      {shown}", ""]
     return "\n".join(lines) + "\n"
 
 
@@ -53,14 +67,16 @@ def prepare(top: Path, source: Path) -> None:
     shutil.copytree(top / "docs", source)
     (source / "notebooks").mkdir()
     for notebook in checkout(top).notebooks:
-        shutil.copy(notebook, source / "notebooks")
+        text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
+        (source / "notebooks" / notebook.name).write_text(text, encoding="utf-8")
     for page in ("CONTRIBUTING.md", "CHANGELOG.md"):
         text = (top / page).read_text(encoding="utf-8")
         (source / page.lower()).write_text(text.replace("](docs/", "]("), encoding="utf-8")
     (source / "reference").mkdir()
+    described: dict[int, str] = {}
     for namespace, title in NAMESPACES.items():
         page = source / "reference" / f"{namespace.rpartition('.')[2]}.rst"
-        page.write_text(reference(namespace, title), encoding="utf-8")
+        page.write_text(reference(namespace, title, described), encoding="utf-8")
     tour = top / "build" / "tour"
     if tour.is_dir():
         shutil.copytree(tour, source / "_extra" / "tour")
@@ -77,7 +93,7 @@ def missing(site: Path) -> list[str]:
         for name in module.__all__:
             if name != "__version__" and not inspect.ismodule(getattr(module, name)):
                 anchors = (f'id="{namespace}.{name}"', f'id="{getattr(module, name).__module__}.{name}"')
-                if not any(anchor in html for anchor in anchors):
+                if not any(anchor in html for anchor in (*anchors, f">{name}</p>")):
                     found.append(f"{namespace}.{name}")
     return found
 

@@ -22,7 +22,7 @@ WAY = (
     ("gemma_lab.models.chat.generation:Generation", "prefill in chunks, then decoding"),
     ("gemma_lab.trace.records.routing:Routing", "what was recorded, as arrays"),
     ("gemma_lab.trace.trace:Trace", "all records of the run"),
-    ("gemma_lab.analysis.compare:compare", "numbers from records"),
+    ("gemma_lab.analysis.comparison:compare", "numbers from records"),
     ("gemma_lab.views.trace.trace:trace_html", "a picture of the numbers"),
     ("gemma_lab.widgets.explorer.widget:Explorer", "a live view"),
 )

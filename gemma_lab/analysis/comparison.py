@@ -110,7 +110,7 @@ class Comparison(Displayed):
     logprobs: Floats
     kl: Floats
     resolved: Floats
-    same_context: NDArray[np.bool_]
+    same_context: NDArray[np.bool]
     prompts: tuple[int, int]
     shared: int
     routing: RoutingChange | None

@@ -48,7 +48,9 @@ def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> KLBound
     -------
     KLBound
 
-    Notes ----- Recorded values are rounded, so the rest may come out as 0 or less. It is taken as at least
+    Notes
+    -----
+    Recorded values are rounded, so the rest may come out as 0 or less. It is taken as at least
     1e-6 under Q and at least 0 under P, which can only lower the bound.
     """
     both = first.keys() & second.keys()

@@ -44,7 +44,7 @@ class OverruledTokens(Displayed):
     first_choices: tuple[str, ...] = field(repr=False)
     probabilities: NDArray[np.float64] = field(repr=False)
     forbidden: NDArray[np.float64] = field(repr=False)
-    overruled: NDArray[np.bool_] = field(repr=False)
+    overruled: NDArray[np.bool] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -67,10 +67,10 @@ class HeadTypes(Displayed):
     """
 
     heads: tuple[tuple[int, int], ...]
-    local: NDArray[np.bool_]
+    local: NDArray[np.bool]
     scores: Mapping[str, Floats]
     chance: Mapping[str, Floats]
-    passed: Mapping[str, NDArray[np.bool_]]
+    passed: Mapping[str, NDArray[np.bool]]
     untested: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
 
@@ -159,8 +159,10 @@ def classify_heads(
     LabError
         If the trace has no attention, or the retrieval scores are of other heads.
 
-    Notes ----- Uniform attention is equal on all visible keys; "odds twice uniform" requires ``score ÷ (1 −
-    score)`` to be at least twice its value under uniform attention. A head that attends at a fixed distance
+    Notes
+    -----
+    Uniform attention is equal on all visible keys; "odds twice uniform" requires 
+    ``score ÷ (1 − score)`` to be at least twice its value under uniform attention. A head that attends at a fixed distance
     can pass by chance: test more than one prompt. Induction must exceed chance, given by the head's own
     distances, in a one-sided normal test, Bonferroni-corrected to a family-wise error of 5 %.
 
@@ -293,8 +295,8 @@ def _languages(trace: Trace, spans: Mapping[str, tuple[int, int]] | None) -> NDA
 
 
 def _even(
-    attention: Attention, queries: NDArray[Any], target: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.bool_]]:
+    attention: Attention, queries: NDArray[Any], target: NDArray[np.bool]
+) -> tuple[Floats, NDArray[np.bool]]:
     """Return the fraction of visible keys that are targets, ``[heads, queries]``, and whether any is."""
     count = np.concatenate([[0], np.cumsum(target[0])])
     windows = head_windows(attention)[:, None]
@@ -303,7 +305,7 @@ def _even(
     return inside / (queries[None] + 1 - first), inside > 0
 
 
-def _against_even(score: Floats, even: Floats, seen: NDArray[np.bool_]) -> _Result:
+def _against_even(score: Floats, even: Floats, seen: NDArray[np.bool]) -> _Result:
     """Return the means over the queries that see a target, and the score with twice the uniform odds."""
     counted = seen.sum(axis=1)
     if not (counted >= _MIN_QUERIES).any():

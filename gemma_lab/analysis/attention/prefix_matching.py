@@ -81,7 +81,7 @@ def prefix_matching(
     return score, by_chance.mean(axis=0), by_chance.std(axis=0)
 
 
-def _hit(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _hit(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool]:
     hit = np.zeros(keys.shape, dtype=bool)
     for column in range(wanted.shape[1]):
         place = wanted[:, column][None, :, None]

@@ -162,7 +162,9 @@ def retrieval_scores(traces: Sequence[Trace], spans: Sequence[AnswerSpan]) -> Re
     LabError
         If there are none, their numbers differ, or a trace has no attention or no answer.
 
-    Notes ----- The query of a generated token is the row before it. Tokens also count as the same if the
+    Notes
+    -----
+    The query of a generated token is the row before it. Tokens also count as the same if the
     generated one lacks the leading space or is a prefix of the key's: an answer starts without the space that
     its words have in the text, and may be split into smaller tokens (wider than in the paper). Chance is the
     fraction of these queries whose top key lies within the answer span of *another* trace; the same token is

@@ -46,7 +46,7 @@ class TopKeys:
     weights: Floats
     windows: NDArray[np.int64]
 
-    def mean_attention(self, selected: NDArray[np.bool_]) -> Floats:
+    def mean_attention(self, selected: NDArray[np.bool]) -> Floats:
         """Return the mean attention of each head to the selected keys.
 
         Parameters

@@ -60,7 +60,7 @@ class RoutingDivergence(Displayed):
         )
 
     @property
-    def beyond_chance(self) -> NDArray[np.bool_]:
+    def beyond_chance(self) -> NDArray[np.bool]:
         """Whether `bits` exceeds `limit`, ``[layers, labels, labels]``.
 
         Each entry at the 5 % level, not corrected for their number: one pair in twenty of equal languages

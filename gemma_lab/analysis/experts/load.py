@@ -104,7 +104,7 @@ class ExpertLoad(Displayed):
         return entropy_bits(self.share)
 
     @property
-    def never_used(self) -> NDArray[np.bool_]:
+    def never_used(self) -> NDArray[np.bool]:
         """Experts that no token chose, ``[layers, experts]``.
 
         In a short trace many are unused by chance: with equal loads T tokens miss an expert with probability

@@ -149,7 +149,7 @@ class Offload(Displayed):
         return np.asarray(1 / self.floor_seconds)
 
     @property
-    def fits(self) -> NDArray[np.bool_]:
+    def fits(self) -> NDArray[np.bool]:
         """Whether GPU memory suffices, ``[sizes]``."""
         return np.asarray(self.gpu_bytes <= self.assumptions.gpu.memory_gib * GIB)
 

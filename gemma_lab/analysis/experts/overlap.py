@@ -218,5 +218,5 @@ def _aligned(one: RoutingPool, two: RoutingPool) -> Floats:
     return np.asarray(rows)
 
 
-def _means(overlaps: Floats, same: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _means(overlaps: Floats, same: NDArray[np.bool]) -> tuple[Floats, Floats]:
     return overlaps[same].mean(axis=0), overlaps[~same].mean(axis=0)

@@ -77,7 +77,7 @@ class Specialisation(Displayed):
         )
 
     @property
-    def found(self) -> NDArray[np.bool_]:
+    def found(self) -> NDArray[np.bool]:
         """The differences that exceed chance, ``[labels, layers, experts]``: `p` ≤ `alpha`."""
         return np.asarray(self.p <= self.alpha)
 
