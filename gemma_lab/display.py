@@ -52,6 +52,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
     "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
+    "evals.tool_calls.ToolCallAccuracy": {
+        "html": "evals.tool_calls:tool_call_accuracy_html",
+        "figure": "evals.tool_calls:tool_call_accuracy_figure",
+    },
     "family.architecture.Architecture": {
         "html": "family.architecture:architecture_html",
         "figure": "family.figures:layer_types_figure",

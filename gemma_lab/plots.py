@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .views.evals.report import checkup_figure
     from .views.evals.thinking import thinking_figure
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
+    from .views.evals.tool_calls import tool_call_accuracy_figure
     from .views.evals.training import training_figure
     from .views.experts.cache import expert_cache_figure, offload_figure
     from .views.experts.divergence import routing_divergence_figure
@@ -121,6 +122,7 @@ __all__ = [
     "thinking_figure",
     "token_budget_figure",
     "token_summary_html",
+    "tool_call_accuracy_figure",
     "trace_figure",
     "training_figure",
     "window_coverage_figure",

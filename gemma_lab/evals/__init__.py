@@ -1,4 +1,4 @@
-"""Evaluations of a loaded model: the check-up, needles in a haystack, head ablation, parallel sentences.
+"""Evaluations of a loaded model: check-up, tool calls, needles in a haystack, head ablation, translations.
 
 All questions are held out from the training of the mini models and graded by one rule, so mini and released
 models are scored alike.
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from .report import Checkup, GradedAnswer, Score
     from .run import checkup
     from .statistics import PairedAnswers, mcnemar_test, wilson_interval
+    from .tool_calls import (
+        StructuredAnswer,
+        ToolCallAccuracy,
+        ToolCallCase,
+        tool_call_accuracy,
+        tool_call_cases,
+    )
 
 __all__ = [
     "AblationCondition",
@@ -32,6 +39,9 @@ __all__ = [
     "PairedAnswers",
     "Question",
     "Score",
+    "StructuredAnswer",
+    "ToolCallAccuracy",
+    "ToolCallCase",
     "ablate_retrieval_heads",
     "chance_accuracy",
     "checkup",
@@ -44,6 +54,8 @@ __all__ = [
     "score_retrieval_heads",
     "sentences",
     "skill_names",
+    "tool_call_accuracy",
+    "tool_call_cases",
     "translations",
     "wilson_interval",
 ]

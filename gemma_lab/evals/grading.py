@@ -59,12 +59,17 @@ def is_correct(reply: str, answer: str, *, within: bool = True) -> bool:
 
 def equal_json(reply: str, answer: str) -> bool:
     """Return whether a reply is the expected JSON value, alone or in one fenced block; 1 differs from 1.0."""
-    fenced = _FENCED.match(reply)
     try:
-        given = json.loads(fenced[1] if fenced else reply)
+        given = json.loads(strip_fence(reply))
     except (ValueError, RecursionError):
         return False
     return _canonical(given) == _canonical(json.loads(answer))
+
+
+def strip_fence(reply: str) -> str:
+    """Return what is inside a reply's fenced block of code, if it is nothing but one."""
+    fenced = _FENCED.match(reply)
+    return str(fenced[1]) if fenced else reply
 
 
 def is_correct_call(calls: Sequence[Call], expected: dict[str, Any]) -> bool:
