@@ -52,7 +52,8 @@ def pytest_runtest_teardown(item, nextitem):
     usage = _meters.pop(notebook).stop()
     result = yield
     _usage.append(
-        f"{notebook.name}: peak {usage.peak_bytes / 1e9:.2f} GB, {usage.processor_seconds:.0f} s of processor time"
+        f"{notebook.name}: peak {usage.peak_bytes / 1e9:.2f} GB, {usage.processor_seconds:.0f} s of processor
+        time"
     )
     assert 0 < usage.peak_bytes < MAX_BYTES, f"{_usage[-1]}; at most {MAX_BYTES / 1e9:.1f} GB"
     assert usage.processor_seconds < MAX_PROCESSOR_SECONDS, f"{_usage[-1]}; at most {MAX_PROCESSOR_SECONDS} s"

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .errors import LabError
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
-    from .interventions.attention_knockout import AttentionKnockout
-    from .interventions.edit import Edit
-    from .interventions.patch import Patch
     from .lab import Lab, load
     from .models.chat.cost import Cost
     from .models.chat.reply import Reply
@@ -38,6 +35,9 @@ if TYPE_CHECKING:
     from .surveys.survey import Survey, open_survey
     from .system.measure import measure
     from .system.report import doctor
+    from .trace.interventions.attention_knockout import AttentionKnockout
+    from .trace.interventions.edit import Edit
+    from .trace.interventions.patch import Patch
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest

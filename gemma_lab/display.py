@@ -76,7 +76,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "family.published:published_html",
         "figure": "family.benchmarks:benchmarks_figure",
     },
-    "interventions.edit.Edit": {"html": "trace.edit:edit_html"},
+    "trace.interventions.edit.Edit": {"html": "trace.edit:edit_html"},
     "models.chat.cost.Cost": {"html": "chat.cost:cost_html", "figure": "chat.cost:cost_figure"},
     "models.chat.next_token.Distribution": {
         "html": "chat.sampling:sampling_html",
@@ -119,7 +119,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "experts.routing:loads_html",
         "figure": "experts.routing:load_by_layer_figure",
     },
-    "trace.tokens.table.TokenTable": {"html": "trace.tokens:tokens_html"},
+    "models.tokens.table.TokenTable": {"html": "trace.tokens:tokens_html"},
     "trace.trace.Trace": {"html": "trace.trace:trace_html", "figure": "trace.trace:trace_figure"},
 }
 
@@ -129,7 +129,7 @@ NO_FIGURE = {
     "family.catalog.Checkpoint": "It is a table of facts.",
     "family.changes.Changes": "It is a table of facts.",
     "family.claims.Claims": "It is a table of figures and their sources.",
-    "interventions.edit.Edit": "It is a table of changes.",
+    "trace.interventions.edit.Edit": "It is a table of changes.",
     "models.loading.loaded_model.LoadedModel": "It is a table of facts.",
     "models.media.audio.Audio": "Its HTML shows the waveform; see also gl.plots.mel_spectrogram_figure.",
     "models.tool_use.runner.ToolRun": "Its HTML lists the calls.",
@@ -138,7 +138,7 @@ NO_FIGURE = {
     "planning.cost.Costs": "gl.plots.break_even_figure draws the costs of a plan.",
     "planning.licensing.Licences": "It is a table of facts.",
     "system.report.Report": "It is a table of facts.",
-    "trace.tokens.table.TokenTable": "Its HTML shows the text, token by token.",
+    "models.tokens.table.TokenTable": "Its HTML shows the text, token by token.",
 }
 
 

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
     from .evals.needle_in_a_haystack import Haystack
     from .evals.report import Checkup
-    from .interventions.apply import EditContext
-    from .interventions.attention_knockout import AttentionKnockout
-    from .interventions.edit import Edit
-    from .interventions.parsing import Boosts, Experts, Heads
-    from .interventions.patch import Patch
     from .models.chat.cost import Cost
     from .models.chat.next_token import Distribution
     from .models.chat.reply import Reply
@@ -29,6 +24,11 @@ if TYPE_CHECKING:
     from .models.chat.stream import Stream
     from .models.tool_use.runner import Approve, ToolRun
     from .planning.measurement import SpeedReport
+    from .trace.interventions.apply import EditContext
+    from .trace.interventions.attention_knockout import AttentionKnockout
+    from .trace.interventions.edit import Edit
+    from .trace.interventions.parsing import Boosts, Experts, Heads
+    from .trace.interventions.patch import Patch
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
@@ -483,7 +483,7 @@ class Lab(LoadedModel):
             If a layer, an expert or a head does not exist; while the model runs, if a knockout leaves a
             token without any key.
         """
-        from .interventions.apply import editing
+        from .trace.interventions.apply import editing
 
         return editing(
             self, edit, ablate_experts=ablate_experts, boost_experts=boost_experts,

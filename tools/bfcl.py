@@ -1,4 +1,5 @@
-"""``python -m tools.bfcl FOLDER``: cut data/bfcl/cases.json from the data folder of the bfcl-eval wheel (2026.3.23)."""
+"""``python -m tools.bfcl FOLDER``: cut data/bfcl/cases.json from the data folder of the bfcl-eval wheel
+(2026.3.23)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,12 @@ from typing import Any
 import typer
 
 #: Category to the kind of case; `EACH` are drawn of each with a fixed seed.
-KINDS = {"simple_python": "single", "multiple": "multiple", "parallel": "parallel", "irrelevance": "irrelevance"}
+KINDS = {
+    "simple_python": "single",
+    "multiple": "multiple",
+    "parallel": "parallel",
+    "irrelevance": "irrelevance",
+}
 EACH, SEED = 10, 4
 #: BFCL writes Python's names of types; JSON Schema has these.
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "list": "array"}
@@ -34,7 +40,8 @@ def schema(given: dict[str, Any]) -> dict[str, Any]:
 def case(kind: str, question: dict[str, Any], answer: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one case: its prompt, its tools in OpenAI's form, and the calls that are right.
 
-    A call is right with any of the listed values of each argument; ``""`` among them means that it may be left out.
+    A call is right with any of the listed values of each argument; ``""`` among them means that it may be
+    left out.
     """
     [[message]] = question["question"]
     tools = [
@@ -60,7 +67,9 @@ def main(folder: Path) -> None:
         truth = {line["id"]: line["ground_truth"] for line in _lines(answers)} if answers.exists() else {}
         plain = [one for one in questions if len(one["question"]) == 1 and len(one["question"][0]) == 1]
         chosen = random.Random(SEED).sample(plain, EACH)  # noqa: S311 a fixed choice, no secret
-        cases += [case(kind, one, truth.get(one["id"], [])) for one in sorted(chosen, key=lambda one: one["id"])]
+        cases += [
+            case(kind, one, truth.get(one["id"], [])) for one in sorted(chosen, key=lambda one: one["id"])
+        ]
     target = Path(__file__).resolve().parents[1] / "data" / "bfcl" / "cases.json"
     target.write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     typer.echo(f"{len(cases)} cases in {target}")

@@ -1,4 +1,5 @@
-"""``python -m tools.docs``: build the site under build/docs. Needs no network, neither to build nor to read."""
+"""``python -m tools.docs``: build the site under build/docs. Needs no network, neither to build nor to
+read."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ NAMESPACES = {
     "gemma_lab.planning": "gl.planning: hardware, prices, measured runs",
 }
 #: What a page would load over the network: the value of src or of a stylesheet's href.
-_REMOTE = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"'](https?://[^\"']+)", re.IGNORECASE)
+_REMOTE = re.compile(
+    r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"'](https?://[^\"']+)", re.IGNORECASE
+)
 _HARMLESS_LINKS = ('rel="canonical"', 'rel="search"', 'rel="license"')
 
 
@@ -52,18 +55,32 @@ def reference(namespace: str, title: str, described: dict[int, str]) -> str:
             continue
         described[id(value)] = f"{namespace}.{name}"
         if inspect.isclass(value):
-            lines += [f".. autoclass:: {name}", "   :members:", "   :inherited-members: dict, Exception, TypedDict", ""]
+            lines += [
+                f".. autoclass:: {name}",
+                "   :members:",
+                "   :inherited-members: dict, Exception, TypedDict",
+                "",
+            ]
         elif callable(value):
             lines += [f".. autofunction:: {name}", ""]
         else:
             shown = repr(value) if len(repr(value)) < 300 else f"{repr(value)[:297]}…"
-            lines += [f".. py:data:: {name}", "", f"   {type(value).__name__}:", "", "   ::", "", f"      {shown}", ""]
+            lines += [
+                f".. py:data:: {name}",
+                "",
+                f"   {type(value).__name__}:",
+                "",
+                "   ::",
+                "",
+                f"      {shown}",
+                "",
+            ]
     return "\n".join(lines) + "\n"
 
 
 def prepare(top: Path, source: Path) -> None:
-    """Collect the pages: docs/, the notebooks as committed, README, CHANGELOG, and the generated reference."""
-    shutil.rmtree(source, ignore_errors=True)
+    """Collect the pages: docs/, the notebooks as committed, README, CHANGELOG, and the generated
+    reference.""" shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(top / "docs", source)
     (source / "notebooks").mkdir()
     for notebook in checkout(top).notebooks:
@@ -126,7 +143,10 @@ def main() -> None:
         typer.echo(problem, err=True)
     if done.returncode or problems:
         raise typer.Exit(1)
-    typer.echo(f"docs: {len(list(site.rglob('*.html')))} pages in {site.relative_to(top)}, every public name has an entry")
+    typer.echo(
+        f"docs: {len(list(site.rglob('*.html')))} pages in {site.relative_to(top)}, every public name has an
+        entry"
+    )
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ def svg(layers: list[Room]) -> str:
         'font-size="13" role="img" aria-labelledby="title"><title id="title">The rooms of gemma_lab, top first; '
         "each imports only from those below it</title>",
         "<style>.bg{fill:#fff}.t{fill:#1b1b1b}.m{fill:#555}.r{fill:#f2f4f7}.w{fill:#8a3b00}"
-        "@media (prefers-color-scheme: dark){.bg{fill:#15181c}.t{fill:#f0f0f0}.m{fill:#b5bac2}.r{fill:#23282f}"
-        ".w{fill:#ffb37a}}</style>",
+        "@media (prefers-color-scheme:
+        dark){.bg{fill:#15181c}.t{fill:#f0f0f0}.m{fill:#b5bac2}.r{fill:#23282f}" ".w{fill:#ffb37a}}</style>",
         f'<rect class="bg" width="{_WIDTH}" height="{height}"/>',
         f'<text class="t" x="{_LEFT}" y="28" font-size="17" font-weight="bold">Rooms: each imports only from '
         "rooms below it</text>",
@@ -78,12 +78,16 @@ def svg(layers: list[Room]) -> str:
     for index, room in enumerate(layers):
         y = 46 + _ROW * index
         hue = _HUES[groups.index(room.name.split(".")[0]) % len(_HUES)]
-        parts.append(f'<rect class="r" x="{_LEFT}" y="{y}" width="{_WIDTH - 32}" height="{_ROW - 5}" rx="4"/>')
+        parts.append(
+            f'<rect class="r" x="{_LEFT}" y="{y}" width="{_WIDTH - 32}" height="{_ROW - 5}" rx="4"/>'
+        )
         parts.append(f'<rect x="{_LEFT}" y="{y}" width="5" height="{_ROW - 5}" rx="2" fill="{hue}"/>')
         parts.append(
             f'<text class="t" x="{_LEFT + 14}" y="{y + 17}" font-weight="bold">{escape(room.name)}</text>'
         )
-        parts.append(f'<text class="m" x="{_LEFT + 156}" y="{y + 17}" font-size="12">{escape(room.summary)}</text>')
+        parts.append(
+            f'<text class="m" x="{_LEFT + 156}" y="{y + 17}" font-size="12">{escape(room.summary)}</text>'
+        )
         way = "  ".join(steps.get(room.name, ()))
         if way:
             parts.append(
@@ -94,7 +98,9 @@ def svg(layers: list[Room]) -> str:
 
 
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Fail if the committed map is not this one.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail if the committed map is not this one.")
+    ] = False,
 ) -> None:
     """Write docs/rooms.svg, or check that it is up to date."""
     top = Path(__file__).resolve().parents[1]

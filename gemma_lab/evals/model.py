@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..interventions.apply import EditContext
     from ..models.chat.reply import Reply
+    from ..trace.interventions.apply import EditContext
     from ..trace.trace import Trace
     from .report import Checkup
 

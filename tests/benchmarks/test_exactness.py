@@ -16,8 +16,8 @@ from support import shapes
 from transformers.models.gemma4.modeling_gemma4 import eager_attention_forward
 
 from gemma_lab.trace.probes.attention.interface import AttentionTaps
-from gemma_lab.trace.probes.attention.taps import AttentionTap
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
+from gemma_lab.trace.probes.attention.taps import AttentionTap
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.probes.routing import RoutingProbe
 from gemma_lab.trace.records.attention import AttentionRequest

@@ -59,7 +59,14 @@ def test_a_mini_traces_a_long_prompt(record, asked):
         f"{said['prefill']['chunks']} pieces, {said['threads']} threads; {said['before'] / GB:.2f} GB before"
     )
     whole = TOKENS == 131072
-    record("longest-prompt", said["prefill"]["tokens_read"], "≥ 131,072" if whole else "", "tokens", note, case=case)
+    record(
+        "longest-prompt",
+        said["prefill"]["tokens_read"],
+        "≥ 131,072" if whole else "",
+        "tokens",
+        note,
+        case=case,
+    )
     record("longest-memory", said["peak"] / GB, "≤ 2" if whole else "", "GB", note, case=case)
     record("longest-time", said["seconds"], "", "s", note, case=case)
     assert said["prefill"]["complete"]

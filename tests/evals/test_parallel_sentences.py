@@ -8,7 +8,7 @@ import pytest
 
 from gemma_lab.errors import LabError
 from gemma_lab.evals.parallel_sentences import languages, sentences, translations
-from gemma_lab.trace.tokens.scripts import direction, script
+from gemma_lab.models.tokens.scripts import direction, script
 
 SCRIPTS = {"Jpan": {"Hani", "Hira", "Kana"}, "Hans": {"Hani"}, "Kore": {"Hang"}}
 

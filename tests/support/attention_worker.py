@@ -19,11 +19,11 @@ from support.rivals_worker import high_water, reset_high_water
 
 import gemma_lab as gl
 from gemma_lab.models.loading.compat_cache import cache_name
+from gemma_lab.models.tokens.vocabulary import Vocabulary
 from gemma_lab.trace.probes.attention.labels import Labels
 from gemma_lab.trace.probes.attention.probe import AttentionProbe
 from gemma_lab.trace.probes.recorder import Recorder
 from gemma_lab.trace.records.attention import AttentionRequest
-from gemma_lab.trace.tokens.vocabulary import Vocabulary
 
 
 class Prefill:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gemma_lab.models.tokens.table import TokenTable
 from gemma_lab.trace.records.attention import Attention, HeadLayout
 from gemma_lab.trace.records.generation import Generation
-from gemma_lab.trace.tokens.table import TokenTable
 from gemma_lab.trace.trace import Trace
 
 LABELS = ("modality:text", "modality:image")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gemma_lab.models.tokens.table import TokenTable
 from gemma_lab.trace.records.generation import Generation
 from gemma_lab.trace.records.routing import Routing
-from gemma_lab.trace.tokens.table import TokenTable
 from gemma_lab.trace.trace import Trace
 
 Row = dict[str, Any]

@@ -44,7 +44,7 @@ def test_the_analysis_stays_light():
 
 
 def test_the_check_can_fail():
-    assert "torch" in imported_by("gemma_lab.interventions.apply")
+    assert "torch" in imported_by("gemma_lab.trace.interventions.apply")
 
 
 def test_the_public_names_of_traces_stay_light():

@@ -161,10 +161,10 @@ def classify_heads(
 
     Notes
     -----
-    Uniform attention is equal on all visible keys; "odds twice uniform" requires 
-    ``score ÷ (1 − score)`` to be at least twice its value under uniform attention. A head that attends at a fixed distance
-    can pass by chance: test more than one prompt. Induction must exceed chance, given by the head's own
-    distances, in a one-sided normal test, Bonferroni-corrected to a family-wise error of 5 %.
+    Uniform attention is equal on all visible keys; "odds twice uniform" requires
+    ``score ÷ (1 − score)`` to be at least twice its value under uniform attention. A head that attends at a
+    fixed distance can pass by chance: test more than one prompt. Induction must exceed chance, given by the
+    head's own distances, in a one-sided normal test, Bonferroni-corrected to a family-wise error of 5 %.
 
     References
     ----------

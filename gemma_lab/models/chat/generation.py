@@ -13,11 +13,11 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from ...trace.tokens.vocabulary import Vocabulary
 from ..grammar.engine import grammar
 from ..grammar.processor import GrammarProcessor
 from ..loading.compat_cache import cache_in, cache_name
 from ..loading.restore import RestoreStack, restores_model
+from ..tokens.vocabulary import Vocabulary
 from .chunked_prefill import read
 from .logits_processors import (
     LogprobRecorder,

@@ -29,8 +29,8 @@ from .transcript import Record
 if TYPE_CHECKING:
     import threading
 
-    from ...trace.tokens.vocabulary import Vocabulary
     from ..loading.restore import RestoreStack
+    from ..tokens.vocabulary import Vocabulary
     from .sampling import Sampling
 
 

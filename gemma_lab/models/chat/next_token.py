@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...display import Displayed
-from ...trace.tokens.vocabulary import Vocabulary
 from ..loading.restore import RestoreStack, restores_model
+from ..tokens.vocabulary import Vocabulary
 from .options import PromptOptions, check_keywords
 from .prompt import prepare
 from .reply import Alternative

@@ -248,9 +248,7 @@ def _checked_ids(model: LoadedModel, prompt: Any, given: Mapping[str, Any]) -> A
     if ids and isinstance(ids[0], list) and len(ids) == 1:
         (ids,) = ids  # (1, tokens), as tokenizers return them
     if any(name in given for name in ("images", "video", "audio")):
-        raise BadPrompt(
-            "Token ids take no media.", hint="Pass the text with images=[…] instead."
-        )
+        raise BadPrompt("Token ids take no media.", hint="Pass the text with images=[…] instead.")
     placeholders = {getattr(model.processor, f"{kind}_token_id", None) for kind in KINDS} - {None}
     for index, each in enumerate(ids):
         if isinstance(each, bool) or not hasattr(each, "__index__") or not 0 <= each < model.vocabulary:

@@ -1,7 +1,7 @@
 """From the token ids of a reply to readable text: whole characters, thoughts, tool calls and the answer.
 
-The chat format is read by `gemma_lab.trace.tokens.chat_format`, characters by
-`gemma_lab.trace.tokens.graphemes`; here their results become `Token` values, each as soon as it is certain.
+The chat format is read by `gemma_lab.models.tokens.chat_format`, characters by
+`gemma_lab.models.tokens.graphemes`; here their results become `Token` values, each as soon as it is certain.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...trace.tokens.chat_format import TOOL_BLOCKS, ChatFormatReader
-from ...trace.tokens.graphemes import GraphemeStream
+from ..tokens.chat_format import TOOL_BLOCKS, ChatFormatReader
+from ..tokens.graphemes import GraphemeStream
 from .reply import Token
 
 if TYPE_CHECKING:
-    from ...trace.tokens.chat_format import Header
-    from ...trace.tokens.vocabulary import Vocabulary
+    from ..tokens.chat_format import Header
+    from ..tokens.vocabulary import Vocabulary
     from .reply import Alternative, Kind, Overruled
 
 _HEADER = b"thought\n"

@@ -1,6 +1,6 @@
 """Activations: the residual stream of some layers at some tokens, as data without torch.
 
-`gemma_lab.interventions.activation_patching` reads and writes them in a model.
+`gemma_lab.trace.interventions.activation_patching` reads and writes them in a model.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
-from ..tokens.media_positions import runs_of
+from ...models.tokens.media_positions import runs_of
 from .attention_checks import check_attention, check_complete, check_visible_keys
 from .json_values import plain_json
 from .routing import check_routing
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from ..tokens.table import TokenTable
+    from ...models.tokens.table import TokenTable
     from .attention import Attention
     from .generation import Generation
     from .logit_lens import LogitLens

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...errors import BadEdit
-from ...interventions.activation_patching import ActivationProbe
 from ...models.chat.options import PromptOptions, check_keywords
 from ...models.chat.prompt import prepare
 from ...models.chat.request_builder import build_request
 from ...models.loading.restore import restores_model
+from ..interventions.activation_patching import ActivationProbe
 from ..probes.model_modules import layers_of
 from ..probes.recorder import Recorder
 from ..records.activations import MOST_VALUES, Activations, select_indices

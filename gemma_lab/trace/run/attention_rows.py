@@ -12,14 +12,14 @@ import torch
 
 from ...checks import short_repr, whole_number
 from ...errors import BadEdit, BadTrace, LabError
-from ...interventions.apply import active_edit, editing
-from ...interventions.edit import Edit
 from ...models.chat.chunked_prefill import read, up_to
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prefill_plan import plan
 from ...models.chat.prompt import Prompt, prepare
 from ...models.chat.request import Request
 from ...models.loading.restore import RestoreStack, restores_model
+from ..interventions.apply import active_edit, editing
+from ..interventions.edit import Edit
 from ..probes.attention.probe import AttentionProbe
 from ..probes.recorder import Recorder
 from ..records.attention import AttentionRequest

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...checks import short_repr
 from ...errors import DoesNotFit, LabError
 from ...models.chat.prefill_plan import SINGLE_PASS_TOKENS
+from ...models.tokens.vocabulary import Vocabulary
 from ...system.hardware import amount, free_ram
 from ..probes.attention.labels import Labels
 from ..probes.attention.probe import AttentionProbe
@@ -16,7 +17,6 @@ from ..probes.logit_lens import LogitLensProbe
 from ..records.attention import AttentionRequest
 from ..records.logit_lens import LogitLensRequest
 from ..records.routing import Precision
-from ..tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from ...models.chat.prompt import Prompt

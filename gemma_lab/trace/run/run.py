@@ -15,8 +15,6 @@ import torch
 from ..._version import __version__
 from ...checks import short_repr
 from ...errors import BadEdit, BadTrace, LabError
-from ...interventions.apply import active_edit, editing
-from ...interventions.edit import Edit
 from ...models.chat.chunked_prefill import read, up_to
 from ...models.chat.generation import Generation
 from ...models.chat.logits_processors import Stopped, check_finite, stop_between_layers
@@ -27,13 +25,15 @@ from ...models.chat.prompt import prepare
 from ...models.chat.request_builder import build_request, stop_events
 from ...models.chat.sampling import Sampling
 from ...models.loading.restore import RestoreStack, restores_model
+from ...models.tokens.media_positions import Videos
+from ...models.tokens.table import TokenTable
+from ..interventions.apply import active_edit, editing
+from ..interventions.edit import Edit
 from ..probes.logit_lens import LogitLensProbe
 from ..probes.recorder import Recorder
 from ..probes.routing import RoutingProbe
 from ..records.generation import Generation as GenerationRecord
 from ..records.routing import Precision
-from ..tokens.media_positions import Videos
-from ..tokens.table import TokenTable
 from ..trace import Trace
 from .probe_setup import attention_probe, lens_probe
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ...models.tokens.table import TokenTable
     from ..records.attention import Attention
     from ..records.routing import Routing
     from ..records.trace_records import TraceRecords
-    from ..tokens.table import TokenTable
 
 _TYPES = {"i16": pa.int16(), "i32": pa.int32(), "f32": pa.float32(), "text": pa.string(), "bool": pa.bool_()}
 

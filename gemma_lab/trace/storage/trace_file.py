@@ -13,9 +13,9 @@ import numpy as np
 
 from ...errors import BadMedia, BadTrace, LabError
 from ...models.media import load_image
+from ...models.tokens.table import TokenTable
 from ..records.generation import Generation
 from ..records.trace_records import TraceRecords
-from ..tokens.table import TokenTable
 from .arrow_tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
 from .attention import MEMBER as ATTENTION_ARRAYS
 from .attention import attention_part, read_attention, write_attention

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...interventions.attention_knockout import said
+from ...trace.interventions.attention_knockout import said
 from ..base.html import Markup, bdi, join, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...interventions.edit import Edit
+    from ...trace.interventions.edit import Edit
 
 _MAX_EXPERTS = 40  # per cell
 

@@ -10,7 +10,7 @@ from ..base.text import visible_token
 from ..base.tokens import MEDIA
 
 if TYPE_CHECKING:
-    from ...trace.tokens.table import Run, TokenTable
+    from ...models.tokens.table import Run, TokenTable
 
 #: Tokens drawn, and rows of the detailed table; further ones are counted.
 _MAX_TOKENS, _MAX_ROWS, _MAX_PIECES = 3_000, 200, 8
@@ -37,7 +37,7 @@ def tokens_html(tokens: TokenTable) -> Markup:
     Parameters
     ----------
     tokens
-        From `gemma_lab.trace.tokens.table.TokenTable.of`, or ``trace.tokens``.
+        From `gemma_lab.models.tokens.table.TokenTable.of`, or ``trace.tokens``.
     """
     summary = repr(tokens).removeprefix("TokenTable(").removesuffix(")")
     return group(

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...models.chat.logits_processors import Stopped
+from ...models.tokens.table import TokenTable
 from ...trace.probes.recorder import Pass
 from ...trace.probes.routing import RoutingProbe
-from ...trace.tokens.table import TokenTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,10 +16,10 @@ from .rerun import ablated, changes, named, side_by_side
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ...interventions.edit import Edit
     from ...lab import Lab
+    from ...models.tokens.table import TokenTable
+    from ...trace.interventions.edit import Edit
     from ...trace.records.routing import Routing
-    from ...trace.tokens.table import TokenTable
     from ...trace.trace import Trace
 
 #: Tokens that are sent again with the next ones: an incomplete character may still change their text.
@@ -55,7 +55,7 @@ class ModelRuns(TraceExplorer):
     @property
     def edit(self) -> Edit | None:
         """The edit that ablates the experts, or None."""
-        from ...interventions.edit import Edit
+        from ...trace.interventions.edit import Edit
 
         pairs = self._comparison.get("experts") or ()
         return Edit(ablate_experts=ablated(pairs)) if pairs else None
@@ -156,8 +156,8 @@ class ModelRuns(TraceExplorer):
         return trace
 
     def _ablate(self, lab: Lab, experts: Mapping[int, Sequence[int]]) -> Trace:
-        from ...interventions.edit import Edit
         from ...models.chat.request import Request
+        from ...trace.interventions.edit import Edit
 
         before = self._original
         pairs = [

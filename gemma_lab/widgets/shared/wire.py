@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ...models.tokens.table import TokenTable
     from ...trace.records.routing import Routing
-    from ...trace.tokens.table import TokenTable
 
 #: Above this many bytes of routing a live view asks for layers one by one.
 SENT_WHOLE = 2 << 20

@@ -9,7 +9,7 @@ import regex
 from support import shapes
 
 from gemma_lab.models.chat.transcript import Record, Transcript
-from gemma_lab.trace.tokens.vocabulary import Vocabulary
+from gemma_lab.models.tokens.vocabulary import Vocabulary
 
 RECORD = Record(-1.0, 2.0)
 

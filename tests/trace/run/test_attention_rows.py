@@ -11,7 +11,7 @@ from support.moe import hooks
 
 import gemma_lab as gl
 from gemma_lab.errors import BadTrace, LabError
-from gemma_lab.interventions.apply import EditContext, active_edit
+from gemma_lab.trace.interventions.apply import EditContext, active_edit
 
 RED = Image.new("RGB", (96, 64), "red")
 
@@ -145,7 +145,9 @@ def test_what_cannot_be_read_again_is_said(tiny_lab, tmp_path):
         lab.attention_rows(without, [3])
     with pytest.raises(BadTrace, match="1 of 1 media"):
         lab.attention_rows(replace(trace, images=(Image.new("RGB", (96, 64), "blue"),)), [3])
-    two = lab.trace("What?", images=[RED, Image.new("RGB", (60, 40), "blue")])  # interrupted before its second picture
+    two = lab.trace(
+        "What?", images=[RED, Image.new("RGB", (60, 40), "blue")]
+    )  # interrupted before its second picture
     with pytest.raises(BadTrace, match="media"):
         lab.attention_rows(replace(two, images=(RED,)), [3])
     with pytest.raises(LabError, match=str(len(trace) - 1)):

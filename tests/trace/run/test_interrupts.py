@@ -17,8 +17,8 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from gemma_lab import AttentionKnockout, Edit
-from gemma_lab.interventions.apply import active_edit
 from gemma_lab.lab import Lab
+from gemma_lab.trace.interventions.apply import active_edit
 from gemma_lab.trace.probes.model_modules import attentions
 
 #: Interrupted runs; GEMMA_LAB_INTERRUPTS=1000 runs more.

@@ -167,7 +167,11 @@ def test_an_interrupt_keeps_the_pieces_that_were_read(tiny_lab, monkeypatch, tmp
     part = lab.interrupted_trace
     assert 0 < len(part) == len(part.routing) < len(whole)
     reading = part.meta["prefill"]
-    assert (reading["tokens_read"], reading["prompt_tokens"], reading["complete"]) == (len(part), len(whole), False)
+    assert (reading["tokens_read"], reading["prompt_tokens"], reading["complete"]) == (
+        len(part),
+        len(whole),
+        False,
+    )
     assert part.generation is None
     assert part.tokens.equal(whole.tokens.select(slice(0, len(part))))
     assert part.routing == whole.routing.select(slice(0, len(part)))

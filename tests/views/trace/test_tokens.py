@@ -11,7 +11,7 @@ from PIL import Image
 from support import shapes
 
 from gemma_lab.evals.parallel_sentences import languages, sentences
-from gemma_lab.trace.tokens.table import TokenTable
+from gemma_lab.models.tokens.table import TokenTable
 from gemma_lab.views.trace.tokens import tokens_html
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">&amp;\u202eevil" onmouseover="x'

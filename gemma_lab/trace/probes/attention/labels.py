@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...tokens.kinds import MODALITIES, token_kinds
-from ...tokens.roles import ROLES, RoleReader
+from ....models.tokens.kinds import MODALITIES, token_kinds
+from ....models.tokens.roles import ROLES, RoleReader
 
 if TYPE_CHECKING:
-    from ...tokens.vocabulary import Vocabulary
+    from ....models.tokens.vocabulary import Vocabulary
 
 #: Columns of the table of labels: modalities first, then roles.
 LABELS = (*(f"modality:{name}" for name in MODALITIES), *(f"role:{name or 'none'}" for name in ROLES))

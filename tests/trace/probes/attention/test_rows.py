@@ -1,4 +1,5 @@
-"""Rows reduced in batch_blocks and blocks against whole rows in float64: any bins, labels, masks and pieces."""
+"""Rows reduced in batch_blocks and blocks against whole rows in float64: any bins, labels, masks and
+pieces."""
 
 from __future__ import annotations
 

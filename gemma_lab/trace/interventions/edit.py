@@ -1,0 +1,274 @@
+"""An edit of a model's experts and attention as a value: to print, compare, merge, keep and use again.
+
+No torch here: `gemma_lab.trace.interventions.apply` puts an edit in force.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ...display import Displayed
+from ...errors import BadEdit
+from ..records.activations import Activations
+from .attention_knockout import AttentionKnockout, cuts
+from .parsing import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
+from .patch import Patch, patches
+from .serialization import KINDS, SETS, from_plain, read, to_plain, write
+from .validation import Anatomy, both, check
+
+if TYPE_CHECKING:
+    pass
+
+_LONGEST_REPR = 200
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """What an edit does with the experts of one layer.
+
+    Attributes
+    ----------
+    ablate, force
+        Experts that are never, and always, among the chosen; sorted.
+    boost
+        Experts and the nats added to their logits, sorted; none of 0.
+    """
+
+    ablate: tuple[int, ...] = ()
+    boost: tuple[tuple[int, float], ...] = ()
+    force: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ablate or self.boost or self.force)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Edit(Displayed):
+    """Which experts to take away, favour or insist on, which heads to silence, what not to look at.
+
+    Experts and heads are given by layer. Without layers they are meant in every layer that has them, which is
+    the layer ``"all"``; what is said of ``"all"`` and of a layer adds up there.
+
+    Parameters
+    ----------
+    ablate_experts
+        Experts that are never chosen: their logit is −∞, so the top-k is taken among the rest and weighed by
+        the family's own rule.
+    boost_experts
+        Nats added to an expert's router logit: its odds against every other expert are multiplied by
+        ``exp(nats)``. May be negative. A layer's own boost of an expert stands before the one of ``"all"``.
+    force_experts
+        Experts that are always among the chosen, in the place of the least likely ones, with the weight that
+        the family's rule gives them there: small if the router finds them unlikely. Boost them to change it.
+    ablate_heads
+        Query heads whose output is zero: what they attended to does not reach the residual stream (Michel et
+        al. 2019, arXiv:1905.10650). Heads that share its keys and values go on.
+    knock_out_attention
+        One `AttentionKnockout` or several: queries that may not look at keys.
+    patch
+        One `Patch` (or `Activations`) or several: what layers gave in another run, put in the place of what
+        they give. Where two write one place, the last one stands.
+
+    Attributes
+    ----------
+    ablate_experts, force_experts, ablate_heads : mapping of layer to tuple of int
+    boost_experts : mapping of layer to mapping of int to float
+    knock_out_attention : tuple of Cut
+    patch : tuple of Patch
+
+    Raises
+    ------
+    BadEdit
+        If something is no layer, expert, head, number of nats, cut or patch, or an expert is both ablated and
+        forced.
+
+    Notes
+    -----
+    ``a | b`` is both: ablated and forced experts, heads and cuts of either, and boosts as dictionaries merge,
+    so where both boost an expert of a layer, `b` says how much; patches of `b` come after those of `a`;
+    ``a | a == a``. An edit is true if it changes anything.
+
+    Examples
+    --------
+    >>> Edit(ablate_experts={4: [90, 17]}) | Edit(boost_experts={17: 2})
+    Edit(ablate_experts={4: [17, 90]}, boost_experts={'all': {17: 2.0}})
+    >>> Edit(ablate_heads={5: [0]}, knock_out_attention=AttentionKnockout(queries=(30, None), keys=(4, 20)))
+    Edit(ablate_heads={5: [0]}, knock_out_attention=[AttentionKnockout(queries=(30, None), keys=(4, 20))])
+    """
+
+    ablate_experts: Mapping[Layer, tuple[int, ...]]
+    boost_experts: Mapping[Layer, Mapping[int, float]]
+    force_experts: Mapping[Layer, tuple[int, ...]]
+    ablate_heads: Mapping[Layer, tuple[int, ...]]
+    knock_out_attention: tuple[AttentionKnockout, ...]
+    patch: tuple[Patch, ...]
+
+    def __init__(
+        self,
+        *,
+        ablate_experts: Experts = (),
+        boost_experts: Boosts = MappingProxyType({}),
+        force_experts: Experts = (),
+        ablate_heads: Heads = (),
+        knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
+        patch: Patch | Activations | Iterable[Patch] = (),
+    ) -> None:
+        found: dict[str, dict[Layer, Any]] = {
+            "ablate_experts": expert_sets("ablate_experts", ablate_experts),
+            "boost_experts": boosts(boost_experts),
+            "force_experts": expert_sets("force_experts", force_experts),
+            "ablate_heads": head_sets(ablate_heads),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, MappingProxyType(value))
+        object.__setattr__(self, "knock_out_attention", cuts(knock_out_attention))
+        object.__setattr__(self, "patch", patches(patch))
+        both(self)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers that it names: ascending, then ``"all"``."""
+        named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
+        for cut in self.knock_out_attention:
+            named |= {"all"} if cut.layers is None else set(cut.layers)
+        for patch in self.patch:
+            named |= set(patch.layers)
+        return tuple(sorted(named, key=order))
+
+    def at(self, layer: int) -> LayerEdit:
+        """Return what it does with the experts of one of the model's layers."""
+        added = {**self.boost_experts.get("all", {}), **self.boost_experts.get(layer, {})}
+        return LayerEdit(
+            ablate=self.listed("ablate_experts", layer),
+            boost=tuple(sorted((expert, nats) for expert, nats in added.items() if nats)),
+            force=self.listed("force_experts", layer),
+        )
+
+    def listed(self, kind: str, layer: Layer) -> tuple[int, ...]:
+        """Return the experts or heads of one kind in a layer: its own and those of ``"all"``, sorted."""
+        stored = getattr(self, kind)
+        return tuple(sorted({*stored.get("all", ()), *stored.get(layer, ())}))
+
+    def check(self, anatomy: Anatomy | Mapping[int, tuple[int, int]], *, model: str = "the model") -> None:
+        """Raise `BadEdit` unless a model has the layers, experts and heads.
+
+        Parameters
+        ----------
+        anatomy
+            What the model has; a mapping is the number of experts and top-k of each layer that has experts.
+        model
+            What to call it.
+
+        Raises
+        ------
+        BadEdit
+            If a layer has no experts or heads, an expert or head does not exist, fewer than top-k experts
+            would be left, more than top-k are forced, or a patch is not as wide as the residual stream.
+        """
+        check(self, anatomy if isinstance(anatomy, Anatomy) else Anatomy(experts=anatomy), model=model)
+
+    def check_length(self, tokens: int) -> None:
+        """Raise `BadEdit` unless every cut and patch begins within so many tokens.
+
+        Raises
+        ------
+        BadEdit
+            If one names tokens beyond them alone: it would do nothing, silently.
+        """
+        starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.knock_out_attention]
+        ends = [(patch, max(patch.positions)) for patch in self.patch]
+        for what, position in (*starts, *ends):
+            if position >= tokens:
+                raise BadEdit(
+                    f"{what!r} names token {position:,}; {tokens:,} are read and written at most.",
+                    hint="Its positions are rows of trace.tokens, from 0.",
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values that JSON can hold; layers are strings there."""
+        return to_plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Edit:
+        """Return the edit of which `to_dict` gave these values.
+
+        Raises
+        ------
+        BadEdit
+            If they are anything else.
+        """
+        return cls(**from_plain(data))
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a JSON file and return the file's path."""
+        return write(self, path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Edit:
+        """Return the edit in a file that `save` wrote.
+
+        Raises
+        ------
+        BadEdit
+            If the file is anything else.
+        """
+        return cls(**read(path))
+
+    def __or__(self, other: Edit) -> Edit:
+        if not isinstance(other, Edit):
+            return NotImplemented
+        boosted = {
+            layer: {**self.boost_experts.get(layer, {}), **other.boost_experts.get(layer, {})}
+            for layer in (*self.boost_experts, *other.boost_experts)
+        }
+        return Edit(
+            ablate_experts=union(self.ablate_experts, other.ablate_experts),
+            boost_experts=boosted,
+            force_experts=union(self.force_experts, other.force_experts),
+            ablate_heads=union(self.ablate_heads, other.ablate_heads),
+            knock_out_attention=(*self.knock_out_attention, *other.knock_out_attention),
+            patch=(*self.patch, *other.patch),
+        )
+
+    def __bool__(self) -> bool:
+        nats = (value for of in self.boost_experts.values() for value in of.values())
+        return any(nats) or any(bool(getattr(self, kind)) for kind in KINDS if kind != "boost_experts")
+
+    def __hash__(self) -> int:
+        return hash((json.dumps({kind: to_plain(self).get(kind) for kind in KINDS[:5]}), self.patch))
+
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, Any]], Edit], tuple[dict[str, Any]]]:
+        return Edit.from_dict, (self.to_dict(),)  # mapping proxies are neither copied nor pickled
+
+    def __repr__(self) -> str:
+        parts: dict[str, Any] = {}
+        for kind in KINDS:
+            given = getattr(self, kind)
+            if kind in SETS:
+                parts[kind] = {layer: list(of) for layer, of in given.items()}
+            elif kind == "boost_experts":
+                parts[kind] = {layer: dict(of) for layer, of in given.items()}
+            else:
+                parts[kind] = list(given)
+        full = f"Edit({', '.join(f'{kind}={part}' for kind, part in parts.items() if part)})"
+        return full if len(full) <= _LONGEST_REPR else f"Edit({self._summary()})"
+
+    def _summary(self) -> str:
+        said = []
+        for kind in KINDS:
+            places = getattr(self, kind)
+            if not places:
+                continue
+            if kind in ("knock_out_attention", "patch"):
+                said.append(f"{kind}: {len(places):,}")
+                continue
+            count = sum(len(of) for of in places.values())
+            plural = "s" * (len(places) > 1)
+            where = "all layers" if set(places) == {"all"} else f"{len(places)} layer{plural}"
+            said.append(f"{kind}: {count:,} in {where}")
+        return ", ".join(said)
