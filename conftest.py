@@ -51,10 +51,8 @@ def pytest_runtest_teardown(item, nextitem):
         return (yield)
     usage = _meters.pop(notebook).stop()
     result = yield
-    _usage.append(
-        f"{notebook.name}: peak {usage.peak_bytes / 1e9:.2f} GB, {usage.processor_seconds:.0f} s of processor
-        time"
-    )
+    peak, seconds = usage.peak_bytes / 1e9, usage.processor_seconds
+    _usage.append(f"{notebook.name}: peak {peak:.2f} GB, {seconds:.0f} s of processor time")
     assert 0 < usage.peak_bytes < MAX_BYTES, f"{_usage[-1]}; at most {MAX_BYTES / 1e9:.1f} GB"
     assert usage.processor_seconds < MAX_PROCESSOR_SECONDS, f"{_usage[-1]}; at most {MAX_PROCESSOR_SECONDS} s"
     return result

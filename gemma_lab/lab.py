@@ -188,7 +188,7 @@ class Lab(LoadedModel):
         approve: Approve | None = None,
         timeout: float = 30.0,
         max_result_chars: int = 20_000,
-        **options: Unpack[RequestOptions],
+        **options: Any,
     ) -> ToolRun:
         """Ask with tools, run the calls that the model makes, and go on until it answers.
 

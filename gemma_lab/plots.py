@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .views.attention.call_sources import call_sources_figure
     from .views.attention.figures import (
         attention_heads_figure,
         attention_map_figure,
@@ -76,6 +77,7 @@ __all__ = [
     "attention_sinks_figure",
     "benchmarks_figure",
     "break_even_figure",
+    "call_sources_figure",
     "checkup_figure",
     "coactivation_figure",
     "comparison_figure",

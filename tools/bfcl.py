@@ -1,5 +1,4 @@
-"""``python -m tools.bfcl FOLDER``: cut data/bfcl/cases.json from the data folder of the bfcl-eval wheel
-(2026.3.23)."""
+"""``python -m tools.bfcl FOLDER``: cut data/bfcl/cases.json from the data of bfcl-eval 2026.3.23."""
 
 from __future__ import annotations
 

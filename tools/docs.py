@@ -1,5 +1,4 @@
-"""``python -m tools.docs``: build the site under build/docs. Needs no network, neither to build nor to
-read."""
+"""``python -m tools.docs``: build the site under build/docs, without a network to build or read it."""
 
 from __future__ import annotations
 
@@ -55,32 +54,20 @@ def reference(namespace: str, title: str, described: dict[int, str]) -> str:
             continue
         described[id(value)] = f"{namespace}.{name}"
         if inspect.isclass(value):
-            lines += [
-                f".. autoclass:: {name}",
-                "   :members:",
-                "   :inherited-members: dict, Exception, TypedDict",
-                "",
-            ]
+            inherited = "   :inherited-members: dict, Exception, TypedDict"
+            lines += [f".. autoclass:: {name}", "   :members:", inherited, ""]
         elif callable(value):
             lines += [f".. autofunction:: {name}", ""]
         else:
             shown = repr(value) if len(repr(value)) < 300 else f"{repr(value)[:297]}…"
-            lines += [
-                f".. py:data:: {name}",
-                "",
-                f"   {type(value).__name__}:",
-                "",
-                "   ::",
-                "",
-                f"      {shown}",
-                "",
-            ]
+            lines += [f".. py:data:: {name}", "", f"   {type(value).__name__}:", "", "   ::", ""]
+            lines += [f"      {shown}", ""]
     return "\n".join(lines) + "\n"
 
 
 def prepare(top: Path, source: Path) -> None:
-    """Collect the pages: docs/, the notebooks as committed, README, CHANGELOG, and the generated
-    reference.""" shutil.rmtree(source, ignore_errors=True)
+    """Collect the pages: docs/, the notebooks as committed, CHANGELOG, and the generated reference."""
+    shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(top / "docs", source)
     (source / "notebooks").mkdir()
     for notebook in checkout(top).notebooks:
@@ -92,8 +79,8 @@ def prepare(top: Path, source: Path) -> None:
     (source / "reference").mkdir()
     described: dict[int, str] = {}
     for namespace, title in NAMESPACES.items():
-        page = source / "reference" / f"{namespace.rpartition('.')[2]}.rst"
-        page.write_text(reference(namespace, title, described), encoding="utf-8")
+        target = source / "reference" / f"{namespace.rpartition('.')[2]}.rst"
+        target.write_text(reference(namespace, title, described), encoding="utf-8")
     tour = top / "build" / "tour"
     if tour.is_dir():
         shutil.copytree(tour, source / "_extra" / "tour")
@@ -121,9 +108,11 @@ def remote(site: Path) -> list[str]:
     for page in site.rglob("*.html"):
         if "tour" in page.relative_to(site).parts:
             continue  # exported pages forbid all loading themselves
-        for match in _REMOTE.finditer(page.read_text(encoding="utf-8")):
-            if not any(kind in match.group(0) for kind in _HARMLESS_LINKS):
-                found.append(f"{page.relative_to(site)}: {match.group(1)}")
+        found += [
+            f"{page.relative_to(site)}: {match.group(1)}"
+            for match in _REMOTE.finditer(page.read_text(encoding="utf-8"))
+            if not any(kind in match.group(0) for kind in _HARMLESS_LINKS)
+        ]
     return found
 
 
@@ -143,10 +132,8 @@ def main() -> None:
         typer.echo(problem, err=True)
     if done.returncode or problems:
         raise typer.Exit(1)
-    typer.echo(
-        f"docs: {len(list(site.rglob('*.html')))} pages in {site.relative_to(top)}, every public name has an
-        entry"
-    )
+    count = len(list(site.rglob("*.html")))
+    typer.echo(f"docs: {count} pages in {site.relative_to(top)}, every public name has an entry")
 
 
 if __name__ == "__main__":

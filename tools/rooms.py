@@ -27,7 +27,27 @@ WAY = (
     ("gemma_lab.widgets.explorer.widget:Explorer", "a live view"),
 )
 _HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#6E6E6E")
-_ROW, _LEFT, _WIDTH = 30, 16, 1080
+_ROW, _LEFT, _WIDTH = 30, 16, 1180
+_HEAD = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13"
+  role="img" aria-labelledby="title">
+<title id="title">The rooms of gemma_lab, top first; each imports only from rooms below it</title>
+<style>
+.bg{{fill:#fff}}.t{{fill:#1b1b1b}}.m{{fill:#555}}.r{{fill:#f2f4f7}}.w{{fill:#8a3b00}}
+@media (prefers-color-scheme: dark){{
+.bg{{fill:#15181c}}.t{{fill:#f0f0f0}}.m{{fill:#b5bac2}}.r{{fill:#23282f}}.w{{fill:#ffb37a}}}}
+</style>
+<rect class="bg" width="{width}" height="{height}"/>
+<text class="t" x="{left}" y="28" font-size="17" font-weight="bold">Rooms: imports go downwards only</text>
+<text class="w" x="{right}" y="28" text-anchor="end" font-weight="bold">the way of a prompt</text>
+"""
+_ROOM = """\
+<rect class="r" x="{left}" y="{y}" width="{width}" height="25" rx="4"/>
+<rect x="{left}" y="{y}" width="5" height="25" rx="2" fill="{hue}"/>
+<text class="t" x="30" y="{text}" font-weight="bold">{name}</text>
+<text class="m" x="180" y="{text}" font-size="12">{summary}</text>
+<text class="w" x="{right}" y="{text}" font-size="12" text-anchor="end">{way}</text>
+"""
 
 
 @dataclass(frozen=True)
@@ -59,42 +79,26 @@ def svg(layers: list[Room]) -> str:
     for number, (target, what) in enumerate(WAY, 1):
         module, name = target.split(":")
         getattr(importlib.import_module(module), name)
-        room = max((r.name for r in layers if module.startswith(f"gemma_lab.{r.name}")), key=len)
-        steps.setdefault(room, []).append(f"{number}. {what}")
+        inside = max((each.name for each in layers if module.startswith(f"gemma_lab.{each.name}")), key=len)
+        steps.setdefault(inside, []).append(f"{number}. {what}")
     groups = list(dict.fromkeys(room.name.split(".")[0] for room in layers))
-    height = 62 + _ROW * len(layers) + 28
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
-        'font-size="13" role="img" aria-labelledby="title"><title id="title">The rooms of gemma_lab, top first; '
-        "each imports only from those below it</title>",
-        "<style>.bg{fill:#fff}.t{fill:#1b1b1b}.m{fill:#555}.r{fill:#f2f4f7}.w{fill:#8a3b00}"
-        "@media (prefers-color-scheme:
-        dark){.bg{fill:#15181c}.t{fill:#f0f0f0}.m{fill:#b5bac2}.r{fill:#23282f}" ".w{fill:#ffb37a}}</style>",
-        f'<rect class="bg" width="{_WIDTH}" height="{height}"/>',
-        f'<text class="t" x="{_LEFT}" y="28" font-size="17" font-weight="bold">Rooms: each imports only from '
-        "rooms below it</text>",
-        f'<text class="w" x="{_WIDTH - 16}" y="28" text-anchor="end" font-weight="bold">the way of a prompt</text>',
-    ]
+    height = 62 + _ROW * len(layers)
+    parts = [_HEAD.format(width=_WIDTH, height=height, right=_WIDTH - 16, left=_LEFT)]
     for index, room in enumerate(layers):
-        y = 46 + _ROW * index
-        hue = _HUES[groups.index(room.name.split(".")[0]) % len(_HUES)]
         parts.append(
-            f'<rect class="r" x="{_LEFT}" y="{y}" width="{_WIDTH - 32}" height="{_ROW - 5}" rx="4"/>'
-        )
-        parts.append(f'<rect x="{_LEFT}" y="{y}" width="5" height="{_ROW - 5}" rx="2" fill="{hue}"/>')
-        parts.append(
-            f'<text class="t" x="{_LEFT + 14}" y="{y + 17}" font-weight="bold">{escape(room.name)}</text>'
-        )
-        parts.append(
-            f'<text class="m" x="{_LEFT + 156}" y="{y + 17}" font-size="12">{escape(room.summary)}</text>'
-        )
-        way = "  ".join(steps.get(room.name, ()))
-        if way:
-            parts.append(
-                f'<text class="w" x="{_WIDTH - 24}" y="{y + 17}" font-size="12" text-anchor="end">{escape(way)}</text>'
+            _ROOM.format(
+                left=_LEFT,
+                width=_WIDTH - 2 * _LEFT,
+                y=46 + _ROW * index,
+                text=63 + _ROW * index,
+                hue=_HUES[groups.index(room.name.split(".")[0]) % len(_HUES)],
+                name=escape(room.name),
+                summary=escape(room.summary),
+                right=_WIDTH - 24,
+                way=escape("  ".join(steps.get(room.name, ()))),
             )
-    parts.append("</svg>\n")
-    return "\n".join(parts)
+        )
+    return "".join([*parts, "</svg>\n"])
 
 
 def main(

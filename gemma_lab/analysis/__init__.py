@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .attention.sinks import SINK_THRESHOLD, AttentionSinks, attention_sinks
     from .attention.top_keys import TopKeys, top_keys
     from .attention.window_coverage import WindowCoverage, window_coverage
+    from .call_sources import ArgumentSource, CallSources, call_routing, call_sources
     from .comparison import Comparison, RoutingChange, compare
     from .experts.cache import CACHE_POLICIES, ExpertCacheCurve, expert_cache_curve
     from .experts.coactivation import Coactivation, coactivation
@@ -45,7 +46,9 @@ __all__ = [
     "SINK_THRESHOLD",
     "AlignedPair",
     "AnswerSpan",
+    "ArgumentSource",
     "AttentionSinks",
+    "CallSources",
     "Coactivation",
     "Comparison",
     "ExpertCacheCurve",
@@ -65,6 +68,8 @@ __all__ = [
     "WindowCoverage",
     "align",
     "attention_sinks",
+    "call_routing",
+    "call_sources",
     "classify_heads",
     "coactivation",
     "compare",

@@ -21,6 +21,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 UNIONS = 8
 
 
+def _unset() -> Array:
+    return np.empty(())  # replaced by zeros once the shape is known
+
+
 @dataclass
 class RoutingSummary:
     """Sums over tokens, which add up: merging parts gives the summary of the whole.
@@ -55,13 +59,13 @@ class RoutingSummary:
     experts: int
     top_k: int
     tokens: int = 0
-    counts: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    weight_steps: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    pairs: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    entropy: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    expert_output_fraction: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    unions: Array = field(default=None, repr=False)  # type: ignore[assignment]
-    runs: Array = field(default=None, repr=False)  # type: ignore[assignment]
+    counts: Array = field(default_factory=_unset, repr=False)
+    weight_steps: Array = field(default_factory=_unset, repr=False)
+    pairs: Array = field(default_factory=_unset, repr=False)
+    entropy: Array = field(default_factory=_unset, repr=False)
+    expert_output_fraction: Array = field(default_factory=_unset, repr=False)
+    unions: Array = field(default_factory=_unset, repr=False)
+    runs: Array = field(default_factory=_unset, repr=False)
     by_label: dict[tuple[str, str], tuple[int, Array]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,10 +75,10 @@ class RoutingSummary:
             "unions": (UNIONS, rows), "runs": (UNIONS,),
         }  # fmt: skip
         for name, shape in shapes.items():
-            if getattr(self, name) is None:
+            if getattr(self, name).ndim == 0:
                 setattr(self, name, np.zeros(shape, np.int64))
         for name in ("entropy", "expert_output_fraction"):
-            if getattr(self, name) is None:
+            if getattr(self, name).ndim == 0:
                 setattr(self, name, np.zeros(rows, np.float64))
 
     @classmethod

@@ -54,7 +54,7 @@ class Survey(Displayed):
     @property
     def complete(self) -> bool:
         """Whether no prompt is left."""
-        return len(self.partitions) == -(-self.manifest["prompts"] // self.manifest["partition_size"])
+        return bool(len(self.partitions) == -(-self.manifest["prompts"] // self.manifest["partition_size"]))
 
     def dataset(self, table: str = "prompts") -> ds.Dataset:
         """Return a pyarrow dataset over all partitions, read lazily; DuckDB reads it as it is.

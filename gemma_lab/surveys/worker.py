@@ -86,9 +86,11 @@ class Worker:
             "finish_reason": None, "correct": None, "mean_logprob": None, "first_token_mass": None,
             "stable_from_layer": None, "labels": [*prompt.labels.items()],
         }  # fmt: skip
-        seed = {"seed": self.seed + prompt.index} if self.options.get("temperature") else {}
+        options = {**prompt.options, **self.options}
+        if self.options.get("temperature"):
+            options["seed"] = self.seed + prompt.index
         try:
-            trace = self._lab.trace(prompt.prompt, **prompt.options, **self.options, **seed)
+            trace = self._lab.trace(prompt.prompt, **options)
         except LabError as error:
             return row | {"error": f"{type(error).__name__}: {error.what}"}, None
         generation = trace.generation

@@ -16,7 +16,8 @@ from tools.notebooks.execute import QUIET
 START = """
 import gemma_lab as gl
 lab = gl.load("mini-moe", progress=False)
-trace = lab.trace("The code of Ada is 47. The code of Ben is 83. What is the code of Ben?", max_new_tokens=4{more})
+facts = "The code of Ada is 47. The code of Ben is 83. What is the code of Ben?"
+trace = lab.trace(facts, max_new_tokens=4{more})
 """
 WIDGETS = {
     "routing explorer": ("", "gl.RoutingExplorer(trace)"),

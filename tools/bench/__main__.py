@@ -28,7 +28,7 @@ def run(
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)
     asked = [str(path) for path in paths or [folder / "tests" / "benchmarks"]]
-    done = subprocess.run(  # noqa: S603 – pytest, on the paths that were asked for
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-s", *asked],
         cwd=folder, env=os.environ | {"GEMMA_LAB_BENCH": str(results)}, check=False,
     )  # fmt: skip

@@ -57,6 +57,37 @@ def read_call(text: str, keys: Iterable[str] = ()) -> tuple[str, dict[str, Any]]
     return head[1], arguments
 
 
+def locate_values(text: str, keys: Iterable[str] = ()) -> tuple[str, list[tuple[str, Any, int, int]]]:
+    """Return the name of a call and where each of its values is written.
+
+    Parameters
+    ----------
+    text, keys
+        As for `read_call`.
+
+    Returns
+    -------
+    name : str
+    values : list of tuple
+        Path (``"city"``, ``"at.x"``, ``"tags[0]"``), value, start and end in the text, without the quotes
+        of a string. Empty lists and objects count as values.
+
+    Raises
+    ------
+    BadCall
+        If `read_call` would raise it.
+    """
+    name, arguments = read_call(text, keys)
+    before = len(text) - len(text.lstrip())
+    reader = _LocatingReader(text.strip(), text.index("{") - before, sorted(keys, key=len, reverse=True))
+    reader.value(0)
+    leaves = _leaves(arguments, "")
+    return name, [
+        (path, value, start + before, end + before)
+        for (path, value), (start, end) in zip(leaves, reader.spans, strict=True)
+    ]
+
+
 def write_call(name: str, arguments: dict[str, Any]) -> str:
     """Return a call as the chat template writes it: keys sorted, strings quoted, everything else as JSON."""
     return f"call:{name}{_written(arguments)}"
@@ -73,6 +104,17 @@ def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
+
+
+def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    """Return path and value of everything but lists and objects with content, in order."""
+    if isinstance(value, dict) and value:
+        inner = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        inner = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return [(path, value)]
+    return [leaf for where, item in inner for leaf in _leaves(item, where)]
 
 
 class _Reader:
@@ -185,3 +227,20 @@ class _Reader:
     def _error(self, what: str) -> BadCall:
         rest = self.text[self.position : self.position + 20]
         return BadCall(f"{what} at {rest!r}" if rest else f"{what} at its end")
+
+
+class _LocatingReader(_Reader):
+    """A reader that notes where each value without content of its own is written."""
+
+    def __init__(self, text: str, position: int, keys: list[str]) -> None:
+        super().__init__(text, position, keys)
+        self.spans: list[tuple[int, int]] = []
+
+    def value(self, depth: int) -> Any:
+        self._skip()
+        start = self.position
+        value = super().value(depth)
+        if not (isinstance(value, dict | list) and value):
+            quote = len(QUOTE) if isinstance(value, str) else 0
+            self.spans.append((start + quote, self.position - quote))
+        return value

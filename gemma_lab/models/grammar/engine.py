@@ -18,7 +18,7 @@ from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
 from .schema import AnswerSchema
 
-#: At most one blank, after a comma or a colon: no run of blanks can start, and both usual ways of writing JSON pass.
+#: At most one blank, after a comma or a colon: no run of blanks can start, and both usual ways pass.
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 _lock = threading.Lock()
 _tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Any]] = (

@@ -21,7 +21,6 @@ from .toolbox import tools_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Unpack
 
     from ..chat.reply import Reply
     from ..chat.request_builder import PromptLike
@@ -238,7 +237,7 @@ def run(
     approve: Approve | None = None,
     timeout: float = 30.0,
     max_result_chars: int = 20_000,
-    **options: Unpack[RequestOptions],
+    **options: Any,
 ) -> ToolRun:
     """Ask, run the calls, give the results back, until the model answers; see `Lab.run`."""
     check_keywords(
@@ -277,5 +276,6 @@ def run(
         if rounds:
             model.last_run = ToolRun(tuple(rounds), "interrupted")
         raise
-    model.last_run = ToolRun(tuple(rounds), ended)
-    return model.last_run
+    finished = ToolRun(tuple(rounds), ended)
+    model.last_run = finished
+    return finished

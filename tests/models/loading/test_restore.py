@@ -31,7 +31,7 @@ def test_interrupts_are_held_while_putting_back_and_delivered_afterwards():
         done.append("undone")
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), RestoreStack() as restore:
+    with pytest.raises(KeyboardInterrupt), RestoreStack() as restore:  # noqa: PT012 raised on leaving
         restore.undo(done.append, "last")
         restore.undo(interrupted)
     assert done == ["undone", "last"]

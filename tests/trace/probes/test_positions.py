@@ -63,7 +63,7 @@ def test_a_pass_that_failed_does_not_hide_the_next(model):
     tracker = PositionTracker()
     with RestoreStack() as restore:
         tracker.attach(model, restore)
-        with RestoreStack() as broken, pytest.raises(ZeroDivisionError):
+        with RestoreStack() as broken, pytest.raises(ZeroDivisionError):  # noqa: PT012
             broken.hook(model.get_decoder().layers[1], lambda *_: 1 / 0, before=True)
             model(input_ids=torch.arange(9)[None])
         model(input_ids=torch.arange(4)[None])
