@@ -9,7 +9,8 @@ import sys
 import pytest
 
 import gemma_lab.analysis
-from gemma_lab.trace import records, storage, tokens
+from gemma_lab.models import tokens
+from gemma_lab.trace import records, storage
 
 LIGHT = ["gemma_lab.trace.trace"] + [
     module.name

@@ -95,12 +95,13 @@ def answer_schema(source: Any) -> AnswerSchema:
     if isinstance(source, Mapping):
         schema = _plain(source)
         return _checked(AnswerSchema(str(schema.get("title", "JSON")), schema, lambda value: value))
+    model: Any = source
     if isinstance(source, type) and hasattr(source, "model_json_schema"):
         try:
             schema = source.model_json_schema()
         except Exception as error:  # fields of types that have no schema
             raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
-        return _checked(AnswerSchema(source.__name__, _plain(schema), source.model_validate))
+        return _checked(AnswerSchema(source.__name__, _plain(schema), model.model_validate))
     if isinstance(source, type) and (dataclasses.is_dataclass(source) or typing.is_typeddict(source)):
         import msgspec
 
