@@ -98,34 +98,31 @@ class CallSources(Displayed):
         return len(self.arguments)
 
     def to_pandas(self) -> Any:
-        """Return one row per value: call, argument, value, source, role, share, even, match_share, copied."""
+        """Return one row per value: call, argument, value, source and its tokens, role, share, even, ….
+
+        ``heads`` is the number of heads whose top key was in the source at every step.
+        """
         import pandas as pd
 
-        rows = [
-            {
-                "call": each.call,
-                "argument": each.path,
-                "value": json.dumps(each.value, ensure_ascii=False),
-                "source": each.source_text,
-                "tokens": f"{each.source[0]} to {each.source[1] - 1}",
-                "role": each.role,
-                "share": each.share,
-                "even": each.even,
-                "match_share": each.match_share,
-                "copied": each.copied,
-                "heads": len(each.heads),
-            }
-            for each in self.arguments
-        ]
-        names = ["call", "argument", "value", "source", "tokens", "role", "share", "even", "match_share", "copied", "heads"]
-        return pd.DataFrame(rows, columns=names)
+        columns: dict[str, list[Any]] = {
+            "call": [each.call for each in self.arguments],
+            "argument": [each.path for each in self.arguments],
+            "value": [json.dumps(each.value, ensure_ascii=False) for each in self.arguments],
+            "source": [each.source_text for each in self.arguments],
+            "tokens": [f"{each.source[0]} to {each.source[1] - 1}" for each in self.arguments],
+            "role": [each.role for each in self.arguments],
+            "share": [each.share for each in self.arguments],
+            "even": [each.even for each in self.arguments],
+            "match_share": [each.match_share for each in self.arguments],
+            "copied": [each.copied for each in self.arguments],
+            "heads": [len(each.heads) for each in self.arguments],
+        }
+        return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
         copied = sum(each.copied for each in self.arguments)
-        return (
-            f"CallSources({' '.join(self.model.split())}: {len(self)} argument value{'s' * (len(self) != 1)}, "
-            f"{copied} copied from the prompt)"
-        )
+        counted = f"{len(self)} argument value{'s' * (len(self) != 1)}"
+        return f"CallSources({' '.join(self.model.split())}: {counted}, {copied} copied from the prompt)"
 
 
 def call_sources(trace: Trace) -> CallSources:
@@ -203,8 +200,8 @@ def call_routing(
 ) -> RoutingDivergence:
     """Compare the expert load of call syntax, of argument values and of prose.
 
-    ``"syntax"`` are the generated tokens of calls but their values, ``"values"`` those values, ``"prose"`` the
-    text of user and model turns outside calls. Labels without tokens are left out.
+    ``"syntax"`` are the generated tokens of calls but their values, ``"values"`` those values, ``"prose"``
+    the text of user and model turns outside calls. Labels without tokens are left out.
 
     Parameters
     ----------
@@ -297,7 +294,7 @@ def _keys(value: Any) -> set[str]:
 def _around_peak(share: Floats, is_text: NDArray[np.bool_]) -> tuple[int, int]:
     """Return the run of text tokens around the largest share where it is at least half of that."""
     peak = int(share.argmax())
-    enough = is_text & (share >= SPAN_THRESHOLD * share[peak])
+    enough = is_text & (share > 0) & (share >= SPAN_THRESHOLD * share[peak])
     start, stop = peak, peak + 1
     while start > 0 and enough[start - 1]:
         start -= 1

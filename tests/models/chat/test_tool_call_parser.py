@@ -12,7 +12,7 @@ from support.templates import REVISIONS, prompt_text
 
 from gemma_lab.errors import BadPrompt
 from gemma_lab.models.chat.messages import conversation
-from gemma_lab.models.chat.tool_call_parser import BadCall, read_call, write_call
+from gemma_lab.models.chat.tool_call_parser import BadCall, locate_values, read_call, write_call
 
 Q = '<|"|>'
 
@@ -137,3 +137,46 @@ def test_any_text_is_read_or_refused(text, keys):
             continue
         assert name
         assert isinstance(arguments, dict)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"city": "Rome"},
+        {"a": 1, "b": [1.5, True, None, "x,y"], "c": {"d": {"e": "{z}"}, "f": []}, "g": "", "h": {}},
+        {"s": "日本 😀", "t": [["a"], ["b", "c"]]},
+    ],
+)
+def test_values_are_located_where_they_are_written(arguments):
+    text = "  " + write_call("f", arguments)
+    name, values = locate_values(text)
+    assert name == "f"
+    for path, value, start, end in values:
+        written = text[start:end]
+        assert (value if isinstance(value, str) else write_call("f", {"x": value})[9:-1]) == written, path
+    assert rebuilt(values) == arguments
+
+
+def rebuilt(values):
+    """The arguments that paths and values give."""
+    made = {}
+    for path, value, *_ in values:
+        if not path:
+            return value
+        steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.\[\]]+", path)]
+        at = made
+        for step, after in zip(steps, [*steps[1:], None], strict=True):
+            if isinstance(at, list):
+                at.extend([None] * (step + 1 - len(at)))
+                known = at[step]
+            else:
+                known = at.get(step)
+            at[step] = value if after is None else known or ([] if isinstance(after, int) else {})
+            at = at[step]
+    return made
+
+
+def test_what_cannot_be_read_has_no_values():
+    with pytest.raises(BadCall):
+        locate_values("call:f{a:}")
