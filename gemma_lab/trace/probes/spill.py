@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class _Kept(NamedTuple):
+    """What a buffer holds; replaced as one value, so that an interrupt finds the old one or the new one."""
+
+    on_disk: int  # rows of the files; a spill that was interrupted may have left more bytes behind them
+    in_memory: list[dict[str, Array]]
 
 
 class SpillBuffer:
@@ -29,53 +38,67 @@ class SpillBuffer:
     def __init__(self, *, limit: int) -> None:
         self.limit = limit
         self.folder: tempfile.TemporaryDirectory[str] | None = None
-        self._held = 0
-        self._parts: dict[str, list[Array]] = {}
-        self._shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
-        self._rows = 0
+        self._kept = _Kept(0, [])
+        self._bytes = 0  # in memory, for the limit alone: an interrupt may leave it too high
 
     def add(self, arrays: dict[str, Array]) -> None:
-        """Add one stretch: arrays of equal length along their first axis."""
-        for name, array in arrays.items():
-            self._parts.setdefault(name, []).append(array)
-            self._shapes[name] = (array.dtype, array.shape[1:])
-            self._held += array.nbytes
-        self._rows += len(next(iter(arrays.values())))
-        if self._held > self.limit:
+        """Add one stretch: arrays of equal length along their first axis.
+
+        A call that an exception or an interrupt ends has added the whole stretch or nothing of it.
+        """
+        self._bytes += sum(array.nbytes for array in arrays.values())
+        self._kept.in_memory.append(arrays)
+        if self._bytes > self.limit:
             self._spill()
 
     def __len__(self) -> int:
-        return self._rows
+        return self._kept.on_disk + _rows(self._kept.in_memory)
 
     def result(self) -> dict[str, Array]:
-        """Return each array as a whole with its first two axes exchanged, ``[layers, tokens, …]``.
+        """Return each array with its first two axes exchanged, ``[layers, tokens, …]``.
 
         Contiguous in memory, or a read-only memory map of a spilled file, whose order stays as it was read.
         """
         if self.folder is not None:
             self._spill()
             return {name: np.swapaxes(self._mapped(name), 0, 1) for name in self._shapes}
-        whole = {}
-        for name, (dtype, (layers, *rest)) in self._shapes.items():
-            whole[name] = np.empty((layers, self._rows, *rest), dtype=dtype)
-            np.concatenate([np.swapaxes(p, 0, 1) for p in self._parts[name]], axis=1, out=whole[name])
-        return whole
+        parts = self._kept.in_memory
+        joined = {}
+        for name, first in parts[0].items() if parts else ():
+            _, layers, *rest = first.shape
+            joined[name] = np.empty((layers, _rows(parts), *rest), dtype=first.dtype)
+            np.concatenate([np.swapaxes(part[name], 0, 1) for part in parts], axis=1, out=joined[name])
+        return joined
 
     def _mapped(self, name: str) -> Array:
         dtype, shape = self._shapes[name]
-        return np.memmap(self._file(name), dtype=dtype, mode="r", shape=(self._rows, *shape))
+        if not math.prod(shape):  # an empty file cannot be mapped
+            return np.empty((self._kept.on_disk, *shape), dtype=dtype)
+        return np.memmap(self._file(name), dtype=dtype, mode="r", shape=(self._kept.on_disk, *shape))
 
     def _spill(self) -> None:
+        """Write what is in memory behind the rows that count, and only then count it."""
+        on_disk, parts = self._kept
+        if not parts:
+            return
         if self.folder is None:
+            self._shapes = {name: (array.dtype, array.shape[1:]) for name, array in parts[0].items()}
             # a mapped file cannot be removed on Windows: then the folder stays until the system clears it
             self.folder = tempfile.TemporaryDirectory(prefix="gemma_lab-", ignore_cleanup_errors=True)
-        for name, parts in self._parts.items():
-            with self._file(name).open("ab") as file:
+        for name, (dtype, shape) in self._shapes.items():
+            path = self._file(name)
+            path.touch()
+            with path.open("r+b") as file:
+                file.seek(on_disk * dtype.itemsize * math.prod(shape))
                 for part in parts:
-                    file.write(np.ascontiguousarray(part).data)
-            parts.clear()
-        self._held = 0
+                    file.write(np.ascontiguousarray(part[name]).data)
+        self._kept = _Kept(on_disk + _rows(parts), [])
+        self._bytes = 0
 
     def _file(self, name: str) -> Path:
         assert self.folder is not None  # every caller has made it or looked
         return Path(self.folder.name) / f"{name}.bin"
+
+
+def _rows(parts: Iterable[dict[str, Array]]) -> int:
+    return sum(len(next(iter(part.values()))) for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,41 @@ def test_the_file_is_removed_with_the_spool():
     assert folder.is_dir()
     del spool
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("limit", [10**9, 60, 0])
+def test_an_interrupted_call_has_added_all_of_its_rows_or_none(limit):
+    """Interrupts at every line that `add` and what it calls run; the result is complete stretches."""
+
+    def stretch(number):
+        return {"a": np.full((2, 1), number), "b": np.full((2, 3, 2), number), "c": np.empty((2, 1, 0))}
+
+    line, interrupted = 0, True
+    while interrupted:
+        line, buffer, ran = line + 1, SpillBuffer(limit=limit), 0
+        buffer.add(stretch(0))
+
+        def interrupt(frame, event, _arg, last=line):
+            nonlocal ran
+            if frame.f_code.co_filename.endswith("spill.py"):
+                ran += event == "line"
+                if ran == last:
+                    raise KeyboardInterrupt
+                return interrupt
+            return None
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            buffer.add(stretch(1))
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        rows = buffer.result()
+        assert {array.shape[1] for array in rows.values()} == {len(buffer)}
+        assert rows["a"][0].tolist() in ([0, 0], [0, 0, 1, 1])
+        buffer.add(stretch(2))
+        assert buffer.result()["b"][0, :, 0].tolist() == [*rows["a"][0].tolist(), 2, 2]
+    assert line > 3
