@@ -10,7 +10,7 @@ import torch
 import gemma_lab as gl
 from gemma_lab.errors import LabError
 from gemma_lab.evals.questions import load_questions, skill_names
-from gemma_lab.evals.report import Answer, Checkup
+from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.evals.run import checkup
 from gemma_lab.minis.model_card import held_out_questions, write_card
 from gemma_lab.minis.training import Trainer
@@ -162,7 +162,7 @@ def test_nothing_is_published_without_a_run(tmp_path):
 
 def test_a_card_keeps_the_rows_of_skills_that_were_not_asked_again(tmp_path):
     asked = load_questions(skills=["names"], per_skill=2)
-    found = Checkup("mini", [Answer(one, "?", False) for one in asked], not_asked={})
+    found = Checkup("mini", [GradedAnswer(one, "?", False) for one in asked], not_asked={})
     earlier = [
         {"skill": "numbers", "questions": 200},
         {"skill": "names", "questions": 9},

@@ -75,6 +75,9 @@ class Recorder(RestoreStack):
     ----------
     lengths : list of int
         Tokens that complete passes have read, for each sequence of the batch.
+    consistent : bool
+        Whether all probes hold those tokens and no others. False after an exception or an interrupt while the
+        probes were keeping a pass: some of them may then hold it, and others not.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Recorder(RestoreStack):
         super().__init__()
         self.model, self.probes = model, tuple(probes)
         self.lengths: list[int] = []
+        self.consistent = True
         self._entered = False
         self._open: tuple[int, Pass] | None = None  # the depth of the module that was called, and its pass
         self._expected: int | None = None  # positions in the cache that the next pass should find
@@ -140,6 +144,7 @@ class Recorder(RestoreStack):
         if self._open is None or depth != self._open[0]:
             return
         seen = self._open[1]
+        self.consistent = False
         for probe in self.probes:
             probe.end(seen)
         self._open = None
@@ -148,6 +153,7 @@ class Recorder(RestoreStack):
             count + more for count, more in zip(self.lengths or [0] * seen.rows, real, strict=True)
         ]
         self._expected = (self._expected or 0) + seen.length
+        self.consistent = True
 
     def _check(self, seen: Pass, cached: int | None) -> None:
         """Raise `BadTrace` unless a pass continues what was recorded."""

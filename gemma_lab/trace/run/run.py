@@ -84,7 +84,7 @@ def trace(
         except BadTrace:
             raise  # probes stopped at different positions: a trace that contradicts itself is not kept
         except BaseException:
-            if recorder.lengths:  # the chunks that were read are kept, whatever ended the run
+            if recorder.lengths and recorder.consistent:  # what was read is kept, whatever ended the run
                 model.interrupted_trace = _trace(run, probes)
             raise
     if not recorder.lengths:

@@ -277,7 +277,6 @@ def test_raw_prompts_need_no_template(tiny_lab, monkeypatch, size):
         ("x", {"thinking": True}),
         ("a <|image|> b", {}),
     ],
-    ids=str,
 )
 def test_raw_prompts_that_cannot_be_read_are_refused(tiny_lab, monkeypatch, prompt, options):
     lab = tiny_lab("E2B")

@@ -132,7 +132,6 @@ def test_no_call_is_made_where_none_is_allowed(mini):
         {"schema": {"not": {}}},
         {"schema": {"type": "integer"}, "tools": [weather], "tool_choice": "auto"},
     ],
-    ids=str,
 )
 def test_what_cannot_be_enforced_is_refused_before_anything_runs(options, mini):
     with pytest.raises(LabError):
