@@ -58,7 +58,7 @@ class LoadedModel(Displayed):
     interrupted_trace : Trace or None
         What the last trace had recorded when an interrupt or an error ended it: complete chunks of its
         prompt, as if they were all of it (``meta["prefill"]`` has the numbers). None if the trace was
-        completed.
+        completed, or if it ended while the probes were keeping a chunk.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Apply an edit to a model for the length of a ``with`` block, and remove it again exactly."""
+"""Apply an edit to a model within a ``with`` block, and restore the model exactly."""
 
 from __future__ import annotations
 
@@ -33,26 +33,25 @@ if TYPE_CHECKING:
 
 
 class EditContext(RestoreStack):
-    """An edit that is ready to be applied: ``with EditContext(model, edit) as merged: …``.
+    """Context manager that applies an edit to a model: ``with EditContext(model, edit) as merged: …``.
 
     Inside the block every forward pass of the model runs under the edit: a plain call, ``generate``,
     `Lab.chat`, `Lab.stream`, `Lab.trace`, with any experts implementation. Dispatch, attention and layer
     outputs are really changed; probes record the edited ones. Blocks may be nested: the edits are merged
-    (``outer | inner``), and entering gives the merged edit. Leaving removes every hook again, whatever
-    happened.
+    (``outer | inner``), and entering returns the merged edit. Leaving removes every hook, also after an error.
 
     One thread at a time edits a model; others wait at the start of their block, unless their edit is empty.
-    With a `lock`, a generation in progress is waited for before anything changes: it ends under the edit that
-    it began with. Gradients do not flow through an edited router.
+    With a `lock`, entering waits for a generation in progress, which ends under the edit that it began with.
+    Gradients do not flow through an edited router.
 
     Parameters
     ----------
     model
         A model of transformers.
     edit
-        What to change.
+        The edit.
     lock
-        Held by whoever runs the model, e.g. `LoadedModel.lock`.
+        The lock that runs of the model hold, e.g. `LoadedModel.lock`.
     name
         The model's name in errors.
 
@@ -151,7 +150,7 @@ def editing(
 
 
 def active_edit(model: torch.nn.Module) -> Edit:
-    """Return the edit that a model runs under now; an empty one outside every block."""
+    """Return the edit that is applied to a model now; an empty one outside every block."""
     return _active_edits(model).merged
 
 
@@ -174,11 +173,11 @@ class ActiveEdits:
 
     @property
     def merged(self) -> Edit:
-        """What the contexts change together."""
+        """The merged edit of the open contexts."""
         return reduce(or_, (context.edit for context in self._contexts), Edit())
 
     def add(self, context: EditContext, model: torch.nn.Module) -> None:
-        """Apply one context more."""
+        """Add a context and apply the merged edit."""
         self._contexts.append(context)
         self._update(model)
 

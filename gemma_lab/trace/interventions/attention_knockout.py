@@ -1,4 +1,4 @@
-"""A cut of the attention as a value: which tokens may no longer look at which."""
+"""An attention knockout as a value: keys that queries cannot attend to."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ HOW = (
 )
 
 
-class Stretch(Protocol):
-    """Whatever has a start and a stop: a slice, a range, a `gemma_lab.models.tokens.table.Run`."""
+class HasBounds(Protocol):
+    """An object with a start and a stop: a slice, a range, a `gemma_lab.models.tokens.table.Run`."""
 
     @property
     def start(self) -> Any:
-        """The first of its tokens."""
+        """The first token."""
 
     @property
     def stop(self) -> Any:
-        """The one after the last."""
+        """The token after the last."""
 
 
 Span = tuple[int, int | None]
-Spanned = tuple[int, int | None] | list[int | None] | Stretch
+SpanLike = tuple[int, int | None] | list[int | None] | HasBounds
 
 
 @dataclass(frozen=True, init=False)
 class AttentionKnockout:
-    """Attention that is taken away: queries of one span may not look at keys of another.
+    """An attention knockout: queries of one span cannot attend to keys of another (Geva et al. 2023).
 
-    The scores of what is cut are masked before the softmax, so the rest of a row shares the attention in the
-    proportions that it had. What the keys' tokens hold may still arrive by way of tokens in between, unless
-    those are cut off from them too.
+    The scores of the keys are masked before the softmax, so the weights of the other keys keep their
+    proportions (arXiv:2304.14767). Information about the keys' tokens may still reach the queries through
+    tokens in between, unless a knockout hides the keys from those, too.
 
     Parameters
     ----------
     queries, keys
-        Positions of tokens, as the rows of ``trace.tokens``: ``(start, stop)``, `stop` exclusive, None for
-        everything that is read and written from `start` on; or a slice, a range, a run of a token table.
+        Positions of tokens, i.e. rows of ``trace.tokens``: ``(start, stop)``, `stop` exclusive, or None for
+        every token from `start` on; or a slice, a range, a run of a token table.
     layers
-        Layers of the model in which it holds; all by default.
+        Layers in which it applies; all by default.
     heads
-        Query heads for which it holds; all by default.
+        Query heads to which it applies; all by default.
 
     Raises
     ------
     BadEdit
-        If something is no span, layer or head.
+        If an argument is not a valid span, layer or head.
 
     Examples
     --------
@@ -66,43 +66,47 @@ class AttentionKnockout:
     heads: tuple[int, ...] | None
 
     def __init__(
-        self, *, queries: Spanned, keys: Spanned, layers: Iterable[int] | None = None,
+        self,
+        *,
+        queries: SpanLike,
+        keys: SpanLike,
+        layers: Iterable[int] | None = None,
         heads: Iterable[int] | None = None,
-    ) -> None:  # fmt: skip
-        found = {
+    ) -> None:
+        fields = {
             "queries": _span("queries", queries),
             "keys": _span("keys", keys),
             "layers": _numbers("a layer", layers),
             "heads": _numbers("a head", heads),
         }
-        for name, value in found.items():
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
 
-    def holds_in(self, layer: int) -> bool:
-        """Return whether it cuts anything in a layer."""
+    def applies_to(self, layer: int) -> bool:
+        """Return whether the knockout applies to a layer."""
         return self.layers is None or layer in self.layers
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold."""
-        told: dict[str, Any] = {"queries": list(self.queries), "keys": list(self.keys)}
+        """Return the knockout as JSON values."""
+        fields: dict[str, Any] = {"queries": list(self.queries), "keys": list(self.keys)}
         for name in ("layers", "heads"):
-            listed = getattr(self, name)
-            if listed is not None:
-                told[name] = list(listed)
-        return told
+            indices = getattr(self, name)
+            if indices is not None:
+                fields[name] = list(indices)
+        return fields
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AttentionKnockout:
-        """Return the cut of which `to_dict` gave these values.
+        """Return the knockout that `to_dict` converted to these values.
 
         Raises
         ------
         BadEdit
-            If they are anything else.
+            If the values are not those of a knockout.
         """
         known = {"queries", "keys", "layers", "heads"}
         if not isinstance(data, Mapping) or not {"queries", "keys"} <= set(data) <= known:
-            raise BadEdit(f"A cut cannot be read from {short_repr(data)}.", hint=HOW)
+            raise BadEdit(f"An attention knockout cannot be read from {short_repr(data)}.", hint=HOW)
         return cls(**data)
 
     def __repr__(self) -> str:
@@ -110,52 +114,56 @@ class AttentionKnockout:
         return f"AttentionKnockout({', '.join(parts)})"
 
 
-def cuts(given: AttentionKnockout | Iterable[AttentionKnockout]) -> tuple[AttentionKnockout, ...]:
-    """Read one cut or several; each once, in a fixed order.
+def as_knockouts(value: AttentionKnockout | Iterable[AttentionKnockout]) -> tuple[AttentionKnockout, ...]:
+    """Return one knockout or several as a tuple without repetitions, in a fixed order.
 
     Raises
     ------
     BadEdit
-        If it is anything else.
+        If the value is anything else.
     """
-    listed = [given] if isinstance(given, AttentionKnockout) else given
+    listed = [value] if isinstance(value, AttentionKnockout) else value
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
-        raise BadEdit(f"knock_out_attention is {short_repr(given)}.", hint=HOW)
-    found = list(listed)
-    for cut in found:
-        if not isinstance(cut, AttentionKnockout):
-            raise BadEdit(f"knock_out_attention has {short_repr(cut)}; it takes cuts.", hint=HOW)
-    return tuple(sorted(set(found), key=repr))
+        raise BadEdit(f"knock_out_attention is {short_repr(value)}.", hint=HOW)
+    knockouts = list(listed)
+    for knockout in knockouts:
+        if not isinstance(knockout, AttentionKnockout):
+            raise BadEdit(
+                f"knock_out_attention has {short_repr(knockout)}; it takes AttentionKnockout objects.",
+                hint=HOW,
+            )
+    return tuple(sorted(set(knockouts), key=repr))
 
 
-def said(span: Span) -> str:
-    """Return a span in words: ``"30 to 41"`` (the last one included), ``"30 on"``."""
+def format_span(span: Span) -> str:
+    """Format a span: ``"30 to 41"`` (the last token included), ``"30 on"``."""
     start, stop = span
     if stop is None:
         return f"{start:,} on"
     return f"{start:,}" if stop == start + 1 else f"{start:,} to {stop - 1:,}"
 
 
-def _span(name: str, given: Any) -> Span:
-    if isinstance(given, tuple | list) and len(given) == 2:
-        start, stop = given
-    elif hasattr(given, "start") and hasattr(given, "stop") and getattr(given, "step", None) in (None, 1):
-        start, stop = given.start, given.stop
+def _span(name: str, value: Any) -> Span:
+    if isinstance(value, tuple | list) and len(value) == 2:
+        start, stop = value
+    elif hasattr(value, "start") and hasattr(value, "stop") and getattr(value, "step", None) in (None, 1):
+        start, stop = value.start, value.stop
     else:
-        raise BadEdit(f"{name} of a cut is {short_repr(given)}; it is (start, stop).", hint=HOW)
+        raise BadEdit(f"{name} of an attention knockout is {short_repr(value)}, not (start, stop).", hint=HOW)
     first = 0 if start is None else as_index(start, "a token", "knock_out_attention", hint=HOW)
     last = None if stop is None else as_index(stop, "a token", "knock_out_attention", hint=HOW)
     if last is not None and last <= first:
-        raise BadEdit(f"{name} of a cut is {short_repr(given)}: there is no token in it.", hint=HOW)
+        raise BadEdit(f"{name} of an attention knockout is {short_repr(value)}: it has no token.", hint=HOW)
     return first, last
 
 
-def _numbers(what: str, given: Any) -> tuple[int, ...] | None:
-    if given is None:
+def _numbers(what: str, value: Any) -> tuple[int, ...] | None:
+    if value is None:
         return None
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise BadEdit(f"A cut gives {short_repr(given)} where it takes {what[2:]}s.", hint=HOW)
-    listed = tuple(sorted({as_index(value, what, "knock_out_attention", hint=HOW) for value in given}))
-    if not listed:
-        raise BadEdit(f"A cut names no {what[2:]} at all.", hint=f"Leave out {what[2:]}s= for all of them.")
-    return listed
+    plural = f"{what[2:]}s"
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise BadEdit(f"An attention knockout has {plural}={short_repr(value)}.", hint=HOW)
+    indices = tuple(sorted({as_index(index, what, "knock_out_attention", hint=HOW) for index in value}))
+    if not indices:
+        raise BadEdit(f"An attention knockout has no {plural}.", hint=f"Leave out {plural}= for all of them.")
+    return indices

@@ -40,7 +40,7 @@ class AttentionMasker(AttentionTap):
         mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
         """Return the mask without the keys that are knocked out in a layer; see `AttentionTap`."""
-        in_layer = [knockout for knockout in self.knockouts if knockout.holds_in(layer)]
+        in_layer = [knockout for knockout in self.knockouts if knockout.applies_to(layer)]
         if not in_layer:
             return mask
         queries, keys = self.tracker.queries(query.shape[2]), self.tracker.keys(key.shape[2])

@@ -1,6 +1,6 @@
-"""An edit of a model's experts and attention as a value: to print, compare, merge, keep and use again.
+"""An edit of a model's experts and attention as a value that can be printed, compared, merged and saved.
 
-No torch here: `gemma_lab.trace.interventions.apply` puts an edit in force.
+No torch here: `gemma_lab.trace.interventions.apply` applies an edit to a model.
 """
 
 from __future__ import annotations
@@ -10,33 +10,30 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...display import Displayed
 from ...errors import BadEdit
 from ..records.activations import Activations
-from .attention_knockout import AttentionKnockout, cuts
+from .attention_knockout import AttentionKnockout, as_knockouts
 from .parsing import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
-from .patch import Patch, patches
+from .patch import Patch, as_patches
 from .serialization import KINDS, SETS, from_plain, read, to_plain, write
-from .validation import Anatomy, both, check
-
-if TYPE_CHECKING:
-    pass
+from .validation import Anatomy, check, check_disjoint
 
 _LONGEST_REPR = 200
 
 
 @dataclass(frozen=True)
 class LayerEdit:
-    """What an edit does with the experts of one layer.
+    """The edit of the experts of one layer.
 
     Attributes
     ----------
     ablate, force
-        Experts that are never, and always, among the chosen; sorted.
+        Experts that are never chosen, and those that are always chosen; sorted.
     boost
-        Experts and the nats added to their logits, sorted; none of 0.
+        Experts and the nats added to their logits, sorted; boosts of 0 are left out.
     """
 
     ablate: tuple[int, ...] = ()
@@ -49,49 +46,49 @@ class LayerEdit:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Edit(Displayed):
-    """Which experts to take away, favour or insist on, which heads to silence, what not to look at.
+    """Interventions on a model: ablated, boosted and forced experts, ablated heads, attention knockouts, patches.
 
-    Experts and heads are given by layer. Without layers they are meant in every layer that has them, which is
-    the layer ``"all"``; what is said of ``"all"`` and of a layer adds up there.
+    Experts and heads are given by layer. Without layers they apply to every layer that has them, which is the
+    key ``"all"``; entries of ``"all"`` and of a layer are combined in that layer.
 
     Parameters
     ----------
     ablate_experts
-        Experts that are never chosen: their logit is −∞, so the top-k is taken among the rest and weighed by
-        the family's own rule.
+        Experts that are never chosen: their logit is −∞, so the top-k is taken among the others and weighted
+        by the family's own rule.
     boost_experts
         Nats added to an expert's router logit: its odds against every other expert are multiplied by
-        ``exp(nats)``. May be negative. A layer's own boost of an expert stands before the one of ``"all"``.
+        ``exp(nats)``. May be negative. A layer's own boost of an expert replaces the one of ``"all"``.
     force_experts
-        Experts that are always among the chosen, in the place of the least likely ones, with the weight that
-        the family's rule gives them there: small if the router finds them unlikely. Boost them to change it.
+        Experts that are always chosen, instead of the least likely of the top-k, with the weight that the
+        family's rule gives them: small if the router finds them unlikely. Boost them to change it.
     ablate_heads
         Query heads whose output is zero: what they attended to does not reach the residual stream (Michel et
-        al. 2019, arXiv:1905.10650). Heads that share its keys and values go on.
+        al. 2019, arXiv:1905.10650). Heads that share their keys and values are unchanged.
     knock_out_attention
-        One `AttentionKnockout` or several: queries that may not look at keys.
+        One `AttentionKnockout` or several: queries that cannot attend to keys.
     patch
-        One `Patch` (or `Activations`) or several: what layers gave in another run, put in the place of what
-        they give. Where two write one place, the last one stands.
+        One `Patch` (or `Activations`) or several: outputs of layers in another run, which replace the outputs
+        of the same layers. Where two patches write the same layer and token, the last one is used.
 
     Attributes
     ----------
     ablate_experts, force_experts, ablate_heads : mapping of layer to tuple of int
     boost_experts : mapping of layer to mapping of int to float
-    knock_out_attention : tuple of Cut
+    knock_out_attention : tuple of AttentionKnockout
     patch : tuple of Patch
 
     Raises
     ------
     BadEdit
-        If something is no layer, expert, head, number of nats, cut or patch, or an expert is both ablated and
-        forced.
+        If something is not a valid layer, expert, head, number of nats, knockout or patch, or if an expert is
+        both ablated and forced.
 
     Notes
     -----
-    ``a | b`` is both: ablated and forced experts, heads and cuts of either, and boosts as dictionaries merge,
-    so where both boost an expert of a layer, `b` says how much; patches of `b` come after those of `a`;
-    ``a | a == a``. An edit is true if it changes anything.
+    ``a | b`` is the union of both. Boosts merge as dictionaries do: where both boost an expert of a layer, the
+    value of `b` is used. Patches of `b` come after those of `a`; ``a | a == a``. An edit is true if it changes
+    anything.
 
     Examples
     --------
@@ -126,22 +123,22 @@ class Edit(Displayed):
         }
         for name, value in found.items():
             object.__setattr__(self, name, MappingProxyType(value))
-        object.__setattr__(self, "knock_out_attention", cuts(knock_out_attention))
-        object.__setattr__(self, "patch", patches(patch))
-        both(self)
+        object.__setattr__(self, "knock_out_attention", as_knockouts(knock_out_attention))
+        object.__setattr__(self, "patch", as_patches(patch))
+        check_disjoint(self)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Layers that it names: ascending, then ``"all"``."""
+        """The layers that the edit names: ascending, then ``"all"``."""
         named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
-        for cut in self.knock_out_attention:
-            named |= {"all"} if cut.layers is None else set(cut.layers)
+        for knockout in self.knock_out_attention:
+            named |= {"all"} if knockout.layers is None else set(knockout.layers)
         for patch in self.patch:
             named |= set(patch.layers)
         return tuple(sorted(named, key=order))
 
     def at(self, layer: int) -> LayerEdit:
-        """Return what it does with the experts of one of the model's layers."""
+        """Return the edit of the experts of one layer, entries of ``"all"`` included."""
         added = {**self.boost_experts.get("all", {}), **self.boost_experts.get(layer, {})}
         return LayerEdit(
             ablate=self.listed("ablate_experts", layer),
@@ -150,19 +147,20 @@ class Edit(Displayed):
         )
 
     def listed(self, kind: str, layer: Layer) -> tuple[int, ...]:
-        """Return the experts or heads of one kind in a layer: its own and those of ``"all"``, sorted."""
+        """Return the experts or heads that one kind of edit names in a layer, those of ``"all"`` included."""
         stored = getattr(self, kind)
         return tuple(sorted({*stored.get("all", ()), *stored.get(layer, ())}))
 
     def check(self, anatomy: Anatomy | Mapping[int, tuple[int, int]], *, model: str = "the model") -> None:
-        """Raise `BadEdit` unless a model has the layers, experts and heads.
+        """Raise `BadEdit` unless a model has the layers, experts and heads that the edit names.
 
         Parameters
         ----------
         anatomy
-            What the model has; a mapping is the number of experts and top-k of each layer that has experts.
+            The model's layers, experts and heads; a mapping gives the number of experts and the top-k of each
+            layer that has experts.
         model
-            What to call it.
+            The model's name in errors.
 
         Raises
         ------
@@ -173,12 +171,12 @@ class Edit(Displayed):
         check(self, anatomy if isinstance(anatomy, Anatomy) else Anatomy(experts=anatomy), model=model)
 
     def check_length(self, tokens: int) -> None:
-        """Raise `BadEdit` unless every cut and patch begins within so many tokens.
+        """Raise `BadEdit` unless every knockout and patch applies to the first `tokens` tokens.
 
         Raises
         ------
         BadEdit
-            If one names tokens beyond them alone: it would do nothing, silently.
+            If a knockout begins, or a patch writes, beyond them: it would silently have no effect there.
         """
         starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.knock_out_attention]
         ends = [(patch, max(patch.positions)) for patch in self.patch]
@@ -190,32 +188,32 @@ class Edit(Displayed):
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold; layers are strings there."""
+        """Return the edit as JSON values, with layers as strings."""
         return to_plain(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Edit:
-        """Return the edit of which `to_dict` gave these values.
+        """Return the edit that `to_dict` converted to these values.
 
         Raises
         ------
         BadEdit
-            If they are anything else.
+            If the values are not those of an edit.
         """
         return cls(**from_plain(data))
 
     def save(self, path: str | Path) -> Path:
-        """Write it as a JSON file and return the file's path."""
+        """Write the edit as a JSON file and return the file's path."""
         return write(self, path)
 
     @classmethod
     def open(cls, path: str | Path) -> Edit:
-        """Return the edit in a file that `save` wrote.
+        """Read an edit from a file written by `save`.
 
         Raises
         ------
         BadEdit
-            If the file is anything else.
+            If the file cannot be read or does not hold an edit.
         """
         return cls(**read(path))
 
@@ -248,27 +246,27 @@ class Edit(Displayed):
     def __repr__(self) -> str:
         parts: dict[str, Any] = {}
         for kind in KINDS:
-            given = getattr(self, kind)
+            value = getattr(self, kind)
             if kind in SETS:
-                parts[kind] = {layer: list(of) for layer, of in given.items()}
+                parts[kind] = {layer: list(of) for layer, of in value.items()}
             elif kind == "boost_experts":
-                parts[kind] = {layer: dict(of) for layer, of in given.items()}
+                parts[kind] = {layer: dict(of) for layer, of in value.items()}
             else:
-                parts[kind] = list(given)
+                parts[kind] = list(value)
         full = f"Edit({', '.join(f'{kind}={part}' for kind, part in parts.items() if part)})"
         return full if len(full) <= _LONGEST_REPR else f"Edit({self._summary()})"
 
     def _summary(self) -> str:
-        said = []
+        parts = []
         for kind in KINDS:
-            places = getattr(self, kind)
-            if not places:
+            value = getattr(self, kind)
+            if not value:
                 continue
             if kind in ("knock_out_attention", "patch"):
-                said.append(f"{kind}: {len(places):,}")
+                parts.append(f"{kind}: {len(value):,}")
                 continue
-            count = sum(len(of) for of in places.values())
-            plural = "s" * (len(places) > 1)
-            where = "all layers" if set(places) == {"all"} else f"{len(places)} layer{plural}"
-            said.append(f"{kind}: {count:,} in {where}")
-        return ", ".join(said)
+            count = sum(len(of) for of in value.values())
+            plural = "s" * (len(value) > 1)
+            where = "all layers" if set(value) == {"all"} else f"{len(value)} layer{plural}"
+            parts.append(f"{kind}: {count:,} in {where}")
+        return ", ".join(parts)

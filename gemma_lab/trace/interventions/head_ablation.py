@@ -30,7 +30,7 @@ class LayerHeads:
 
 
 def heads_of(model: torch.nn.Module) -> dict[int, LayerHeads]:
-    """Return the query heads of every decoder layer whose outputs can be told apart, by layer."""
+    """Return the query heads of every decoder layer whose outputs can be separated, by layer."""
     by_layer = {}
     for layer, module in attentions(model).items():
         output: Any = getattr(module, "o_proj", None)

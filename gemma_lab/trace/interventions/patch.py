@@ -16,22 +16,22 @@ from ..records.activations import HOW, MOST_VALUES, Activations, as_indices, bri
 
 @dataclass(frozen=True, init=False)
 class Patch:
-    """Activations of one run, to stand in the place of another run's at some tokens.
+    """Activations of one run that replace those of another run at some tokens.
 
     Parameters
     ----------
     source
         From `activations`.
     layers
-        Which of its layers; all by default. What layer 3 gave is what layer 3 will give.
+        Which of its layers to write; all by default. The output of layer 3 replaces the output of layer 3.
     positions
-        The tokens of the run that is changed, one a position of `source`, as rows of ``trace.tokens``; the
-        same ones as in the source by default.
+        The tokens of the changed run, i.e. rows of its ``trace.tokens``, one per position of `source`; by
+        default the same positions.
 
     Raises
     ------
     BadEdit
-        If there are not as many positions, or one is given twice.
+        If their number differs from the source's, or a position is given twice.
 
     Notes
     -----
@@ -43,9 +43,12 @@ class Patch:
     positions: tuple[int, ...]
 
     def __init__(
-        self, source: Activations, *, layers: Iterable[int] | None = None,
+        self,
+        source: Activations,
+        *,
+        layers: Iterable[int] | None = None,
         positions: Iterable[int] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not isinstance(source, Activations):
             raise BadEdit(f"A patch is made of {short_repr(source)}; it takes activations.", hint=HOW)
         found = source.positions if positions is None else as_indices(positions, "a token")
@@ -59,21 +62,21 @@ class Patch:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers whose output it replaces."""
+        """The layers whose output is replaced."""
         return self.source.layers
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold."""
+        """Return the patch as JSON values."""
         return {"source": self.source.to_dict(), "positions": list(self.positions)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Patch:
-        """Return the patch of which `to_dict` gave these values.
+        """Return the patch that `to_dict` converted to these values.
 
         Raises
         ------
         BadEdit
-            If they are anything else.
+            If the values are not those of a patch.
         """
         if not isinstance(data, Mapping) or set(data) != {"source", "positions"}:
             raise BadEdit(f"A patch cannot be read from {short_repr(data)}.", hint=HOW)
@@ -83,15 +86,15 @@ class Patch:
         return f"Patch({self.source!r}, positions={brief(self.positions)})"
 
 
-def patches(given: Patch | Activations | Iterable[Patch]) -> tuple[Patch, ...]:
-    """Read one patch or several, in their order: where two write the same place, the last one stands.
+def as_patches(value: Patch | Activations | Iterable[Patch]) -> tuple[Patch, ...]:
+    """Return one patch or several as a tuple, in their order: the last one to write a token is used.
 
     Raises
     ------
     BadEdit
-        If it is anything else, or holds too much.
+        If the value is anything else, or holds more than `MOST_VALUES` numbers.
     """
-    listed: Any = [given] if isinstance(given, Patch | Activations) else given
+    listed: Any = [value] if isinstance(value, Patch | Activations) else value
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
         raise BadEdit(f"patch is {short_repr(listed)}.", hint=HOW)
     found: list[Patch] = []

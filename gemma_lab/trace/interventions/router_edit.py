@@ -1,4 +1,4 @@
-"""Change what a router decides: boosted, ablated and forced experts.
+"""Edit the choice of a router: boosted, ablated and forced experts.
 
 For one token with router probabilities ``p``, ``k`` experts to choose, boosts ``b`` in nats, ablated experts
 ``A`` and forced experts ``F``:
@@ -66,7 +66,7 @@ class _Terms:
 
 
 def edited_output(router: Router, original: RouterOutput, terms: _Terms) -> RouterOutput:
-    """Return what a router would have decided under an edit; the module docstring has the formulas."""
+    """Return a router's output under an edit; the module docstring has the formulas."""
     scores = _edited_scores(original.probabilities, terms)
     ids = _choose(scores, router.top_k, terms.forced)
     if terms.boost is terms.ablated is None:  # forcing alone leaves the probabilities as they are

@@ -1,4 +1,4 @@
-"""Whether a model has what an edit names."""
+"""Check an edit against a model: its layers, experts, heads and width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .parsing import Layer
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a model has that can be edited.
+    """The layers, experts and heads of a model that can be edited.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Anatomy:
 
 
 def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
-    """Raise `BadEdit` unless a model has what an edit names; see `Edit.check`."""
+    """Raise `BadEdit` unless a model has the layers, experts and heads of an edit; see `Edit.check`."""
     _check_experts(edit, anatomy.experts, model)
     _check_heads(edit, anatomy.heads, model)
     _check_cuts(edit, anatomy.heads, model)
@@ -52,7 +52,7 @@ def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
             )
 
 
-def both(edit: Any) -> None:
+def check_disjoint(edit: Any) -> None:
     """Raise `BadEdit` if an expert would be both ablated and forced."""
     for layer in edit.layers:
         twice = set(edit.listed("ablate_experts", layer)) & set(edit.listed("force_experts", layer))
@@ -121,9 +121,9 @@ def _check_cuts(edit: Any, heads: Mapping[int, int], model: str) -> None:
 
 def _check_attention(layer: Layer, heads: Mapping[int, int], model: str) -> None:
     if not heads or (layer != "all" and layer not in heads):
-        whole = f"Layer {layer} of {model} does not exist or has no attention heads."
+        missing = f"Layer {layer} of {model} does not exist or has no attention heads."
         raise BadEdit(
-            whole if heads else f"There are no attention heads to edit in {model}.",
+            missing if heads else f"There are no attention heads to edit in {model}.",
             hint=f"The layers with heads: {ranges(heads)}." if heads else "Load a decoder of transformers.",
         )
 
@@ -138,10 +138,10 @@ def _check_exist(listed: Iterable[int], layer: int, count: int, model: str) -> N
 
 
 def named(what: str, numbers: Iterable[int]) -> str:
-    """Return things by their numbers: ``"Expert 3"``, ``"Each of experts 3, 4"``."""
+    """Return the subject of an error: ``"Expert 3"``, ``"Each of experts 3, 4"``."""
     listed = list(numbers)
-    said = ", ".join(map(str, listed[:12])) + (" …" if len(listed) > 12 else "")
-    return f"{what} {said}" if len(listed) == 1 else f"Each of {what.lower()}s {said}"
+    text = ", ".join(map(str, listed[:12])) + (" …" if len(listed) > 12 else "")
+    return f"{what} {text}" if len(listed) == 1 else f"Each of {what.lower()}s {text}"
 
 
 def layer_name(layer: Layer) -> str:
@@ -150,7 +150,7 @@ def layer_name(layer: Layer) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Say numbers briefly, ascending: ``"0 to 5, 7"``."""
+    """Format numbers as ascending ranges: ``"0 to 5, 7"``."""
     return ", ".join(_runs(sorted(numbers)))
 
 

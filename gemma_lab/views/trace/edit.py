@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...trace.interventions.attention_knockout import said
+from ...trace.interventions.attention_knockout import format_span
 from ..base.html import Markup, bdi, join, table
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def edit_html(edit: Edit) -> Markup:
 def _knockouts(edit: Edit) -> Markup:
     rows = [
         (
-            said(knockout.queries),
-            said(knockout.keys),
+            format_span(knockout.queries),
+            format_span(knockout.keys),
             "every" if knockout.layers is None else _numbers(knockout.layers),
             "every" if knockout.heads is None else _numbers(knockout.heads),
         )

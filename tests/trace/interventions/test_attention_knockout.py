@@ -7,7 +7,7 @@ import pytest
 from gemma_lab import AttentionKnockout, Edit
 from gemma_lab.errors import BadEdit
 from gemma_lab.models.tokens.table import Run
-from gemma_lab.trace.interventions.attention_knockout import said
+from gemma_lab.trace.interventions.attention_knockout import format_span
 
 FULL = AttentionKnockout(queries=(30, None), keys=(4, 20), layers=[5, 2], heads=[1])
 
@@ -30,9 +30,9 @@ def test_its_repr_makes_it_again():
 
 
 def test_where_it_holds():
-    assert FULL.holds_in(5)
-    assert not FULL.holds_in(0)
-    assert AttentionKnockout(queries=(1, 2), keys=(0, 1)).holds_in(0)
+    assert FULL.applies_to(5)
+    assert not FULL.applies_to(0)
+    assert AttentionKnockout(queries=(1, 2), keys=(0, 1)).applies_to(0)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_values_that_are_no_cut_are_refused(data):
 
 
 def test_spans_in_words():
-    assert [said(span) for span in ((3, 4), (3, 9), (1200, None))] == ["3", "3 to 8", "1,200 on"]
+    assert [format_span(span) for span in ((3, 4), (3, 9), (1200, None))] == ["3", "3 to 8", "1,200 on"]
 
 
 def test_a_cut_beyond_the_text_is_named():

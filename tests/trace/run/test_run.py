@@ -14,6 +14,7 @@ import gemma_lab as gl
 from gemma_lab.errors import BadEdit, BadTrace, ContextFull, DoesNotFit, LabError
 from gemma_lab.models.chat import prefill_plan
 from gemma_lab.trace.probes.attention.checks import OutputCheck
+from gemma_lab.trace.probes.routing import RoutingProbe
 
 RED = Image.new("RGB", (60, 40), "red")
 
@@ -198,6 +199,24 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
         lab.trace("A long story. " * 9, attention=True)
     assert lab.interrupted_trace is None
     assert hooks(lab.model) == before
+
+
+def test_an_interrupt_while_the_probes_keep_a_pass_keeps_no_trace_and_stays_an_interrupt(tiny_lab, monkeypatch):
+    lab = tiny_lab("26B-A4B")
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
+    real, calls = RoutingProbe.end, []
+
+    def interrupted(self, seen):
+        real(self, seen)
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RoutingProbe, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lab.trace("A long story. " * 9, attention=True)
+    assert lab.interrupted_trace is None
 
 
 def test_what_was_generated_before_an_interrupt_is_kept(tiny_lab, monkeypatch):
