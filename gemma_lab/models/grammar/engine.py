@@ -1,8 +1,8 @@
 """llguidance as the engine: a tokenizer built once per vocabulary, and a grammar compiled for it.
 
-llguidance 1.9 was chosen over xgrammar 0.2 by figures (`tests/benchmarks/test_grammar.py`): on a vocabulary
-of 262,144 tokens it compiles a schema in milliseconds where xgrammar takes seconds, and it refuses what it
-cannot enforce.
+llguidance compiles a schema in milliseconds on a vocabulary of 262,144 tokens and refuses what it cannot
+enforce; xgrammar 0.2 needs seconds there (MaskBench schemas on one core, 2026-11).
+`tests/benchmarks/test_grammar.py` measures what enforcement costs.
 """
 
 from __future__ import annotations
