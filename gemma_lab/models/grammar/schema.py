@@ -83,7 +83,9 @@ def answer_schema(source: Any) -> AnswerSchema:
     Parameters
     ----------
     source
-        A pydantic model class, a dataclass, a TypedDict, or a JSON Schema as a mapping.
+        A pydantic model class, a dataclass, a TypedDict, or a JSON Schema as a mapping. A type's objects
+        have no fields but its own, unless it allows them (pydantic's ``extra="allow"``); a JSON Schema is
+        taken as it is.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def answer_schema(source: Any) -> AnswerSchema:
             schema = source.model_json_schema()
         except Exception as error:  # fields of types that have no schema
             raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
-        return _checked(AnswerSchema(source.__name__, _plain(schema), model.model_validate))
+        return _checked(AnswerSchema(source.__name__, _closed(_plain(schema)), model.model_validate))
     if isinstance(source, type) and (dataclasses.is_dataclass(source) or typing.is_typeddict(source)):
         import msgspec
 
@@ -111,9 +113,27 @@ def answer_schema(source: Any) -> AnswerSchema:
             raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
         kind = source
         return _checked(
-            AnswerSchema(kind.__name__, _plain(schema), lambda value: msgspec.convert(value, kind))
+            AnswerSchema(kind.__name__, _closed(_plain(schema)), lambda value: msgspec.convert(value, kind))
         )
     raise BadSchema(f"schema={source!r:.80} is no schema.", hint=_HOW)
+
+
+def _closed(node: Any) -> Any:
+    """Return a type's schema with objects that allow no other properties, where it leaves that open."""
+    if isinstance(node, list):
+        return [_closed(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    made = dict(node)
+    for key in ("properties", "$defs"):
+        if isinstance(node.get(key), dict):
+            made[key] = {name: _closed(part) for name, part in node[key].items()}
+    for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
+        if key in node:
+            made[key] = _closed(node[key])
+    if isinstance(node.get("properties"), dict):
+        made.setdefault("additionalProperties", False)
+    return made
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
