@@ -1,25 +1,28 @@
-"""Checks of arguments that several packages share."""
+"""Check arguments of functions: indices, whole numbers, texts."""
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
 from .errors import BadEdit, LabError
 
 #: Upper bound of token positions; no sequence is longer.
-MOST_TOKENS = 1 << 30
+MAX_TOKENS = 1 << 30
 
 
-def as_index(value: Any, what: str, argument: str, *, hint: str, below: int = MOST_TOKENS) -> int:
-    """Return an index of any integer type, NumPy's included; a bool is refused, for a mask is no index list.
+def as_index(value: Any, what: str, argument: str, *, hint: str, below: int = MAX_TOKENS) -> int:
+    """Return an index of any integer type as an `int`; a bool is refused: it may come from a mask.
 
     Parameters
     ----------
     value
         The index.
     what, argument
-        What it should be (``"a layer"``) and the argument that holds it, for the error.
+        What it counts (``"a layer"``) and the name of the argument, for the error.
+    hint
+        Hint of the error.
     below
         Upper bound, exclusive.
 
@@ -33,18 +36,18 @@ def as_index(value: Any, what: str, argument: str, *, hint: str, below: int = MO
     except TypeError:
         number = None
     if number is None or not 0 <= number < below:
-        raise BadEdit(f"{argument} names {what} {short_repr(value)}; it is a whole number from 0.", hint=hint)
+        raise BadEdit(f"{argument} names {what} {short_repr(value)}, not a whole number from 0.", hint=hint)
     return number
 
 
 def short_repr(value: Any) -> str:
-    """Return a value's repr for an error message, cut after 57 characters."""
+    """Return the repr of a value for an error message, shortened to 58 characters if it has more than 60."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def whole_number(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
-    """Return an argument as an `int`: any integer type is taken, NumPy's included; a bool is refused.
+    """Return an argument of any integer type as an `int`; a bool is refused.
 
     Parameters
     ----------
@@ -74,6 +77,37 @@ def whole_number(name: str, value: Any, *, minimum: int, maximum: int | None = N
     return number
 
 
+def real_number(name: str, value: Any, *, minimum: float, maximum: float, hint: str = "") -> float:
+    """Return an argument as a `float`: any real number is taken, NumPy's included; bools and text are not.
+
+    Parameters
+    ----------
+    name
+        Name of the argument, for the error.
+    value
+        Its value.
+    minimum, maximum
+        Its range, inclusive; NaN is in no range.
+    hint
+        What to pass instead. Default: an example.
+
+    Raises
+    ------
+    LabError
+        If it is not a number in the range.
+    """
+    try:
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not minimum <= number <= maximum:
+        raise LabError(
+            f"{name}={short_repr(value)} is not a number from {minimum:g} to {maximum:g}.",
+            hint=hint or f"For example {name}={min(max(minimum, 1.0), maximum):g}.",
+        )
+    return number
+
+
 def has_surrogate(text: str) -> bool:
-    """Return whether a text has half a surrogate pair, which no file and no page can hold."""
-    return not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text)
+    """Return whether a text has a lone surrogate, which UTF-8 cannot encode."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,14 +1,13 @@
-"""What can go wrong, in words for the person who meets it.
+"""Errors that the package raises; all of them derive from `LabError`.
 
-Every message says what happened, with the numbers, and what to do next. There is one base class, so
-``except LabError`` catches whatever this package raises on purpose.
+Every message states what happened, with the numbers, and what to do next.
 """
 
 from __future__ import annotations
 
 
 class LabError(RuntimeError):
-    """Base of every error that `gemma_lab` raises on purpose.
+    """Base class of every error that `gemma_lab` raises.
 
     Parameters
     ----------
@@ -29,7 +28,7 @@ class UnknownModel(LabError):
 
 
 class NotGemma4(LabError):
-    """A checkpoint of some other architecture."""
+    """A checkpoint of another architecture."""
 
 
 class BadCheckpoint(LabError):
@@ -37,11 +36,11 @@ class BadCheckpoint(LabError):
 
 
 class DoesNotFit(LabError):
-    """Too little memory, said before anything is loaded."""
+    """A model or a run that needs more memory than there is; raised before it starts where possible."""
 
 
 class NotAvailable(LabError):
-    """Weights that would have to be downloaded while the hub cannot be reached or must not be."""
+    """Weights that are not on this machine, while downloads are impossible or forbidden."""
 
 
 class TooOld(LabError):
@@ -57,7 +56,7 @@ class ContextFull(LabError):
 
 
 class BadMedia(LabError):
-    """A picture (or sound, or video) that cannot be read, or that this model has no tower for."""
+    """An image, sound or video that cannot be read, or that the model has no tower for."""
 
 
 class BadPrompt(LabError):
@@ -69,15 +68,15 @@ class BadTrace(LabError):
 
 
 class NotTraced(LabError):
-    """A quantity that a trace does not hold because it was not recorded; the hint says how to record it."""
+    """A quantity that a trace does not have because it was not recorded; the hint names the option for it."""
 
 
 class BadEdit(LabError):
-    """An edit of experts or heads that this model does not have."""
+    """An edit that is not valid, or that names layers, experts or heads which the model does not have."""
 
 
 class BadSchema(LabError):
-    """A schema that is none, or that cannot be enforced as a whole."""
+    """A schema that is not valid, or that cannot be enforced completely."""
 
 
 class BadAnswer(LabError):
@@ -86,9 +85,9 @@ class BadAnswer(LabError):
     Attributes
     ----------
     text : str
-        The answer as far as it came.
+        The answer as far as it was generated.
     """
 
-    def __init__(self, message: str, *, hint: str, text: str) -> None:
+    def __init__(self, message: str, *, hint: str = "", text: str = "") -> None:
         super().__init__(message, hint=hint)
         self.text = text

@@ -50,7 +50,7 @@ class Batcher:
         self.rng = rng
         self.encoder = Encoder(tokenizer)
         self.drills = Drills(self.encoder, rng)
-        self.most_facts, self.longest = recall.MOST_FACTS, 0  # of a text to recall from, in training
+        self.most_facts, self.longest = recall.MAX_FACTS, 0  # of a text to recall from, in training
 
     def row(self, skill: str, *, length: int = 192, grid: int = 4, held_out: bool = False) -> Row:
         """Return one row of at most `length` tokens, or of one conversation that is longer.

@@ -30,7 +30,7 @@ class Drills:
 
     def __init__(self, encoder: Encoder, rng: random.Random) -> None:
         self.encoder, self.rng = encoder, rng
-        self.most_facts = recall.MOST_FACTS  # of a text to recall from
+        self.most_facts = recall.MAX_FACTS  # of a text to recall from
         tokenizer = encoder.tokenizer
         asked = tokenizer(recall.corpus(), add_special_tokens=False)["input_ids"]
         self._recalled = sorted({token for ids in asked for token in ids})

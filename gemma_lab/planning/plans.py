@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..checks import whole_number
+from ..checks import short_repr, whole_number
 from ..display import Displayed
 from ..errors import LabError
 from .advice import advice_for
@@ -16,6 +17,7 @@ from .cost import Costs, Ownership, hosted_cost, hourly_cost
 from .devices import Hardware, find_hardware
 from .drafting import Drafting, drafted_seconds, drafting
 from .evidence import MeasuredRun, nearest_runs
+from .expert_cache import CacheCurve, ExpertCache, OffloadCurve, expert_cache
 from .facts import read_facts, unknown
 from .memory import (
     GIB,
@@ -51,9 +53,13 @@ DEPTHS = (0, 1024, 4096, 8192, 16_384, 32_768, 65_536, 98_304, 131_072, 262_144)
 """Depths in tokens at which views show the speed."""
 
 MEASURED_FAMILIES = ("llama.cpp", "vLLM", "MLX")
-WIDER = {"runtime": 0.45, "hardware": 0.35, "spilled": 0.45, "drafter": 0.30, "batch": 0.30}
+WIDER = {"runtime": 0.45, "spilled": 0.45, "drafter": 0.30, "batch": 0.30}
 """What is added to the interval in log units where no measured run was fitted; judged, not fitted."""
-_MOST_SEQUENCES, _MOST_SOFT_TOKENS = 65_536, 1_000_000
+WIDER_HARDWARE = {"kind": 0.35, "assumed": 0.15, "rate": 0.10, "bandwidth": 0.15}
+"""The same for hardware: a kind without fitted runs; a kind that was not given; a GPU of unknown rate of
+operations, which may lack matrix units; and a bandwidth outside that of the fitted runs, times the logarithm
+of how far."""
+_MAX_SEQUENCES, _MAX_SOFT_TOKENS = 65_536, 1_000_000
 _OFFLOADS = ("none", "auto", "experts", "layers")
 
 
@@ -79,8 +85,8 @@ class Plan(Displayed):
         How a drafter is used, or None.
     spilled
         Part → share in the computer's memory, for the speed: as asked for, or what does not fit.
-    expert_hit_rate
-        Share of expert reads that an expert cache serves; None without one.
+    expert_cache
+        The cache of experts on the device; None without one.
     """
 
     setting: Setting
@@ -91,7 +97,7 @@ class Plan(Displayed):
     date: str = ""
     drafter: Drafting | None = None
     spilled: Mapping[str, float] = field(default_factory=dict, hash=False)
-    expert_hit_rate: float | None = None
+    expert_cache: ExpertCache | None = None
 
     def __repr__(self) -> str:
         state = {True: "fits", False: "does not fit", None: "memory unknown"}[self.fits]
@@ -152,7 +158,7 @@ class Plan(Displayed):
     @cached_property
     def advice(self) -> tuple[str, ...]:
         """What to change if it does not fit, or what limits it if it does."""
-        return advice_for(self.setting)
+        return advice_for(self.setting, self.longest_context)
 
     @cached_property
     def decode(self) -> Estimate | None:
@@ -379,6 +385,7 @@ class Plan(Displayed):
             "largest_batch": self.largest_batch,
             "advice": list(self.advice),
             "spilled": dict(self.spilled),
+            "expert_cache": None if self.expert_cache is None else self.expert_cache.to_dict(),
             "depth": self.depth,
             "decode": plain(self.decode),
             "throughput": plain(self.throughput),
@@ -404,17 +411,15 @@ class Plan(Displayed):
             date=self.date,
             tokens_at_once=tokens_at_once,
             host_parts=self.spilled,
-            expert_hit_rate=self.expert_hit_rate,
+            expert_hit_rate=None if self.expert_cache is None else self.expert_cache.hit_rate,
         )
 
     def _wider(self) -> float:
         """Return what the interval is wider by, for what the fit has not seen."""
-        wider = 0.0
+        wider = hardware_width(self.hardware)
         if self.runtime.family not in MEASURED_FAMILIES:
             wider += WIDER["runtime"]
-        if self.hardware.kind in ("cpu", "sycl"):
-            wider += WIDER["hardware"]
-        if self.spilled or self.expert_hit_rate is not None:
+        if self.spilled or self.expert_cache is not None:
             wider += WIDER["spilled"]
         if self.drafter is not None and self.drafter.assumed:
             wider += WIDER["drafter"]
@@ -437,7 +442,7 @@ def plan(
     cache: str = "f16",
     drafter: bool | Mapping[str, Any] | None = None,
     offload: str = "none",
-    expert_hit_rate: float | None = None,
+    expert_hit_rate: float | CacheCurve | OffloadCurve | None = None,
     depth: int | None = None,
     prompt: int = 1000,
 ) -> Plan:
@@ -476,8 +481,10 @@ def plan(
         as do not fit) or ``"auto"`` (as much as does not fit, in the runtime's way: experts first, or
         whole layers).
     expert_hit_rate
-        Share of expert reads that a cache of experts on the device serves (0 to 1), e.g. from
-        ``gl.expert_cache`` on a real trace; the rest is fetched over the link.
+        Share of expert reads that a cache of experts on the device serves (0 to 1); the rest is fetched over
+        the link. Or the curve of a real trace, from ``gl.analysis.expert_cache_curve`` or
+        ``gl.analysis.offload_speed``: it is read at the capacity that the device's memory leaves, which
+        `Plan.expert_cache` states.
     depth
         Tokens in the cache for the speed. Default: 1,024, or the context if that is shorter.
     prompt
@@ -503,15 +510,10 @@ def plan(
     weights = _weights(quantization, file_bytes, program)
     context = whole_number("context", context, minimum=1, maximum=shape.context)
     prompt = whole_number("prompt", prompt, minimum=1, maximum=shape.context)
-    batch = whole_number("batch", batch, minimum=1, maximum=_MOST_SEQUENCES)
-    images = whole_number("images", images, minimum=0, maximum=_MOST_SOFT_TOKENS)
+    batch = whole_number("batch", batch, minimum=1, maximum=_MAX_SEQUENCES)
+    images = whole_number("images", images, minimum=0, maximum=_MAX_SOFT_TOKENS)
     if depth is not None:
         depth = whole_number("depth", depth, minimum=0, maximum=shape.context)
-    if expert_hit_rate is not None and not (shape.experts and 0 <= expert_hit_rate <= 1):
-        raise LabError(
-            f"expert_hit_rate {expert_hit_rate} is for a model with experts, and between 0 and 1.",
-            hint="gl.expert_cache gives one from a trace.",
-        )
     _check_date(runtime_date)
     use = drafting(drafter, shape)
     setting = Setting(
@@ -525,7 +527,8 @@ def plan(
         images=images,
         drafter_bits=None if use is None else use.bits,
     )
-    placement = _placement(setting, offload, expert_hit_rate)
+    experts = _expert_cache(setting, expert_hit_rate)
+    placement = _placement(setting, offload, experts)
     setting = replace(setting, placement=placement)
     parts = memory_parts(setting)
     fitting = fits(setting)
@@ -543,8 +546,22 @@ def plan(
         date=runtime_date,
         drafter=use,
         spilled=spilled,
-        expert_hit_rate=expert_hit_rate,
+        expert_cache=experts,
     )
+
+
+def hardware_width(hardware: Hardware) -> float:
+    """Return what intervals are wider by on some hardware, for what no fitted run says of it."""
+    wider = WIDER_HARDWARE["kind"] if hardware.kind in ("cpu", "sycl") else 0.0
+    if hardware.kind_assumed:
+        wider += WIDER_HARDWARE["assumed"]
+    if hardware.kind == "cuda" and hardware.tensor_tflops is None:
+        wider += WIDER_HARDWARE["rate"]
+    if hardware.bandwidth_gb_s and hardware.kind != "cpu":
+        least, most = read_facts("constants.json")["bandwidth_gb_s"]
+        inside = min(max(hardware.bandwidth_gb_s, least), most)
+        wider += WIDER_HARDWARE["bandwidth"] * abs(math.log(hardware.bandwidth_gb_s / inside))
+    return wider
 
 
 def _weights(
@@ -560,11 +577,28 @@ def _weights(
     return weights
 
 
-def _placement(setting: Setting, offload: str, hit_rate: float | None) -> Placement:
+def _expert_cache(setting: Setting, rate: float | CacheCurve | OffloadCurve | None) -> ExpertCache | None:
+    if rate is None:
+        return None
+    if setting.hardware.unified:
+        raise LabError(
+            f"{setting.hardware.name} shares its memory with the processor, so no expert crosses a link.",
+            hint="Leave out expert_hit_rate.",
+        )
+    usable, capacity = setting.hardware.usable_bytes, None
+    experts = setting.weights.weight_bytes(setting.shape).get("experts", 0.0)
+    if usable is not None and experts:
+        excess = total_bytes(memory_parts(setting)) - usable
+        capacity = min(1.0, max(0.0, 1.0 - excess / experts))
+    return expert_cache(rate, setting.shape, capacity=capacity)
+
+
+def _placement(setting: Setting, offload: str, experts: ExpertCache | None) -> Placement:
     if offload not in _OFFLOADS:
         raise unknown("offload", offload, _OFFLOADS)
-    if hit_rate is not None:
-        return Placement({"experts": 1.0 - hit_rate})
+    if experts is not None:
+        held = 1.0 if experts.share is None else experts.share
+        return Placement({"experts": 1.0 - held} if held < 1 else {})
     if offload == "none" or setting.hardware.unified:
         return Placement()
     if offload == "experts":
@@ -623,6 +657,13 @@ def _estimate(value: float, width: float, unit: str, formula: str) -> Estimate:
 
 
 def _check_date(date: str) -> None:
-    head, _, tail = date.partition("-")
-    if date and not (len(head) == 4 and head.isdigit() and (not tail or tail[:2].isdigit())):
-        raise LabError(f"runtime_date is an ISO date, not {date!r}.", hint='E.g. "2026-06" or "2026-06-15".')
+    if date == "":
+        return
+    try:
+        if not isinstance(date, str) or len(date) not in (4, 7, 10):
+            raise ValueError
+        dt.date.fromisoformat(date + "2000-01-01"[len(date) :])
+    except ValueError as error:
+        raise LabError(
+            f"runtime_date is an ISO date, not {short_repr(date)}.", hint='E.g. "2026-06" or "2026-06-15".'
+        ) from error

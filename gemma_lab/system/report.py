@@ -1,4 +1,4 @@
-"""What this machine is and what runs on it: `doctor`."""
+"""Report the libraries, devices and memory of this machine, and which checkpoints fit: `doctor`."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ FORMATS = {
     "Q8_0": ("Q8_0", "llama.cpp"),
     "Q4_0": ("Q4_0", "llama.cpp"),
 }
-"""Columns of what fits: quantisation and runtime of the plan behind each."""
+"""Weight format → quantisation and runtime of its plan."""
 _TRANSFORMERS = (5, 15)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one checkpoint fits on the best device here.
+    """Memory and longest context of one checkpoint on the best device of this machine.
 
     Attributes
     ----------
     name
-        Its alias.
+        Alias of the checkpoint.
     needs
-        Format of `FORMATS` → bytes that a plan takes on the device, with the cache of 8,192 tokens (or of the
-        whole context, if it is shorter).
+        Format of `FORMATS` → bytes on the device, with a cache of 8,192 tokens (or of the model's context, if
+        it is shorter).
     context
-        Format → the longest context in tokens that fits; 0 if none does.
+        Format → longest context in tokens that fits; 0 if none does.
     """
 
     name: str
@@ -65,30 +65,30 @@ class Fit:
 
 @dataclass(frozen=True)
 class Report(Displayed):
-    """What `doctor` found. What changes from minute to minute is in `free` and `fits` only.
+    """The libraries, devices and memory of a machine. Only `free` and `fits` change from minute to minute.
 
     Attributes
     ----------
     python, system
-        Version, and operating system with processor architecture.
+        Version of Python; operating system and processor architecture.
     versions
-        Library → version, None where it is not installed.
+        Library → version; None if it is not installed.
     where
         ``"Colab"``, ``"Kaggle"``, ``"Binder"``, ``"CI"`` or ``"local"``.
     devices
-        What a model could run on, GPUs first.
+        Devices that a model can run on, GPUs first.
     dtype
-        What `load` would choose on the best device.
+        The dtype that `load` chooses on the best device.
     offline
-        Whether downloads are forbidden by the environment.
+        Whether the environment forbids downloads.
     token
-        Whether ``HF_TOKEN`` is set. Gemma 4 needs none; its value is never read.
+        Whether ``HF_TOKEN`` is set. Gemma 4 does not need it; its value is never read.
     free
-        ``"RAM"``, ``"disk"`` and each GPU's name → free bytes now.
+        ``"RAM"``, ``"disk"`` and the name of each GPU → free bytes.
     fits
-        The checkpoints and how they fit now.
+        Memory and longest context of each checkpoint, with the memory that is free now.
     advice
-        What to do about what is amiss.
+        How to fix the problems found.
     """
 
     python: str
@@ -105,7 +105,7 @@ class Report(Displayed):
 
     @property
     def best(self) -> Device:
-        """The device that `load` would choose."""
+        """The device that `load` chooses."""
         return best(self.devices)
 
     def __repr__(self) -> str:
@@ -129,24 +129,24 @@ class Report(Displayed):
 
 
 def doctor(model: str | None = None) -> Report:
-    """Look at this machine: versions, devices, free memory, and which checkpoints fit.
+    """Report the libraries, devices and free memory of this machine, and which checkpoints fit.
 
-    Works without torch, too, and never looks at the network.
+    Works without torch and without a network.
 
     Parameters
     ----------
     model
-        Only say how this one fits: an alias or a hub id. Default: a row for each size and mini.
+        The only checkpoint to report, an alias or a hub id. Default: every size and mini.
 
     Raises
     ------
     UnknownModel
-        If the catalog has no `model`.
+        If `model` is not in the catalog.
     """
-    here = hardware.devices()
-    chosen = best(here)
-    free = {"RAM": here[-1].free, "disk": _free_disk()}
-    free |= {device.name: device.free for device in here if device.kind != "cpu"}
+    devices = hardware.devices()
+    chosen = best(devices)
+    free = {"RAM": devices[-1].free, "disk": _free_disk()}
+    free |= {device.name: device.free for device in devices if device.kind != "cpu"}
     versions = {name: _version(name) for name in LIBRARIES}
     native = chosen.kind != "cpu" and chosen.bfloat16
     return Report(
@@ -154,24 +154,24 @@ def doctor(model: str | None = None) -> Report:
         system=f"{platform.system()} {platform.machine()}",
         versions=MappingProxyType(versions),
         where=where(),
-        devices=here,
+        devices=devices,
         dtype="bfloat16" if native else "float32 (bfloat16 if that does not fit)",
         offline=offline(),
         token=bool(os.environ.get("HF_TOKEN")),
         free=MappingProxyType(free),
         fits=tuple(_fit(checkpoint, chosen) for checkpoint in _candidates(model)),
-        advice=tuple(_advice(versions, here)),
+        advice=tuple(_advice(versions, devices)),
     )
 
 
 def best(devices: tuple[Device, ...]) -> Device:
-    """Return the device that `load` would choose: the GPU with the most free memory, else the CPU."""
+    """Return the device that `load` chooses: the GPU with the most free memory, else the CPU."""
     gpus = [device for device in devices if device.kind != "cpu"]
     return max(gpus, key=lambda gpu: gpu.free) if gpus else devices[-1]
 
 
 def where() -> str:
-    """Return the service around us: ``"Colab"``, ``"Kaggle"``, ``"Binder"``, ``"CI"`` or ``"local"``."""
+    """Return the hosting service: ``"Colab"``, ``"Kaggle"``, ``"Binder"``, ``"CI"`` or ``"local"``."""
     if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
         return "Colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
@@ -182,13 +182,13 @@ def where() -> str:
 
 
 def offline() -> bool:
-    """Return whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set and so forbids downloads."""
+    """Return whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids downloads."""
     names = ("GEMMA_LAB_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in names)
 
 
 def hub_cache() -> Path:
-    """Return the folder that downloads go to, by the rules of huggingface_hub, without importing it."""
+    """Return the cache folder of huggingface_hub, by its own rules, without importing it."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
@@ -221,14 +221,14 @@ def _candidates(model: str | None) -> list[Checkpoint]:
 def _fit(checkpoint: Checkpoint, device: Device) -> Fit:
     from ..planning.local import local_hardware, local_plan
 
-    here = local_hardware(kind=device.kind, label=device.label, total=device.total, free=device.free)
+    machine = local_hardware(kind=device.kind, label=device.label, total=device.total, free=device.free)
     model, needs, context = _shape(checkpoint), {}, {}
     for name, (quantization, runtime) in FORMATS.items():
         if quantization not in checkpoint.weight_bytes and not checkpoint.standalone:
             continue  # a drafter or a packed checkpoint, which has one size only
-        made = local_plan(model, hardware=here, quantization=quantization, runtime=runtime)
-        needs[name] = round(made.needed_bytes)
-        context[name] = made.longest_context or 0
+        plan = local_plan(model, hardware=machine, quantization=quantization, runtime=runtime)
+        needs[name] = round(plan.needed_bytes)
+        context[name] = plan.longest_context or 0
     return Fit(checkpoint.alias, MappingProxyType(needs), MappingProxyType(context))
 
 
@@ -244,7 +244,7 @@ def _shape(checkpoint: Checkpoint) -> Architecture:
     return from_config(config, name=checkpoint.alias)
 
 
-def _advice(versions: Mapping[str, str | None], here: tuple[Device, ...]) -> list[str]:
+def _advice(versions: Mapping[str, str | None], devices: tuple[Device, ...]) -> list[str]:
     advice = []
     broken = _torch_error() if versions["torch"] else None
     if versions["torch"] is None:
@@ -252,13 +252,13 @@ def _advice(versions: Mapping[str, str | None], here: tuple[Device, ...]) -> lis
     elif broken:
         advice.append(f"torch is installed but does not load ({broken}): install it again")
     elif versions["torchvision"] is None:
-        advice.append("torchvision is not installed, so no picture can be read: pip install torchvision")
+        advice.append("torchvision is not installed, so images cannot be read: pip install torchvision")
     transformers = versions["transformers"]
     if transformers is None or _numbers(transformers) < _TRANSFORMERS:
         state = transformers or "not installed"
         advice.append(f'transformers is {state}: pip install --upgrade "transformers>=5.15"')
-    if len(here) == 1 and shutil.which("nvidia-smi") and not broken:
-        advice.append("an NVIDIA driver is here, but this torch cannot use it: install a CUDA build of torch")
+    if len(devices) == 1 and shutil.which("nvidia-smi") and not broken:
+        advice.append("an NVIDIA driver is installed, but torch has no CUDA: install a CUDA build of torch")
     return advice
 
 

@@ -41,7 +41,7 @@ def test_more_facts_come_when_recall_is_learned_and_all_of_them_in_the_end(token
     one.draw(0.3)  # judged anew
     assert one.level == 1
     one.draw(0.95)
-    assert one.batcher.most_facts == recall.MOST_FACTS
+    assert one.batcher.most_facts == recall.MAX_FACTS
 
 
 def test_texts_are_long_only_when_some_facts_are_learned_and_then_not_always(tokenizer):

@@ -47,7 +47,7 @@ class Prefill:
     def probe(self) -> Any:
         """What ``lab.trace(attention=True)`` adds: labels of the prompt, the probe, its result."""
         ids, tokenizer = self.ids[0].tolist(), self.lab.tokenizer
-        labels = Labels(ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))
+        labels = Labels(ids, tokenizer=tokenizer, vocabulary=Vocabulary(tokenizer))
         probe = AttentionProbe(AttentionRequest(), expected=len(ids), labels=[labels])
         with Recorder(self.lab.model, [probe]):
             self.plain()

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MOST_SECONDS, MOST_ROUNDS = 10.0, 5
+MAX_SECONDS, MAX_ROUNDS = 10.0, 5
 
 
 def plain(model: str) -> Callable[[Any], Any]:
@@ -133,7 +133,7 @@ def capture(way: str, model: str, tokens: int) -> dict[str, Any]:
         size = sum(kept_bytes(each) for each in kept)
         del kept
         seconds: list[float] = []
-        while len(seconds) < MOST_ROUNDS and sum(seconds) < MOST_SECONDS:
+        while len(seconds) < MAX_ROUNDS and sum(seconds) < MAX_SECONDS:
             start = time.process_time()
             run(ids)
             seconds.append(time.process_time() - start)

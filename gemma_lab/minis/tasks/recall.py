@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ...evals.words import CITIES, PEOPLE, THINGS, filler, joined
 from .question import Question, held_out
 
-NAMES, MOST_FACTS = list(PEOPLE), 10
+NAMES, MAX_FACTS = list(PEOPLE), 10
 LONGEST = 1800
 """Tokens of the longest text of training and of skill ``"recall"``, its facts included."""
 LENGTHS = {"1k": 1000, "4k": 4000, "8k": 8000, "16k": 16000}
@@ -42,7 +42,7 @@ _SEVERAL = 0.25  # share of questions that ask for more than one fact
 _SEVERAL_TRAINED = 0.4  # the same in training: each of them is three chances to be wrong
 
 
-def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int = LONGEST) -> Question:
+def ask(rng: random.Random, held: bool, *, most: int = MAX_FACTS, longest: int = LONGEST) -> Question:
     """Draw a text of facts and a question about one or several of them.
 
     Parameters
@@ -54,7 +54,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
     longest
         Tokens of the longest text; half of the texts of training contain only facts. 0: all of them do.
     """
-    kind, form, facts = _draw(rng, MOST_FACTS if held else rng.randint(2, most), held)
+    kind, form, facts = _draw(rng, MAX_FACTS if held else rng.randint(2, most), held)
     several = _SEVERAL if held else _SEVERAL_TRAINED
     asked = [
         _question(rng, kind, form, facts, several=several) for _ in range(1 if held else rng.randint(1, 6))
@@ -68,7 +68,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MOST_FACTS, longest: int 
 
 def facts(rng: random.Random, held: bool) -> Question:
     """Draw a question about ten facts without other sentences."""
-    kind, form, drawn = _draw(rng, MOST_FACTS, held)
+    kind, form, drawn = _draw(rng, MAX_FACTS, held)
     question, answer = _question(rng, kind, form, drawn)
     text = _told(rng, kind, form, drawn, 0)
     return Question("facts", f"{text} {question}", answer, group=_group(kind, drawn, answer))
@@ -83,14 +83,14 @@ def long(rng: random.Random, held: bool, *, group: str | None = None) -> Questio
         A key of `LENGTHS`; default any.
     """
     group = group or rng.choice(list(LENGTHS))
-    kind, form, facts = _draw(rng, MOST_FACTS, held)
+    kind, form, facts = _draw(rng, MAX_FACTS, held)
     who = rng.choice(list(facts))
     question = rng.choice(_ASK[kind][form]).format(who=who)
     text = _told(rng, kind, form, facts, LENGTHS[group])
     return Question("long recall", f"{text} {question}", facts[who], group=group)
 
 
-def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
+def retold(rng: random.Random, *, most: int = MAX_FACTS) -> tuple[str, list[tuple[str, str]]]:
     """Draw a text of 2 to `most` facts, and the same facts in another order.
 
     Returns
@@ -105,7 +105,7 @@ def retold(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tup
     return _told(rng, kind, form, facts, 0), parts
 
 
-def asked(rng: random.Random, *, most: int = MOST_FACTS) -> tuple[str, list[tuple[str, str]]]:
+def asked(rng: random.Random, *, most: int = MAX_FACTS) -> tuple[str, list[tuple[str, str]]]:
     """Draw a text of 2 to `most` facts, and as many questions about any of them, with their answers."""
     kind, form, facts = _draw(rng, rng.randint(2, most), False)
     drawn = [_question(rng, kind, form, facts, several=_SEVERAL_TRAINED) for _ in facts]

@@ -38,7 +38,7 @@ class EditContext(RestoreStack):
     Inside the block every forward pass of the model runs under the edit: a plain call, ``generate``,
     `Lab.chat`, `Lab.stream`, `Lab.trace`, with any experts implementation. Dispatch, attention and layer
     outputs are really changed; probes record the edited ones. Blocks may be nested: the edits are merged
-    (``outer | inner``), and entering returns the merged edit. Leaving removes every hook, also after an error.
+    (``outer | inner``), and entering returns the merged edit. Leaving always removes every hook.
 
     One thread at a time edits a model; others wait at the start of their block, unless their edit is empty.
     With a `lock`, entering waits for a generation in progress, which ends under the edit that it began with.

@@ -46,7 +46,7 @@ class LayerEdit:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Edit(Displayed):
-    """Interventions on a model: ablated, boosted and forced experts, ablated heads, attention knockouts, patches.
+    """Interventions on a model: edits of its routers, head ablations, attention knockouts and patches.
 
     Experts and heads are given by layer. Without layers they apply to every layer that has them, which is the
     key ``"all"``; entries of ``"all"`` and of a layer are combined in that layer.
@@ -86,9 +86,9 @@ class Edit(Displayed):
 
     Notes
     -----
-    ``a | b`` is the union of both. Boosts merge as dictionaries do: where both boost an expert of a layer, the
-    value of `b` is used. Patches of `b` come after those of `a`; ``a | a == a``. An edit is true if it changes
-    anything.
+    ``a | b`` is the union of both. Boosts merge as dictionaries do: where both boost an expert of a layer,
+    the value of `b` is used. Patches of `b` come after those of `a`; ``a | a == a``. An edit is true if it
+    changes anything.
 
     Examples
     --------

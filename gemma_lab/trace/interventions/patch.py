@@ -11,7 +11,7 @@ from typing import Any
 
 from ...checks import short_repr
 from ...errors import BadEdit
-from ..records.activations import HOW, MOST_VALUES, Activations, as_indices, brief
+from ..records.activations import HOW, MAX_VALUES, Activations, as_indices, brief
 
 
 @dataclass(frozen=True, init=False)
@@ -92,7 +92,7 @@ def as_patches(value: Patch | Activations | Iterable[Patch]) -> tuple[Patch, ...
     Raises
     ------
     BadEdit
-        If the value is anything else, or holds more than `MOST_VALUES` numbers.
+        If the value is anything else, or holds more than `MAX_VALUES` numbers.
     """
     listed: Any = [value] if isinstance(value, Patch | Activations) else value
     if isinstance(listed, str | bytes | Mapping) or not isinstance(listed, Iterable):
@@ -104,9 +104,9 @@ def as_patches(value: Patch | Activations | Iterable[Patch]) -> tuple[Patch, ...
         found.append(Patch(part) if isinstance(part, Activations) else part)
     kept = tuple(dict.fromkeys(reversed(found)))[::-1]
     size = sum(part.source.values.size for part in kept)
-    if size > MOST_VALUES:
+    if size > MAX_VALUES:
         raise BadEdit(
-            f"The patches hold {size:,} values; an edit holds at most {MOST_VALUES:,}.",
+            f"The patches hold {size:,} values; an edit holds at most {MAX_VALUES:,}.",
             hint="Patch fewer layers or positions.",
         )
     return kept

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Values that an edit may hold: 16 MiB, so that it fits into the manifest of a trace file.
-MOST_VALUES = 1 << 22
+MAX_VALUES = 1 << 22
 HOW = "For example Patch(lab.activations(prompt, layers=[3], positions=[12]), positions=[9])."
 _FIELDS = {"model", "layers", "positions", "width", "values"}
 

@@ -15,8 +15,8 @@ from .attention_bands import from_band
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST_BINS = 256
-MOST_TOP_KEYS = 64
+MAX_BINS = 256
+MAX_TOP_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class AttentionRequest:
         def keep(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        keep("bins", whole_number("bins", self.bins, minimum=1, maximum=MOST_BINS))
-        keep("top_k", whole_number("top_k", self.top_k, minimum=0, maximum=MOST_TOP_KEYS))
+        keep("bins", whole_number("bins", self.bins, minimum=1, maximum=MAX_BINS))
+        keep("top_k", whole_number("top_k", self.top_k, minimum=0, maximum=MAX_TOP_KEYS))
         for name in ("layers", "heads"):
             chosen = getattr(self, name)
             if chosen is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
-from .attention import MOST_BINS
+from .attention import MAX_BINS
 
 if TYPE_CHECKING:
     from .attention import Attention
@@ -65,7 +65,7 @@ def _check_layout(attention: Attention) -> None:
     edges, layers, heads = attention.bin_edges, attention.layers, attention.heads
     if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != len(attention):
         raise _bad(f"its bins do not cover its {len(attention):,} tokens")
-    if (np.diff(edges) < 1).any() or len(edges) - 1 > MOST_BINS:
+    if (np.diff(edges) < 1).any() or len(edges) - 1 > MAX_BINS:
         raise _bad("its bins are not in order")
     if len({layout.layer for layout in layers}) != len(layers) or len(set(heads)) != len(heads) or not heads:
         raise _bad("its layers or heads repeat, or it has no heads")

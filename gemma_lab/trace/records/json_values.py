@@ -9,7 +9,7 @@ from ...checks import has_surrogate
 from ...errors import BadTrace
 
 #: A value may be nested this deep: far below what Python's JSON reader can take.
-MOST_NESTED = 64
+MAX_NESTED = 64
 
 
 def plain_json(value: Any, *, depth: int = 0) -> Any:
@@ -20,9 +20,9 @@ def plain_json(value: Any, *, depth: int = 0) -> Any:
     """
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="backslashreplace").decode()
-    if depth <= MOST_NESTED and isinstance(value, list | tuple):
+    if depth <= MAX_NESTED and isinstance(value, list | tuple):
         return [plain_json(one, depth=depth + 1) for one in value]
-    if depth <= MOST_NESTED and isinstance(value, dict):
+    if depth <= MAX_NESTED and isinstance(value, dict):
         keys = [str(key) if type(key) is int else plain_json(key) for key in value]
         if len(set(keys)) != len(keys):
             raise BadTrace(
@@ -51,8 +51,8 @@ def check_json(value: Any, path: str) -> None:
     pending = [(value, path, 0)]
     while pending:
         one, path, depth = pending.pop()
-        if depth > MOST_NESTED:
-            msg = f"{path[:80]}… is nested more than {MOST_NESTED} deep"
+        if depth > MAX_NESTED:
+            msg = f"{path[:80]}… is nested more than {MAX_NESTED} deep"
             raise ValueError(msg)
         if isinstance(one, dict):
             if odd := [key for key in one if not isinstance(key, str) or has_surrogate(key)]:

@@ -15,8 +15,8 @@ from ...errors import BadTrace, LabError, NotTraced
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _TRACE_AGAIN = "Trace again, or open another file."
-MOST_TOP = 64
-MOST_TARGETS = 64
+MAX_TOP = 64
+MAX_TARGETS = 64
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class LogitLensRequest:
     targets: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "top", whole_number("top", self.top, minimum=1, maximum=MOST_TOP))
-        if len(self.targets) > MOST_TARGETS:
+        object.__setattr__(self, "top", whole_number("top", self.top, minimum=1, maximum=MAX_TOP))
+        if len(self.targets) > MAX_TARGETS:
             raise LabError(
-                f"{len(self.targets)} targets are more than {MOST_TARGETS}.", hint="Follow fewer tokens."
+                f"{len(self.targets)} targets are more than {MAX_TARGETS}.", hint="Follow fewer tokens."
             )
         if self.positions is not None:
             positions = tuple(whole_number("positions", one, minimum=-(1 << 30)) for one in self.positions)
@@ -126,7 +126,7 @@ class LogitLens(Displayed):
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise _bad(f"its {name} has shape {getattr(self, name).shape}")
-        if not (1 <= n <= MOST_TARGETS + 1 and 1 <= self.top <= MOST_TOP):
+        if not (1 <= n <= MAX_TARGETS + 1 and 1 <= self.top <= MAX_TOP):
             raise _bad(f"it has {self.top} tokens and {n} targets per position")
 
     @property

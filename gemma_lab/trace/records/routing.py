@@ -14,7 +14,7 @@ Precision = Literal["compact", "full"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: An expert id is stored in at most two bytes.
-MOST_EXPERTS = 65_536
+MAX_EXPERTS = 65_536
 _STEPS = 65_535  # of a gate weight in compact precision: the largest uint16
 _TRACE_AGAIN = "Trace again, or open another file."
 
@@ -303,10 +303,10 @@ def check_choices(ids: Array, gate_weights: Array, *, experts: int) -> None:
             f"Expert ids of shape {ids.shape} and gate weights of shape {gate_weights.shape} do not match.",
             hint="Both are [layers, tokens, top_k].",
         )
-    if ids.dtype.kind not in "iu" or not 0 < ids.shape[2] <= experts <= MOST_EXPERTS:
+    if ids.dtype.kind not in "iu" or not 0 < ids.shape[2] <= experts <= MAX_EXPERTS:
         raise BadTrace(
             f"Ids of type {ids.dtype} cannot be the top {ids.shape[2]} of {experts} experts.",
-            hint=f"Ids are integers; a token is routed to at least 1 of at most {MOST_EXPERTS:,} experts.",
+            hint=f"Ids are integers; a token is routed to at least 1 of at most {MAX_EXPERTS:,} experts.",
         )
     if not ids.size:
         return

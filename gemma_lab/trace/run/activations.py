@@ -13,7 +13,7 @@ from ...models.loading.restore import restores_model
 from ..interventions.activation_patching import ActivationProbe
 from ..probes.model_modules import layers_of
 from ..probes.recorder import Recorder
-from ..records.activations import MOST_VALUES, Activations, select_indices
+from ..records.activations import MAX_VALUES, Activations, select_indices
 from .run import trace
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def activations(
     rows = select_indices(layers, count=len(layers_of(model.model)), what="layer")
     columns = select_indices(positions, count=count, what="position")
     width = int(model.text_config.hidden_size)
-    if len(rows) * len(columns) * width > MOST_VALUES:
+    if len(rows) * len(columns) * width > MAX_VALUES:
         raise BadEdit(
-            f"{len(rows)} layers × {len(columns):,} positions × {width:,} are more than the {MOST_VALUES:,} "
+            f"{len(rows)} layers × {len(columns):,} positions × {width:,} are more than the {MAX_VALUES:,} "
             "values that an edit may hold.",
             hint="Name fewer layers= or positions=.",
         )

@@ -51,9 +51,9 @@ def attention_probe(
     rows = tuple(sorted({row % count if row < 0 else row for row in request.rows}))
     check_row_memory(model, rows, layers=request.layers, heads=request.heads)
     tokenizer = model.tokenizer
-    labels = (
-        [Labels(prompt.ids, tokenizer=tokenizer, pieces=Vocabulary(tokenizer))] if request.statistics else []
-    )
+    labels = []
+    if request.statistics:
+        labels = [Labels(prompt.ids, tokenizer=tokenizer, vocabulary=Vocabulary(tokenizer))]
     return AttentionProbe(
         replace(request, rows=rows),
         # bins are for the prompt; a long answer joins them two by two

@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO
 import msgspec
 
 from ...errors import BadTrace, LabError
-from .schema import MOST_MANIFEST, Manifest, MemberPart, WrongVersion, read_manifest, write_manifest
+from .schema import MAX_MANIFEST, Manifest, MemberPart, WrongVersion, read_manifest, write_manifest
 
 MANIFEST = "manifest.json"
 #: Every name that a trace may hold beside its manifest.
@@ -212,7 +212,7 @@ class Archive:
         if info is None:
             raise self.bad(f"it has no {MANIFEST}")
         with self._refusing(), self._zip.open(info) as member:
-            data = member.read(MOST_MANIFEST + 1)
+            data = member.read(MAX_MANIFEST + 1)
         try:
             return read_manifest(data)
         except WrongVersion as error:

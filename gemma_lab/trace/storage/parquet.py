@@ -19,9 +19,9 @@ from .container import Archive, Writer
 from .parquet_footer import check_uncompressed
 
 #: Bytes of the texts of a column.
-MOST_TEXT = 256 << 20
+MAX_TEXT = 256 << 20
 #: Bytes of a name and entries of a list in the footer: columns and row groups.
-_MOST_FOOTER = 1 << 16
+_MAX_FOOTER = 1 << 16
 
 
 def member_of(name: str) -> str:
@@ -74,8 +74,8 @@ def read_table(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -> 
         file = pq.ParquetFile(
             pa.BufferReader(data),
             read_dictionary=texts,
-            thrift_string_size_limit=_MOST_FOOTER,
-            thrift_container_size_limit=_MOST_FOOTER,
+            thrift_string_size_limit=_MAX_FOOTER,
+            thrift_container_size_limit=_MAX_FOOTER,
         )
         _check_schema(file.schema_arrow, schema)
         table = file.read(use_threads=False)
@@ -115,7 +115,7 @@ def _check_text(name: str, column: pa.ChunkedArray) -> None:
     for chunk in column.chunks:
         lengths = np.asarray(pc.binary_length(chunk.dictionary), dtype=np.int64)
         total += int(lengths[np.asarray(chunk.indices)].sum()) if len(chunk) else 0
-    if total > MOST_TEXT:
+    if total > MAX_TEXT:
         raise ValueError(f"its column {name!r} stands for {total:,} bytes of text")
 
 

@@ -13,22 +13,22 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ..records.attention import MOST_BINS, MOST_TOP_KEYS
+from ..records.attention import MAX_BINS, MAX_TOP_KEYS
 from ..records.generation import MOST_TOP_LOGPROBS, FinishReason
 from ..records.json_values import check_json
-from ..records.logit_lens import MOST_TARGETS, MOST_TOP
-from ..records.routing import MOST_EXPERTS, Precision
+from ..records.logit_lens import MAX_TARGETS, MAX_TOP
+from ..records.routing import MAX_EXPERTS, Precision
 from .strict_json import strict_json
 
 FORMAT: Final = "gemma_lab trace"
 VERSION: Final = 3
 #: Sixteen times the longest context of the family.
-MOST_TOKENS = 1 << 22
-MOST_IMAGES = 10_000
+MAX_TOKENS = 1 << 22
+MAX_IMAGES = 10_000
 #: Bytes; a prompt of 262,144 tokens takes about one megabyte.
-MOST_MANIFEST = 64 << 20
+MAX_MANIFEST = 64 << 20
 
-Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 Size = Annotated[int, Meta(ge=1, le=1 << 20)]
 Layer = Annotated[int, Meta(ge=0, le=1 << 16)]
 Layers = Annotated[tuple[Layer, ...], Meta(max_length=4096)]
@@ -42,8 +42,8 @@ class RoutingPart(Part):
     """The arrays of a `Routing`."""
 
     layers: Layers
-    experts: Annotated[int, Meta(ge=1, le=MOST_EXPERTS)]
-    top_k: Annotated[int, Meta(ge=1, le=MOST_EXPERTS)]
+    experts: Annotated[int, Meta(ge=1, le=MAX_EXPERTS)]
+    top_k: Annotated[int, Meta(ge=1, le=MAX_EXPERTS)]
     precision: Precision
 
     def __post_init__(self) -> None:
@@ -67,8 +67,8 @@ class LogitLensPart(Part):
 
     layers: Annotated[Layers, Meta(min_length=1)]
     positions: Tokens
-    top: Annotated[int, Meta(ge=1, le=MOST_TOP)]
-    targets: Annotated[int, Meta(ge=1, le=MOST_TARGETS + 1)]
+    top: Annotated[int, Meta(ge=1, le=MAX_TOP)]
+    targets: Annotated[int, Meta(ge=1, le=MAX_TARGETS + 1)]
 
     def __post_init__(self) -> None:
         _unique("layers", self.layers)
@@ -90,8 +90,8 @@ class HeadLayoutPart(Part):
 class BandPart(Part):
     """The band of one layer's pooled maps."""
 
-    bins_before: Annotated[int, Meta(ge=0, lt=MOST_BINS)]
-    columns: Annotated[int, Meta(ge=1, lt=2 * MOST_BINS)]
+    bins_before: Annotated[int, Meta(ge=0, lt=MAX_BINS)]
+    columns: Annotated[int, Meta(ge=1, lt=2 * MAX_BINS)]
 
 
 class FullRowPart(Part):
@@ -117,11 +117,11 @@ class AttentionPart(Part):
 
     layers: Annotated[tuple[HeadLayoutPart, ...], Meta(min_length=1, max_length=4096)]
     heads: Annotated[tuple[Annotated[int, Meta(ge=0, le=1 << 16)], ...], Meta(min_length=1)]
-    bin_edges: Annotated[tuple[Tokens, ...], Meta(min_length=2, max_length=MOST_BINS + 1)]
+    bin_edges: Annotated[tuple[Tokens, ...], Meta(min_length=2, max_length=MAX_BINS + 1)]
     labels: tuple[Annotated[str, Meta(max_length=63)], ...]
     pooled: tuple[BandPart, ...] | None
     statistics: Precision | None
-    top_k: Annotated[int, Meta(ge=0, le=MOST_TOP_KEYS)]
+    top_k: Annotated[int, Meta(ge=0, le=MAX_TOP_KEYS)]
     full_rows: tuple[FullRowPart, ...]
     towers: dict[Literal["vision", "audio"], tuple[TowerPart, ...]]
 
@@ -152,7 +152,7 @@ class Manifest(Part):
     generation: GenerationPart | None
     logit_lens: LogitLensPart | None
     attention: AttentionPart | None
-    images: Annotated[int, Meta(ge=0, le=MOST_IMAGES)]
+    images: Annotated[int, Meta(ge=0, le=MAX_IMAGES)]
     meta: dict[str, Any]
     timings: dict[str, float]
     members: dict[str, MemberPart]
@@ -185,8 +185,8 @@ def read_manifest(data: bytes) -> Manifest:
     ValueError
         If it is anything else than what the schema allows; the path of the offending value is named.
     """
-    if len(data) > MOST_MANIFEST:
-        msg = f"manifest.json has {len(data):,} bytes, more than {MOST_MANIFEST:,}"
+    if len(data) > MAX_MANIFEST:
+        msg = f"manifest.json has {len(data):,} bytes, more than {MAX_MANIFEST:,}"
         raise ValueError(msg)
     try:
         values = strict_json(data)

@@ -24,7 +24,7 @@ Shapes = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 IN_MEMORY = 64 << 20
 _ALIGN = 64  # bytes: where the arrays begin in the file, so that memory maps are aligned
 _NAMES = {"<f4": "F32", "<f2": "F16", "<u2": "U16", "|u1": "U8", "<i4": "I32", "<i8": "I64"}
-_MOST_HEADER = 1 << 16
+_MAX_HEADER = 1 << 16
 
 
 def widest_first(shapes: Shapes) -> Shapes:
@@ -79,7 +79,7 @@ def read_tensors(archive: Archive, member: str, shapes: Shapes) -> dict[str, Arr
     """
     header, total = header_of(shapes)
     size = archive.bytes_of(member)
-    if not total + 10 <= size <= total + _MOST_HEADER:
+    if not total + 10 <= size <= total + _MAX_HEADER:
         raise archive.bad(f"what its manifest states takes {total:,} bytes and {member} has {size:,}")
     if size <= IN_MEMORY:
         data: Any = np.frombuffer(archive.read(member), dtype=np.uint8)
@@ -88,7 +88,7 @@ def read_tensors(archive: Archive, member: str, shapes: Shapes) -> dict[str, Arr
         data = np.memmap(archive.path, dtype=np.uint8, mode="r", offset=offset, shape=(size,))
     length = int.from_bytes(data[:8].tobytes(), "little")
     try:
-        stated = strict_json(data[8 : 8 + min(length, _MOST_HEADER)].tobytes())
+        stated = strict_json(data[8 : 8 + min(length, _MAX_HEADER)].tobytes())
     except ValueError as error:
         raise archive.bad(f"the header of {member} cannot be read ({error})") from error
     if stated != header or 8 + length + total != size:

@@ -25,13 +25,13 @@ from .logit_lens import logit_lens_part, read_logit_lens
 from .parquet import member_of, read_columns, read_table, write_table
 from .routing import MEMBER as ROUTING_ARRAYS
 from .routing import read_routing, routing_part, write_routing
-from .schema import FORMAT, MOST_IMAGES, VERSION, GenerationPart, Manifest, write_manifest
+from .schema import FORMAT, MAX_IMAGES, VERSION, GenerationPart, Manifest, write_manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Of all images together: 600 MB as RGB.
-MOST_PIXELS = 200_000_000
+MAX_PIXELS = 200_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -98,10 +98,10 @@ def read_trace(path: str | Path) -> TraceRecords:
 def _manifest(records: TraceRecords, images: tuple[Image, ...]) -> Manifest:
     """Return the manifest without members, after checking that `read_trace` takes it and all values."""
     pixels = sum(image.width * image.height for image in images)
-    if pixels > MOST_PIXELS or len(images) > MOST_IMAGES:
+    if pixels > MAX_PIXELS or len(images) > MAX_IMAGES:
         raise LabError(
             f"The trace has {len(images):,} images of {pixels / 1e6:.0f} Mpx; "
-            f"a file holds at most {MOST_IMAGES:,} of {MOST_PIXELS / 1e6:.0f} Mpx.",
+            f"a file holds at most {MAX_IMAGES:,} of {MAX_PIXELS / 1e6:.0f} Mpx.",
             hint="Save it without images=True; it then has their hashes.",
         )
     routing, generation, lens = records.routing, records.generation, records.logit_lens
@@ -221,10 +221,8 @@ def _read_images(archive: Archive, count: int) -> tuple[Image, ...]:
         data = archive.read(name)
         width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
         pixels += width * height
-        if not data.startswith(_PNG) or data[12:16] != b"IHDR" or pixels > MOST_PIXELS:
-            raise archive.bad(
-                f"{name} is not a PNG, or its images have more than {MOST_PIXELS / 1e6:.0f} Mpx"
-            )
+        if not data.startswith(_PNG) or data[12:16] != b"IHDR" or pixels > MAX_PIXELS:
+            raise archive.bad(f"{name} is not a PNG, or its images have more than {MAX_PIXELS / 1e6:.0f} Mpx")
         try:
             images.append(load_image(data))
         except BadMedia as error:

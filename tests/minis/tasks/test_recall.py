@@ -23,7 +23,7 @@ def test_every_answer_is_in_the_text(held):
     for _ in range(300):
         question = recall.ask(rng, held, longest=300)
         facts = dict(_pairs(question.prompt))
-        assert 2 <= len(facts) <= recall.MOST_FACTS
+        assert 2 <= len(facts) <= recall.MAX_FACTS
         for prompt, answer in ((question.prompt.rsplit(". ", 1)[1], question.answer), *question.more):
             people = [word for word in re.findall(r"\w+", prompt) if word in facts]
             assert [facts[who] for who in people] == re.findall(r"[^\W_]+", answer.replace(" and ", " "))
@@ -75,5 +75,5 @@ def test_facts_alone_are_ten_sentences_with_held_out_pairs():
     for seed in range(20):
         question = recall.facts(random.Random(seed), True)
         sentences = question.prompt.split(". ")
-        assert len(sentences) == recall.MOST_FACTS + 1
+        assert len(sentences) == recall.MAX_FACTS + 1
         assert question.answer.split(" and ")[0].split(",")[0] in question.prompt

@@ -11,7 +11,7 @@ import pytest
 
 from gemma_lab import Activations, Edit, Patch
 from gemma_lab.errors import BadEdit
-from gemma_lab.trace.records.activations import MOST_VALUES
+from gemma_lab.trace.records.activations import MAX_VALUES
 
 VALUES = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 SOURCE = Activations((1, 4), (7, 8, 9), VALUES, "mini")
@@ -85,7 +85,7 @@ def test_an_edit_takes_nothing_else(given):
 
 
 def test_an_edit_holds_so_much():
-    large = Activations((0,), tuple(range(1025)), np.zeros((1, 1025, MOST_VALUES // 1024), np.float32))
+    large = Activations((0,), tuple(range(1025)), np.zeros((1, 1025, MAX_VALUES // 1024), np.float32))
     with pytest.raises(BadEdit, match="an edit holds at most 4,194,304"):
         Edit(patch=large)
 

@@ -228,5 +228,5 @@ def test_links_and_devices_are_refused(kind, saved):
 
 
 def test_a_huge_manifest_is_refused_unread(saved, monkeypatch):
-    monkeypatch.setattr(schema, "MOST_MANIFEST", 500)
+    monkeypatch.setattr(schema, "MAX_MANIFEST", 500)
     refused(saved, "more than 500")

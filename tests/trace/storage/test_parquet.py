@@ -97,7 +97,7 @@ def test_a_table_that_no_trace_has_is_refused(name, change, options, said, saved
 
 
 def test_a_few_bytes_cannot_stand_for_gigabytes_of_text(saved, monkeypatch):
-    monkeypatch.setattr(parquet, "MOST_TEXT", 1_000_000)
+    monkeypatch.setattr(parquet, "MAX_TEXT", 1_000_000)
 
     def swell(table):
         texts = ["x" * 10_000] * table.num_rows

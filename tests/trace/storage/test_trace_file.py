@@ -224,7 +224,7 @@ def test_meta_that_is_no_json_is_refused_before_anything_is_written(meta, trace,
 
 
 def test_too_many_pixels_are_refused(trace, tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_file, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(trace_file, "MAX_PIXELS", 1000)
     with pytest.raises(LabError, match="1 images of 0 Mpx"):
         trace.save(tmp_path / "a.trace", images=True)
     trace.save(tmp_path / "a.trace")

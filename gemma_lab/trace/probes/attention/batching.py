@@ -7,29 +7,29 @@ from dataclasses import dataclass
 
 from .visible_keys import VisibleKeys
 
-#: Key spans are rounded up to a multiple, so that `top_keys` can fold them: of batches, of lone blocks.
+#: Key spans are rounded up to a multiple of these, so that `top_keys` can fold them: batches, single blocks.
 _SPAN, _ALONE = 32, 64
-#: How much wider the spans of a batch may be than its blocks' own: a band's first blocks have fewer.
+#: Maximum ratio of the span of a batch to the mean span of its blocks; the first blocks of a band have less.
 _WIDER = 1.5
 
 
 @dataclass(frozen=True)
 class BlockBatch:
-    """Consecutive blocks of equally many queries, whose keys lie at the same distance from each block.
+    """Consecutive query blocks of equal length, whose key ranges have the same offset.
 
     Attributes
     ----------
     start, length, count
-        The first query, the queries of a block, and the blocks.
+        First query, queries per block, and number of blocks.
     first
-        The first key of the first block; those of the next block begin `length` later. Before 0 there is
-        nothing, nor after the last key.
+        First key of the first block; that of the next block is `length` later. Indices before 0 and after the
+        last key are padding.
     span
-        Keys of a block.
+        Keys per block.
     sees_future
         Whether any query sees a later token than itself.
     visible
-        The visible keys of a lone block.
+        The visible keys, if there is only one block.
     """
 
     start: int
@@ -51,19 +51,19 @@ class BlockBatch:
         return self.first + (self.count - 1) * self.length + self.span
 
 
-def batch_blocks(blocks: Iterable[VisibleKeys], *, most: int) -> Iterator[BlockBatch]:
+def batch_blocks(blocks: Iterable[VisibleKeys], *, max_size: int) -> Iterator[BlockBatch]:
     """Yield batches of as many consecutive blocks as their key ranges allow.
 
     Parameters
     ----------
     blocks
         Visible keys of blocks, in order.
-    most
-        Rows times keys of a batch; a lone block may have more.
+    max_size
+        Maximum of rows times keys of a batch; a single block may have more.
     """
     group: list[VisibleKeys] = []
     for block in blocks:
-        if group and not _fits([*group, block], most):
+        if group and not _fits([*group, block], max_size):
             yield _batch(group)
             group = []
         group.append(block)
@@ -71,13 +71,13 @@ def batch_blocks(blocks: Iterable[VisibleKeys], *, most: int) -> Iterator[BlockB
         yield _batch(group)
 
 
-def _fits(group: list[VisibleKeys], most: int) -> bool:
+def _fits(group: list[VisibleKeys], max_size: int) -> bool:
     one, last = group[0], group[-1]
     if last.stop - last.start != one.stop - one.start or last.start != group[-2].stop:
         return False
     span = _span(group)[1]
     own = sum(block.last - block.first for block in group)
-    return span * len(group) <= min(_WIDER * own, most / (one.stop - one.start))
+    return span * len(group) <= min(_WIDER * own, max_size / (one.stop - one.start))
 
 
 def _span(group: list[VisibleKeys]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What every token of a sequence is, as it comes: labels that attention is added up by."""
+"""Labels of the tokens of a sequence, modality and role, by which attention is summed."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ LABELS = (*(f"modality:{name}" for name in MODALITIES), *(f"role:{name or 'none'
 
 
 class Labels:
-    """Labels of one sequence: of its prompt at once, of what the model writes token by token.
+    """Labels of one sequence: those of the prompt at first, then those of each generated token.
 
-    They are those of `TokenTable`, but for a name after ``<|turn>`` that the model is still writing.
+    They equal the columns of `TokenTable`, except for an unfinished name after ``<|turn>``.
 
     Parameters
     ----------
     prompt
-        Its ids.
-    tokenizer, pieces
-        Of the checkpoint.
+        Ids of the prompt.
+    tokenizer, vocabulary
+        Tokenizer of the checkpoint and its vocabulary.
     """
 
-    def __init__(self, prompt: Sequence[int], *, tokenizer: Any, pieces: Vocabulary) -> None:
-        self._pieces = pieces
-        self._roles = RoleReader(pieces)
+    def __init__(self, prompt: Sequence[int], *, tokenizer: Any, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._roles = RoleReader(vocabulary)
         for index in prompt:
             self._roles.read(index)
         kinds = np.asarray(
-            token_kinds(prompt, tokenizer=tokenizer, vocabulary=pieces).modalities, dtype=object
+            token_kinds(prompt, tokenizer=tokenizer, vocabulary=vocabulary).modalities, dtype=object
         )
         kinds[np.asarray(self._roles.scaffold, dtype=bool) & (kinds == "text")] = "special"
         roles = np.asarray(self._roles.roles, dtype=object)
@@ -54,9 +54,9 @@ class Labels:
         return self._count
 
     def write(self, index: int) -> None:
-        """Take the next token that the model wrote."""
+        """Add the label of the next generated token."""
         self._roles.read(index)
-        special = self._pieces.is_special(index) or self._roles.scaffold[-1]
+        special = self._vocabulary.is_special(index) or self._roles.scaffold[-1]
         if self._count == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         self._table[self._count, MODALITIES.index("special" if special else "text")] = 1
@@ -75,9 +75,9 @@ class Labels:
         return self._fetched
 
     def runs(self) -> list[int]:
-        """Return where stretches of tokens with the same labels begin, and where the last one ends."""
+        """Return the start of each run of tokens with equal labels, and the end of the last run."""
         return [*self._starts, self._count]
 
     def present(self) -> tuple[int, ...]:
-        """Return the numbers in `LABELS` of the labels that any token has."""
+        """Return the indices into `LABELS` of the labels that at least one token has."""
         return tuple(np.flatnonzero(self._seen).tolist())

@@ -235,7 +235,7 @@ class AttentionProbe(AttentionTap):
             part = sequence.tracker.token_slice(value.shape[2])
             own = output[row, int(part.queries[-1])]
             self._output_check.record(
-                layer, result.last, part=part, value=value[row], own=own, heads=self._heads()
+                layer, result.last, part=part, value=value[row], output=own, heads=self._heads()
             )
 
     def _reduce(
@@ -302,12 +302,13 @@ class AttentionProbe(AttentionTap):
         """
         (heads, queries), keys = query.shape[:2], key.shape[1]
         width = self._sequences[row].bins.width if self.request.pooled else 0
-        window, most = self._layouts[layer].window, max_block_size(heads)
+        window, max_size = self._layouts[layer].window, max_block_size(heads)
         length = block_length(window=window, width=width)
-        block = shrink_block(length, keys=keys if window is None else min(keys, window + length), most=most)
+        visible = keys if window is None else min(keys, window + length)
+        block = shrink_block(length, keys=visible, max_size=max_size)
         lead = tokens.first_query - tokens.first_key
         if mask is None and (causal or queries == 1):
-            return causal_blocks(queries, keys, lead=lead, block=length, most=most), {}
+            return causal_blocks(queries, keys, lead=lead, block=length, max_size=max_size), {}
         if mask is None:
             return full_blocks(queries, keys, block=block), {}
         analysed = mask_id, row, block
@@ -364,7 +365,7 @@ class AttentionProbe(AttentionTap):
 
     def _sequence(self, row: int, rows: int) -> _Sequence:
         labels = self._labels[row] if row < len(self._labels) else None
-        bins = Bins(most=self.request.bins, expected=self._expected)
+        bins = Bins(limit=self.request.bins, expected=self._expected)
         return _Sequence(SequenceTracker(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
 
     def _heads(self) -> tuple[int, ...]:
@@ -374,11 +375,12 @@ class AttentionProbe(AttentionTap):
                 f"Layers with {sorted(counts)} heads cannot be recorded together.",
                 hint="Ask for layers of one kind: AttentionRequest(layers=…).",
             )
-        most = counts.pop() if counts else 0
-        chosen = tuple(range(most)) if self.request.heads is None else tuple(self.request.heads)
-        if not chosen or chosen[0] < 0 or chosen[-1] >= most:
+        count = counts.pop() if counts else 0
+        chosen = tuple(range(count)) if self.request.heads is None else tuple(self.request.heads)
+        if not chosen or chosen[0] < 0 or chosen[-1] >= count:
             raise LabError(
-                f"Heads {list(chosen)} are not all of the {most} heads.", hint="They count from 0."
+                f"heads={list(chosen)} are not all among the model's {count} heads.",
+                hint="Heads are numbered from 0.",
             )
         return chosen
 

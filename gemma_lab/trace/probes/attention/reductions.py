@@ -14,11 +14,11 @@ import torch
 
 from .top_keys import top_keys
 
-#: Of more stretches of equal labels a product is as fast.
+#: Up to this many runs of equal labels, sums over the runs are faster than a matrix product.
 _RUNS = 16
-#: Of so few queries the mean distance is a product; of more, the difference of two would lose digits.
+#: Up to this many queries, the mean distance is a matrix product; with more, a difference would lose digits.
 _FEW = 32
-#: A product with fewer columns takes longer than one with so many.
+#: Columns to which a matrix product is padded: with fewer it is slower.
 _COLUMNS = 16
 
 
@@ -66,24 +66,27 @@ class BlockReduction:
         self.rows = self.weights.view(-1, self.span)
 
     def statistics(
-        self, numbers: dict[str, torch.Tensor], labels: torch.Tensor, runs: Sequence[int],
+        self,
+        numbers: dict[str, torch.Tensor],
+        labels: torch.Tensor,
+        runs: Sequence[int],
         largest: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> None:  # fmt: skip
-        """Fill in what is asked of every row.
+    ) -> None:
+        """Compute the requested statistics of every row, in place.
 
         Parameters
         ----------
         numbers
-            As in `gemma_lab.trace.probes.attention.rows.Answer`, those of these queries.
+            Arrays of `gemma_lab.trace.probes.attention.rows.RowResult`, for these queries.
         labels, runs
-            See `gemma_lab.trace.probes.attention.rows.Question`.
+            See `gemma_lab.trace.probes.attention.rows.RowRequest`.
         largest
-            The largest weight of each row and where it is, ``[…, 1]``, if that is known.
+            The largest weight of each row and its index, ``[…, 1]``, if known.
         """
         weights = self.weights
-        most, place = weights.max(dim=-1, keepdim=True) if largest is None else largest
-        # -Σ p log p, where log p = score - log Σ exp(score); the last is told by the largest weight
-        total = self.scores.gather(-1, place).sub_(most.log())
+        largest_weight, place = weights.max(dim=-1, keepdim=True) if largest is None else largest
+        # -Σ p log p, where log p = score - log Σ exp(score); the last term follows from the largest weight
+        total = self.scores.gather(-1, place).sub_(largest_weight.log())
         self._fill(numbers["entropy"], total[..., 0].sub_(self.scores.mul_(weights).sum(dim=-1)))
         sums = self.rows.sum(dim=-1).view(weights.shape[:-1])
         self._fill(numbers["distance"], self._distance(sums))
@@ -96,7 +99,7 @@ class BlockReduction:
             self._fill(numbers["mass_by_label"].transpose(1, 2), self._mass(labels, runs, sums))
 
     def top(self, k: int, numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fill in the keys with the largest weights; return the first of them and its place, ``[…, 1]``."""
+        """Store the top keys of every row in `numbers`; return the largest weight and its index ``[…, 1]``."""
         values, places = top_keys(self.weights, min(k, self.span))
         firsts = torch.arange(self.blocks, device=places.device) * self.queries + self.first_key
         keys = places + firsts.view(-1, 1, 1, 1)
@@ -124,8 +127,8 @@ class BlockReduction:
             rows = torch.nn.functional.pad(rows, (left, -(left + span) % width))
             sums = rows.view(*rows.shape[:-1], -1, width).sum(dim=-1)
         else:
-            most = max((first + span - 1) // width + 1 - first // width for first in firsts)
-            sums = torch.matmul(rows, self._bins(firsts, span, width, most)[:, None])
+            key_bins = max((first + span - 1) // width + 1 - first // width for first in firsts)
+            sums = torch.matmul(rows, self._bins(firsts, span, width, key_bins)[:, None])
         return Pooled(sums.transpose(1, 2).flatten(0, 1), queries, keys)
 
     def row(self, query: int) -> tuple[int, torch.Tensor]:

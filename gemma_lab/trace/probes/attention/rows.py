@@ -185,7 +185,7 @@ class AttentionRows:
             or request.needs(self.first_query + block.start, self.first_query + block.stop)
         ]
         one_mask = self.mask is not None and self.mask.dtype == torch.bool and self.mask.shape[0] == 1
-        batches = list(batch_blocks(needed, most=_BATCH // self.heads if one_mask else 0))
+        batches = list(batch_blocks(needed, max_size=_BATCH // self.heads if one_mask else 0))
         query = self.query.float()  # [heads, queries, dim]
         keys, before = self._padded_keys(batches)
         for batch in batches:

@@ -1,4 +1,4 @@
-"""Where the tokens of one sequence of a batch lie among the positions that a model reads and caches."""
+"""Locate the tokens of one sequence of a batch among the positions that a model reads and caches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class TokenSlice:
     Attributes
     ----------
     queries, keys
-        Their places along the layer's axes: a range where they lie together, else a tensor.
+        Their indices along the layer's axes: a range if they are contiguous, else a tensor.
     first_query, first_key
-        The token number of the first of each; they count on from there.
+        Token number of the first query and of the first key; the others follow without gaps.
     """
 
     queries: range | torch.Tensor
@@ -25,32 +25,32 @@ class TokenSlice:
     first_key: int
 
     def pick(self, tensor: torch.Tensor, *, queries: bool) -> torch.Tensor:
-        """Return the real ones of ``[heads, queries or keys, dim]``."""
+        """Select the tokens of a tensor ``[heads, queries or keys, dim]``."""
         return _pick(tensor, self.queries if queries else self.keys, 1)
 
     def pick_mask(self, mask: torch.Tensor) -> torch.Tensor:
-        """Return the real part of a mask ``[heads, queries, keys]``."""
+        """Select the tokens of a mask ``[heads, queries, keys]``."""
         return _pick(_pick(mask, self.queries, 1), self.keys, 2)
 
 
 class SequenceTracker:
-    """Counts the positions and tokens of one sequence, pass by pass.
+    """Count the positions and tokens of one sequence over the passes of a model.
 
     Attributes
     ----------
     tokens
-        Real ones, those of the pass under way included.
+        Number of tokens without padding, including those of the current pass.
     new
-        How many of them the pass brings.
+        Number of tokens in the current pass.
     """
 
     def __init__(self) -> None:
         self.tokens = self.new = 0
         self._positions = self._length = 0
-        self._real: torch.Tensor | None = None  # of all positions, once there is padding
+        self._real: torch.Tensor | None = None  # mask of all positions; None while there is no padding
 
     def begin(self, length: int, real: torch.Tensor | None) -> int:
-        """Begin a pass of so many positions; return how many of them are tokens."""
+        """Begin a pass of `length` positions; return how many of them are tokens."""
         self._length = length
         if real is not None or self._real is not None:
             before = torch.ones(self._positions, dtype=torch.bool) if self._real is None else self._real
@@ -62,11 +62,11 @@ class SequenceTracker:
         return self.new
 
     def end(self) -> None:
-        """Keep the pass: it is over."""
+        """End the current pass and keep its positions."""
         self._length = self.new = 0
 
     def abandon(self) -> None:
-        """Take the pass back that was under way."""
+        """Discard the current pass."""
         self._positions -= self._length
         self.tokens -= self.new
         if self._real is not None:
@@ -74,28 +74,30 @@ class SequenceTracker:
         self.end()
 
     def token_slice(self, keys: int) -> TokenSlice:
-        """Return where the tokens are in a layer that has so many keys.
+        """Return the tokens of the current pass in a layer that has `keys` keys.
 
-        The keys are the latest positions; a static cache has room for later ones behind them.
+        The keys are the latest positions; a static cache also has unused positions after them.
         """
         offset, before = max(0, self._positions - keys), self._positions - self._length
         if self._real is None:
             return TokenSlice(range(self._length), range(self._positions - offset), before, offset)
         return TokenSlice(
-            _places(self._real[before:]), _places(self._real[offset:]),
-            int(self._real[:before].sum()), int(self._real[:offset].sum()),
-        )  # fmt: skip
+            queries=_indices(self._real[before:]),
+            keys=_indices(self._real[offset:]),
+            first_query=int(self._real[:before].sum()),
+            first_key=int(self._real[:offset].sum()),
+        )
 
 
-def _places(real: torch.Tensor) -> range | torch.Tensor:
-    found = real.nonzero().flatten()
-    if not len(found):
+def _indices(real: torch.Tensor) -> range | torch.Tensor:
+    indices = real.nonzero().flatten()
+    if not len(indices):
         return range(0)
-    first, last = int(found[0]), int(found[-1]) + 1
-    return range(first, last) if last - first == len(found) else found
+    first, stop = int(indices[0]), int(indices[-1]) + 1
+    return range(first, stop) if stop - first == len(indices) else indices
 
 
-def _pick(tensor: torch.Tensor, places: range | torch.Tensor, axis: int) -> torch.Tensor:
-    if isinstance(places, range):
-        return tensor.narrow(axis, places.start, len(places))
-    return tensor.index_select(axis, places.to(tensor.device))
+def _pick(tensor: torch.Tensor, indices: range | torch.Tensor, axis: int) -> torch.Tensor:
+    if isinstance(indices, range):
+        return tensor.narrow(axis, indices.start, len(indices))
+    return tensor.index_select(axis, indices.to(tensor.device))

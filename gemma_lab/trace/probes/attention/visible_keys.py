@@ -18,13 +18,13 @@ class VisibleKeys:
     Attributes
     ----------
     start, stop
-        The queries.
+        First query of the block, and the one after the last.
     first, last
-        The keys from the first that any of them sees to the one after the last.
+        First key that any query sees, and the one after the last.
     unmasked
-        ``(first, last)`` of keys that all of them see: no mask is needed there.
+        ``(first, last)`` of the keys that every query sees: no mask is needed there.
     sees_future
-        Whether any of them sees a later token than itself.
+        Whether any query sees a later token than itself.
     """
 
     start: int
@@ -35,33 +35,36 @@ class VisibleKeys:
     sees_future: bool = False
 
 
-def shrink_block(block: int, *, keys: int, most: int) -> int:
-    """Return how many queries to take at once: `block`, or half as many as often as it takes.
+def shrink_block(block: int, *, keys: int, max_size: int) -> int:
+    """Halve the size of a block of queries until queries times keys are at most `max_size`.
 
     Parameters
     ----------
     block
-        How many there should be.
+        Initial number of queries.
     keys
-        That the last of them sees.
-    most
-        Queries times keys; up to twice as many rather than fewer than 32 queries, and never fewer than 4.
+        Number of keys that the last query sees.
+    max_size
+        Maximum of queries times keys. Blocks of up to 32 queries may have twice as many; no block has fewer
+        than 4 queries.
     """
-    while block * keys > (most if block > _EFFICIENT else 2 * most) and block > _LEAST:
+    while block * keys > (max_size if block > _EFFICIENT else 2 * max_size) and block > _LEAST:
         block = max(_LEAST, block // 2)
     return block
 
 
 def causal_blocks(
-    queries: int, keys: int, *, lead: int, block: int, most: int | None = None
+    queries: int, keys: int, *, lead: int, block: int, max_size: int | None = None
 ) -> Iterator[VisibleKeys]:
     """Yield blocks of queries of which query *i* sees the keys up to ``lead + i``.
 
-    They have `block` queries, or what is `shrink_block` when `most` is given.
+    Blocks have `block` queries; with `max_size`, `shrink_block` reduces them.
     """
     start = 0
     while start < queries:
-        size = block if most is None else shrink_block(block, keys=lead + start + block, most=most)
+        size = block
+        if max_size is not None:
+            size = shrink_block(block, keys=lead + start + block, max_size=max_size)
         stop = min(start + size, queries)
         yield VisibleKeys(start, stop, 0, min(keys, lead + stop), (0, min(keys, lead + start + 1)))
         start = stop
@@ -74,14 +77,14 @@ def full_blocks(queries: int, keys: int, *, block: int) -> Iterator[VisibleKeys]
 
 
 def masked_blocks(mask: torch.Tensor, *, lead: int, block: int) -> list[VisibleKeys]:
-    """Return blocks of queries by what a mask lets them see.
+    """Return blocks of queries with the keys that a mask makes visible to them.
 
     Parameters
     ----------
     mask
         ``[1 or heads, queries, keys]``, see `visible`.
     lead
-        Which key is the first query's own token.
+        Index of the key that is the first query's own token.
     block
         Queries in a block. Blocks in which no query sees a key (padding) are left out.
     """

@@ -15,7 +15,7 @@ def _recorded(keys, *, off):
     doubts, value = OutputCheck(), torch.ones(1, keys, 2)
     part = TokenSlice(range(1), range(keys), first_query=keys - 1, first_key=0)
     own = torch.full((1, 2), 1.0 + off)
-    doubts.record(0, (0, torch.full((1, keys), 1 / keys)), part=part, value=value, own=own, heads=[0])
+    doubts.record(0, (0, torch.full((1, keys), 1 / keys)), part=part, value=value, output=own, heads=[0])
     return doubts
 
 

@@ -33,7 +33,7 @@ def looked(queries, keys, *, mask=None, window=None, width=4, labels=None, first
     question = RowRequest(TOP, width, labels, [0, *changes.tolist(), tokens], frozenset(rows))
     block = block_length(window=window, width=width)
     sights = (
-        causal_blocks(queries, keys, lead=lead, block=block, most=4096)
+        causal_blocks(queries, keys, lead=lead, block=block, max_size=4096)
         if mask is None
         else masked_blocks(mask, lead=lead, block=block)
     )
@@ -41,7 +41,7 @@ def looked(queries, keys, *, mask=None, window=None, width=4, labels=None, first
         query, key, scaling=0.5, first_query=first_key + lead, first_key=first_key, mask=mask
     )
     answer = gaze.compute(question, sights)
-    bins = Bins(most=-(-tokens // width), expected=tokens)
+    bins = Bins(limit=-(-tokens // width), expected=tokens)
     for part in answer.sums:
         bins.put(0, part)
     seen = local_mask(queries, keys, keys) if mask is None else mask
@@ -142,11 +142,11 @@ def keys_and_queries():
 
 
 def test_blocks_fit_the_room_there_is():
-    assert shrink_block(64, keys=100, most=6400) == 64
-    assert shrink_block(64, keys=200, most=6400) == 32
-    assert shrink_block(64, keys=800, most=6400) == 16
-    assert shrink_block(64, keys=10**6, most=6400) == 4
-    blocks = list(causal_blocks(1000, 1000, lead=0, block=64, most=16000))
+    assert shrink_block(64, keys=100, max_size=6400) == 64
+    assert shrink_block(64, keys=200, max_size=6400) == 32
+    assert shrink_block(64, keys=800, max_size=6400) == 16
+    assert shrink_block(64, keys=10**6, max_size=6400) == 4
+    blocks = list(causal_blocks(1000, 1000, lead=0, block=64, max_size=16000))
     assert [sight.start for sight in blocks[1:]] == [sight.stop for sight in blocks[:-1]]
     assert blocks[-1].stop == 1000
     assert max((s.stop - s.start) * s.last for s in blocks) <= 2 * 16000
