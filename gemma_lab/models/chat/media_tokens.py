@@ -6,13 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..media import audio_seconds, image_size, video_shape
+from ..media.audio import SAMPLE_RATE
 from ..media.soft_tokens import soft_tokens
+from ..media.sources import is_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL.Image import Image
 
     from ..loading.loaded_model import LoadedModel
     from ..media import Audio, Video
+
+#: By how much a sound may be shorter than the packets of its file, in seconds.
+_PACKETS = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,44 @@ def count_media_tokens(
     if kind == "image":
         return _image(model, medium, max_soft_tokens)
     return _video(model, medium, max_soft_tokens) if kind == "video" else _audio(model, medium)
+
+
+def measure_media(
+    model: LoadedModel, kind: str, source: Any, keywords: Mapping[str, Any], max_soft_tokens: int | None
+) -> tuple[int, int]:
+    """Return the soft tokens of a medium and the memory it takes from its header, without decoding it.
+
+    Parameters
+    ----------
+    model, kind, max_soft_tokens
+        As for `count_media_tokens`.
+    source, keywords
+        What `gemma_lab.load_image`, `load_video` or `load_audio` is called with.
+
+    Returns
+    -------
+    tokens : int
+        Exact for images, videos, arrays and WAV files; a lower bound for compressed sounds.
+    memory : int
+        Bytes of its pixels and of the patches that the processor makes of them, or of its samples.
+
+    Raises
+    ------
+    BadMedia, MissingExtra
+        If the header cannot be read.
+    """
+    if kind == "audio":
+        seconds = audio_seconds(source, **keywords) - (_PACKETS if is_file(source) else 0)
+        samples = max(0, int(seconds * SAMPLE_RATE))
+        return audio_tokens(model.processor.feature_extractor, samples), 4 * samples
+    if kind == "image":
+        size, frames, processor = image_size(source), 1, model.processor.image_processor
+    else:
+        shape = video_shape(source, **keywords)
+        size, frames, processor = shape.size, len(shape.times), model.processor.video_processor
+    tokens = frames * _visual(processor, size, max_soft_tokens)
+    side = processor.patch_size * processor.pooling_kernel_size
+    return tokens, 3 * (frames * size[0] * size[1] + 4 * tokens * side**2)  # uint8, and float32
 
 
 def _image(model: LoadedModel, image: Image, max_soft_tokens: int | None) -> MediaTokens:

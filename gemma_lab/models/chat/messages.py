@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BadPrompt
 from ..media import Video, load_audio, load_image, load_video
+from ..media.sources import rereadable
 from .media_arguments import KINDS, iterate_media, media_list, part_kind, part_source
 from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
 from .tool_history import (
@@ -40,6 +41,8 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
+_LOADERS: dict[str, Callable[..., Any]] = {"image": load_image, "video": load_video, "audio": load_audio}
+_NOUNS = {"image": "image", "video": "video", "audio": "sound"}
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 #: Keys of a message that `_Reader` reads; others are kept for templates that know them.
@@ -55,10 +58,21 @@ _PARTS = (
 
 
 class Opening(NamedTuple):
-    """How media are opened: frames taken of a video, and what is called with each medium."""
+    """How media are opened: frames taken of a video, and what is called before any medium is decoded."""
 
     frames: int | None = None
-    on_open: Callable[[str, Any], None] | None = None
+    check: Callable[[str, Any, dict[str, Any]], None] | None = None
+
+
+class _Unopened(NamedTuple):
+    """A medium that is not decoded yet, and the keywords of its loader."""
+
+    kind: str
+    source: Any
+    keywords: dict[str, Any]
+
+    def opened(self) -> Any:
+        return _LOADERS[self.kind](self.source, **self.keywords)
 
 
 def conversation(
@@ -71,9 +85,11 @@ def conversation(
     previous: Previous | None = None,
     results: Any = None,
     frames: int | None = None,
-    on_open: Callable[[str, Any], None] | None = None,
+    check: Callable[[str, Any, dict[str, Any]], None] | None = None,
 ) -> list[Message]:
     """Return the messages of a prompt, checked, with every medium opened.
+
+    All messages are read, and all media checked, before the first medium is decoded.
 
     Parameters
     ----------
@@ -92,9 +108,9 @@ def conversation(
         Results of its calls (`gemma_lab.models.chat.tools.with_results`); there is no prompt then.
     frames
         How many frames are taken of a video that is opened here; default as `gemma_lab.load_video`.
-    on_open
-        Called with the kind of each medium and the medium as soon as it is opened, before the next one is:
-        what it raises ends the opening.
+    check
+        Called with the kind of each medium, its source and the keywords of its loader, as soon as the source
+        is known and before the next one is taken: what it raises ends the reading.
 
     Returns
     -------
@@ -108,7 +124,7 @@ def conversation(
     BadMedia
         If a medium cannot be read.
     """
-    opening = Opening(frames, on_open)
+    opening = Opening(frames, check)
     if previous is not None and not isinstance(getattr(previous, "messages", None), list):
         raise BadPrompt(
             f"previous is a {type(previous).__name__}, not a reply.",
@@ -127,11 +143,11 @@ def conversation(
             )
         messages.insert(0, {"role": "system", "content": system})
     parts = [
-        {"type": kind, kind: _opened(kind, source, {}, opening)}
+        {"type": kind, kind: _unopened(kind, source, {}, opening)}
         for kind, value in zip(KINDS, (images, video, audio), strict=True)
         for source in iterate_media(kind, value)
     ]
-    return _with_media(messages, parts)
+    return [_opened(message) for message in _with_media(messages, parts)]
 
 
 def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
@@ -285,7 +301,7 @@ class _Reader:
     def _content(self, content: Any, where: str, images: list[Any]) -> list[Message]:
         """Return the parts of a message: text, opened media, and Anthropic's calls, results and thoughts."""
         parts: list[Message] = [
-            {"type": "image", "image": _opened("image", image, {}, self._opening)} for image in images
+            {"type": "image", "image": _unopened("image", image, {}, self._opening)} for image in images
         ]
         if isinstance(content, str):
             return [*parts, {"type": "text", "text": _text(content, where)}]
@@ -305,7 +321,7 @@ class _Reader:
             }
         if medium := part_kind(fields):
             source = part_source(fields, medium, where)
-            return {"type": medium, medium: _opened(medium, source, fields, self._opening)}
+            return {"type": medium, medium: _unopened(medium, source, fields, self._opening)}
         if kind == "thinking":
             return {"type": kind, "thinking": _text(fields.get("thinking"), where)}
         if kind == "tool_use":
@@ -323,22 +339,34 @@ class _Reader:
         raise BadPrompt(f"{where} is {short(part)}.", hint=_PARTS)
 
 
-def _opened(kind: str, source: Any, part: Message, opening: Opening) -> Any:
-    """Open the medium of one part; its other keys are the keywords of `load_video` and `load_audio`."""
-    medium = _loaded(kind, source, part, opening.frames)
-    if opening.on_open is not None:
-        opening.on_open(kind, medium)
+def _unopened(kind: str, source: Any, part: Message, opening: Opening) -> _Unopened:
+    """Return the medium of one part; its other keys are the keywords of `load_video` and `load_audio`."""
+    keywords: dict[str, Any] = {}
+    if kind != "image":
+        keywords = {name: part[name] for name in ("start", "stop") if name in part}
+    if kind == "audio":
+        keywords["rate"] = part.get("rate")
+    elif kind == "video":
+        keywords["fps"] = part.get("fps")
+        default = None if isinstance(source, Video) or "fps" in part else opening.frames
+        keywords["frames"] = part.get("frames", default)
+    medium = _Unopened(kind, rereadable(source, noun=_NOUNS[kind]), keywords)
+    if opening.check is not None:
+        opening.check(*medium)
     return medium
 
 
-def _loaded(kind: str, source: Any, part: Message, frames: int | None) -> Any:
-    if kind == "image":
-        return load_image(source)
-    span = {name: part[name] for name in ("start", "stop") if name in part}
-    if kind == "audio":
-        return load_audio(source, rate=part.get("rate"), **span)
-    taken = part.get("frames", None if isinstance(source, Video) or "fps" in part else frames)
-    return load_video(source, fps=part.get("fps"), frames=taken, **span)
+def _opened(message: Message) -> Message:
+    """Return a message with its media decoded, one after the other."""
+    if not isinstance(message.get("content"), list):
+        return message
+    parts = [
+        {"type": part["type"], part["type"]: medium.opened()}
+        if isinstance(medium := part.get(part["type"]), _Unopened)
+        else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
 
 
 def _with_media(messages: list[Message], parts: list[Message]) -> list[Message]:

@@ -1,15 +1,17 @@
-"""From a prompt and keyword options to a `Request`, with its media counted as they are opened."""
+"""From a prompt and keyword options to a `Request`, with its media counted before they are decoded."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...checks import short_repr
-from ...errors import BadMedia, BadPrompt, ContextFull, LabError
+from ...errors import BadMedia, BadPrompt, ContextFull, DoesNotFit, LabError
+from ...system.hardware import amount, free_ram
 from ..media import check_max_soft_tokens
-from .media_tokens import count_media_tokens
+from .media_tokens import measure_media
 from .messages import conversation
 from .options import PROMPT_OPTIONS
 from .reply import Reply
@@ -48,8 +50,7 @@ def build_request(
     sampling, max_new_tokens
         Defaults of the verb.
     limited
-        Raise `ContextFull` as soon as the media that were opened exceed the context: those that follow are
-        then not opened.
+        Raise `ContextFull` as soon as the media exceed the context, by their headers: none is decoded then.
 
     Raises
     ------
@@ -126,41 +127,67 @@ def check_modality(model: LoadedModel, kind: str) -> None:
 
 
 class MediaCounter:
-    """Adds up the soft tokens of media as they are opened, and raises once they exceed the context.
+    """Adds up media by their headers, before they are decoded, and refuses what cannot be kept.
 
     Parameters
     ----------
     model
-        Its context is the limit.
+        Its context is the limit of the soft tokens, the free memory that of the decoded media.
     max_soft_tokens
         Per image and per video frame; None for the processor's own limit.
+    limited
+        Whether the context is a limit.
     """
 
-    def __init__(self, model: LoadedModel, max_soft_tokens: int | None) -> None:
-        self._model, self._max_soft_tokens = model, max_soft_tokens
+    def __init__(self, model: LoadedModel, max_soft_tokens: int | None, *, limited: bool = True) -> None:
+        self._model, self._max_soft_tokens, self._limited = model, max_soft_tokens, limited
         self._counts = dict.fromkeys(KINDS, 0)
-        self.tokens = 0
+        self.tokens = self.memory = 0
 
-    def add(self, kind: str, medium: Any) -> None:
+    def add(self, kind: str, source: Any, keywords: Mapping[str, Any], *, opened: bool = False) -> None:
         """Count one medium.
+
+        Parameters
+        ----------
+        kind, source, keywords
+            Which loader opens it, and what the loader is called with.
+        opened
+            Whether it is in memory already, and stays there.
 
         Raises
         ------
         BadMedia
-            If the model takes none of its kind.
+            If the model takes none of its kind, or its header cannot be read.
         ContextFull
             If the media counted so far leave no space in the context.
+        DoesNotFit
+            If they would take more than the free memory when they are decoded.
         """
         check_modality(self._model, kind)
-        self.tokens += count_media_tokens(self._model, kind, medium, self._max_soft_tokens).tokens
+        tokens, memory = measure_media(self._model, kind, source, keywords, self._max_soft_tokens)
+        self.tokens += tokens
+        self.memory += 0 if opened else memory
         self._counts[kind] += 1
-        if self.tokens >= self._model.context:
-            listed = " and ".join(f"{count:,} {kind}" for kind, count in self._counts.items() if count)
+        if self._limited and self.tokens >= self._model.context:
             raise ContextFull(
-                f"The first {listed} of the prompt take {self.tokens:,} soft tokens; the context of "
-                f"{self._model.name} is {self._model.context:,}. Further media were not opened.",
+                f"The first {self._listed()} of the prompt take {self.tokens:,} soft tokens; the context of "
+                f"{self._model.name} is {self._model.context:,}. No medium was decoded.",
                 hint="Pass fewer media, lower max_soft_tokens, or load a model with a longer context.",
             )
+        if self.memory > self._free:
+            raise DoesNotFit(
+                f"The first {self._listed()} of the prompt take {amount(self.memory)} as pixels and samples; "
+                f"{amount(self._free)} of RAM are free. No medium was decoded.",
+                hint="Pass fewer media, or scale them down: the largest image that a Gemma 4 sees has about "
+                "2.6 Mpx.",
+            )
+
+    @cached_property
+    def _free(self) -> int:
+        return free_ram()
+
+    def _listed(self) -> str:
+        return " and ".join(f"{count:,} {kind}" for kind, count in self._counts.items() if count)
 
 
 def _changed(request: Request, given: Mapping[str, Any], strings: tuple[str, ...]) -> Request:
@@ -198,10 +225,10 @@ def _messages(
             "previous is the answer to a raw prompt, so it has no conversation to continue.",
             hint="Pass its text on: lab.complete(text + reply.text).",
         )
-    counter = MediaCounter(model, check_max_soft_tokens(given.get("max_soft_tokens")))
+    counter = MediaCounter(model, check_max_soft_tokens(given.get("max_soft_tokens")), limited=limited)
     if previous is not None:
         for kind, medium in Request(previous.messages, max_new_tokens=0).media:
-            (counter.add if limited else _modality_of(model))(kind, medium)
+            counter.add(kind, medium, {}, opened=True)
     if raw and not isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
     return conversation(
@@ -213,12 +240,8 @@ def _messages(
         previous=previous,
         results=given.get("tool_results"),
         frames=frame_limit(model),
-        on_open=counter.add if limited else _modality_of(model),
+        check=counter.add,
     )
-
-
-def _modality_of(model: LoadedModel) -> Any:
-    return lambda kind, _medium: check_modality(model, kind)
 
 
 def _refuse_chat_options(given: Mapping[str, Any]) -> None:

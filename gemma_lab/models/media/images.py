@@ -72,7 +72,7 @@ def load_image(source: Any) -> Image.Image:
     EXIF, ICC and XMP data are used for the orientation only; broken ones are ignored.
     """
     if isinstance(source, Image.Image):
-        return _from_pil(source)
+        return _from_pil(source, _upright_rgb)
     if is_file(source):
         data, what = read_file(source, noun="image", accepted=_ACCEPTED)
         return _from_bytes(data, what, _upright_rgb)
@@ -83,6 +83,8 @@ def load_image(source: Any) -> Image.Image:
 
 def image_size(source: Any) -> tuple[int, int]:
     """Return ``(width, height)`` of an image, upright, from its header, without decoding it (TIFF aside).
+
+    An orientation that a PNG has behind its pixels is not seen.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def image_size(source: Any) -> tuple[int, int]:
         broken passes here and fails when it is loaded.
     """
     if isinstance(source, Image.Image):
-        return _upright_size(source, "the PIL image")
+        return _from_pil(source, _upright_size)
     if is_file(source):
         data, what, complete = read_head(source, _HEAD_BYTES, noun="image", accepted=_ACCEPTED)
         try:
@@ -167,10 +169,10 @@ def _unreadable(data: bytes, what: str, error: Exception) -> BadMedia:
     return BadMedia(f"{what} is broken: {error}.", hint="Download or export it again.")
 
 
-def _from_pil(image: Image.Image) -> Image.Image:
+def _from_pil(image: Image.Image, finish: Callable[[Image.Image, str], Result]) -> Result:
     what = "the PIL image"
     try:
-        return _upright_rgb(image, what)
+        return finish(image, what)
     except BadMedia:
         raise
     except Exception as error:
@@ -197,7 +199,7 @@ def _upright_size(image: Image.Image, what: str) -> tuple[int, int]:
         warnings.simplefilter("ignore")
         if image.format == "TIFF":  # it turns itself when it is loaded; by release, its size before or then
             image.load()
-        turned = orientation_of(image) in _SWAPS_SIDES
+        turned = orientation_of(image, header_only=True) in _SWAPS_SIDES
     width, height = image.size
     return (height, width) if turned else (width, height)
 

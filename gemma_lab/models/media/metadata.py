@@ -16,8 +16,17 @@ _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"
 _JPEG_METADATA = (*range(0xE0, 0xEE), 0xEF, 0xFE)
 
 
-def orientation_of(image: Image) -> int:
-    """Return the EXIF (or XMP) orientation of an image, 1 to 8; 1 if there is none or it cannot be read."""
+def orientation_of(image: Image, *, header_only: bool = False) -> int:
+    """Return the EXIF (or XMP) orientation of an image, 1 to 8; 1 if there is none or it cannot be read.
+
+    Pillow decodes a PNG to look for EXIF data behind its pixels. With `header_only` it does not.
+    """
+    if header_only and image.format == "PNG":
+        from PIL.Image import Image as PillowImage
+
+        bare = PillowImage()
+        bare.info = image.info
+        image = bare
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Pillow raises many types on broken EXIF data, which an image can do without

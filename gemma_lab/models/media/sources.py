@@ -97,6 +97,13 @@ def read_head(source: Any, size: int, *, noun: str, accepted: str = "") -> tuple
     return data, what, True
 
 
+def rereadable(source: Any, *, noun: str) -> Any:
+    """Return the bytes of an open file that cannot be rewound, and any other source as it is."""
+    if is_path(source) or not is_file(source) or not hasattr(source, "read") or _rewound(source):
+        return source
+    return read_file(source, noun=noun)[0]
+
+
 def ordinary_path(source: Any, *, noun: str, accepted: str = "") -> tuple[Path, str]:
     """Return the path of an ordinary file that can be read, and how to call it in an error.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from support.conversations import parts
 from gemma_lab.errors import BadMedia, BadPrompt, LabError
 from gemma_lab.models.chat.messages import answered, conversation
 from gemma_lab.models.chat.tools import Call
-from gemma_lab.models.media import load_video
+from gemma_lab.models.media import image_size, load_video
 
 RED = Image.new("RGB", (4, 4), "red")
 TONE = np.sin(np.arange(8000, dtype=np.float32))
@@ -97,17 +99,36 @@ def test_as_many_frames_are_taken_as_the_model_takes():
     assert parts("video", conversation("Hi", video=opened, frames=8)) == [opened]  # asked for, so kept
 
 
-def test_each_medium_is_reported_before_the_next_one_is_opened():
-    kinds = []
+def test_all_media_are_checked_before_the_first_one_is_decoded(monkeypatch):
+    checked = []
 
-    def stop_at_two(kind, medium):
-        kinds.append((kind, medium.size))
-        if len(kinds) == 2:
+    def stop_at_the_broken_one(kind, source, keywords):
+        checked.append((kind, keywords))
+        if source == "no/such.png":
             raise KeyError
 
-    with pytest.raises(KeyError):
-        conversation("Hi", images=[RED, RED, "no/such.png"], on_open=stop_at_two)
-    assert kinds == [("image", (4, 4))] * 2
+    with monkeypatch.context() as patch:
+        patch.setattr("gemma_lab.models.chat.messages._LOADERS", {})
+        with pytest.raises(KeyError):
+            conversation("Hi", images=[RED, RED, "no/such.png", RED], check=stop_at_the_broken_one)
+    assert checked == [("image", {})] * 3
+
+
+def test_an_open_file_that_cannot_be_rewound_is_read_once():
+    class Pipe(io.RawIOBase):
+        def __init__(self, data):
+            self._file = io.BytesIO(data)
+
+        def read(self, size=-1):
+            return self._file.read(size)
+
+    file = io.BytesIO()
+    RED.save(file, "PNG")
+    sizes = []
+    content = conversation(
+        "Hi", images=[Pipe(file.getvalue())], check=lambda _kind, source, _: sizes.append(image_size(source))
+    )[0]["content"]
+    assert sizes == [RED.size] == [content[0]["image"].size]
 
 
 KEYS = st.sampled_from(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 import gemma_lab as gl
 from gemma_lab.errors import BadMedia, BadPrompt, ContextFull, DoesNotFit, LabError
 from gemma_lab.models.chat import prompt as prompt_module
-from gemma_lab.models.chat import template
+from gemma_lab.models.chat import request_builder, template
 from gemma_lab.models.chat.logits_processors import chosen_first
 from gemma_lab.models.chat.prompt import prepare
 
@@ -309,6 +311,38 @@ def test_media_are_counted_as_they_are_opened(tiny_lab, monkeypatch):
     parts = [{"type": "image", "image": Image.new("RGB", (400, 400))}] * 5000
     with pytest.raises(ContextFull, match=f"{lab.context:,}"):
         lab.chat([{"role": "user", "content": parts}])
+
+
+def test_ten_thousand_images_are_refused_by_their_headers(tiny_lab, monkeypatch):
+    lab, file = tiny_lab("E2B"), io.BytesIO()
+    Image.new("RGB", (6000, 6000)).save(file, "PNG")  # 108 MB when decoded
+    data, memory = file.getvalue(), []
+
+    def many():
+        for _ in range(10_000):
+            memory.append(psutil.Process().memory_info().rss)
+            yield data
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    with pytest.raises((ContextFull, BadMedia, DoesNotFit)):
+        lab.chat("What?", images=many(), max_soft_tokens=70)
+    parts = [{"type": "image", "image": data}] * 10_000
+    with pytest.raises((ContextFull, BadMedia, DoesNotFit)):
+        lab.trace([{"role": "user", "content": parts}], max_soft_tokens=70)
+    assert max(memory) - memory[0] < 100_000_000
+
+
+def test_media_larger_than_the_free_memory_are_refused_before_they_are_decoded(tiny_lab, monkeypatch):
+    lab, file = tiny_lab("E2B"), io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(file, "PNG")
+    images = [file.getvalue()] * 9
+    with monkeypatch.context() as patch:
+        patch.setattr(request_builder, "free_ram", lambda: 20_000_000)
+        patch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+        for verb in (lab.chat, lab.cost):
+            with pytest.raises(DoesNotFit, match=r"[3-6] image"):
+                verb("What?", images=images, max_soft_tokens=70)
+    assert lab.cost("What?", images=images, max_soft_tokens=70).tokens["image"] > 0
 
 
 def test_texts_too_long_by_their_length_are_not_tokenised(tiny_lab, monkeypatch):

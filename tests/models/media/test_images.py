@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gemma_lab.errors import BadMedia
 from gemma_lab.models.media import image_size, load_image
@@ -232,3 +232,13 @@ def test_what_is_no_picture_says_what_it_is_and_what_to_do(source, says):
     with pytest.raises(BadMedia, match=says) as caught:
         load_image(source)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_no_pixel_is_decoded_for_the_size(kind, monkeypatch):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(file, kind, **({"exif": exif} if kind in ("PNG", "JPEG", "WEBP") else {}))
+    size = load_image(file).size
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    assert image_size(file) == image_size(Image.open(file)) == size

@@ -201,7 +201,9 @@ def test_a_capture_that_contradicts_itself_says_so_and_keeps_nothing(tiny_lab, m
     assert hooks(lab.model) == before
 
 
-def test_an_interrupt_while_the_probes_keep_a_pass_keeps_no_trace_and_stays_an_interrupt(tiny_lab, monkeypatch):
+def test_an_interrupt_while_the_probes_keep_a_pass_keeps_no_trace_and_stays_an_interrupt(
+    tiny_lab, monkeypatch
+):
     lab = tiny_lab("26B-A4B")
     monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 20)
     monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 16)
