@@ -29,11 +29,11 @@ class Layer:
     Attributes
     ----------
     index
-        Place in the decoder, from 0.
+        Index in the decoder, from 0.
     kind
         ``"local"`` (sliding attention) or ``"global"`` (full attention).
     window
-        Tokens a local layer sees, itself included; None for a global layer.
+        Tokens that a query of a local layer sees, its own included; None for a global layer.
     heads, kv_heads
         Query heads, and key/value heads.
     head_dim
@@ -46,7 +46,7 @@ class Layer:
     mlp_width
         Width of the dense feed-forward branch.
     experts, top_k, expert_width
-        Experts, how many a token visits, and the width of each; all 0 without a mixture of experts.
+        Number of experts, experts per token, and width of an expert; all 0 without a mixture of experts.
     """
 
     index: int
@@ -78,7 +78,7 @@ class Architecture(Displayed):
     layers
         The decoder's layers, first to last.
     ple_width, ple_vocabulary
-        Width a layer of the per-layer embeddings (PLE), and rows of their table; 0 without them.
+        Width per layer of the per-layer embeddings (PLE), and rows of their table; 0 without them.
     tied_embeddings
         True if the output head is the token embedding.
     softcap
@@ -240,7 +240,7 @@ def _layers(text: Mapping[str, Any]) -> tuple[Layer, ...]:
                 kv_heads=kv_heads,
                 head_dim=head_dim,
                 tied_kv=bool(text["attention_k_eq_v"]) and kind == "global",
-                # a layer that shares reads the last layer of its kind that has keys and values of its own
+                # a KV-shared layer reads the last layer of its kind that has its own keys and values
                 kv_shared_from=_last(kinds[:shared_from], kind) if shared else None,
                 mlp_width=text["intermediate_size"] * (2 if shared and text["use_double_wide_mlp"] else 1),
                 experts=text["num_experts"] if moe else 0,

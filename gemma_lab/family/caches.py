@@ -62,15 +62,15 @@ class KVCache(Displayed):
     Attributes
     ----------
     name
-        Of the model.
+        Name of the model.
     context
         Its longest context, in tokens.
     groups
-        Its layers that keep something of their own. Layers that read another's cache are in none.
+        The layers with a cache or state. KV-shared layers, which read another layer's cache, are in none.
     numbers
-        Numbers a token that all attention layers would keep without windows and without reading each other's.
+        Numbers per token that the attention layers would cache without windows and without shared caches.
     sources
-        Where the shape comes from.
+        Sources of the shape.
     """
 
     name: str
@@ -81,7 +81,7 @@ class KVCache(Displayed):
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{group.count} {group.kind}" for group in self.groups)
-        return f"KVCache({self.name}: {parts}; {self.slope() / 1024:g} KiB a token once the windows are full)"
+        return f"KVCache({self.name}: {parts}; {self.slope() / 1024:g} KiB per token beyond the windows)"
 
     def bytes(self, tokens: int, *, value_bytes: int = 2) -> int:
         """Return the bytes of one sequence.
@@ -89,9 +89,9 @@ class KVCache(Displayed):
         Parameters
         ----------
         tokens
-            Prompt and answer.
+            Number of tokens of prompt and answer.
         value_bytes
-            Bytes a cached number: 2 for bfloat16.
+            Bytes per cached number: 2 for bfloat16.
 
         Raises
         ------
@@ -110,11 +110,11 @@ class KVCache(Displayed):
         growing = (group for group in self.groups if group.kind == "global")
         return sum(group.bytes(1, value_bytes=value_bytes) for group in growing)
 
-    def whole(self, tokens: int, *, value_bytes: int = 2) -> int:
+    def without_savings(self, tokens: int, *, value_bytes: int = 2) -> int:
         """Return the bytes if every attention layer cached its own keys and values of every token.
 
-        A runtime that knows neither windows nor shared caches reserves this much. A fixed state stays as it
-        is.
+        A runtime that supports neither windows nor shared caches reserves this much. States of fixed size are
+        unchanged.
         """
         fixed = sum(group.bytes(0, value_bytes=value_bytes) for group in self.groups)
         return fixed + self.numbers * tokens * value_bytes

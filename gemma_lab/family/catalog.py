@@ -45,26 +45,26 @@ class Checkpoint(Displayed):
     model_type
         As in its configuration.
     modalities
-        What it takes in, of ``text``, ``image``, ``video`` and ``audio``.
+        Input modalities, of ``text``, ``image``, ``video`` and ``audio``.
     context
         Longest context in tokens.
     layers, layer_types
         Decoder layers, and how many are ``"local"`` and ``"global"``.
     experts, top_k
-        Experts a layer and how many a token visits; None without experts.
+        Experts per layer, and experts per token; None without experts.
     min_transformers
         First release of transformers found to run it correctly.
     parameters
-        Parameters in all; None where no exact figure is known.
+        Number of parameters; None where no exact figure is known.
     weight_bytes
         Format → bytes of the weights. Computed for plain checkpoints, published (and then rounded) for packed
         ones.
     released
         Date of release, ISO.
     sources
-        Where the entry comes from.
+        Sources of the entry.
     notes
-        What one has to know besides.
+        Further remarks.
     """
 
     alias: str
@@ -169,12 +169,12 @@ def catalog(
     variant
         ``"pt"``, ``"it"``, ``"assistant"``, ``"mini"``, or ``"qat"`` for all kinds of it.
     modality
-        ``"text"``, ``"image"``, ``"video"`` or ``"audio"``: takes this in.
+        ``"text"``, ``"image"``, ``"video"`` or ``"audio"``: only checkpoints with this input.
     file_format
         ``"safetensors"``, ``"compressed-tensors"`` or ``"gguf"``.
     standalone
-        True for those that answer on their own and need no unpacking (see `Checkpoint.standalone`), False for
-        the others.
+        True for checkpoints that can be loaded by themselves (see `Checkpoint.standalone`), False for the
+        others.
     """
 
     def fits(checkpoint: Checkpoint) -> bool:

@@ -154,7 +154,7 @@ def _counted(size: str, measure: str) -> float:
     kind, _, detail = measure.partition(":")
     if kind == "stored":
         return stored(shape)
-    if kind == "bits":  # every weight at so many bits
+    if kind == "bits":  # every weight has the same number of bits
         return count_parameters(shape).total * float(detail) / 8 / GIB
     if kind == "weights":
         return weight_bytes(shape, detail) / GIB

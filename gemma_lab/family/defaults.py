@@ -1,4 +1,4 @@
-"""What transformers fills in when a configuration is silent, for the fields that shape a model.
+"""Defaults of transformers for the configuration fields that determine the shape of a model.
 
 Copied from the configuration classes of transformers 5.23 (``models/gemma4``, ``models/gemma4_unified``); a
 test compares them with the installed ones. Keys: the model types.

@@ -1,7 +1,7 @@
-"""The shape of other decoders of transformers, as far as the memory of reading a prompt depends on it.
+"""Shapes of other decoders of transformers, as far as the memory of a prefill depends on them.
 
 Gemma 3, Qwen3, Llama and others share the names of their configuration's fields. What this reads is a text
-decoder with keys and values of its own in every layer; a layer is local only where ``layer_types`` says so,
+decoder with its own keys and values in every layer; a layer is local only where ``layer_types`` marks it so,
 so memory is never underestimated.
 """
 

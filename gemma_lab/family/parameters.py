@@ -41,7 +41,7 @@ class Parameters(Displayed):
     name
         Size or model name.
     experts_per_layer, top_k
-        Experts a layer, and how many of them a token visits; 0 without experts.
+        Experts per layer, and experts per token; 0 without experts.
     """
 
     name: str

@@ -80,7 +80,7 @@ class Published(Displayed, Sequence[Benchmark]):
     rows
         The benchmarks, in the card's order.
     sources
-        Where the figures come from, with what was taken from each.
+        Sources of the figures, with what was taken from each.
     notes
         Footnotes.
     """

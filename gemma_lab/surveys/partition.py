@@ -1,4 +1,4 @@
-"""One partition of a survey on disk: rows, tokens and a summary, written whole or not at all."""
+"""One partition of a survey on disk: rows, tokens and a summary, written atomically."""
 
 from __future__ import annotations
 

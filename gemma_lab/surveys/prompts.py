@@ -1,4 +1,4 @@
-"""Where a survey's prompts come from: a list, JSON lines, Parquet, or a Hugging Face dataset."""
+"""Sources of a survey's prompts: a list, JSON lines, Parquet, or a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SurveyPrompt:
 
 
 class PromptSource:
-    """Prompts by row number, without holding more of a file than is asked for.
+    """Prompts by row number; only the requested rows of a file are read.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class PromptSource:
         return [_prompt(start + number, row) for number, row in enumerate(self._read(start, stop))]
 
     def digest(self) -> str:
-        """Return a SHA-256 over all prompts, so that a survey goes on with the same ones only."""
+        """Return a SHA-256 over all prompts, so that a survey is resumed only with the same ones."""
         made = hashlib.sha256()
         if self._path is not None:
             with self._path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""`survey`: trace a corpus, in this process or on Ray, and go on where an earlier run was stopped."""
+"""`survey`: trace a corpus, in this process or on Ray, and resume a run that was stopped."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def survey(
 ) -> Survey:
     """Trace a corpus into partitioned Parquet.
 
-    Killed at any moment, the same call goes on: a partition is written whole or not at all, and the result
-    equals that of an undisturbed run, byte for byte. A prompt that the model refuses has its error in its
+    A survey that was killed at any moment is resumed by the same call: partitions are written atomically, and
+    the result equals that of an uninterrupted run, byte for byte. A prompt that fails has its error in its
     row.
 
     Parameters
@@ -160,7 +160,7 @@ def _on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Iterable
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of a new survey, or check that this one goes on with it."""
+    """Write the manifest of a new survey, or check that an existing one has the same settings."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
     if path.is_file():

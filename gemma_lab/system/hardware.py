@@ -1,4 +1,4 @@
-"""Memory and processors of this machine, as numbers. torch is imported only when a GPU is asked about."""
+"""Devices and memory of this machine. torch is imported only to ask for GPUs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def amount(size: float) -> str:
 
 
 def devices() -> tuple[Device, ...]:
-    """Return what a model could run on here, GPUs first, the CPU last.
+    """Return the devices of this machine, GPUs first, the CPU last.
 
     Without an importable torch that is the CPU alone.
     """

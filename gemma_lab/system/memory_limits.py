@@ -14,7 +14,7 @@ _UNLIMITED = 1 << 60
 
 
 class Limit(NamedTuple):
-    """A limit on memory: how much there may be in all, and how much of it is used; bytes."""
+    """A limit on memory and how much of it is used, bytes."""
 
     total: int
     used: int

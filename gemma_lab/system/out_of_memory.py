@@ -17,10 +17,10 @@ _TEXTS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory of any device ran out.
+    """Return whether an error reports that memory of any device ran out.
 
-    Besides ``MemoryError`` and torch's ``OutOfMemoryError`` these are plain errors that are told by their
-    text: of torch's allocators for CPU and MPS, and of mapping a file.
+    Besides ``MemoryError`` and torch's ``OutOfMemoryError``, errors of torch's allocators for CPU and MPS and
+    of mapping a file are recognised by their text.
     """
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):

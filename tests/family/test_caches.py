@@ -34,7 +34,7 @@ def test_gemma_3_keeps_ten_global_layers_and_fifty_two_windows() -> None:
     gemma3 = cache("Gemma 3 27B")
     assert gemma3.slope() == 10 * 2 * 16 * 128 * 2 == 80 * KIB
     assert gemma3.bytes(131_072) == 131_072 * 80 * KIB + 416 * MIB
-    assert gemma3.whole(4096) == 62 * 8 * KIB * 4096
+    assert gemma3.without_savings(4096) == 62 * 8 * KIB * 4096
 
 
 def test_qwen_keeps_a_fixed_state_in_three_layers_of_four() -> None:
@@ -49,10 +49,10 @@ def test_qwen_keeps_a_fixed_state_in_three_layers_of_four() -> None:
 
 
 def test_without_windows_and_sharing_it_is_many_times_more() -> None:
-    assert cache("26B-A4B").whole(1) == 220 * KIB
-    assert cache("31B").whole(1) == 880 * KIB
-    assert cache("E2B").whole(1) == (28 * 1 * 256 + 7 * 512) * 2 * 2  # every layer as if none were shared
-    assert cache("Qwen3.5-35B-A3B").whole(1000) == cache("Qwen3.5-35B-A3B").bytes(1000)
+    assert cache("26B-A4B").without_savings(1) == 220 * KIB
+    assert cache("31B").without_savings(1) == 880 * KIB
+    assert cache("E2B").without_savings(1) == (28 * 1 * 256 + 7 * 512) * 2 * 2  # no layer shared
+    assert cache("Qwen3.5-35B-A3B").without_savings(1000) == cache("Qwen3.5-35B-A3B").bytes(1000)
 
 
 @pytest.mark.parametrize("tokens", [-1, 131_073])
@@ -64,5 +64,5 @@ def test_more_than_the_context_is_refused(tokens: int) -> None:
 def test_every_cache_has_sources_and_says_what_it_is() -> None:
     assert all(one.sources for one in kv_caches())
     assert repr(cache("Qwen3.5-35B-A3B")) == (
-        "KVCache(Qwen3.5-35B-A3B: 10 global, 30 linear; 20 KiB a token once the windows are full)"
+        "KVCache(Qwen3.5-35B-A3B: 10 global, 30 linear; 20 KiB per token beyond the windows)"
     )

@@ -140,7 +140,7 @@ def _weight_files(folder: Path) -> list[Path]:
     if loose:
         raise BadCheckpoint(
             f"{folder} has {len(loose)} safetensors ({loose[0]}, …) but no model.safetensors.index.json.",
-            hint="Fetch the index too; without it nobody can say whether all the files are there.",
+            hint="Download the index, too: without it, missing files cannot be detected.",
         )
     pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in _PICKLES)
     if pickles:
@@ -214,16 +214,16 @@ def _header(file: Path) -> dict[str, Tensor]:
     return _check_entries(file, entries, size - 8 - length)
 
 
-def _check_entries(file: Path, entries: dict[str, Any], room: int) -> dict[str, Tensor]:
+def _check_entries(file: Path, entries: dict[str, Any], data_size: int) -> dict[str, Tensor]:
     tensors, spans = {}, []
     for name, entry in entries.items():
         try:
             dtype, shape = entry["dtype"], tuple(entry["shape"])
             begin, end = entry["data_offsets"]
-            whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+            valid = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
         except (TypeError, KeyError, ValueError) as error:
             raise _corrupt(file, f"the entry of {name!r} is malformed") from error
-        if not whole or not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        if not valid or not isinstance(dtype, str) or dtype not in ITEM_BYTES:
             raise _corrupt(file, f"{name!r} has dtype {dtype!r}, shape {list(shape)}")
         if end - begin != prod(shape) * ITEM_BYTES[dtype]:
             raise _corrupt(file, f"{name!r} of shape {list(shape)} in {dtype} is not {end - begin:,} bytes")
@@ -234,9 +234,9 @@ def _check_entries(file: Path, entries: dict[str, Any], room: int) -> dict[str, 
         if begin != position:
             raise _corrupt(file, f"its weights leave a gap or overlap at byte {begin:,}")
         position = end
-    if position != room:
-        state = "truncated" if position > room else "longer than it says"
-        raise _corrupt(file, f"it is {state}: the header describes {position:,} bytes, {room:,} are there")
+    if position != data_size:
+        state = "truncated" if position > data_size else "too long"
+        raise _corrupt(file, f"it is {state}: the header describes {position:,} of {data_size:,} bytes")
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""Loading: from a name to a `LoadedModel`. What can be checked is checked before the weights are read."""
+"""Load a `LoadedModel` by name; everything that can be checked is checked before the weights are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .placement import Footprint, Placement, parse_dtype, plan_placement
 from .resolve import Location, download, fetch_config, hub_weight_bytes, locate
 from .verify_weights import check_shapes, verify_weights
 
-_SHOWN_FROM = 200_000_000  # bytes; below, loading takes about a second and a bar only litters the page
+_SHOWN_FROM = 200_000_000  # bytes; smaller models load within about a second, without a progress bar
 
 
 def load(
@@ -93,7 +93,7 @@ def _prepare(location: Location, offline: bool, **options: Any) -> tuple[Checkpo
 
 
 def _working(model: Architecture) -> Callable[[int, str], int]:
-    """Return what a model needs beside its weights, from bytes of a number and kind of device."""
+    """Return a function from bytes per number and kind of device to the working memory of a model."""
     return lambda item, kind: working_bytes(model, kind=kind, value_bytes=item)
 
 
@@ -124,7 +124,7 @@ def _require_disk(location: Location, needed: int) -> None:
         raise DoesNotFit(
             f"{location.hub_id} is a download of {amount(needed)}; "
             f"{amount(free)} of disk are free at {cache}.",
-            hint="Make room, or point HF_HOME at a larger disk.",
+            hint="Free disk space, or set HF_HOME to a folder on a larger disk.",
         )
 
 
@@ -138,14 +138,14 @@ def _processor(files: CheckpointFiles) -> Any:
     except Exception as error:  # of the many files that a processor reads
         raise BadCheckpoint(
             f"The {'tokenizer' if text_only else 'processor'} in {files.folder} cannot be loaded: {error}",
-            hint="It needs tokenizer.json and tokenizer_config.json, and for pictures processor_config.json.",
+            hint="It needs tokenizer.json, tokenizer_config.json, and for images processor_config.json.",
         ) from error
     _require_same_tokens(files, processor)
     return processor
 
 
 def _require_same_tokens(files: CheckpointFiles, processor: Any) -> None:
-    """Refuse a tokenizer made for other weights: its ids would be read as other words, or not at all."""
+    """Raise `BadCheckpoint` if tokenizer and weights are of different models: ids would not match."""
     tokenizer = getattr(processor, "tokenizer", None) or processor
     rows = files.config.get("text_config", files.config).get("vocab_size")
     if rows is not None and len(tokenizer) > rows:
@@ -219,7 +219,7 @@ def _ran_out(files: CheckpointFiles, location: Location, placement: Placement) -
 
 @contextlib.contextmanager
 def _progress(shown: bool) -> Iterator[None]:
-    """Silence the bars of transformers and huggingface_hub while a block runs, if they are not wanted."""
+    """Hide the progress bars of transformers and huggingface_hub within a block, if `shown` is false."""
     import huggingface_hub.utils
     import transformers.utils.logging
 

@@ -1,4 +1,4 @@
-"""A loaded Gemma 4 with its processor, and the state that belongs to it: a lock, and its last results."""
+"""A loaded Gemma 4 with its processor, its lock and its last results."""
 
 from __future__ import annotations
 

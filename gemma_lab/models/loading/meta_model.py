@@ -33,7 +33,7 @@ def meta_model(size: str) -> PreTrainedModel:
     NotGemma4
         If `size` is none of the five.
     TooOld
-        If the installed transformers does not know the model.
+        If the installed transformers does not support the model.
     """
     config = configuration(size)
     model: Any = build_meta_model(config, config["architectures"][0], name=size)

@@ -13,7 +13,7 @@ from ...system import hardware
 from ...system.hardware import Device, amount
 
 _BYTES = {torch.float32: 4, torch.bfloat16: 2, torch.float64: 8}
-#: A CPU, or a GPU without bfloat16, is fastest in float32, and gets it while that takes at most this share.
+#: A CPU, or a GPU without bfloat16, is fastest in float32; it is used up to this fraction of the free memory.
 _COMFORT = 0.7
 
 
@@ -26,11 +26,11 @@ class Placement:
     device
         The torch name of the device that takes inputs, e.g. ``"cuda:0"``.
     dtype
-        Of the weights.
+        The dtype of the weights.
     device_map
-        For accelerate, or None to load on the CPU the plain way.
+        Device map for accelerate; None loads on the CPU without accelerate.
     max_memory
-        Device, as accelerate spells it → bytes of weights it may be given; None without a map to work out.
+        Device, in accelerate's form → maximum bytes of weights; None if the device map is given in full.
     """
 
     device: str
@@ -41,14 +41,14 @@ class Placement:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model takes on a device.
+    """Memory of a model on a device.
 
     Attributes
     ----------
     weights
-        From bytes of a number to the bytes of all weights.
+        Function from bytes per number to the bytes of all weights.
     beside
-        From bytes of a number and kind of device to what is needed beside them, see
+        Function from bytes per number and kind of device to the bytes needed besides the weights, see
         `gemma_lab.planning.local.working_bytes`.
     """
 
@@ -56,12 +56,12 @@ class Footprint:
     beside: Callable[[int, str], int]
 
     def needed(self, item: int, device: Device) -> int:
-        """Return the bytes of both with numbers of `item` bytes on a device."""
+        """Return the bytes of weights and working memory on a device, with `item` bytes per number."""
         return self.weights(item) + self.beside(item, device.kind)
 
 
 def parse_dtype(dtype: Any) -> torch.dtype | None:
-    """Return the torch dtype that was asked for, None for ``"auto"``.
+    """Return the requested torch dtype, None for ``"auto"``.
 
     Raises
     ------
@@ -101,22 +101,22 @@ def plan_placement(
     Parameters
     ----------
     footprint
-        What the model takes.
+        Memory of the model.
     name
-        Of the model, for errors.
+        The model's name in errors.
     device, dtype
-        ``"auto"`` or what torch takes.
+        ``"auto"``, or a device and a dtype of torch.
     device_map
-        What accelerate takes; then memory is summed over the devices it may use.
+        Device map of accelerate; memory is then summed over the devices that it may use.
     offload_folder
-        Where accelerate may put what does not fit; then nothing is too large.
+        Folder to which accelerate may offload what does not fit; no model is then too large.
 
     Raises
     ------
     DoesNotFit
-        If the weights and the space to work in are more than what is free (with the numbers).
+        If weights and working memory need more than the free memory; the message has the numbers.
     LabError
-        For a device that is not here, or a dtype that does not work.
+        If the machine does not have the device, or Gemma 4 cannot run in the dtype.
     """
     chosen_dtype = parse_dtype(dtype)
     devices = hardware.devices()
@@ -162,7 +162,7 @@ def _choose(devices: tuple[Device, ...], device: Any) -> Device:
         asked = torch.device("cuda" if device == "gpu" else device)
     except (RuntimeError, TypeError) as error:
         raise LabError(
-            f"device={device!r} is not a device that torch knows.", hint=_list_devices(devices)
+            f"device={device!r} is not a device of torch.", hint=_list_devices(devices)
         ) from error
     same = [candidate for candidate in devices if candidate.kind == asked.type]
     if asked.index is not None and asked.type == "cuda":
@@ -195,17 +195,17 @@ def _spread(
     free = sum(device.free for device in used)
     to_disk = offload is not None or (named is not None and "disk" in named)
     if needed > free and not to_disk:
-        places = ", ".join(f"{device.name} {amount(device.free)}" for device in used) or "nowhere"
+        by_device = ", ".join(f"{device.name} {amount(device.free)}" for device in used) or "no device"
         raise DoesNotFit(
-            f"{name} needs {amount(needed)} in {_short(dtype)}; free are {amount(free)} ({places}).",
-            hint="offload_folder=… puts the rest on disk (slow); gl.catalog() lists smaller models.",
+            f"{name} needs {amount(needed)} in {_short(dtype)}; {amount(free)} are free ({by_device}).",
+            hint="offload_folder=… offloads the rest to disk (slow); gl.catalog() lists smaller models.",
         )
     shares = None if named is not None else _max_memory(devices)
     return Placement((gpus or list(devices))[0].name, dtype, device_map, shares)
 
 
 def _max_memory(devices: tuple[Device, ...]) -> dict[int | str, int]:
-    """Return what accelerate may fill with weights: a tenth stays free, and a container's limit counts."""
+    """Return the bytes of weights that accelerate may put on each device: 90 % of the free memory."""
     return {
         int(device.name.partition(":")[2]) if device.kind == "cuda" else device.name: int(0.9 * device.free)
         for device in devices
@@ -226,7 +226,7 @@ def _does_not_fit(
     item = _BYTES[dtype]
     what = (
         f"{name} does not fit on {device.name} ({device.label}): {amount(footprint.weights(item))} of "
-        f"weights in {_short(dtype)} and {amount(footprint.beside(item, device.kind))} to work in make "
+        f"weights in {_short(dtype)} and {amount(footprint.beside(item, device.kind))} of working memory are "
         f"{amount(footprint.needed(item, device))}; {amount(device.free)} of {amount(device.total)} are free."
     )
     ways = []

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mini-moe"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-#: what is fetched: weights that cannot run code, and the small files beside them
+#: patterns of the files that are downloaded: safetensors weights, which cannot run code, and small files
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
-_NESTED = "*/*"  # nothing that Gemma 4 needs lies in a sub-folder
+_NESTED = "*/*"  # Gemma 4 needs no file of a sub-folder
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def download(location: Location, *, offline: bool) -> Path:
 
 
 def _query_hub(location: Location, offline: bool, question: Callable[[], Any]) -> Any:
-    """Call the hub (or its cache), and raise its errors as those of this package."""
+    """Call a function of huggingface_hub and translate its errors into those of this package."""
     import httpx
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -177,13 +177,13 @@ def _query_hub(location: Location, offline: bool, question: Callable[[], Any]) -
         return question()
     except GatedRepoError as error:
         raise NotAvailable(
-            f"{hub_id} asks you to accept its terms first.",
+            f"{hub_id} can be downloaded only after its terms are accepted.",
             hint=f"Accept them at https://huggingface.co/{hub_id}, then set HF_TOKEN (gl never stores it).",
         ) from error
     except RepositoryNotFoundError as error:
         raise UnknownModel(
-            f"The hub has no model {hub_id!r} that you may see.",
-            hint="Mind the capitals (gemma-4-E2B-it); gl.catalog() lists the family's ids.",
+            f"The hub has no model {hub_id!r}, or it is private.",
+            hint="Upper and lower case matter (gemma-4-E2B-it); gl.catalog() lists the family's ids.",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise _unreachable(str(hub_id), offline, error) from error

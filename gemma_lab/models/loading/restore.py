@@ -1,16 +1,15 @@
-"""Put a model back as it was, whatever ends the work on it: hooks, configurations, locks, gradient mode.
+"""Restore a model's hooks, configurations, locks and gradient mode, even after an interrupt.
 
-A `RestoreStack` is told how to undo each change *before* the change is made, so there is no moment at which a
-change exists and its undoing is unknown. An undo action may run twice, so an interrupt in the middle of one
-is no harm: the action is repeated. Three things make the putting back itself safe:
+The undo action of each change is registered with a `RestoreStack` *before* the change is made, so every
+change that exists can be undone. An undo action may run twice: one that is interrupted is repeated. Three
+measures make restoring itself safe:
 
 - While a stack is being closed, ``SIGINT`` (Ctrl-C, JupyterLab's Stop button) is held, and delivered when the
   stack is empty. Signals are handled in the main thread only.
-- An exception that arrives by another way, in any thread (``PyThreadState_SetAsyncExc``, a debugger), may end
-  an attempt; `contextlib.ExitStack` goes on to the next of its callbacks, and the list is closed by three of
-  them.
-- A function decorated with `restores_model` closes what it and its callees left open, and begins by closing
-  what calls that are no longer running left.
+- Another asynchronous exception, in any thread (``PyThreadState_SetAsyncExc``, a debugger), may end an
+  attempt; `contextlib.ExitStack` then runs its next callback, and three callbacks close the list.
+- A function decorated with `restores_model` closes the stacks that it and its callees left open, and begins
+  by closing those left by calls that are no longer running.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ _POLL = 0.01
 
 
 class RestoreStack(ExitStack):
-    """What must be put back, last change first, when a ``with`` block ends.
+    """Stack of undo actions that run, last change first, when a ``with`` block ends.
 
-    Register with `undo` (or `hook`, `set_attribute`, `hold`) before anything changes. Closing twice, or a
-    stack that was entered half, is safe.
+    Register an action with `undo` (or `hook`, `set_attribute`, `hold`) before the change. Closing the stack
+    twice, or after it was entered only in part, is safe.
 
     Examples
     --------
@@ -58,7 +57,7 @@ class RestoreStack(ExitStack):
     def __init__(self) -> None:
         super().__init__()
         self._undo: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self.finished = False  # everything is put back: interrupts are delivered at once again
+        self.finished = False  # True once everything is restored and interrupts are delivered again
 
     def __enter__(self) -> Self:
         return self.apply(self._begin)  # one line: no interrupt between the changes and the block
@@ -79,7 +78,7 @@ class RestoreStack(ExitStack):
         return self
 
     def undo(self, action: Callable[..., Any], *args: Any) -> None:
-        """Register what undoes the change that is made next; `action` may run more than once."""
+        """Register the undo action of the next change; `action` may run more than once."""
         self._undo.append((action, args))
 
     def hook(
@@ -108,7 +107,7 @@ class RestoreStack(ExitStack):
         return lock.take(holder, until=until)
 
     def apply(self, change: Callable[[], T]) -> T:
-        """Make changes while entering; if they do not come to their end, put them back and raise."""
+        """Make changes while entering the block; if they fail or are interrupted, undo them and raise."""
         try:
             try:
                 return change()
@@ -120,7 +119,7 @@ class RestoreStack(ExitStack):
             raise
 
     def put_back(self) -> None:
-        """Undo everything that is registered, last change first; closing the stack calls this."""
+        """Run every registered undo action, last change first; closing the stack calls this."""
         error: BaseException | None = None
         while self._undo:
             action, args = self._undo[-1]
@@ -140,24 +139,24 @@ class RestoreStack(ExitStack):
 
 
 class _Holder:
-    """A holder of a `ModelLock` that knows its thread."""
+    """Holder of a `ModelLock`, with its thread."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
 
 
 class ModelLock:
-    """A lock that records its holder in the one atomic step that takes it.
+    """Lock that is acquired and records its holder in one atomic step.
 
-    An interrupt cannot come between taking it and knowing whose it is, and `drop` gives it back only if the
-    holder has it. Otherwise used as a ``threading.Lock``.
+    No interrupt can separate the two, and `drop` releases the lock only if the given holder has it. It has
+    the interface of ``threading.Lock``, too.
     """
 
     def __init__(self) -> None:
         self._holder: dict[str, object] = {}
 
     def take(self, holder: object, *, until: Callable[[], bool] | None = None) -> bool:
-        """Wait until `holder` has the lock; return False if `until` became true before."""
+        """Acquire the lock for `holder`, waiting for it; return False if `until` became true before."""
         while self._holder.setdefault("holder", holder) is not holder:
             if until is not None and until():
                 return False
@@ -170,17 +169,17 @@ class ModelLock:
         return isinstance(holder, _Holder) and holder.thread == threading.get_ident()
 
     def drop(self, holder: object) -> None:
-        """Give the lock back if `holder` has it."""
+        """Release the lock if `holder` has it."""
         if self._holder.get("holder") is holder:
             del self._holder["holder"]
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock as ``threading.Lock.acquire`` does; `release` gives it back."""
+        """Acquire the lock as ``threading.Lock.acquire`` does."""
         end = time.monotonic() + timeout if timeout >= 0 else float("inf")
         return self.take(_Holder(), until=lambda: not blocking or time.monotonic() >= end)
 
     def release(self) -> None:
-        """Give the lock back, whoever took it."""
+        """Release the lock, whoever holds it."""
         if self._holder.pop("holder", None) is None:
             raise RuntimeError("release unlocked lock")
 
@@ -211,7 +210,7 @@ def hooks_of(module: Any) -> list[Callable[..., Any]]:
 
 
 def restores_model(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that works on a model: when it ends, all that it changed is put back.
+    """Decorate a function so that all its changes to a model are undone when it ends.
 
     It closes every `RestoreStack` that was entered during the call and left open, sets torch's gradient mode
     to what it was, and begins by closing what calls that are no longer running left.
@@ -240,7 +239,7 @@ def restores_model(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def put_back_leftovers() -> None:
-    """Close the stacks of calls that are no longer running: something ended them beyond all repair."""
+    """Close the stacks of calls that are no longer running because something ended them abnormally."""
     if not _RUNNING:
         return
     frames: set[FrameType] = set()
@@ -256,7 +255,7 @@ def put_back_leftovers() -> None:
 
 
 def interruptible(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a wait that an interrupt may end even while a stack is being closed."""
+    """Decorate a wait so that an interrupt can end it even while a stack is being closed."""
     _INTERRUPTIBLE.add(function.__code__)
     return function
 
@@ -282,7 +281,7 @@ class _InterruptHandler:
         self._pending = False
 
     def take(self, stack: RestoreStack) -> None:
-        """Handle SIGINT from now on, if this is the main thread and its handler is a Python function."""
+        """Start to handle SIGINT, if this is the main thread and its handler is a Python function."""
         if threading.current_thread() is not threading.main_thread():
             return
         current = signal.getsignal(signal.SIGINT)
@@ -293,7 +292,7 @@ class _InterruptHandler:
         self._open.add(stack)
 
     def release(self, stack: RestoreStack) -> None:
-        """Hand SIGINT back when no other stack is open."""
+        """Restore the previous handler of SIGINT when no other stack is open."""
         self._open.discard(stack)
         if threading.current_thread() is not threading.main_thread():
             return

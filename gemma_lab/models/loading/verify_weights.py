@@ -98,11 +98,11 @@ def require_finite(model: Any, source: Any, *, every_value: bool = False) -> Non
     Parameters
     ----------
     model
-        With its weights. Those that accelerate keeps on disk are not looked at.
+        The model with its weights. Weights that accelerate offloaded to disk are not checked.
     source
-        How to call the model in the error.
+        The model's name in the error.
     every_value
-        Look at every value, which reads all weights once, instead of some 4,096 of each tensor.
+        Check every value, which reads all weights once, instead of about 4,096 values of each tensor.
     """
     wrong = []
     for name, tensor in _named(model):

@@ -56,17 +56,17 @@ def window_savings_figure(models: Sequence[KVCache] | None = None, *, length: in
     models = models or kv_caches()
     with new_figure(9.5, 1.1 + 0.5 * len(models)) as (figure, axes):
         for row, model in enumerate(models):
-            actual, full = model.bytes(length), model.whole(length)
+            actual, full = model.bytes(length), model.without_savings(length)
             axes.barh(row, full / 2**30, height=0.62, color=FAINT)
             axes.barh(row, actual / 2**30, height=0.62, color=_style(model.name)[0])
             axes.text(full / 2**30, row, f"  {gib(actual)} of {gib(full)}", va="center", fontsize=9)
         axes.set_yticks(range(len(models)), [model.name for model in models], fontweight="bold")
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        longest = max(model.whole(length) for model in models) / 2**30
+        longest = max(model.without_savings(length) for model in models) / 2**30
         axes.set(xlim=(0, longest * 1.25), xlabel=f"GiB (2³⁰ bytes) at {tokens(length)} tokens, bfloat16")
         hide_frame(axes, keep="bottom")
-    ratios = "; ".join(f"{m.name} {m.bytes(length) / m.whole(length):.0%}" for m in models)
+    ratios = "; ".join(f"{m.name} {m.bytes(length) / m.without_savings(length):.0%}" for m in models)
     return Plot(
         figure, text=f"Fraction of a cache without windows and sharing at {tokens(length)} tokens: {ratios}"
     )

@@ -68,10 +68,10 @@ def test_too_little_memory_is_said_with_the_numbers_and_what_would_work(machine)
         plan_placement(weights(25), name="26b-a4b-it")
     what = caught.value.what
     assert (
-        "26b-a4b-it does not fit on cuda:0 (GPU): 50.0 GiB of weights in bfloat16 and 5.0 GiB to work in"
+        "26b-a4b-it does not fit on cuda:0 (GPU): 50.0 GiB of weights in bfloat16 and 5.0 GiB of working"
         in what
     )
-    assert "make 55.0 GiB; 15.0 GiB of 80.0 GiB are free" in what
+    assert "55.0 GiB; 15.0 GiB of 80.0 GiB are free" in what
     assert 'device="cpu"' in caught.value.hint
     assert 'device_map="auto"' in caught.value.hint
     with pytest.raises(DoesNotFit, match=r'dtype="bfloat16" needs 11\.0 GiB'):
@@ -85,7 +85,7 @@ def test_a_device_map_sums_what_it_may_use(machine):
         torch.bfloat16,
         "auto",
     )
-    with pytest.raises(DoesNotFit, match=r"55\.0 GiB in bfloat16; free are 45\.0 GiB"):
+    with pytest.raises(DoesNotFit, match=r"55\.0 GiB in bfloat16; 45\.0 GiB"):
         plan_placement(weights(25), name="m", device_map="auto")
     assert plan_placement(weights(25), name="m", device_map="auto", offload_folder="x").device_map == "auto"
     with pytest.raises(DoesNotFit, match=r"cuda:0 15\.0 GiB\)"):

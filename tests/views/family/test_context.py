@@ -61,7 +61,7 @@ def test_bars_end_where_the_cache_ends() -> None:
     (axes,) = window_savings_figure(length=4096).figure.axes
     widths = [container.patches[0].get_width() for container in axes.containers]
     for model, whole, real in zip(kv_caches(), widths[::2], widths[1::2], strict=True):
-        assert whole == pytest.approx(model.whole(4096) / 2**30)
+        assert whole == pytest.approx(model.without_savings(4096) / 2**30)
         assert real == pytest.approx(model.bytes(4096) / 2**30)
 
 
