@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -208,6 +210,7 @@ class _Caller:
 def _target(server: Any, env: Mapping[str, str] | None) -> tuple[Any, str]:
     try:
         from mcp import StdioServerParameters
+        from mcp.client.stdio import stdio_client
     except ImportError:
         raise MissingExtra("MCP servers need the extra mcp.", hint='pip install "gemma_lab[mcp]"') from None
     if isinstance(server, str) and server.startswith(("http://", "https://")):
@@ -219,8 +222,21 @@ def _target(server: Any, env: Mapping[str, str] | None) -> tuple[Any, str]:
         parameters = StdioServerParameters(
             command=words[0], args=words[1:], env=None if env is None else dict(env)
         )
-        return parameters, " ".join(words)[:60]
+        # the transport's own default is the stderr of its import, which in a notebook need not be a file
+        return stdio_client(parameters, errlog=_error_log()), " ".join(words)[:60]
     return server, type(server).__name__
+
+
+def _error_log() -> Any:
+    """Return where a server's stderr goes: this process's, or nowhere if that is no file."""
+    for stream in (sys.stderr, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.fileno()
+                return stream
+        except (OSError, ValueError):  # of a stream that a notebook or a test put in its place
+            continue
+    return subprocess.DEVNULL
 
 
 def _first(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -71,6 +72,15 @@ def test_closing_ends_the_process_and_the_thread_and_can_be_repeated():
     assert not thread.is_alive()
     assert server.tools == ()
     assert not [each for each in threading.enumerate() if each is thread]
+
+
+@pytest.mark.parametrize("original", [None, "the same"])
+def test_a_server_starts_where_stderr_is_no_file(original, monkeypatch):
+    stream = io.StringIO()  # as in the kernels of some notebooks
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "__stderr__", stream if original else None)
+    with McpServer(COMMAND, allow=["weather"]) as server:
+        assert server.call("weather", {"city": "Oslo"})["city"] == "Oslo"
 
 
 @pytest.mark.parametrize("command", ["no_such_program_at_all", [sys.executable, "-c", "print('hello')"], ""])
