@@ -54,11 +54,13 @@ def overruled_figure(data: OverruledTokens, *, limit: int = 60) -> Plot:
     rows = range(min(len(data), limit))
     names = [visible_token(data.chosen[row]) for row in rows]
     labels = [name if writable(name) else f"token {row}" for row, name in zip(rows, names, strict=True)]
-    colors = [OKABE_ITO["vermillion" if data.overruled[row] else "sky"] for row in rows]
     with new_figure(max(4.0, 1.2 + 0.18 * len(rows)), 2.4) as (figure, axes):
-        axes.bar(rows, data.forbidden[: len(rows)], color=colors)
+        for overruled, color in ((False, "sky"), (True, "vermillion")):
+            chosen = [row for row in rows if data.overruled[row] == overruled]
+            label = "first choice overruled" if overruled else "first choice allowed"
+            axes.bar(chosen, data.forbidden[chosen], color=OKABE_ITO[color], label=label)
         axes.set(ylim=(0, 1), ylabel="forbidden probability")
-        axes.set_title("Red: the grammar overruled the first choice", fontsize=9)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
         axes.set_xticks(rows, labels, rotation=90, fontsize=8, fontfamily=list(families()), parse_math=False)
     drawn = counted(len(rows), "token")
     return Plot(figure, text=f"{visible(repr(data))}; {drawn} drawn")

@@ -25,7 +25,7 @@ _FINISH = {"stop": "complete", "length": "cut at the limit", "stopped": "stopped
 
 
 def reply_html(reply: Reply) -> Markup:
-    """Return a reply as HTML: thoughts folded, tokens tinted, their alternatives in a table.
+    """Return a reply as HTML: thoughts folded, tokens tinted, calls as written, alternatives in a table.
 
     A token's tint is stronger the less probable it was in the model's own distribution; hovering shows the
     alternatives. A token is underlined where a grammar (``schema=``, ``tool_choice=``) forbade the model's
@@ -40,10 +40,12 @@ def reply_html(reply: Reply) -> Markup:
     if reply.thinking.strip():
         thought = tag("div", _tinted(reply, "thought"), dir="auto", style=f"{_TEXT};opacity:.85")
         thinking = details("Thinking", thought)
+    calls = _tinted(reply, "tool")
     return group(
         f"Reply of {reply.model}",
         thinking,
         tag("div", _tinted(reply, "text"), dir="auto", style=_TEXT),
+        tag("div", calls, dir="auto", style=f"{_TEXT};font-family:monospace") if calls else "",
         tag("div", f"{_summary(reply)}. ", _legend(reply), style="font-size:.85em;opacity:.8"),
         details("Tokens", _rows(reply.tokens)),
         style="margin:.5em 0",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Characters of arguments and of a result.
 _MAX_LENGTH = 2000
-_CODE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0;text-align:left"
+_CODE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0;text-align:left;font-family:monospace"
 
 
 def tool_run_html(run: ToolRun) -> Markup:

@@ -115,6 +115,17 @@ def test_overruled_tokens_are_marked_counted_and_explained():
     assert "first choice" not in titles[1]
 
 
+def test_calls_are_shown_as_written_without_markup():
+    reply = make(("Hi",))
+    call = Token(9, f"<|tool_call>{EVIL[0]}", -0.1, 0.2, (), "tool", Overruled(0.5, 3, "No", True))
+    html = reply_html(replace(reply, tokens=(call, *reply.tokens)))
+    assert "&lt;|tool_call&gt;&lt;img" in html
+    assert "font-family:monospace" in html
+    assert "underline double" in html
+    assert "img" not in Reader(html).tags
+    assert "font-family:monospace" not in reply_html(reply)
+
+
 def test_without_a_grammar_nothing_is_marked():
     assert "underline double" not in reply_html(make())
     assert "overruled" not in reply_html(make())
