@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BadPrompt
+from ..grammar.patterns import with_time_limit
 from .plain_json import short
 from .tool_schema import Schema
 
@@ -14,7 +15,7 @@ def violations(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> Itera
     """Yield what is wrong with the arguments of a call under a normalized schema: each with its path."""
     from jsonschema import Draft202012Validator
 
-    validator = Draft202012Validator(
+    validator = with_time_limit(Draft202012Validator)(
         _strict(schema, outermost=True), format_checker=Draft202012Validator.FORMAT_CHECKER
     )
     for error in sorted(

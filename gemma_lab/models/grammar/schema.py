@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import BadSchema
+from .patterns import with_time_limit
 
 _HOW = "schema= takes a pydantic model, a dataclass, a TypedDict or a JSON Schema as a dict."
 _DEEPEST = 64
@@ -70,7 +71,8 @@ def first_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return where and why a value does not satisfy a schema; None if it does."""
     from jsonschema import validators
 
-    validator = validators.validator_for(schema, default=validators.Draft202012Validator)(schema)
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    validator = with_time_limit(kind)(schema)
     fault = next(
         iter(sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))), None
     )
