@@ -41,7 +41,7 @@ class Runtime:
     offload
         What goes to main memory when a model does not fit: ``"experts"`` first, or whole ``"layers"``.
     host_share
-        Share of the main memory's bandwidth at which weights there are read. 0.6: three runs with all experts
+        Share of the main memory's bandwidth at which weights there are read. 0.6: three runs with experts
         on the processor (RTX 5080, llama.cpp); 0.3: two runs of Ollama, which moves whole layers.
     """
 
