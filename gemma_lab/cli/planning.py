@@ -49,7 +49,10 @@ def plan_command(
         prompt=prompt,
     )
     if as_json:
-        content = made.to_dict() | ({"costs": [vars(row) for row in made.cost()]} if cost else {})
+        content = made.to_dict()
+        if cost:
+            costs = made.cost()
+            content |= {"costs": [vars(row) for row in costs], "cost_notes": list(costs.notes)}
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
         return
     typer.echo(str(made))

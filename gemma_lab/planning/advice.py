@@ -6,40 +6,44 @@ from dataclasses import replace
 
 from ..errors import LabError
 from .devices import known_hardware
-from .memory import GIB, Placement, Setting, fits, longest_context, memory_parts, total_bytes
+from .memory import GIB, Placement, Setting, fits, memory_parts, total_bytes
 from .quantization import cache_bits, quantization, quantization_names
 
 _SHORTEST = 2048
 """Tokens below which a shorter context is no advice."""
 
 
-def advice_for(setting: Setting) -> tuple[str, ...]:
-    """Return lines of advice, the least change first; empty if it fits or the memory is unknown."""
+def advice_for(setting: Setting, longest: int | None) -> tuple[str, ...]:
+    """Return lines of advice, the least change first; empty if it fits or the memory is unknown.
+
+    Parameters
+    ----------
+    setting
+        What does not fit.
+    longest
+        Its `longest_context`.
+    """
     usable = setting.hardware.usable_bytes
-    if usable is None or fits(setting):
+    if usable is None:
         return ()
-    excess = (total_bytes(memory_parts(setting)) - usable) / GIB
+    needed = total_bytes(memory_parts(setting))
+    if needed <= usable:
+        return ()
+    label = setting.hardware.label
     lines = [
-        f"{excess:.1f} GiB too much for the {usable / GIB:.1f} GiB that {setting.hardware.label} leaves free."
+        f"{(needed - usable) / GIB:.1f} GiB too much for the {usable / GIB:.1f} GiB that {label} leaves free."
     ]
     found = [
-        _shorter(setting),
+        f"A context of {longest // 256 * 256:,} tokens fits." if longest and longest >= _SHORTEST else "",
         _smaller_cache(setting),
         _lower_bits(setting),
-        _on_host(setting),
+        _on_host(setting, needed - usable),
         _more_devices(setting),
     ]
     lines += [line for line in found if line]
     if len(lines) == 1:
-        lines.append(_other_card(setting))
+        lines.append(_other_card(needed))
     return tuple(lines)
-
-
-def _shorter(setting: Setting) -> str:
-    longest = longest_context(setting) or 0
-    if longest < _SHORTEST:
-        return ""
-    return f"A context of {longest // 256 * 256:,} tokens fits."
 
 
 def _smaller_cache(setting: Setting) -> str:
@@ -56,18 +60,16 @@ def _smaller_cache(setting: Setting) -> str:
 def _lower_bits(setting: Setting) -> str:
     """Name the largest quantisation of the runtime that fits."""
     now = setting.weights.mean_bits(setting.shape)
-    options = sorted(
-        (quantization(name) for name in quantization_names(setting.runtime.name)),
-        key=lambda each: -each.mean_bits(setting.shape),
-    )
-    for option in options:
-        bits = option.mean_bits(setting.shape)
+    known = (quantization(name) for name in quantization_names(setting.runtime.name))
+    options = [(option.mean_bits(setting.shape), option) for option in known]
+    for bits, option in sorted(options, key=lambda pair: -pair[0]):
         if bits < now and fits(replace(setting, weights=option)):
             return f"{option.name} ({bits:.1f} bits a weight) fits at this context."
     return ""
 
 
-def _on_host(setting: Setting) -> str:
+def _on_host(setting: Setting, excess: float) -> str:
+    """Name the weights that may lie in main memory; `excess` is the bytes that do not fit."""
     if setting.hardware.unified:
         return ""
     lines = []
@@ -76,7 +78,6 @@ def _on_host(setting: Setting) -> str:
         if fits(placed):
             lines.append("With the per-layer embeddings in main memory it fits (llama.cpp keeps them there).")
     if setting.shape.experts:
-        excess = total_bytes(memory_parts(setting)) - (setting.hardware.usable_bytes or 0.0)
         experts = setting.weights.weight_bytes(setting.shape)["experts"]
         if excess < experts:
             lines.append(
@@ -94,8 +95,7 @@ def _more_devices(setting: Setting) -> str:
     return ""
 
 
-def _other_card(setting: Setting) -> str:
-    needed = total_bytes(memory_parts(setting))
+def _other_card(needed: float) -> str:
     able = [
         card
         for card in known_hardware().values()

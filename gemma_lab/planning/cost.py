@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from ..checks import real_number
 from ..display import Displayed
-from ..errors import LabError
 from .prices import HostedPrice
 
 HOURS_A_YEAR = 8760.0
@@ -42,13 +42,9 @@ class Ownership:
 
     def __post_init__(self) -> None:
         for name in ("price_usd", "power_w", "idle_w", "usd_per_kwh"):
-            if getattr(self, name) < 0:
-                raise LabError(f"{name} must not be negative, it is {getattr(self, name)}.")
-        if self.years <= 0 or not 0 < self.load <= 1:
-            raise LabError(
-                f"years must be positive and load in 0 to 1, not {self.years} and {self.load}.",
-                hint="load=0.2 is a fifth of all hours at work.",
-            )
+            real_number(name, getattr(self, name), minimum=0, maximum=1e9)
+        real_number("years", self.years, minimum=0.01, maximum=100)
+        real_number("load", self.load, minimum=1e-4, maximum=1, hint="load=0.2 is a fifth of all hours.")
 
     @property
     def usd_per_working_hour(self) -> float:
@@ -105,10 +101,17 @@ class TokenCost:
 
 
 class Costs(Displayed, Sequence[TokenCost]):
-    """The rows of `Plan.cost`: owned, rented, hosted."""
+    """The rows of `Plan.cost`: owned, rented, hosted.
 
-    def __init__(self, rows: Iterable[TokenCost]) -> None:
+    Attributes
+    ----------
+    notes
+        Which hosted models have no row because their prices have ended.
+    """
+
+    def __init__(self, rows: Iterable[TokenCost], notes: Iterable[str] = ()) -> None:
         self._rows = tuple(rows)
+        self.notes = tuple(notes)
 
     @overload
     def __getitem__(self, index: int) -> TokenCost: ...
@@ -116,7 +119,7 @@ class Costs(Displayed, Sequence[TokenCost]):
     def __getitem__(self, index: slice) -> Costs: ...
     def __getitem__(self, index: int | slice) -> TokenCost | Costs:
         found = self._rows[index]
-        return found if isinstance(found, TokenCost) else Costs(found)
+        return found if isinstance(found, TokenCost) else Costs(found, self.notes)
 
     def __len__(self) -> int:
         return len(self._rows)

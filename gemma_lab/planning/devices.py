@@ -8,7 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from ..checks import whole_number
+from ..checks import real_number, short_repr, whole_number
 from ..errors import LabError
 from .facts import normalized, number, read_rows, unknown
 
@@ -34,6 +34,8 @@ _FIELDS = (
     "host_memory_gib",
     "link_gb_s",
 )
+_UNKNOWABLE = ("memory_gib", "bandwidth_gb_s", "tensor_tflops", "price_usd", "power_w")
+"""Fields for which None in a mapping means unknown, also where a named card has a figure."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Hardware:
         The computer's own memory and its bandwidth, for what spills out of the device; None if unknown.
     link_gb_s
         Bandwidth between device and computer (PCIe).
+    kind_assumed
+        Whether the kind was not given and CUDA was assumed; predictions then have a wider interval.
     source, note
         Where the figures come from, and what else to know.
     """
@@ -81,6 +85,7 @@ class Hardware:
     host_memory_gib: float | None = None
     host_bandwidth_gb_s: float | None = None
     link_gb_s: float | None = None
+    kind_assumed: bool = False
     source: str = ""
     note: str = ""
 
@@ -107,7 +112,7 @@ class Hardware:
         if self.memory_gib is None:
             return None
         if self.unified:
-            return self.memory_gib * GIB * _UNIFIED_SHARE[self.kind]
+            return self.memory_gib * GIB * _UNIFIED_SHARE[self.kind] * self.devices
         return max(0.0, self.memory_gib - _RESERVED_GIB) * GIB * self.devices
 
 
@@ -120,12 +125,14 @@ def find_hardware(hardware: str | Mapping[str, Any] | Hardware) -> Hardware:
         A name (``"RTX 3090"``, ``"2x RTX 5060 Ti"``, ``"M4 Max"``), or a mapping with any of ``name``,
         ``kind``, ``memory_gib``, ``free_gib``, ``bandwidth_gb_s``, ``tensor_tflops``, ``price_usd``,
         ``power_w``, ``unified``, ``devices``, ``host_memory_gib``, ``host_bandwidth_gb_s``, ``link_gb_s``.
-        What is left out is unknown; a mapping with a known ``name`` takes the rest from it.
+        What is left out is unknown; a mapping with a known ``name`` takes the rest from it. Without a
+        ``kind``, CUDA is assumed and intervals are wider.
 
     Raises
     ------
     LabError
-        If the name or a field is not known, or a number is not positive.
+        If the name or a field is not known, or a number is not positive. A new name needs at least memory or
+        bandwidth beside it.
     """
     if isinstance(hardware, Hardware):
         return hardware
@@ -163,35 +170,46 @@ def _described(fields: dict[str, Any]) -> Hardware:
     wrong = [name for name in fields if name not in _FIELDS]
     if wrong:
         raise unknown("field of hardware", wrong[0], _FIELDS)
-    name = fields.get("name")
-    known = None
-    if name is not None and not ({"bandwidth_gb_s", "memory_gib"} <= fields.keys()):
-        try:
-            known = _named(str(name))
-        except LabError:
-            known = None
-    for key, value in fields.items():
-        if key in ("name", "kind", "unified") or value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-            raise LabError(
-                f"{key} of hardware must be a positive number, not {value!r}.",
-                hint="Leave it out if unknown.",
-            )
+    fields = {key: value for key, value in fields.items() if value is not None or key in _UNKNOWABLE}
+    known = _known(fields)
+    for key in fields.keys() - {"name", "kind", "unified", "devices"}:
+        if fields[key] is not None:
+            hint = "Leave it out if unknown."
+            fields[key] = real_number(f"{key} of hardware", fields[key], minimum=1e-3, maximum=1e9, hint=hint)
     if "devices" in fields:
         fields["devices"] = whole_number("devices", fields["devices"], minimum=1, maximum=1024)
+    if not isinstance(fields.get("unified", False), bool):
+        raise LabError(f"unified is True or False, not {short_repr(fields['unified'])}.")
     if fields.get("kind", "cuda") not in _KINDS:
         raise unknown("kind of hardware", fields["kind"], _KINDS)
     if known is not None:
         return replace(known, **{**fields, "name": known.name})
+    kind = fields.get("kind", "cuda")
     defaults: dict[str, Any] = {
         "name": "your hardware",
-        "kind": "cuda",
+        "kind": kind,
         "memory_gib": None,
         "bandwidth_gb_s": None,
+        "unified": kind in ("metal", "cpu"),
+        "kind_assumed": "kind" not in fields,
         "source": "given",
     }
     return Hardware(**(defaults | fields))
+
+
+def _known(fields: Mapping[str, Any]) -> Hardware | None:
+    """Return the shipped hardware that a mapping names; None for a new name with figures of its own."""
+    name = fields.get("name")
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise LabError(f"name of hardware is text, not {short_repr(name)}.", hint='E.g. "RTX 3090".')
+    try:
+        return _named(name)
+    except LabError:
+        if fields.get("memory_gib") is None and fields.get("bandwidth_gb_s") is None:
+            raise
+        return None
 
 
 def _read(row: Mapping[str, str]) -> Hardware:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..checks import real_number, short_repr, whole_number
 from ..errors import LabError
-from .facts import number, read_rows
+from .facts import number, read_rows, unknown
 from .speed import Constants, Step, decode_seconds, layer_time_log, weight_share_log
 
 if TYPE_CHECKING:
@@ -76,23 +77,23 @@ def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelSh
         raise LabError(f"No drafter of {shape.name} is known.", hint="Leave out drafter=.")
     if isinstance(drafter, Drafting):
         return drafter
-    given: dict[str, Any] = {} if drafter is True else dict(drafter)
-    wrong = [name for name in given if name not in _FIELDS]
-    if wrong:
-        raise LabError(f"A drafter has no {wrong[0]!r}.", hint=f"It has {', '.join(_FIELDS)}.")
-    found = Drafting(
-        tokens=given.get("tokens", _DRAFT_TOKENS[shape.kind]),
-        acceptance=given.get("acceptance", _ACCEPTANCE[shape.kind]),
-        bits=given.get("bits", 8.5),
-        assumed="acceptance" not in given,
-    )
-    if not 1 <= found.tokens <= 64 or not 0 <= found.acceptance <= 1 or not 1 <= found.bits <= 32:
+    if drafter is not True and not isinstance(drafter, Mapping):
         raise LabError(
-            f"A drafter of {found.tokens} tokens, acceptance {found.acceptance} and {found.bits} bits is out "
-            "of range.",
-            hint="tokens 1 to 64, acceptance 0 to 1, bits 1 to 32.",
+            f"drafter is True or a mapping, not {short_repr(drafter)}.",
+            hint='E.g. {"tokens": 4, "acceptance": 0.75}.',
         )
-    return found
+    options: Mapping[str, Any] = {} if drafter is True else drafter
+    wrong = [name for name in options if name not in _FIELDS]
+    if wrong:
+        raise unknown("field of a drafter", wrong[0], _FIELDS)
+    tokens = options.get("tokens", _DRAFT_TOKENS[shape.kind])
+    acceptance = options.get("acceptance", _ACCEPTANCE[shape.kind])
+    return Drafting(
+        tokens=whole_number("tokens", tokens, minimum=1, maximum=64),
+        acceptance=real_number("acceptance", acceptance, minimum=0, maximum=1),
+        bits=real_number("bits", options.get("bits", 8.5), minimum=1, maximum=32),
+        assumed="acceptance" not in options,
+    )
 
 
 def drafted_seconds(

@@ -9,10 +9,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..assets import data_path
+from ..checks import short_repr
 from ..errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_LISTED = 24
+"""Known names that an error lists at most."""
 
 
 @cache
@@ -53,9 +58,11 @@ def unknown(kind: str, name: object, known: Iterable[str], *, hint: str = "") ->
         What to do if none of them is meant.
     """
     by_key = {normalized(each): each for each in known}
-    key = normalized(str(name))
+    key = normalized(str(name)[:100])
     close = [each for each in by_key if key and (key in each or each in key)]
     close += get_close_matches(key, by_key, n=3, cutoff=0.5)
     names = [by_key[each] for each in dict.fromkeys(close)][:3]
-    nearest = f"Near names: {', '.join(names)}." if names else f"Known: {', '.join(by_key.values())}."
-    return LabError(f"No {kind} is called {name!r}.", hint=f"{nearest} {hint}".strip())
+    listed = list(by_key.values())
+    more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    nearest = f"Near names: {', '.join(names)}." if names else f"Known: {', '.join(listed[:_LISTED])}{more}."
+    return LabError(f"No {kind} is called {short_repr(name)}.", hint=f"{nearest} {hint}".strip())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..checks import short_repr, whole_number
+from ..checks import real_number, short_repr, whole_number
 from ..display import Displayed
 from ..errors import LabError
 from .advice import advice_for
@@ -31,7 +31,7 @@ from .memory import (
     total_bytes,
 )
 from .models import ModelShape, model_shape
-from .prices import hosted_price, rental_price
+from .prices import PriceEnded, hosted_price, rental_price
 from .quantization import Quantization, cache_bits, quantization, quantization_names
 from .runtimes import Runtime, check_runs_on, find_runtime
 from .speed import (
@@ -294,7 +294,8 @@ class Plan(Displayed):
         hosted
             Hosted models to stand beside.
         on
-            Day for the prices, ISO. Default: today; a price that has ended is left out.
+            Day for the prices, ISO. Default: today. A model whose prices have ended by then has no row;
+            `Costs.notes` names it.
 
         Raises
         ------
@@ -322,6 +323,8 @@ class Plan(Displayed):
                 )
             )
         rent = rental_price(self.hardware.label)
+        if usd_per_hour is not None:
+            usd_per_hour = real_number("usd_per_hour", usd_per_hour, minimum=0, maximum=1e6)
         if usd_per_hour is not None or rent is not None:
             price = usd_per_hour if usd_per_hour is not None else rent.usd_per_hour if rent else 0.0
             where = "given" if usd_per_hour is not None or rent is None else f"{rent.market}, {rent.date}"
@@ -335,18 +338,23 @@ class Plan(Displayed):
                     source=where if usd_per_hour is not None or rent is None else rent.source,
                 )
             )
-        for name in hosted:
+        notes = []
+        for name in [hosted] if isinstance(hosted, str) else hosted:
             try:
                 costs.append(hosted_cost(hosted_price(name, on=on, prompt=self.prompt_tokens)))
-            except LabError as error:
-                if "does not hold" not in error.what:
-                    raise
-        return Costs(costs)
+            except PriceEnded as ended:
+                notes.append(ended.what)
+        return Costs(costs, notes)
 
     def ownership(self, given: Ownership | Mapping[str, float] | None = None) -> Ownership | None:
         """Return what owning the hardware costs; None if its price or power is unknown and not given."""
         if isinstance(given, Ownership):
             return given
+        if given is not None and not isinstance(given, Mapping):
+            raise LabError(
+                f"owned is an Ownership or a mapping, not {short_repr(given)}.",
+                hint='E.g. {"price_usd": 1500}.',
+            )
         fields = dict(given or {})
         wrong = [name for name in fields if name not in Ownership.__dataclass_fields__]
         if wrong:
@@ -617,6 +625,7 @@ def _spill(setting: Setting, *, experts_first: bool) -> Placement:
     excess = total_bytes(parts) - usable
     if excess <= 0:
         return Placement()
+    excess += 1.0  # a byte more, lest rounding leave the device too full
     sizes = {part.key: part.bytes for part in parts if part.place == "device"}
     shares: dict[str, float] = {}
     if experts_first and sizes.get("experts"):

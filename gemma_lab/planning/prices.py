@@ -6,8 +6,13 @@ import datetime as dt
 from dataclasses import dataclass, replace
 from functools import cache
 
+from ..checks import short_repr
 from ..errors import LabError, MissingExtra
 from .facts import normalized, number, read_rows, unknown
+
+
+class PriceEnded(LabError):
+    """All prices of a hosted model have ended by the day asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,13 @@ class HostedPrice:
         """Model and provider."""
         return f"{self.model} ({self.provider})"
 
+    def ended_before(self, date: str) -> bool:
+        """Return whether the price has ended before a day, ISO."""
+        return bool(self.valid_until) and self.valid_until < date
+
     def valid_on(self, date: str) -> bool:
         """Return whether the price holds on a day, ISO."""
-        return self.valid_from <= date and (not self.valid_until or date <= self.valid_until)
+        return self.valid_from <= date and not self.ended_before(date)
 
     def cost(self, tokens_in: float, tokens_out: float) -> float:
         """Return US dollars for so many tokens."""
@@ -95,7 +104,7 @@ def hosted_prices(*, on: str | None = None, live: bool = False) -> tuple[HostedP
     MissingExtra
         With `live`, if ``genai-prices`` is not installed.
     """
-    day = dt.datetime.now(tz=dt.UTC).date().isoformat() if on is None else on
+    day = on if on == "" else _day(on)
     rows = tuple(row for row in _shipped() if not day or row.valid_on(day))
     return tuple(_current(row) for row in rows) if live else rows
 
@@ -116,24 +125,30 @@ def hosted_price(name: str, *, provider: str = "", on: str | None = None, prompt
 
     Raises
     ------
+    PriceEnded
+        If all prices of the model have ended by that day.
     LabError
-        If no such price is known on that day.
+        If no such price is known.
     """
-    rows = hosted_prices(on=on)
+    if not isinstance(name, str):
+        raise LabError(f"A hosted model is a name, not {short_repr(name)}.", hint='E.g. "claude-haiku-5.5".')
+    rows = hosted_prices(on=_day(on))
     found = [row for row in rows if normalized(row.model) == normalized(name)]
     if provider:
         found = [row for row in found if normalized(row.provider) == normalized(provider)]
     paid = [row for row in found if row.usd_per_m_out > 0] or found
     usable = [row for row in paid if row.prompt_above <= prompt]
     if not usable:
-        ended = [row for row in hosted_prices(on="") if normalized(row.model) == normalized(name)]
+        named = [row for row in hosted_prices(on="") if normalized(row.model) == normalized(name)]
+        ended = [row for row in named if row.ended_before(_day(on))]
         if ended and not found:
-            last = ended[-1]
-            raise LabError(
-                f"The price of {last.label} does not hold on the day asked for "
-                f"(until {last.valid_until or 'open'}).",
-                hint="Give on= another day, or your own price.",
+            last = max(ended, key=lambda row: row.valid_until)
+            raise PriceEnded(
+                f"The price of {last.label} ended on {last.valid_until}.",
+                hint="Name another model, or give on= an earlier day.",
             )
+        if provider and named:
+            raise unknown("provider of this model", provider, dict.fromkeys(row.provider for row in named))
         raise unknown("hosted model", name, dict.fromkeys(row.model for row in rows))
     longest = max(row.prompt_above for row in usable)
     return min((row for row in usable if row.prompt_above == longest), key=lambda row: row.usd_per_m_out)
@@ -172,6 +187,16 @@ def _shipped() -> tuple[HostedPrice, ...]:
         )
         for row in read_rows("hosted_prices.csv")
     )
+
+
+def _day(on: str | None) -> str:
+    """Return a day as ISO text; None is today."""
+    if on is None:
+        return dt.datetime.now(tz=dt.UTC).date().isoformat()
+    try:
+        return dt.date.fromisoformat(on).isoformat()
+    except (TypeError, ValueError) as error:
+        raise LabError(f"on is an ISO date, not {short_repr(on)}.", hint='E.g. "2026-11-29".') from error
 
 
 def _current(row: HostedPrice) -> HostedPrice:

@@ -8,6 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..checks import real_number
 from ..errors import LabError
 from .facts import normalized, read_facts, unknown
 
@@ -95,7 +96,7 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
     if isinstance(name, Quantization):
         found = name
     elif isinstance(name, int | float) and not isinstance(name, bool):
-        return _of_file(float(name))
+        return _of_file(name)
     elif isinstance(name, str):
         known = known_quantizations()
         key = _aliases().get(normalized(name))
@@ -108,7 +109,7 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
         )
     if file_bytes is None:
         return found
-    return replace(found, file_bytes=_positive(file_bytes))
+    return replace(found, file_bytes=_file_size(file_bytes))
 
 
 def quantization_names(runtime: str = "") -> tuple[str, ...]:
@@ -127,6 +128,8 @@ def cache_bits(name: str, runtime: str) -> float:
         If the type is not known, or the runtime lacks it.
     """
     rows = read_facts("quantizations.json")["caches"]
+    if not isinstance(name, str):
+        raise LabError(f"A cache type is a name, not {type(name).__name__}.", hint='E.g. "q8_0".')
     for row in rows:
         if normalized(name) in {normalized(each) for each in (row["name"], *row["aliases"])}:
             if runtime and runtime not in row["runtimes"]:
@@ -140,11 +143,12 @@ def cache_bits(name: str, runtime: str) -> float:
 
 
 def _of_file(size: float) -> Quantization:
+    size = _file_size(size)
     uniform = dict.fromkeys(
         ("embedding", "head", "ple_table", "attention", "dense", "experts", "other", "towers"), 16.0
     )
     return Quantization(
-        name=f"file of {_positive(size) / 1e9:.4g} GB",
+        name=f"file of {size / 1e9:.4g} GB",
         bits=MappingProxyType(uniform),
         fallback_bits=None,
         runtimes=(),
@@ -153,10 +157,8 @@ def _of_file(size: float) -> Quantization:
     )
 
 
-def _positive(size: float) -> float:
-    if not 1e5 < size < 1e13:
-        raise LabError(f"A file of {size:,.0f} bytes holds no such model.", hint="Give its size in bytes.")
-    return float(size)
+def _file_size(size: float) -> float:
+    return real_number("file size", size, minimum=1e5, maximum=1e13, hint="Give the size in bytes: 15.2e9.")
 
 
 @cache

@@ -20,7 +20,7 @@ from gemma_lab.planning.facts import read_rows
 from gemma_lab.planning.licensing import licences
 from gemma_lab.planning.models import shapes_by_key
 from gemma_lab.planning.plans import plan
-from gemma_lab.planning.prices import hosted_price, hosted_prices, rental_price, rental_prices
+from gemma_lab.planning.prices import PriceEnded, hosted_price, hosted_prices, rental_price, rental_prices
 from gemma_lab.planning.quantization import quantization_names
 from gemma_lab.planning.runtimes import known_runtimes
 
@@ -54,12 +54,27 @@ DAY = "2026-11-29"
         ({"offload": "expert"}, "expert", "experts"),
         ({"model": "31B", "offload": "experts"}, "31B", "layers"),
         ({"expert_hit_rate": 1.5}, "1.5", "expert_cache"),
-        ({"model": "12B", "expert_hit_rate": 0.5}, "0.5", "expert_cache"),
+        ({"expert_hit_rate": "0.5"}, "0.5", "expert_cache"),
+        ({"model": "12B", "expert_hit_rate": 0.5}, "12B", "Leave"),
+        ({"hardware": "M4 Max", "expert_hit_rate": 0.5}, "M4 Max", "expert_hit_rate"),
+        ({"hardware": {"name": "RTX 3095"}}, "RTX 3095", "RTX 3090"),
+        ({"hardware": {"name": 3}}, "3", "RTX 3090"),
+        ({"hardware": {"memory_gib": 8, "unified": "yes"}}, "yes", ""),
+        ({"hardware": {"memory_gib": 10**400}}, "memory_gib", "unknown"),
+        ({"cache": None}, "NoneType", "q8_0"),
+        ({"quantization": 10**400}, "file size", "bytes"),
+        ({"file_bytes": "16 GB"}, "16 GB", "bytes"),
+        ({"drafter": "yes"}, "yes", "acceptance"),
+        ({"drafter": {"tokens": 2.5}}, "2.5", "tokens"),
+        ({"drafter": {"acceptance": None}}, "None", "acceptance"),
+        ({"runtime_date": "2026-13"}, "2026-13", "2026-06"),
+        ({"runtime_date": "2026-02-30"}, "2026-02-30", "2026-06"),
+        ({"runtime_date": 3}, "3", "2026-06"),
         ({"drafter": {"token": 3}}, "token", "tokens"),
-        ({"drafter": {"acceptance": 1.2}}, "1.2", "0 to 1"),
+        ({"drafter": {"acceptance": 1.2}}, "1.2", "acceptance"),
         ({"model": "Qwen3.6-35B-A3B", "drafter": True}, "Qwen3.6", "drafter"),
         ({"runtime_date": "June"}, "June", "2026"),
-        ({"file_bytes": 3.0}, "3 bytes", "bytes"),
+        ({"file_bytes": 3.0}, "3.0", "bytes"),
     ],
 )
 def test_bad_input_is_named_with_what_would_do(changes: dict, word: str, near: str) -> None:
@@ -160,11 +175,87 @@ def test_prices_have_dates_and_end() -> None:
     assert hosted_price("gemini-3.8-flash", on="2026-12-01").usd_per_m_out == 3.75
     assert hosted_price("gemini-3.8-flash", on="2027-01-02").usd_per_m_out == 7.5
     assert hosted_price("claude-haiku-5.5", on=DAY, prompt=200_000).usd_per_m_out == 2.5
+    with pytest.raises(PriceEnded, match="2026-12-01"):
+        hosted_price("gemini-2.5-flash", on="2026-12-02")
+    with pytest.raises(LabError, match="tomorrow"):
+        hosted_price("gpt-4o-mini", on="tomorrow")
     with pytest.raises(LabError) as caught:
         hosted_price("claude-haiku-5.6", on=DAY)
     assert "claude-haiku-5.5" in caught.value.hint
     assert {find_hardware(price.hardware).label for price in rental_prices()}
     assert rental_price("H200").usd_per_hour == 5.0
+
+
+def test_a_cost_names_the_models_whose_prices_have_ended() -> None:
+    made = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0")
+    hosted = ("gpt-5-mini", "gemma-4-31B", "gpt-4o-mini")
+    assert made.cost(hosted=hosted, on="2026-12-11").notes == ()
+    later = made.cost(hosted=hosted, on="2026-12-12")
+    assert [note for note in later.notes if "gpt-5-mini" in note and "2026-12-11" in note] == list(
+        later.notes
+    )
+    assert not any("gpt-5-mini" in row.label for row in later)
+    for text in (str(later), later._repr_html_()):
+        assert "2026-12-11" in text
+        assert "2027-01-14" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"usd_per_hour": -1}, "-1"),
+        ({"usd_per_hour": float("nan")}, "nan"),
+        ({"owned": 3}, "3"),
+        ({"owned": {"load": 0}}, "load"),
+        ({"owned": {"power_w": float("nan")}}, "power_w"),
+        ({"owned": {"prize": 3}}, "prize"),
+        ({"hosted": [3]}, "3"),
+        ({"hosted": "gpt-9"}, "gpt-9"),
+        ({"on": "tomorrow"}, "tomorrow"),
+    ],
+)
+def test_bad_input_of_a_cost_is_named(options: dict, word: str) -> None:
+    made = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0")
+    with pytest.raises(LabError, match=word):
+        made.cost(**{"on": DAY, **options})
+
+
+def test_hardware_that_says_less_has_a_wider_interval() -> None:
+    def spread(**changes) -> float:
+        fields = {"kind": "cuda", "memory_gib": 24, "bandwidth_gb_s": 936, "tensor_tflops": 71, **changes}
+        given = {name: value for name, value in fields.items() if value is not None}
+        made = plan("26B-A4B", hardware=given, quantization="Q4_0").decode
+        assert made is not None
+        return made.high / made.low
+
+    base = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0").decode
+    assert spread() == pytest.approx(base.high / base.low)
+    assert spread(kind=None) > spread()
+    assert spread(tensor_tflops=None) > spread()
+    assert (
+        spread(bandwidth_gb_s=8000, tensor_tflops=2000)
+        > spread(bandwidth_gb_s=3350, tensor_tflops=990)
+        > spread()
+    )
+    assert spread(bandwidth_gb_s=1792) == spread()
+
+
+def test_a_mapping_takes_the_rest_of_a_known_name() -> None:
+    mine = find_hardware({"name": "M4 Max", "memory_gib": 128, "bandwidth_gb_s": 546})
+    assert (mine.kind, mine.unified, mine.memory_gib) == ("metal", True, 128)
+    apple = find_hardware({"kind": "metal", "memory_gib": 32})
+    assert apple.unified
+    assert apple.usable_bytes == pytest.approx(0.75 * 32 * 2**30)
+    pair = find_hardware("2x DGX Spark")
+    assert pair.usable_bytes == pytest.approx(2 * find_hardware("DGX Spark").usable_bytes)
+
+
+def test_what_lies_in_main_memory_makes_room_to_the_byte() -> None:
+    made = plan(
+        "Qwen3.6-35B-A3B", hardware="RTX 5080", quantization="Q4_K_M", context=131_072, offload="auto"
+    )
+    assert made.fits is True
+    assert set(made.spilled) == {"experts"}
 
 
 def test_current_prices_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:

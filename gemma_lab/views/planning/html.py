@@ -67,7 +67,8 @@ def costs_html(costs: Costs) -> Markup:
     """Return costs as a table, US dollars for a million tokens."""
     rows = [(*cost_row(cost), cost.formula, cost.source) for cost in costs]
     columns = ("how", "prompt", "answer", "80 % interval", "valid until", "formula", "source")
-    return table(rows, columns=columns, caption="US dollars for a million tokens", align="lrrrlll")
+    caption = "US dollars for a million tokens"
+    return table(rows, columns=columns, caption=caption, align="lrrrlll", notes=costs.notes)
 
 
 def speed_html(report: SpeedReport) -> Markup:

@@ -81,6 +81,9 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
     if plan.longest_context is not None:
         rows.append(("longest context", tokens(plan.longest_context) if plan.longest_context else "none"))
         rows.append(("largest batch", f"{plan.largest_batch:,}" if plan.largest_batch else "none"))
+    if plan.expert_cache is not None:
+        cache = plan.expert_cache
+        rows.append(("expert cache", f"hit rate {cache.hit_rate:.1%}: {cache.source}"))
     if plan.decode is not None:
         spilled = ", with the rest in main memory" if plan.spilled else ""
         rows.append((f"answer, at {tokens(plan.depth)} tokens", f"{interval(plan.decode)}{spilled}"))
@@ -128,7 +131,7 @@ def costs_text(costs: Costs) -> str:
     """Return costs as lines of plain text."""
     rows = [("US dollars for a million tokens", "prompt", "answer", "80 % interval", "valid until")]
     rows += [cost_row(cost) for cost in costs]
-    return "\n".join(aligned(rows, "lrrrl"))
+    return "\n".join([*aligned(rows, "lrrrl"), *(f"! {note}" for note in costs.notes)])
 
 
 def cost_row(cost: object) -> tuple[str, str, str, str, str]:
