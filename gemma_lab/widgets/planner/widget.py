@@ -93,9 +93,8 @@ class Planner(LabWidget):
 
     _esm = bundle("planner/planner.js")
     _css = stylesheet("shared/base.css", "planner/planner.css")
-    _messages = ("set",)
+    _messages = ("set_values",)
 
-    facts = traitlets.Dict().tag(sync=True)
     models = traitlets.List(traitlets.Unicode()).tag(sync=True)
     hardware = traitlets.Unicode().tag(sync=True)
     quantization = traitlets.Unicode("Q4_K_M").tag(sync=True)
@@ -107,6 +106,8 @@ class Planner(LabWidget):
     ownership = traitlets.Dict().tag(sync=True)
     prompt_per_answer = traitlets.Float(4.0).tag(sync=True)
     day = traitlets.Unicode().tag(sync=True)
+    #: What the page computes with.
+    _facts = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class Planner(LabWidget):
         settings["runtime"] = program.name
         settings.setdefault("quantization", program.default_quantization)
         settings = self._checked(settings)
-        super().__init__(facts=planner_facts(self._extra.values()), **settings)
+        super().__init__(_facts=planner_facts(self._extra.values()), **settings)
 
     def __repr__(self) -> str:
         names = ", ".join(self.models)
@@ -173,7 +174,7 @@ class Planner(LabWidget):
             If the folder does not exist.
         """
         html, _ = self._twin()
-        state = {"facts": self.facts, **self._state()}
+        state = {"_facts": self._facts, **self._state()}
         return write_page(
             path, state, {}, title="Planner", twin=html, program="planner/planner_page.js", style=self._css
         )
@@ -202,7 +203,7 @@ class Planner(LabWidget):
         machine = find_hardware(self._extra.get(state["hardware"], state["hardware"]))
         if machine.label not in known_hardware() and machine.label not in self._extra:
             self._extra[machine.label] = machine
-            self.facts = planner_facts(self._extra.values())
+            self._facts = planner_facts(self._extra.values())
         full = {
             **state,
             "models": keys,
@@ -236,7 +237,7 @@ class Planner(LabWidget):
             cache=state.get("cache", "f16"),
         )
 
-    def _on_set(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+    def _on_set_values(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Take over what a view changed."""
         values = content.get("values")
         if not isinstance(values, dict):

@@ -11,7 +11,7 @@ from ...planning.evidence import measured_runs
 from ...planning.facts import read_facts
 from ...planning.memory import LABELS
 from ...planning.models import ModelShape, shapes_by_key
-from ...planning.plans import MEASURED_FAMILIES, WIDER
+from ...planning.plans import MEASURED_FAMILIES, WIDER, hardware_width
 from ...planning.prices import hosted_prices
 from ...planning.quantization import known_quantizations
 from ...planning.runtimes import known_runtimes
@@ -158,6 +158,7 @@ def _hardware(each: Hardware) -> dict[str, Any]:
         "usable_bytes": each.usable_bytes,
         "bandwidth": None if each.bandwidth_gb_s is None else each.bandwidth_gb_s * 1e9,
         "rate": (each.tensor_tflops or 0.0) * 1e12,
+        "wider": hardware_width(each),
         "host_bandwidth": (each.host_bandwidth_gb_s or speed.HOST_BANDWIDTH) * 1e9,
         "link_bandwidth": (each.link_gb_s or speed.LINK_BANDWIDTH) * 1e9,
         "price_usd": None if each.price_usd is None else each.price_usd * many,

@@ -101,6 +101,22 @@ TRAITS: dict[str, tuple[str, ...]] = {
         "_ack",
         "_notice",
     ),
+    "PlannerTraits": (
+        "models",
+        "hardware",
+        "quantization",
+        "runtime",
+        "cache",
+        "context",
+        "batch",
+        "runtime_date",
+        "ownership",
+        "prompt_per_answer",
+        "day",
+        "busy",
+        "_facts",
+        "_notice",
+    ),
 }
 
 #: Messages of the views to each widget: type → the values that go with it.
@@ -134,4 +150,5 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "select": ("view", "seq", "layer", "head", "tokens"),
     },
     "ExplorerMessage": {"select": ("view", "seq", "tokens"), "ask": ("text",)},
+    "PlannerMessage": {"set_values": ("values",)},
 }

@@ -37,7 +37,7 @@ def test_attributes_are_checked_and_follow_each_other() -> None:
     assert widget.hardware == "RTX 5060 Ti 16GB"
     widget.hardware = "2x RTX 3090"
     assert widget.plans[0].hardware.devices == 2
-    assert widget.facts["hardware"][0]["name"] == "2× RTX 3090"
+    assert widget._facts["hardware"][0]["name"] == "2× RTX 3090"
     widget.hardware = "RTX 5060 Ti"
     widget.models = ["google/gemma-4-31B-it"]
     assert widget.models == ["31B"]
@@ -72,12 +72,12 @@ def test_several_attributes_change_together_or_not_at_all() -> None:
 
 def test_a_page_changes_it_by_messages_and_reads_of_a_refusal() -> None:
     widget = planner()
-    widget._receive(widget, {"type": "set", "values": {"context": 4096, "batch": 2}}, [])
+    widget._receive(widget, {"type": "set_values", "values": {"context": 4096, "batch": 2}}, [])
     assert (widget.context, widget.batch) == (4096, 2)
-    widget._receive(widget, {"type": "set", "values": {"hardware": "<script>"}}, [])
+    widget._receive(widget, {"type": "set_values", "values": {"hardware": "<script>"}}, [])
     assert "<script>" in widget._notice["what"]
     assert widget.hardware == "RTX 3090"
-    widget._receive(widget, {"type": "set", "values": "nonsense"}, [])
+    widget._receive(widget, {"type": "set_values", "values": "nonsense"}, [])
     widget._receive(widget, {"type": "other"}, [])
     assert widget.context == 4096
 
@@ -86,7 +86,7 @@ def test_hardware_of_ones_own_is_known_by_its_name() -> None:
     mine = {"name": "my card", "memory_gib": 20, "bandwidth_gb_s": 700, "price_usd": 900, "power_w": 250}
     widget = planner(hardware=mine)
     assert widget.hardware == "my card"
-    assert widget.facts["hardware"][0]["name"] == "my card"
+    assert widget._facts["hardware"][0]["name"] == "my card"
     assert widget.plans[0].hardware.bandwidth_gb_s == 700
     widget.hardware = "RTX 3090"
     widget.hardware = "my card"
@@ -94,7 +94,7 @@ def test_hardware_of_ones_own_is_known_by_its_name() -> None:
 
 
 def test_the_facts_are_plain_data() -> None:
-    facts = json.loads(json.dumps(planner().facts))
+    facts = json.loads(json.dumps(planner()._facts))
     assert set(facts["models"]) >= {"E2B", "31B", "Qwen3.6-35B-A3B"}
     assert all(run["source"] for run in facts["runs"])
     assert all(price["checked"] for price in facts["prices"])

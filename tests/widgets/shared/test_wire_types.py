@@ -12,6 +12,7 @@ from gemma_lab.widgets.attention.widget import AttentionExplorer
 from gemma_lab.widgets.attention.wire import row_buffer
 from gemma_lab.widgets.chat.widget import Chat
 from gemma_lab.widgets.explorer.widget import Explorer
+from gemma_lab.widgets.planner.widget import Planner
 from gemma_lab.widgets.routing.widget import RoutingExplorer
 from gemma_lab.widgets.shared.wire import unpack
 from gemma_lab.widgets.shared.wire_types import BUFFERS, MESSAGES, META, TRAITS
@@ -73,7 +74,13 @@ def test_messages_are_the_same_in_both_languages(message: str) -> None:
 
 @pytest.mark.parametrize(
     ("widget", "name"),
-    [(Chat, "Chat"), (RoutingExplorer, "Routing"), (AttentionExplorer, "Attention"), (Explorer, "Explorer")],
+    [
+        (Chat, "Chat"),
+        (RoutingExplorer, "Routing"),
+        (AttentionExplorer, "Attention"),
+        (Explorer, "Explorer"),
+        (Planner, "Planner"),
+    ],
 )
 def test_a_widget_syncs_the_traits_and_takes_the_messages_that_are_listed(widget, name: str) -> None:
     synced = {
@@ -128,7 +135,7 @@ def test_turns_and_settings_have_the_listed_values() -> None:
 
 def test_the_front_end_reads_no_other_trait() -> None:
     listed = {trait for traits in TRAITS.values() for trait in traits}
-    rooms = ("shared", "chat", "routing", "attention", "explorer")
+    rooms = ("shared", "chat", "routing", "attention", "explorer", "planner")
     for path in (path for room in rooms for path in (JS / room).glob("*.js")):
         source = path.read_text(encoding="utf-8")
         read = set(re.findall(r'model\.get\("(\w+)"\)', source)) | set(re.findall(r'"change:(\w+)"', source))

@@ -54,6 +54,7 @@
  * @property {number|null} usable_bytes
  * @property {number|null} bandwidth
  * @property {number} rate
+ * @property {number} wider
  * @property {number} host_bandwidth
  * @property {number} link_bandwidth
  * @property {number|null} price_usd
@@ -335,6 +336,7 @@ export function spill(choice, rules) {
   const parts = memoryParts(choice, rules);
   let excess = total(parts) - usable;
   if (excess <= 0) return {};
+  excess += 1; // a byte more, lest rounding leave the device too full
   const sizes = Object.fromEntries(
     parts.filter((part) => part.place === "device").map((part) => [part.key, part.bytes]),
   );
@@ -460,8 +462,7 @@ export function promptSpeed(choice, rules, tokens) {
  * @param {boolean} spilled
  */
 function widerBy({ runtime, hardware, batch }, { wider, measured_families: families }, spilled) {
-  let width = families.includes(runtime.family) ? 0 : wider.runtime;
-  if (hardware.kind === "cpu" || hardware.kind === "sycl") width += wider.hardware;
+  let width = hardware.wider + (families.includes(runtime.family) ? 0 : wider.runtime);
   if (spilled) width += wider.spilled;
   return batch > 1 ? width + wider.batch : width;
 }

@@ -3,21 +3,9 @@
 
 /** @import { Choice, Facts, Hardware, Model, Runtime, Weights } from "./arithmetic.js" */
 
-/**
- * @typedef {object} State The traits that a person can change.
- * @property {string[]} models
- * @property {string} hardware
- * @property {string} quantization
- * @property {string} runtime
- * @property {string} cache
- * @property {number} context
- * @property {number} batch
- * @property {string} runtime_date
- * @property {Record<string, number>} ownership
- * @property {number} prompt_per_answer
- * @property {string} day
- */
+/** @import { PlannerState as State } from "../shared/wire_types.js" */
 
+/** @type {(keyof State)[]} */
 export const STATE = [
   "models",
   "hardware",

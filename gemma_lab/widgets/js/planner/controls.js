@@ -6,7 +6,7 @@ import { formatsOf, named, runtimesOn } from "./choices.js";
 import { tokenCount } from "./format.js";
 
 /** @import { Facts } from "./arithmetic.js" */
-/** @import { State } from "./choices.js" */
+/** @import { PlannerState as State } from "../shared/wire_types.js" */
 
 const OWNED = /** @type {const} */ ([
   ["price_usd", "Price, USD"],

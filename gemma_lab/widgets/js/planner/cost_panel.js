@@ -7,7 +7,7 @@ import { DEPTH, PROMPT } from "./choices.js";
 import { amount, chartNode, dollars, explained, short } from "./format.js";
 
 /** @import { Choice, Facts } from "./arithmetic.js" */
-/** @import { State } from "./choices.js" */
+/** @import { PlannerState as State } from "../shared/wire_types.js" */
 /** @typedef {{ label: string, color: string, width: number, cost: (tokens: number) => number|null, text: string, cross: number|null }} Line */
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [760, 250, 52, 34, 10, 246];

@@ -8,18 +8,20 @@ import { drawCost } from "./cost_panel.js";
 import { drawMemory } from "./memory_panel.js";
 import { drawSpeed } from "./speed_panel.js";
 
-/** @import { State } from "./choices.js" */
+/** @import { PlannerModel, PlannerState as State } from "../shared/wire_types.js" */
 
 class PlannerView {
   /**
-   * @param {any} model
+   * @param {PlannerModel} model
    * @param {HTMLElement} el
    */
   constructor(model, el) {
     this.model = model;
-    this.facts = model.get("facts");
+    this.facts = model.get("_facts");
     /** @type {State} */
     this.state = this.held();
+    /** @type {number|undefined} Number of the last error that was shown. */
+    this.noticed = 0;
     this.controls = new PlannerControls(this.facts, (change) => this.change(change));
     this.memory = h("div", { "data-testid": "planner-memory" });
     this.speed = h("div", { "data-testid": "planner-speed" });
@@ -49,7 +51,7 @@ class PlannerView {
     this.draw = everyFrame(() => this.drawNow());
     const take = () => this.take();
     const handlers = Object.fromEntries(
-      [...STATE.map((name) => `change:${name}`), "change:facts", "change:_notice"].map((event) => [
+      [...STATE.map((name) => `change:${name}`), "change:_facts", "change:_notice"].map((event) => [
         event,
         take,
       ]),
@@ -66,7 +68,7 @@ class PlannerView {
 
   /** Take over what Python holds, and show an error that a change caused. */
   take() {
-    this.facts = this.model.get("facts");
+    this.facts = this.model.get("_facts");
     this.controls.facts = this.facts;
     this.state = this.held();
     const notice = this.model.get("_notice");
@@ -89,7 +91,7 @@ class PlannerView {
     const full = completed(this.facts, this.state, change);
     this.state = { ...this.state, ...full };
     this.draw();
-    this.model.send({ type: "set", values: full });
+    this.model.send({ type: "set_values", values: full });
   }
 
   drawNow() {
@@ -147,7 +149,7 @@ function panel(title, ...content) {
 }
 
 /** Draw the widget; returns what ends it. */
-export function render(/** @type {{ model: any, el: HTMLElement }} */ { model, el }) {
+export function render(/** @type {{ model: PlannerModel, el: HTMLElement }} */ { model, el }) {
   const view = new PlannerView(model, el);
   return () => view.end();
 }

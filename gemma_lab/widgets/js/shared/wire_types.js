@@ -1,6 +1,8 @@
 // What goes between Python and the browser, as types. gemma_lab/widgets/shared/wire_types.py holds the same
 // tables, and tests/widgets/shared/test_wire_types.py compares the two with what the widgets send.
 
+/** @import { Facts } from "../planner/arithmetic.js" */
+
 /**
  * A buffer as Python's binary traits and messages carry it.
  * @typedef {DataView<ArrayBuffer>} Buffer
@@ -319,6 +321,23 @@
  * @property {Ack} _ack
  * @property {Notice} _notice
  */
+/**
+ * @typedef {object} PlannerTraits
+ * @property {string[]} models
+ * @property {string} hardware
+ * @property {string} quantization
+ * @property {string} runtime
+ * @property {string} cache
+ * @property {number} context
+ * @property {number} batch
+ * @property {string} runtime_date
+ * @property {Record<string, number>} ownership
+ * @property {number} prompt_per_answer
+ * @property {string} day
+ * @property {boolean} busy
+ * @property {Facts} _facts
+ * @property {Notice} _notice
+ */
 
 /**
  * Messages of the views.
@@ -354,6 +373,10 @@
  * @typedef {{ type: "select", view: string, seq: number, tokens: number[] }
  *   | { type: "ask", text: string }} ExplorerMessage
  */
+/**
+ * @typedef {{ type: "set_values", values: Partial<PlannerState> }} PlannerMessage
+ */
+/** @typedef {Omit<PlannerTraits, "busy"|"_facts"|"_notice">} PlannerState The traits that a person can change. */
 
 /**
  * The part of a Jupyter widget model that the views use.
@@ -370,5 +393,6 @@
 /** @typedef {WidgetModel<RoutingTraits, RoutingMessage>} RoutingModel */
 /** @typedef {WidgetModel<AttentionTraits, AttentionMessage>} AttentionModel */
 /** @typedef {WidgetModel<ExplorerTraits, ExplorerMessage>} ExplorerModel */
+/** @typedef {WidgetModel<PlannerTraits, PlannerMessage>} PlannerModel */
 
 export {};
