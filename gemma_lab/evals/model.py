@@ -19,6 +19,7 @@ class EvaluatedModel(Protocol):
     name: str
     modalities: frozenset[str]
     tokenizer: Any
+    context: int
     last_checkup: Checkup | None
 
     @property

@@ -8,14 +8,15 @@ people, can be added, so that the answer must be retrieved and cannot be guessed
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import real_number, short_repr, whole_number
 from ..display import Displayed
-from ..errors import LabError
+from ..errors import ContextFull, LabError
 from .grading import is_correct
 from .statistics import wilson_interval
 from .words import PEOPLE, filler
@@ -137,12 +138,13 @@ def needle(lab: EvaluatedModel, *, tokens: int, depth: float = 0.5, others: int 
     ------
     LabError
         If a number is out of range.
+    ContextFull
+        If the text would not fit the model's context; it is not built then.
     """
-    if not 0 <= depth <= 1 or not 0 <= others < len(PEOPLE) or tokens < 1:
-        raise LabError(
-            f"depth={depth}, others={others}, tokens={tokens} are out of range.",
-            hint=f"depth is 0 to 1, others 0 to {len(PEOPLE) - 1}, tokens 1 or more.",
-        )
+    tokens = whole_number("tokens", tokens, minimum=1)
+    depth = real_number("depth", depth, minimum=0, maximum=1)
+    others = whole_number("others", others, minimum=0, maximum=len(PEOPLE) - 1)
+    _check_length(lab, tokens)
     rng = random.Random(f"{seed} {tokens} {depth} {others}")  # noqa: S311
     count = _counter(lab)
     who, *rest = rng.sample(PEOPLE, others + 1)
@@ -201,11 +203,12 @@ def needles(
     LabError
         If the grid is empty, or a number is out of range.
     ContextFull
-        If a text does not fit the model's context.
+        If a text does not fit the model's context. Lengths beyond it are refused before the first question.
     """
-    grid = tuple(sorted(set(lengths))), tuple(sorted(set(depths)))
-    if not all(grid) or asked < 1:
-        raise LabError("The grid of needles is empty.", hint="Give lengths, depths and asked=5.")
+    grid = _grid(lab, lengths, depths)
+    asked = whole_number("asked", asked, minimum=1)
+    others = whole_number("others", others, minimum=0, maximum=len(PEOPLE) - 1)
+    seed = whole_number("seed", seed, minimum=0)
     from tqdm.auto import tqdm
 
     answers: list[NeedleAnswer] = []
@@ -227,6 +230,33 @@ def needles(
                     )
                     bar.update()
     return Haystack(lab.name, *grid, right, np.full_like(right, asked), tuple(answers))
+
+
+def _grid(
+    lab: EvaluatedModel, lengths: Sequence[int], depths: Sequence[float]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the lengths and the depths, ascending and each once; refuse what cannot be asked."""
+    for name, values, example in (("lengths", lengths, "[512, 1024]"), ("depths", depths, "[0, 0.5, 1]")):
+        if not isinstance(values, Iterable) or isinstance(values, str | bytes | Mapping):
+            raise LabError(
+                f"{name}={short_repr(values)} is not a list of numbers.",
+                hint=f"For example {name}={example}.",
+            )
+    tokens = sorted({whole_number("each length", each, minimum=1) for each in lengths})
+    places = sorted({real_number("each depth", each, minimum=0, maximum=1) for each in depths})
+    if not tokens or not places:
+        raise LabError("The grid of needles is empty.", hint="Give lengths, depths and asked=5.")
+    _check_length(lab, tokens[-1])
+    return tuple(tokens), tuple(places)
+
+
+def _check_length(lab: EvaluatedModel, tokens: int) -> None:
+    if tokens >= lab.context:
+        raise ContextFull(
+            f"A text of {tokens:,} tokens and a question do not fit the context of {lab.name}, "
+            f"{lab.context:,} tokens.",
+            hint="Ask for a shorter text.",
+        )
 
 
 def _counter(lab: EvaluatedModel) -> Callable[[str], int]:

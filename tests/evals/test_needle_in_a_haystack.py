@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.errors import LabError
+from gemma_lab.errors import ContextFull, LabError
 from gemma_lab.evals.needle_in_a_haystack import Haystack, NeedleAnswer, needle, needles
 
 
@@ -67,10 +67,31 @@ def test_it_really_asks_the_model(tiny_lab):
 def test_bad_numbers_are_told(tiny_lab):
     lab = tiny_lab("31B")
     for bad in ({"tokens": 0}, {"tokens": 9, "depth": 1.5}, {"tokens": 9, "others": 30}):
-        with pytest.raises(LabError, match="out of range"):
+        with pytest.raises(LabError, match=next(reversed(bad))):
             needle(lab, **bad)
     with pytest.raises(LabError, match="grid of needles is empty"):
         needles(lab, lengths=())
+    for bad in (
+        {"lengths": 128},
+        {"lengths": "9"},
+        {"depths": 0.5},
+        {"lengths": ["9"]},
+        {"depths": [2]},
+        {"asked": 0},
+    ):
+        with pytest.raises(LabError, match=next(iter(bad))[:-1]):
+            needles(lab, **bad)
+
+
+def test_lengths_beyond_the_context_are_refused_before_a_text_is_built(tiny_lab, monkeypatch):
+    lab = tiny_lab("31B")
+    monkeypatch.setattr("gemma_lab.evals.needle_in_a_haystack.filler", lambda _: pytest.fail("built"))
+    monkeypatch.setattr(lab, "chat", lambda *_, **__: pytest.fail("asked"))
+    for length in (lab.context, 10**12, 10**30):
+        with pytest.raises(ContextFull, match=f"{length:,}"):
+            needle(lab, tokens=length)
+        with pytest.raises(ContextFull, match=f"{length:,}"):
+            needles(lab, lengths=[5, length], progress=False)
 
 
 def test_the_figure_and_the_table_say_the_numbers():
