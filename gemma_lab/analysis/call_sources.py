@@ -169,7 +169,7 @@ def call_sources(trace: Trace) -> CallSources:
         source = _around_peak(share, table.modalities[:prompt] == "text")
         match = _match(trace, value, prompt, share)
         first = top.keys[:, :, 0]
-        inside = ((first >= source[0]) & (first < source[1])).all(axis=1)
+        inside = np.all((first >= source[0]) & (first < source[1]), axis=1).tolist()
         arguments.append(
             ArgumentSource(
                 call=call,

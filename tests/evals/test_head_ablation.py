@@ -109,7 +109,7 @@ def test_intervals_are_wilsons_and_frames_have_a_row_a_condition():
 
 @pytest.mark.parametrize("wrong", [{"heads": 0}, {"heads": 5}, {"draws": 0}])
 def test_what_is_no_experiment_is_refused(wrong):
-    with pytest.raises(LabError, match="no experiment"):
+    with pytest.raises(LabError, match="draws"):
         ablate_retrieval_heads(Needing([]), QUESTIONS, ranked(), progress=False, **wrong)
     with pytest.raises(LabError, match="0 questions"):
         ablate_retrieval_heads(Needing([]), [], ranked(), progress=False)

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_found_and_counted_by_group():
 
 def test_a_model_that_sees_nothing_is_not_asked_about_pictures():
     found = checkup(Pupil(modalities=("text",)), progress=False)
-    assert found.not_asked["digits"] == "pupil takes no image"
+    assert found.not_asked["digits"] == "pupil has no image input"
     asked = {score.name for score in found.skills}
     assert {"names", "numbers", "recall"} <= asked
     assert not asked & set(found.not_asked)
@@ -117,7 +117,7 @@ def test_an_interrupt_keeps_what_was_answered():
 
 def test_the_command_fails_below_its_threshold(tiny_folder, monkeypatch):
     monkeypatch.setattr("gemma_lab.evals.run.QUICK", 5)
-    monkeypatch.setattr("gemma_lab.evals.run._LONGEST", 8)
+    monkeypatch.setattr("gemma_lab.evals.run._MAX_TOKENS", 8)
     done = CliRunner().invoke(app, ["checkup", str(tiny_folder("26B-A4B")), "--skill", "names"])
     assert done.exit_code == 1
     assert "Below the threshold of 50%: names" in done.output
@@ -128,7 +128,7 @@ def test_random_weights_of_a_minis_shape_score_at_chance_in_every_skill(monkeypa
     lab = gl.load("mini-moe", progress=False)
     torch.manual_seed(0)
     lab.model = type(lab.model)(lab.config).eval()
-    for name, value in (("QUICK", 3), ("_LONGEST", 6), ("_LONGEST_VALUE", 6), ("_LONGEST_THOUGHT", 6)):
+    for name, value in (("QUICK", 3), ("_MAX_TOKENS", 6), ("_MAX_VALUE_TOKENS", 6), ("_MAX_THINKING_TOKENS", 6)):
         monkeypatch.setattr(f"gemma_lab.evals.run.{name}", value)
     found = checkup(lab, progress=False)
     assert {score.name for score in found.skills} == set(skill_names()) - set(found.not_asked)

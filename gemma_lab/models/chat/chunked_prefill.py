@@ -26,7 +26,7 @@ _MEDIA = {
 }
 _FRAMES = "num_frames_per_video"
 _KNOWN = {"input_ids", "attention_mask", "mm_token_type_ids", _FRAMES}.union(*_MEDIA.values())
-#: Older ones make the local layers' mask of a picture behind a cache for the wrong layer.
+#: Older releases build the local layers' mask of an image after a cache with the wrong layer.
 _LATE_MEDIA = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23)
 
 
@@ -43,7 +43,7 @@ class Medium(NamedTuple):
 def media(inputs: dict[str, Any]) -> list[Medium] | None:
     """Return the media of a prompt in order; None if they must be read together, in the first chunk.
 
-    That is so where their rows cannot be assigned, and in versions of transformers before 5.23.
+    They must if their rows cannot be assigned, and with releases of transformers before 5.23.
     """
     kinds = inputs.get("mm_token_type_ids")
     if kinds is None or not kinds.any():
@@ -144,7 +144,7 @@ def _rows(inputs: dict[str, Any], chosen: list[Medium]) -> dict[str, Any]:
 
 
 def up_to(prompt: Prompt, stop: int) -> Prompt:
-    """Return a prompt cut at the end of a chunk, with the media that come before."""
+    """Return the part of a prompt up to the end of a chunk, with its media."""
     if stop >= len(prompt.ids):
         return prompt
     inputs = chunk_inputs(prompt.inputs, 0, stop)

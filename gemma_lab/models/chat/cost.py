@@ -86,7 +86,7 @@ class Cost(Displayed):
 
 
 def cost(model: LoadedModel, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Cost:
-    """Return what a prompt costs; see `Lab.cost`."""
+    """Return the tokens, cache and memory of a prompt; see `Lab.cost`."""
     check_keywords("cost", options, RequestOptions)
     request = build_request(model, prompt, options, max_new_tokens=0, limited=False)
     if request.ids is not None:

@@ -1,9 +1,9 @@
 """Parts of ``model.generate``: the recorder of log-probabilities, the sampler, the streamer, the stops.
 
 transformers runs the checkpoint's own logits processors first, then custom ones, then temperature, top-k
-and top-p (``GenerationMixin._get_logits_processor``), so `LogprobRecorder` gets the model's own logits.
-Tokens are drawn here too, by transformers' own warpers but from a separate generator: the global random state
-is never touched, whatever thread runs.
+and top-p (``GenerationMixin._get_logits_processor``), so `LogprobRecorder` receives the model's own logits.
+`SampleToken` draws tokens with transformers' own warpers from a separate generator, so that the global random
+state is never used, in any thread.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Step = tuple[torch.Tensor, torch.Tensor]
 
 
 class Stopped(Exception):
-    """Raised inside the model to leave it when an event was set."""
+    """Raised inside the model to end a forward pass when an event was set."""
 
 
 def check_finite(logits: torch.Tensor, position: int) -> None:
-    """Raise `LabError` if logits are not usable: one is NaN or infinite, or all are minus infinity.
+    """Raise `LabError` if one of the logits is NaN or infinite, or if all are minus infinity.
 
     Minus infinity for some tokens is allowed: the checkpoint's own processors suppress tokens that way.
 
@@ -54,7 +54,7 @@ def check_finite(logits: torch.Tensor, position: int) -> None:
     position
         Position of that token in the sequence, for the message.
     """
-    if not bool(torch.isfinite(logits.max())):  # the maximum of what has a NaN is NaN
+    if not bool(torch.isfinite(logits.max())):  # NaN propagates through the maximum
         raise LabError(
             f"The logits of token {position:,} are not finite numbers.",
             hint="The model overflows or its weights are broken: load it in bfloat16 or float32, and without "
@@ -63,20 +63,20 @@ def check_finite(logits: torch.Tensor, position: int) -> None:
 
 
 class LogprobRecorder(LogitsProcessor):
-    """Keeps the top of each distribution, its entropy, and, until the token is known, all of it.
+    """Record the likeliest tokens and the entropy of each distribution.
 
     Parameters
     ----------
     vocabulary
-        Names alternatives.
+        Vocabulary, for the names of the alternatives.
     top_logprobs
-        How many of the likeliest tokens to keep.
+        How many of the likeliest tokens to record.
     """
 
     def __init__(self, vocabulary: Vocabulary, top_logprobs: int) -> None:
         self._vocabulary = vocabulary
         self._top_logprobs = top_logprobs
-        # One step is in flight; two on devices where transformers reads tokens a step late.
+        # At most one pending step; two on devices where transformers reads tokens one step late.
         self._rows: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Media as callers pass them: beside a prompt, one or several, and inside the parts of a message."""
+"""Parse media arguments: one medium or several beside a prompt, and the media in parts of a message."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...errors import BadMedia, BadPrompt
 from .plain_json import as_mapping, short
 
 KINDS = ("image", "video", "audio")
-#: More media of one kind are refused: no context of the family holds so many of the fewest tokens each.
+#: Maximum number of media of one kind: no context of the family can hold more, with the fewest tokens each.
 MAX_MEDIA = 4_096
-#: A string of at least so many characters that is no file and all base64 is taken for the bytes of a medium.
+#: Minimum length of a string that is read as base64 if it has only base64 characters and names no file.
 _MIN_BASE64 = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}")
 #: Parts of other APIs: their type, and the kind of medium that they carry.
@@ -35,9 +35,9 @@ def media_list(kind: str, value: Any) -> list[Any]:
     kind
         ``"image"``, ``"video"`` or ``"audio"``.
     value
-        One medium, a list of them, or None for none. One medium is whatever its loader takes: a path, bytes,
-        an open file, a PIL image, an array of an image; of videos and sounds also a tuple with its rate.
-        Several images may be any iterable, or an array with a dimension more.
+        One medium, a list of media, or None. A medium is anything that its loader accepts: a path, bytes, an
+        open file, a PIL image, an array of an image; for videos and sounds also a tuple with the rate.
+        Several images may be any iterable, or an array with one more dimension.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def media_list(kind: str, value: Any) -> list[Any]:
 
 
 def iterate_media(kind: str, value: Any) -> Iterator[Any]:
-    """Yield what `media_list` returns one by one: a caller may stop before a generator makes the rest."""
+    """Yield the media of `media_list` one by one, without exhausting a generator in advance."""
     if value is None:
         return
     if isinstance(value, list):
@@ -148,12 +148,12 @@ def _is_file(source: str) -> bool:
 
 
 def _bytes_of(source: Any, where: str) -> Any:
-    """Return the bytes that base64 text stands for; a data URI and bytes are left to the loaders."""
+    """Decode base64 text; data URIs and bytes are returned unchanged, for the loaders."""
     if not isinstance(source, str) or source.startswith("data:"):
         return source
     try:
         return base64.b64decode("".join(source.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadPrompt(
-            f"{where} is no base64 text: {error}.", hint="Encode it with base64.b64encode."
+            f"{where} is not valid base64: {error}.", hint="Encode it with base64.b64encode."
         ) from error

@@ -45,7 +45,7 @@ _LOADERS: dict[str, Callable[..., Any]] = {"image": load_image, "video": load_vi
 _NOUNS = {"image": "image", "video": "video", "audio": "sound"}
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
-#: Keys of a message that `_Reader` reads; others are kept for templates that know them.
+#: Keys of a message that `_Reader` reads; others are kept for templates that use them.
 _READ = {"role", "content", "tool_calls", "tool_responses", "function_call", "tool_call_id", "call_id"}
 _READ |= {"refusal", "images", *_REASONING}
 #: Keys of other APIs that say nothing to the model.
@@ -97,11 +97,11 @@ def conversation(
         The user's text, or messages that end with a user's or a tool's: in the format of transformers, OpenAI
         or Anthropic, as mappings, dataclasses or pydantic models.
     images
-        Images for the last user message; they go before its text.
+        Images for the last user message; they are placed before its text.
     video, audio
-        A video and a sound for it, or a list of them; they go between the images and the text.
+        A video and a sound for it, or lists of them; they are placed between the images and the text.
     system
-        The system prompt, for a conversation that has none yet; an empty one is none.
+        The system prompt, for a conversation without one; ``""`` is none.
     previous
         A reply to continue from.
     results
@@ -166,7 +166,7 @@ def _parts(message: Message) -> list[Message]:
 
 
 class _Reader:
-    """Appends the messages of a prompt to a conversation; results of tools go to the calls before them."""
+    """Append the messages of a prompt to a conversation, and assign tool results to the calls before them."""
 
     def __init__(self, messages: list[Message], opening: Opening) -> None:
         self._messages, self._opening = messages, opening
@@ -388,7 +388,7 @@ def _joined(parts: list[Message]) -> str | list[Message]:
 
 
 def _others(fields: Message, where: str) -> Message:
-    """Return the other keys of a message, which a template may know, as plain JSON."""
+    """Return the other keys of a message, which a template may use, as plain JSON."""
     return {
         key: plain(value, f"{key} of {where}") for key, value in fields.items() if key not in _READ | _IGNORED
     }

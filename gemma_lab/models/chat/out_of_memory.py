@@ -13,7 +13,7 @@ from ...system.out_of_memory import is_out_of_memory
 
 @contextmanager
 def raise_on_out_of_memory(device: torch.device, doing: Callable[[], str]) -> Iterator[None]:
-    """Turn an out-of-memory error into `DoesNotFit`, and let others pass.
+    """Convert an out-of-memory error into `DoesNotFit`; other errors are raised unchanged.
 
     Parameters
     ----------
@@ -33,5 +33,5 @@ def raise_on_out_of_memory(device: torch.device, doing: Callable[[], str]) -> It
         raise DoesNotFit(
             f"Memory ran out on {device} {doing()}: {reason}",
             hint="Shorten the prompt, pass fewer images, lower max_new_tokens, or load a smaller "
-            "checkpoint; gemma_lab.doctor() says what fits here.",
+            "checkpoint; gemma_lab.doctor() lists what fits here.",
         ) from error

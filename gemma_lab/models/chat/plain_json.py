@@ -1,7 +1,7 @@
 """Convert Python values to plain JSON values, and refuse control tokens of the chat format in them.
 
-What comes from outside (a tool's result, the arguments of a call) reaches the model only through `plain`:
-afterwards it holds nothing but ``None``, booleans, numbers, strings, lists and dicts with string keys.
+Data from outside (a tool's result, the arguments of a call) reach the model only through `plain`, which
+returns only ``None``, booleans, numbers, strings, lists and dicts with string keys.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _NO_SCALAR = object()
 _MEDIA = __name__.split(".")[0] + ".models.media"
 #: Deepest nesting of lists and dicts.
 MAX_DEPTH = 16
-#: Most values, those inside others included: no context of the family holds so many.
+#: Maximum number of values, nested ones included: more than any context of the family can hold.
 MAX_VALUES = 1_000_000
 #: Longest number, in characters: what `gemma_lab.models.chat.tool_call_parser` reads back.
 MAX_DIGITS = 400
 
 _PAIRED = "turn|tool|tool_call|tool_response|channel|image|audio"
-#: The control tokens of the chat format. The model would read them as structure, wherever they come from.
+#: The control tokens of the chat format. The model would read them as structure, even in data from outside.
 _CONTROL = re.compile(
     rf'<\|(?:{_PAIRED})>|<(?:{_PAIRED})\|>|<\|(?:think|image|audio|video|")\|>|<(?:bos|eos|pad)>'
 )
@@ -124,7 +124,7 @@ def short(value: Any) -> str:
 
 
 def _check_count(value: Any, where: str) -> None:
-    """Count the values in lists and mappings; one that stands in many places is counted in each."""
+    """Count the values in lists and mappings; a shared value is counted at each of its positions."""
     waiting, count = [value], 0
     while waiting:
         item = waiting.pop()

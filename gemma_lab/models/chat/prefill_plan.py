@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
     from .prompt import Prompt
 
-#: A prompt up to here is read in one pass if memory allows: the masks of sliding layers grow with its square.
+#: Maximum length of a prompt that is read in one pass: the masks of local layers grow with its square.
 SINGLE_PASS_TOKENS = 4096
-#: Tokens of a chunk of a longer one, if memory allows. Fixed, so that the same prompt gives the same bits on
-#: machines with enough memory; more would make matrices larger than a processor gains from.
+#: Tokens per chunk of a longer prompt, if memory allows. Fixed, so that the same prompt gives the same bits
+#: on machines with enough memory; larger matrices would not be faster.
 CHUNK_TOKENS = 1024
-#: Bytes that the masks of a chunk may take however much is free: half as large a chunk costs little time, and
-#: the mask of 1,024 tokens at the end of 131,072 is most of the memory of its prefill.
+#: Maximum bytes of the masks of a chunk, regardless of the free memory: halving a chunk costs little time,
+#: and the mask of 1,024 tokens at the end of 131,072 is most of the memory of its prefill.
 MASK_BYTES = 512 * 2**20
 #: A chunk is halved down to this before `DoesNotFit` is raised.
 MIN_CHUNK_TOKENS = 64
@@ -42,7 +42,7 @@ MEMORY_FRACTION = 0.6
 
 @dataclass(frozen=True)
 class PrefillMemory:
-    """Bytes that a prefill takes beside the weights.
+    """Bytes that a prefill needs besides the weights.
 
     ``fixed + context × C + token × P + pair × P × C`` for a chunk of P tokens at the end of a context of C.
 
@@ -112,7 +112,7 @@ class PrefillMemory:
 
 
 def _width(layer: Layer, hidden: int) -> int:
-    """Return how many numbers a layer holds per token at once: residual stream and widest branch."""
+    """Return the numbers per token that a layer holds at the same time: residual stream and widest branch."""
     attention = 3 * layer.heads * layer.head_dim + 4 * layer.kv_heads * layer.head_dim
     dense = 3 * layer.mlp_width
     experts = layer.top_k * (2 * hidden + 3 * layer.expert_width) + 3 * layer.experts

@@ -116,7 +116,7 @@ def write_text(model: LoadedModel, request: Request) -> str:
         for name in PLACEHOLDERS.values():
             if name in text:
                 raise BadPrompt(
-                    f"The text contains {name}, which is where the chat format puts a medium.",
+                    f"The text contains {name}, the chat format's placeholder of a medium.",
                     hint="Pass media as images=[…], video=… or audio=… and leave the placeholder out.",
                 )
     _refuse_by_length(model, request)
@@ -126,8 +126,8 @@ def write_text(model: LoadedModel, request: Request) -> str:
 def count_tokens(model: LoadedModel, request: Request, text: str) -> dict[str, int]:
     """Return the tokens of a prompt by modality, ``"text"`` first, without encoding its media.
 
-    What the processor writes in the place of each placeholder is written out with one token for all soft
-    ones: the soft tokens of one medium are neighbours, and each is a token of its own.
+    The text that the processor inserts for each placeholder is tokenised with one soft token per medium; the
+    others are added to the count, since soft tokens are never merged.
 
     Parameters
     ----------
@@ -176,10 +176,10 @@ def _remaining(model: LoadedModel, request: Request, size: int, soft: int = 0) -
 
 
 def _refuse_by_length(model: LoadedModel, request: Request) -> None:
-    """Raise `ContextFull` if texts and messages are too many for the context whatever their tokens are.
+    """Raise `ContextFull` if texts or messages exceed the context regardless of how they are tokenised.
 
-    A token stands for at most as many characters as the longest entry of the vocabulary, and every message of
-    a conversation takes a token at least.
+    A token has at most as many characters as the longest entry of the vocabulary, and every message has at
+    least one token.
     """
     characters = sum(len(text.strip()) for text in request.texts)
     if characters <= model.context and len(request.messages) <= model.context:

@@ -43,12 +43,12 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Overruled:
-    """What a grammar did where a token was chosen.
+    """Effect of a grammar on the choice of one token.
 
     Attributes
     ----------
     forbidden
-        Probability that the model had put on tokens that the grammar forbids, at temperature 1, 0 to 1.
+        The model's probability of the tokens that the grammar forbids, at temperature 1, 0 to 1.
     first_choice_id, first_choice
         Id and text of the model's own likeliest token.
     changed
@@ -82,7 +82,7 @@ class Token:
     kind
         ``"text"`` (the answer), ``"thought"``, ``"tool"`` (a tool call, with its delimiters), ``"special"``.
     overruled
-        What a grammar forbade here; None for a token that was generated without one.
+        Effect of the grammar; None for a token that was generated without one.
     """
 
     id: int
@@ -152,7 +152,7 @@ class Reply(Displayed):
     tools
         The functions that were declared to the model.
     request
-        What was asked: ``lab.trace(reply.request)`` traces it, ``lab.chat(reply.request)`` repeats it.
+        The request: ``lab.trace(reply.request)`` traces it, ``lab.chat(reply.request)`` repeats it.
     """
 
     text: str

@@ -32,10 +32,10 @@ _EXAMPLE = 'For example lab.request("What is 7 + 5?", max_new_tokens=8).'
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Everything that decides what the model reads and how it answers, as a value.
+    """Everything that determines a run, as a value: messages, media, tools, options, sampling and limits.
 
-    `Lab.request` makes one; `chat`, `stream`, `cost`, `trace`, `next_token` and `activations` take it in the
-    place of a prompt. The same request gives the same tokens in each of them, and the same answer again.
+    `Lab.request` returns one; `chat`, `stream`, `cost`, `trace`, `next_token` and `activations` accept it
+    instead of a prompt. The same request gives the same tokens in each of them, and the same answer.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class Request:
             What `to_meta` returned, or the ``meta`` of a trace, which has it under ``"request"``.
         media
             The media of the request, in any order if they are opened (``trace.images`` are), else in that of
-            ``meta["media"]``: whatever `load_image`, `load_video` and `load_audio` take.
+            ``meta["media"]``: anything that `load_image`, `load_video` and `load_audio` accept.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""From a prompt and keyword options to a `Request`, with its media counted before they are decoded."""
+"""Build a `Request` from a prompt and keyword options; media are counted before they are decoded."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Sampling:
         probabilities = _softmax(scores)
         if self.top_p < 1:
             ascending = np.argsort(probabilities, kind="stable")
-            # a token goes when everything up to it, from the unlikeliest on, is no more than 1 - top_p
+            # a token is removed if the sum up to it, from the least likely on, is at most 1 - top_p
             outside = ascending[np.cumsum(probabilities[ascending]) <= 1 - self.top_p]
             probabilities[np.setdiff1d(outside, ascending[-1:])] = 0.0
             probabilities /= probabilities.sum()

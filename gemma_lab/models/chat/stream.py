@@ -61,7 +61,7 @@ class Stream:
     """
 
     def __init__(self, begin: Callable[[OnTokens], Generation], halt: threading.Event) -> None:
-        # The thread knows the queue and the generation, not this object: dropping the stream ends the thread.
+        # The thread references only queue and generation, so that garbage collection of this object ends it.
         self._arrived: queue.SimpleQueue[list[Token] | BaseException | None] = queue.SimpleQueue()
         self._generation = begin(self._arrived.put)
         self._halt = halt

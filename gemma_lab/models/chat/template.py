@@ -1,4 +1,4 @@
-"""Writing a conversation out with the checkpoint's chat template, within a time limit."""
+"""Render a conversation with the checkpoint's chat template, within a time limit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def render(model: LoadedModel, request: Request) -> str:
     Raises
     ------
     BadPrompt
-        If the checkpoint has no chat template, or its template fails, whatever it raises.
+        If the checkpoint has no chat template, or its template raises any error.
     """
     if request.raw:
         return "".join(
@@ -73,10 +73,10 @@ def render(model: LoadedModel, request: Request) -> str:
 
 
 def _within(seconds: float, work: Callable[[], str]) -> str:
-    """Return what `work` returns, or raise `_TimeLimit` once it has taken too long.
+    """Call `work` and return its result; raise `_TimeLimit` if it takes longer than `seconds`.
 
-    It runs in a thread of its own, in which an exception can be raised from here. A template is Python code,
-    so the exception arrives at its next bytecode.
+    It runs in a separate thread, in which an exception can be raised from here. A template is Python code, so
+    the exception is raised at its next bytecode.
     """
     results: list[str] = []
     errors: list[BaseException] = []

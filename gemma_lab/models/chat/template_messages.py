@@ -1,8 +1,8 @@
-"""Messages as a chat template writes them in order, whichever revision of the template it is.
+"""Render messages so that every revision of Gemma 4's chat template keeps the order of texts and calls.
 
-Of one message, Gemma 4's templates write thoughts, calls, results and then the text, so text before a call
-would move behind its result; and some do not close a turn that ends with a result. `written` marks these
-places in what the template gets and corrects the text that it writes.
+The templates render the thoughts, calls and results of a message before its text, so text before a call would
+move behind the result; some do not close a turn that ends with a result. `written` marks these positions in
+the messages and corrects the rendered text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...errors import BadPrompt
 from .types import Message, Tool
 
 _REASONING = ("reasoning", "reasoning_content", "thinking")
-#: Two characters that Unicode keeps out of texts, around the number of an inserted text.
+#: Two Unicode noncharacters that enclose the number of an inserted text.
 _OPEN, _CLOSE = "\U0010fffe", "\U0010ffff"
 _PLACE = re.compile(rf"<\|tool_call>call:{_OPEN}(\d+){_CLOSE}")
 _NOTHING = f"{_OPEN}{_CLOSE}"
@@ -25,9 +25,9 @@ _NULL = f"{_OPEN}null{_CLOSE}"
 
 
 def for_template(messages: list[Message]) -> list[Message]:
-    """Return the messages as the chat template is to see them: without thoughts of earlier turns.
+    """Return the messages for the chat template, without the thoughts of earlier turns.
 
-    The model card asks for that; inside a turn with tool calls thoughts stay, since the turn is not over.
+    The model card recommends that. Inside a turn with tool calls thoughts are kept, since it is not finished.
     """
     last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=-1)
     return [
@@ -39,7 +39,7 @@ def for_template(messages: list[Message]) -> list[Message]:
 
 
 def written(messages: list[Message], apply: Callable[[list[Message]], str]) -> str:
-    """Return what a chat template makes of messages, with every text where it was written.
+    """Render messages with a chat template, with every text at its original position.
 
     Parameters
     ----------

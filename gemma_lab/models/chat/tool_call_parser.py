@@ -230,7 +230,7 @@ class _Reader:
 
 
 class _LocatingReader(_Reader):
-    """A reader that notes where each value without content of its own is written."""
+    """A reader that records the positions of scalars and of empty lists and objects."""
 
     def __init__(self, text: str, position: int, keys: list[str]) -> None:
         super().__init__(text, position, keys)

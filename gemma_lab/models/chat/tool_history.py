@@ -52,7 +52,7 @@ class Caller:
     results: list[Result] = field(default_factory=list)
 
     def resolve(self) -> None:
-        """Put every result at its call, in the order of the calls.
+        """Assign every result to its call, in the order of the calls.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Caller:
         """
         names = [call["function"]["name"] for call in self.message["tool_calls"]]
         responses: dict[int, Result] = {}
-        # what says most about its call first: an id, then a name, then the order alone
+        # results with an id first, then those with a name, then those matched by order alone
         for result in sorted(self.results, key=lambda each: (each.call_id is None, each.name is None)):
             index = self._index(result, names, responses)
             if index in responses:
@@ -126,7 +126,7 @@ def with_results(reply: Previous | None, results: Any, prompt: object = None) ->
     """
     if reply is None or prompt is not None:
         raise BadPrompt(
-            "Results of tools go to the reply that called them, without a new prompt.",
+            "tool_results need a reply with calls, and no new prompt.",
             hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
         )
     calls = reply.calls
@@ -177,7 +177,7 @@ def read_calls(value: Any, where: str) -> tuple[list[Message], list[str | None]]
 
 
 def one_call(name: Any, arguments: Any, where: str) -> Message:
-    """Return one call, its arguments parsed from JSON where they are text, once it is sure to be readable."""
+    """Return one call in one form, with arguments parsed from JSON where they are text."""
     check_name(name, where)
     parsed = plain(_parsed(arguments, where), f"{where} ({name}): arguments")
     if not isinstance(parsed, dict):

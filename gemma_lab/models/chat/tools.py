@@ -60,7 +60,7 @@ class Call:
         Parameters
         ----------
         tools
-            Whatever ``chat`` takes as ``tools``, or ``reply.tools``.
+            Tools as ``chat`` accepts them, or ``reply.tools``.
         """
         if self.problem:
             return [self.problem]
@@ -72,7 +72,7 @@ class Call:
 
 
 def calls(text: str, tools: Iterable[Tool] = ()) -> tuple[Call, ...]:
-    """Return the calls in what a model wrote, in order; those that cannot be read name the problem.
+    """Parse the calls in a generated text, in order; calls that cannot be parsed have a `problem`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def declared(tools: Any) -> tuple[Tool, ...]:
 
 
 def declared_for(previous: Previous | None, tools: Any) -> tuple[Tool, ...]:
-    """Return the tools of a turn: those that were passed, or else those of the reply that it continues."""
+    """Return the tools of a turn: those that were passed, or those of the reply that it continues."""
     if tools is None:
         return () if previous is None else previous.tools
     return declared(tools)

@@ -1,4 +1,4 @@
-"""From the token ids of a reply to readable text: whole characters, thoughts, tool calls and the answer.
+"""Decode the token ids of a reply: complete characters, thoughts, tool calls and the answer.
 
 The chat format is read by `gemma_lab.models.tokens.chat_format`, characters by
 `gemma_lab.models.tokens.graphemes`; here their results become `Token` values, each as soon as it is certain.
@@ -24,7 +24,7 @@ _HEADER = b"thought\n"
 
 @dataclass(frozen=True)
 class Record:
-    """The model's distribution where a token was chosen."""
+    """The model's distribution from which a token was chosen."""
 
     logprob: float
     entropy: float
@@ -76,7 +76,7 @@ class Transcript:
         return self._text(index, kind, record, data)
 
     def end(self) -> list[Token]:
-        """Return the tokens that were still waiting: nothing more will come."""
+        """Return the pending tokens after the last one was added."""
         return self._certain(self._graphemes.end())
 
     def _text(self, index: int, kind: Kind, record: Record, data: bytes) -> list[Token]:

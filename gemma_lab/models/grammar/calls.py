@@ -104,17 +104,17 @@ class CallGrammar:
             case "object":
                 return self._object(schema, path, root)
         raise BadSchema(
-            f"{path}: {kind!r} is no type of JSON Schema.",
+            f"{path}: {kind!r} is not a type of JSON Schema.",
             hint="string, integer, number, boolean, array, object, null",
         )
 
     def _string(self, schema: Mapping[str, Any]) -> str:
         quote = self._token('<|"|>')
-        least, most = schema.get("minLength"), schema.get("maxLength")
-        if least is None and most is None:
+        minimum, maximum = schema.get("minLength"), schema.get("maxLength")
+        if minimum is None and maximum is None:
             return f"{quote} TEXT {quote}"
-        name = f"TEXT_{int(least or 0)}_{'' if most is None else int(most)}"
-        length = f"{int(least or 0)},{'' if most is None else int(most)}"
+        name = f"TEXT_{int(minimum or 0)}_{'' if maximum is None else int(maximum)}"
+        length = f"{int(minimum or 0)},{'' if maximum is None else int(maximum)}"
         self._rules[name] = f"/(.|\\n){{{length}}}/ & ~/(.|\\n)*(<\\||\\|>)(.|\\n)*/"
         return f"{quote} {name} {quote}"
 
@@ -161,7 +161,7 @@ class CallGrammar:
                     or (step and step not in target)
                 ):
                     raise BadSchema(
-                        f"{path}: {reference!r} refers to nothing.", hint="Definitions stand in $defs."
+                        f"{path}: {reference!r} is not defined.", hint="Put definitions into $defs."
                     )
                 target = target[step] if step else target
             self._rules[name] = self._value(target, path, root)
@@ -196,7 +196,7 @@ class CallGrammar:
         return "some_object"
 
     def _named(self, body: str) -> str:
-        """Return the name of a rule with this body; short bodies stand for themselves."""
+        """Return the name of a rule with this body; short bodies are returned themselves."""
         if len(body) < 12 and " " not in body:
             return body
         for name, known in self._rules.items():

@@ -18,7 +18,7 @@ from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
 from .schema import AnswerSchema
 
-#: At most one blank, after a comma or a colon: no run of blanks can start, and both usual ways pass.
+#: At most one space, after a comma or a colon: allows both usual styles, and no run of spaces.
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 _lock = threading.Lock()
 _tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Any]] = (
@@ -28,14 +28,14 @@ _tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], An
 
 @dataclass(frozen=True)
 class Grammar:
-    """What an answer may be, compiled for one vocabulary.
+    """A grammar of an answer, compiled for one vocabulary.
 
     Attributes
     ----------
     source
-        In llguidance's Lark dialect.
+        The grammar in llguidance's Lark dialect.
     size
-        Of the vocabulary, tokens.
+        Size of the vocabulary, tokens.
     """
 
     source: str
@@ -120,7 +120,7 @@ def _source(
         rules.append(f"answer: %json {json.dumps(compact)}")
         return "\n".join(rules)
     if tool_choice == "none" or not tools:
-        rules += ["answer: SAID", f"SAID: {TEXT}"]
+        rules += ["answer: FREE_TEXT", f"FREE_TEXT: {TEXT}"]
         return "\n".join(rules)
     named = [tool for tool in tools if tool["function"]["name"] == tool_choice]
     if tool_choice not in ("auto", "required") and not named:
@@ -129,8 +129,8 @@ def _source(
             f"tool_choice={tool_choice!r} is no declared tool.",
             hint=f"'auto', 'none', 'required', or one of: {names}",
         )
-    answer = {"auto": "SAID (call SAID)*", "required": "call+"}.get(tool_choice, "call")
-    rules += [f"answer: {answer}", f"SAID: {TEXT}", CallGrammar(token).rules(named or tools)]
+    answer = {"auto": "FREE_TEXT (call FREE_TEXT)*", "required": "call+"}.get(tool_choice, "call")
+    rules += [f"answer: {answer}", f"FREE_TEXT: {TEXT}", CallGrammar(token).rules(named or tools)]
     return "\n".join(rules)
 
 

@@ -40,7 +40,7 @@ class GrammarProcessor(LogitsProcessor):
         self._matcher = grammar.matcher()
         self._mask = engine.allocate_token_bitmask(1, grammar.size)
         self._steps: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
-        self._seen: int | None = None  # tokens that the matcher knows of, the prompt included
+        self._seen: int | None = None  # tokens that the matcher has consumed, the prompt included
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores ``(1, vocabulary)`` without the forbidden tokens."""
@@ -61,7 +61,7 @@ class GrammarProcessor(LogitsProcessor):
         return scores.masked_fill(~allowed, -torch.inf)
 
     def take(self) -> Step:
-        """Return what the grammar did at the oldest position that was not taken yet."""
+        """Return the effect of the grammar at the oldest position that was not taken yet."""
         numbers, first = self._steps.popleft()
         forbidden, changed = numbers.tolist()
         return Step(min(max(forbidden, 0.0), 1.0), int(first), bool(changed))

@@ -40,7 +40,7 @@ class AnswerSchema:
         Raises
         ------
         BadAnswer
-            If the text is no JSON, or does not satisfy the schema; the error holds the text.
+            If the text is not JSON, or does not satisfy the schema; the error has the text.
         """
         from ...errors import BadAnswer
 
@@ -48,8 +48,8 @@ class AnswerSchema:
             value = json.loads(text)
         except ValueError as error:
             raise BadAnswer(
-                f"The answer is no complete JSON: {error}.",
-                hint="Allow more tokens with max_new_tokens=…, or look at error.text.",
+                f"The answer is not complete JSON: {error}.",
+                hint="Allow more tokens with max_new_tokens=…; error.text has the answer.",
                 text=text,
             ) from None
         fault = first_fault(value, self.schema)

@@ -161,9 +161,7 @@ def _choose(devices: tuple[Device, ...], device: Any) -> Device:
     try:
         asked = torch.device("cuda" if device == "gpu" else device)
     except (RuntimeError, TypeError) as error:
-        raise LabError(
-            f"device={device!r} is not a device of torch.", hint=_list_devices(devices)
-        ) from error
+        raise LabError(f"device={device!r} is not a device of torch.", hint=_list_devices(devices)) from error
     same = [candidate for candidate in devices if candidate.kind == asked.type]
     if asked.index is not None and asked.type == "cuda":
         same = [candidate for candidate in same if candidate.name == str(asked)]

@@ -1,4 +1,4 @@
-"""The tool loop: ask, run the calls within limits, give the results back, until the model answers."""
+"""The tool loop: generate, run the calls within limits, return their results, until the model answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
     from .tool import Tool
 
-#: Options of the first question only: what follows continues the conversation.
+#: Options of the first round only; later rounds continue the conversation.
 _FIRST_ROUND = ("images", "video", "audio", "system", "previous", "tool_results", "tool_choice")
 Ended = Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
 Status = Literal["ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run"]
@@ -38,19 +38,19 @@ Approve = Callable[["Call"], "bool | str | Mapping[str, Any]"]
 
 @dataclass(frozen=True)
 class Execution:
-    """What became of one call.
+    """The execution of one call, or why it was not executed.
 
     Attributes
     ----------
     call
-        As the model wrote it.
+        The call as the model wrote it.
     arguments
-        What it was run with: the call's own, or those that `approve` put in their place.
+        Arguments of the execution: those of the call, or those that `approve` replaced them with.
     status
-        ``"ran"``; ``"invalid"``, ``"unknown"`` or ``"denied"`` for what was not run; ``"failed"``,
-        ``"timed out"`` or ``"too long"`` for what gave no result.
+        ``"ran"``; ``"invalid"``, ``"unknown"`` or ``"denied"`` if it was not run; ``"failed"``,
+        ``"timed out"`` or ``"too long"`` if it gave no result.
     result
-        Plain JSON that goes back to the model; ``{"error": …}`` for everything but ``"ran"``.
+        Plain JSON that is returned to the model; ``{"error": …}`` for every status but ``"ran"``.
     seconds
         Elapsed time of the function, seconds.
     """
@@ -67,7 +67,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Round:
-    """One reply and what became of its calls; the last round has none."""
+    """One reply with the executions of its calls; the last round has none."""
 
     reply: Reply
     executions: tuple[Execution, ...] = ()
@@ -106,7 +106,7 @@ class ToolRun(Displayed):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The whole conversation, as messages."""
+        """All messages of the conversation."""
         return list(self.reply.messages)
 
     def __repr__(self) -> str:
@@ -117,19 +117,19 @@ class ToolRun(Displayed):
 
 @dataclass
 class Runner:
-    """Runs calls within limits.
+    """Run calls within limits.
 
     Parameters
     ----------
     tools
-        By name; nothing else can run.
+        The tools by name; nothing else can run.
     approve
-        Asked about each valid call; None approves all.
+        Called with each valid call; None approves all.
     timeout
-        Seconds per call. A function that runs longer is given up: its thread cannot be killed and ends by
+        Seconds per call. A function that runs longer is abandoned: its thread cannot be killed and ends by
         itself.
     max_result_chars
-        Longest result as JSON, characters; a longer one goes back as an error that says so.
+        Maximum length of a result as JSON, characters; a longer one is returned as an error.
     """
 
     tools: Mapping[str, Tool]
@@ -138,7 +138,7 @@ class Runner:
     max_result_chars: int = 20_000
 
     def execute(self, call: Call) -> Execution:
-        """Run one call; every way in which that can fail becomes a result for the model."""
+        """Run one call; every failure becomes a result for the model."""
         tool = self.tools.get(call.name)
         if tool is None and not call.problem:
             known = ", ".join(self.tools) or "none"
@@ -156,8 +156,8 @@ class Runner:
                 edited = type(call)(call.name, dict(arguments))
                 if faults := edited.faults([tool.declaration]):
                     raise LabError(
-                        f"approve gave arguments that do not fit: {'; '.join(faults)}.",
-                        hint="See the declaration.",
+                        f"approve returned invalid arguments: {'; '.join(faults)}.",
+                        hint="Return a mapping that satisfies the declaration of the tool.",
                     )
             elif decision is not True:
                 return _error(
@@ -182,8 +182,8 @@ class Runner:
             return _error(call, "failed", problem.what, arguments, seconds)
         length = len(json.dumps(result, ensure_ascii=False))
         if length > self.max_result_chars:
-            told = f"The result has {length:,} characters; at most {self.max_result_chars:,} can be returned."
-            return _error(call, "too long", told, arguments, seconds)
+            message = f"The result has {length:,} characters; the limit is {self.max_result_chars:,}."
+            return _error(call, "too long", message, arguments, seconds)
         return Execution(call, arguments, "ran", result, seconds)
 
 
@@ -198,9 +198,9 @@ def _error(
 def _in_thread(
     function: Callable[..., Any] | None, arguments: Mapping[str, Any], timeout: float
 ) -> tuple[Any, BaseException | None] | None:
-    """Call a function, sync or async, in a thread of its own; None if it takes too long.
+    """Call a function, sync or async, in a separate thread; return None if it takes too long.
 
-    A thread of its own has no running event loop, so coroutines run in a notebook, too, and the caller can be
+    That thread has no running event loop, so coroutines run in a notebook, too, and the caller can be
     interrupted while it waits.
     """
     assert function is not None
@@ -239,7 +239,7 @@ def run(
     max_result_chars: int = 20_000,
     **options: Any,
 ) -> ToolRun:
-    """Ask, run the calls, give the results back, until the model answers; see `Lab.run`."""
+    """Generate, run the calls and return their results, until the model answers; see `Lab.run`."""
     check_keywords(
         "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
     )

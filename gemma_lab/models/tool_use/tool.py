@@ -14,11 +14,11 @@ class Tool:
     Attributes
     ----------
     declaration
-        What the model is told, in OpenAI's form: ``{"type": "function", "function": {"name", …}}``.
+        Declaration in OpenAI's form: ``{"type": "function", "function": {"name", …}}``.
     function
-        Called with the arguments as keywords; may be a coroutine function. None for what is only declared.
+        Called with the arguments as keywords; may be a coroutine function. None for a mere declaration.
     source
-        Where it comes from, for people: ``"function"``, ``"declaration"`` or the name of an MCP server.
+        Origin of the tool: ``"function"``, ``"declaration"`` or the name of an MCP server.
     """
 
     declaration: Mapping[str, Any]
@@ -27,7 +27,7 @@ class Tool:
 
     @property
     def name(self) -> str:
-        """Its name, as the model writes it."""
+        """The name by which the model calls the tool."""
         return str(self.declaration["function"]["name"])
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The tools of a run, by name, from whatever a user passes."""
+"""Collect the tools of a run by name: functions, tools, MCP servers and declarations."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from .mcp import McpServer
 from .tool import Tool
 
 
-def tools_of(given: Iterable[Any]) -> dict[str, Tool]:
+def tools_of(tools: Iterable[Any]) -> dict[str, Tool]:
     """Return tools by name.
 
     Parameters
     ----------
-    given
-        Functions, `Tool`, MCP servers (their tools), or declarations, which the model may ask for but
-        nothing runs.
+    tools
+        Functions, `Tool` objects, MCP servers (all their tools), or declarations, which the model can call
+        but nothing executes.
 
     Raises
     ------
     BadPrompt
-        If two have one name, or one cannot be declared.
+        If two tools have the same name, or one cannot be declared.
     """
-    if isinstance(given, Mapping | Tool | McpServer) or callable(given):
-        given = [given]
-    found: dict[str, Tool] = {}
-    for one in given:
-        for tool in one.tools if isinstance(one, McpServer) else [_tool(one)]:
-            if tool.name in found:
-                raise BadPrompt(f"Two tools are named {tool.name}.", hint="Give each a name of its own.")
-            found[tool.name] = tool
-    return found
+    if isinstance(tools, Mapping | Tool | McpServer) or callable(tools):
+        tools = [tools]
+    by_name: dict[str, Tool] = {}
+    for item in tools:
+        for tool in item.tools if isinstance(item, McpServer) else [_tool(item)]:
+            if tool.name in by_name:
+                raise BadPrompt(f"Two tools are named {tool.name}.", hint="Rename one of them.")
+            by_name[tool.name] = tool
+    return by_name
 
 
 def _tool(one: Any) -> Tool:

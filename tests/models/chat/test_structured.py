@@ -149,6 +149,10 @@ def test_a_stream_and_a_trace_are_bound_alike(mini, tmp_path):
     assert trace.generation.forbidden.tolist() == pytest.approx([each.forbidden for each in of_reply])
     assert trace.generation.first_choice_ids.tolist() == [each.first_choice_id for each in of_reply]
     assert trace.generation.overruled.tolist() == [each.changed for each in of_reply]
+    of_trace, same = map(gl.analysis.overruled_tokens, (trace, reply))
+    assert of_trace.overruled.tolist() == same.overruled.tolist()
+    assert of_trace.forbidden == pytest.approx(same.forbidden)
+    assert of_trace.first == same.first == 0
     saved = trace.save(tmp_path / "bound.trace")
     assert gl.open_trace(saved).equal(trace)
     assert trace.to_arrow()["generation"]["overruled"].to_pylist() == trace.generation.overruled.tolist()

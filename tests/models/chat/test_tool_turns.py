@@ -134,7 +134,7 @@ def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"tool_results": ["sunny"]}, "go to the reply"),
+        ({"tool_results": ["sunny"]}, "tool_results need"),
         ({"prompt": "And?", "previous": True, "tool_results": ["sunny"]}, "without a new prompt"),
         ({"previous": True, "tool_results": []}, "made 1 call; tool_results is 0"),
         ({"previous": True, "tool_results": "sunny"}, "tool_results is a str"),

@@ -480,5 +480,5 @@ def test_an_edit_is_reused_and_added_to(lab):
     both = editing(lab, saved, ablate_experts={LAYER: range(60, 120)})
     assert both.edit == Edit(**BOUNDS)
     assert repr(lab.edit(saved, force_experts=[99])) == (
-        "Editing(tiny: Edit(ablate_experts: 60 in 1 layer, force_experts: 1 in all layers))"
+        "EditContext(tiny: Edit(ablate_experts: 60 in 1 layer, force_experts: 1 in all layers))"
     )

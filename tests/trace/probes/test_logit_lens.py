@@ -101,7 +101,7 @@ def test_a_lens_is_kept_in_a_file(tiny_lab, tmp_path):
 
 def test_bad_requests_are_told_before_anything_runs(tiny_lab):
     lab = tiny_lab("31B")
-    with pytest.raises(LabError, match="token 9,999"):
+    with pytest.raises(LabError, match="9,999"):
         lab.trace(TEXT, logit_lens=[9999])
     with pytest.raises(LabError, match=r"'two words' is \d+ tokens"):
         lab.trace(TEXT, logit_lens=gl.LogitLensRequest([0], targets=("two words",)))
