@@ -14,6 +14,24 @@ from support import shapes
 _SETTINGS = ("GEMMA_LAB_MODEL", "GEMMA_LAB_OFFLINE", "GEMMA_LAB_STATIC", "HF_HUB_OFFLINE", "HF_TOKEN")
 
 
+#: Fixtures that load a model, and folders whose tests train, build, start processes or draw many figures.
+SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini"}
+SLOW_FOLDERS = (
+    "browser", "benchmarks", "evals", "minis", "models/grammar", "models/loading", "models/tool_use",
+    "surveys", "tools", "trace/interventions", "trace/probes", "trace/run", "views",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what loads a model or takes long as slow, for ``make quick``."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.parent.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        loads = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if loads or any(folder == one or folder.startswith(f"{one}/") for one in SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the defaults, whatever the shell that runs them has set."""

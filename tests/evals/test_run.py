@@ -128,7 +128,8 @@ def test_random_weights_of_a_minis_shape_score_at_chance_in_every_skill(monkeypa
     lab = gl.load("mini-moe", progress=False)
     torch.manual_seed(0)
     lab.model = type(lab.model)(lab.config).eval()
-    for name, value in (("QUICK", 3), ("_MAX_TOKENS", 6), ("_MAX_VALUE_TOKENS", 6), ("_MAX_THINKING_TOKENS", 6)):
+    limits = {"QUICK": 3, "_MAX_TOKENS": 6, "_MAX_VALUE_TOKENS": 6, "_MAX_THINKING_TOKENS": 6}
+    for name, value in limits.items():
         monkeypatch.setattr(f"gemma_lab.evals.run.{name}", value)
     found = checkup(lab, progress=False)
     assert {score.name for score in found.skills} == set(skill_names()) - set(found.not_asked)
