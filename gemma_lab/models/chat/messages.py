@@ -151,7 +151,10 @@ def conversation(
 
 
 def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
-    """Return the conversation with the model's answer; its thoughts and calls are kept beside it."""
+    """Return the conversation with the model's answer; its thoughts and calls are kept beside it.
+
+    The chat templates write one text per message: text behind a call is part of the text before the calls.
+    """
     answer: Message = {"role": "assistant", "content": text}
     if readable := [call.message for call in calls if not call.problem]:
         answer["tool_calls"] = readable

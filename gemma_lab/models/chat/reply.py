@@ -137,7 +137,9 @@ class Reply(Displayed):
     tokens
         Every generated token, the last control token included. The texts of kind ``"text"`` join to `text`.
     messages
-        The conversation with this answer, in the messages format of transformers; empty for a raw prompt.
+        The conversation with this answer, in the messages format of transformers; empty for a raw prompt. A
+        message has one text and the calls after it, so text that the model wrote behind a call is joined to
+        the text before it, and a conversation that goes on has it there; `tokens` keeps the order.
     prompt_tokens
         Tokens of the prompt, soft tokens of media included.
     finish_reason

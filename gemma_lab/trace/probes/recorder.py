@@ -1,4 +1,4 @@
-"""Attach probes to a model and remove all of them again, whatever happens in between."""
+"""Attach probes to a model, and remove all of them in any case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pass:
     cached
         Positions that the cache holds before it.
     ids
-        The input ids, ``[rows, length]``; None where the model gets embeddings.
+        The input ids, ``[rows, length]``; None where the model is called with embeddings.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class Pass:
 
 
 class Probe(Protocol):
-    """What observes a model while a `Recorder` is open."""
+    """Interface of a probe, which observes a model while a `Recorder` is open."""
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register hooks on the model; `restore` removes them."""
@@ -85,12 +85,13 @@ class Recorder(RestoreStack):
         On entering a recorder that is already open, and when the model is called without input.
     BadTrace
         While recording, if a pass does not continue where the last one ended (as speculative decoding and
-        rewound caches do), or if it cannot be told what is padding.
+        rewound caches do), or if padding cannot be read from the attention mask.
 
     Notes
     -----
     One run of the model at a time: `LoadedModel.lock` ensures it. In a batch, what ``generate`` appends to
-    sequences that have ended is recorded like any other token.
+    sequences that have ended is recorded like any other token. In bfloat16, a prompt in a padded batch
+    differs from the same prompt alone by rounding.
     """
 
     def __init__(self, model: torch.nn.Module, probes: Sequence[Probe]) -> None:
@@ -104,7 +105,7 @@ class Recorder(RestoreStack):
 
     def __enter__(self) -> Self:
         if self._entered:
-            raise LabError("This recorder is already open.", hint="Make a second one to nest them.")
+            raise LabError("This recorder is already open.", hint="Create a second one to nest them.")
         return self.apply(self._begin)
 
     def _begin(self) -> Self:
@@ -160,7 +161,7 @@ class Recorder(RestoreStack):
         if self.lengths and len(self.lengths) != seen.rows:
             raise BadTrace(
                 f"A pass of {seen.rows} sequences came after passes of {len(self.lengths)}.",
-                hint="Give each batch a recorder and probes of its own. Beam search cannot be recorded.",
+                hint="Use a new recorder and new probes for each batch. Beam search cannot be recorded.",
             )
         if cached and self._expected is not None and cached != self._expected:
             raise BadTrace(

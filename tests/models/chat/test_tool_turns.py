@@ -112,6 +112,22 @@ def test_text_before_a_call_stays_before_it(lab, says):
     assert f"<|turn>model\nLet me look.{ROME}<|tool_response>response:get_weather" in text
 
 
+def test_text_behind_a_call_is_kept_and_the_tokens_keep_its_place(lab, says):
+    says(f"Let me look.{ROME} One moment.{ROME}<|tool_response>")
+    called = lab.chat("Weather in Rome?", tools=[get_weather], temperature=0)
+    assert called.text == called.messages[-1]["content"] == "Let me look. One moment."
+    assert [call["function"]["name"] for call in called.messages[-1]["tool_calls"]] == ["get_weather"] * 2
+    kinds = [token.kind for token in called.tokens]
+    assert [kind for kind, before in zip(kinds, [None, *kinds], strict=False) if kind != before] == [
+        "text",
+        "tool",
+        "text",
+        "tool",
+        "special",
+    ]
+    assert "".join(token.text for token in called.tokens) == f"Let me look.{ROME} One moment.{ROME}"
+
+
 def test_calls_are_read_by_the_names_that_were_declared(lab, says):
     schema = {"type": "object", "properties": {"city, country": {"type": "string"}}}
     says(f"<|tool_call>call:find{{city, country:{Q}Rome{Q}}}<tool_call|><|tool_response>")
