@@ -21,7 +21,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.retrieval_heads.RetrievalScores": {"figure": "attention.heads:retrieval_figure"},
     "analysis.attention.sinks.AttentionSinks": {"figure": "attention.heads:attention_sinks_figure"},
     "analysis.attention.window_coverage.WindowCoverage": {"figure": "attention.heads:window_coverage_figure"},
-    "analysis.call_sources.CallSources": {"figure": "attention.call_sources:call_sources_figure"},
+    "analysis.argument_sources.CallSources": {"figure": "attention.call_sources:call_sources_figure"},
     "analysis.comparison.Comparison": {
         "html": "trace.comparison:comparison_html",
         "figure": "trace.comparison:comparison_figure",

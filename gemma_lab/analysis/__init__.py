@@ -12,6 +12,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .alignment import AlignedPair, align
+    from .argument_sources import ArgumentSource, CallSources, call_routing, call_sources
     from .attention.head_types import HEAD_THRESHOLDS, HeadTypes, classify_heads
     from .attention.prefix_matching import prefix_matching, repeated_text
     from .attention.retrieval_heads import (
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .attention.sinks import SINK_THRESHOLD, AttentionSinks, attention_sinks
     from .attention.top_keys import TopKeys, top_keys
     from .attention.window_coverage import WindowCoverage, window_coverage
-    from .call_sources import ArgumentSource, CallSources, call_routing, call_sources
     from .comparison import Comparison, RoutingChange, compare
     from .experts.cache import CACHE_POLICIES, ExpertCacheCurve, expert_cache_curve
     from .experts.coactivation import Coactivation, coactivation

@@ -11,7 +11,7 @@ from ..base.fonts import families, writable
 from ..base.text import percent, shorten, visible, visible_token
 
 if TYPE_CHECKING:
-    from ...analysis.call_sources import CallSources
+    from ...analysis.argument_sources import CallSources
 
 _MAX_TOKENS = 40
 _MAX_ROWS = 24
