@@ -19,6 +19,7 @@ from gemma_lab.planning.plans import plan
 from gemma_lab.planning.quantization import quantization_names
 from gemma_lab.planning.runtimes import known_runtimes
 from gemma_lab.widgets.planner.widget import Planner
+from gemma_lab.widgets.shared.wire_types import TRAITS
 
 PLAN_TARGET_MS, PAGE_TARGET_MS = 5, 50
 SETTINGS = 200
@@ -65,9 +66,7 @@ def test_an_update_of_the_page(tmp_path: Path, capsys, record) -> None:
     if node is None:
         pytest.skip("node is not installed")
     widget = Planner(list(shapes_by_key()), day="2026-11-29")
-    base = {
-        name: getattr(widget, name) for name in widget.class_own_trait_names() if not name.startswith("_")
-    }
+    base = {name: getattr(widget, name) for name in TRAITS["PlannerTraits"] if not name.startswith("_")}
     states = [{**base, **setting} for setting in settings()]
     path = tmp_path / "input.json"
     path.write_text(json.dumps({"facts": widget._facts, "states": states}), encoding="utf-8")

@@ -46,5 +46,7 @@ ROWS = (
     Row("widget-nodes", "DOM nodes of a widget", "< 2,000", "attention_explorer"),
     Row("widget-hover", "hover, 95th percentile", "< 16 ms", "attention_explorer"),
     Row("lru-curve", "LRU hits of every cache size ÷ looping over sizes", "≥ 20 × faster", "expert_cache"),
+    Row("plan-time", "a plan with advice and all figures, processor time", "< 5 ms", "planner"),
+    Row("planner-update", "an update of the planner's page, processor time", "< 50 ms", "planner"),
     Row("import-time", "import gemma_lab, without torch", "< 0.3 s", "import_time"),
 )  # fmt: skip
