@@ -11,18 +11,28 @@ if TYPE_CHECKING:
     from .devices import Hardware, find_hardware, hardware_names
     from .drafting import published_drafts
     from .evidence import MeasuredRun, measured_runs
+    from .expert_cache import ExpertCache
     from .licensing import Licence, Licences, licences
     from .measurement import SpeedPoint, SpeedReport
     from .memory import MemoryPart
     from .models import ModelShape, model_shape
     from .plans import Plan, plan
-    from .prices import HostedPrice, RentalPrice, hosted_price, hosted_prices, rental_price, rental_prices
+    from .prices import (
+        HostedPrice,
+        PriceEnded,
+        RentalPrice,
+        hosted_price,
+        hosted_prices,
+        rental_price,
+        rental_prices,
+    )
     from .quantization import Quantization, quantization_names
     from .speed import Estimate
 
 __all__ = [
     "Costs",
     "Estimate",
+    "ExpertCache",
     "Hardware",
     "HostedPrice",
     "Licence",
@@ -32,6 +42,7 @@ __all__ = [
     "ModelShape",
     "Ownership",
     "Plan",
+    "PriceEnded",
     "Quantization",
     "RentalPrice",
     "SpeedPoint",

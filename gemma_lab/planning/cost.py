@@ -211,6 +211,8 @@ def monthly_cost(
     float or None
         None if the month has too few hours for the tokens.
     """
+    tokens_out = real_number("tokens_out", tokens_out, minimum=0, maximum=1e18)
+    _check_rates(ratio_in, prompt, answer)
     seconds = tokens_out / answer + (tokens_out * ratio_in / prompt if prompt else 0.0)
     month = HOURS_A_YEAR / 12
     hours = seconds / 3600
@@ -228,6 +230,7 @@ def break_even_tokens(
     None if that never happens: the hosted price is below electricity, or the hardware is not fast enough to
     make so many tokens in a month. Parameters as in `monthly_cost`.
     """
+    _check_rates(ratio_in, prompt, answer)
     hosted = price.cost(ratio_in, 1.0)
     zero = monthly_cost(0.0, ratio_in=ratio_in, owned=owned, prompt=prompt, answer=answer)
     seconds = 1 / answer + (ratio_in / prompt if prompt else 0.0)
@@ -236,3 +239,11 @@ def break_even_tokens(
         return None
     tokens = zero / (hosted - extra)
     return tokens if tokens * seconds <= HOURS_A_YEAR / 12 * 3600 else None
+
+
+def _check_rates(ratio_in: float, prompt: float | None, answer: float) -> None:
+    """Raise a `LabError` for a negative ratio of prompts to answers, or a speed that is not positive."""
+    real_number("ratio_in", ratio_in, minimum=0, maximum=1e6)
+    real_number("answer", answer, minimum=1e-6, maximum=1e9)
+    if prompt is not None:
+        real_number("prompt", prompt, minimum=1e-6, maximum=1e9)

@@ -272,7 +272,8 @@ class Plan(Displayed):
 
         Then a drafter was on, or an answer came from a cache, or model, bits or hardware are other ones.
         """
-        return self.bound is not None and tokens_per_second > self.bound
+        speed = real_number("tokens_per_second", tokens_per_second, minimum=0, maximum=1e9)
+        return self.bound is not None and speed > self.bound
 
     def cost(
         self,

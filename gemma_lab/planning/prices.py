@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 from functools import cache
 
-from ..checks import short_repr
+from ..checks import short_repr, whole_number
 from ..errors import LabError, MissingExtra
 from .facts import normalized, number, read_rows, unknown
 
@@ -132,6 +132,9 @@ def hosted_price(name: str, *, provider: str = "", on: str | None = None, prompt
     """
     if not isinstance(name, str):
         raise LabError(f"A hosted model is a name, not {short_repr(name)}.", hint='E.g. "claude-haiku-5.5".')
+    if not isinstance(provider, str):
+        raise LabError(f"A provider is a name, not {short_repr(provider)}.", hint='E.g. "DeepInfra".')
+    prompt = whole_number("prompt", prompt, minimum=0)
     rows = hosted_prices(on=_day(on))
     found = [row for row in rows if normalized(row.model) == normalized(name)]
     if provider:
@@ -164,7 +167,15 @@ def rental_prices() -> tuple[RentalPrice, ...]:
 
 
 def rental_price(hardware: str) -> RentalPrice | None:
-    """Return the newest shipped price of an hour of some hardware, or None."""
+    """Return the newest shipped price of an hour of some hardware, or None.
+
+    Raises
+    ------
+    LabError
+        If `hardware` is not a name.
+    """
+    if not isinstance(hardware, str):
+        raise LabError(f"Hardware is a name here, not {short_repr(hardware)}.", hint='E.g. "RTX 3090".')
     found = [row for row in rental_prices() if normalized(row.hardware) == normalized(hardware)]
     return max(found, key=lambda row: (row.date, row.usd_per_hour), default=None)
 

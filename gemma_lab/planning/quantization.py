@@ -113,10 +113,19 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
 
 
 def quantization_names(runtime: str = "") -> tuple[str, ...]:
-    """Return the known quantisations, or those that one runtime reads."""
-    return tuple(
-        name for name, each in known_quantizations().items() if not runtime or runtime in each.runtimes
-    )
+    """Return the known quantisations, or those that one runtime reads.
+
+    Raises
+    ------
+    LabError
+        If no known quantisation names the runtime.
+    """
+    known = known_quantizations()
+    found = tuple(name for name, each in known.items() if not runtime or runtime in each.runtimes)
+    if not found:
+        names = sorted({name for each in known.values() for name in each.runtimes})
+        raise unknown("runtime", runtime, names)
+    return found
 
 
 def cache_bits(name: str, runtime: str) -> float:

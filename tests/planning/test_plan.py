@@ -167,6 +167,15 @@ def test_the_break_even_is_where_both_cost_the_same() -> None:
     assert slow is None
 
 
+def test_costs_refuse_speeds_and_amounts_that_are_none() -> None:
+    owned, price = Ownership(price_usd=1500, power_w=350), hosted_price("gpt-4o-mini", on=DAY)
+    for prompt, answer, ratio in ((None, 0, 1), (0, 100, 1), (None, 100, -1), (None, float("nan"), 1)):
+        with pytest.raises(LabError):
+            break_even_tokens(price, ratio_in=ratio, owned=owned, prompt=prompt, answer=answer)
+    with pytest.raises(LabError, match="nan"):
+        monthly_cost(float("nan"), ratio_in=1, owned=owned, prompt=None, answer=100)
+
+
 def test_prices_have_dates_and_end() -> None:
     assert all(price.valid_from and price.checked and price.source for price in hosted_prices(on=""))
     assert hosted_price("gpt-4o-mini", on="2026-12-31").usd_per_m_out == 0.6

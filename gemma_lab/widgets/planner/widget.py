@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ...checks import real_number, short_repr
 from ...errors import LabError
 from ...planning.devices import Hardware, find_hardware, known_hardware
 from ...planning.facts import unknown
@@ -52,7 +53,7 @@ class Planner(LabWidget):
     Parameters
     ----------
     models
-        Names as `gemma_lab.plan` takes them. Default: the five sizes.
+        Name or names as `gemma_lab.plan` takes them. Default: the five sizes.
     hardware
         A name, or a mapping as `gemma_lab.plan` takes it.
     **settings
@@ -111,7 +112,7 @@ class Planner(LabWidget):
 
     def __init__(
         self,
-        models: Iterable[str] = ("E2B", "E4B", "12B", "26B-A4B", "31B"),
+        models: str | Iterable[str] = ("E2B", "E4B", "12B", "26B-A4B", "31B"),
         *,
         hardware: str | Mapping[str, Any] = "RTX 5060 Ti 16GB",
         **settings: Any,
@@ -124,7 +125,7 @@ class Planner(LabWidget):
             {} if machine.label in known_hardware() else {machine.label: machine}
         )
         settings.setdefault("day", dt.datetime.now(tz=dt.UTC).date().isoformat())
-        settings = {**settings, "models": list(models), "hardware": machine.label}
+        settings = {**settings, "models": models, "hardware": machine.label}
         program = find_runtime(settings.get("runtime", _default_runtime(machine)))
         settings["runtime"] = program.name
         settings.setdefault("quantization", program.default_quantization)
@@ -195,7 +196,11 @@ class Planner(LabWidget):
 
     def _checked(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return a state with full names, or raise a `LabError`."""
-        keys = list(dict.fromkeys(model_shape(name).key for name in state["models"]))
+        names = state["models"]
+        if not isinstance(names, Iterable):
+            raise LabError(f"models is a list of names, not {short_repr(names)}.", hint='E.g. ["26B-A4B"].')
+        names = [names] if isinstance(names, str) else names
+        keys = list(dict.fromkeys(model_shape(name).key for name in names))
         if not keys:
             raise LabError("A planner needs a model.", hint='E.g. models=["26B-A4B"].')
         if not isinstance(state.get("quantization"), str):
@@ -215,11 +220,15 @@ class Planner(LabWidget):
         if "day" in full:
             _check_day(full["day"])
         ratio = full.get("prompt_per_answer", 0.0)
-        if not 0 <= ratio <= 1e6:
-            raise LabError(f"prompt_per_answer must be 0 to a million, not {ratio}.")
+        real_number("prompt_per_answer", ratio, minimum=0, maximum=1e6)
+        ownership = full.get("ownership", {})
+        if not isinstance(ownership, Mapping):
+            raise LabError(
+                f"ownership is a mapping, not {short_repr(ownership)}.", hint='E.g. {"price_usd": 1500}.'
+            )
         for name in keys:
             made = self._plan(name, full)
-            owned = {"price_usd": 0.0, "power_w": 0.0, **full.get("ownership", {})}
+            owned = {"price_usd": 0.0, "power_w": 0.0, **ownership}
             made.ownership(owned)
         return full
 

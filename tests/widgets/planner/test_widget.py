@@ -53,10 +53,31 @@ def test_attributes_are_checked_and_follow_each_other() -> None:
         ("prompt_per_answer", -1.0, "-1"),
         ("ownership", {"years": 0.0}, "years"),
         ("ownership", {"prize": 3.0}, "prize"),
+        ("ownership", {"price_usd": "dear"}, "dear"),
     ):
         with pytest.raises(LabError, match=word):
             setattr(widget, name, value)
     assert (widget.hardware, widget.models, widget.context) == ("RTX 5060 Ti 16GB", ["31B"], 8192)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"models": None}, "None"),
+        ({"models": 3}, "3"),
+        ({"ownership": None}, "None"),
+        ({"prompt_per_answer": "four"}, "four"),
+        ({"prompt_per_answer": float("nan")}, "nan"),
+        ({"quantization": 5e9}, "name"),
+    ],
+)
+def test_settings_of_another_type_are_refused(settings: dict, word: str) -> None:
+    with pytest.raises(LabError, match=word):
+        planner(**settings)
+
+
+def test_one_model_is_taken_by_its_name() -> None:
+    assert planner(models="12B").models == ["12B"]
 
 
 def test_several_attributes_change_together_or_not_at_all() -> None:

@@ -54,7 +54,7 @@ export function drawCost(node, choices, facts, state) {
     answer: speed.value * choice.batch,
     ratio: state.prompt_per_answer,
   };
-  const prices = hostedPrices(choice, facts, state.day);
+  const { prices, ended } = hostedPrices(choice, facts, state.day);
   /** @type {Line[]} */
   const lines = [
     {
@@ -100,12 +100,13 @@ export function drawCost(node, choices, facts, state) {
       { class: "gl-plan-told" },
       `${choice.model.key} on an owned ${hardware.name}, ${state.prompt_per_answer} prompt tokens for each of an answer. Cheaper to own than `,
       told.join("; "),
-      ".",
+      `. ${ended.join(" ")}`,
     ),
   );
 }
 
 /**
+ * Return the hosted prices that hold on a day, and a sentence for each model whose prices have ended.
  * @param {Choice} choice
  * @param {Facts} facts
  * @param {string} day
@@ -120,7 +121,14 @@ function hostedPrices(choice, facts, day) {
       .sort((one, other) => one.usd_per_m_out - other.usd_per_m_out)[0];
   const own =
     choice.model.family === "gemma4" ? `gemma-4-${choice.model.key}` : choice.model.key.replaceAll(" ", "-");
-  return [own, ...HOSTED].map(cheapest).filter(Boolean);
+  const models = [own, ...HOSTED];
+  const ended = models.flatMap((model) => {
+    const last = facts.prices.findLast((price) => price.model.toLowerCase() === model.toLowerCase());
+    return cheapest(model) || !last?.valid_until || last.valid_until >= day
+      ? []
+      : [`The price of ${last.label} ended on ${last.valid_until}.`];
+  });
+  return { prices: models.map(cheapest).filter(Boolean), ended };
 }
 
 /** @param {number} tokens */
