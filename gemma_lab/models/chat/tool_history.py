@@ -126,7 +126,7 @@ def with_results(reply: Previous | None, results: Any, prompt: object = None) ->
     """
     if reply is None or prompt is not None:
         raise BadPrompt(
-            "tool_results need a reply with calls, and no new prompt.",
+            "tool_results need a reply with calls, without a new prompt.",
             hint="lab.chat(previous=reply, tool_results=[…]); ask the next question after the answer.",
         )
     calls = reply.calls

@@ -53,7 +53,7 @@ class Animation:
             ticks, now = [], Fraction(0)
             for number in range(self._first, getattr(image, "n_frames", 1)):
                 image.seek(number)
-                image.load()  # WebP knows a frame's duration only then
+                image.load()  # the duration of a WebP frame is set only then
                 ticks.append(round(now / _TICK))
                 now += Fraction(image.info.get("duration") or _DEFAULT_DURATION) / 1000
         self.timeline = Timeline(ticks, _TICK, round(now / _TICK))

@@ -34,7 +34,7 @@ def to_numpy(source: Any, *, noun: str) -> NDArray[Any]:
             if source.is_floating_point() and str(source.dtype) not in ("torch.float32", "torch.float64"):
                 source = source.float()  # also float16: exact, and numpy has neither bfloat16 nor float8
         return np.asarray(source)
-    except Exception as error:  # whatever another library raises when it cannot be converted
+    except Exception as error:  # any error of another library's conversion
         raise BadMedia(
             f"The {type(source).__name__} cannot be converted to a numpy array: {error}.",
             hint=f"Pass the {noun} as a numpy array.",

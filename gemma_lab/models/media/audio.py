@@ -31,7 +31,7 @@ MIN_SECONDS = 0.04
 #: A float sound may exceed 1 a little, as decoded MP3 does; more than this is another scale.
 _MAX_LEVEL = 2.0
 _MAX_CHANNELS = 8
-#: By how much the packets of a sound may be longer than its samples, in seconds.
+#: Tolerance of the length by packets against the length by samples, seconds.
 _PACKETS = 0.1
 
 _ACCEPTED = (

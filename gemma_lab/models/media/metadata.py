@@ -37,7 +37,7 @@ def orientation_of(image: Image, *, header_only: bool = False) -> int:
 def without_metadata(data: bytes) -> bytes | None:
     """Return a JPEG or PNG file without the parts that only describe it; None for other files.
 
-    Pillow refuses some files for a broken profile or comment, though their pixels are whole.
+    Pillow refuses some files with a broken profile or comment although their pixels are intact.
     """
     if data.startswith(_PNG):
         return _PNG + b"".join(chunk for kind, chunk in _png_chunks(data) if kind in _PNG_PIXELS)

@@ -158,7 +158,7 @@ def _rewound(file: Any) -> bool:
     """Move an open file to its beginning; return False if it cannot be moved."""
     try:
         file.seek(0)
-    except (OSError, AttributeError, ValueError):  # a pipe; no such method; a closed file, which `read` tells
+    except (OSError, AttributeError, ValueError):  # a pipe; no such method; a closed file, refused by `read`
         return False
     return True
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Frames that a Gemma 4 is given: ``num_frames`` of ``Gemma4VideoProcessor``, uniformly sampled.
 DEFAULT_FRAMES = 32
-#: Most frames that can be asked for; each costs up to 70 tokens, and a few for its timestamp.
+#: Maximum number of frames; each costs up to 70 tokens, and a few for its timestamp.
 MAX_FRAMES = 1024
 #: Pixels of all frames of one file together: 900 MB as RGB. More are scaled down as they are decoded.
 MAX_VIDEO_PIXELS = 300_000_000
@@ -142,9 +142,8 @@ def load_video(
 
     Notes
     -----
-    The frames are those of the file in the order in which they are shown, whatever the time between them. Of
-    ``total`` frames those with the numbers ``i · total // frames`` are taken (transformers,
-    ``default_sample_indices_fn``), each once.
+    Frames are in display order, at regular or irregular times. Of ``total`` frames, those with the indices
+    ``i · total // frames`` are taken (transformers, ``default_sample_indices_fn``), each once.
     """
     start, stop = check_span(start, stop)
     frames, fps = check_frames(frames, MAX_FRAMES), _checked_fps(fps)
@@ -192,7 +191,7 @@ def video_shape(
 ) -> VideoShape:
     """Return size and times of the frames that `load_video` would take; at most one frame is decoded.
 
-    Of a file whose packets do not tell its frames, all are decoded one by one, and none is kept.
+    If the packets of a file do not determine its frames, all are decoded one by one, and none is kept.
 
     Parameters
     ----------

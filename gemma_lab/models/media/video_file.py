@@ -23,7 +23,7 @@ from .timeline import Timeline
 _SEEK_FROM = 12
 #: Frames per second of a file that gives neither times nor a rate.
 _DEFAULT_RATE = 25
-#: FFmpeg's disposition of a cover: a picture that belongs to a sound.
+#: FFmpeg's disposition of the cover image of an audio file.
 _ATTACHED_PICTURE = 0x400
 _AGAIN = "Download or export it again."
 #: Clocks of two streams that begin within this time begin together, in seconds.
@@ -180,12 +180,12 @@ def _video_stream(container: Any, what: str) -> Any:
         key=lambda stream: bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE),
     )
     if not streams:
-        raise BadMedia(f"{what} holds no pictures.", hint="Pass a sound as audio=….")
+        raise BadMedia(f"{what} has no video stream.", hint="Pass a sound as audio=….")
     return streams[0]
 
 
 def _index_by_packets(container: Any, stream: Any) -> _Index | None:
-    """Number the frames by the times of their packets; None where packets do not tell."""
+    """Number the frames by the times of their packets; None if packets do not determine them."""
     if container.format.name == "avi" and stream.codec_context.has_b_frames:
         return None  # packets have the times at which they are decoded
     packets = []

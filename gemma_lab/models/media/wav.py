@@ -13,7 +13,7 @@ from ...errors import BadMedia
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Sizes in the header of a file that was written to a pipe, whose writer could not know them.
+#: Placeholders for sizes in the header of a file that was written to a pipe.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
 
 

@@ -110,7 +110,7 @@ class ChatFormatReader:
         return self._outer
 
     def read_tail(self, ids: Sequence[int]) -> None:
-        """Read the end of a prompt, from the last turn on: what it leaves open is open afterwards."""
+        """Read the end of a prompt, from the last turn on; unfinished blocks stay open."""
         turn = next((index for index, name in self._openers.items() if name == "turn"), None)
         start = next((at for at in range(len(ids) - 1, -1, -1) if ids[at] == turn), None)
         if start is None:  # text without turns: from its first delimiter

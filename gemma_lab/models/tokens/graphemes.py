@@ -42,7 +42,7 @@ def cluster(data: Sequence[bytes | None]) -> tuple[list[str], NDArray[np.int32]]
         ``\xNN`` and a U+FFFD as ``\ufffd``, so there is never a replacement character.
     groups : int32 ``(tokens,)``
         Ascending numbers. Neighbours have the same one where a cluster lies across the cut between them, so a
-        group's text is always whole characters.
+        group's text always consists of complete characters.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class _Run:
     """Neighbouring tokens of text, and where the clusters of their joined text end.
 
     A cluster belongs to the token that completes it, so a token shows what lies
-    between the last whole cluster before its beginning and the last one before its end.
+    between the last complete cluster before its beginning and the last one before its end.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class _Run:
         complete = np.searchsorted(byte_ends, self.ends, side="right") - 1
         #: Shown characters that are complete where each token ends.
         self.reached = shown_ends[complete]
-        #: Where the last whole cluster before the end of each token ends.
+        #: End of the last complete cluster before the end of each token.
         self.stops = self.edges[np.searchsorted(self.edges, self.reached, side="right") - 1]
         #: Whether each token ends between two clusters.
         self.is_clean = (byte_ends[complete] == self.ends) & (self.stops == self.reached)

@@ -38,7 +38,7 @@ def read_roles(
     vocabulary
         The vocabulary.
     prompt_length
-        Where the answer begins. What the model wrote outside any turn (a prompt without the chat format) is
+        Where the answer begins. Generated tokens outside of any turn (a prompt without the chat format) are
         of role ``"model"``.
 
     Returns

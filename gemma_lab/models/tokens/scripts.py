@@ -8,7 +8,7 @@ from functools import cache
 import regex
 
 #: ISO 15924 codes of the scripts of Unicode 17 (Scripts.txt), the frequent ones first. Those that the
-#: installed `regex` does not know yet are left out.
+#: installed `regex` does not support are left out.
 _CODES = """
     Latn Cyrl Grek Arab Hebr Deva Beng Taml Telu Thai Hani Hira Kana Hang Geor Armn Ethi Khmr Mymr Laoo Sinh
     Gujr Guru Knda Mlym Orya Tibt Mong Thaa Syrc Nkoo Cher Cans Bopo Tfng Yiii Adlm Aghb Ahom Armi Avst Bali
@@ -28,7 +28,7 @@ DIRECTIONS = ("ltr", "rtl", "neutral")
 
 
 def script(text: str) -> str:
-    r"""Return the ISO 15924 code of the first character that has a script of its own, else ``"Zyyy"``.
+    r"""Return the ISO 15924 code of the first character that is specific to a script, else ``"Zyyy"``.
 
     Source: the Script property (Unicode Standard Annex 24) through ``\p{Script=…}`` of `regex`. Inherited
     characters, such as accents, have the script of their base character.

@@ -21,7 +21,7 @@ class LayerHeads:
     output
         The projection that adds them up (``o_proj``): its input is their outputs, one after the other.
     count
-        Number of heads. Those of a group share keys and values, but each has an output of its own, also where
+        Number of heads. Heads of a group share keys and values, but each has a separate output, also where
         keys and values come from another layer or are the same.
     """
 

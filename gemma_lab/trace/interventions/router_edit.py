@@ -31,7 +31,7 @@ class EditRouter(RouterEdit):
         self._terms: dict[torch.device, _Terms] = {}
 
     def __call__(self, _module: torch.nn.Module, _args: Any, output: Any) -> Any:
-        """Return the router's output under the edit, in the form of its own."""
+        """Return the router's output under the edit, in its original form."""
         original = self.router.read(output)
         device = original.probabilities.device
         if device not in self._terms:

@@ -1,4 +1,4 @@
-"""Run the KV-shared layers of a prompt on every row, where the model itself runs them on the last one.
+"""Run the KV-shared layers of a prompt on every row, where the model runs them on the last row only.
 
 The last layers of Gemma 4 E2B and E4B reuse keys and values of earlier ones, so in ``generate`` transformers
 from 5.23 on drops all rows but the last before them. A trace covers every row. Computing all of them at once
@@ -23,11 +23,11 @@ from .model_modules import decoder_of
 
 
 class FullPrefill(RestoreStack):
-    """Let hooks and observers on KV-shared layers get every row of a prompt; blocks may be nested.
+    """Run hooks and observers of KV-shared layers on every row of a prompt; blocks may be nested.
 
-    Hooks on these layers first get the model's own call, with the last row alone, then one with all rows.
-    Observers of `AttentionTaps` get the second only. A model without such layers, or with an older
-    transformers, runs as ever.
+    Hooks on these layers first run in the model's own call, with the last row only, then in one with all
+    rows. Observers of `AttentionTaps` run in the second only. Models without such layers, and older releases
+    of transformers, are not affected.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class FullPrefill(RestoreStack):
 
 
 class _Replay:
-    """Keeps what one pass of a decoder gave its layers, and runs the KV-shared ones again."""
+    """Keep the inputs of a decoder's layers in one pass, and run the KV-shared ones again."""
 
     def __init__(self, decoder: torch.nn.Module, first: int) -> None:
         self.decoder: Any = decoder
@@ -105,7 +105,7 @@ class _Replay:
         self.muted = frozenset()
         self._inputs: dict[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}  # keyword arguments of each layer's call
-        self._hidden: torch.Tensor | None = None  # all rows, as the first KV-shared layer would get them
+        self._hidden: torch.Tensor | None = None  # all rows of the input of the first KV-shared layer
 
     def _begin(self, decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._forget()
@@ -126,7 +126,7 @@ class _Replay:
         self._hidden = output[0] if isinstance(output, tuple) else output
 
     def _check_rows(self, hidden: torch.Tensor) -> None:
-        """Find out whether the layers get fewer rows than there are; then mute their observers."""
+        """Mute the observers of the layers if their input has fewer rows than the prompt."""
         complete = self._hidden
         if complete is None or hidden.shape[1] == complete.shape[1]:
             return

@@ -20,7 +20,7 @@ _BLOCK = 1 << 26
 
 
 class LogitLensProbe:
-    """Record the logit lens: each layer's output at some positions, read as the model reads the last one's.
+    """Record the logit lens: each layer's output at some positions, under the final norm and the output head.
 
     For use with `Recorder`. One sequence at a time; also at soft tokens of images, in KV-shared layers (which
     then run on every row, see `FullPrefill`), in chunks of a prompt and at every decode step.
@@ -70,8 +70,8 @@ class LogitLensProbe:
         norm, layers = getattr(decoder, "norm", None), getattr(decoder, "layers", None)
         if head is None or norm is None or layers is None:
             raise LabError(
-                f"{type(model).__name__} has no final norm and head that a layer could be read with.",
-                hint="The lens needs a whole language model: load it, not its decoder alone.",
+                f"{type(model).__name__} has no final norm and output head for a logit lens.",
+                hint="The lens needs a language model with its output head, not only the decoder.",
             )
         self._norm, self._head = norm, head
         config = source.config.get_text_config()
@@ -135,7 +135,7 @@ class LogitLensProbe:
         if not self._parts:
             raise BadTrace(
                 "None of the positions for the lens was read.",
-                hint="Ask for positions below the number of tokens, or generate more.",
+                hint="Request positions below the number of tokens, or generate more.",
             )
         rows = [row for part in self._parts for row in part[0]]
         ids, logprobs, ranks, followed = (

@@ -41,7 +41,7 @@ def real_positions(mask: Any, *, rows: int, end: int) -> torch.Tensor | None:
         return None
     else:
         raise BadTrace(
-            f"It cannot be told which positions are padding from an attention mask of {type(mask).__name__}.",
+            f"Padding cannot be read from an attention mask of type {type(mask).__name__}.",
             hint='Load the model with attn_implementation="sdpa", or record one sequence at a time.',
         )
     if real.shape[1] < end:  # the mask of one pass: what the cache holds was real

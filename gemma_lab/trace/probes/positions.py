@@ -18,7 +18,7 @@ PADDING = -1
 
 
 class PositionTracker:
-    """The positions of the current forward pass: of a whole prompt, of a chunk of one, of a decode step.
+    """The positions of the current forward pass: of a prompt, of a chunk of it, or of a decoding step.
 
     A position counts the tokens of a sequence from 0, padding left out: the rows of ``trace.tokens``.
     """
@@ -37,8 +37,8 @@ class PositionTracker:
     def queries(self, count: int) -> torch.Tensor:
         """Return the positions of the last `count` columns, int64 ``[1 or rows, count]`` on the CPU.
 
-        They are what a layer works on: transformers hands only the last tokens of a prompt to KV-shared
-        layers.
+        They can be fewer than the pass has: transformers runs only the last tokens of a prompt through
+        KV-shared layers.
         """
         return self._positions()[:, self._end - count :]
 

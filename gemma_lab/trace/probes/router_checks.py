@@ -1,6 +1,6 @@
-"""What the routers decided in one forward pass, with the errors about it, until the pass is over.
+"""Decisions of the routers in one forward pass, with the errors measured against them.
 
-Nothing here waits for the device before `Decisions.gather`: one transfer a pass and device.
+Nothing here waits for the device before `Decisions.gather`: one transfer per pass and device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ABOUT = 1e-4
 
 @dataclass
 class Decision:
-    """What one router decided for the tokens of a pass, as tensors on its device.
+    """Decision of one router for the tokens of a pass, as tensors on its device.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Decision:
 
     @classmethod
     def of(cls, router: Router, output: RouterOutput, *, edited: bool) -> Decision:
-        """Read a decision and measure what speaks against it; edited ids need not be the likeliest."""
+        """Read a decision and measure its errors; edited ids need not be the likeliest."""
         odds, ids = output.probabilities, output.ids
         rule = router.weigh(odds, ids).weights
         largest = rule.abs().amax(-1).clamp_min(_TINY)
@@ -75,7 +75,7 @@ class Decision:
         )  # fmt: skip
 
     def compare(self, ids: Any, weights: Any) -> None:
-        """Note where the experts are given other ids or weights than these."""
+        """Record whether the experts are called with other ids or weights than these."""
         if ids is self.ids and weights is self.weights:
             return
         shape = self.ids.shape
@@ -95,7 +95,7 @@ class Decision:
 
 
 class Decisions:
-    """The decisions of one pass, by place in a list of routers."""
+    """The decisions of one pass, by index in a list of routers."""
 
     def __init__(self, routers: list[Router]) -> None:
         self._routers = routers
@@ -103,7 +103,7 @@ class Decisions:
         self._sizes: dict[tuple[int, str], torch.Tensor] = {}
 
     def add(self, place: int, branch: str, output: torch.Tensor) -> None:
-        """Keep the length of what a branch adds to each token, or the gate that multiplies the dense one."""
+        """Record the norm of a branch's output for each token, or the gate of the dense branch."""
         if branch == "gate":
             self._sizes[place, branch] = output.detach().float().sigmoid().flatten()
         else:
@@ -111,7 +111,7 @@ class Decisions:
             self._sizes[place, branch] = size.flatten()
 
     def gather(self, tokens: int, real: Array | None) -> tuple[Array, Array, Array, Array]:
-        """Return ids, shares, entropy and the experts' share, ``[tokens, layers, …]``, once all is in order.
+        """Check and return ids, gate weights, entropy and expert output fraction, ``[tokens, layers, …]``.
 
         Parameters
         ----------
@@ -123,14 +123,14 @@ class Decisions:
         Raises
         ------
         BadTrace
-            If a layer is missing, or what a router says and what its experts were given disagree.
+            If a layer is missing, or its experts were called with other ids or weights than its router's.
         """
         for place, router in enumerate(self._routers):
             count = len(self.made[place].ids) if place in self.made else 0
             if count != tokens:
                 raise BadTrace(
                     f"Layer {router.layer} routed {count:,} tokens of a pass of {tokens:,}.",
-                    hint="Only whole forward passes of the model can be recorded.",
+                    hint="Only complete forward passes of the model can be recorded.",
                 )
         ids = self._collect({place: decision.ids for place, decision in self.made.items()})
         numbers = self._collect(
@@ -143,7 +143,7 @@ class Decisions:
         return ids, numbers[..., :k], numbers[..., k], numbers[..., k + 1]
 
     def _collect(self, parts: dict[int, torch.Tensor]) -> Array:
-        """Return tensors of all layers as one array ``[tokens, layers, …]``; one transfer a device."""
+        """Return tensors of all layers as one array ``[tokens, layers, …]``, with one transfer per device."""
         groups: dict[torch.device, list[int]] = {}
         for place in range(len(self._routers)):
             groups.setdefault(parts[place].device, []).append(place)

@@ -1,8 +1,8 @@
-"""Where a model's routers are, and how to read and write what they return.
+"""Find a model's routers, and read and write their outputs.
 
 transformers' routers return ``(scores, weights, ids)``: weights and ids of shape ``[tokens, top_k]`` as they
 are handed to the experts, and scores ``[tokens, experts]`` that are probabilities in some families and
-versions (Gemma 4 up to at least 5.23) and logits in others. Which it is, is looked at, never assumed.
+versions (Gemma 4 up to at least 5.23) and logits in others. The values themselves decide which it is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FAMILIES = {
     "OlmoeTopKRouter": "OLMoE",
     "GptOssTopKRouter": "gpt-oss",
 }
-#: Tokens whose scores tell probabilities from logits; the probe checks the sums of all.
+#: Number of tokens whose scores are tested for being probabilities; the probe checks the sums of all.
 _LOOKED_AT = 16
 _RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.23."
 
@@ -44,7 +44,7 @@ def is_edited(router: torch.nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class RouterOutput:
-    """What a router decided for some tokens.
+    """Decision of a router for some tokens.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class RouterOutput:
 
 
 class Branches(NamedTuple):
-    """The modules whose outputs a layer adds up: what the experts give, and the dense branch beside them.
+    """The modules whose outputs a layer adds: the experts, and the dense branch beside them.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Router:
     branches
         What is added up to the layer's feed-forward output; None where the experts are all of it.
     experts, top_k
-        How many there are, and how many a token goes to.
+        Number of experts, and experts per token.
     family
         ``"Gemma 4"``, ``"Qwen3.5 MoE"``, ``"Mixtral"``, ``"OLMoE"`` or ``"gpt-oss"``.
     renormalises
@@ -111,7 +111,7 @@ class Router:
     top_k: int
     family: str
     renormalises: bool
-    # What was found out about the scores, once: looking waits for the device.
+    # Whether the scores are probabilities; tested once, since the test waits for the device.
     _known: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @property
@@ -124,7 +124,7 @@ class Router:
         return found
 
     def read(self, output: Any) -> RouterOutput:
-        """Return what the router's output says.
+        """Read a router's output.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Router:
     def weigh(
         self, probabilities: torch.Tensor, ids: torch.Tensor, *, like: torch.Tensor | None = None
     ) -> RouterOutput:
-        """Return the dispatch of given ids, with the shares and weights that the family's rule gives them."""
+        """Return the output for given ids, with the gate weights and weights of the family's rule."""
         gate_weights = self._shares(probabilities, ids)
         scale = self.scale
         weights = gate_weights if scale is None else gate_weights * scale.detach().to(ids.device).float()[ids]
@@ -162,7 +162,7 @@ class Router:
         )
 
     def write(self, dispatch: RouterOutput, output: Any) -> Output:
-        """Return a router output that says what `dispatch` says, in the form of `output`.
+        """Convert a `RouterOutput` into the form of the router's own `output`.
 
         Logits stay float32: rounded to the model's dtype they would no longer give these weights.
         """
@@ -244,7 +244,7 @@ def _router(name: str, modules: dict[str, torch.nn.Module]) -> Router:
     experts_module = modules.get(f"{parent}.experts")
     if layer is None or experts_module is None:
         raise LabError(
-            f"The router {name} does not stand beside experts in a numbered layer.",
+            f"The router {name} is not beside experts in a numbered layer.",
             hint="Only models that transformers' own classes build can be traced.",
         )
     top_k = getattr(module, "top_k", None) or module.config.top_k_experts

@@ -1,4 +1,4 @@
-"""The routing probe: every router's decision, checked where it is made."""
+"""The routing probe: every router's decision, checked during the pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IDS, _WEIGHTS = ("top_k_index", "router_indices"), ("top_k_weights", "routing_w
 
 
 class RoutingProbe:
-    """Records ids and weights of every layer with experts, entropy, and the experts' share of the output.
+    """Record ids and weights of every layer with experts, router entropy, and the experts' output fraction.
 
     For use with `Recorder`. What it records is verified in every pass and for every token: the experts
     receive the very ids and weights that the router returned, its probabilities sum to 1, the ids are the
@@ -60,7 +60,7 @@ class RoutingProbe:
         self._pass = Decisions([])
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
-        """Register hooks on routers, experts and what adds up the two branches; see `Probe`."""
+        """Register hooks on routers, experts and the modules that add the two branches; see `Probe`."""
         self.routers = routers(model, missing_ok=True)
         self._pass = Decisions(self.routers)
         for place, router in enumerate(self.routers):

@@ -21,7 +21,7 @@ class _Kept(NamedTuple):
 
 
 class SpillBuffer:
-    """Collects pieces of named arrays, a stretch of tokens at a time.
+    """Collect named arrays in chunks of consecutive tokens.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class SpillBuffer:
     Attributes
     ----------
     folder
-        Where the files lie, once there are any. They go when the last reference to it goes, so whoever uses
-        `result` holds it too. ``TMPDIR`` says where it is made.
+        Folder of the files, once there are any. It is deleted with the last reference to it, so keep one
+        while `result` is used. ``TMPDIR`` determines where it is created.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -42,9 +42,9 @@ class SpillBuffer:
         self._bytes = 0  # in memory, for the limit alone: an interrupt may leave it too high
 
     def add(self, arrays: dict[str, Array]) -> None:
-        """Add one stretch: arrays of equal length along their first axis.
+        """Add one chunk: arrays of equal length along their first axis.
 
-        A call that an exception or an interrupt ends has added the whole stretch or nothing of it.
+        A call that an exception or an interrupt ends has added the complete chunk or nothing.
         """
         self._bytes += sum(array.nbytes for array in arrays.values())
         self._kept.in_memory.append(arrays)
@@ -96,7 +96,7 @@ class SpillBuffer:
         self._bytes = 0
 
     def _file(self, name: str) -> Path:
-        assert self.folder is not None  # every caller has made it or looked
+        assert self.folder is not None  # every caller has created or checked it
         return Path(self.folder.name) / f"{name}.bin"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-#: Tokens beyond those asked for among which ties are put in order.
+#: Number of tokens beyond the requested ones among which ties are ordered.
 _SPARE = 8
 
 

@@ -28,7 +28,7 @@ _FIELDS = {"model", "layers", "positions", "width", "values"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activations:
-    """The residual stream after some layers, at some tokens of a prompt; `activations` reads it from a model.
+    """The residual stream after some layers, at some tokens of a prompt; `Lab.activations` records it.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ class Generation:
     text
         The visible text of the answer.
     forbidden
-        Probability that the model had put on tokens that a grammar forbids, at temperature 1, 0 to 1, float32
+        The model's probability of the tokens that a grammar forbids, at temperature 1, 0 to 1, float32
         ``[n]``; NaN where the token was generated without a grammar.
     first_choice_ids
         Id of the model's own likeliest token, int32 ``[n]``; −1 without a grammar.

@@ -1,4 +1,4 @@
-"""Everything that one run recorded, and the conditions under which its parts belong together."""
+"""The records of one run, and the conditions that they meet together."""
 
 from __future__ import annotations
 

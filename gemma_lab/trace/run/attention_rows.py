@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Row = np.ndarray[Any, np.dtype[np.float32]]
 
-_AT_ONCE = "Ask for rows when you trace: AttentionRequest(rows=(…))."
+_AT_ONCE = "Record the rows with the trace: AttentionRequest(rows=(…))."
 
 
 @restores_model

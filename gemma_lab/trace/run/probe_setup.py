@@ -1,4 +1,4 @@
-"""The probes of a trace, made from what `Lab.trace` was asked to record."""
+"""Create the probes of a trace from the arguments of `Lab.trace`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def check_row_memory(
         if chosen is None or index in chosen:
             keys = sum(min(row + 1, layer.window or row + 1) for row in rows)
             needed += 4 * keys * (layer.heads if heads is None else len(heads))  # float32
-    _check_memory(needed, f"{len(rows):,} attention rows", hint="Ask for fewer rows, layers or heads.")
+    _check_memory(needed, f"{len(rows):,} attention rows", hint="Request fewer rows, layers or heads.")
 
 
 def lens_probe(
@@ -119,7 +119,7 @@ def lens_probe(
     _check_memory(
         layers * (len(positions) * kept + at_once),
         f"The logit lens at {len(positions):,} positions",
-        hint="Ask for fewer positions.",
+        hint="Request fewer positions.",
     )
     return LogitLensProbe(
         positions,

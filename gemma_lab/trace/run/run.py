@@ -63,7 +63,7 @@ def trace(
     progress: bool = False,
     **options: Unpack[RequestOptions],
 ) -> Trace:
-    """Run the model on a request and return what it did; see `Lab.trace`."""
+    """Run the model on a request and return a trace; see `Lab.trace`."""
     check_keywords("trace", options, RequestOptions, also=_TRACE_OPTIONS)
     _check_precision(precision)
     request = build_request(model, prompt, options, sampling=Sampling.greedy(), max_new_tokens=0)
@@ -84,7 +84,7 @@ def trace(
         except BadTrace:
             raise  # probes stopped at different positions: a trace that contradicts itself is not kept
         except BaseException:
-            if recorder.lengths and recorder.consistent:  # what was read is kept, whatever ended the run
+            if recorder.lengths and recorder.consistent:  # keep what was read, after any error
                 model.interrupted_trace = _trace(run, probes)
             raise
     if not recorder.lengths:

@@ -175,7 +175,7 @@ class Archive:
 
     def bad(self, what: str, *, hint: str = AGAIN) -> BadTrace:
         """Return the error that names this file and what is wrong with it."""
-        return BadTrace(f"{self.path} is not a sound trace: {what}.", hint=hint)
+        return BadTrace(f"{self.path} is not a valid trace: {what}.", hint=hint)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -110,13 +110,13 @@ def _check_schema(found: pa.Schema, wanted: pa.Schema) -> None:
 
 
 def _check_text(name: str, column: pa.ChunkedArray) -> None:
-    """Refuse a column whose dictionary makes a few bytes stand for too much text."""
+    """Refuse a column whose dictionary expands a few bytes to too much text."""
     total = 0
     for chunk in column.chunks:
         lengths = np.asarray(pc.binary_length(chunk.dictionary), dtype=np.int64)
         total += int(lengths[np.asarray(chunk.indices)].sum()) if len(chunk) else 0
     if total > MAX_TEXT:
-        raise ValueError(f"its column {name!r} stands for {total:,} bytes of text")
+        raise ValueError(f"its column {name!r} expands to {total:,} bytes of text")
 
 
 def _first_line(error: Exception) -> str:

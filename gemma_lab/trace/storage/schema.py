@@ -1,6 +1,6 @@
 """Schema of a trace file's manifest, used to write it and to read it.
 
-Shapes of arrays and tables follow from it, so a reader knows every size before it takes memory. See
+Shapes of arrays and tables follow from it, so every size is known before memory is allocated. See
 ``docs/trace-format.md``.
 """
 

@@ -91,7 +91,7 @@ def read_trace(path: str | Path) -> TraceRecords:
         except BadTrace as error:
             if error.what.startswith(str(archive.path)):
                 raise
-            raise archive.bad(error.what.removesuffix(".")) from error  # a part does not know its file
+            raise archive.bad(error.what.removesuffix(".")) from error  # name the file in the error
     return records
 
 
@@ -157,7 +157,7 @@ def _read(archive: Archive) -> TraceRecords:
 
 
 def _check_members(archive: Archive) -> None:
-    """Refuse a file that lacks a member, or has one that its manifest has no use for."""
+    """Refuse a file that lacks a member, or has one that its manifest does not need."""
     manifest = archive.manifest
     wanted = {member_of("tokens")} | {f"images/{number}.png" for number in range(manifest.images)}
     if manifest.routing is not None:

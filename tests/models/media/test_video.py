@@ -145,7 +145,7 @@ def test_what_is_no_video_file(tmp_path):
     with pytest.raises(BadMedia):
         load_video(playlist)
     tone = load_audio((np.zeros(16_000), 16_000)).wav()
-    with pytest.raises(BadMedia, match="holds no pictures"):
+    with pytest.raises(BadMedia, match="has no video stream"):
         load_video(tone)
     with pytest.raises(BadMedia, match=r"3\.00 s"):
         load_video(whole, start=9)

@@ -1,4 +1,4 @@
-"""Buffers that are used again and again."""
+"""Reusable buffers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 
 
 class BufferPool:
-    """Buffers that are used again: fresh memory for every block would take as long as the block's sums."""
+    """Pool of reusable buffers: allocating memory for every block would take as long as the block's sums."""
 
     def __init__(self) -> None:
         self._flat: dict[str, torch.Tensor] = {}
 
     def take(self, name: str, shape: Sequence[int], device: torch.device) -> torch.Tensor:
-        """Return a float32 tensor whose values are anything; it is the same memory every time."""
+        """Return an uninitialised float32 tensor, in the same memory every time."""
         size, flat = math.prod(shape), self._flat.get(name)
         if flat is None or flat.numel() < size or flat.device != device:
             flat = self._flat[name] = torch.empty(size, device=device)

@@ -1,4 +1,4 @@
-"""How the heads of a model's layers are laid out, read from its attention modules."""
+"""Layout of the attention heads of each layer, read from the model's attention modules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def layout_of(layer: int, module: Any, query: torch.Tensor, key: torch.Tensor) -
 
 
 def _donor(layer: int, module: Any) -> int | None:
-    """Return the layer whose keys and values a layer of a KV-shared tail reuses: the last one of its kind."""
+    """Return the layer whose keys and values a KV-shared layer reuses: the last one of its kind."""
     if not getattr(module, "is_kv_shared_layer", False):
         return None
     kinds = list(module.config.layer_types)

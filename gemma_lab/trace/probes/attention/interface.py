@@ -25,7 +25,7 @@ from ..kv_shared_layers import FullPrefill
 from ..model_modules import attentions, decoder_of, vision_attentions
 from .taps import AttentionTap, Tap
 
-#: Implementations that get ordinary keys and masks; the others hide them from observers.
+#: Implementations that are called with ordinary keys and masks; others hide them from observers.
 _STOCK = ("sdpa", "eager")
 #: Where a configuration keeps its choice; the public property would also write to sub-configurations.
 _CHOICE = "_attn_implementation_internal"
@@ -35,7 +35,7 @@ _NUMBERS = count()
 class AttentionTaps(RestoreStack):
     """Attach observers to a model's attention for the length of a ``with`` block.
 
-    Works in whatever runs the model: a plain call, chunked prefill, ``generate``, padded batches. In nested
+    Works with every kind of run: a plain call, chunked prefill, ``generate``, padded batches. In nested
     blocks masks pass from the first observer to the last, then every observer sees the call.
 
     Parameters
@@ -106,7 +106,7 @@ class AttentionTaps(RestoreStack):
     def _keep_all_rows(
         self, _decoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Keep all rows in the two cases in which stock SDPA does, which a decoder knows by the name "sdpa".
+        """Keep all rows in the two cases in which a decoder does so for the attention named "sdpa".
 
         Where it has no mask and more than one row to keep, or a static cache, the rows that are left would
         no longer be causal (``_maybe_slice_kv_shared_inputs``). ``logits_to_keep=0`` keeps all.
@@ -234,7 +234,7 @@ def _show(
 
 
 def _stock_function(module: torch.nn.Module, name: str) -> Callable[..., Any]:
-    # each model's file has an eager function of its own
+    # each model's file defines its own eager function
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     function = eager if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
     if function is None:

@@ -319,7 +319,7 @@ class AttentionProbe(AttentionTap):
     def _select_heads(
         self, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return queries, keys and mask of the recorded heads; each then has a key-value head of its own."""
+        """Return queries, keys and mask of the recorded heads, with one key-value head per query head."""
         recorded, heads = list(self._heads()), query.shape[0]
         if len(recorded) == heads:
             return query, key, mask
@@ -327,7 +327,7 @@ class AttentionProbe(AttentionTap):
         return query[recorded], key, mask if mask is None or mask.shape[0] == 1 else mask[recorded]
 
     def _out(self, layer: int, row: int, request: RowRequest, query: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return where a layer's numbers go: views of tensors of all layers, which need no later copy."""
+        """Return the output arrays of a layer: views of tensors of all layers, which need no later copy."""
         if row not in self._numbers:
             shape = len(self._modules), query.shape[1], query.shape[0]  # [layers, queries, heads]
             self._numbers[row] = request.allocate(shape, query.device)
@@ -373,7 +373,7 @@ class AttentionProbe(AttentionTap):
         if len(counts) > 1:
             raise LabError(
                 f"Layers with {sorted(counts)} heads cannot be recorded together.",
-                hint="Ask for layers of one kind: AttentionRequest(layers=…).",
+                hint="Request layers with equal numbers of heads: AttentionRequest(layers=…).",
             )
         count = counts.pop() if counts else 0
         chosen = tuple(range(count)) if self.request.heads is None else tuple(self.request.heads)

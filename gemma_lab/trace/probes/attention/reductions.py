@@ -99,7 +99,7 @@ class BlockReduction:
             self._fill(numbers["mass_by_label"].transpose(1, 2), self._mass(labels, runs, sums))
 
     def top(self, k: int, numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the top keys of every row in `numbers`; return the largest weight and its index ``[…, 1]``."""
+        """Store the top keys of every row in `numbers`; return the largest weight and its index."""
         values, places = top_keys(self.weights, min(k, self.span))
         firsts = torch.arange(self.blocks, device=places.device) * self.queries + self.first_key
         keys = places + firsts.view(-1, 1, 1, 1)

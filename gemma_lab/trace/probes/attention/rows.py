@@ -1,9 +1,9 @@
 """Recompute one layer's attention rows block by block, and keep only summaries.
 
-Scores and their softmax are computed in float32, whatever the model's dtype, as fused kernels do: scores
+Scores and their softmax are computed in float32 for every dtype of the model, as fused kernels do: scores
 rounded to bfloat16 would move weights by percents. No tensor of all queries by all keys is made.
 
-Axes, in this order wherever they occur: ``kv`` (key-value heads), ``block`` (blocks of a batch), ``group``
+Axes, always in this order: ``kv`` (key-value heads), ``block`` (blocks of a batch), ``group``
 (query heads of a key-value head), ``q`` (queries of a block), ``k`` (keys of a block).
 
 A batch of blocks, by the example of a local layer with a window of 4, blocks of 2 queries and 8 tokens::
@@ -121,9 +121,9 @@ def block_length(*, window: int | None, width: int) -> int:
     Parameters
     ----------
     window
-        Of a local layer: a block sees so many keys, and as many as it has queries.
+        Window of a local layer: a block sees as many keys, plus one per query.
     width
-        Tokens in a bin of the maps, or 0: blocks of whole bins, or bins of whole blocks, are pooled faster.
+        Tokens per bin of the maps, or 0 without maps: pooling is faster if one is a multiple of the other.
     """
     about = _GLOBAL if window is None else _LOCAL
     if not 0 < width <= 2 * about or width % about == 0:

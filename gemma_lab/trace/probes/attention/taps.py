@@ -1,4 +1,4 @@
-"""The base class of attention observers, and what is known of each observed attention module."""
+"""The base class of attention observers, and the description of an observed attention module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The top_keys keys of every row, exactly, in time that is small beside the rows' own."""
+"""The top keys of every row, exactly, in a small fraction of the time that the rows take."""
 
 from __future__ import annotations
 
