@@ -14,7 +14,7 @@ class BudgetResult:
 
     Attributes
     ----------
-    budget
+    max_soft_tokens
         Largest number of soft tokens per image (``max_soft_tokens``).
     tokens
         Soft tokens that an image took.
@@ -26,7 +26,7 @@ class BudgetResult:
         95 % interval of the accuracy, 0 to 1.
     """
 
-    budget: int
+    max_soft_tokens: int
     tokens: int
     seconds: float
     right: int
@@ -61,11 +61,11 @@ def token_budget_figure(rows: Sequence[BudgetResult], *, model: str) -> Plot:
         right.set_ylim(0, 103)
         right.set_title("accuracy, % (95 % interval)")
         for one in axes:
-            one.set_xticks(list(places), [f"{row.budget:,}" for row in rows])
+            one.set_xticks(list(places), [f"{row.max_soft_tokens:,}" for row in rows])
             one.set_xlabel("max_soft_tokens")
             one.grid(axis="y", color=FAINT, linewidth=0.8)
             one.set_axisbelow(True)
             hide_frame(one, keep="bottom")
     # seconds differ from run to run, so they are left out of the text that notebook outputs are compared by
-    counts = ", ".join(f"{row.budget}: {row.right}/{row.asked}" for row in rows)
+    counts = ", ".join(f"{row.max_soft_tokens}: {row.right}/{row.asked}" for row in rows)
     return Plot(figure, text=f"{model} by max_soft_tokens, right answers: {counts}.")
