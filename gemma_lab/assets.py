@@ -1,4 +1,4 @@
-"""Where the files that ship with the project lie: minis, pictures, their manifest.
+"""Locate the files that ship with the project: minis, images, and their manifest.
 
 In a checkout they are in ``data/`` at the top; a wheel carries the same folder inside the package.
 """

@@ -1,4 +1,4 @@
-"""How results display themselves: one table from a result's class to the functions that draw it.
+"""Display of results: one table from a result's class to the functions that draw it.
 
 A result (`Displayed`) does not import views. `_repr_html_` and ``figure()`` look its class up in `RENDERERS`
 when they are called, so computing a number loads neither matplotlib nor HTML.

@@ -1,4 +1,4 @@
-"""Where the argument values of a tool call come from, and which experts write calls."""
+"""Trace the argument values of a tool call to the prompt, and compare the experts that write calls."""
 
 from __future__ import annotations
 

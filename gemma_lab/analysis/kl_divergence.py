@@ -30,7 +30,7 @@ class KLBound:
 def kl_bound(first: Mapping[int, float], second: Mapping[int, float]) -> KLBound:
     r"""Bound the divergence of two distributions from the log-probabilities of some tokens.
 
-    Every token known in *both* is an outcome of its own, all others are merged into one, "other". With p and
+    Every token known in *both* is a separate outcome, all others are merged into one, "other". With p and
     q the probabilities of these outcomes, the bound is
 
     .. math:: \sum_i p_i \ln \frac{p_i}{q_i} \le KL(P \,\|\, Q).

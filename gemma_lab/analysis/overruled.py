@@ -1,4 +1,4 @@
-"""What a grammar overruled in an answer: forbidden probability and first choice of every token."""
+"""Effect of a grammar on an answer: forbidden probability and first choice of every token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OverruledTokens(Displayed):
     probabilities
         Of the generated token in the model's own distribution, 0 to 1, float64 ``[n]``.
     forbidden
-        Probability that the model had put on tokens that the grammar forbids, 0 to 1, float64 ``[n]``.
+        The model's probability of the tokens that the grammar forbids, 0 to 1, float64 ``[n]``.
     overruled
         Whether the grammar forbids the model's likeliest token, bool ``[n]``.
     """

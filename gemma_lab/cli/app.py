@@ -103,7 +103,7 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     thinking: Annotated[
-        bool, typer.Option("--thinking", help="Let the model think before it answers.")
+        bool, typer.Option("--thinking", help="Generate thoughts before the answer.")
     ] = False,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus sampling: a probability.")] = None,

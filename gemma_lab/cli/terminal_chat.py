@@ -148,7 +148,7 @@ class Conversation:
             self.write("(a new conversation)\n")
         elif (kind := word.removeprefix("/")) in _KINDS and kind != word:
             path = Path(rest.strip().strip("'\"")).expanduser()
-            self.write(f"({printable(path.name)}, {self.attach(kind, path)}, goes with the next message)\n")
+            self.write(f"({printable(path.name)}, {self.attach(kind, path)}, attached to the next message)\n")
         elif word.startswith("/") and "/" not in word[1:]:
             self.write(f"{HELP}\n")
         else:

@@ -80,5 +80,5 @@ def is_correct_call(calls: Sequence[Call], expected: dict[str, Any]) -> bool:
 
 
 def _canonical(value: Any) -> str:
-    """Serialise a plain value; unlike ``==``, this tells 1, 1.0 and True apart."""
+    """Serialise a plain value; unlike ``==``, this distinguishes 1, 1.0 and True."""
     return json.dumps(value, sort_keys=True)

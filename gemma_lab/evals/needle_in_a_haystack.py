@@ -1,4 +1,4 @@
-"""Needle in a haystack: one fact at a chosen depth of a long text, asked for and graded.
+"""Needle in a haystack: retrieval of one fact at a chosen depth of a long text.
 
 The pattern is G. Kamradt's (2023, "Needle In A Haystack"): a grid of lengths by depths. The texts are drawn
 anew for every question, from sentences unrelated to the fact. Distractors, facts of the same kind about other

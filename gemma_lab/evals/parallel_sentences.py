@@ -25,7 +25,7 @@ class Language:
     name, own_name
         In English, and in the language itself.
     script
-        ISO 15924, of the writing system as a whole: ``"Jpan"`` and ``"Kore"`` mix several scripts.
+        ISO 15924 code of the writing system: ``"Jpan"`` and ``"Kore"`` mix several scripts.
     direction
         ``"ltr"`` or ``"rtl"``.
     """

@@ -1,4 +1,4 @@
-"""Time a loaded model on this machine: prompts, decoding steps, and the memory's own bandwidth."""
+"""Time a loaded model on this machine: prefill, decoding steps, and the bandwidth of the memory."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TimedLab:
         self.version = transformers.__version__
 
     def prompt_seconds(self, tokens: int) -> float:
-        """Process a prompt of so many random tokens and return the seconds it took."""
+        """Process a prompt of `tokens` random tokens and return the seconds it took."""
         ids = self._tokens(tokens)
         self._read(ids)  # the first pass of a shape chooses kernels and allocates
         start = self._now()

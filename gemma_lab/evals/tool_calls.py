@@ -114,7 +114,7 @@ class StructuredAnswer:
 
     @property
     def right(self) -> bool:
-        """Whether it is right."""
+        """Whether the answer is correct."""
         return not self.fault
 
 
@@ -138,7 +138,7 @@ class ToolCallAccuracy(Displayed):
 
     @property
     def conditions(self) -> tuple[bool, ...]:
-        """Which of False (without a grammar) and True (with one) were asked."""
+        """The conditions of the test: False (without a grammar), True (with one), or both."""
         return tuple(sorted({answer.grammar for answer in self.answers}))
 
     def scores(self, *, grammar: bool) -> list[Score]:

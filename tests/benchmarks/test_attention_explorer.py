@@ -246,9 +246,9 @@ def test_any_length(chromium: Browser, tmp_path: Path, record: Callable[..., Non
     explorer = AttentionExplorer(long(tokens))
     ours = opened(chromium, explorer.to_html(tmp_path / "explorer.html"))
     state = sum(len(part) for part in explorer._sides[0].values() if isinstance(part, bytes))
-    twin = len(explorer._twin()[0])
+    twin = len(explorer._static_fallback()[0])
     case = f"attention, {tokens:,} tokens × 6 layers × 4 heads"
-    sys.stdout.write(f"\nfirst message {state / 1e6:.2f} MB, twin {twin / 1e3:.0f} kB\n")
+    sys.stdout.write(f"\nfirst message {state / 1e6:.2f} MB, fallback {twin / 1e3:.0f} kB\n")
     best = "the better of clock and the page's own thread time; Chromium"
     record("widget-first", min(ours["first"], ours["own"]), "< 1000", "ms", best, case=case)
     record("widget-nodes", ours["nodes"], "< 2000", "nodes", case=case)

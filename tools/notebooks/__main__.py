@@ -45,9 +45,9 @@ def tour(
 @app.command()
 def links() -> None:
     """Write the badges, the install cells and the README's generated tables."""
-    place = checkout()
-    for path in [*write_links(place), *write_readme(place)]:
-        typer.echo(f"wrote {path.relative_to(place.folder)}")
+    project = checkout()
+    for path in [*write_links(project), *write_readme(project)]:
+        typer.echo(f"wrote {path.relative_to(project.folder)}")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _output(output: Any, count: int, where: str) -> Any:
     if WIDGET_VIEW in output.get("data", {}):
         raise LabError(
             f"{where} shows a live widget, which is blank in a saved notebook.",
-            hint="Notebooks are executed with GEMMA_LAB_STATIC=1; the widget must give its static twin then.",
+            hint="Notebooks are executed with GEMMA_LAB_STATIC=1, which selects the static fallback.",
         )
     if output.output_type == "execute_result":
         output["execution_count"] = count

@@ -35,10 +35,10 @@ def replaced(text: str, region: str, body: str) -> str:
     return result
 
 
-def notebook_table(place: Checkout) -> str:
+def notebook_table(project: Checkout) -> str:
     """Return the Markdown table of the notebooks, from their own first cells."""
     rows = ["| notebook | shows | needs | takes |", "|---|---|---|---|"]
-    for path in place.notebooks:
+    for path in project.notebooks:
         first = opening(path)
         link = f"[{path.stem}](notebooks/{path.name})"
         rows.append(f"| {link} | {_cell(first.shows)} | {_cell(first.needs)} | {_cell(first.takes)} |")
@@ -73,20 +73,20 @@ def card_table(card: dict[str, Any]) -> str:
     return "\n".join([*head, *rows])
 
 
-def written(place: Checkout) -> str:
+def written(project: Checkout) -> str:
     """Return what README.md should be now."""
-    text = (place.folder / "README.md").read_text(encoding="utf-8")
-    text = replaced(text, "badges", badges(place, "00_start_here.ipynb"))
-    text = replaced(text, "notebooks", notebook_table(place))
-    for path in sorted((place.folder / "data" / "minis").glob("*/card.json")):
+    text = (project.folder / "README.md").read_text(encoding="utf-8")
+    text = replaced(text, "badges", badges(project, "00_start_here.ipynb"))
+    text = replaced(text, "notebooks", notebook_table(project))
+    for path in sorted((project.folder / "data" / "minis").glob("*/card.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
         text = replaced(text, path.parent.name, card_table(card))
     return text
 
 
-def write_readme(place: Checkout) -> list[Path]:
+def write_readme(project: Checkout) -> list[Path]:
     """Bring README.md in step; return it if it changed."""
-    path, text = place.folder / "README.md", written(place)
+    path, text = project.folder / "README.md", written(project)
     if text == path.read_text(encoding="utf-8"):
         return []
     path.write_text(text, encoding="utf-8")

@@ -53,8 +53,8 @@ def page(notebook: nbformat.NotebookNode, *, title: str) -> str:
             state = _whole(models.get(view["model_id"], {})) if view else {}
             if "_esm" in state:  # anything else (a plain slider) shows its text
                 shown[view["model_id"]] = state
-                twin = output.data.get("text/html", "")
-                output.data = {"text/html": _mount(view["model_id"], twin)}
+                fallback = output.data.get("text/html", "")
+                output.data = {"text/html": _mount(view["model_id"], fallback)}
     notebook.metadata.pop("widgets", None)
     body, _ = HTMLExporter(raw_template=_TEMPLATE).from_notebook_node(
         notebook, resources={"metadata": {"name": title}}
@@ -90,9 +90,9 @@ def _whole(model: dict[str, Any]) -> dict[str, Any]:
     return dict(state)
 
 
-def _mount(model: str, twin: str) -> str:
-    """The widget's place; it holds the static twin until the host has drawn the widget."""
-    return f'<div class="gemma-lab-live" data-model="{html.escape(model, quote=True)}">{twin}</div>'
+def _mount(model: str, fallback: str) -> str:
+    """Return the element of a widget; it shows the static fallback until the widget is drawn."""
+    return f'<div class="gemma-lab-live" data-model="{html.escape(model, quote=True)}">{fallback}</div>'
 
 
 def _script(models: dict[str, dict[str, Any]]) -> str:

@@ -50,8 +50,8 @@ def prefix_matching(
     The score is that of Olsson et al. 2022 (arXiv:2209.11895): mean attention of a token to the tokens after
     earlier occurrences of the same token. With a single repeated block, a head that attends at a fixed
     distance scores as high. Chance therefore exchanges attention patterns: every query gets the pattern of
-    another one, at the same distances (the first token, a sink, is excluded). A head that goes by distance
-    keeps its score, a head that goes by content does not.
+    another one, at the same distances (the first token, a sink, is excluded). A head that attends by distance
+    keeps its score, a head that attends by content does not.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class TopKeys:
         float64 ``[heads, queries, k]``. Keys that are not among the top k count as 0, so sums are lower
         bounds.
     windows
-        Window of each head in tokens, its own included, int64 ``[heads]``; the whole text for global layers.
+        Window of each head in tokens, the query included, int64 ``[heads]``; all tokens for global layers.
     """
 
     heads: tuple[tuple[int, int], ...]
@@ -81,7 +81,7 @@ def recorded_heads(attention: Attention) -> tuple[tuple[int, int], ...]:
 
 
 def head_windows(attention: Attention) -> NDArray[np.int64]:
-    """Return the window of each head in tokens, its own included; the whole text without a window."""
+    """Return the window of each head in tokens, the query included; without a window, all tokens."""
     return np.asarray(
         [
             len(attention) if layout.window is None else layout.window

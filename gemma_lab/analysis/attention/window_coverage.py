@@ -35,7 +35,7 @@ class WindowCoverage(Displayed):
         Fraction of the pairs of a token and an earlier one that lie outside the window, ``[layers]``.
     receptive_field
         Number of tokens from which information can have come, through other tokens and all recorded layers up
-        to each, ``[layers]``; the whole text from the first global layer on.
+        to each, ``[layers]``; all tokens from the first global layer on.
     heads
         Layer and head of every head of a global layer: the entries of `far_min` and `far_max`.
     far_min, far_max

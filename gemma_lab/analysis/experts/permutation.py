@@ -1,6 +1,6 @@
 """Permutation baseline for comparisons between labels of tokens.
 
-Labels are permuted among units (tokens, or whole prompts) and everything else is kept: each token its experts
+Labels are permuted among units (tokens, or prompts) and everything else is kept: each token its experts
 in every layer, each label its number of units.
 """
 
@@ -88,7 +88,7 @@ class LabelPermutation:
             name = self.group_names[self.member[mixed[0]]]
             raise LabError(
                 f"Group {name!r} has more than one label.",
-                hint="Labels are permuted among whole groups: split the group, or leave `groups` out.",
+                hint="Labels are permuted among groups: split the group, or leave `groups` out.",
             )
         return label
 

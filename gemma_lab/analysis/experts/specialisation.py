@@ -135,13 +135,13 @@ def specialisation(
     arXiv:2409.02060, section 5.3), over all k choices. With 128 experts, 30 layers and a few labels there are
     over ten thousand rates, and many stand out by chance. Findings are determined by the single-step maxT
     procedure (Westfall and Young 1993, *Resampling-Based Multiple Testing*): labels are permuted, the largest
-    absolute score of the whole table is recorded, and an observed score counts if at most `alpha` of those
+    absolute score of the table is recorded, and an observed score counts if at most `alpha` of those
     maxima reach it: ``p = (1 + #{maxima ≥ |score|}) / (1 + permutations)``. This bounds the probability of
-    *any* false finding by `alpha`, whatever the dependence between experts and layers.
+    *any* false finding by `alpha`, under any dependence between experts and layers.
 
     It assumes that without specialisation any unit could have had any label. Neighbouring tokens are alike in
     routing and usually in label; permuted one by one, they make chance look smaller than it is. Where a label
-    belongs to a whole prompt or sentence (a language, a domain), pass `groups`.
+    belongs to a prompt or sentence (a language, a domain), pass `groups`.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def specialisation(
     labels
         One per token, over all routings in order: languages, modalities, roles, ….
     groups
-        One per token: the prompt or sentence whose label is permuted as a whole. Default: each token by
+        One per token: the prompt or sentence whose tokens keep a common label. Default: each token by
         itself.
     permutations
         Number of permutations. 500 take about half a second for 2,000 tokens of six layers, top-8.
@@ -186,7 +186,7 @@ def specialisation(
         counts = labelled.counts(codes)
         maxima[number] = np.abs(score(counts, codes)).max()
         chance[number] = mutual_information(counts)
-    # a permutation that repeats the observed table must count, whatever the last bit of its floats
+    # a permutation that repeats the observed table must count in spite of rounding
     reached = permutations - np.searchsorted(np.sort(maxima), np.abs(scores) * (1 - 1e-9), side="left")
     sizes = labelled.sizes()
     return Specialisation(

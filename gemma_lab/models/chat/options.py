@@ -55,14 +55,14 @@ _DEFAULTS = {"images": (), "thinking": False, "raw": False, "max_new_tokens": 51
 PROMPT_OPTIONS = tuple(PromptOptions.__annotations__)
 
 
-def check_keywords(verb: str, given: Iterable[str], kind: type, *, also: Sequence[str] = ()) -> None:
+def check_keywords(verb: str, keywords: Iterable[str], kind: type, *, also: Sequence[str] = ()) -> None:
     """Raise `TypeError` if a keyword is none of an options class, naming one that is spelt nearly so.
 
     Parameters
     ----------
     verb
         Name of the function, for the message.
-    given
+    keywords
         The keywords that were passed.
     kind
         `PromptOptions` or `RequestOptions`.
@@ -70,7 +70,7 @@ def check_keywords(verb: str, given: Iterable[str], kind: type, *, also: Sequenc
         Keywords that the function takes besides.
     """
     known = [*kind.__annotations__, *also]
-    for name in given:
+    for name in keywords:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             suggestion = f". Did you mean {near[0]!r}?" if near else ""

@@ -57,27 +57,27 @@ def build_request(
     BadPrompt, BadMedia, ContextFull, LabError
         As `Lab.chat` documents.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    strings = stop_strings(text for text in stops(given.get("stop")) if isinstance(text, str))
+    options = {name: value for name, value in options.items() if value is not None}
+    strings = stop_strings(text for text in stops(options.get("stop")) if isinstance(text, str))
     if isinstance(prompt, Request):
-        return _changed(prompt, given, strings)
+        return _changed(prompt, options, strings)
     fields: dict[str, Any] = {
-        name: given[name]
+        name: options[name]
         for name in ("thinking", "max_soft_tokens", "seed", "top_logprobs", "raw", "schema", "tool_choice")
-        if name in given
+        if name in options
     }
-    raw = yes_or_no("raw", given.get("raw", False))
+    raw = yes_or_no("raw", options.get("raw", False))
     if raw:
-        _refuse_chat_options(given)
+        _refuse_chat_options(options)
     if raw and _are_ids(prompt):
-        fields["ids"] = _checked_ids(model, prompt, given)
+        fields["ids"] = _checked_ids(model, prompt, options)
     else:
-        fields["messages"] = _messages(model, prompt, given, raw=raw, limited=limited)
-        fields["tools"] = declared_for(given.get("previous"), given.get("tools"))
+        fields["messages"] = _messages(model, prompt, options, raw=raw, limited=limited)
+        fields["tools"] = declared_for(options.get("previous"), options.get("tools"))
     return Request(
         **fields,
-        sampling=_sampling(given, default=sampling or Sampling()),
-        max_new_tokens=given.get("max_new_tokens", max_new_tokens),
+        sampling=_sampling(options, default=sampling or Sampling()),
+        max_new_tokens=options.get("max_new_tokens", max_new_tokens),
         stop=strings,
     )
 
@@ -190,15 +190,15 @@ class MediaCounter:
         return " and ".join(f"{count:,} {kind}" for kind, count in self._counts.items() if count)
 
 
-def _changed(request: Request, given: Mapping[str, Any], strings: tuple[str, ...]) -> Request:
+def _changed(request: Request, options: Mapping[str, Any], strings: tuple[str, ...]) -> Request:
     """Return a request with another sampling or other limits."""
-    if fixed := [name for name in PROMPT_OPTIONS if name in given]:
+    if fixed := [name for name in PROMPT_OPTIONS if name in options]:
         raise LabError(
             f"{', '.join(fixed)} cannot be passed with a Request: it has its own.",
             hint="Make another one with lab.request(…); sampling, seed and limits can be replaced.",
         )
-    changes = {name: given[name] for name in ("seed", "max_new_tokens", "top_logprobs") if name in given}
-    sampling = _sampling(given, default=request.sampling)
+    changes = {name: options[name] for name in ("seed", "max_new_tokens", "top_logprobs") if name in options}
+    sampling = _sampling(options, default=request.sampling)
     if sampling != request.sampling:
         changes["sampling"] = sampling
     if strings:
@@ -206,15 +206,15 @@ def _changed(request: Request, given: Mapping[str, Any], strings: tuple[str, ...
     return request.with_options(**changes) if changes else request
 
 
-def _sampling(given: Mapping[str, Any], *, default: Sampling) -> Sampling:
-    base = Sampling.of(given["sampling"]) if "sampling" in given else default
-    return base.but(**{name: given[name] for name in ("temperature", "top_p", "top_k") if name in given})
+def _sampling(options: Mapping[str, Any], *, default: Sampling) -> Sampling:
+    base = Sampling.of(options["sampling"]) if "sampling" in options else default
+    return base.but(**{name: options[name] for name in ("temperature", "top_p", "top_k") if name in options})
 
 
 def _messages(
-    model: LoadedModel, prompt: Any, given: Mapping[str, Any], *, raw: bool, limited: bool
+    model: LoadedModel, prompt: Any, options: Mapping[str, Any], *, raw: bool, limited: bool
 ) -> list[Message]:
-    previous = given.get("previous")
+    previous = options.get("previous")
     if previous is not None and not isinstance(previous, Reply):
         raise BadPrompt(
             f"previous is of type {type(previous).__name__}, not a Reply.",
@@ -225,7 +225,7 @@ def _messages(
             "previous is the answer to a raw prompt, so it has no conversation to continue.",
             hint="Pass its text on: lab.complete(text + reply.text).",
         )
-    counter = MediaCounter(model, check_max_soft_tokens(given.get("max_soft_tokens")), limited=limited)
+    counter = MediaCounter(model, check_max_soft_tokens(options.get("max_soft_tokens")), limited=limited)
     if previous is not None:
         for kind, medium in Request(previous.messages, max_new_tokens=0).media:
             counter.add(kind, medium, {}, opened=True)
@@ -233,21 +233,21 @@ def _messages(
         prompt = [{"role": "user", "content": prompt}]
     return conversation(
         prompt,
-        images=given.get("images", ()),
-        video=given.get("video"),
-        audio=given.get("audio"),
-        system=None if given.get("system") == "" else given.get("system"),
+        images=options.get("images", ()),
+        video=options.get("video"),
+        audio=options.get("audio"),
+        system=None if options.get("system") == "" else options.get("system"),
         previous=previous,
-        results=given.get("tool_results"),
+        results=options.get("tool_results"),
         frames=frame_limit(model),
         check=counter.add,
     )
 
 
-def _refuse_chat_options(given: Mapping[str, Any]) -> None:
+def _refuse_chat_options(options: Mapping[str, Any]) -> None:
     """Raise `BadPrompt` for options that only a chat template can express."""
-    unusable = [name for name in _CHAT_ONLY if given.get(name)]
-    unusable += ["thinking"] if given.get("thinking") else []
+    unusable = [name for name in _CHAT_ONLY if options.get(name)]
+    unusable += ["thinking"] if options.get("thinking") else []
     if unusable:
         raise BadPrompt(
             f"A raw prompt has no {', '.join(unusable)}: only the chat template writes them.",
@@ -266,11 +266,11 @@ def _are_ids(prompt: Any) -> bool:
     )
 
 
-def _checked_ids(model: LoadedModel, prompt: Any, given: Mapping[str, Any]) -> Any:
+def _checked_ids(model: LoadedModel, prompt: Any, options: Mapping[str, Any]) -> Any:
     ids = prompt.tolist() if hasattr(prompt, "tolist") else list(prompt)
     if ids and isinstance(ids[0], list) and len(ids) == 1:
         (ids,) = ids  # (1, tokens), as tokenizers return them
-    if any(name in given for name in ("images", "video", "audio")):
+    if any(name in options for name in ("images", "video", "audio")):
         raise BadPrompt("Token ids take no media.", hint="Pass the text with images=[…] instead.")
     placeholders = {getattr(model.processor, f"{kind}_token_id", None) for kind in KINDS} - {None}
     for index, each in enumerate(ids):

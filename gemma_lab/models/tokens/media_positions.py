@@ -297,9 +297,9 @@ def _spans(stamps: Sequence[float | None]) -> list[tuple[int, int]]:
     return list(pairwise([*known, known[-1] + gap])) if known else []
 
 
-def _agree(found: int, given: int | None, what: str) -> None:
-    if given is not None and found != given:
+def _agree(counted: int, passed: int | None, what: str) -> None:
+    if passed is not None and counted != passed:
         raise BadTrace(
-            f"The prompt holds {found:,} {what}, but {given:,} were passed.",
+            f"The prompt holds {counted:,} {what}, but {passed:,} were passed.",
             hint="Pass the ids, the processor's outputs and the originals of one and the same prompt.",
         )

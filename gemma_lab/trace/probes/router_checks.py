@@ -99,16 +99,16 @@ class Decisions:
 
     def __init__(self, routers: list[Router]) -> None:
         self._routers = routers
-        self.made: dict[int, Decision] = {}
+        self.decisions: dict[int, Decision] = {}
         self._sizes: dict[tuple[int, str], torch.Tensor] = {}
 
-    def add(self, place: int, branch: str, output: torch.Tensor) -> None:
+    def add(self, index: int, branch: str, output: torch.Tensor) -> None:
         """Record the norm of a branch's output for each token, or the gate of the dense branch."""
         if branch == "gate":
-            self._sizes[place, branch] = output.detach().float().sigmoid().flatten()
+            self._sizes[index, branch] = output.detach().float().sigmoid().flatten()
         else:
             size = torch.linalg.vector_norm(output.detach(), dim=-1, dtype=torch.float32)
-            self._sizes[place, branch] = size.flatten()
+            self._sizes[index, branch] = size.flatten()
 
     def gather(self, tokens: int, real: Array | None) -> tuple[Array, Array, Array, Array]:
         """Check and return ids, gate weights, entropy and expert output fraction, ``[tokens, layers, …]``.
@@ -125,16 +125,16 @@ class Decisions:
         BadTrace
             If a layer is missing, or its experts were called with other ids or weights than its router's.
         """
-        for place, router in enumerate(self._routers):
-            count = len(self.made[place].ids) if place in self.made else 0
+        for index, router in enumerate(self._routers):
+            count = len(self.decisions[index].ids) if index in self.decisions else 0
             if count != tokens:
                 raise BadTrace(
                     f"Layer {router.layer} routed {count:,} tokens of a pass of {tokens:,}.",
                     hint="Only complete forward passes of the model can be recorded.",
                 )
-        ids = self._collect({place: decision.ids for place, decision in self.made.items()})
+        ids = self._collect({index: decision.ids for index, decision in self.decisions.items()})
         numbers = self._collect(
-            {place: decision.numbers(self._share(place)) for place, decision in self.made.items()}
+            {index: decision.numbers(self._share(index)) for index, decision in self.decisions.items()}
         )
         if real is not None:
             ids, numbers = ids[real], numbers[real]
@@ -145,23 +145,23 @@ class Decisions:
     def _collect(self, parts: dict[int, torch.Tensor]) -> Array:
         """Return tensors of all layers as one array ``[tokens, layers, …]``, with one transfer per device."""
         groups: dict[torch.device, list[int]] = {}
-        for place in range(len(self._routers)):
-            groups.setdefault(parts[place].device, []).append(place)
+        for index in range(len(self._routers)):
+            groups.setdefault(parts[index].device, []).append(index)
         first = parts[0]
         if len(groups) == 1:
-            return torch.stack([parts[place] for place in sorted(parts)], 1).cpu().numpy()
-        whole = torch.empty((len(first), len(parts), *first.shape[1:]), dtype=first.dtype)
-        for places in groups.values():
-            whole[:, places] = torch.stack([parts[place] for place in places], 1).cpu()
-        return whole.numpy()
+            return torch.stack([parts[index] for index in sorted(parts)], 1).cpu().numpy()
+        joined = torch.empty((len(first), len(parts), *first.shape[1:]), dtype=first.dtype)
+        for indices in groups.values():
+            joined[:, indices] = torch.stack([parts[index] for index in indices], 1).cpu()
+        return joined.numpy()
 
-    def _share(self, place: int) -> torch.Tensor:
+    def _share(self, index: int) -> torch.Tensor:
         """Return ‖experts‖ / (‖experts‖ + ‖dense‖), ``[tokens]``; 1 without a dense branch."""
-        entropy = self.made[place].entropy
-        if self._routers[place].branches is None:
+        entropy = self.decisions[index].entropy
+        if self._routers[index].branches is None:
             return torch.ones_like(entropy)
-        experts, dense = self._sizes[place, "experts"], self._sizes[place, "dense"]
-        dense = dense * self._sizes.get((place, "gate"), torch.ones_like(dense))
+        experts, dense = self._sizes[index, "experts"], self._sizes[index, "dense"]
+        dense = dense * self._sizes.get((index, "gate"), torch.ones_like(dense))
         return (experts / (experts + dense).clamp_min(_TINY)).to(entropy.device)
 
     def _check(self, errors: Array) -> None:
@@ -169,9 +169,9 @@ class Decisions:
         if not len(errors):
             return
         worst = errors.max(axis=0)  # NaN stays NaN, and is refused below
-        for place, (router, found) in enumerate(zip(self._routers, worst.tolist(), strict=True)):
+        for index, (router, found) in enumerate(zip(self._routers, worst.tolist(), strict=True)):
             sum_error, rule_error, topk_margin, mismatch = found
-            step = torch.finfo(self.made[place].weights.dtype).eps
+            step = torch.finfo(self.decisions[index].weights.dtype).eps
             layer = f"The router of layer {router.layer}"
             if not sum_error <= max(_ABOUT, 2 * step):
                 raise BadTrace(

@@ -63,13 +63,13 @@ class RoutingProbe:
         """Register hooks on routers, experts and the modules that add the two branches; see `Probe`."""
         self.routers = routers(model, missing_ok=True)
         self._pass = Decisions(self.routers)
-        for place, router in enumerate(self.routers):
-            restore.hook(router.module, self._keep_decision(place))
-            restore.hook(router.experts_module, self._compare_inputs(place), before=True, with_kwargs=True)
+        for index, router in enumerate(self.routers):
+            restore.hook(router.module, self._keep_decision(index))
+            restore.hook(router.experts_module, self._compare_inputs(index), before=True, with_kwargs=True)
             if router.branches is not None:
                 for name, branch in router.branches._asdict().items():
                     if branch is not None:
-                        restore.hook(branch, self._keep_branch(place, name))
+                        restore.hook(branch, self._keep_branch(index, name))
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
@@ -129,19 +129,19 @@ class RoutingProbe:
             "expert_output_fraction": expert_output_fraction.astype(small),
         }
 
-    def _keep_decision(self, place: int) -> Hook:
-        router = self.routers[place]
+    def _keep_decision(self, index: int) -> Hook:
+        router = self.routers[index]
 
         def hook(module: torch.nn.Module, _args: Any, output: Any) -> None:
-            self._pass.made[place] = Decision.of(router, router.read(output), edited=is_edited(module))
+            self._pass.decisions[index] = Decision.of(router, router.read(output), edited=is_edited(module))
 
         return hook
 
-    def _compare_inputs(self, place: int) -> Hook:
-        router = self.routers[place]
+    def _compare_inputs(self, index: int) -> Hook:
+        router = self.routers[index]
 
         def hook(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            decision = self._pass.made.get(place)
+            decision = self._pass.decisions.get(index)
             if decision is None:
                 raise BadTrace(
                     f"The experts of layer {router.layer} ran, and their router did not.",
@@ -151,15 +151,15 @@ class RoutingProbe:
 
         return hook
 
-    def _keep_branch(self, place: int, branch: str) -> Hook:
+    def _keep_branch(self, index: int, branch: str) -> Hook:
         def hook(_module: torch.nn.Module, _args: Any, output: torch.Tensor) -> None:
-            self._pass.add(place, branch, output)
+            self._pass.add(index, branch, output)
 
         return hook
 
 
-def _argument(names: tuple[str, ...], place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[place] if len(args) > place else next((kwargs[n] for n in names if n in kwargs), None)
+def _argument(names: tuple[str, ...], index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[index] if len(args) > index else next((kwargs[n] for n in names if n in kwargs), None)
 
 
 def _scale(router: Router) -> Any:

@@ -86,8 +86,8 @@ class Activations:
         BadEdit
             If they are not among them.
         """
-        rows = _places(self.layers, layers, "layer")
-        columns = _places(self.positions, positions, "position")
+        rows = _indices_of(self.layers, layers, "layer")
+        columns = _indices_of(self.positions, positions, "position")
         return Activations(
             tuple(self.layers[row] for row in rows),
             tuple(self.positions[column] for column in columns),
@@ -155,19 +155,19 @@ class Activations:
         )
 
 
-def select_indices(given: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
-    """Return indices below `count`, negative ones from the end, each once; all if none are given.
+def select_indices(indices: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:
+    """Return indices below `count`, negative ones from the end, each once; all if None.
 
     Raises
     ------
     BadEdit
-        If there is no such index, or none at all.
+        If an index does not exist, or there are none.
     """
-    if given is None:
+    if indices is None:
         return tuple(range(count))
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise BadEdit(f"{what}s is {short_repr(given)}.", hint=HOW)
-    listed = [int(index) for index in given]
+    if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
+        raise BadEdit(f"{what}s is {short_repr(indices)}.", hint=HOW)
+    listed = [int(index) for index in indices]
     for index in listed:
         if not -count <= index < count:
             raise BadEdit(f"There is no {what} {index:,}.", hint=f"There are {what}s 0 to {count - 1:,}.")
@@ -177,15 +177,15 @@ def select_indices(given: Iterable[int] | None, *, count: int, what: str) -> tup
     return found
 
 
-def unread(found: int, asked: int) -> BadTrace:
+def unread(read: int, requested: int) -> BadTrace:
     """Return the error for a run that did not pass through all requested activations."""
     return BadTrace(
-        f"{found:,} of {asked:,} activations were read.",
-        hint="The model was stopped, or another run came between: read them again.",
+        f"{read:,} of {requested:,} activations were read.",
+        hint="The model was stopped, or another run intervened: record them again.",
     )
 
 
-def _places(have: tuple[int, ...], want: Iterable[int] | None, what: str) -> list[int]:
+def _indices_of(have: tuple[int, ...], want: Iterable[int] | None, what: str) -> list[int]:
     if want is None:
         return list(range(len(have)))
     listed = list(want)
@@ -197,7 +197,7 @@ def _places(have: tuple[int, ...], want: Iterable[int] | None, what: str) -> lis
     return [have.index(index) for index in listed]
 
 
-def as_indices(given: Any, what: str) -> tuple[int, ...]:
+def as_indices(value: Any, what: str) -> tuple[int, ...]:
     """Return an argument as a tuple of indices.
 
     Raises
@@ -205,9 +205,9 @@ def as_indices(given: Any, what: str) -> tuple[int, ...]:
     BadEdit
         If it is not several integers from 0.
     """
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise BadEdit(f"A patch gives {short_repr(given)} where it takes several of {what}.", hint=HOW)
-    return tuple(as_index(index, what, "patch", hint=HOW) for index in given)
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise BadEdit(f"A patch gives {short_repr(value)} where it takes several of {what}.", hint=HOW)
+    return tuple(as_index(index, what, "patch", hint=HOW) for index in value)
 
 
 def brief(numbers: tuple[int, ...]) -> str:

@@ -97,13 +97,13 @@ def read_columns(archive: Archive, name: str, *, schema: pa.Schema, rows: int) -
     return {column: table.column(column).to_numpy() for column in table.column_names}
 
 
-def _check_schema(found: pa.Schema, wanted: pa.Schema) -> None:
-    if missing := [name for name in wanted.names if name not in found.names]:
+def _check_schema(stored: pa.Schema, schema: pa.Schema) -> None:
+    if missing := [name for name in schema.names if name not in stored.names]:
         raise ValueError(f"it has no column {missing[0]!r}")
-    if found.names != wanted.names:
+    if stored.names != schema.names:
         raise ValueError("it has other columns")
-    for field in wanted:
-        kind = found.field(field.name).type
+    for field in schema:
+        kind = stored.field(field.name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if kind != field.type:
             raise ValueError(f"its column {field.name!r} is {kind}, not {field.type}")

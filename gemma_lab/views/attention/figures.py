@@ -112,16 +112,16 @@ def attention_map_figure(trace: Trace, *, layer: int, head: int) -> Plot:
     top = scale_max(maps[at])
     named = attention.bins == len(attention) <= 48
     size = 7.4 if named else 6.2
-    with new_figure(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (strip, axes)):
+    with new_figure(size, size - 0.6, ncols=2, width_ratios=[1, 22], sharey=True) as (figure, (side, axes)):
         axes.imshow(amount_colors(maps[at] / top), interpolation="nearest", aspect="auto")
-        strip.barh(np.arange(len(sink[at])), sink[at], height=1.0, color=OKABE_ITO["orange"])
-        strip.set(xlim=(0, 1), xticks=[0, 1], xlabel="on the\nfirst token")
+        side.barh(np.arange(len(sink[at])), sink[at], height=1.0, color=OKABE_ITO["orange"])
+        side.set(xlim=(0, 1), xticks=[0, 1], xlabel="on the\nfirst token")
         axes.set_title(f"Layer {layer}, head {head} ({describe_layer(attention.layout(layer))})")
         axes.set_xlabel("key")
-        strip.set_ylabel("query")
-        for each in (strip, axes):
+        side.set_ylabel("query")
+        for each in (side, axes):
             hide_frame(each, keep="bottom left" if each is axes else "left")
-        _name_edges(trace, attention, strip, axes, named=named, edges=edges)
+        _name_edges(trace, attention, side, axes, named=named, edges=edges)
         _scale(figure, axes, top)
     return Plot(figure, text=attention_text(trace, layer=layer, head=head))
 
@@ -221,18 +221,16 @@ def draw_image_attention(
     return colour_patches(original, trace.tokens.boxes[patches], colours)
 
 
-def _name_edges(
-    trace: Trace, attention: Attention, strip: Any, axes: Any, *, named: bool, edges: Any
-) -> None:
+def _name_edges(trace: Trace, attention: Attention, side: Any, axes: Any, *, named: bool, edges: Any) -> None:
     if named:
         names = [token_label(trace, token)[:14] for token in range(len(attention))]
         shown = [name if writable(name) else f"token {token}" for token, name in enumerate(names)]
         style = {"fontsize": 7, "fontfamily": list(families())}
-        strip.set_yticks(np.arange(len(shown)), shown, **style)
+        side.set_yticks(np.arange(len(shown)), shown, **style)
         axes.set_xticks(np.arange(len(shown)), shown, rotation=90, **style)
     else:
         at = np.unique(np.linspace(0, attention.bins - 1, 5).round().astype(int))
-        strip.set_yticks(at, [f"{edge:,}" for edge in edges[at]])
+        side.set_yticks(at, [f"{edge:,}" for edge in edges[at]])
         axes.set_xticks(at, [f"{edge:,}" for edge in edges[at]])
     axes.tick_params(length=0, colors=INK)
 

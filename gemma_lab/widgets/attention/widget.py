@@ -1,4 +1,4 @@
-"""The attention explorer: every head of every layer, from the whole text down to one row, at any length."""
+"""The attention explorer: every head of every layer, from pooled maps to single rows, at any length."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class AttentionExplorer(TraceExplorer):
     -----
     A map's cell is the mean, over the queries of its row, of the sum over the keys of its column; the view
     says so where a bin holds several tokens. Zoomed in, a row is drawn from its top keys, or in full where it
-    was recorded or fetched. The weight of the first token is drawn on a strip of its own.
+    was recorded or fetched. The weight of the first token is drawn separately.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class AttentionExplorer(TraceExplorer):
         beside = f" beside {self._traces[1]!r}" if len(self._traces) > 1 else ""
         return f"AttentionExplorer({self._traces[0]!r}{beside}, layer {self.layer}, head {self.head})"
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         layer, head, tokens = self.layer, self.head, self.selected_tokens
         parts = [
             (
@@ -176,7 +176,7 @@ class AttentionExplorer(TraceExplorer):
         LabError
             If the folder does not exist.
         """
-        html, _ = self._twin()
+        html, _ = self._static_fallback()
         names = ("layer", "head", "selected_tokens", "_ack", "_notice")
         state = {name: getattr(self, name) for name in names} | {
             "_sides": [{**side, "maps": None, "keys": None} for side in self._sides],
@@ -200,7 +200,7 @@ class AttentionExplorer(TraceExplorer):
             state,
             answers,
             title=f"Attention: {self._sides[0]['facts']['name']}",
-            twin=html,
+            fallback=html,
             program="attention/attention_page.js",
             style=self._css,
         )
@@ -278,7 +278,7 @@ class AttentionExplorer(TraceExplorer):
             len(self._attention[0].layers)
         ):
             raise LabError(
-                "A view asked for a layer that this trace does not have.", hint="Show the widget again."
+                "A view requested a layer that this trace does not have.", hint="Show the widget again."
             )
         return int(side), int(layer_index)
 

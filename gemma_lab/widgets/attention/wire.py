@@ -1,4 +1,4 @@
-"""How attention goes to the browser: thumbnails of all heads, one layer's maps, top keys by the chunk.
+"""Wire format of attention: thumbnails of all heads, maps of one layer, chunks of top keys.
 
 The first token is an attention sink in most heads: often more than half of a row's weight. So its weight is
 sent separately (``first_token``, an exact mean) and removed from the maps before they are quantised; the rest
@@ -153,7 +153,7 @@ def _means(
     columns = [
         np.asarray(found[name] if name in found else mass[name], dtype=np.float32) for name in measures
     ]
-    # The first token attends only to itself, whatever the head.
+    # In every head, the first token attends only to itself.
     rest = slice(1 if columns[0].shape[1] > 1 else 0, None)
     return np.stack([column[:, rest].mean(axis=1) for column in columns])
 

@@ -140,7 +140,7 @@ class Chat(LabWidget):
         count = len(self.replies)
         return f"Chat({self._facts['name']}: {count} {'answer' if count == 1 else 'answers'})"
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         return chat_html(self.turns, name=self._facts["name"]), f"{self!r}\n{chat_text(self.turns)}".rstrip()
 
     @property
@@ -165,7 +165,7 @@ class Chat(LabWidget):
         Raises
         ------
         LabError
-            If an answer is still being generated, and whatever `Lab.stream` raises.
+            If an answer is still being generated, and as `Lab.stream` does.
         """
         prefix = f"sent{self._next_key}-"
         attachments = decoded("image", media_list("image", images), prefix=prefix)
@@ -255,7 +255,7 @@ class Chat(LabWidget):
         self.turns = [turn for each in self._exchanges for turn in each.shown]
 
     def _answer(self, exchange: _Exchange) -> Reply:
-        """Generate the answer to `exchange`, and replace its live turn whatever happens."""
+        """Generate the answer to `exchange`, and replace its live turn in any case."""
         prompt, live = exchange.shown
         key = live["key"]
         final = live

@@ -1,4 +1,4 @@
-"""The combined explorer: attention, experts and logit lens behind each token of an answer."""
+"""The combined explorer: attention, experts and logit lens of each token of an answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_NEW_TOKENS = 48
 
 
 class Explorer(TraceExplorer):
-    """An answer with the attention, the experts and the logit lens behind each of its tokens.
+    """An answer with the attention, the experts and the logit lens of each of its tokens.
 
     Pointing at a token highlights what the row that decided it attends to: words, patches of an image, spans
     of audio, frames of a video. Beside them are the heads with the heaviest weights, the experts of every
@@ -81,7 +81,7 @@ class Explorer(TraceExplorer):
     def __repr__(self) -> str:
         return f"Explorer({self._trace!r})"
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         return token_summary_html(self._trace, tokens=self.selected_tokens), token_summary_text(self._trace)
 
     def ask(
@@ -125,14 +125,14 @@ class Explorer(TraceExplorer):
         LabError
             If the folder does not exist.
         """
-        html, _ = self._twin()
+        html, _ = self._static_fallback()
         names = ("_facts", "_tokens", "_summary", "_images", "selected_tokens", "_ack", "_notice")
         return write_page(
             path,
             {name: getattr(self, name) for name in names} | {"busy": False, "_can_run": False},
             {},
             title=f"Explorer: {self._facts['name']}",
-            twin=html,
+            fallback=html,
             program="explorer/explorer_page.js",
             style=self._css,
         )

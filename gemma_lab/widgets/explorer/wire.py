@@ -1,4 +1,4 @@
-"""Per-token summary for the browser: top keys of the row behind a token, its experts, its logit lens.
+"""Per-token summary for the browser: top keys of the row that predicted a token, its experts, its logit lens.
 
 A generated token was decided by the row before it, the row that read the previous token. So the row behind a
 generated token is the one before it; behind a token of the prompt, its own.

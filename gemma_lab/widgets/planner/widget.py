@@ -137,7 +137,7 @@ class Planner(LabWidget):
         what = f"{self.quantization}, {self.runtime}, {self.context:,} tokens"
         return f"Planner({names} on {self.hardware}, {what})"
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         plans = self.plans
         return plans_html(plans), plans_text(plans)
 
@@ -174,10 +174,16 @@ class Planner(LabWidget):
         LabError
             If the folder does not exist.
         """
-        html, _ = self._twin()
+        html, _ = self._static_fallback()
         state = {"_facts": self._facts, **self._state()}
         return write_page(
-            path, state, {}, title="Planner", twin=html, program="planner/planner_page.js", style=self._css
+            path,
+            state,
+            {},
+            title="Planner",
+            fallback=html,
+            program="planner/planner_page.js",
+            style=self._css,
         )
 
     #: Whether `set` is under way, which has checked the values together.

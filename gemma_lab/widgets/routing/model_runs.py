@@ -1,4 +1,4 @@
-"""What the routing explorer runs on the model: a prompt with live routing, and ablations of experts."""
+"""Runs of the model for the routing explorer: a prompt with live routing, and ablations of experts."""
 
 from __future__ import annotations
 

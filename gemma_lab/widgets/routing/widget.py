@@ -96,7 +96,7 @@ class RoutingExplorer(ModelRuns):
     def __repr__(self) -> str:
         return f"RoutingExplorer({self._trace!r}, layer {self.layer})"
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         experts = self.selected_experts
         return routing_html(self._trace, layer=self.layer, experts=experts), routing_text(
             self._trace, layer=self.layer
@@ -138,7 +138,7 @@ class RoutingExplorer(ModelRuns):
             "_ack",
             "_notice",
         )
-        html, _ = self._twin()
+        html, _ = self._static_fallback()
         layers = {
             f"layers-{row}": layer_buffer(self.routing, [row]) for row in range(len(self.routing.layers))
         }
@@ -153,7 +153,7 @@ class RoutingExplorer(ModelRuns):
             state,
             layers,
             title=f"Routing: {self._facts['name']}",
-            twin=html,
+            fallback=html,
             program="routing/routing_page.js",
             style=self._css,
         )

@@ -1,1 +1,1 @@
-"""What all widgets share: bundling, wire format, images, saved pages."""
+"""Shared parts of the widgets: bundling, wire format, images, saved pages."""

@@ -38,7 +38,7 @@ class LabWidget(anywidget.AnyWidget):
     """Base of the package's widgets.
 
     A subclass sets ``_esm = bundle("chat/chat.js")`` and ``_css = stylesheet("shared/base.css", …)``,
-    implements `_twin`, lists the messages it understands in `_messages`, and handles a message
+    implements `_static_fallback`, lists the messages it understands in `_messages`, and handles a message
     ``{"type": "stop"}`` in a method named ``_on_stop(content, buffers)``.
 
     Attributes
@@ -56,7 +56,7 @@ class LabWidget(anywidget.AnyWidget):
 
     #: Types of the messages that this widget understands.
     _messages: tuple[str, ...] = ()
-    #: What a second run is told while one is under way: the error and its hint.
+    #: Error and hint for a second run while one is in progress.
     _busy_error: tuple[str, str] = ("The model is running for this widget.", "Wait until it has finished.")
 
     # ipywidgets 7 displays through this method, which would hide the fallback; IPython then takes the bundle.
@@ -84,20 +84,20 @@ class LabWidget(anywidget.AnyWidget):
         if not is_static():
             super().open()
 
-    def _twin(self) -> tuple[str, str]:
+    def _static_fallback(self) -> tuple[str, str]:
         """Return the static fallback: script-free HTML, and text that is the same on every run."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        html, text = self._twin()
-        twin = {"text/plain": text, "text/html": html}
+        html, text = self._static_fallback()
+        fallback = {"text/plain": text, "text/html": html}
         if is_static() or self.comm is None:
-            return twin, {}
+            return fallback, {}
         bundle = super()._repr_mimebundle_()
         if bundle is None:  # a subclass without a view
-            return twin, {}
+            return fallback, {}
         data, metadata = bundle  # the metadata tells Colab where its widget manager is
-        return {**twin, _VIEW_MIME: data[_VIEW_MIME]}, metadata
+        return {**fallback, _VIEW_MIME: data[_VIEW_MIME]}, metadata
 
     def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         """Send one message, with binary buffers, to every view of this widget; safe from any thread."""
@@ -160,7 +160,7 @@ class LabWidget(anywidget.AnyWidget):
     def _in_background(
         self, work: Callable[[], object], *, prepare: Callable[[], object] = lambda: None
     ) -> None:
-        """Run the model in a thread of its own, so that the kernel can receive messages meanwhile.
+        """Run the model in a separate thread, so that the kernel can receive messages meanwhile.
 
         Parameters
         ----------
@@ -223,7 +223,7 @@ class BatchSender:
         self._wake.set()
 
     def items(self) -> list[Any]:
-        """Return everything put so far, delivered or not."""
+        """Return all items so far, delivered or not."""
         return list(self._items)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def bundle(entry: str, *, root: Path = _ROOT) -> str:
     ------
     ValueError
         If two of the modules declare the same top-level name, or an import cannot be joined: a renaming one,
-        one of a whole module, or one that leaves `root`.
+        one of a complete module, or one that leaves `root`.
     """
     parts: dict[str, str] = {}
     declared: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What the three explorers share: the trace, the selection that views and Python set, checks of arguments."""
+"""Shared parts of the explorers: the trace, the selection that views and Python set, checks of arguments."""
 
 from __future__ import annotations
 

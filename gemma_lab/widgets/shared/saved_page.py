@@ -37,7 +37,7 @@ body {{ margin: 0; padding: 24px clamp(8px, 3vw, 40px); font-family: system-ui, 
 </style>
 </head>
 <body>
-<main id="gemma-lab-widget">{twin}</main>
+<main id="gemma-lab-widget">{fallback}</main>
 <script type="application/json" id="gemma-lab-state">{state}</script>
 {parts}
 <script type="module">{script}</script>
@@ -51,7 +51,7 @@ def page(
     answers: Mapping[str, bytes],
     *,
     title: str,
-    twin: str,
+    fallback: str,
     program: str,
     style: str,
 ) -> str:
@@ -65,7 +65,7 @@ def page(
         What Python would answer, by the name that the program gives to a message; read when it is asked.
     title
         Of the document.
-    twin
+    fallback
         The widget's static fallback, shown where scripts do not run.
     program
         ES module of ``widgets/js`` that draws the element ``gemma-lab-widget``.
@@ -95,7 +95,7 @@ def page(
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         title=escape(title),
-        twin=twin,
+        fallback=fallback,
         state=json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
         parts="\n".join(
             f'<script type="application/octet-stream" id="gemma-lab-part-{number}">'
@@ -110,7 +110,7 @@ def page(
 def write_page(
     path: str | Path, state: Mapping[str, Any], answers: Mapping[str, bytes], **content: str
 ) -> Path:
-    """Write `page` to `path` and return the path; `content` is title, twin, program and style.
+    """Write `page` to `path` and return the path; `content` is title, fallback, program and style.
 
     Raises
     ------

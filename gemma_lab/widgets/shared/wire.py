@@ -1,4 +1,4 @@
-"""How a trace goes to the browser: a few binary buffers of plain little-endian arrays.
+"""Wire format of a trace: a few binary buffers of plain little-endian arrays.
 
 A buffer is a 32-bit length, a JSON header and the arrays, each at a multiple of eight bytes;
 ``js/shared/wire.js`` reads it, and ``BUFFERS`` in `gemma_lab.widgets.shared.wire_types` lists the arrays of

@@ -1,4 +1,4 @@
-"""What goes between Python and the browser: the arrays of every buffer, the traits and the messages.
+"""Description of the wire between Python and the browser: arrays of every buffer, traits and messages.
 
 The same tables are written as JSDoc types in ``widgets/js/shared/wire_types.js``; a test compares the two,
 and compares them with what the widgets send.
@@ -6,7 +6,7 @@ and compares them with what the widgets send.
 
 from __future__ import annotations
 
-#: Arrays of every buffer: name → the dtypes it may have. ``row_<query>`` stands for one array per query.
+#: Arrays of every buffer: name → the dtypes it may have. ``row_<query>`` names one array per query.
 BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
     "TokenBuffer": {
         "text": ("uint8",),

@@ -303,7 +303,7 @@ def test_videos_and_sounds_go_along_with_their_previews(messages) -> None:
     assert [(one["kind"], one["seconds"]) for one in heard] == [("audio", 2.0), ("audio", 2.0)]
     assert heard[0]["peaks"][0] == 1
     assert len({one["id"] for one in chat.turns[0]["media"]}) == 4
-    html, text = chat._twin()
+    html, text = chat._static_fallback()
     assert "[video 1, 32 of 40 frames, 64 × 48] [audio 1, 2.00 s]" in text
     assert html.count("<svg") == 2
     assert "<script" not in html

@@ -85,6 +85,6 @@ def test_the_page_is_whole_and_the_program_one_module(tmp_path) -> None:
     program = bundle("explorer/explorer_page.js")
     names = re.findall(r"^(?:async )?(?:class|function|const|let) (\w+)", program, re.MULTILINE)
     assert len(names) == len(set(names))
-    html, text = Explorer(arabic())._twin()
+    html, text = Explorer(arabic())._static_fallback()
     assert "<script" not in html
     assert text.startswith("mini-moe: 39 tokens with attention, routing")

@@ -167,11 +167,11 @@ def test_a_wrong_choice_of_a_view_becomes_a_notice(sent) -> None:
 
 def test_the_twin_follows_layer_and_experts_and_a_saved_output_is_small() -> None:
     explorer = RoutingExplorer(long_trace(2000, layers=8))
-    html, text = explorer._twin()
+    html, text = explorer._static_fallback()
     assert f"layer {explorer.layer}" in text
     explorer.layer = 1
     explorer.selected_experts = [9]
-    assert "weight of experts 9" in explorer._twin()[0]
+    assert "weight of experts 9" in explorer._static_fallback()[0]
     assert len(html) * 10 < 5_000_000 / 2  # ten of them leave half of a saved notebook's five megabytes
     bundle, _ = explorer._repr_mimebundle_()
     assert {"text/html", "text/plain"} <= set(bundle)
@@ -192,7 +192,7 @@ def test_a_trace_without_routing_is_refused() -> None:
 def test_a_hostile_name_is_sent_as_text() -> None:
     explorer = RoutingExplorer(hostile_trace())
     assert explorer._facts["name"].startswith("</script>")
-    assert "<script>alert(2)" not in explorer._twin()[0]
+    assert "<script>alert(2)" not in explorer._static_fallback()[0]
 
 
 def test_under_static_only_the_fallback_is_shown(monkeypatch) -> None:

@@ -24,7 +24,7 @@ class Dial(LabWidget):
     def __repr__(self) -> str:
         return f"Dial({self.at})"
 
-    def _twin(self):
+    def _static_fallback(self):
         return f"<b>{self.at}</b>", repr(self)
 
     def _on_turn(self, content, buffers):

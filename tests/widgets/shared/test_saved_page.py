@@ -90,7 +90,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path) -> None:
 
 
 def test_bytes_anywhere_in_the_state_are_carried() -> None:
-    content = {"title": "<T>", "twin": "twin", "program": "routing/routing_page.js", "style": ""}
+    content = {"title": "<T>", "fallback": "twin", "program": "routing/routing_page.js", "style": ""}
     html = page({"a": [{"b": b"\x00\xff"}], "c": 1}, {"name": b"answer"}, **content)
     assert state_of(html) == {"state": {"a": [{"b": {"part": 0}}], "c": 1}, "answers": {"name": 1}}
     assert parts_of(html) == [b"\x00\xff", b"answer"]

@@ -269,8 +269,8 @@ class AttentionRows:
     def _bias(self, block: VisibleKeys, first: int, last: int) -> torch.Tensor:
         """Return the bias of some keys of a block, ``[q, k]``; ``[kv, 1, group, q, k]`` if heads differ."""
         if self.mask is None:
-            apart = first + self.first_key - block.start - self.first_query
-            return _causal_bias(block.stop - block.start, last - first, apart, self.query.device)
+            offset = first + self.first_key - block.start - self.first_query
+            return _causal_bias(block.stop - block.start, last - first, offset, self.query.device)
         mask = self.mask[:, block.start : block.stop, first:last]
         if mask.dtype != torch.bool:
             return self._by_head(mask.float().clamp_min(_HIDDEN))
@@ -299,9 +299,9 @@ class AttentionRows:
 
 
 @lru_cache(maxsize=64)
-def _causal_bias(queries: int, keys: int, apart: int, device: torch.device) -> torch.Tensor:
-    """Return a bias that hides keys after a query; the first key is `apart` from the first query."""
-    distance = torch.arange(keys, device=device) + apart
+def _causal_bias(queries: int, keys: int, offset: int, device: torch.device) -> torch.Tensor:
+    """Return a bias that hides keys after a query; the first key is `offset` from the first query."""
+    distance = torch.arange(keys, device=device) + offset
     return torch.where(distance > torch.arange(queries, device=device)[:, None], _HIDDEN, 0.0)
 
 
