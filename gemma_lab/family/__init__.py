@@ -1,4 +1,4 @@
-"""The Gemma 4 family in numbers: architectures, parameters, memory, published claims. No torch."""
+"""The Gemma 4 family in numbers, without torch: architectures, parameters, memory, published claims."""
 
 from __future__ import annotations
 

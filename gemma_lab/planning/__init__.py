@@ -1,4 +1,4 @@
-"""Which model fits on which hardware, how fast it runs and what it costs. No torch."""
+"""Plans, without torch: which model fits on which hardware, how fast it runs and what it costs."""
 
 from __future__ import annotations
 

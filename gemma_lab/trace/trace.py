@@ -110,7 +110,7 @@ class Trace(TraceRecords, Displayed):
 
 
 def open_trace(path: str | Path) -> Trace:
-    """Read a saved trace. Needs neither torch nor the model.
+    """Read a saved trace, without torch and without the model.
 
     Everything is verified: the checksum of every member of the file, every shape against its manifest, every
     number against what a model can give. Arrays above 64 MiB stay in the file, as read-only memory maps.

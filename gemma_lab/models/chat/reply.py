@@ -126,7 +126,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Reply(Displayed):
-    """A model's answer. Immutable, so a conversation can be continued from it several times.
+    """The answer of a model, token by token.
+
+    It is immutable, so a conversation can be continued from it several times.
 
     Attributes
     ----------

@@ -74,7 +74,7 @@ def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False
 
 
 def read_trace(path: str | Path) -> TraceRecords:
-    """Read the parts of a saved trace. Needs neither torch nor the model.
+    """Read the parts of a saved trace, without torch and without the model.
 
     Everything is verified: the checksum of every member, every shape against the manifest, every number
     against what a model can give. Arrays above 64 MiB stay in the file, as read-only memory maps.
