@@ -75,7 +75,7 @@ class TokenCost:
     Attributes
     ----------
     label
-        How they are made.
+        What makes them.
     usd_per_m_in, usd_per_m_out
         Of prompts and of answers; `usd_per_m_in` is None if the speed of prompts is not known.
     low_out, high_out
@@ -96,7 +96,7 @@ class TokenCost:
     valid_until: str = ""
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
-        """Return US dollars for so many tokens; prompts of unknown price count as nothing."""
+        """Return US dollars of a number of tokens; prompts of unknown price count as 0."""
         return (tokens_in * (self.usd_per_m_in or 0.0) + tokens_out * self.usd_per_m_out) / 1e6
 
 
@@ -141,7 +141,7 @@ def hourly_cost(
     formula: str,
     source: str,
 ) -> TokenCost:
-    """Return the cost of tokens on hardware that costs so much an hour.
+    """Return the cost of tokens on hardware with a price per hour.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def hosted_cost(price: HostedPrice) -> TokenCost:
 def monthly_cost(
     tokens_out: float, *, ratio_in: float, owned: Ownership, prompt: float | None, answer: float
 ) -> float | None:
-    """Return US dollars of a month on owned hardware for so many tokens of answers.
+    """Return US dollars of a month on owned hardware for a number of tokens of answers.
 
     The hardware's price is spread over its years whether it works or not; electricity follows the hours.
 
@@ -228,7 +228,7 @@ def break_even_tokens(
     """Return the tokens of answers a month from which on owned hardware costs less than a hosted model.
 
     None if that never happens: the hosted price is below electricity, or the hardware is not fast enough to
-    make so many tokens in a month. Parameters as in `monthly_cost`.
+    make that number of tokens in a month. Parameters as in `monthly_cost`.
     """
     _check_rates(ratio_in, prompt, answer)
     hosted = price.cost(ratio_in, 1.0)

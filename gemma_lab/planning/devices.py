@@ -59,7 +59,7 @@ class Hardware:
     unified
         Whether the memory is shared with the processor.
     devices
-        How many of them.
+        Number of devices.
     free_gib
         Memory that a model may fill on one device, if measured; None computes it (see `usable_bytes`).
     host_memory_gib, host_bandwidth_gb_s
@@ -92,8 +92,7 @@ class Hardware:
     def __repr__(self) -> str:
         memory = "unknown memory" if self.memory_gib is None else f"{self.memory_gib:g} GiB"
         speed = "unknown bandwidth" if self.bandwidth_gb_s is None else f"{self.bandwidth_gb_s:g} GB/s"
-        many = f"{self.devices}× " if self.devices > 1 else ""
-        return f"Hardware({many}{self.name}: {memory}, {speed})"
+        return f"Hardware({self.label}: {memory}, {speed})"
 
     @property
     def label(self) -> str:

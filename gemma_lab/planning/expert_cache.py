@@ -1,6 +1,6 @@
 """Hit rate of a cache of experts on the device: a number, or read from a replayed trace. No torch.
 
-The curves come from `gemma_lab.analysis`, which stands above this package: they are taken by their shape.
+The curves come from `gemma_lab.analysis`, which may import this package and not the other way round, so they are described by protocols.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _read_curve(curve: CacheCurve, shape: ModelShape, capacity: float | None) ->
         raise LabError(
             f"The curve is of top-{curve.top_k} of {curve.experts} experts, {shape.name} has "
             f"top-{shape.top_k} of {shape.experts}.",
-            hint="Trace a model with as many.",
+            hint="Trace a model with the same number of experts and the same top-k.",
         )
     policy = "lru" if "lru" in curve.hits else next(iter(curve.hits))
     kind = "one cache for all layers" if curve.shared else "one cache per layer"

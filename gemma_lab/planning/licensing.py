@@ -24,7 +24,7 @@ class Licence:
     answers
         Question → answer.
     url, source
-        The text, and where it is said that the models have this licence.
+        Address of the text, and the document that names it as the models' licence.
     checked
         Date of the last look, ISO.
     """

@@ -187,11 +187,11 @@ def _largest(setting: Setting, name: str, most: int) -> int | None:
     usable = setting.hardware.usable_bytes
     if usable is None:
         return None
-    room = usable - sum(part.bytes for part in _constant_parts(setting) if part.place == "device")
+    available = usable - sum(part.bytes for part in _constant_parts(setting) if part.place == "device")
 
     def fitting(value: int) -> bool:
         changed = replace(setting, context=value) if name == "context" else replace(setting, batch=value)
-        return sum(_cache_bytes(changed).values()) + _activation_bytes(changed) <= room
+        return sum(_cache_bytes(changed).values()) + _activation_bytes(changed) <= available
 
     if fitting(most):
         return most

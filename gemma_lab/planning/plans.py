@@ -293,7 +293,7 @@ class Plan(Displayed):
         usd_per_hour
             Of rented hardware. Default: the newest shipped price; hardware without one is left out.
         hosted
-            Hosted models to stand beside.
+            Hosted models to compare with.
         on
             Day for the prices, ISO. Default: today. A model whose prices have ended by then has no row;
             `Costs.notes` names it.
@@ -347,23 +347,23 @@ class Plan(Displayed):
                 notes.append(ended.what)
         return Costs(costs, notes)
 
-    def ownership(self, given: Ownership | Mapping[str, float] | None = None) -> Ownership | None:
-        """Return what owning the hardware costs; None if its price or power is unknown and not given."""
-        if isinstance(given, Ownership):
-            return given
-        if given is not None and not isinstance(given, Mapping):
+    def ownership(self, owned: Ownership | Mapping[str, float] | None = None) -> Ownership | None:
+        """Return what owning the hardware costs; None if its price or power is not known."""
+        if isinstance(owned, Ownership):
+            return owned
+        if owned is not None and not isinstance(owned, Mapping):
             raise LabError(
-                f"owned is an Ownership or a mapping, not {short_repr(given)}.",
+                f"owned is an Ownership or a mapping, not {short_repr(owned)}.",
                 hint='E.g. {"price_usd": 1500}.',
             )
-        fields = dict(given or {})
+        fields = dict(owned or {})
         wrong = [name for name in fields if name not in Ownership.__dataclass_fields__]
         if wrong:
             raise unknown("field of ownership", wrong[0], Ownership.__dataclass_fields__)
-        many = self.hardware.devices
+        devices = self.hardware.devices
         defaults = {
-            "price_usd": None if self.hardware.price_usd is None else self.hardware.price_usd * many,
-            "power_w": None if self.hardware.power_w is None else self.hardware.power_w * many,
+            "price_usd": None if self.hardware.price_usd is None else self.hardware.price_usd * devices,
+            "power_w": None if self.hardware.power_w is None else self.hardware.power_w * devices,
         }
         values = {**defaults, **fields}
         if values["price_usd"] is None or values["power_w"] is None:

@@ -63,7 +63,7 @@ class HostedPrice:
         return self.valid_from <= date and not self.ended_before(date)
 
     def cost(self, tokens_in: float, tokens_out: float) -> float:
-        """Return US dollars for so many tokens."""
+        """Return US dollars of a number of tokens."""
         return (tokens_in * self.usd_per_m_in + tokens_out * self.usd_per_m_out) / 1e6
 
 
@@ -97,7 +97,7 @@ def hosted_prices(*, on: str | None = None, live: bool = False) -> tuple[HostedP
         Only those that hold on this day, ISO. Default: today. ``""`` returns all, past ones too.
     live
         Take the prices of the big providers from the installed package ``genai-prices``, whose data may be
-        newer than what ships here. It is not asked to look at the network.
+        newer than what ships here. The package is not asked to use the network.
 
     Raises
     ------

@@ -87,19 +87,19 @@ export function drawCost(node, choices, facts, state) {
     ...lines.flatMap(curve),
     ...names(lines),
   );
-  const told = lines
+  const comparisons = lines
     .slice(1)
     .map(
       (line) =>
-        `${line.label}: ${line.cross ? `from ${amount(line.cross)} tokens of answers a month` : "never cheaper to own"}`,
+        `than ${line.label} ${line.cross ? `from ${amount(line.cross)} tokens of answers a month` : "at no amount"}`,
     );
   node.replaceChildren(
     chart,
     h(
       "p",
-      { class: "gl-plan-told" },
-      `${choice.model.key} on an owned ${hardware.name}, ${state.prompt_per_answer} prompt tokens for each of an answer. Cheaper to own than `,
-      told.join("; "),
+      { class: "gl-plan-summary" },
+      `${choice.model.key} on an owned ${hardware.name}, ${state.prompt_per_answer} prompt tokens for each of an answer. Cheaper to own `,
+      comparisons.join("; "),
       `. ${ended.join(" ")}`,
     ),
   );

@@ -29,7 +29,7 @@ class PlannerView {
     this.explanation = h(
       "div",
       { class: "gl-plan-why", role: "status", "aria-live": "polite" },
-      "Point at a number or move to it with Tab and the arrow keys: its formula and its source stand here.",
+      "Point at a number or move to it with Tab and the arrow keys: its formula and source appear here.",
     );
     this.root = h(
       "section",
