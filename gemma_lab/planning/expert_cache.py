@@ -1,6 +1,7 @@
 """Hit rate of a cache of experts on the device: a number, or read from a replayed trace. No torch.
 
-The curves come from `gemma_lab.analysis`, which may import this package and not the other way round, so they are described by protocols.
+The curves come from `gemma_lab.analysis`, which may import this package and not the other way round, so
+protocols describe them.
 """
 
 from __future__ import annotations
