@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...analysis.attention.window_coverage import WindowCoverage
     from ...evals.head_ablation import HeadAblation
 
-#: Type → colour, and its letter for readers who cannot tell colours apart.
+#: Type → colour, and its letter for readers who cannot distinguish the colours.
 _STYLES = {
     "retrieval": ("vermillion", "R"), "induction": ("purple", "I"), "previous token": ("blue", "P"),
     "first token": ("grey", "F"), "picture reading": ("green", "V"), "language bridging": ("orange", "B"),

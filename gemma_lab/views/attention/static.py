@@ -124,7 +124,7 @@ def _tinted_text(trace: Trace, layer: int, head: int, query: int) -> Markup:
         row = stop
     legend = (
         f"Tint: attention of token {query:,}, {token_label(trace, query)} ({precision}); the first token has "
-        "a scale of its own."
+        "a separate scale."
     )
     return join([earlier, tag("div", *parts, dir="auto", style=TEXT), footnotes([legend])])
 

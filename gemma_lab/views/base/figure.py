@@ -1,4 +1,4 @@
-"""The style of every figure: Okabe–Ito colours on a white card, legible on light and dark pages.
+"""The style of every figure: Okabe–Ito colours on a white background, legible on light and dark pages.
 
 Figures are made without pyplot: no global state is set, and a figure is shown once, as the value of its cell.
 """
@@ -26,7 +26,7 @@ OKABE_ITO = {
     "purple": "#CC79A7",
     "grey": "#6E6E6E",
 }
-"""Colours that any kind of colour vision can tell apart (Okabe and Ito 2008), and a neutral grey."""
+"""Colours that are distinguishable with any colour vision (Okabe and Ito 2008), and a neutral grey."""
 
 INK, FAINT = "#222222", "#D9D9D9"
 DPI = 144

@@ -1,4 +1,4 @@
-"""A result without a view of its own as HTML: its summary line, and the first rows of its table."""
+"""Default HTML view of a result: its summary line, and the first rows of its table."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def figure(address: str, caption: str, *, width: int | None = None) -> Markup:
     caption
         What it shows.
     width
-        Largest width in pixels of a photograph that stands beside others. None: a heat map, alone and with
+        Maximum width in pixels of a photograph among others. None: a heat map, alone and with
         sharp pixels.
     """
     if width is None:

@@ -16,7 +16,7 @@ def visible(text: str) -> str:
 
 
 def visible_token(text: str) -> str:
-    """Make a token visible where it stands alone: white space, line ends, every unprintable character."""
+    """Make a single token visible: white space, line ends, every unprintable character."""
     shown = "".join(_WHITESPACE.get(c, c if c.isprintable() else f"U+{ord(c):04X}") for c in text)
     return shown or "∅"
 

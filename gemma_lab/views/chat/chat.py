@@ -1,4 +1,4 @@
-"""The static form of a conversation: what a saved notebook shows instead of the widget."""
+"""The static fallback of the chat widget, for saved notebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a grammar overruled in an answer, as script-free HTML and as a figure."""
+"""The effect of a grammar on an answer, as script-free HTML and as a figure."""
 
 from __future__ import annotations
 

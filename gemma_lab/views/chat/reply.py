@@ -137,7 +137,7 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
 
 
 def _effect(token: Token) -> tuple[object, object]:
-    """Return the cells of what a grammar did."""
+    """Return the table cells that describe the effect of a grammar."""
     if token.overruled is None:
         return "", ""
     first = bdi(visible_token(token.overruled.first_choice)) if token.overruled.changed else ""

@@ -21,7 +21,7 @@ def routing_divergence_figure(data: RoutingDivergence, reference: str | None = N
     data
         From `gemma_lab.analysis.routing_divergence`.
     reference
-        One of its labels, which has no row of its own. Default: the first. Prefer language codes or English
+        The reference label, which has no row. Default: the first. Prefer language codes or English
         names to labels in scripts that matplotlib may not shape.
 
     Raises

@@ -178,7 +178,7 @@ def _strip_legend(figure: Any, shapes: Sequence[Architecture]) -> None:
     if any(layer.tied_kv for layer in layers):
         handles.append(Line2D([], [], ls="", marker="$=$", color=GLOBAL, ms=9, label="K = V projection"))
     if any(layer.kv_shared_from is not None for layer in layers):
-        handles.append(Patch(facecolor="white", edgecolor=INK, label="no cache of its own"))
+        handles.append(Patch(facecolor="white", edgecolor=INK, label="shared cache"))
         handles.append(Line2D([], [], ls="", marker="v", color=INK, ms=5, label="source of shared caches"))
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9, handletextpad=0.5
@@ -222,7 +222,7 @@ def _style(name: str) -> tuple[str, str]:
 
 
 def _powers(start: int, stop: int) -> list[int]:
-    """Doublings from `start` up to and including `stop`, which closes the list even if it is no doubling."""
+    """Return the doublings from `start` on, and `stop` as the last value in any case."""
     lengths = []
     while start < stop:
         lengths.append(start)

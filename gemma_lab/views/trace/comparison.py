@@ -120,7 +120,7 @@ def _answers(comparison: Comparison) -> Markup:
 def _answer(
     pairs: tuple[AlignedPair, ...], texts: tuple[str, ...], side: Literal["first", "second"]
 ) -> Markup:
-    """Join the tokens of one side; a changed run is marked as a whole, so that joined letters stay joined."""
+    """Join the tokens of one side; a changed run is one mark, so that joined letters stay joined."""
     positions = [
         (position, pair.change != "same") for pair in pairs if (position := getattr(pair, side)) is not None
     ]

@@ -87,7 +87,7 @@ def _block(tokens: TokenTable, role: str, runs: list[Run]) -> Markup:
     drawn = []
     for framed, grouped in groupby(enumerate(runs), lambda item: item[1].modality in _FRAMES):
         part = join(_run(tokens, number, run) for number, run in grouped)
-        # the words of the chat format run left to right, whatever surrounds them
+        # the words of the chat format run left to right in any surroundings
         drawn.append(tag("span", part, dir="ltr") if framed else part)
     return tag(
         "div",

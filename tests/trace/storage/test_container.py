@@ -96,7 +96,7 @@ def test_another_zip_is_refused(tmp_path):
 )
 def test_a_manifest_that_is_no_json_object_is_refused(manifest, saved):
     forge(saved, lambda m: m.update({"manifest.json": manifest}), seal=False)
-    refused(saved, "not a sound trace")
+    refused(saved, "not a valid trace")
 
 
 def test_another_version_says_what_to_do(saved):
