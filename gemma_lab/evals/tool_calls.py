@@ -96,7 +96,8 @@ class StructuredAnswer:
     reply
         Its text, then its calls.
     fault
-        Why it is wrong; ``""`` if it is right.
+        Why it is wrong; ``""`` if it is right, ``"cut off"`` if it reached `max_new_tokens`: a grammar cannot
+        end a string that the model goes on with.
     valid
         Whether its calls fit their declarations, or its JSON its schema, right or wrong.
     overruled
@@ -296,13 +297,14 @@ def _answer(
         options |= {"tool_choice": "auto"} if case.tools else {"schema": schema}
     prompt = case.messages if isinstance(case, Question) and case.history else case.prompt
     reply = lab.chat(prompt, **options, temperature=0, max_new_tokens=max_new_tokens, top_logprobs=0)
+    fault = case.fault(reply.calls) if isinstance(case, ToolCallCase) else _fault(case, reply)
     return StructuredAnswer(
         number=number,
         case=_name(case),
         kind=case.skill if isinstance(case, Question) else case.kind,
         grammar=grammar,
         reply=" ".join(filter(None, (reply.text, *(call.text for call in reply.calls)))),
-        fault=case.fault(reply.calls) if isinstance(case, ToolCallCase) else _fault(case, reply),
+        fault="cut off" if fault and reply.finish_reason == "length" else fault,
         valid=not any(call.faults(case.tools) for call in reply.calls)
         and (schema is None or _fits(reply.text, schema)),
         overruled=sum(each.overruled is not None and each.overruled.changed for each in reply.tokens),

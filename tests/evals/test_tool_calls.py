@@ -123,6 +123,7 @@ class Pupil:
     """Answers right with a grammar; without one it calls nothing, or writes JSON with a key too many."""
 
     name = "<b>pupil"
+    finish_reason = "stop"
 
     def __init__(self, cases, full=()):
         self.cases, self.full, self.asked = cases, full, []
@@ -137,9 +138,12 @@ class Pupil:
         overruled = SimpleNamespace(overruled=SimpleNamespace(changed=True) if bound else None)
         if isinstance(each, ToolCallCase):
             calls = tuple(first_right(each.calls)) if bound else ()
-            return SimpleNamespace(text="", calls=calls, tokens=(overruled,))
+            return SimpleNamespace(
+                text="", calls=calls, tokens=(overruled,), finish_reason=self.finish_reason
+            )
         value = json.loads(each.answer) | ({} if bound else {"extra": 1})
-        return SimpleNamespace(text=json.dumps(value), calls=(), tokens=(overruled,))
+        text = json.dumps(value)
+        return SimpleNamespace(text=text, calls=(), tokens=(overruled,), finish_reason=self.finish_reason)
 
 
 def test_both_conditions_are_counted_and_paired():
@@ -175,6 +179,15 @@ def test_both_conditions_are_counted_and_paired():
     assert "2 of 9" in html
     assert "9 of 9" in html
     assert "2/9 without grammar, 9/9 with grammar" in found.figure().text
+
+
+def test_a_wrong_answer_at_the_limit_was_cut_off():
+    cases = [*tool_call_cases(kinds=["single"], per_kind=1), *load_questions(skills=["records"], per_skill=1)]
+    pupil = Pupil(cases)
+    pupil.finish_reason = "length"
+    found = tool_call_accuracy(pupil, cases, progress=False)
+    assert [answer.fault for answer in found.answers if not answer.grammar] == ["cut off"] * 2
+    assert [answer.fault for answer in found.answers if answer.grammar] == ["", ""]
 
 
 def test_one_condition_alone():
