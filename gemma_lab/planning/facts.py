@@ -60,9 +60,16 @@ def unknown(kind: str, name: object, known: Iterable[str], *, hint: str = "") ->
     by_key = {normalized(each): each for each in known}
     key = normalized(str(name)[:100])
     close = [each for each in by_key if key and (key in each or each in key)]
-    close += get_close_matches(key, by_key, n=3, cutoff=0.5)
+    close += get_close_matches(key, by_key, n=8, cutoff=0.5)
+    close.sort(key=lambda each: -_same_start(key, each))
     names = [by_key[each] for each in dict.fromkeys(close)][:3]
     listed = list(by_key.values())
     more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     nearest = f"Near names: {', '.join(names)}." if names else f"Known: {', '.join(listed[:_LISTED])}{more}."
     return LabError(f"No {kind} is called {short_repr(name)}.", hint=f"{nearest} {hint}".strip())
+
+
+def _same_start(one: str, other: str) -> int:
+    """Return how many letters two texts have in common at their start."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -232,7 +232,7 @@ def model_shape(name: str | ModelShape) -> ModelShape:
     found = _aliases().get(wanted) or _aliases().get(normalized(_without_suffixes(name)))
     if found is None:
         hint = "gl.catalog() lists the checkpoints."
-        raise unknown("model", name, shapes, hint=hint)
+        raise unknown("model", name, [*shapes, *(f"gemma-4-{size}" for size in SIZES)], hint=hint)
     return shapes[found]
 
 
