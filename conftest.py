@@ -1,4 +1,4 @@
-"""What every pytest run shares: the notebooks' environment and limits, and which outputs are not compared."""
+"""Configuration of every pytest run: environment and limits of notebooks, outputs that are not compared."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import typer
 
 from .notebooks.checkout import checkout
 
-#: Namespace to its title; every public name of each gets an entry on a page of its own namespace.
+#: Namespace → title of its page, which has an entry for every public name.
 NAMESPACES = {
     "gemma_lab": "Main names",
     "gemma_lab.analysis": "gl.analysis: numbers from traces",
@@ -48,7 +48,7 @@ def reference(namespace: str, title: str, described: dict[int, str]) -> str:
     for name in sorted(set(module.__all__) - {"__version__"}, key=str.lower):
         value = getattr(module, name)
         if inspect.ismodule(value):
-            continue  # a namespace has a page of its own
+            continue  # a namespace has a separate page
         if id(value) in described:
             lines += [f".. rubric:: {name}", "", f"Described as `{described[id(value)]}`.", ""]
             continue

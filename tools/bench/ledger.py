@@ -1,4 +1,4 @@
-"""The kept results: newer ones replace older ones, test by test."""
+"""The stored results of the benchmarks: newer ones replace older ones, test by test."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ RESULTS, PAGE = Path("docs/benchmarks.jsonl"), Path("docs/benchmarks.md")
 def merged(
     old: tuple[Sequence[Result], Sequence[Outcome]], new: tuple[Sequence[Result], Sequence[Outcome]]
 ) -> tuple[list[Result], list[Outcome]]:
-    """Return the results and outcomes after a run.
+    """Return the stored results and outcomes after a run.
 
-    A test that ran again loses what it said before; a test that did not keeps it. Passed outcomes only say
-    that a test ran, and are dropped.
+    The entries of tests that ran again are replaced, those of other tests are kept. Outcomes of passed tests
+    are dropped.
 
     Parameters
     ----------
     old, new
-        Results and outcomes: what was kept, and what the run wrote.
+        Results and outcomes: the stored ones, and those of the run.
     """
     ran = {entry.test for part in new for entry in part}
     results = [result for result in old[0] if result.test not in ran] + list(new[0])

@@ -1,4 +1,4 @@
-"""What the benchmarks ran on, in one line."""
+"""The machine of the benchmarks, in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "transformers", "numpy")
 
 
 def machine() -> str:
-    """Return cores, processor, memory, system and versions: what a number must be read with."""
+    """Return cores, processor, memory, system and versions of this machine."""
     parts = [
         f"{cores()} cores ({processor()})",
         f"{amount(total_ram())} RAM",
@@ -25,7 +25,7 @@ def machine() -> str:
 
 
 def load() -> float:
-    """Return how many processes wanted a core over the last minute; 0 where no system counts them."""
+    """Return the mean number of runnable processes over the last minute; 0 where the system has none."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
 
 

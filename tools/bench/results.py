@@ -1,4 +1,4 @@
-"""What a benchmark measured, one line of JSON each."""
+"""Results of benchmarks, one line of JSON per result."""
 
 from __future__ import annotations
 
@@ -26,28 +26,27 @@ class Result:
     Attributes
     ----------
     row
-        Which row of the table: a key of `rows.ROWS`, or a name of its own, which gets a row below them.
+        Row of the table: a key of `rows.ROWS`, or another name, for which a row is added below them.
     measured
         The number.
     target
-        Sign and number, ``"≤ 1.5"``; empty for what is only reported.
+        Sign and number, ``"≤ 1.5"``; empty without a target.
     unit
         Of `measured` and of the target: ``"×"``, ``"s"``, ``"MB"``.
     note
-        What a reader must know to believe the number: model, tokens, rounds.
+        Conditions of the measurement: model, tokens, rounds.
     case
-        Which of several measurements of one row: ``"4,096 tokens"``.
+        Name of one of several measurements of a row: ``"4,096 tokens"``.
     rivals
-        Rival → what the same run measured of it, as it is to be read (``{"HF eager": "7.9 ×"}``), or why
-        nothing was.
+        Rival → its value in the same run as text (``{"HF eager": "7.9 ×"}``), or why there is none.
     machine
-        What it ran on: the line of `machine.machine`.
+        The machine: the line of `machine.machine`.
     date
         The day, ISO.
     test
-        Which test measured it.
+        Id of the test that measured it.
     load
-        How many processes wanted a core when it was recorded, the measuring one included; 0 where unknown.
+        Number of runnable processes when it was recorded, the measuring one included; 0 where unknown.
     """
 
     row: str
@@ -73,7 +72,7 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target holds; None where there is none."""
+        """Whether the target is met; None without a target."""
         match = _TARGET.fullmatch(self.target)
         if match is None:
             return None
@@ -81,13 +80,13 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a newer result replaces."""
+        """Row and case: a newer result with the same key replaces this one."""
         return self.row, self.case
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a benchmark ended: ``"passed"``, or ``"skipped"`` or ``"failed"`` and why."""
+    """Outcome of a benchmark: ``"passed"``, or ``"skipped"`` or ``"failed"`` with the reason."""
 
     test: str
     outcome: str

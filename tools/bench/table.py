@@ -10,9 +10,9 @@ from .rows import ROWS
 _HEAD = """# Benchmarks
 
 Written by `make bench` from `docs/benchmarks.jsonl`; do not edit. Each number is of the day and the machine
-beside it, and each rival was measured in the same run as the number it stands beside (`make rivals` installs
-them). Processor time is that of one thread. *Load* is how many processes wanted a core meanwhile: where they
-are more than the cores, seconds by the clock say little. **missed** means that the target was not reached.
+beside it, and each rival was measured in the same run as the number beside it (`make rivals` installs them).
+Processor time is that of one thread. *Load* is the number of runnable processes: where it exceeds the number
+of cores, elapsed times mean little. **missed** means that the target was not reached.
 """
 _COLUMNS = """\
 | what | case | measured | target | | rivals, same run | how | date |

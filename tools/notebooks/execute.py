@@ -80,7 +80,7 @@ def execute(path: Path, *, static: bool = True, timeout: float = CELL_TIMEOUT) -
             cell.outputs, cell.execution_count = [], None
     notebook.metadata.pop("widgets", None)
 
-    # No kernel folder: the name then means this Python, whatever kernels the user has installed.
+    # No kernel folder: the name then means this Python, not a kernel that the user has installed.
     config = Config({"KernelSpecManager": {"kernel_dirs": []}})
     client: Any = NotebookClient(
         notebook,

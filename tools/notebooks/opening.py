@@ -23,7 +23,7 @@ _FIELD = re.compile(
 
 @dataclass(frozen=True)
 class Opening:
-    """What the first cell says.
+    """Title and labelled lines of the first cell.
 
     Attributes
     ----------

@@ -30,7 +30,7 @@ def replaced(text: str, region: str, body: str) -> str:
     if count != 1:
         raise LabError(
             f"README.md has {count} regions named {region!r} instead of one.",
-            hint=f"Put <!-- {region} --> and <!-- /{region} --> on lines of their own.",
+            hint=f"Put <!-- {region} --> and <!-- /{region} --> on separate lines.",
         )
     return result
 
@@ -74,7 +74,7 @@ def card_table(card: dict[str, Any]) -> str:
 
 
 def written(project: Checkout) -> str:
-    """Return what README.md should be now."""
+    """Return README.md with its generated regions up to date."""
     text = (project.folder / "README.md").read_text(encoding="utf-8")
     text = replaced(text, "badges", badges(project, "00_start_here.ipynb"))
     text = replaced(text, "notebooks", notebook_table(project))
@@ -85,7 +85,7 @@ def written(project: Checkout) -> str:
 
 
 def write_readme(project: Checkout) -> list[Path]:
-    """Bring README.md in step; return it if it changed."""
+    """Update the generated regions of README.md; return its path if it changed."""
     path, text = project.folder / "README.md", written(project)
     if text == path.read_text(encoding="utf-8"):
         return []

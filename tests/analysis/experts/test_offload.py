@@ -115,15 +115,15 @@ def test_what_makes_no_sense_is_refused(curve, draw):
 
 def test_the_figures_in_the_docs_are_what_the_code_gives():
     """Each row of the tables names its inputs; the estimate beside them is computed anew."""
-    resident = _rows("All on the card")
-    away = _rows("Experts in the machine's memory")
-    copied = _rows("What it means for a 16 GB card")
-    other = _rows("A cache of another model")
+    resident = _rows("All experts on the GPU")
+    away = _rows("Experts in the host's memory")
+    copied = _rows("Consequences for a GPU with 16 GB")
+    other = _rows("An expert cache of another model")
     assert (len(resident), len(away), len(copied), len(other)) == (7, 2, 3, 4)
     for row in resident:
-        assert row["estimate"] == f"{_estimate(row['card'], row['bits']):.0f}", row
+        assert row["estimate"] == f"{_estimate(row['GPU'], row['bits']):.0f}", row
     for row in away:
-        assert row["estimate"] == f"{_estimate(row['card'], row['bits'], row['memory, GB/s']):.0f}", row
+        assert row["estimate"] == f"{_estimate(row['GPU'], row['bits'], row['memory, GB/s']):.0f}", row
     for row in copied:
         assert row["estimate"] == f"{_estimate('RTX 5060 Ti 16 GB', '5.29', row['link, GB/s']):.0f}", row
     for row in other:
