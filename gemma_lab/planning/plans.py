@@ -428,7 +428,7 @@ class Plan(Displayed):
         wider = hardware_width(self.hardware)
         if self.runtime.family not in MEASURED_FAMILIES:
             wider += WIDER["runtime"]
-        if self.spilled or self.expert_cache is not None:
+        if self.spilled or (self.expert_cache is not None and self.expert_cache.hit_rate < 1):
             wider += WIDER["spilled"]
         if self.drafter is not None and self.drafter.assumed:
             wider += WIDER["drafter"]
@@ -605,6 +605,10 @@ def _expert_cache(setting: Setting, rate: float | CacheCurve | OffloadCurve | No
 def _placement(setting: Setting, offload: str, experts: ExpertCache | None) -> Placement:
     if offload not in _OFFLOADS:
         raise unknown("offload", offload, _OFFLOADS)
+    if experts is not None and offload != "none":
+        raise LabError(
+            f'offload="{offload}" and expert_hit_rate both place the experts.', hint="Leave one of them out."
+        )
     if experts is not None:
         held = 1.0 if experts.share is None else experts.share
         return Placement({"experts": 1.0 - held} if held < 1 else {})

@@ -84,6 +84,7 @@ def test_a_card_that_holds_every_expert_misses_none(routing: Routing) -> None:
     assert made.expert_cache.hit_rate == pytest.approx(1.0)
     assert made.decode.value == pytest.approx(plan("26B-A4B", hardware="RTX 5090", **SETTING).decode.value)
     assert not made.spilled
+    assert made.decode.high == pytest.approx(plan("26B-A4B", hardware="RTX 5090", **SETTING).decode.high)
 
 
 def test_a_card_without_memory_for_an_expert_hits_none(routing: Routing) -> None:

@@ -57,6 +57,7 @@ DAY = "2026-11-29"
         ({"expert_hit_rate": "0.5"}, "0.5", "expert_cache"),
         ({"model": "12B", "expert_hit_rate": 0.5}, "12B", "Leave"),
         ({"hardware": "M4 Max", "expert_hit_rate": 0.5}, "M4 Max", "expert_hit_rate"),
+        ({"expert_hit_rate": 0.5, "offload": "auto"}, "auto", "one of them"),
         ({"hardware": {"name": "RTX 3095"}}, "RTX 3095", "RTX 3090"),
         ({"hardware": {"name": 3}}, "3", "RTX 3090"),
         ({"hardware": {"memory_gib": 8, "unified": "yes"}}, "yes", ""),
