@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from gemma_lab.planning.cost import break_even_tokens
 from gemma_lab.planning.facts import read_facts, read_rows
 from gemma_lab.planning.plans import plan
+from gemma_lab.planning.prices import hosted_price
 from tools.planning.report import END, PAGE, START, tables
+
+T4 = {row["id"] for row in read_rows("measured_runs.csv") if row["hardware"] == "T4"}
 
 
 def text() -> str:
@@ -26,8 +30,27 @@ def test_the_errors_in_words_are_those_in_the_file() -> None:
     assert f"{len(read_rows('measured_runs.csv'))} runs" in words
     assert f"{len(read_rows('allocations.csv'))} figures" in words
     assert f"the intervals hold {decode['coverage']:.0%}".replace("%", " %") in words
+    weakest = next(row for row in read_facts("errors.json")["rows"] if row["ids"][0] in T4)
+    assert f"T4: {weakest['left_out'] / weakest['measured'] - 1:.0%}".replace("%", " %") in words
     least, most = read_facts("constants.json")["bandwidth_gb_s"]
     assert f"{least:,.0f} to {most:,.0f} GB/s" in words
+
+
+def test_the_break_even_in_words_is_what_the_planner_says() -> None:
+    made = plan("26B-A4B", hardware="RTX 3090", quantization="Q4_0")
+    owned = made.ownership()
+    assert owned is not None
+    assert owned.price_usd == 1500
+    assert made.prompt is not None
+    assert made.decode is not None
+    price = hosted_price("claude-haiku-5.5", on="2026-11-29")
+    tokens = break_even_tokens(
+        price, ratio_in=4, owned=owned, prompt=made.prompt.value, answer=made.decode.value
+    )
+    assert tokens is not None
+    assert f"from some {round(tokens / 1e7) * 10} million tokens of answers a month" in " ".join(
+        text().split()
+    )
 
 
 def test_the_predictions_by_hand_are_what_the_planner_says() -> None:
