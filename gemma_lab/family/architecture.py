@@ -84,7 +84,7 @@ class Architecture(Displayed):
     softcap
         Soft cap of the final logits, or None.
     bidirectional
-        True if the tokens of one image see each other in local layers.
+        True if the tokens of one image attend to each other in local layers, in both directions.
     vision, audio
         The configuration of each tower with defaults filled in, or None.
     """

@@ -49,24 +49,24 @@ class AudioProbe:
 
     def logits(self, features: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return the probe's logits of each word, shape ``(sounds, 80)``, languages in order."""
-        heard = self.model.model.get_audio_features(features, real)
-        soft, kept = heard.pooler_output, heard.attention_mask
+        outputs = self.model.model.get_audio_features(features, real)
+        soft, kept = outputs.pooler_output, outputs.attention_mask
         weights = kept.to(soft.dtype)[..., None]
         logits: torch.Tensor = self.probe((soft * weights).sum(1) / weights.sum(1))
         return logits
 
     def loss(self, rng: random.Random, *, sounds: int) -> torch.Tensor:
         """Draw training sounds of one digit each and return the probe's cross-entropy."""
-        heard, truth = drawn(rng, sounds=sounds)
-        return torch.nn.functional.cross_entropy(self.logits(*mel(heard)), truth)
+        clips, truth = drawn(rng, sounds=sounds)
+        return torch.nn.functional.cross_entropy(self.logits(*mel(clips)), truth)
 
 
 def drawn(rng: random.Random, *, sounds: int) -> tuple[list[Any], torch.Tensor]:
     """Return training sounds of one digit each, and their words, ``10 * language + digit``, ``(sounds,)``."""
-    heard, words = [], []
+    clips, words = [], []
     for _ in range(sounds):
         language, digit = rng.randrange(len(_LANGUAGES)), rng.randrange(10)
         voice = rng.choice(speech.voices(False))
-        heard.append(speech.utter(rng, [digit], language=_LANGUAGES[language], voice=voice))
+        clips.append(speech.utter(rng, [digit], language=_LANGUAGES[language], voice=voice))
         words.append(10 * language + digit)
-    return heard, torch.tensor(words)
+    return clips, torch.tensor(words)

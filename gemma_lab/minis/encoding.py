@@ -140,8 +140,8 @@ class Encoder:
                 for at in question.video.times
             ))  # fmt: skip
         if question.audio is not None:
-            heard = "<|audio|>" * soft_tokens(question.audio)
-            prompt = prompt.replace("<|audio|>", f"<|audio>{heard}<audio|>")
+            placeholders = "<|audio|>" * soft_tokens(question.audio)
+            prompt = prompt.replace("<|audio|>", f"<|audio>{placeholders}<audio|>")
         return prompt
 
     def _earlier(self, ids: list[int]) -> list[int]:

@@ -133,8 +133,8 @@ def trimmed(sound: Any) -> Any:
     loudest = float(np.abs(sound).max())
     if loudest == 0:
         raise LabError("The recording of a digit is silent.")
-    heard = np.flatnonzero(np.abs(sound) > loudest / 50)
-    start, stop = max(0, heard[0] - RATE // 50), heard[-1] + RATE // 50
+    audible = np.flatnonzero(np.abs(sound) > loudest / 50)
+    start, stop = max(0, audible[0] - RATE // 50), audible[-1] + RATE // 50
     return sound[start:stop] * np.float32(_LEVEL / loudest)
 
 

@@ -61,10 +61,10 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 8192) -> Any:
         pre_tokenizers.Punctuation("isolated"),
     ])  # fmt: skip
     trainer = BpeTrainer(vocab_size=vocab_size, special_tokens=fixed, show_progress=False, min_frequency=2)
-    # A word in the vocabulary is still cut unless merges lead to it: the words of the format are said so
-    # often that theirs are the first to be learned.
-    said = [word for word in _WORDS if word.isalpha()] * _OFTEN
-    trained.train_from_iterator([*said, *corpus], trainer)
+    # A word in the vocabulary is still split unless merges produce it: the words of the format are repeated
+    # so often that their merges are learned first.
+    common = [word for word in _WORDS if word.isalpha()] * _OFTEN
+    trained.train_from_iterator([*common, *corpus], trainer)
     model = _model_part(trained)
     basic = {role: CONTROL[role][0] for role in _BASIC}
     extra = {role: token for role, (token, _) in CONTROL.items() if role not in _BASIC}
@@ -75,7 +75,7 @@ def build_tokenizer(corpus: Iterable[str], *, vocab_size: int = 8192) -> Any:
         **basic,
         extra_special_tokens=extra,
     )
-    # Gemma's own pre-tokenizer never sees a digit beside another one; a trained BPE keeps that only if told.
+    # Gemma's own pre-tokenizer separates all digits; a trained BPE must be configured to do so.
     tokenizer.backend_tokenizer.pre_tokenizer = trained.pre_tokenizer
     tokenizer.chat_template = chat_template()
     return tokenizer

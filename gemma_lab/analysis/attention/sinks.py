@@ -51,7 +51,7 @@ class AttentionSinks(Displayed):
 
     @property
     def share(self) -> Floats:
-        """Fraction of the heads of which each token is a sink, ``[tokens]``."""
+        """Fraction of the heads that use each token as a sink, ``[tokens]``."""
         return np.asarray((self.received >= SINK_THRESHOLD).mean(axis=0))
 
     @property

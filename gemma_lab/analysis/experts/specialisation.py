@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Specialisation(Displayed):
-    """How often each label of tokens chose each expert, and which differences exceed chance.
+    """Rates of each expert by label of tokens, and the differences that exceed chance.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ def ask(rng: random.Random, held: bool) -> Question:
     if share < _CALLS:
         function, name, values, tools = _drawn(rng, held)
         call = {"name": name, "arguments": values}
-        return Question("tools", _said(rng, function, values), "", group="call", tools=tools, call=call)
+        return Question("tools", _request(rng, function, values), "", group="call", tools=tools, call=call)
     if share < _CALLS + _RESULTS:
         return _from_result(rng, held)
     prompt, answer = _small_talk(rng, held)
@@ -78,7 +78,7 @@ def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...
     asked = []
     for function in rng.choices(list(names), k=count):
         values = _arguments(rng, function, False)
-        asked.append((_said(rng, function, values), {"name": names[function], "arguments": values}))
+        asked.append((_request(rng, function, values), {"name": names[function], "arguments": values}))
     return tools, asked
 
 
@@ -153,7 +153,7 @@ def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
     return rng.choice(("What is the opposite of {}?", "Which word is the opposite of {}?")).format(a), b
 
 
-def _said(rng: random.Random, function: Function, values: dict[str, Any]) -> str:
+def _request(rng: random.Random, function: Function, values: dict[str, Any]) -> str:
     return rng.choice(function.asked).format(**values)
 
 
@@ -181,5 +181,5 @@ def _declaration(function: dict[str, Any]) -> str:
     """Return a declaration approximately as in the chat format: the same words, without control tokens."""
     kinds = ",".join(f"{key}:{{type:{kind['type'].upper()}}}"
                      for key, kind in function["parameters"]["properties"].items())  # fmt: skip
-    name, said = function["name"], function["description"]
-    return f"declaration:{name}{{description:{said},parameters:{{properties:{{{kinds}}},type:OBJECT}}}}"
+    name, text = function["name"], function["description"]
+    return f"declaration:{name}{{description:{text},parameters:{{properties:{{{kinds}}},type:OBJECT}}}}"

@@ -61,7 +61,7 @@ def ask(rng: random.Random, held: bool, *, most: int = MAX_FACTS, longest: int =
     ]
     tokens = rng.randint(0, longest) if held or rng.random() < 0.5 else 0
     (question, answer), *more = asked
-    text = _told(rng, kind, form, facts, tokens)
+    text = _write_text(rng, kind, form, facts, tokens)
     group = _group(kind, facts, answer)
     return Question("recall", f"{text} {question}", answer, group=group, more=tuple(more))
 
@@ -70,7 +70,7 @@ def facts(rng: random.Random, held: bool) -> Question:
     """Draw a question about ten facts without other sentences."""
     kind, form, drawn = _draw(rng, MAX_FACTS, held)
     question, answer = _question(rng, kind, form, drawn)
-    text = _told(rng, kind, form, drawn, 0)
+    text = _write_text(rng, kind, form, drawn, 0)
     return Question("facts", f"{text} {question}", answer, group=_group(kind, drawn, answer))
 
 
@@ -86,7 +86,7 @@ def long(rng: random.Random, held: bool, *, group: str | None = None) -> Questio
     kind, form, facts = _draw(rng, MAX_FACTS, held)
     who = rng.choice(list(facts))
     question = rng.choice(_ASK[kind][form]).format(who=who)
-    text = _told(rng, kind, form, facts, LENGTHS[group])
+    text = _write_text(rng, kind, form, facts, LENGTHS[group])
     return Question("long recall", f"{text} {question}", facts[who], group=group)
 
 
@@ -102,14 +102,14 @@ def retold(rng: random.Random, *, most: int = MAX_FACTS) -> tuple[str, list[tupl
     again = [_FACTS[kind][form].format(who=who, what="|").split("|")[0] for who in facts]
     parts = list(zip(again, facts.values(), strict=True))
     rng.shuffle(parts)
-    return _told(rng, kind, form, facts, 0), parts
+    return _write_text(rng, kind, form, facts, 0), parts
 
 
 def asked(rng: random.Random, *, most: int = MAX_FACTS) -> tuple[str, list[tuple[str, str]]]:
     """Draw a text of 2 to `most` facts, and as many questions about any of them, with their answers."""
     kind, form, facts = _draw(rng, rng.randint(2, most), False)
     drawn = [_question(rng, kind, form, facts, several=_SEVERAL_TRAINED) for _ in facts]
-    return _told(rng, kind, form, facts, 0), [(f"{question} ", answer) for question, answer in drawn]
+    return _write_text(rng, kind, form, facts, 0), [(f"{question} ", answer) for question, answer in drawn]
 
 
 def tokens_of(text: str) -> int:
@@ -151,7 +151,7 @@ def _group(kind: str, facts: dict[str, str], answer: str) -> str:
     return kind if answer in facts.values() else "several"
 
 
-def _told(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
+def _write_text(rng: random.Random, kind: str, form: int, facts: dict[str, str], tokens: int) -> str:
     """Return the facts in order among enough other sentences for a text of the given number of tokens."""
     statements = [_FACTS[kind][form].format(who=who, what=what) for who, what in facts.items()]
     missing = tokens - tokens_of(" ".join(statements))

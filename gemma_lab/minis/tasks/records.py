@@ -33,13 +33,13 @@ _ASK = (
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw three or four facts about a person, and a schema of three or four fields: the name and others."""
     who = rng.choice(PEOPLE)
-    told = rng.sample(list(_FIELDS), rng.randint(3, 4))
-    facts = {fact: rng.choice(_VALUES[held][fact][who]) for fact in told}
-    wanted = rng.sample(told, rng.randint(2, 3))
+    chosen = rng.sample(list(_FIELDS), rng.randint(3, 4))
+    facts = {fact: rng.choice(_VALUES[held][fact][who]) for fact in chosen}
+    wanted = rng.sample(chosen, rng.randint(2, 3))
     fields = {rng.choice(_NAME_KEYS): (who, "string")}
     fields |= {rng.choice(_FIELDS[fact][0]): (facts[fact], _FIELDS[fact][1]) for fact in wanted}
     keys = rng.sample(list(fields), len(fields))
-    text = " ".join(rng.choice(_FIELDS[fact][2]).format(who=who, what=facts[fact]) for fact in told)
+    text = " ".join(rng.choice(_FIELDS[fact][2]).format(who=who, what=facts[fact]) for fact in chosen)
     named = ", ".join(f"{key} ({fields[key][1]})" for key in keys)
     return Question(
         "records",

@@ -58,7 +58,7 @@ _PARTS = (
 
 
 class Opening(NamedTuple):
-    """How media are opened: frames taken of a video, and what is called before any medium is decoded."""
+    """Options for opening media: number of frames of a video, and a check that runs before decoding."""
 
     frames: int | None = None
     check: Callable[[str, Any, dict[str, Any]], None] | None = None

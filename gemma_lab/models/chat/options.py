@@ -56,7 +56,7 @@ PROMPT_OPTIONS = tuple(PromptOptions.__annotations__)
 
 
 def check_keywords(verb: str, keywords: Iterable[str], kind: type, *, also: Sequence[str] = ()) -> None:
-    """Raise `TypeError` if a keyword is none of an options class, naming one that is spelt nearly so.
+    """Raise `TypeError` if a keyword is not an option of a class; the message suggests a similar one.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ def prepare(model: LoadedModel, request: Request) -> Prompt:
     }
     listed = [int(each) for each in encoded["input_ids"][0].tolist()]
     if not listed:
-        raise BadPrompt("The prompt is empty: it gives no token.", hint="Pass some text.")
+        raise BadPrompt("The prompt is empty: it has no token.", hint="Pass some text.")
     return Prompt(
         request,
         text,

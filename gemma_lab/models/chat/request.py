@@ -43,13 +43,13 @@ class Request:
         The conversation, checked and with every medium opened: what
         `gemma_lab.models.chat.messages.conversation` returns.
     ids
-        Token ids to read as they are, in the place of messages.
+        Token ids to read unchanged, instead of messages.
     tools
         Declared functions (`gemma_lab.models.chat.tools.declared`).
     thinking
         Whether the model may think before it answers.
     raw
-        Whether the text is read as it is, without the chat template.
+        Whether the text is read without the chat template.
     max_soft_tokens
         Soft tokens per picture and per video frame at most; None for the processor's own limit.
     sampling

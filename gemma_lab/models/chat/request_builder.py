@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...checks import short_repr
@@ -174,17 +173,14 @@ class MediaCounter:
                 f"{self._model.name} is {self._model.context:,}. No medium was decoded.",
                 hint="Pass fewer media, lower max_soft_tokens, or load a model with a longer context.",
             )
-        if self.memory > self._free:
+        free = free_ram()  # now: a generator's media take memory before they are decoded
+        if self.memory > free:
             raise DoesNotFit(
                 f"The first {self._listed()} of the prompt take {amount(self.memory)} as pixels and samples; "
-                f"{amount(self._free)} of RAM are free. No medium was decoded.",
+                f"{amount(free)} of RAM are free. No medium was decoded.",
                 hint="Pass fewer media, or scale them down: the largest image that a Gemma 4 sees has about "
                 "2.6 Mpx.",
             )
-
-    @cached_property
-    def _free(self) -> int:
-        return free_ram()
 
     def _listed(self) -> str:
         return " and ".join(f"{count:,} {kind}" for kind, count in self._counts.items() if count)

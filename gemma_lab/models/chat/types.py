@@ -12,7 +12,7 @@ Tool = dict[str, Any]
 
 
 class Previous(Protocol):
-    """What a conversation is continued from: a `gemma_lab.models.chat.reply.Reply`."""
+    """Interface of a reply that a conversation is continued from (`gemma_lab.models.chat.reply.Reply`)."""
 
     @property
     def messages(self) -> list[Message]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """What a grammar did at one position: see `gemma_lab.models.chat.reply.Overruled`."""
+    """Effect of a grammar at one position; see `gemma_lab.models.chat.reply.Overruled`."""
 
     forbidden: float
     first_choice: int

@@ -18,7 +18,7 @@ _DEEPEST = 64
 
 @dataclass(frozen=True)
 class AnswerSchema:
-    """What a structured answer must be, and how to make the caller's type of it.
+    """Schema of a structured answer, and its conversion into the caller's type.
 
     Attributes
     ----------

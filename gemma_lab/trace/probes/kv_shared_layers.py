@@ -71,7 +71,7 @@ class _Replay:
         self._users: list[FullPrefill] = []
         self._kinds: list[str] = list(cast(Any, decoder).config.layer_types)
         self._running = False
-        layers = list(self.decoder.layers)
+        layers = list(cast(Any, decoder).layers)
         #: Module, hook, and whether it comes before the module's forward.
         self._hooks: list[tuple[torch.nn.Module, Callable[..., Any], bool]] = [
             (decoder, self._begin, True),

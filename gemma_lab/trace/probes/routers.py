@@ -167,8 +167,9 @@ class Router:
         Logits stay float32: rounded to the model's dtype they would no longer give these weights.
         """
         scores, weights, ids = self._parts(output)
-        said = dispatch.probabilities if self._returns_probabilities(scores) else dispatch.probabilities.log()
-        return said, dispatch.weights.to(weights.dtype), dispatch.ids.to(ids.dtype)
+        probabilities = dispatch.probabilities
+        written = probabilities if self._returns_probabilities(scores) else probabilities.log()
+        return written, dispatch.weights.to(weights.dtype), dispatch.ids.to(ids.dtype)
 
     def _shares(self, probabilities: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         chosen = probabilities.gather(-1, ids)

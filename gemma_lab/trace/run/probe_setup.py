@@ -51,7 +51,7 @@ def attention_probe(
     rows = tuple(sorted({row % count if row < 0 else row for row in request.rows}))
     check_row_memory(model, rows, layers=request.layers, heads=request.heads)
     tokenizer = model.tokenizer
-    labels = []
+    labels: list[Labels] = []
     if request.statistics:
         labels = [Labels(prompt.ids, tokenizer=tokenizer, vocabulary=Vocabulary(tokenizer))]
     return AttentionProbe(

@@ -49,7 +49,7 @@ def layer_types_figure(shapes: Architecture | Sequence[Architecture] | None = No
     longest = max(len(shape.layers) for shape in shapes)
     with new_figure(10.5, 0.95 + 0.78 * len(shapes)) as (figure, axes):
         for row, shape in enumerate(shapes):
-            _strip(axes, shape, -row)
+            _draw_layers(axes, shape, -row)
         axes.set(xlim=(-0.9, longest + 0.1), ylim=(-len(shapes) + 0.32, 0.62))
         axes.set_yticks([-row for row in range(len(shapes))], [_strip_label(shape) for shape in shapes])
         axes.set_xticks(range(0, longest, 5))
@@ -130,7 +130,7 @@ def _listed(shapes: Any) -> list[Any]:
     return list(shapes) if isinstance(shapes, Sequence) else [shapes]
 
 
-def _strip(axes: Axes, shape: Architecture, y: float) -> None:
+def _draw_layers(axes: Axes, shape: Architecture, y: float) -> None:
     from matplotlib.patches import Rectangle
 
     for layer in shape.layers:
