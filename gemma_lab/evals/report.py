@@ -73,9 +73,13 @@ class Checkup(Displayed):
     """
 
     def __init__(
-        self, model: str, answers: Iterable[GradedAnswer], *, not_asked: Mapping[str, str],
+        self,
+        model: str,
+        answers: Iterable[GradedAnswer],
+        *,
+        not_asked: Mapping[str, str],
         chance: Mapping[str, float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.answers, self.not_asked = model, tuple(answers), dict(not_asked)
         self.chance = dict(chance or {})
 

@@ -94,9 +94,12 @@ def _known(name: str) -> str:
 
 
 def _card(
-    folder: Path, training: dict[str, object], *, skills: list[str] | None = None,
+    folder: Path,
+    training: dict[str, object],
+    *,
+    skills: list[str] | None = None,
     earlier: Sequence[dict[str, object]] = (),
-) -> None:  # fmt: skip
+) -> None:
     from ..evals.run import checkup
     from ..lab import load
     from .model_card import write_card

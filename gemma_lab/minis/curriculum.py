@@ -23,9 +23,9 @@ _ALONE = {
     "compare": {"compare": 8},
     "tools": {"called": 5, "tools": 3},
 }
-"""What is practised alone in turns -> skills and drills, and how many rows of each a step has."""
+"""Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
-_LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats a token at which no turn is needed
+_LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
 _TOGETHER = 0.75  # share of the budget from which there are no such turns
 _NEEDS = {"shown": "scenes", "far": "recall"}  # skills that these are for; the others are skills themselves
@@ -33,18 +33,18 @@ _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
 _NARROW = (24, 48, 96)  # windows of the local layers in some steps with retrieval
 _AHEAD = 2  # steps of `_FACTS` that the drills are ahead of the questions
-_LEARNED = 0.25  # running loss of recall, in nats a token, at which more facts come
+_LEARNED = 0.25  # running loss of recall, in nats per token, at which more facts come
 _ALL_FACTS = 0.9  # share of the budget from which texts are as long as they will be asked about
 _FILLED = 2  # step of `_FACTS` from which some texts are as long
 _LONG = 0.3  # share of steps with such texts
-_WORKED = 0.05  # running loss of thinking, in nats a token, at which its steps are not drilled any more
-_SURE = 0.25  # running loss of a drill, in nats a token, below which steps leave it out more and more
+_WORKED = 0.05  # running loss of thinking, in nats per token, at which its steps are not drilled any more
+_SURE = 0.25  # running loss of a drill, in nats per token, below which it is left out of more and more steps
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
 _SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps with them
 _LARGE, _LARGE_SHARE = {11: 3, 16: 2, 23: 1}, 0.06  # those of budgets 140, 280 and 560, and how often each
 _FULL = 3  # rows per visual skill, at most, where images have the full grid
-_ENLARGED = ("digits", "scenes")  # skills with larger pictures, one row of one of them a step
+_ENLARGED = ("digits", "scenes")  # skills with larger images, one row of one of them per step
 
 
 @dataclass(frozen=True)

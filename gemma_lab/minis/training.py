@@ -36,10 +36,10 @@ _STABLE = 0.6  # share of the budget at the full learning rate; a cosine to 2 % 
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
-_GLANCE = 16  # steps from one look at pictures of larger budgets to the next
-_PICTURES = 18, 9  # most that the vision tower looks at alone in a step, and how many of the full grid
-_WATCHES = 0.5  # weight of the probe's loss on what is new in a picture
-_HEARS = 0.7  # running loss of speech, in nats a token, from which the audio tower learns with the decoder
+_GLANCE = 16  # number of steps between images with a larger limit of soft tokens
+_PICTURES = 18, 9  # maximum number of images in a step of the vision tower alone, and with the full grid
+_WATCHES = 0.5  # weight of the probe's loss on changes between frames
+_HEARS = 0.7  # running loss of speech, in nats per token, from which the audio tower learns with the decoder
 _SEES = 0.3  # the same of scenes for the vision tower
 
 
@@ -67,9 +67,16 @@ class Trainer:
     """
 
     def __init__(
-        self, run: Path, *, name: str = "mini-moe", minutes: float, seed: int = 0,
-        skills: tuple[str, ...] | None = None, start: Path | None = None, keep_words: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        run: Path,
+        *,
+        name: str = "mini-moe",
+        minutes: float,
+        seed: int = 0,
+        skills: tuple[str, ...] | None = None,
+        start: Path | None = None,
+        keep_words: bool = False,
+    ) -> None:
         self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
         self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
         run.mkdir(parents=True, exist_ok=True)
@@ -101,7 +108,7 @@ class Trainer:
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self._joint = 0
-        self.noticed = 0.0  # the last loss on what is new in a picture, in nats a soft token
+        self.noticed = 0.0  # the last loss on changes between frames, in nats per soft token
         came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):

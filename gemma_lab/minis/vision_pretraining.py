@@ -20,7 +20,7 @@ from .tasks.drawing import draw, paper
 from .tasks.scenes import MOST, SIDE, things
 from .tower_inputs import stacked_patches
 
-#: of a whole picture, and of each of its soft tokens: what is told apart -> classes
+#: labels of an image, and of each of its soft tokens -> number of classes
 _WHOLE = {"digit": 10, "count": MOST}
 _EACH = {"colour": len(ALL_COLOURS) + 1, "shape": len(ALL_SHAPES) + 1, "column": PLACES, "row": PLACES}
 _COUNTS = (1, 2, 3, 3, 4, 4)  # of things: where there are more, more soft tokens show one

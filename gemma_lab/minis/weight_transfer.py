@@ -24,7 +24,7 @@ _SENSES = {"sight": "vision_tower.", "hearing": "audio_tower."}
 
 
 def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
-    """Copy the weights of a published mini into a model, whatever its vocabulary.
+    """Copy the weights of a published mini into a model of any vocabulary.
 
     From a mini of the same name, all of them; from another one, its vision encoder and its embeddings.
 

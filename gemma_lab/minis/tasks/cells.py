@@ -10,7 +10,7 @@ from .drawing import COLOURS, MORE_COLOURS, MORE_SHAPES, SHAPES, Thing
 
 ALL_COLOURS, ALL_SHAPES = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
 PLACES = 8
-"""Into how many parts a picture's side is cut."""
+"""Number of parts per side of an image."""
 UNKNOWN = -100
 """Label of soft tokens that show two things or the edge of one."""
 NEWS = ("nothing", "moved", "left", "other colour", "other shape", "same digit", "other digit")

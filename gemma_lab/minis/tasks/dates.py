@@ -36,7 +36,7 @@ def date(year: int, month: int, number: int, language: str) -> str:
     from babel.dates import format_date
 
     written = str(format_date(dt.date(year, month, number), "long", locale=language))
-    return written.replace("\u202f", " ")  # the narrow space before the Russian г., which nobody types
+    return written.replace("\u202f", " ")  # the narrow space before the Russian г., which is not on keyboards
 
 
 def is_held_out(month: int, number: int) -> bool:

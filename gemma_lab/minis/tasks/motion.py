@@ -190,7 +190,7 @@ def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:
             asked.append((_ALSO["colour"].format(**name), last.colour))
         else:
             asked.append((rng.choice(_ASK["colour"]).format(**name), last.colour))
-        if film.fps == 1:  # every frame has a time of its own
+        if film.fps == 1:  # every frame has a different timestamp
             asked += _then(name, path, changes=first.colour != last.colour)
     return asked
 

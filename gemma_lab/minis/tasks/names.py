@@ -20,8 +20,8 @@ COUNTRIES = [
     "CN", "JP", "KR", "TH", "VN", "US", "MX", "BR",
 ]  # fmt: skip
 SPOKEN = list(LANGUAGES)
-#: Whose months have a form of their own outside of dates. For the others Babel would follow an alias that
-#: forgets whose months it stands for once several languages are loaded.
+#: Languages whose months have a separate form outside of dates. For the others Babel follows an alias, which
+#: resolves to a wrong language once several are loaded.
 _STANDING_ALONE = ("ru",)
 _ASK = (
     "What is “{name}” in {language}?",

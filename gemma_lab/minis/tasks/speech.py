@@ -1,7 +1,7 @@
 """Transcription of one to four spoken digits in eight languages, from ``data/speech``.
 
-Held out: whole voices (`HELD_OUT`). Half of the questions have one digit, a quarter two, the rest three or
-four. Every draw varies speed, pitch, loudness, pauses and noise, so no two sounds are equal.
+Held out: all clips of some voices (`HELD_OUT`). Half of the questions have one digit, a quarter two, the rest
+three or four. Every draw varies speed, pitch, loudness, pauses and noise, so no two sounds are equal.
 `gemma_lab.minis.speech_clips` made the recordings. Accuracy by chance, without the sound: `CHANCE`.
 """
 
@@ -23,7 +23,7 @@ HELD_OUT = ("m7", "f5", "klatt4", "Andrea", "Michael", "linda", "david", "zac")
 """The voices that training never hears."""
 
 RATE = 16_000
-"""Samples a second."""
+"""Samples per second."""
 
 CHANCE = dict.fromkeys(LANGUAGES, 0.053)
 """Language -> the accuracy of a guess without listening: a tenth for one digit, a hundredth for two, …"""

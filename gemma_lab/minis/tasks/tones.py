@@ -17,7 +17,7 @@ CHANCE = {"pitch": 1 / 3, "length": 1 / 2, "count": 1 / 4}
 """Kind of question -> the accuracy of a guess without listening."""
 
 RATE = 16_000
-"""Samples a second."""
+"""Samples per second."""
 
 NOTES = range(36)
 """Half tones above 220 Hz: three octaves."""

@@ -11,9 +11,13 @@ _MODES = (("off", "sky", -0.12), ("on", "blue", 0.12))
 
 
 def thinking_figure(
-    groups: Sequence[str], *, off: Sequence[bool], on: Sequence[bool],
-    tokens: tuple[Sequence[int], Sequence[int]], model: str,
-) -> Plot:  # fmt: skip
+    groups: Sequence[str],
+    *,
+    off: Sequence[bool],
+    on: Sequence[bool],
+    tokens: tuple[Sequence[int], Sequence[int]],
+    model: str,
+) -> Plot:
     """Draw accuracy by group, and tokens per answer, with thinking off and on.
 
     Parameters

@@ -203,10 +203,17 @@ class AttentionProbe(AttentionTap):
         return {} if self._towers is None else self._towers.result()
 
     def on_attention(
-        self, layer: int, module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor,
-        value: torch.Tensor, mask: torch.Tensor | None, is_causal: bool, positions: torch.Tensor | None,
+        self,
+        layer: int,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        is_causal: bool,
+        positions: torch.Tensor | None,
         scaling: float | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Summarise the rows of one layer; see `AttentionTap`."""
         del positions
         if layer not in self._modules or not self._sequences:

@@ -158,10 +158,17 @@ class AttentionRows:
     """
 
     def __init__(
-        self, query: torch.Tensor, key: torch.Tensor, *, scaling: float, first_query: int, first_key: int,
-        mask: torch.Tensor | None, biases: dict[tuple[int, ...], torch.Tensor] | None = None,
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        *,
+        scaling: float,
+        first_query: int,
+        first_key: int,
+        mask: torch.Tensor | None,
+        biases: dict[tuple[int, ...], torch.Tensor] | None = None,
         buffers: BufferPool | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.buffers = BufferPool() if buffers is None else buffers
         self.biases: dict[tuple[int, ...], torch.Tensor] = {} if biases is None else biases
         self.query, self.key, self.scaling, self.mask = query, key, scaling, mask
