@@ -158,7 +158,8 @@ def test_pointing_at_a_token_of_a_long_trace(
         f"hover median {median:.1f}, p95 {p95:.1f}, worst {worst:.1f} ms, of the thread's own time median "
         f"{own[len(own) // 2]:.1f}, p95 {own[int(0.95 * len(own))]:.1f} ms; change of layer {layer:.1f}, "
         f"p95 {layer95:.1f} ms; {nodes:,} DOM nodes; saved page {saved.stat().st_size / 1e6:.1f} MB; "
-        f"first message to a live view {sent / 1e6:.2f} MB; fallback {len(explorer._static_fallback()[0]) / 1e3:.0f} kB\n"
+        f"first message to a live view {sent / 1e6:.2f} MB; "
+        f"fallback {len(explorer._static_fallback()[0]) / 1e3:.0f} kB\n"
     )
     case = f"routing explorer, {tokens:,} tokens × 30 layers × 128 experts"
     best = f"the page's own thread time, {first_own:.0f} ms, or the clock, {first:.0f} ms; Chromium"

@@ -39,7 +39,7 @@ ROWS = (
     Row("longest-memory", "its peak memory", "≤ 2 GB", "long_prompt"),
     Row("longest-time", "its time", "reported", "long_prompt"),
     Row("chat-speed", "chat tokens/s ÷ plain generate", "≥ 0.95 ×", "chat_speed"),
-    Row("grammar-speed", "answers under a grammar ÷ the same answers without: tokens/s", "≥ 0.9 ×", "grammar"),
+    Row("grammar-speed", "answers under a grammar ÷ the same without: tokens/s", "≥ 0.9 ×", "grammar"),
     Row("saved-notebook", "saved notebook after ten widgets", "< 5 MB", "saved_bytes"),
     Row("attention-view", "saved attention view, 35 × 8 heads at 128 tokens", "≤ 3 MB", "attention_explorer"),
     Row("widget-first", "widget inserted → first correct hover read-out", "< 1,000 ms", "attention_explorer"),
