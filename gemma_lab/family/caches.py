@@ -33,7 +33,7 @@ class Kept:
     window
         Tokens that a local layer keeps; None otherwise.
     state, state_bytes
-        Numbers of a fixed state, and the bytes of each, whatever the cache's dtype.
+        Numbers of a fixed state, and the bytes of each, for every dtype of the cache.
     convolution
         Numbers that a short convolution keeps, in the cache's dtype.
     """

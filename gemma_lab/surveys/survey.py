@@ -150,8 +150,8 @@ class Survey(Displayed):
     def union_sizes(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the mean number of different experts of n consecutive generated tokens, ``[n, layers]``.
 
-        Verifying n drafted tokens at once loads so many experts per layer; n from 1. NaN where no run was
-        that long.
+        It is the number of experts per layer loaded to verify n drafted tokens; n from 1. NaN where no run
+        was that long.
         """
         total = self.summary
         runs = np.where(total.runs > 0, total.runs, np.nan)

@@ -277,7 +277,7 @@ def _checked_ids(model: LoadedModel, prompt: Any, options: Mapping[str, Any]) ->
             )
         if each in placeholders:
             raise BadPrompt(
-                f"Token {index} of the prompt, {each}, stands for a medium, and ids take none.",
+                f"Token {index} of the prompt, {each}, is a placeholder of a medium; ids take none.",
                 hint="Pass the text with images=[…], video=… or audio=….",
             )
     return ids

@@ -96,8 +96,8 @@ def load_audio(
     Parameters
     ----------
     source
-        A path, the bytes of a file or a file open for reading bytes (WAV; with the extra ``video`` whatever
-        FFmpeg reads, also the sound of a video). A pair ``(samples, rate)`` or ``(rate, samples)``, or
+        A path, the bytes of a file or a file open for reading bytes (WAV; with the extra ``video`` any
+        format of FFmpeg, also the sound of a video). A pair ``(samples, rate)`` or ``(rate, samples)``, or
         samples alone (with `rate`): an array or tensor ``(samples,)``, ``(samples, channels)`` or
         ``(channels, samples)`` of floats −1 to 1 or of integers. Or an `Audio`.
     rate

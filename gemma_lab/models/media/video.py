@@ -116,8 +116,8 @@ def load_video(
     ----------
     source
         A path, the bytes of a file or a file open for reading bytes: GIF, APNG and WebP animations and, with
-        the extra ``video``, whatever FFmpeg reads. Or frames with their rate, as a pair ``(frames, fps)`` or
-        an object with ``frames`` and ``fps``; frames alone (with `fps`): whatever `load_image` takes, or an
+        the extra ``video``, any format of FFmpeg. Or frames with their rate, as a pair ``(frames, fps)`` or
+        an object with ``frames`` and ``fps``; frames alone (with `fps`): what `load_image` accepts, or an
         array ``(frames, height, width, 3)``. Or a `Video`, of which fewer frames are taken.
     frames
         How many frames are taken at most; default 32, as the models' processor does.

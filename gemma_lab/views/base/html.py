@@ -1,6 +1,6 @@
 """HTML building blocks of every view, escaped by construction.
 
-All markup is made by `tag` and the functions built on it, which escape whatever is not `markupsafe.Markup`.
+All markup is made by `tag` and the functions built on it, which escape everything but `markupsafe.Markup`.
 The HTML has no scripts and is legible on light and dark pages: nothing sets a background or text colour of
 its own, and borders are translucent. Text from a person or a model goes into ``<bdi>``, so that its writing
 direction cannot rearrange its surroundings.
@@ -50,7 +50,7 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     *children
         Its content.
     **attributes
-        An underscore in a name stands for a hyphen (``aria_label``), a trailing one is dropped (``open_``).
+        An underscore in a name becomes a hyphen (``aria_label``), a trailing one is dropped (``open_``).
         Attributes that are None or False are left out.
     """
     listed = Markup("").join(

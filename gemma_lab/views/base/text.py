@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Characters that would act instead of being seen: C0 and C1 controls except tab and newline, and whatever
-# overrides, embeds or isolates writing direction. Marks that text needs (joiners, LRM, RLM) stay.
+# Characters that have an effect instead of a glyph: C0 and C1 controls except tab and newline, and those that
+# override, embed or isolate the writing direction. Marks that text needs (joiners, LRM, RLM) stay.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WHITESPACE = {" ": "␣", "\n": "↵", "\t": "⇥"}
 

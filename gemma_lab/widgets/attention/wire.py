@@ -2,7 +2,7 @@
 
 The first token is an attention sink in most heads: often more than half of a row's weight. So its weight is
 sent separately (``first_token``, an exact mean) and removed from the maps before they are quantised; the rest
-keeps a scale of its own. A map's cell is a square root in 255 steps: exact to 0.4 % of a row at the top and
+keeps a separate scale. A map's cell is a square root in 255 steps: exact to 0.4 % of a row at the top and
 to 0.001 % near zero. Top keys and full rows have steps of 1/65535.
 """
 
