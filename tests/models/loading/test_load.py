@@ -147,9 +147,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(tiny_folder, monkey
     monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", never)
     memory = SimpleNamespace(total=16 * 2**30, available=30 * 2**20)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    with pytest.raises(
-        DoesNotFit, match=r"5\.1 MiB of weights in bfloat16 and .* 30\.0 MiB of 16\.0 GiB"
-    ):
+    with pytest.raises(DoesNotFit, match=r"5\.1 MiB of weights in bfloat16 and .* 30\.0 MiB of 16\.0 GiB"):
         gl.load(tiny_folder("26B-A4B"))
 
 
