@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from ...errors import LabError
+from ...checks import short_repr
+from ...errors import BadEdit, LabError
 from ...models.loading.restore import ModelLock, RestoreStack, interruptible
 from ..probes.attention.interface import AttentionTaps
 from ..probes.model_modules import layers_of
@@ -138,6 +139,11 @@ def editing(
     BadEdit
         If the model lacks what they name.
     """
+    if edit is not None and not isinstance(edit, Edit):
+        raise BadEdit(
+            f"edit is {short_repr(edit)}, not an Edit.",
+            hint="Name what is changed: lab.edit(ablate_experts={4: [17]}).",
+        )
     more = Edit(
         ablate_experts=ablate_experts,
         boost_experts=boost_experts or {},
