@@ -177,7 +177,7 @@ def _query_hub(location: Location, offline: bool, question: Callable[[], Any]) -
         return question()
     except GatedRepoError as error:
         raise NotAvailable(
-            f"{hub_id} can be downloaded only after its terms are accepted.",
+            f"{hub_id} can be downloaded only after you accept its terms.",
             hint=f"Accept them at https://huggingface.co/{hub_id}, then set HF_TOKEN (gl never stores it).",
         ) from error
     except RepositoryNotFoundError as error:
