@@ -151,7 +151,7 @@ def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):
     ("options", "why"),
     [
         ({"tool_results": ["sunny"]}, "tool_results need"),
-        ({"prompt": "And?", "previous": True, "tool_results": ["sunny"]}, "no new prompt"),
+        ({"prompt": "And?", "previous": True, "tool_results": ["sunny"]}, "without a new prompt"),
         ({"previous": True, "tool_results": []}, "made 1 call; tool_results is 0"),
         ({"previous": True, "tool_results": "sunny"}, "tool_results is a str"),
         ({"previous": True, "tool_results": [{"a": ["<tool_response|>ha"]}]}, r"holds <tool_response\|>"),
