@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from .notebooks import form
 from .notebooks.checkout import checkout
 
 #: Namespace → title of its page, which has an entry for every public name.
@@ -70,9 +71,11 @@ def prepare(top: Path, source: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(top / "docs", source)
     (source / "notebooks").mkdir()
-    for notebook in checkout(top).notebooks:
-        text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
-        (source / "notebooks" / notebook.name).write_text(text, encoding="utf-8")
+    for path in checkout(top).notebooks:
+        notebook = form.read(path)
+        notebook.cells = [cell for cell in notebook.cells if cell.id != "badges"]  # pictures from elsewhere
+        text = form.dumps(notebook).replace("](../docs/", "](../")
+        (source / "notebooks" / path.name).write_text(text, encoding="utf-8")
     for page in ("CONTRIBUTING.md", "CHANGELOG.md"):
         text = (top / page).read_text(encoding="utf-8")
         (source / page.lower()).write_text(text.replace("](docs/", "]("), encoding="utf-8")
@@ -95,10 +98,13 @@ def missing(site: Path) -> list[str]:
         module = importlib.import_module(namespace)
         html = (site / "reference" / f"{namespace.rpartition('.')[2]}.html").read_text(encoding="utf-8")
         for name in module.__all__:
-            if name != "__version__" and not inspect.ismodule(getattr(module, name)):
-                anchors = (f'id="{namespace}.{name}"', f'id="{getattr(module, name).__module__}.{name}"')
-                if not any(anchor in html for anchor in (*anchors, f">{name}</p>")):
-                    found.append(f"{namespace}.{name}")
+            value = getattr(module, name)
+            if name == "__version__" or inspect.ismodule(value):
+                continue
+            home = getattr(value, "__module__", namespace)
+            marks = (f'id="{namespace}.{name}"', f'id="{home}.{name}"', f">{name}</p>")
+            if not any(mark in html for mark in marks):
+                found.append(f"{namespace}.{name}")
     return found
 
 
