@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..lab import Lab
     from ..models.chat.reply import Reply
 
-HELP = """/image PATH  send a picture with the next message
+HELP = """/image PATH  send an image with the next message
 /video PATH  send a video
 /audio PATH  send a sound, at most 30 s
 /new         start a new conversation

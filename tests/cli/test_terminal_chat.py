@@ -147,8 +147,8 @@ def test_videos_and_sounds_go_with_the_next_message_only(tmp_path, monkeypatch):
     assert [len(clip.frames) for clip in first["video"]] == [4]
     assert [len(sound.samples) for sound in first["audio"]] == [8000, 8000]
     assert (first["images"], second["video"], second["audio"]) == ([], [], [])
-    assert "(a b.gif, 4 of 6 frames, 30 × 20, goes" in "".join(shown)
-    assert "(tone.wav, 0.50 s, goes" in "".join(shown)
+    assert "(a b.gif, 4 of 6 frames, 30 × 20, " in "".join(shown)
+    assert "(tone.wav, 0.50 s, " in "".join(shown)
 
 
 @pytest.mark.parametrize(
