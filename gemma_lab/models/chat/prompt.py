@@ -178,13 +178,16 @@ def _remaining(model: LoadedModel, request: Request, size: int, soft: int = 0) -
 def _refuse_by_length(model: LoadedModel, request: Request) -> None:
     """Raise `ContextFull` if texts or messages exceed the context regardless of how they are tokenised.
 
-    A token has at most as many characters as the longest entry of the vocabulary, and every message has at
-    least one token.
+    A token has at most as many characters as the longest entry of the vocabulary. In Gemma 4's format a turn
+    has at least four tokens (``<|turn>``, role, line end, ``<turn|>``); messages of one role in a row can
+    share a turn.
     """
     characters = sum(len(text.strip()) for text in request.texts)
-    if characters <= model.context and len(request.messages) <= model.context:
+    roles = [message["role"] for message in request.messages if message["role"] != "tool"]
+    turns = sum(role != before for role, before in zip(roles, [None, *roles], strict=False))
+    if characters <= model.context and 4 * turns <= model.context:
         return
-    least = max(len(request.messages), math.ceil(characters / _longest_token(model.tokenizer)))
+    least = max(4 * turns, math.ceil(characters / _longest_token(model.tokenizer)))
     if least >= model.context:
         raise ContextFull(
             f"The prompt has {characters:,} characters in {len(request.messages):,} messages, which are "
