@@ -24,6 +24,8 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    # One thread, as on Binder: the same sums everywhere, and no spinning beside other processes.
+    "OMP_NUM_THREADS": "1",
 }
 #: The mode that committed notebooks are in: every widget renders its static fallback.
 STATIC = {"GEMMA_LAB_STATIC": "1"}
