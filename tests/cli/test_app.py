@@ -114,15 +114,27 @@ def test_chat_with_a_video_and_sounds(tiny_folder, tmp_path):
         assert done.stdout == ""
 
 
+#: The command line with a model that never ends its turn by itself.
+ENDLESS = """
+import gemma_lab.lab as lab
+
+load = lab.load
+
+def endless(*arguments, **options):
+    loaded = load(*arguments, **options)
+    loaded.model.generation_config.eos_token_id = None
+    return loaded
+
+lab.load = endless
+from gemma_lab.cli.app import app
+
+app()
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_stops_the_answer_and_the_program_goes_on(tiny_folder):
-    command = [
-        sys.executable,
-        "-c",
-        "from gemma_lab.cli.app import app; app()",
-        "chat",
-        str(tiny_folder("31B")),
-    ]
+    command = [sys.executable, "-c", ENDLESS, "chat", str(tiny_folder("31B"))]
     # all 4,000 tokens would take a minute: only an interrupt lets this test end in time
     process = subprocess.Popen(
         [*command, "--max-new-tokens", "4000", "--seed", "5", "--temperature", "1000",

@@ -351,7 +351,7 @@ VIDEOS = [
     _bad("video: after its end", gl.load_video, lambda: video_file(EVEN), "0.93 s", start=9),
     _bad("video: frames without a rate", gl.load_video, lambda: [_PIL], "1 frames"),
     _bad("video: frames of two sizes", gl.load_video, lambda: ([_PIL, Image.new("L", (5, 5))], 1), "5 × 5"),
-    _bad("video: a sound", gl.load_video, _wav, "no pictures"),
+    _bad("video: a sound", gl.load_video, _wav, "no video stream"),
     _bad("video: letters", gl.load_video, lambda: b"letters" * 99, "693"),
     _bad("video: half a GIF", gl.load_video, lambda: animation([80] * 9, "GIF")[:200], "broken"),
     _bad("video: one image", gl.load_video, lambda: _PIL, "Image"),

@@ -178,5 +178,5 @@ def test_another_batch_needs_another_recorder():
 
 def test_a_mask_that_does_not_say_what_is_padding_is_refused():
     model = tiny("mixtral")
-    with torch.no_grad(), Recorder(model, [RoutingProbe()]), pytest.raises(BadTrace, match="of object"):
+    with torch.no_grad(), Recorder(model, [RoutingProbe()]), pytest.raises(BadTrace, match="object"):
         model(IDS, attention_mask=object())
