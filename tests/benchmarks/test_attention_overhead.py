@@ -11,6 +11,7 @@ reads long prompts in pieces, whose plain reading is faster: that ratio is repor
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from typing import Any
 
 import pytest
 
-WORKER = Path(__file__).with_name("attention_worker.py")
+TESTS = Path(__file__).parents[1]
+WORKER = TESTS / "support" / "attention_worker.py"
 #: tokens, tokens of a piece, rounds, whether HF eager's L×L weights fit
 CASES = [(1024, 1024, 7, True), (4096, 4096, 3, True), (16384, 16384, 1, False), (16384, 1024, 2, False)]
 NOTE = "mini-moe, 6 layers × 4 heads, fp32"
@@ -27,7 +29,8 @@ NOTE = "mini-moe, 6 layers × 4 heads, fp32"
 
 def measured(*arguments: Any) -> dict[str, Any]:
     command = [sys.executable, WORKER, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    env = os.environ | {"PYTHONPATH": str(TESTS)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=env)
     assert done.returncode == 0, done.stdout
     return json.loads(done.stdout.strip().rpartition("\n")[2])
 

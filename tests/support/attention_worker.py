@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,5 +88,4 @@ def main(what: str, ways: str, tokens: int, piece: int, rounds: int = 1) -> dict
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     print(json.dumps(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))))
