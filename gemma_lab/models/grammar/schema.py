@@ -73,9 +73,7 @@ def first_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
 
     kind = validators.validator_for(schema, default=validators.Draft202012Validator)
     validator = with_time_limit(kind)(schema)
-    fault = next(
-        iter(sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))), None
-    )
+    fault = min(validator.iter_errors(value), key=lambda error: list(map(str, error.path)), default=None)
     return None if fault is None else f"{fault.json_path}: {fault.message[:200]}"
 
 
