@@ -83,6 +83,9 @@ class Token:
         ``"text"`` (the answer), ``"thought"``, ``"tool"`` (a tool call, with its delimiters), ``"special"``.
     overruled
         Effect of the grammar; None for a token that was generated without one.
+    drafted
+        True: the drafter proposed it and the model accepted it. False: the drafter proposed another token
+        here, which the model rejected in favour of this one. None: nothing was proposed here.
     """
 
     id: int
@@ -92,6 +95,7 @@ class Token:
     top_logprobs: tuple[Alternative, ...] = ()
     kind: Kind = "text"
     overruled: Overruled | None = None
+    drafted: bool | None = None
 
     @property
     def probability(self) -> float:

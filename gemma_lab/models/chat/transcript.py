@@ -24,12 +24,13 @@ _HEADER = b"thought\n"
 
 @dataclass(frozen=True)
 class Record:
-    """The model's distribution from which a token was chosen."""
+    """The model's distribution from which a token was chosen, and whether a drafter proposed it."""
 
     logprob: float
     entropy: float
     top_logprobs: tuple[Alternative, ...] = ()
     overruled: Overruled | None = None
+    drafted: bool | None = None
 
 
 class Transcript:
@@ -94,7 +95,16 @@ class Transcript:
         return tokens
 
     def _token(self, index: int, record: Record, text: str, kind: Kind) -> Token:
-        return Token(index, text, record.logprob, record.entropy, record.top_logprobs, kind, record.overruled)
+        return Token(
+            index,
+            text,
+            record.logprob,
+            record.entropy,
+            record.top_logprobs,
+            kind,
+            record.overruled,
+            record.drafted,
+        )
 
 
 def _kind(block: str, outer: str) -> Kind:
