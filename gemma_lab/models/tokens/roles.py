@@ -1,4 +1,4 @@
-r"""The role of each token: system, user, model, thought or tool, read by `ChatFormatReader`."""
+r"""The role of each token: speaker, thought or block of tools, read by `ChatFormatReader`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from .chat_format import Header
     from .vocabulary import Vocabulary
 
-ROLES = ("", "system", "user", "model", "thought", "tool")
-"""What a role can be; ``""`` is outside any turn."""
+ROLES = ("", "system", "user", "model", "thought", *TOOL_BLOCKS)
+"""What a role can be; ``""`` is outside any turn. ``"tool"`` is the declaration of a tool, ``"tool_call"`` a
+call of the model, ``"tool_response"`` its result."""
 
 _SPEAKERS = {
     "system": "system",
@@ -90,7 +91,7 @@ class RoleReader:
         if index == self._turn:
             self._speaker = ""
         block = reading.block
-        self.roles.append("tool" if block in TOOL_BLOCKS else block or self._speaker)
+        self.roles.append(block or self._speaker)
         header = reading.header
         if header is not None:
             self.scaffold.append(header.line.partition(b"\n")[2] == b"" and header.is_name)

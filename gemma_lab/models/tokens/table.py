@@ -66,7 +66,8 @@ class TokenTable(Displayed):
     clusters
         int32, ascending: neighbours have the same number where a character spans both.
     roles
-        str: ``"system"``, ``"user"``, ``"model"``, ``"thought"``, ``"tool"``, or ``""`` outside any turn.
+        str: ``"system"``, ``"user"``, ``"model"``, ``"thought"``, ``"tool"`` (a declaration),
+        ``"tool_call"``, ``"tool_response"``, or ``""`` outside any turn.
     modalities
         str, of `MODALITIES`. The name after ``<|turn>`` and the line ends of the format show text, but are
         ``"special"``: they are not part of a message.

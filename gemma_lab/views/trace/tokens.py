@@ -89,9 +89,10 @@ def _block(tokens: TokenTable, role: str, runs: list[Run]) -> Markup:
         part = join(_run(tokens, number, run) for number, run in grouped)
         # the words of the chat format run left to right in any surroundings
         drawn.append(tag("span", part, dir="ltr") if framed else part)
+    name = role.replace("_", " ") or "outside a turn"
     return tag(
         "div",
-        tag("div", role or "outside a turn", style="flex:0 0 6.5em;font-size:.85em;opacity:.8"),
+        tag("div", name, style="flex:0 0 6.5em;font-size:.85em;opacity:.8"),
         tag("div", *drawn, dir="auto", style=f"flex:1;{_TEXT}"),
         style="display:flex;gap:.75em;margin:.25em 0",
     )

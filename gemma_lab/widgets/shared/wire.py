@@ -31,7 +31,7 @@ SENT_WHOLE = 2 << 20
 _SIXTEEN, _EIGHT = 65535, 255
 
 _MODALITIES = ("text", "image", "video", "audio", "special")
-_ROLES = ("system", "user", "model", "thought", "tool", "")
+_ROLES = ("system", "user", "model", "thought", "tool", "tool_call", "tool_response", "")
 _DIRECTIONS = ("neutral", "ltr", "rtl")
 _DTYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "i2": "int16", "i4": "int32", "f4": "float32"}
 

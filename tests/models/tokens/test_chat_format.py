@@ -70,8 +70,8 @@ def test_kinds_of_a_reply_and_roles_of_its_tokens_agree(prompt, reply):
     assert [token.id for token in tokens] == after
     for token, role, is_format in zip(tokens, roles[len(before) :], scaffold[len(before) :], strict=True):
         if token.kind == "tool":
-            assert role == "tool"
+            assert role == "tool_call"
         if token.kind == "thought" and not is_format:
-            assert role in ("thought", "tool")  # a result inside a thought is of a tool
+            assert role in ("thought", "tool", "tool_response")  # a result inside a thought is of a tool
         if token.kind == "special":
             assert is_format

@@ -86,15 +86,16 @@ def test_tools_declared_called_and_answered(read):
         "<tool_response|>Done.<channel|>Here<turn|>",
     )
     assert [span[0] for span in spans] == [
-        "system", "tool", "system", "", "user", "", "model", "thought", "tool", "thought", "model",
+        "system", "tool", "system", "", "user", "", "model", "thought", "tool_call", "tool_response",
+        "thought", "model",
     ]  # fmt: skip
-    assert spans[8][2] == "call:f{x:1}response:f{}"
-    assert spans[9] == ("thought", "Done.<channel|>", "Done.")
+    assert [span[2] for span in spans[8:10]] == ["call:f{x:1}", "response:f{}"]
+    assert spans[10] == ("thought", "Done.<channel|>", "Done.")
 
 
 def test_a_tool_block_that_the_prompt_leaves_open_goes_on(read):
     spans = read("<|turn>model\n<|tool_call>call:f{", "x:1}<tool_call|>ok")
-    assert spans[-2] == ("tool", "<|tool_call>call:f{x:1}<tool_call|>", "call:f{x:1}")
+    assert spans[-2] == ("tool_call", "<|tool_call>call:f{x:1}<tool_call|>", "call:f{x:1}")
     assert spans[-1] == ("model", "ok", "ok")
 
 
