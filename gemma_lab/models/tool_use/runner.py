@@ -7,8 +7,9 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...checks import whole_number
@@ -17,6 +18,7 @@ from ...errors import LabError
 from ..chat.chat import chat
 from ..chat.options import RequestOptions, check_keywords
 from ..chat.plain_json import plain
+from ..chat.request_builder import stop_events
 from .toolbox import tools_of
 
 if TYPE_CHECKING:
@@ -31,9 +33,14 @@ if TYPE_CHECKING:
 #: Options of the first round only; later rounds continue the conversation.
 _FIRST_ROUND = ("images", "video", "audio", "system", "previous", "tool_results", "tool_choice")
 Ended = Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
-Status = Literal["ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run"]
+Status = Literal[
+    "ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run", "stopped"
+]
 #: Decides about a call: True runs it, False or a reason denies it, a mapping runs it with these arguments.
 Approve = Callable[["Call"], "bool | str | Mapping[str, Any]"]
+_STOPPED = "The user stopped the run."
+#: Seconds between two looks at the events that stop a call.
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class Execution:
         Arguments of the execution: those of the call, or those that `approve` replaced them with.
     status
         ``"ran"``; ``"invalid"``, ``"unknown"`` or ``"denied"`` if it was not run; ``"failed"``,
-        ``"timed out"`` or ``"too long"`` if it gave no result.
+        ``"timed out"`` or ``"too long"`` if it gave no result; ``"stopped"`` if the run was stopped before or
+        during it.
     result
         Plain JSON that is returned to the model; ``{"error": …}`` for every status but ``"ran"``.
     seconds
@@ -83,7 +91,8 @@ class ToolRun(Displayed):
         Every reply with its executed calls, in order.
     ended
         ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it
-        calls a tool that was only declared; ``"stopped"``: the answer was cut or stopped; ``"interrupted"``.
+        calls a tool that was only declared; ``"stopped"``: an answer was cut, or the run was stopped;
+        ``"interrupted"``.
     """
 
     rounds: tuple[Round, ...]
@@ -130,15 +139,25 @@ class Runner:
         itself.
     max_result_chars
         Maximum length of a result as JSON, characters; a longer one is returned as an error.
+    stop
+        Events that stop it: a running call is abandoned, later ones are not run.
     """
 
     tools: Mapping[str, Tool]
     approve: Approve | None = None
     timeout: float = 30.0
     max_result_chars: int = 20_000
+    stop: Sequence[threading.Event] = ()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether one of the events is set."""
+        return any(event.is_set() for event in self.stop)
 
     def execute(self, call: Call) -> Execution:
         """Run one call; every failure becomes a result for the model."""
+        if self.stopped:
+            return _error(call, "stopped", _STOPPED)
         tool = self.tools.get(call.name)
         if tool is None and not call.problem:
             known = ", ".join(self.tools) or "none"
@@ -151,6 +170,8 @@ class Runner:
         arguments: Mapping[str, Any] = call.arguments
         if self.approve is not None:
             decision = self.approve(call)
+            if self.stopped:
+                return _error(call, "stopped", _STOPPED)
             if isinstance(decision, Mapping):
                 arguments = dict(decision)
                 edited = type(call)(call.name, dict(arguments))
@@ -169,8 +190,10 @@ class Runner:
 
     def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
         begin = time.monotonic()
-        outcome = _in_thread(tool.function, arguments, self.timeout)
+        outcome = _in_thread(tool.function, arguments, self.timeout, self.stop)
         seconds = time.monotonic() - begin
+        if outcome is None and self.stopped:
+            return _error(call, "stopped", _STOPPED, arguments, seconds)
         if outcome is None:
             return _error(call, "timed out", f"No result within {self.timeout:g} s.", arguments, seconds)
         value, error = outcome
@@ -196,15 +219,19 @@ def _error(
 
 
 def _in_thread(
-    function: Callable[..., Any] | None, arguments: Mapping[str, Any], timeout: float
+    function: Callable[..., Any] | None,
+    arguments: Mapping[str, Any],
+    timeout: float,
+    stop: Sequence[threading.Event] = (),
 ) -> tuple[Any, BaseException | None] | None:
-    """Call a function, sync or async, in a separate thread; return None if it takes too long.
+    """Call a function, sync or async, in a separate thread; return None if it takes too long or is stopped.
 
     That thread has no running event loop, so coroutines run in a notebook, too, and the caller can be
     interrupted while it waits.
     """
     assert function is not None
     outcome: list[tuple[Any, BaseException | None]] = []
+    over = threading.Event()
 
     async def awaited(value: Any) -> Any:
         return await asyncio.wait_for(value, timeout)
@@ -221,11 +248,73 @@ def _in_thread(
             outcome.append((None, error))
         except BaseException as error:  # SystemExit and friends of a tool must not end the program
             outcome.append((None, error))
+        finally:
+            over.set()
 
-    thread = threading.Thread(target=work, name="gemma_lab tool", daemon=True)
-    thread.start()
-    thread.join(timeout)
+    threading.Thread(target=work, name="gemma_lab tool", daemon=True).start()
+    end = time.monotonic() + timeout
+    while not over.is_set() and (left := end - time.monotonic()) > 0:
+        over.wait(min(left, _POLL) if stop else left)
+        if any(event.is_set() for event in stop):
+            break
     return outcome[0] if outcome else None
+
+
+@dataclass
+class ToolLoop:
+    """The rounds of a conversation: a reply, the executions of its calls, the next reply from their results.
+
+    Parameters
+    ----------
+    generate
+        Returns each reply: called with a prompt and options like `gemma_lab.Lab.chat`.
+    runner
+        Runs the calls.
+    max_rounds
+        Maximum number of replies.
+
+    Attributes
+    ----------
+    rounds
+        The rounds so far, also after an interrupt.
+    """
+
+    generate: Callable[..., Reply]
+    runner: Runner
+    max_rounds: int = 8
+    rounds: list[Round] = field(default_factory=list)
+
+    def run(self, prompt: PromptLike, **options: Any) -> ToolRun:
+        """Generate and run calls until a reply calls nothing; the options are those of `chat`."""
+        tools = [tool.declaration for tool in self.runner.tools.values()]
+        later = {name: value for name, value in options.items() if name not in _FIRST_ROUND}
+        reply = self.generate(prompt, tools=tools, **options)
+        while True:
+            self.rounds.append(Round(reply))
+            if reply.finish_reason != "stop" or not reply.calls:
+                return self._ended("answered" if reply.finish_reason == "stop" else "stopped")
+            done: list[Execution] = []
+            for call in reply.calls:
+                done.append(self.runner.execute(call))
+                self.rounds[-1] = Round(reply, tuple(done))
+            statuses = {execution.status for execution in done}
+            if "not run" in statuses:
+                return self._ended("not run")
+            if "stopped" in statuses or self.runner.stopped:
+                return self._ended("stopped")
+            if len(self.rounds) == self.max_rounds:
+                return self._ended("max_rounds")
+            results = [execution.result for execution in done]
+            reply = self.generate(None, previous=reply, tool_results=results, tools=tools, **later)
+
+    def interrupted(self, last: Reply | None) -> ToolRun | None:
+        """Return the rounds so far, with the partial reply that an interrupt left; None if there are none."""
+        if last is not None and (not self.rounds or last is not self.rounds[-1].reply):
+            self.rounds.append(Round(last))
+        return self._ended("interrupted") if self.rounds else None
+
+    def _ended(self, ended: Ended) -> ToolRun:
+        return ToolRun(tuple(self.rounds), ended)
 
 
 def run(
@@ -244,38 +333,14 @@ def run(
         "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
     )
     max_rounds = whole_number("max_rounds", max_rounds, minimum=1)
-    known = tools_of(tools)
-    runner = Runner(known, approve, timeout, max_result_chars)
-    declared = [tool.declaration for tool in known.values()]
-    later = {name: value for name, value in options.items() if name not in _FIRST_ROUND}
-    rounds: list[Round] = []
+    runner = Runner(tools_of(tools), approve, timeout, max_result_chars, stop_events(options.get("stop")))
+    loop = ToolLoop(partial(chat, model), runner, max_rounds)
+    before = model.last_reply
     model.last_run = None
-    ended: Ended = "max_rounds"
     try:
-        reply = chat(model, prompt, tools=declared, **options)
-        for number in range(max_rounds):
-            if reply.finish_reason != "stop" or not reply.calls:
-                ended = "answered" if reply.finish_reason == "stop" else "stopped"
-                rounds.append(Round(reply))
-                break
-            done: list[Execution] = []
-            rounds.append(Round(reply))
-            for call in reply.calls:
-                done.append(runner.execute(call))
-                rounds[-1] = Round(reply, tuple(done))
-            if any(execution.status == "not run" for execution in done):
-                ended = "not run"
-                break
-            if number + 1 < max_rounds:
-                results = [execution.result for execution in done]
-                reply = chat(model, None, previous=reply, tool_results=results, tools=declared, **later)
+        done = loop.run(prompt, **options)
     except BaseException:
-        partial = model.last_reply
-        if partial is not None and (not rounds or partial is not rounds[-1].reply):
-            rounds.append(Round(partial))
-        if rounds:
-            model.last_run = ToolRun(tuple(rounds), "interrupted")
+        model.last_run = loop.interrupted(None if model.last_reply is before else model.last_reply)
         raise
-    finished = ToolRun(tuple(rounds), ended)
-    model.last_run = finished
-    return finished
+    model.last_run = done
+    return done

@@ -189,6 +189,44 @@ def test_an_mcp_server_is_a_list_of_tools(mini):
     assert done.executions[0].result == {"city": "Rome", "temperature": 21.5}
 
 
+def test_a_stop_abandons_the_running_call_and_runs_no_later_one():
+    free, stop, begun = threading.Event(), threading.Event(), []
+
+    def wait(x: int):
+        """Wait until it is stopped."""
+        begun.append(x)
+        stop.set()
+        free.wait(30)
+
+    runner = Runner(tools_of([wait]), stop=[stop])
+    first, second = (runner.execute(Call("wait", {"x": x})) for x in (1, 2))
+    free.set()
+    assert [first.status, second.status] == ["stopped", "stopped"]
+    assert begun == [1]
+    assert set(second.result) == {"error"}
+
+
+def test_a_run_that_is_stopped_keeps_what_ran(mini):
+    stop = threading.Event()
+
+    def weather(city: str):
+        """Weather in a city."""
+        stop.set()
+        return "sunny"
+
+    done = mini.run(ASK, tools=[weather], temperature=0, max_new_tokens=48, stop=stop)
+    assert done.ended == "stopped"
+    assert len(done.rounds) == 1
+    assert mini.last_run is done
+
+
+def test_a_failed_run_has_no_reply_of_an_earlier_one(mini):
+    mini.chat("Hi", max_new_tokens=1)
+    with pytest.raises(LabError):
+        mini.run(ASK, tools=[weather], temperature=-1)
+    assert mini.last_run is None
+
+
 def test_a_misspelt_option_is_named(mini):
     with pytest.raises(TypeError, match="max_round"):
         mini.run(ASK, tools=[weather], max_round=3)
