@@ -43,10 +43,12 @@ def library() -> Any:
 def open_container(source: Path | bytes, what: str, *, noun: str) -> Iterator[Any]:
     """Open a file with PyAV; raise `BadMedia` if it is broken, also where that shows while it is read."""
     av = library()
+    in_memory = isinstance(source, bytes)
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source.resolve())
+    # A playlist must not make FFmpeg fetch what it names, and one that came as bytes no file of this machine.
+    options = {"protocol_whitelist": "none" if in_memory else "file"}
     try:
-        # a playlist must not make FFmpeg fetch what it names
-        with av.open(file, metadata_errors="replace", options={"protocol_whitelist": "file"}) as container:
+        with av.open(file, metadata_errors="replace", options=options) as container:
             yield container
     except (av.FFmpegError, EOFError, OverflowError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)

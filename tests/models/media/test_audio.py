@@ -261,3 +261,16 @@ def test_the_length_of_a_file_is_that_of_its_packets():
     assert audio_seconds(data) == pytest.approx(load_audio(data).seconds, abs=0.1)
     assert audio_seconds(data, start=0.5, stop=1) == 0.5
     assert audio_seconds(video_file([0, 0.1], "mkv h264", sound=30)) <= MAX_SECONDS
+
+
+def test_a_playlist_in_bytes_reads_no_file(tmp_path, monkeypatch):
+    """FFmpeg's concat format names files; as bytes, it came from elsewhere and must open none."""
+    pytest.importorskip("av")
+    with wave.open(str(tmp_path / "private.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(b"\x01\x00" * 16_000)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadMedia):
+        load_audio(b"ffconcat version 1.0\nfile private.wav\n")
