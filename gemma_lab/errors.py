@@ -86,8 +86,11 @@ class BadAnswer(LabError):
     ----------
     text : str
         The answer as far as it was generated.
+    partial : object
+        The value of that text as far as it can be read, as plain JSON; None if it has none.
     """
 
-    def __init__(self, message: str, *, hint: str = "", text: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", text: str = "", partial: object = None) -> None:
         super().__init__(message, hint=hint)
         self.text = text
+        self.partial = partial

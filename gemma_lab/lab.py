@@ -93,7 +93,8 @@ class Lab(LoadedModel):
         seed
             Seed of the sampling, 0 to 2⁶³ − 1; the global random state is not used.
         max_new_tokens
-            Maximum length of the answer, in tokens.
+            Maximum length of the answer, in tokens. It also ends a text inside JSON or a call that the model
+            never closes: ``finish_reason`` is then ``"length"``.
         top_logprobs
             How many of the likeliest tokens to keep per position, 0 to 4,096.
         stop
@@ -101,7 +102,8 @@ class Lab(LoadedModel):
             and events that end it when another thread sets them: ``stop=["\n", event]``.
         schema
             Bind the answer to JSON: a pydantic model, a dataclass, a TypedDict or a JSON Schema. Thoughts
-            stay free. ``reply.data`` is the value; ``token.overruled`` what the grammar forbade.
+            stay free. ``reply.data`` is the value, `BadAnswer` with ``.text`` and ``.partial`` if the answer
+            was cut; ``token.overruled`` what the grammar forbade.
         tool_choice
             Bind tool calls to their declarations: ``"auto"``, ``"none"``, ``"required"`` or the name of a
             tool. Left out, the model writes calls freely.
@@ -141,7 +143,8 @@ class Lab(LoadedModel):
         Returns
         -------
         Stream
-            Iterate over it for chunks with ``.text`` and ``.kind``; afterwards ``.reply`` is the `Reply`.
+            Iterate over it for chunks with ``.text`` and ``.kind``, and with ``.partial`` if the answer has a
+            ``schema``; afterwards ``.reply`` is the `Reply`.
 
         Raises
         ------

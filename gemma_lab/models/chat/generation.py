@@ -77,6 +77,8 @@ class Generation:
         around: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._model, self._prompt = model, prompt
+        #: The request of the prompt.
+        self.request = prompt.request
         self._limit = min(prompt.request.max_new_tokens, prompt.remaining)
         self._stop, self._on_tokens, self._on_chunk = stop, on_tokens, on_chunk
         self._around: AbstractContextManager[Any] = nullcontext() if around is None else around

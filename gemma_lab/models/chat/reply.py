@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...display import Displayed
-from ...errors import LabError
+from ...errors import BadAnswer, LabError
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -190,14 +190,27 @@ class Reply(Displayed):
         Raises
         ------
         BadAnswer
-            If the answer was cut or a validator of the type refuses it; ``error.text`` has the answer.
+            If the answer was cut or a validator of the type refuses it; ``error.text`` has the answer, and
+            ``error.partial`` its value as far as it can be read.
         LabError
             If it was not bound by a schema.
         """
         schema = None if self.request is None else self.request.schema
         if schema is None:
             raise LabError("This answer has no schema.", hint="lab.chat(…, schema=…) binds it to one.")
-        return schema.parse(self.text)
+        try:
+            return schema.parse(self.text)
+        except BadAnswer as error:
+            if self.finish_reason == "stop":
+                raise
+            cut = "was cut at" if self.finish_reason == "length" else "was stopped after"
+            raise BadAnswer(
+                f"The answer {cut} {len(self.tokens):,} tokens and is not complete: {error.what}",
+                hint="Allow more with max_new_tokens=…, or bound texts and lists in the schema (maxLength, "
+                "maxItems); error.text has the answer, error.partial its value as far as it can be read.",
+                text=error.text,
+                partial=error.partial,
+            ) from None
 
     @property
     def logprobs(self) -> NDArray[np.float64]:

@@ -6,11 +6,12 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ...errors import LabError
+from ..grammar.partial import partial_value
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,11 +32,17 @@ class Chunk:
         ``"text"`` or ``"thought"``.
     tokens
         Its tokens. Those of all chunks of a stream are the tokens of the reply.
+    partial
+        Of an answer with ``schema=``: the value so far, this chunk included, as plain JSON
+        (`gemma_lab.models.grammar.partial.partial_value`). It is not checked: fields may be missing, and the
+        last string may still grow. None before the value begins, and without a schema. The complete, checked
+        value is ``stream.reply.data``.
     """
 
     text: str
     kind: Literal["text", "thought"]
     tokens: tuple[Token, ...]
+    partial: Any = field(default=None, repr=False, compare=False)
 
 
 class Stream:
@@ -58,6 +65,9 @@ class Stream:
     ...         print(chunk.text, end="")
     >>> stream.reply.finish_reason
     'stop'
+
+    >>> for chunk in lab.stream("Who founded Rome? As JSON.", schema={"type": "object"}):
+    ...     print(chunk.partial)
     """
 
     def __init__(self, begin: Callable[[OnTokens], Generation], halt: threading.Event) -> None:
@@ -67,6 +77,7 @@ class Stream:
         self._halt = halt
         self._ready: deque[Chunk] = deque()
         self._kind: Literal["text", "thought"] = "text"
+        self._json: str | None = None if self._generation.request.schema is None else ""
         self._thread: threading.Thread | None = None
         self._over = False
 
@@ -166,7 +177,13 @@ class Stream:
         for which, group in groupby(tokens, kind):
             members = tuple(group)
             text = "".join(token.text for token in members if token.kind == which)
-            yield Chunk(text, which, members)
+            yield Chunk(text, which, members, self._partial(text if which == "text" else ""))
+
+    def _partial(self, text: str) -> Any:
+        if self._json is None:
+            return None
+        self._json += text
+        return partial_value(self._json)
 
 
 def _write(generation: Generation, arrived: queue.SimpleQueue[list[Token] | BaseException | None]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import BadSchema
+from ...errors import BadAnswer, BadSchema
+from .partial import partial_value
 from .patterns import with_time_limit
 
 _HOW = "schema= takes a pydantic model, a dataclass, a TypedDict or a JSON Schema as a dict."
@@ -42,20 +43,22 @@ class AnswerSchema:
         BadAnswer
             If the text is not JSON, or does not satisfy the schema; the error has the text.
         """
-        from ...errors import BadAnswer
-
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadAnswer(
                 f"The answer is not complete JSON: {error}.",
-                hint="Allow more tokens with max_new_tokens=…; error.text has the answer.",
+                hint="error.text has the answer, error.partial its value as far as it can be read.",
                 text=text,
+                partial=partial_value(text),
             ) from None
         fault = first_fault(value, self.schema)
         if fault is not None:
             raise BadAnswer(
-                f"The answer does not satisfy {self.name}: {fault}.", hint="See error.text.", text=text
+                f"The answer does not satisfy {self.name}: {fault}.",
+                hint="See error.text.",
+                text=text,
+                partial=value,
             )
         try:
             return self.convert(value)
@@ -64,6 +67,7 @@ class AnswerSchema:
                 f"{self.name} refuses the answer: {type(error).__name__}: {error}.",
                 hint="The JSON is valid; a validator of the type says no. See error.text.",
                 text=text,
+                partial=value,
             ) from error
 
 

@@ -95,9 +95,73 @@ def test_a_thought_is_free_and_the_answer_bound(mini):
 def test_a_cut_answer_keeps_its_text(mini):
     reply = mini.chat("Hi", schema=Record, temperature=0, max_new_tokens=2)
     assert reply.finish_reason == "length"
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadAnswer, match="2 tokens") as caught:
         _ = reply.data
     assert caught.value.text == reply.text
+    assert caught.value.partial == {}
+
+
+ASKED = (
+    "Xenia has the number 693. Xenia has the lamp. "
+    "Write this as JSON with the keys name (string), tags (list), n (number)."
+)
+NOTED = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "tags", "n"],
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}, "minItems": 1, "maxItems": 2},
+        "n": {"type": "integer", "maximum": 999},
+    },
+}
+
+
+def grows(before, after):
+    """Whether a partial value is the beginning of another."""
+    if before is None:
+        return True
+    if isinstance(before, str):
+        return after.startswith(before)
+    if isinstance(before, dict):
+        return list(after)[: len(before)] == list(before) and all(
+            grows(value, after[key]) for key, value in before.items()
+        )
+    if isinstance(before, list):
+        return len(before) <= len(after) and all(map(grows, before, after))
+    return before == after
+
+
+def test_a_stream_shows_the_value_so_far(mini):
+    options = {"schema": NOTED, "temperature": 0, "max_new_tokens": 96}
+    with mini.stream(ASKED, **options) as stream:
+        partials = [chunk.partial for chunk in stream]
+    assert stream.reply == mini.chat(ASKED, **options)
+    assert partials[-1] == stream.reply.data
+    assert all(map(grows, partials, [*partials[1:], stream.reply.data]))
+    assert len({json.dumps(partial) for partial in partials}) > 4
+    assert {len(partial or {}) for partial in partials} == {0, 1, 2, 3}
+
+
+def test_a_stream_that_is_left_keeps_what_it_had(mini):
+    with mini.stream(ASKED, schema=NOTED, temperature=0, max_new_tokens=96) as stream:
+        chunk = next(each for each in stream if each.partial and "name" in each.partial)
+    assert stream.reply.finish_reason == "stopped"
+    with pytest.raises(BadAnswer, match="stopped") as caught:
+        _ = stream.reply.data
+    assert caught.value.text == stream.reply.text
+    assert grows(chunk.partial, caught.value.partial)
+
+
+def test_thoughts_and_free_answers_have_no_value(mini):
+    ask = {"thinking": True, "temperature": 0, "max_new_tokens": 256}
+    with mini.stream("What is 24 + 17 - 6?", schema=RECORD, **ask) as stream:
+        chunks = list(stream)
+    assert {chunk.kind for chunk in chunks} == {"thought", "text"}
+    assert all(chunk.partial is None for chunk in chunks if chunk.kind == "thought")
+    assert chunks[-1].partial == stream.reply.data
+    with mini.stream('Repeat the word {"a":1}.', temperature=0, max_new_tokens=8) as free:
+        assert all(chunk.partial is None for chunk in free)
 
 
 def test_an_instance_of_the_type_comes_back(tiny_lab):
