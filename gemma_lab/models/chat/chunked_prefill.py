@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .prompt import Prompt
 
 OnChunk = Callable[[int], None]
+OnLogits = Callable[[torch.Tensor], None]
 
 #: The inputs that hold media, by the kind in ``mm_token_type_ids``: one row per image, frame or sound.
 _MEDIA = {
@@ -87,7 +88,15 @@ def _runs(kinds: torch.Tensor) -> list[tuple[int, int, int]]:
 
 
 @torch.no_grad()
-def read(model: LoadedModel, prompt: Prompt, stops: Sequence[int], *, on_chunk: OnChunk | None = None) -> Any:
+def read(
+    model: LoadedModel,
+    prompt: Prompt,
+    stops: Sequence[int],
+    *,
+    on_chunk: OnChunk | None = None,
+    logits_from: int | None = None,
+    on_logits: OnLogits | None = None,
+) -> Any:
     """Read a prompt up to the last of `stops`, chunk by chunk; return the model's output for the last one.
 
     `cache_in` finds its cache, unless the only stop is the end of the prompt: then there is none. Hold
@@ -101,18 +110,24 @@ def read(model: LoadedModel, prompt: Prompt, stops: Sequence[int], *, on_chunk: 
         The end of each chunk, in tokens; at least one.
     on_chunk
         Called after each chunk with the number of its tokens.
+    logits_from, on_logits
+        The first position whose logits are wanted, and what is called with those of each chunk,
+        ``(positions, vocabulary)``. By default the logits of the last position are the only ones computed.
     """
     total, output, start = len(prompt.ids), None, 0
     name = cache_name(model.model)
     for stop in stops:
         cache = None if output is None else cache_in(output)
+        wanted = 0 if logits_from is None else stop - max(start, logits_from)
         if start == 0 and stop == total:
-            output = model.model(**prompt.inputs, use_cache=False, logits_to_keep=1)
+            output = model.model(**prompt.inputs, use_cache=False, logits_to_keep=max(1, wanted))
         else:
             inputs = chunk_inputs(prompt.inputs, start, stop)
-            output = model.model(**inputs, **{name: cache}, use_cache=True, logits_to_keep=1)
+            output = model.model(**inputs, **{name: cache}, use_cache=True, logits_to_keep=max(1, wanted))
         if on_chunk is not None:
             on_chunk(stop - start)
+        if on_logits is not None and wanted > 0:
+            on_logits(output.logits[0, -wanted:])
         start = stop
     return output
 

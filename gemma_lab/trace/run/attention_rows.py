@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ...checks import short_repr, whole_number
 from ...errors import BadEdit, BadTrace, LabError
@@ -23,6 +21,7 @@ from ..interventions.edit import Edit
 from ..probes.attention.probe import AttentionProbe
 from ..probes.recorder import Recorder
 from ..records.attention import AttentionRequest
+from .assembly import with_answer
 from .probe_setup import check_row_memory
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def attention_rows(
     chosen = None if layers is None else tuple(layers)
     check_row_memory(model, wanted, layers=chosen)
     prompt = _prompt(model, trace)
-    full = _with_answer(prompt, trace.tokens.ids.tolist(), device=model.device)
+    full = with_answer(prompt, trace.tokens.ids.tolist())
     request = AttentionRequest(layers=chosen, rows=tuple(wanted), top_k=0, pooled=False, statistics=False)
     probe = AttentionProbe(request)
     with (
@@ -102,18 +101,6 @@ def _prompt(model: LoadedModel, trace: Trace) -> Prompt:
             hint="Its checkpoint or processor has changed; trace again.",
         )
     return up_to(prompt, count)  # where the trace was interrupted
-
-
-def _with_answer(prompt: Prompt, ids: list[int], *, device: Any) -> Prompt:
-    """Return a prompt with all ids of its trace, the generated ones included."""
-    shape = prompt.inputs["input_ids"].shape
-    inputs = {}
-    for name, value in prompt.inputs.items():
-        if value.shape == shape and name != "input_ids":
-            more = value.new_full((1, max(0, len(ids) - shape[1])), 1 if name == "attention_mask" else 0)
-            value = torch.cat([value, more], dim=1)
-        inputs[name] = value
-    return replace(prompt, ids=ids, inputs=inputs | {"input_ids": torch.tensor([ids], device=device)})
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
 
-from ..._version import __version__
 from ...checks import short_repr
 from ...errors import BadEdit, BadTrace, LabError
 from ...models.chat.chunked_prefill import read, up_to
@@ -25,8 +22,6 @@ from ...models.chat.prompt import prepare
 from ...models.chat.request_builder import build_request, stop_events
 from ...models.chat.sampling import Sampling
 from ...models.loading.restore import RestoreStack, restores_model
-from ...models.tokens.media_positions import Videos
-from ...models.tokens.table import TokenTable
 from ..interventions.apply import active_edit, editing
 from ..interventions.edit import Edit
 from ..probes.logit_lens import LogitLensProbe
@@ -35,6 +30,7 @@ from ..probes.routing import RoutingProbe
 from ..records.generation import Generation as GenerationRecord
 from ..records.routing import Precision
 from ..trace import Trace
+from .assembly import run_meta, token_table
 from .probe_setup import attention_probe, lens_probe
 
 if TYPE_CHECKING:
@@ -217,44 +213,17 @@ def _trace(run: _Run, probes: _Probes) -> Trace:
     reply = run.reply if length >= len(run.prompt.ids) else None
     generated = [token.id for token in reply.tokens] if reply is not None else []
     # the token that was chosen last was never read: it has no routing, and no row
-    table = TokenTable.of(
-        (prompt.ids + generated)[:length],
-        processor=model.processor,
-        prompt_length=len(prompt.ids),
-        inputs=_outputs(prompt),
-        images=prompt.images,
-        videos=_videos(prompt),
-    )
+    table = token_table(model, prompt, (prompt.ids + generated)[:length])
     lens = probes.logit_lens
     return Trace(
         tokens=table,
         routing=probes.routing.result(),
         generation=_generation(reply, run.request.top_logprobs),
-        meta=_meta(run, length),
+        meta=run_meta(model, run.prompt, edit=run.edit, chunks=run.chunks, length=length),
         timings=run.timings,
         images=prompt.images,
         attention=None if probes.attention is None else probes.attention.result(),
         logit_lens=None if lens is None or not lens.reached else lens.result(),
-    )
-
-
-def _outputs(prompt: Prompt) -> dict[str, Any]:
-    """Return the processor's outputs that locate media, as arrays."""
-    named = ("image_position_ids", "video_position_ids", "input_features")
-    outputs = {name: prompt.inputs[name].float().cpu().numpy() for name in named if name in prompt.inputs}
-    grid = outputs.get("video_position_ids")
-    if grid is not None:  # before 5.19, transformers keeps an axis of videos
-        outputs["video_position_ids"] = grid.reshape(-1, *grid.shape[-2:])
-    return {name: value if name == "input_features" else value.astype(int) for name, value in outputs.items()}
-
-
-def _videos(prompt: Prompt) -> Videos | None:
-    if not prompt.videos:
-        return None
-    return Videos(
-        frames=[len(video.frames) for video in prompt.videos],
-        sizes=[video.size for video in prompt.videos],
-        seconds=[video.times for video in prompt.videos],
     )
 
 
@@ -275,41 +244,3 @@ def _generation(reply: Reply | None, top_logprobs: int) -> GenerationRecord | No
         first_choice_ids=[-1 if each is None else each.first_choice_id for each in overruled],
         overruled=[each is not None and each.changed for each in overruled],
     )
-
-
-def _meta(run: _Run, length: int) -> dict[str, Any]:
-    """Return what describes a run as JSON values; `docs/trace-format.md` lists the fields."""
-    import transformers
-
-    model, text = run.model, run.model.text_config
-    shape = model.architecture
-    prompt_tokens = len(run.prompt.ids)
-    return {
-        "model": model.name,
-        "spec": {
-            "model_type": model.config.model_type,
-            "layers": int(text.num_hidden_layers),
-            "layer_types": list(getattr(text, "layer_types", None) or ["full_attention"] * len(shape.layers)),
-            "hidden": int(text.hidden_size),
-            "experts": shape.experts or None,
-            "top_k": shape.top_k or None,
-        },
-        "versions": {
-            "gemma_lab": __version__,
-            "torch": str(torch.__version__),
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "experts_implementation": getattr(text, "_experts_implementation", None) if shape.experts else None,
-        "request": run.request.to_meta(),
-        "prompt": run.prompt.text,
-        "edit": run.edit.to_dict() if run.edit else None,
-        "prefill": {
-            "prompt_tokens": prompt_tokens,
-            "tokens_read": min(length, prompt_tokens),
-            "chunks": len(run.chunks) or 1,
-            "complete": length >= prompt_tokens,
-        },
-    }
