@@ -1,4 +1,4 @@
-"""The command line: ``gemma-lab doctor | models | plan | speed | chat | checkup | minis``.
+"""The command line: ``gemma-lab doctor | models | plan | speed | chat | serve | checkup | minis``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -15,6 +15,7 @@ from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
 from .planning import plan_command, speed_command
+from .server.command import serve_command
 
 
 class _Group(TyperGroup):
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
 app.command("speed")(speed_command)
+app.command("serve")(serve_command)
 
 
 def _show_version(wanted: bool) -> None:
