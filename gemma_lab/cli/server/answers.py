@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ class Answers:
         except BaseException:
             end()
             raise
-        future.add_done_callback(lambda done: _ended(done, loop, end))
+        future.add_done_callback(lambda _: _end_in(loop, end))
         try:
             while True:
                 event = await events.get()
@@ -165,7 +165,7 @@ class Answers:
         return Finished(generation.reply(), None if probe is None else probe.result())
 
 
-def _ended(done: Future[None], loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _end_in(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """End the turn of a request once its thread is done, whatever became of the task that waited for it."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(end)

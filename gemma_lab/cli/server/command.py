@@ -82,7 +82,7 @@ def check_installed() -> None:
 
 
 def check_address(host: str, token: str | None) -> None:
-    """Raise `LabError` for an address that others can reach without a token, or a token that can be guessed."""
+    """Raise `LabError` for an address that others reach without a token, or a token that can be guessed."""
     if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise LabError(
             f"The token has {len(token)} characters; it needs {MIN_TOKEN} or more, in ASCII.",

@@ -53,21 +53,25 @@ def _message(value: Any, path: str) -> dict[str, Any]:
     if content is not None:
         message["content"] = content
     if role == "assistant":
-        calls = [
-            _call(each, f"{path}.tool_calls[{index}]")
-            for index, each in enumerate(fields.list("tool_calls", most=MAX_CALLS))
-        ]
-        if calls:
-            message["tool_calls"] = calls
-        for key in _REASONING:
-            if fields.has(key):
-                message["reasoning"] = fields.text(key)
-        if content is None and not calls:
+        message |= _answered(fields, path)
+        if content is None and "tool_calls" not in message:
             message["content"] = fields.text("refusal", "")
     elif content is None:
         raise fields.fault("content", "must be a string or a list of parts.")
     fields.finish()
     return message
+
+
+def _answered(fields: Fields, path: str) -> dict[str, Any]:
+    """Return the calls and the thoughts of an assistant's message."""
+    made: dict[str, Any] = {}
+    listed = fields.list("tool_calls", most=MAX_CALLS)
+    if listed:
+        made["tool_calls"] = [_call(each, f"{path}.tool_calls[{index}]") for index, each in enumerate(listed)]
+    for key in _REASONING:
+        if fields.has(key):
+            made["reasoning"] = fields.text(key)
+    return made
 
 
 def _content(fields: Fields, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on slow clients: those that send no request, and those that read no answer."""
+"""uvicorn's HTTP protocol with limits on clients that send no request, or do not read their answer."""
 
 from __future__ import annotations
 

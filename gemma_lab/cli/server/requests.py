@@ -243,7 +243,7 @@ def _schema(fields: Fields) -> dict[str, Any] | None:
 
 
 def _tools(fields: Fields) -> tuple[list[Any], str | None, bool]:
-    """Return the declared tools, the choice as `gemma_lab.Lab.request` takes it, and whether one call ends it.
+    """Return the declared tools, the choice as `Lab.request` takes it, and whether one call ends the answer.
 
     ``"auto"`` binds calls to their declarations only if one is ``strict``, as in OpenAI's API: a grammar does
     not take every keyword of a schema.
