@@ -8,22 +8,17 @@ enforce; xgrammar 0.2 needs seconds there (MaskBench schemas on one core, 2026-1
 from __future__ import annotations
 
 import json
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
+from .engine_tokenizer import engine_tokenizer
 from .schema import AnswerSchema
 
 #: At most one space, after a comma or a colon: allows both usual styles, and no run of spaces.
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
-_lock = threading.Lock()
-_tokenizers: weakref.WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Any]] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def grammar(
     engine = _engine()
     source = _source(tokenizer, schema, tools, tool_choice, thinking)
     compiled = engine.LLMatcher.grammar_from_lark(source)
-    known = _tokenizer_of(tokenizer, size, tuple(int(end) for end in ends))
+    known = engine_tokenizer(tokenizer, size, tuple(int(end) for end in ends))
     failed, messages = engine.LLMatcher.validate_grammar_with_warnings(compiled, known)
     if failed or messages:  # a warning means that a keyword would be ignored
         raise BadSchema(
@@ -132,19 +127,6 @@ def _source(
     answer = {"auto": "FREE_TEXT (call FREE_TEXT)*", "required": "call+"}.get(tool_choice, "call")
     rules += [f"answer: {answer}", f"FREE_TEXT: {TEXT}", CallGrammar(token).rules(named or tools)]
     return "\n".join(rules)
-
-
-def _tokenizer_of(tokenizer: Any, size: int, ends: tuple[int, ...]) -> Any:
-    """Return the engine's tokenizer; building one takes about a second per 10,000 tokens, so it is kept."""
-    from llguidance import hf
-
-    with _lock:
-        known = _tokenizers.setdefault(tokenizer, {})
-        if (size, ends) not in known:
-            known[size, ends] = hf.from_tokenizer(
-                tokenizer, n_vocab=max(size, len(tokenizer)), eos_token=list(ends)
-            )
-        return known[size, ends]
 
 
 def _engine() -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 import pytest
+from llguidance import numpy as engine
 from pydantic import BaseModel, field_validator
 from support.grammars import CONTROL, END, sample
 from transformers import AutoTokenizer
@@ -16,6 +19,7 @@ from gemma_lab.assets import data_path
 from gemma_lab.errors import BadAnswer, BadSchema
 from gemma_lab.models.grammar.engine import grammar
 from gemma_lab.models.grammar.schema import answer_schema, first_fault
+from gemma_lab.models.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +148,61 @@ def test_a_thought_is_free_and_the_answer_bound(tokenizer):
     assert matcher.validate_tokens(tokenizer.encode("no", add_special_tokens=False)) == 0
 
 
-def test_the_tokenizer_is_built_once(tokenizer, monkeypatch):
-    import llguidance.hf
+def test_the_tokenizer_is_built_once_and_dropped_with_its_own(tokenizer, monkeypatch):
+    import llguidance
 
     grammar(tokenizer, size=len(tokenizer), ends=[END], schema=answer_schema({"type": "null"}))
-    monkeypatch.setattr(llguidance.hf, "from_tokenizer", None)
+    other = AutoTokenizer.from_pretrained(data_path("minis/mini-moe"))
+    grammar(other, size=len(other), ends=[END], schema=answer_schema({"type": "null"}))
+    gone = weakref.ref(other)
+    del other
+    gc.collect()
+    assert gone() is None
+    monkeypatch.setattr(llguidance, "LLTokenizer", None)
     grammar(tokenizer, size=len(tokenizer), ends=[END], schema=answer_schema({"type": "boolean"}))
+
+
+def test_every_text_token_may_stand_in_a_string_and_no_other(tokenizer):
+    """Tags of the vocabulary are text, as far as the tokenizer does not call them control tokens."""
+    own = AutoTokenizer.from_pretrained(data_path("minis/mini-moe"))
+    own.add_tokens(["<b>", "<table>", "<unused7>"])
+    size = len(own) + 5  # a model may have more rows than its vocabulary
+    made = grammar(own, size=size, ends=[END, 1], schema=answer_schema({"type": "string"}))
+    matcher = made.matcher()
+    for token in own.encode('"', add_special_tokens=False):
+        assert matcher.consume_token(token)
+    mask = engine.allocate_token_bitmask(1, made.size)
+    engine.fill_next_token_bitmask(matcher, mask, 0)
+    allowed = set(np.flatnonzero(np.unpackbits(mask[0].view(np.uint8), bitorder="little")[:size]).tolist())
+    vocabulary = Vocabulary(own)
+    for name in ("<b>", "<table>"):
+        assert own.convert_tokens_to_ids(name) in allowed
+    assert own.convert_tokens_to_ids("<unused7>") not in allowed
+    assert not allowed & set(range(len(own), size))
+    for index in range(len(own)):
+        text = vocabulary.bytes(index)
+        if vocabulary.is_special(index) or text == b"\xff":
+            assert index not in allowed, vocabulary.name(index)
+        elif text.isalnum():
+            assert index in allowed, text
+
+
+def test_masks_are_those_of_the_library_s_own_tokenizer(tokenizer):
+    """An independent construction of the same tokenizer allows the same tokens at every step."""
+    import llguidance.hf
+    from llguidance import LLMatcher
+
+    made = grammar(tokenizer, size=len(tokenizer), ends=[END, 1], schema=answer_schema(Record))
+    other = llguidance.hf.from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=[END, 1])
+    ours, theirs = made.matcher(), LLMatcher(other, LLMatcher.grammar_from_lark(made.source))
+    masks = [engine.allocate_token_bitmask(1, made.size) for _ in range(2)]
+    text = [not tokenizer.convert_ids_to_tokens(index).startswith("<unused") for index in range(made.size)]
+    answer = '{"name": "Ada é 你 🙂 \\n", "tags": ["x", "y z"]}'
+    for token in [*tokenizer.encode(answer, add_special_tokens=False), END]:
+        for matcher, mask in zip((ours, theirs), masks, strict=True):
+            engine.fill_next_token_bitmask(matcher, mask, 0)
+        one, two = (np.unpackbits(mask[0].view(np.uint8), bitorder="little")[: made.size] for mask in masks)
+        assert (one[text] == two[text]).all(), token
+        assert ours.consume_token(token)
+        assert theirs.consume_token(token)
+    assert ours.is_accepting()
