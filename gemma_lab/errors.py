@@ -94,3 +94,20 @@ class BadAnswer(LabError):
         super().__init__(message, hint=hint)
         self.text = text
         self.partial = partial
+
+
+class ServerError(LabError):
+    """A server that cannot be reached, refuses a request, or answers what its protocol does not allow.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status of the answer; 0 if there was none.
+    code : str
+        The server's own name of the error, ``""`` without one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0, code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
