@@ -26,9 +26,9 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
     shape
         The model.
     dtype
-        ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack the matrices of the decoder
-        layers, experts included (see `BITS_PER_WEIGHT`), and leave the rest in 16 bits: embeddings, router,
-        norms and towers.
+        ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack attention, feed-forward layers
+        and experts (see `BITS_PER_WEIGHT`), as `gemma_lab.load` does with these names, and leave the rest in
+        16 bits: embeddings, router, norms and towers.
 
     Raises
     ------

@@ -126,12 +126,12 @@ def count_parameters(shape: Architecture) -> Parameters:
 
 
 def matrix_parameters(shape: Architecture) -> int:
-    """Count the weights that a quantiser packs: the matrices of the decoder layers, experts included.
+    """Count the weights that int8 and int4 pack: attention, feed-forward layers and experts.
 
-    Embedding, per-layer embedding table, router, norms, towers and projectors stay in 16 bits.
+    Embedding, per-layer embeddings, router, norms, towers and projectors stay in 16 bits.
     """
     parameters = count_parameters(shape)
-    return parameters.attention + parameters.mlp + parameters.experts + parameters.ple
+    return parameters.attention + parameters.mlp + parameters.experts
 
 
 def stored(shape: Architecture) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         rental_price,
         rental_prices,
     )
-    from .quantization import Quantization, quantization_names
+    from .quantization import Quantization, integer_weights, quantization_names
     from .speed import Estimate
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "hardware_names",
     "hosted_price",
     "hosted_prices",
+    "integer_weights",
     "licences",
     "measured_runs",
     "model_shape",

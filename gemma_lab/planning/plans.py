@@ -576,7 +576,8 @@ def hardware_width(hardware: Hardware) -> float:
 def _weights(
     name: str | float | Quantization | None, file_bytes: float | None, runtime: Runtime
 ) -> Quantization:
-    weights = quantization(runtime.default_quantization if name is None else name, file_bytes=file_bytes)
+    wanted = runtime.default_quantization if name is None else name
+    weights = quantization(wanted, runtime=runtime.name, file_bytes=file_bytes)
     if weights.runtimes and runtime.name not in weights.runtimes:
         raise LabError(
             f"{runtime.name} does not read {weights.name}; {', '.join(weights.runtimes)} "

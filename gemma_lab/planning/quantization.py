@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..checks import real_number
+from ..checks import real_number, whole_number
 from ..errors import LabError
 from .facts import normalized, read_facts, unknown
 
@@ -17,6 +18,29 @@ if TYPE_CHECKING:
 
 _BLOCK = 256
 """Weights of a block of llama.cpp's K-quants; a row that it does not divide falls back to another type."""
+
+
+_INTEGERS = re.compile(r"int([48])-?g(\d+)(?:-?e([48]))?")
+"""What `Quantization.name` of `integer_weights` looks like."""
+
+
+@dataclass(frozen=True)
+class IntegerWeights:
+    """Weights as integers in groups that share a 16-bit scale.
+
+    Attributes
+    ----------
+    bits
+        Bits of a weight of the decoder's matrices: 8 or 4.
+    group_size
+        Weights of a row that share a scale.
+    embeddings
+        Bits of a weight of the embedding tables; 16 leaves them as they are.
+    """
+
+    bits: int
+    group_size: int
+    embeddings: int = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,8 @@ class Quantization:
         What else to know.
     file_bytes
         Size of the file that it was scaled to; None where the named bits hold.
+    integers
+        How this package packs the weights when it loads a model (`integer_weights`); None for other programs.
     """
 
     name: str
@@ -49,6 +75,7 @@ class Quantization:
     source: str
     note: str = ""
     file_bytes: float | None = None
+    integers: IntegerWeights | None = None
 
     def weight_bytes(self, shape: ModelShape) -> dict[str, float]:
         """Return the bytes of each part of `shape` that has weights."""
@@ -77,14 +104,69 @@ class Quantization:
         return bits
 
 
-def quantization(name: str | float | Quantization, *, file_bytes: float | None = None) -> Quantization:
+def integer_weights(bits: int = 4, *, group_size: int = 32, embeddings: int = 16) -> Quantization:
+    """Return int8 or int4 with a group size, for `gemma_lab.load` and `gemma_lab.plan`.
+
+    ``"int8"`` and ``"int4"`` in `gemma_lab.load` are those with groups of 32, which `integer_weights` calls
+    ``"int8-g32"`` and ``"int4-g32"``.
+
+    Parameters
+    ----------
+    bits
+        Bits of a weight of attention, feed-forward layers and experts: 8 or 4.
+    group_size
+        Weights of a row that share a 16-bit scale, 16 to 1,024: the fewer, the nearer to the weights, and the
+        more bytes. Rows of fewer weights have one scale.
+    embeddings
+        Bits of a weight of the token embedding (and output head) and of the per-layer embedding table: 16, 8
+        or 4. Router, norms and towers always keep 16 bits.
+
+    Raises
+    ------
+    LabError
+        If a number is none of these.
+
+    Examples
+    --------
+    >>> gl.load("e2b-it", quantization=gl.planning.integer_weights(4, group_size=64, embeddings=8))
+    """
+    for label, value, known in (("bits", bits, (8, 4)), ("embeddings", embeddings, (16, 8, 4))):
+        if isinstance(value, bool) or value not in known:
+            raise LabError(
+                f"{label}={value!r}: integer weights of that many bits do not exist here.",
+                hint=f"Choose {', '.join(map(str, known[:-1]))} or {known[-1]}.",
+            )
+    group_size = whole_number("group_size", group_size, minimum=16, maximum=1024)
+    scale = 16 / group_size
+    table = embeddings + (scale if embeddings < 16 else 0)
+    matrix = bits + scale
+    return Quantization(
+        name=f"int{bits}-g{group_size}" + (f"-e{embeddings}" if embeddings < 16 else ""),
+        bits=MappingProxyType(
+            {"embedding": table, "head": table, "ple_table": table}
+            | dict.fromkeys(("attention", "dense", "experts"), matrix)
+            | {"other": 16.0, "towers": 16.0}
+        ),
+        fallback_bits=None,
+        runtimes=("transformers",),
+        source=f"{bits} bits and a 16-bit scale per {group_size} weights of a row",
+        note="packs fused experts, too",
+        integers=IntegerWeights(bits, group_size, embeddings),
+    )
+
+
+def quantization(
+    name: str | float | Quantization, *, runtime: str = "", file_bytes: float | None = None
+) -> Quantization:
     """Return a quantisation by name, or one that fills a file of the given size.
 
     Parameters
     ----------
     name
-        E.g. ``"Q4_K_M"``, ``"bf16"``, ``"w4a16"``; or a file's size in bytes, towers not counted: then every
-        weight has the same bits.
+        E.g. ``"Q4_K_M"``, ``"bf16"``, ``"w4a16"``, ``"int4-g64"`` (`integer_weights`); or a file's size in
+        bytes, towers not counted: then every weight has the same bits.
+    runtime
+        Where two share a short name, e.g. ``"int4"``, that which this runtime reads is meant.
     file_bytes
         Size of the decoder's file, to which the named bits are scaled.
 
@@ -98,11 +180,7 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
     elif isinstance(name, int | float) and not isinstance(name, bool):
         return _of_file(name)
     elif isinstance(name, str):
-        known = known_quantizations()
-        key = _aliases().get(normalized(name))
-        if key is None:
-            raise unknown("quantisation", name, known, hint="A file's size in bytes is taken, too.")
-        found = known[key]
+        found = _by_name(name, runtime)
     else:
         raise LabError(
             f"A quantisation is a name or bytes, not {type(name).__name__}.", hint='E.g. "Q4_K_M".'
@@ -110,6 +188,18 @@ def quantization(name: str | float | Quantization, *, file_bytes: float | None =
     if file_bytes is None:
         return found
     return replace(found, file_bytes=_file_size(file_bytes))
+
+
+def _by_name(name: str, runtime: str) -> Quantization:
+    known = known_quantizations()
+    keys = _aliases().get(normalized(name), ())
+    if keys:
+        return known[next((key for key in keys if runtime in known[key].runtimes), keys[0])]
+    integers = _INTEGERS.fullmatch(name.strip().lower())
+    if integers is not None:
+        bits, group_size, embeddings = integers.groups()
+        return integer_weights(int(bits), group_size=int(group_size), embeddings=int(embeddings or 16))
+    raise unknown("quantisation", name, known, hint="A file's size in bytes is taken, too.")
 
 
 def quantization_names(runtime: str = "") -> tuple[str, ...]:
@@ -184,12 +274,14 @@ def _read(row: Mapping[str, Any]) -> Quantization:
         runtimes=tuple(row["runtimes"]),
         source=row["source"],
         note=row["note"],
+        integers=IntegerWeights(**row["integers"]) if "integers" in row else None,
     )
 
 
 @cache
-def _aliases() -> Mapping[str, str]:
-    rows = read_facts("quantizations.json")["weights"]
-    return MappingProxyType(
-        {normalized(alias): row["name"] for row in rows for alias in (row["name"], *row["aliases"])}
-    )
+def _aliases() -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for row in read_facts("quantizations.json")["weights"]:
+        for alias in (row["name"], *row["aliases"]):
+            found[normalized(alias)] = (*found.get(normalized(alias), ()), row["name"])
+    return MappingProxyType(found)

@@ -54,7 +54,7 @@ def test_a_text_only_model_has_no_towers() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_matrices_are_most_of_the_decoder(size: str) -> None:
     parameters = count_parameters(get_architecture(size))
-    rest = parameters.embedding + parameters.ple_table + parameters.router + parameters.norms
+    rest = parameters.embedding + parameters.ple_table + parameters.ple + parameters.router + parameters.norms
     assert matrix_parameters(get_architecture(size)) == parameters.text - rest
 
 

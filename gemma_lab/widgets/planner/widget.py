@@ -215,14 +215,10 @@ class Planner(LabWidget):
         if machine.label not in known_hardware() and machine.label not in self._extra:
             self._extra[machine.label] = machine
             self._facts = planner_facts(self._extra.values())
-        full = {
-            **state,
-            "models": keys,
-            "hardware": machine.label,
-            "quantization": quantization(state["quantization"]).name,
-        }
+        full = {**state, "models": keys, "hardware": machine.label}
         if "runtime" in full:
             full["runtime"] = find_runtime(full["runtime"]).name
+        full["quantization"] = quantization(state["quantization"], runtime=full.get("runtime", "")).name
         if "day" in full:
             _check_day(full["day"])
         ratio = full.get("prompt_per_answer", 0.0)
