@@ -8,11 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from support import shapes
 
 _SETTINGS = ("GEMMA_LAB_MODEL", "GEMMA_LAB_OFFLINE", "GEMMA_LAB_STATIC", "HF_HUB_OFFLINE", "HF_TOKEN")
 
+
+# A machine may be busy with something else: no example has a time limit.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 #: Fixtures that load a model, and folders whose tests train, build, start processes or draw many figures.
 SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini"}

@@ -82,16 +82,20 @@ class Videos:
         if grid is None:
             return known
         known = known or cls()
+        grid = np.asarray(grid)
         counts = np.asarray(outputs.get("num_frames_per_video", ()), dtype=int).reshape(-1).tolist()
+        if grid.ndim == 4:  # transformers before 5.23: videos × frames × patches × 2, and no counts
+            counts = counts or [grid.shape[1]] * grid.shape[0]
+            grid = grid.reshape(-1, *grid.shape[2:])
         metadata = outputs.get("video_metadata") or ()
         sizes = [(row["width"], row["height"]) for row in metadata if row["width"] and row["height"]]
         seconds = [
-            [index / row["fps"] for index in row["frames_indices"]]
+            [int(index) / row["fps"] for index in row["frames_indices"]]  # a tensor, in older releases
             for row in metadata
             if row["fps"] and row["frames_indices"] is not None
         ]
         return cls(
-            np.asarray(grid),
+            grid,
             known.frames or counts,
             known.sizes or (sizes if len(sizes) == len(metadata) else ()),
             known.seconds or (seconds if len(seconds) == len(metadata) else ()),

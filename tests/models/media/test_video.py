@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import transformers
+from packaging.version import Version
 from PIL import Image
 
 from gemma_lab.errors import BadMedia, MissingExtra
@@ -73,6 +75,10 @@ def test_more_frames_than_are_looked_at_are_sampled_and_reported():
     assert load_video(clip) is clip
 
 
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"),
+    reason="older releases round other indices; the kit passes its own frames to every release",
+)
 def test_the_sampling_is_that_of_transformers():
     from transformers.video_utils import VideoMetadata, default_sample_indices_fn
 

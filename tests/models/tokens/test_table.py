@@ -176,7 +176,7 @@ def test_video_and_sound_through_the_processor():
     film, sound = rows.modalities == "video", rows.modalities == "audio"
     assert sorted(set(rows.frames[film].tolist())) == [0, 1, 2, 3]
     assert sorted(set(rows.times[film, 0].tolist())) == [
-        round(250 * index) for index in outputs["video_metadata"][0]["frames_indices"]
+        round(250 * int(index)) for index in outputs["video_metadata"][0]["frames_indices"]
     ]
     assert (rows.boxes[film] >= 0).all()
     assert rows.times[sound][0].tolist() == [0, 40]
