@@ -13,6 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .errors import MissingExtra
+
+_MODELS = frozenset(
+    "accelerate jsonschema llguidance safetensors soxr torch torchvision transformers".split()
+)
+"""Packages of the extra `models`, without which traces are still opened, analysed and drawn."""
+
 
 def lazy_names(module: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__getattr__`` and ``__dir__`` of a lazy namespace (PEP 562).
@@ -21,7 +28,8 @@ def lazy_names(module: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[
     ----------
     module
         Its ``globals()``, with ``__all__``. Every ``from .module import name`` under ``if TYPE_CHECKING:``
-        becomes an attribute that imports its module on first use.
+        becomes an attribute that imports its module on first use. Where that needs a package of the extra
+        ``models`` that is not installed, the attribute raises `MissingExtra`.
     """
     homes: dict[str, tuple[str, str]] = {}
     for block in ast.parse(Path(module["__file__"]).read_text(encoding="utf-8")).body:
@@ -36,10 +44,18 @@ def lazy_names(module: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[
             msg = f"module {module['__name__']!r} has no attribute {name!r}"
             raise AttributeError(msg)
         home, attribute = homes[name]
-        if home.strip("."):
-            module[name] = getattr(importlib.import_module(home, module["__package__"]), attribute)
-        else:
-            module[name] = importlib.import_module(home + attribute, module["__package__"])
+        try:
+            if home.strip("."):
+                module[name] = getattr(importlib.import_module(home, module["__package__"]), attribute)
+            else:
+                module[name] = importlib.import_module(home + attribute, module["__package__"])
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in _MODELS:
+                raise
+            raise MissingExtra(
+                f"{module['__name__']}.{name} runs a model, and {error.name} is not installed.",
+                hint='pip install "gemma_lab[models]"; without it, traces open, and the planner works.',
+            ) from error
         return module[name]
 
     return resolve, lambda: sorted(module["__all__"])

@@ -34,7 +34,7 @@ def install_source(project: Checkout) -> str:
         "import sys\n"
         "\n"
         'if "google.colab" in sys.modules and importlib.util.find_spec("gemma_lab") is None:\n'
-        f'    %pip install -q "gemma_lab @ git+{project.repository}@{project.tag}"'
+        f'    %pip install -q "gemma_lab[models] @ git+{project.repository}@{project.tag}"'
     )
 
 
