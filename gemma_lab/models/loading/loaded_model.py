@@ -49,12 +49,19 @@ class LoadedModel(Displayed):
         Size of the embedding table, in tokens.
     lock : ModelLock
         Held while the model runs: one generation at a time.
+    drafter : Drafter or None
+        Proposes tokens that the model verifies (`gemma_lab.models.drafting.drafter.Drafter`); None without
+        one. It can be set to None to go on without.
     last_reply : Reply or None
         The last answer, also if it was interrupted.
     last_run : ToolRun or None
         The last conversation with tools (`Lab.run`), also if it was interrupted.
     last_checkup : Checkup or None
         The last check-up, with the questions that were answered if it was interrupted.
+    last_adapter : Adapter or None
+        The last adapter that was trained, also if its training was interrupted.
+    adapter : dict or None
+        Name and digest of the active adapter, which traces note.
     interrupted_trace : Trace or None
         What the last trace had recorded when an interrupt or an error ended it: complete chunks of its
         prompt, as if they were all of it (``meta["prefill"]`` has the numbers). None if the trace was
@@ -75,10 +82,13 @@ class LoadedModel(Displayed):
         self.vocabulary = int(self.text_config.vocab_size)
         self.modalities = _modalities(self.config, processor)
         self.lock = ModelLock()
+        self.drafter: Any = None
         self.last_reply: Any = None
         self.last_run: Any = None
         self.last_checkup: Any = None
         self.interrupted_trace: Any = None
+        self.last_adapter: Any = None
+        self.adapter: dict[str, str] | None = None
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,159 @@
+"""Memory that training takes beside the model's weights, estimated before it starts.
+
+The estimate counts what autograd keeps of each layer for the gradients, the adapter with its gradients and
+the two moments of AdamW, the logits of the answers, and the adapted copies of fused experts: PEFT adds the
+update to all experts of a layer in every forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DoesNotFit
+from ...system.hardware import amount, devices
+
+if TYPE_CHECKING:
+    import torch
+
+    from .settings import TrainingSettings
+    from .targets import Targets
+
+#: Float32 numbers per number of the adapter: weight, gradient, and two moments.
+_COPIES = 4
+#: Float32 copies of the logits: as they are, capped, their softmax and its gradient.
+_LOGITS = 4
+#: Share of the estimate that is added for what the allocator cannot use.
+_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes that training takes beside the weights.
+
+    Attributes
+    ----------
+    adapter
+        The adapter, its gradients and the optimiser's state.
+    activations
+        What is kept of the layers for the gradients, and of the towers for media.
+    experts
+        Adapted copies of fused experts.
+    logits
+        Logits of the answers and their gradients.
+    """
+
+    adapter: int
+    activations: int
+    experts: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """The sum, with a tenth for fragmentation."""
+        return round((1 + _MARGIN) * (self.adapter + self.activations + self.experts + self.logits))
+
+    def __str__(self) -> str:
+        return (
+            f"{amount(self.total)}: activations {amount(self.activations)}, adapter and optimiser "
+            f"{amount(self.adapter)}, adapted experts {amount(self.experts)}, logits {amount(self.logits)}"
+        )
+
+
+def training_memory(
+    model: torch.nn.Module,
+    targets: Targets,
+    settings: TrainingSettings,
+    *,
+    tokens: int,
+    answer_tokens: int,
+    patches: int = 0,
+    value_bytes: int | None = None,
+) -> TrainingMemory:
+    """Estimate the memory of training.
+
+    Parameters
+    ----------
+    model
+        The model; one on the meta device will do, before anything is loaded.
+    targets, settings
+        What is trained, and how.
+    tokens
+        Tokens of the largest batch, padding included.
+    answer_tokens
+        Those of its answers.
+    patches
+        Patches of images and frames in that batch.
+    value_bytes
+        Bytes of a number of the model; by default of its own dtype.
+    """
+    config: Any = model.config
+    text = config.get_text_config()
+    size = value_bytes or next(model.parameters()).element_size()
+    layers = [_layer_numbers(model, text, index) for index in range(text.num_hidden_layers)]
+    kept = sum(layers)
+    if settings.gradient_checkpointing:  # the inputs of all layers, and one layer at a time
+        kept = len(layers) * text.hidden_size + max(layers)
+    tower = 0
+    if patches and "vision" in targets.names and getattr(config, "vision_config", None) is not None:
+        tower = patches * _tower_numbers(config.vision_config)
+    experts = [shape for shape in targets.shapes.values() if len(shape) == 3]
+    stacked = sum(shape[0] * shape[1] * shape[2] for shape in experts)
+    if settings.gradient_checkpointing and experts:
+        stacked = 2 * stacked // len(experts)  # both projections of one layer
+    return TrainingMemory(
+        adapter=_COPIES * 4 * targets.adapter_parameters(settings.rank),
+        activations=size * (tokens * kept + tower),
+        experts=size * stacked,
+        logits=_LOGITS * 4 * answer_tokens * text.vocab_size,
+    )
+
+
+def require_memory(needed: TrainingMemory, *, device: str, name: str, checkpointing: bool) -> None:
+    """Raise `DoesNotFit` if a device has less free memory than training takes."""
+    place = next((each for each in devices() if each.name == device), devices()[-1])
+    if needed.total <= place.free:
+        return
+    hint = (
+        "Lower batch_size, shorten the examples, lower rank, choose fewer targets, or load a smaller model."
+    )
+    if not checkpointing:
+        hint = f"Pass gradient_checkpointing=True. {hint}"
+    raise DoesNotFit(
+        f"Training {name} takes about {needed}. {amount(place.free)} are free on {place.label}.", hint=hint
+    )
+
+
+def _layer_numbers(model: Any, text: Any, index: int) -> int:
+    """Return how many numbers autograd keeps of one decoder layer per token.
+
+    Counted from ``Gemma4TextDecoderLayer``: inputs of the linear layers, of the norms (in float32, with their
+    normalised outputs), of the activation function and of products; queries, keys and values before and
+    after their norms and rotations.
+    """
+    layer = _layers(model)[index]
+    hidden = text.hidden_size
+    attention = layer.self_attn
+    queries = attention.q_proj.out_features
+    keys = attention.k_proj.out_features if getattr(attention, "k_proj", None) is not None else 0
+    numbers = 8 * queries + 12 * keys + 20 * hidden
+    numbers += 5 * layer.mlp.gate_proj.out_features
+    if getattr(layer, "enable_moe_block", False):
+        wide = text.top_k_experts * text.moe_intermediate_size
+        numbers += 5 * wide + 4 * text.top_k_experts * hidden + 10 * hidden + 3 * text.num_experts
+    if getattr(text, "hidden_size_per_layer_input", 0):
+        numbers += 5 * text.hidden_size_per_layer_input + 4 * hidden
+    return int(numbers)
+
+
+def _tower_numbers(vision: Any) -> int:
+    """Return how many numbers autograd keeps of the vision tower per patch."""
+    layers = getattr(vision, "num_hidden_layers", 0) or 0
+    hidden = getattr(vision, "hidden_size", 0) or 0
+    wide = getattr(vision, "intermediate_size", 0) or 0
+    return int(layers * (50 * hidden + 5 * wide))
+
+
+def _layers(model: Any) -> Any:
+    inner = model.model
+    return (getattr(inner, "language_model", None) or inner).layers
