@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .analysis.comparison import compare
     from .assets import data_path
     from .errors import LabError
+    from .evals.versus.comparison import Versus
+    from .evals.versus.run import versus
     from .family.catalog import Checkpoint, catalog
     from .family.published import published
     from .lab import Lab, load
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
     from .planning.plans import Plan, plan
+    from .remote_lab import RemoteLab, connect
     from .surveys.run import survey
     from .surveys.survey import Survey, open_survey
     from .system.measure import measure
@@ -66,16 +69,19 @@ __all__ = [
     "Patch",
     "Plan",
     "Planner",
+    "RemoteLab",
     "Reply",
     "Request",
     "RoutingExplorer",
     "Sampling",
     "Survey",
     "Trace",
+    "Versus",
     "__version__",
     "analysis",
     "catalog",
     "compare",
+    "connect",
     "data_path",
     "doctor",
     "evals",
@@ -93,6 +99,7 @@ __all__ = [
     "plots",
     "published",
     "survey",
+    "versus",
 ]
 
 __getattr__, __dir__ = lazy_names(globals())

@@ -13,6 +13,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .alignment import AlignedPair, align
     from .argument_sources import ArgumentSource, CallSources, call_routing, call_sources
+    from .attention.distance import AttentionDistance, attention_distance
     from .attention.head_types import HEAD_THRESHOLDS, HeadTypes, classify_heads
     from .attention.prefix_matching import prefix_matching, repeated_text
     from .attention.retrieval_heads import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .experts.cache import CACHE_POLICIES, ExpertCacheCurve, expert_cache_curve
     from .experts.coactivation import Coactivation, coactivation
     from .experts.divergence import RoutingDivergence, jensen_shannon, routing_divergence
+    from .experts.flips import RoutingFlips, routing_flips
     from .experts.load import ExpertLoad, expert_load
     from .experts.offload import Offload, OffloadAssumptions, offload_speed
     from .experts.overlap import RoutingOverlap, RoutingStability, routing_overlap, routing_stability
@@ -47,6 +49,7 @@ __all__ = [
     "AlignedPair",
     "AnswerSpan",
     "ArgumentSource",
+    "AttentionDistance",
     "AttentionSinks",
     "CallSources",
     "Coactivation",
@@ -61,12 +64,14 @@ __all__ = [
     "RetrievalScores",
     "RoutingChange",
     "RoutingDivergence",
+    "RoutingFlips",
     "RoutingOverlap",
     "RoutingStability",
     "Specialisation",
     "TopKeys",
     "WindowCoverage",
     "align",
+    "attention_distance",
     "attention_sinks",
     "call_routing",
     "call_sources",
@@ -85,6 +90,7 @@ __all__ = [
     "repeated_text",
     "retrieval_scores",
     "routing_divergence",
+    "routing_flips",
     "routing_overlap",
     "routing_stability",
     "specialisation",

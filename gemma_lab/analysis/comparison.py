@@ -212,7 +212,7 @@ def compare(first: Trace, second: Trace) -> Comparison:
     same = np.cumsum([pair.change != "same" for pair in pairs], dtype=int) if pairs else np.zeros(0, int)
     before = np.concatenate([[0], same])[: len(pairs)]  # changed rows before each row
     both = np.asarray([bound is not None for bound in bounds], dtype=bool)
-    shown = [_texts_and_labels(trace) for trace in (first, second)]
+    shown = [texts_and_labels(trace) for trace in (first, second)]
     routing, note = _routing(first.routing, second.routing, shared)
     return Comparison(
         names=(_name(first), _name(second)),
@@ -254,7 +254,7 @@ def _known(generation: Generation, position: int) -> dict[int, float]:
     return known | {int(generation.ids[position]): float(generation.logprobs[position])}
 
 
-def _texts_and_labels(trace: Trace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def texts_and_labels(trace: Trace) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the text that each generated token adds, and a label to show it alone.
 
     The last generated token was not fed back and may have no row in the table: its text is the rest of the

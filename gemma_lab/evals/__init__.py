@@ -1,4 +1,4 @@
-"""Evaluations of a loaded model: check-up, tool calls, needles in a haystack, head ablation, translations.
+"""Evaluations of loaded models: check-up, comparisons, tool calls, needles, head ablation, translations.
 
 All questions are held out from the training of the mini models and graded by one rule, so mini and released
 models are scored alike.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .questions import Question, chance_accuracy, load_questions, skill_names
     from .report import Checkup, GradedAnswer, Score
     from .run import checkup
-    from .statistics import PairedAnswers, mcnemar_test, wilson_interval
+    from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
     from .tool_calls import (
         StructuredAnswer,
         ToolCallAccuracy,
@@ -26,31 +26,52 @@ if TYPE_CHECKING:
         tool_call_accuracy,
         tool_call_cases,
     )
+    from .versus.comparison import ComparedToken, ComparedTokens
+    from .versus.results import (
+        AnswerPair,
+        CheckupComparison,
+        MemoryComparison,
+        SkillComparison,
+        SpeedComparison,
+        TokenDivergence,
+    )
+    from .versus.sides import Variant
 
 __all__ = [
     "AblationCondition",
+    "AnswerPair",
     "Checkup",
+    "CheckupComparison",
+    "ComparedToken",
+    "ComparedTokens",
     "GradedAnswer",
     "Haystack",
     "HeadAblation",
     "Language",
+    "MemoryComparison",
     "Needle",
     "NeedleAnswer",
     "PairedAnswers",
     "Question",
     "Score",
+    "SkillComparison",
+    "SpeedComparison",
     "StructuredAnswer",
+    "TokenDivergence",
     "ToolCallAccuracy",
     "ToolCallCase",
+    "Variant",
     "ablate_retrieval_heads",
     "chance_accuracy",
     "checkup",
+    "holm",
     "is_correct",
     "languages",
     "load_questions",
     "mcnemar_test",
     "needle",
     "needles",
+    "paired_difference_interval",
     "score_retrieval_heads",
     "sentences",
     "skill_names",

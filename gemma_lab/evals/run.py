@@ -71,16 +71,23 @@ def _by_skill(questions: Sequence[Question]) -> dict[str, list[Question]]:
     return skills
 
 
-def _answer(lab: EvaluatedModel, question: Question) -> GradedAnswer:
-    """Answer one question; options that it does not need are not passed."""
+def question_options(question: Question) -> tuple[Any, dict[str, Any]]:
+    """Return prompt and options of `Lab.chat` for a question; options that it does not need are left out."""
     options: dict[str, Any] = {
         "images": question.opened_images, "video": question.video, "audio": question.audio,
         "tools": question.tools, "system": question.system, "thinking": question.thinking,
     }  # fmt: skip
+    prompt = question.messages if question.history else question.prompt
+    return prompt, {name: value for name, value in options.items() if value}
+
+
+def _answer(lab: EvaluatedModel, question: Question) -> GradedAnswer:
+    """Answer one question."""
+    prompt, options = question_options(question)
     limit = _MAX_VALUE_TOKENS if question.tools or question.schema is not None else _MAX_TOKENS
     reply = lab.chat(
-        question.messages if question.history else question.prompt,
-        **{name: value for name, value in options.items() if value},
+        prompt,
+        **options,
         temperature=0,
         max_new_tokens=_MAX_THINKING_TOKENS if question.thinking else limit,
         top_logprobs=0,

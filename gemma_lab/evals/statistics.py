@@ -1,15 +1,21 @@
-"""Intervals of proportions, and a paired test of two series of answers."""
+"""Intervals of proportions and means, and a paired test of two series of answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..display import Displayed
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+
+def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a proportion (E. B. Wilson 1927, JASA 22:209).
 
     Raises
@@ -85,3 +91,104 @@ def mcnemar_test(first: Sequence[bool], second: Sequence[bool]) -> PairedAnswers
     pairs = list(zip(first, second, strict=True))
     outcomes = ((True, True), (True, False), (False, True), (False, False))
     return PairedAnswers(*(pairs.count(outcome) for outcome in outcomes))
+
+
+def paired_difference_interval(first: int, second: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two paired proportions, second − first.
+
+    The adjusted Wald interval of Bonett and Price 2012 (J. Educ. Behav. Stat. 37:479): one is added to each
+    count of discordant pairs.
+
+    Parameters
+    ----------
+    first, second
+        Number of pairs in which only the first, only the second succeeded.
+    trials
+        Number of pairs.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If `trials` is −2.
+    """
+    total = trials + 2
+    only_first, only_second = (first + 1) / total, (second + 1) / total
+    difference = only_second - only_first
+    half = 1.959964 * math.sqrt((only_first + only_second - difference**2) / total)
+    return max(-1.0, difference - half), min(1.0, difference + half)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values adjusted for several tests (S. Holm 1979, Scand. J. Stat. 6:65), in the same order.
+
+    Reject where the adjusted value is below α: the probability of any false rejection is then at most α.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def clustered_mean_interval(
+    values: NDArray[np.float64], clusters: NDArray[np.integer], *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a mean of values that come in clusters, e.g. tokens of prompts.
+
+    Whole clusters are drawn with replacement (Davison and Hinkley 1997, *Bootstrap Methods*, §3.8), since
+    tokens of one prompt resemble each other; the interval is that of the percentiles.
+
+    Parameters
+    ----------
+    values
+        The values, ``(n,)``.
+    clusters
+        The cluster of each, ``(n,)``.
+    draws, seed
+        Number of bootstrap samples, and seed of the random numbers.
+
+    Returns
+    -------
+    tuple of float
+        NaN if there are fewer than two clusters.
+    """
+    found, index = np.unique(clusters, return_inverse=True)
+    if len(found) < 2:
+        return math.nan, math.nan
+    sums = np.bincount(index, weights=values)
+    counts = np.bincount(index).astype(float)
+    drawn = np.random.default_rng(seed).integers(len(found), size=(draws, len(found)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def clustered_proportion_interval(
+    successes: NDArray[np.bool_], clusters: NDArray[np.integer]
+) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion of successes that come in clusters.
+
+    The Wilson interval at the effective sample size of Korn and Graubard 1998 (Surv. Methodol. 24:193): the
+    number of trials divided by the design effect, the variance of the clustered mean over that of independent
+    trials. At a proportion of 0 or 1, or with one cluster, the design effect is taken as 1.
+
+    Parameters
+    ----------
+    successes
+        Whether each trial succeeded, ``(n,)``.
+    clusters
+        The cluster of each, ``(n,)``.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If there are no trials.
+    """
+    trials, proportion = len(successes), float(np.mean(successes)) if len(successes) else 0.0
+    found, index = np.unique(clusters, return_inverse=True)
+    effect = 1.0
+    if len(found) > 1 and 0 < proportion < 1:
+        residuals = np.bincount(index, weights=successes - proportion)
+        variance = len(found) / (len(found) - 1) * float((residuals**2).sum()) / trials**2
+        effect = max(1.0, variance * trials / (proportion * (1 - proportion)))
+    return wilson_interval(proportion * trials / effect, trials / effect)

@@ -37,6 +37,11 @@ class ExpertLoad(Displayed):
         Mean over tokens of the entropy of the router's full distribution, ``[layers]``, nats.
     expert_output_fraction
         Mean over tokens of the experts' fraction of the feed-forward output, ``[layers]``.
+
+    Notes
+    -----
+    `mass`, `router_entropy` and `expert_output_fraction` are NaN where only ids are known: of a server's
+    routing, and of a survey by label.
     """
 
     layers: tuple[int, ...]
@@ -169,17 +174,23 @@ def expert_load(routing: Routing | Sequence[Routing]) -> ExpertLoad:
         If there is no token, or the routings are of different models.
     """
     pool = RoutingPool(routing)
-    counts, mass = [], []
+    counts = np.stack([choice_counts(pool.ids(row), pool.experts) for row in range(len(pool.layers))])
+    if not all(part.has_weights for part in pool.parts):  # ids that a server reported
+        unknown = np.full(len(pool.layers), np.nan)
+        return ExpertLoad(
+            layers=pool.layers, tokens=pool.tokens, top_k=pool.top_k, counts=counts,
+            mass=np.full(counts.shape, np.nan), router_entropy=unknown, expert_output_fraction=unknown,
+        )  # fmt: skip
     gate_weights = pool.column("gate_weights")
-    for row in range(len(pool.layers)):
-        ids = pool.ids(row)
-        counts.append(choice_counts(ids, pool.experts))
-        mass.append(np.bincount(ids.ravel(), weights=gate_weights[row].ravel(), minlength=pool.experts))
+    mass = [
+        np.bincount(pool.ids(row).ravel(), weights=gate_weights[row].ravel(), minlength=pool.experts)
+        for row in range(len(pool.layers))
+    ]
     return ExpertLoad(
         layers=pool.layers,
         tokens=pool.tokens,
         top_k=pool.top_k,
-        counts=np.stack(counts),
+        counts=counts,
         mass=np.stack(mass),
         router_entropy=pool.column("entropy").mean(axis=1, dtype=np.float64),
         expert_output_fraction=pool.column("expert_output_fraction").mean(axis=1, dtype=np.float64),

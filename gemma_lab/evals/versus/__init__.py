@@ -1,0 +1,1 @@
+"""Compare two models, or one model in two states: answers, distributions, routing, attention, cost."""
