@@ -289,14 +289,19 @@ class Adapters(Displayed):
         """Return one row per adapter: name, active, targets, rank, parameters, steps."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {"adapter": adapter.name, "active": adapter is self.active,
-                 "targets": " + ".join(adapter.targets), "rank": adapter.rank, "parameters": adapter.parameters, "steps": len(adapter.losses)}
-                for adapter in self
-            ],
-            columns=["adapter", "active", "targets", "rank", "parameters", "steps"],
-        )  # fmt: skip
+        columns = ["adapter", "active", "targets", "rank", "parameters", "steps"]
+        rows = [
+            (
+                adapter.name,
+                adapter is self.active,
+                " + ".join(adapter.targets),
+                adapter.rank,
+                adapter.parameters,
+                len(adapter.losses),
+            )
+            for adapter in self
+        ]
+        return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name} (active)" if name == self._active else name for name in self._adapters)

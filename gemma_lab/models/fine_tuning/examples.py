@@ -23,8 +23,8 @@ _ANSWERS = ("answer", "completion", "response")
 _OPTIONS = tuple(name for name in PROMPT_OPTIONS if name not in ("previous", "tool_results", "thinking"))
 _FORMS = (
     'An example is ("What is 7 + 5?", "12"); or {"prompt": …, "answer": …} with images, video, audio, '
-    'system, tools, thinking (the thoughts before the answer) as needed; or {"messages": […]} that end with the '
-    "model's answer; or a Reply; or a text, which is learned as a whole."
+    'system, tools, thinking (the thoughts before the answer) as needed; or {"messages": […]} that end with '
+    "the model's answer; or a Reply; or a text, which is learned as a whole."
 )
 
 

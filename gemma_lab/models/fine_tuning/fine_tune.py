@@ -64,7 +64,8 @@ def fine_tune(
         data = ExampleSet(model, _listed(examples), progress=progress)
         settings = training_settings(
             chosen.names, examples=len(data), rank=rank, alpha=alpha, learning_rate=learning_rate,
-            steps=steps, minutes=minutes, batch_size=batch_size, seed=seed, gradient_checkpointing=gradient_checkpointing,
+            steps=steps, minutes=minutes, batch_size=batch_size, seed=seed,
+            gradient_checkpointing=gradient_checkpointing,
         )  # fmt: skip
         _require_media(chosen, data)
         _require_memory(model, chosen, data, settings)
