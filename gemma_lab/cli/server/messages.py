@@ -11,6 +11,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from .errors import invalid
 from .fields import Fields
 
@@ -50,6 +52,8 @@ def _message(value: Any, path: str) -> dict[str, Any]:
         if fields.has("tool_call_id"):
             message["tool_call_id"] = fields.text("tool_call_id")
     content = _content(fields, path)
+    if role == "tool":
+        content = _tool_result(content)
     if content is not None:
         message["content"] = content
     if role == "assistant":
@@ -60,6 +64,17 @@ def _message(value: Any, path: str) -> dict[str, Any]:
         raise fields.fault("content", "must be a string or a list of parts.")
     fields.finish()
     return message
+
+
+def _tool_result(content: Any) -> Any:
+    """Return a tool's result; OpenAI's API has text only, so JSON text of an object is the object."""
+    if isinstance(content, str) and content.lstrip().startswith("{"):
+        try:
+            decoded = msgspec.json.decode(content)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return content
+        return decoded if isinstance(decoded, dict) else content
+    return content
 
 
 def _answered(fields: Fields, path: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...checks import whole_number
 from ...display import Displayed
 from ...errors import LabError
-from ..chat.chat import chat
 from ..chat.options import RequestOptions, check_keywords
 from ..chat.plain_json import plain
 from ..chat.request_builder import stop_events
@@ -329,6 +328,8 @@ def run(
     **options: Any,
 ) -> ToolRun:
     """Generate, run the calls and return their results, until the model answers; see `Lab.run`."""
+    from ..chat.chat import chat  # torch, which a server's replies do not need
+
     check_keywords(
         "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
     )

@@ -115,6 +115,11 @@ class Routing(Displayed):
         """How many experts each token is routed to."""
         return int(self.ids.shape[2])
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has gate weights; `gemma_lab.trace.records.served_routing.ServedRouting` has none."""
+        return True
+
     def __len__(self) -> int:
         """Return the number of tokens."""
         return int(self.ids.shape[1])
