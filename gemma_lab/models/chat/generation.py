@@ -13,6 +13,7 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
+from ..drafting.acceptance import Acceptance
 from ..grammar.engine import grammar
 from ..grammar.processor import GrammarProcessor
 from ..loading.compat_cache import cache_in, cache_name
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from ..drafting.drafter import Proposals
     from ..loading.loaded_model import LoadedModel
     from .chunked_prefill import OnChunk
     from .logits_processors import Step
@@ -63,7 +65,8 @@ class Generation:
     on_chunk
         Called after each chunk of a long prompt but the last with the number of its tokens.
     around
-        Context manager entered while this generation owns the model, so that probes see only its tokens.
+        Context manager entered while this generation owns the model, so that probes see only its tokens. The
+        model's drafter is not used then: probes would see rejected drafts, too.
     """
 
     def __init__(
@@ -84,14 +87,17 @@ class Generation:
         self._around: AbstractContextManager[Any] = nullcontext() if around is None else around
         vocabulary = Vocabulary(model.tokenizer)
         self._recorder = LogprobRecorder(vocabulary, prompt.request.top_logprobs)
-        self._stop_strings = StopOnString(vocabulary, prompt.request.stop)
+        self._stop_strings = StopOnString(vocabulary, prompt.request.stop, prompt=len(prompt.ids))
         self._transcript = Transcript(vocabulary, prompt.ids)
         self._vocabulary = vocabulary
         self._grammar = grammar_processor(model, prompt.request)
         #: End of each chunk of the prompt, in tokens, once it was read.
         self.chunks: tuple[int, ...] = ()
         self._tokens: list[Token] = []
-        self._pending: list[tuple[int, Step]] = []  # tokens whose numbers are still on the device
+        self._drafter = model.drafter if around is None else None
+        self._proposals: Proposals | None = None  # of the drafter
+        # tokens whose numbers are still on the device, with `Token.drafted`
+        self._pending: list[tuple[int, Step, bool | None]] = []
         self._count, self._last = 0, -1  # tokens generated, and the id of the latest
         self._started = self._first = self._latest = 0.0
 
@@ -145,7 +151,14 @@ class Generation:
             ),
             tools=tuple(request.tools),
             request=request,
+            acceptance=self._acceptance(),
         )
+
+    def _acceptance(self) -> Acceptance | None:
+        if self._drafter is None or self._proposals is None:
+            return None
+        drafted = [token.drafted for token in self._tokens]
+        return Acceptance.of(drafted, drafter=self._drafter.name, draft_tokens=self._draft_tokens)
 
     def _generate(self, restore: RestoreStack) -> None:
         model, request = self._model.model, self._prompt.request
@@ -153,13 +166,19 @@ class Generation:
         suppressed = config.suppress_tokens or []
         if suppressed:  # done in `SampleToken`, after the recorder; None would be filled from the checkpoint
             config.suppress_tokens = []
-        draw = SampleToken(request.sampling, request.seed, suppressed)
+        draw = SampleToken(request.sampling, request.seed, suppressed, rewinds=self._drafter is not None)
+        assistant = {}
+        if self._drafter is not None:
+            self._draft_tokens = self._drafter.tokens
+            self._proposals = self._drafter.attach(model, restore)
+            assistant = {"assistant_model": self._drafter.model}
         self._started = time.perf_counter()
         try:
             with raise_on_out_of_memory(self._model.device, self._progress), self._around:
                 stop_between_layers(model, self._is_stopped, restore)
                 model.generate(
                     **self._inputs(),
+                    **assistant,
                     generation_config=config,
                     logits_processor=LogitsProcessorList(
                         [each for each in (self._recorder, self._grammar, draw) if each is not None]
@@ -190,25 +209,32 @@ class Generation:
     def _progress(self) -> str:
         return f"after {self._count:,} new tokens of a prompt of {len(self._prompt.ids):,}"
 
-    def _receive(self, index: int) -> None:
-        """Take the id of a new token."""
+    def _receive(self, ids: list[int]) -> None:
+        """Take the ids of a pass: one, and several with a drafter, of which a stop string may be amid."""
         self._latest = time.perf_counter()
         if not self._count:
             self._first = self._latest
-        self._count, self._last = self._count + 1, index
-        self._pending.append((index, self._recorder.take(index)))
+        drafted = [None] * len(ids) if self._proposals is None else self._proposals.outcomes(ids)
+        for index, draft in zip(ids, drafted, strict=True):
+            if self._stop_strings.end is not None and self._count >= self._stop_strings.end:
+                break
+            self._stop_strings.read(self._count, index)
+            self._count, self._last = self._count + 1, index
+            self._pending.append((index, self._recorder.take(index), draft))
         if self._on_tokens is not None:
             self._flush()
 
     def _flush(self) -> None:
         """Turn recorded steps into tokens: one by one if there is a callback, else all at the end."""
         pending, self._pending = self._pending, []
-        records = self._recorder.read(pending)
-        for (index, _), record in zip(pending, records, strict=True):
+        records = self._recorder.read([(index, step) for index, step, _ in pending])
+        for (index, _, drafted), record in zip(pending, records, strict=True):
             if self._grammar is not None:
                 forbidden, first, changed = self._grammar.take()
                 overruled = Overruled(forbidden, first, self._vocabulary.name(first), changed)
                 record = replace(record, overruled=overruled)
+            if drafted is not None:
+                record = replace(record, drafted=drafted)
             self._add(self._transcript.add(index, record))
 
     def _add(self, tokens: list[Token]) -> None:
@@ -221,7 +247,7 @@ class Generation:
         ends = self._model.model.generation_config.eos_token_id
         if self._count and self._last in (ends if isinstance(ends, list) else [ends]):
             return "stop"
-        if self._stop_strings.found:
+        if self._stop_strings.end is not None:
             return "stop"
         return "length" if self._count >= self._limit else "stopped"
 

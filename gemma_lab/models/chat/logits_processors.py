@@ -8,7 +8,6 @@ state is never used, in any thread.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from transformers.generation.stopping_criteria import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from ...errors import LabError
+from ..drafting.drafter import MAX_DRAFT_TOKENS
 from .reply import Alternative
 from .transcript import Record
 
@@ -76,8 +76,9 @@ class LogprobRecorder(LogitsProcessor):
     def __init__(self, vocabulary: Vocabulary, top_logprobs: int) -> None:
         self._vocabulary = vocabulary
         self._top_logprobs = top_logprobs
-        # At most one pending step; two on devices where transformers reads tokens one step late.
-        self._rows: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque()
+        # By length of the sequence before the token, ascending: a position behind a rejected draft is
+        # recorded again. Few are pending: a pass with drafts, and two passes where transformers reads late.
+        self._rows: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Record the scores ``(1, vocabulary)`` and pass them on."""
@@ -85,12 +86,12 @@ class LogprobRecorder(LogitsProcessor):
         logprobs = torch.log_softmax(scores[0], dim=-1)  # (vocabulary,), fp32
         entropy = torch.special.entr(logprobs.exp()).sum()
         best = logprobs.topk(min(self._top_logprobs, logprobs.numel()))
-        self._rows.append((logprobs, torch.cat([entropy[None], best.values]), best.indices))
+        self._rows[input_ids.shape[1]] = logprobs, torch.cat([entropy[None], best.values]), best.indices
         return scores
 
     def take(self, index: int) -> Step:
-        """Return what was recorded for the oldest step, now that its token is known, without waiting."""
-        logprobs, numbers, ids = self._rows.popleft()
+        """Return what was recorded for the first step left, now that its token is known, without waiting."""
+        logprobs, numbers, ids = self._rows.pop(min(self._rows))
         return torch.cat([logprobs[index, None], numbers]), ids
 
     def read(self, steps: Sequence[tuple[int, Step]]) -> list[Record]:
@@ -148,13 +149,26 @@ class SampleToken(LogitsProcessor):
         Of the generator, which is made on the device of the scores.
     suppressed
         Ids that the checkpoint's generation config forbids.
+    rewinds
+        Whether positions behind a rejected draft come again: each is then drawn with the same random numbers,
+        so that a seed gives the same answer with and without drafts.
     """
 
-    def __init__(self, sampling: Sampling, seed: int | None, suppressed: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        seed: int | None,
+        suppressed: Sequence[int] = (),
+        *,
+        rewinds: bool = False,
+    ) -> None:
+        self._rewinds = rewinds
         self._suppressed = list(suppressed)
         self._seed = seed
         self._generator: torch.Generator | None = None
         self._draws = sampling.do_sample
+        # generator's state by length of the sequence before the token, of the positions that may come again
+        self._states: dict[int, torch.Tensor] = {}
         self._warpers: list[Any] = []
         if not sampling.do_sample:
             return
@@ -177,21 +191,31 @@ class SampleToken(LogitsProcessor):
             self._generator = torch.Generator(scores.device)
             if self._seed is not None:
                 self._generator.manual_seed(self._seed)
+        if self._rewinds:
+            self._rewind(self._generator, input_ids.shape[1])
         chosen = torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 
+    def _rewind(self, generator: torch.Generator, length: int) -> None:
+        """Set the generator to its state when this position was drawn first."""
+        self._states.pop(length - MAX_DRAFT_TOKENS - 1, None)  # before the present pass: certain
+        if length in self._states:
+            generator.set_state(self._states[length])
+        else:
+            self._states[length] = generator.get_state()
+
 
 class TokenStreamer(BaseStreamer):
-    """Calls back with the id of each new token; the prompt, which comes first, is skipped."""
+    """Calls back with the ids of each pass; the prompt, which comes first, is skipped."""
 
-    def __init__(self, on_token: Callable[[int], None]) -> None:
-        self._on_token = on_token
+    def __init__(self, on_ids: Callable[[list[int]], None]) -> None:
+        self._on_ids = on_ids
         self._begun = False
 
     def put(self, value: torch.Tensor) -> None:  # type: ignore[no-untyped-def,unused-ignore]
-        """Take the prompt, then one token at a time."""
+        """Take the prompt, then one token at a time; several where drafts were accepted."""
         if self._begun:
-            self._on_token(int(value.reshape(-1)[0]))
+            self._on_ids(value.reshape(-1).tolist())
         self._begun = True
 
     def end(self) -> None:
@@ -221,26 +245,38 @@ class StopOnString(StoppingCriteria):
         Bytes and names of tokens.
     strings
         The stop strings.
+    prompt
+        Tokens of the prompt, which come before the answer.
     """
 
-    def __init__(self, vocabulary: Vocabulary, strings: Sequence[str]) -> None:
+    def __init__(self, vocabulary: Vocabulary, strings: Sequence[str], *, prompt: int) -> None:
         self._vocabulary = vocabulary
         self._strings = [text.encode() for text in strings]
         self._longest = max(map(len, self._strings), default=0)
         self._tail = b""
-        #: Whether a stop string was found.
-        self.found = False
+        self._prompt, self._read = prompt, 0
+        #: Length of the answer, in tokens, at which a stop string was complete; None if there was none.
+        self.end: int | None = None
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """Return ``(batch,)``: whether each sequence is to end here."""
         if self._strings:
-            index = int(input_ids[0, -1])
-            special = self._vocabulary.is_special(index)
-            name = self._vocabulary.name(index).encode() if special else self._vocabulary.bytes(index)
-            text = self._tail + name
-            self.found = any(each in text for each in self._strings)
-            self._tail = text[-(self._longest - 1) :] if self._longest > 1 else b""
-        return torch.full((input_ids.shape[0],), self.found, device=input_ids.device, dtype=torch.bool)
+            for number, index in enumerate(input_ids[0, self._prompt + self._read :].tolist(), self._read):
+                self.read(number, index)
+        done = self.end is not None
+        return torch.full((input_ids.shape[0],), done, device=input_ids.device, dtype=torch.bool)
+
+    def read(self, number: int, index: int) -> None:
+        """Read a token of the answer, the `number`-th from 0, unless it was read before."""
+        if not self._strings or number < self._read:
+            return
+        self._read = number + 1
+        special = self._vocabulary.is_special(index)
+        name = self._vocabulary.name(index).encode() if special else self._vocabulary.bytes(index)
+        text = self._tail + name
+        if self.end is None and any(each in text for each in self._strings):
+            self.end = self._read
+        self._tail = text[-(self._longest - 1) :] if self._longest > 1 else b""
 
 
 def stop_between_layers(model: Any, stopped: Callable[[], bool], restore: RestoreStack) -> None:

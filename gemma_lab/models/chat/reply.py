@@ -10,6 +10,7 @@ import numpy as np
 
 from ...display import Displayed
 from ...errors import BadAnswer, LabError
+from ..drafting.acceptance import Acceptance
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Token:
     top_logprobs: tuple[Alternative, ...] = ()
     kind: Kind = "text"
     overruled: Overruled | None = None
-    drafted: bool | None = None
+    drafted: bool | None = field(default=None, compare=False)
 
     @property
     def probability(self) -> float:
@@ -161,6 +162,9 @@ class Reply(Displayed):
         The functions that were declared to the model.
     request
         The request: ``lab.trace(reply.request)`` traces it, ``lab.chat(reply.request)`` repeats it.
+    acceptance
+        How many drafted tokens were accepted; None without a drafter. Not compared by ``==``: an answer is
+        the same with and without one.
     """
 
     text: str
@@ -175,6 +179,7 @@ class Reply(Displayed):
     timings: Timings = field(compare=False, repr=False)
     tools: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     request: Request | None = field(default=None, compare=False, repr=False)
+    acceptance: Acceptance | None = field(default=None, compare=False, repr=False)
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -231,6 +236,7 @@ class Reply(Displayed):
             "model": self.model,
             "tools": [_plain(tool) for tool in self.tools],
             "timings": asdict(self.timings),
+            "acceptance": None if self.acceptance is None else asdict(self.acceptance),
         }
 
     def __str__(self) -> str:

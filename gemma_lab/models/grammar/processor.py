@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from transformers.generation.logits_process import LogitsProcessor
 
 from ...errors import BadSchema
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .engine import Grammar
 
 
@@ -25,7 +27,8 @@ class Step(NamedTuple):
 class GrammarProcessor(LogitsProcessor):
     """Sets the scores of forbidden tokens to −inf, one sequence at a time.
 
-    It follows the answer through the ids that transformers passes: the first call has the prompt.
+    It follows the answer through the ids that transformers passes: the first call has the prompt. With a
+    drafter, ids may end in drafts that are rejected later: they are taken back then.
 
     Parameters
     ----------
@@ -39,35 +42,72 @@ class GrammarProcessor(LogitsProcessor):
         self._engine = engine
         self._matcher = grammar.matcher()
         self._mask = engine.allocate_token_bitmask(1, grammar.size)
-        self._steps: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
-        self._seen: int | None = None  # tokens that the matcher has consumed, the prompt included
+        self._probabilities: torch.Tensor | None = None  # (vocabulary,), written anew at each token
+        # by length of the sequence before the token: a position behind a rejected draft comes again
+        self._steps: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._prompt: int | None = None  # tokens of the prompt
+        self._read: list[int] = []  # tokens of the answer that were read
+        self._consumed = 0  # how many of them the matcher has consumed
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores ``(1, vocabulary)`` without the forbidden tokens."""
-        if self._seen is not None:
-            for token in input_ids[0, self._seen :].tolist():
-                if not self._matcher.is_stopped():
-                    self._matcher.consume_token(token)
-        self._seen = input_ids.shape[1]
+        """Set the scores of forbidden tokens in scores ``(1, vocabulary)``, and return them."""
+        length = input_ids.shape[1]
+        if self._prompt is None:
+            self._prompt = length
+        if not self._follow(input_ids[0, self._prompt :].tolist()):
+            return scores  # a draft that the grammar forbids comes before: this position will be rejected
         self._engine.fill_next_token_bitmask(self._matcher, self._mask, 0)
         fault = self._matcher.get_error()
         if fault:
             raise BadSchema(f"The grammar stopped: {fault[:300]}.", hint="Simplify the schema.")
-        allowed = _bits(self._mask[0], scores.shape[-1]).to(scores.device)
-        probabilities = torch.softmax(scores[0].float(), dim=-1)
-        forbidden = probabilities.masked_fill(allowed, 0.0).sum()
+        bits = np.unpackbits(self._mask[0].numpy().view(np.uint8), bitorder="little")[: scores.shape[-1]]
+        self._steps[length] = self._bind(scores, bits)
+        return scores
+
+    def _bind(self, scores: torch.Tensor, allowed: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Set the scores of forbidden tokens in place; return forbidden probability and change, and first choice.
+
+        Mostly almost all of a large vocabulary is allowed, or almost nothing: only the ids of the smaller part
+        are sent to the device and written. New arrays of the vocabulary's size would take longer than the rest.
+        """
+        few_are_allowed = 2 * int(np.count_nonzero(allowed)) < len(allowed)
+        part = torch.from_numpy(np.flatnonzero(allowed if few_are_allowed else allowed == 0)).to(
+            scores.device
+        )
         first = scores[0].argmax()
-        self._steps.append((torch.stack([forbidden, (~allowed[first]).float()]), first))
-        return scores.masked_fill(~allowed, -torch.inf)
+        in_part = (part == first).any()
+        if self._probabilities is None or self._probabilities.device != scores.device:
+            self._probabilities = torch.empty(scores.shape[-1], dtype=torch.float32, device=scores.device)
+        torch.softmax(scores[0].float(), dim=-1, out=self._probabilities)
+        if few_are_allowed:
+            forbidden = self._probabilities.index_fill_(0, part, 0.0).sum()
+            kept = scores[0, part]
+            scores.fill_(-torch.inf)
+            scores[0, part] = kept
+        else:
+            forbidden = self._probabilities[part].sum()
+            scores.index_fill_(1, part, -torch.inf)
+        return torch.stack([forbidden, (in_part != few_are_allowed).float()]), first
 
     def take(self) -> Step:
-        """Return the effect of the grammar at the oldest position that was not taken yet."""
-        numbers, first = self._steps.popleft()
+        """Return the effect of the grammar at the first position that was not taken yet."""
+        numbers, first = self._steps.pop(min(self._steps))
         forbidden, changed = numbers.tolist()
         return Step(min(max(forbidden, 0.0), 1.0), int(first), bool(changed))
 
-
-def _bits(mask: torch.Tensor, size: int) -> torch.Tensor:
-    """Return packed bits, int32 ``(words,)``, as booleans ``(size,)``, the lowest bit first."""
-    shifts = torch.arange(32, dtype=torch.int32)
-    return (mask[:, None].bitwise_right_shift(shifts) & 1).bool().reshape(-1)[:size]
+    def _follow(self, answer: list[int]) -> bool:
+        """Bring the matcher to the end of an answer; return whether the grammar allows all of it."""
+        same = min(len(self._read), len(answer))
+        while self._read[:same] != answer[:same]:  # a pass has a few drafts at most
+            same -= 1
+        if self._consumed > same:
+            self._matcher.rollback(self._consumed - same)
+            self._consumed = same
+        self._read = answer
+        for token in answer[self._consumed :]:
+            if self._matcher.is_stopped():
+                return True
+            if not self._matcher.try_consume_tokens([token]):
+                return False
+            self._consumed += 1
+        return True

@@ -1,0 +1,1 @@
+"""Drafters: small models that propose tokens which the model verifies."""
