@@ -35,6 +35,10 @@ class BadCheckpoint(LabError):
     """Files that are corrupt, incomplete, unsafe, or do not fill the model's weights."""
 
 
+class BadDrafter(LabError):
+    """A drafter for another model: of another vocabulary or shape, or a checkpoint that is no drafter."""
+
+
 class DoesNotFit(LabError):
     """A model or a run that needs more memory than there is; raised before it starts where possible."""
 

@@ -727,6 +727,7 @@ def load(
     quantization: Any = None,
     attn_implementation: str | None = None,
     adapter: str | Path | None = None,
+    drafter: str | Path | None = None,
     offline: bool | None = None,
     progress: bool = True,
 ) -> Lab:
@@ -747,11 +748,20 @@ def load(
     offload_folder
         Folder to which accelerate may offload layers that fit on no device.
     quantization
-        Reserved; passing anything raises.
+        How weights are packed while they are read: ``"int8"`` or ``"int4"``, which pack every matrix of the
+        decoder, fused experts included, on every device; ``"int4-g64"`` or
+        ``gl.planning.integer_weights(4, group_size=64, embeddings=8)`` for other groups and for the embedding
+        tables; or a library's ``"nf4"``, ``"bnb-int8"`` (bitsandbytes) or ``"torchao-int8"``, which leave
+        experts in 16 bits. A checkpoint that is packed already needs none. ``lab.bits()`` counts the result.
     attn_implementation
         ``"sdpa"`` (transformers' choice), ``"eager"`` or ``"flex_attention"``.
     adapter
         Folder of an adapter that `Adapter.save` or PEFT wrote, of this base model; ``lab.adapters`` has it.
+    drafter
+        A small model that proposes tokens, which this one verifies together: ``"auto"`` for its own, a name
+        or a folder. `Lab.chat`, `Lab.stream` and what builds on them then need fewer passes for the same
+        answer; ``lab.drafter`` is the `Drafter`, ``reply.acceptance`` what it achieved. `Lab.trace` reads
+        token by token, without it.
     offline
         Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
         that is complete in the cache is used without a request to the hub, even online.
@@ -774,8 +784,17 @@ def load(
         If the model is not on this machine, and downloads are impossible or forbidden.
     BadCheckpoint
         If its files are corrupt, incomplete or unsafe, or leave a weight of the model unset.
+    BadDrafter
+        If the drafter is of another model.
     TooOld, MissingExtra
         If a library must be upgraded or installed first.
+    LabError
+        If a quantisation, a dtype or a device does not exist, or not on this machine.
+
+    Warns
+    -----
+    UserWarning
+        If the quantisation left a fifth of the weights or more in 16 bits.
     """
     from .models.loading.load import load
 
@@ -783,6 +802,10 @@ def load(
         from .models.fine_tuning.adapter_files import require_adapter
 
         require_adapter(adapter)
+    if drafter is not None:
+        from .models.drafting.load import find_drafter, load_drafter
+
+        drafter_files = find_drafter(drafter, name, offline=offline)
     loaded = load(
         name,
         device=device,
@@ -795,6 +818,8 @@ def load(
         progress=progress,
     )
     lab = Lab(model=loaded.model, processor=loaded.processor, name=loaded.name, checkpoint=loaded.checkpoint)
+    if drafter is not None:
+        lab.drafter = load_drafter(drafter_files, lab)
     if adapter is not None:
         lab.adapters.load(adapter)
     return lab

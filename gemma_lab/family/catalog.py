@@ -256,7 +256,42 @@ def _minis() -> tuple[Checkpoint, ...]:
     except LabError:
         return ()
     folders = sorted(path.parent for path in (root / "minis").glob("*/config.json"))
-    return tuple(_mini(folder) for folder in folders)
+    return tuple(_mini_drafter(folder) if _is_drafter(folder) else _mini(folder) for folder in folders)
+
+
+def _is_drafter(folder: Path) -> bool:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return str(config.get("model_type", "")).endswith("_assistant")
+
+
+def _mini_drafter(folder: Path) -> Checkpoint:
+    """Return the entry of a mini's drafter, whose card says what it drafts for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    text = config["text_config"]
+    whole = text["layer_types"].count("full_attention")
+    count, base = int(card["parameters"]), str(card["drafts_for"]["name"])
+    return Checkpoint(
+        alias=folder.name,
+        hub_id=None,
+        path=f"minis/{folder.name}",
+        size=base,
+        variant="assistant",
+        format="safetensors",
+        model_type=config["model_type"],
+        modalities=("text",),
+        context=int(text["max_position_embeddings"]),
+        layers=len(text["layer_types"]),
+        layer_types=MappingProxyType({"local": len(text["layer_types"]) - whole, "global": whole}),
+        experts=None,
+        top_k=None,
+        min_transformers="5.15.0",
+        parameters=count,
+        weight_bytes=MappingProxyType({"bf16": 2 * count, "fp32": 4 * count}),
+        released="",
+        sources=(source("mini-card"),),
+        notes=(f"A drafter for speculative decoding: it reads the keys and values of {base}.",),
+    )
 
 
 def _mini(folder: Path) -> Checkpoint:

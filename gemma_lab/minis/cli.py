@@ -12,11 +12,13 @@ import typer
 
 from ..errors import LabError
 from .architecture import SHAPES
+from .drafter_architecture import BASES
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
 _RUNS = Path("runs")
 _MINIS = Path("data/minis")
 Mini = Annotated[str, typer.Argument(help="mini-moe or mini-edge.")]
+MiniOrDrafter = Annotated[str, typer.Argument(help="mini-moe, mini-edge or mini-moe-assistant.")]
 Run = Annotated[
     Path | None, typer.Option(help="Folder of the run; default runs/NAME. An existing run is resumed.")
 ]
@@ -24,7 +26,7 @@ Run = Annotated[
 
 @app.command()
 def train(
-    name: Mini = "mini-moe",
+    name: MiniOrDrafter = "mini-moe",
     minutes: Annotated[
         float, typer.Option(help="Budget of computing time, in minutes, over all sessions.")
     ] = 180,
@@ -37,38 +39,67 @@ def train(
         ),
     ] = None,
     keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,
+    focus: Annotated[
+        str,
+        typer.Option(help="Skills, comma-separated, that get half of all rows; the others are rehearsed."),
+    ] = "",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Peak learning rate as a share of a new mini's; default 1, from an earlier one 0.5."
+        ),
+    ] = None,
     seed: int = 0,
 ) -> None:
-    """Train a mini, or resume its training."""
+    """Train a mini or its drafter, or resume the training.
+
+    A drafter is trained for the published mini; of the options, --minutes (of processor time), --run, --start
+    (a published drafter) and --seed apply to it.
+    """
+    if name in BASES:
+        from .drafter_training import DrafterTrainer
+
+        DrafterTrainer(run or _RUNS / name, name=name, minutes=minutes, seed=seed, start=start).train()
+        return
     from .training import Trainer
 
     chosen = tuple(skills.split(",")) if skills else None
     folder = run or _RUNS / _known(name)
     Trainer(
-        folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words
-    ).train()
+        folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words,
+        focus=tuple(focus.split(",")) if focus else (), rate=rate,
+    ).train()  # fmt: skip
 
 
 @app.command()
 def publish(
-    name: Mini = "mini-moe",
+    name: MiniOrDrafter = "mini-moe",
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint; default data/minis/NAME.")
     ] = None,
     run: Run = None,
 ) -> None:
     """Write the trained checkpoint, evaluate it on the held-out questions and write its model card."""
-    from .training import Trainer
-
-    run, folder = run or _RUNS / _known(name), folder or _MINIS / name
+    run, folder = run or _RUNS / (name if name in BASES else _known(name)), folder or _MINIS / name
     if not (run / "state.pt").exists():
         raise LabError(f"There is no training run in {run}.", hint="Start one: gemma-lab minis train.")
+    if name in BASES:
+        from .drafter_training import DrafterTrainer
+
+        DrafterTrainer(run, name=name, minutes=1).publish(folder)
+        typer.echo((folder / "card.json").read_text(encoding="utf-8"))
+        return
+    from .training import Trainer
+
     trainer = Trainer(run, name=name, minutes=1, skills=())
     trainer.publish(folder)
     shutil.copyfile(run / "log.jsonl", folder / "training.jsonl")
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
-    training = {"steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained}
+    training = {
+        "steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "rate": trainer.rate,
+        "skills": trained, **({"focus": list(trainer.focus)} if trainer.focus else {}),
+    }  # fmt: skip
     _card(folder, training | ({"started_from": trainer.earlier} if trainer.earlier else {}))
 
 
@@ -89,7 +120,8 @@ def evaluate(
 
 def _known(name: str) -> str:
     if name not in SHAPES:
-        raise LabError(f"There is no mini {name!r}.", hint=f"There are {' and '.join(SHAPES)}.")
+        drafters = f"; drafters, which are trained and published only: {', '.join(BASES)}"
+        raise LabError(f"There is no mini {name!r}.", hint=f"There are {' and '.join(SHAPES)}{drafters}.")
     return name
 
 

@@ -249,6 +249,7 @@ class DrafterTrainer:
         self.model.float()
         card = {
             "name": self.name,
+            "parameters": sum(weight.numel() for weight in self.model.parameters()),
             "drafts_for": {"name": BASES[self.name], "weights_sha256": self.digest},
             "training": {
                 "steps": self.step,
