@@ -24,6 +24,7 @@ _ALONE = {
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
+_DRILLED = {"tools": {"called": 1}}  # skill in focus -> drills of every step, and their rows
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
@@ -87,7 +88,10 @@ class Curriculum:
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
         before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE}
-        self.alone = {one: _FIRST for one in _ALONE if _NEEDS.get(one, one) in mixture.skills} | before
+        needed = [] if mixture.focus else [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
+        self.alone = dict.fromkeys(needed, _FIRST) | before
+        if mixture.focus:
+            self.level = len(_FACTS) - 1  # the mini that such a training starts from has learned them
         self._now: str | None = None  # what is practised alone
         self._left = 0  # steps that are left of what is practised now
         self._since = dict.fromkeys(self.alone, 0)  # turns since it was practised alone
@@ -121,6 +125,9 @@ class Curriculum:
         if level >= _FILLED and rng.random() < _LONG:
             self.batcher.longest = recall.LONGEST
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
+        for skill in self.mixture.focus:
+            drills = _DRILLED.get(skill, {})
+            rows += [self._row(drill, grid) for drill, count in drills.items() for _ in range(count)]
         if "recall" in self.mixture.skills:
             rows += self._drilled(level)
         thinks = "thinking" in self.mixture.skills

@@ -25,6 +25,8 @@ class Mixture:
         The trained skills.
     rows
         Rows of one step.
+    focus
+        Skills that share half of the rows of every step, whatever their loss; the others share the rest.
 
     Attributes
     ----------
@@ -32,8 +34,8 @@ class Mixture:
         Skill → running loss in nats per token, of skills trained so far.
     """
 
-    def __init__(self, skills: tuple[str, ...], *, rows: int) -> None:
-        self.skills, self.rows = skills, rows
+    def __init__(self, skills: tuple[str, ...], *, rows: int, focus: tuple[str, ...] = ()) -> None:
+        self.skills, self.rows, self.focus = skills, rows, focus
         self.losses: dict[str, float] = {}
 
     def loss(self, skill: str) -> float:
@@ -42,11 +44,16 @@ class Mixture:
 
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill → rows of the next step; a skill with twice the loss gets twice the rows on average."""
-        weights = [
-            _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), self.loss(skill))))
-            for skill in self.skills
-        ]
-        return Counter(rng.choices(self.skills, weights, k=self.rows)) if self.skills else {}
+        others = [skill for skill in self.skills if skill not in self.focus]
+        drawn = (
+            [self.focus[number % len(self.focus)] for number in range(self.rows // 2)] if self.focus else []
+        )
+        if others:
+            drawn += rng.choices(others, [self._weight(skill) for skill in others], k=self.rows - len(drawn))
+        return Counter(drawn)
+
+    def _weight(self, skill: str) -> float:
+        return _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), self.loss(skill))))
 
     def saw(self, losses: dict[str, float]) -> None:
         """Record the loss of each skill in one step, in nats per token."""

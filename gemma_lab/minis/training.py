@@ -64,6 +64,13 @@ class Trainer:
         pretraining.
     keep_words
         Keep the vocabulary of that mini instead of the tasks' current one.
+    focus
+        Skills that get half of the rows of every step, with their drills, while the others are rehearsed:
+        for an earlier mini that has learned everything, so that neither encoders are pretrained again nor
+        anything is trained alone. A resumed run keeps its own.
+    rate
+        Peak learning rate, as a share of that of a new mini. Default: 1, and 0.5 from an earlier mini. A
+        resumed run keeps its own.
     """
 
     def __init__(
@@ -76,9 +83,12 @@ class Trainer:
         skills: tuple[str, ...] | None = None,
         start: Path | None = None,
         keep_words: bool = False,
+        focus: tuple[str, ...] = (),
+        rate: float | None = None,
     ) -> None:
         self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
         self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
+        _check_options(self.skills, focus, rate)
         run.mkdir(parents=True, exist_ok=True)
         self.tokenizer = _tokenizer(run, start if keep_words else None)
         self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
@@ -88,6 +98,8 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
+        self.focus = focus
+        self.rate = rate if rate is not None else _RATE_AGAIN if self.earlier else 1.0
         self.sight, self.watching = VisionProbe(self.model), FrameChangeProbe(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
@@ -96,7 +108,6 @@ class Trainer:
             self.hearing = AudioProbe(self.model)
             if not (run / "state.pt").exists():
                 self._centre()
-        self.mixture = Mixture(self.skills, rows=_ROWS)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else []), self.watching.probe]
         self.probes = torch.nn.ModuleList(probes)
@@ -107,6 +118,7 @@ class Trainer:
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
+        self.mixture = Mixture(self.skills, rows=_ROWS, focus=focus)
         self._joint = 0
         self.noticed = 0.0  # the last loss on changes between frames, in nats per soft token
         came: dict[str, Any] = {}
@@ -151,7 +163,7 @@ class Trainer:
         self._joint += sense is None
         warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * (_RATE_AGAIN if self.earlier else 1) * warm * self._decay()
+            group["lr"] = _PEAK_RATE * self.rate * warm * self._decay()
         losses = self._practise() if sense is None else sense()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -161,6 +173,8 @@ class Trainer:
 
     def _sense(self) -> Any:
         """Return the step of an encoder that is pretrained at this point of the budget, or None."""
+        if self.focus:
+            return None
         start = 0.0
         for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
             if skill in self.skills:
@@ -215,7 +229,9 @@ class Trainer:
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
                     watched = self.watching.loss(batch.news)
-                torch.autograd.backward(loss + _BALANCE * self._balance() + _WATCHES * watched)
+                torch.autograd.backward(
+                    loss + _BALANCE * self._balance() + (not self.focus) * _WATCHES * watched
+                )
                 found |= losses
                 self.noticed = self.noticed if not watched else float(watched.detach())
         self.curriculum.saw(found)
@@ -299,7 +315,7 @@ class Trainer:
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
             "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self._begun,
-            "earlier": self.earlier,
+            "earlier": self.earlier, "focus": list(self.focus), "rate": self.rate,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -317,6 +333,8 @@ class Trainer:
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
         self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
+        self.mixture.focus = self.focus = tuple(state.get("focus", ()))
+        self.rate = state.get("rate", _RATE_AGAIN if self.earlier else 1.0)
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.skills}
         self.trained |= set(state["trained"])
         return {"level": state["level"], "alone": state.get("alone")}
@@ -336,6 +354,16 @@ class Trainer:
             pad_token_id=token_id("pad_token"),
             eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
         ).save_pretrained(folder)  # fmt: skip
+
+
+def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float | None) -> None:
+    if other := [skill for skill in focus if skill not in skills]:
+        raise LabError(
+            f"The focus is on {', '.join(other)}, which is not trained.",
+            hint=f"Trained are: {', '.join(skills)}.",
+        )
+    if rate is not None and not 0 < rate < math.inf:
+        raise LabError(f"The learning rate is {rate} times that of a new mini.", hint="Pass 0.3, say.")
 
 
 def _looked_up(rows: list[Row], window: int | None) -> list[tuple[list[Row], int | None]]:

@@ -11,7 +11,7 @@ from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum, draw_grid
 from gemma_lab.minis.encoding import Row
 from gemma_lab.minis.skill_mixture import Mixture
-from gemma_lab.minis.tasks import recall
+from gemma_lab.minis.tasks import corpus, recall
 from gemma_lab.minis.tokenizer import build_tokenizer
 
 
@@ -146,3 +146,15 @@ def test_what_is_practised_alone_has_no_larger_pictures(tokenizer, monkeypatch):
     monkeypatch.setattr(curriculum, "draw_grid", lambda rng: 16)
     one = _curriculum(tokenizer, skills=("compare",), alone=True)
     assert one.draw(0.3).grid == 8
+
+
+def test_with_a_focus_nothing_is_trained_alone_and_its_drills_are_in_every_step():
+    tokenizer = build_tokenizer(corpus())
+    mixture = Mixture(("recall", "scenes", "tools"), rows=6, focus=("tools",))
+    one = Curriculum(Batcher(tokenizer, random.Random(0)), mixture)
+    assert one.alone == {}
+    assert one.level == len(curriculum._FACTS) - 1
+    for _ in range(5):
+        rows = [row.skill for row in one.draw(0.1).rows]
+        assert rows.count("called") == 1
+        assert rows.count("tools") == 3

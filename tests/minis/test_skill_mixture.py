@@ -61,3 +61,18 @@ def test_answers_of_many_tokens_keep_more_rows_when_they_are_learned():
     rng = random.Random(0)
     rows = sum(mixture.draw(rng)["thinking"] for _ in range(200))
     assert 2800 < rows < 3200
+
+
+def test_skills_in_focus_share_half_of_every_step_whatever_their_loss():
+    mixture = Mixture(("names", "digits", "tools", "records"), rows=12, focus=("tools", "records"))
+    for _ in range(300):
+        mixture.saw({"names": 1.5, "digits": 0.5, "tools": 0.001, "records": 0.001})
+    rng = random.Random(0)
+    for _ in range(20):
+        counts = mixture.draw(rng)
+        assert (counts["tools"], counts["records"]) == (3, 3)
+        assert counts["names"] + counts["digits"] == 6
+
+
+def test_with_nothing_but_a_focus_only_its_rows_are_drawn():
+    assert Mixture(("tools",), rows=12, focus=("tools",)).draw(random.Random(0)) == {"tools": 6}

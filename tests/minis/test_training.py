@@ -139,6 +139,28 @@ def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monke
     assert all(p.requires_grad for p in one.model.model.vision_tower.parameters())
 
 
+def test_a_focus_trains_no_tower_alone_keeps_its_rate_and_is_kept_when_resumed(trainer, tmp_path):
+    one = trainer(skills=("names", "digits"), focus=("names",), rate=0.25)
+    assert [one._sense() for one.step in range(20)] == [None] * 20
+    one.step = one._joint = 500
+    one._practise = dict
+    one._step()
+    assert {group["lr"] for group in one.optimizer.param_groups} == {0.25 * 2e-3}
+    one._save()
+    again = Trainer(tmp_path, minutes=1, skills=("names", "digits"))
+    assert (again.focus, again.mixture.focus, again.rate) == (("names",), ("names",), 0.25)
+    assert again.curriculum.alone == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"focus": ("tools",)}, "tools"), ({"rate": 0.0}, "0.0"), ({"rate": float("nan")}, "nan")],
+)
+def test_a_focus_on_what_is_not_trained_and_no_rate_are_refused(options, named, tmp_path):
+    with pytest.raises(LabError, match=named):
+        Trainer(tmp_path, minutes=1, skills=("names",), **options)
+
+
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
     drawn = held_out_questions(each=3)
     assert drawn == held_out_questions(each=3)

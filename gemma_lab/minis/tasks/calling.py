@@ -2,9 +2,10 @@
 
 Held out, by hash: a fifth of the sets of declared functions, and a fifth of the argument values of every
 function. Evaluation asks for held-out values under held-out sets; training sees neither. Training passes
-words of other functions as well ("Play some bedroom."), so that arguments are read from the request, not
-memorised. (Parameters with two values, on and off, and the requests that need no call are the same
-in both.)
+words of other functions, further words and invented ones as well ("Play some bedroom."), so that arguments
+are read from the request, not memorised, and declares functions under compound names ("find_price"), so that
+names are read from the declarations. (Parameters with two values, on and off, and the requests that need no
+call are the same in both.)
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import random
 from typing import Any
 
 from ...evals.words import CITIES, PEOPLE, THINGS
-from .functions import FUNCTIONS, Function
+from .functions import FUNCTIONS, FURTHER_WORDS, NAME_PREFIXES, Function
 from .question import Question, held_out
 
 _CALLS, _RESULTS = 0.6, 0.2  # shares of questions; the rest need no call
-_STRANGE = 0.4  # share of the words passed in training that may be those of any function
+_STRANGE = 0.7  # share of the words passed in training that may be any word at all
+_FURTHER, _INVENTED = 0.25, 0.1  # of these, the shares of further words and of words that do not exist
+_COMPOUND = 0.4  # share of the names in training that are made of two words
 _DECLARED = (4, 5, 6)
 _FEW = 5  # values of a parameter that are too few to hold some out
 _OPPOSITES = (
@@ -88,14 +91,29 @@ def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, 
     for parameter in function.values:
         some = _part(function, parameter, held)
         if not held and rng.random() < _STRANGE:
-            some = _strange(function, parameter) or some
+            some = _strange(rng, function, parameter) or some
         values[parameter] = rng.choice([value for value in some if value not in values.values()])
     return values
 
 
+def _strange(rng: random.Random, function: Function, parameter: str) -> tuple[str, ...]:
+    """Return words that training may pass where a word is expected, of one origin; elsewhere, nothing."""
+    if not (passed := _passed(function, parameter)) or (share := rng.random()) >= _FURTHER + _INVENTED:
+        return passed
+    if share < _FURTHER:
+        return tuple(word for word in FURTHER_WORDS if not is_held_out(function.names[0], word))
+    return tuple(_invented(rng) for _ in range(3))  # as many as may already be passed, and one more
+
+
+def _invented(rng: random.Random) -> str:
+    """Return a word of two or three random syllables."""
+    word = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
+    return word + rng.choice(("", "n", "l", "r", "s", "k"))
+
+
 @functools.cache
-def _strange(function: Function, parameter: str) -> tuple[str, ...]:
-    """Return every word that training may pass where a word is expected; elsewhere, nothing."""
+def _passed(function: Function, parameter: str) -> tuple[str, ...]:
+    """Return the words of all functions that training may pass where a word is expected."""
     every, unseen = function.values[parameter], set(_part(function, parameter, True))
     if len(every) < _FEW or not all(value in _PASSED for value in every):
         return ()
@@ -122,9 +140,17 @@ def _declared(
         others = [function for function in FUNCTIONS if function not in wanted]
         chosen = wanted + rng.sample(others, rng.choice(_DECLARED) - len(wanted))
         rng.shuffle(chosen)
-        names = {function: rng.choice(function.names) for function in chosen}
+        names = {function: _named(rng, function, held) for function in chosen}
         if is_held_out_set(list(names.values())) == held:
             return tuple(function.declared(name) for function, name in names.items()), names
+
+
+def _named(rng: random.Random, function: Function, held: bool) -> str:
+    """Draw a name of a function: in training also one of two words, which is declared nowhere else."""
+    name = rng.choice(function.names)
+    if held or rng.random() >= _COMPOUND:
+        return name
+    return f"{rng.choice(NAME_PREFIXES)}_{name.rpartition('_')[2]}"
 
 
 def _from_result(rng: random.Random, held: bool) -> Question:
@@ -173,7 +199,7 @@ def corpus() -> list[str]:
             texts.append(f"call:{question.call['name']}{{{values}}}")
     # An argument has no space before it: the words need a piece without one too.
     passed = [str(value) for function in FUNCTIONS for some in function.values.values() for value in some]
-    passed += [spelled for word in _PASSED for spelled in (word, f" {word}")]
+    passed += [spelled for word in (*_PASSED, *FURTHER_WORDS) for spelled in (word, f" {word}")]
     return texts + ["response:value:null,true,false,", *passed] * 20
 
 

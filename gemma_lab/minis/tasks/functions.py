@@ -22,6 +22,23 @@ _MORE_TONGUES = (
     "English", "Italian", "Arabic", "Thai", "Korean", "Japanese", "Chinese", "Greek", "Dutch", "Polish",
 )  # fmt: skip
 _MORE_MUSIC = ("pop", "metal", "disco", "swing", "techno", "polka", "tango", "samba", "waltz", "funk")
+NAME_PREFIXES = ("find", "do", "new", "my", "ask", "run", "make", "open", "show", "use", "get", "set", "add")
+"""First parts of the compound names that only training declares."""
+_FURTHER = (
+    "baker pilot nurse farmer painter teacher doctor singer driver river road wind market garden dog "
+    "train sea school bird house street forest boat red green blue yellow black white orange purple brown "
+    "circle square triangle star moon sun tree leaf flower grass field hill valley lake island beach "
+    "bridge window door table chair bottle plate spoon fork basket box bag coat glove scarf button needle "
+    "thread wheel engine ladder hammer nail saw pencil paper letter stamp ticket bread butter cheese milk "
+    "sugar salt pepper onion carrot potato tomato banana cherry grape melon peach horse cow sheep goat "
+    "pig duck goose mouse rabbit fox wolf bear lion tiger monkey piano violin guitar trumpet mirror "
+    "candle pillow blanket carpet curtain wall roof floor pantry balcony terrace chapel harbour station "
+    "museum theatre Lisbon Warsaw Geneva Helsinki Naples Bergen Havana Manila Nairobi Denver Swedish "
+    "Danish Finnish Czech Hebrew Bengali Swahili Anna Boris Clara David Elena Felix Greta Henry Irene "
+    "Jonas Karin Lukas Maria Nora Oscar Petra Quinn Ralf Sonja Tomas Ursula Viktor Wanda "
+)
+FURTHER_WORDS = tuple(_FURTHER.split())
+"""Words that training passes whatever the function, unless they are held out for it."""
 
 
 @dataclass(frozen=True, eq=False)

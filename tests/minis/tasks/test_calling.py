@@ -8,9 +8,15 @@ import jsonschema
 import pytest
 
 from gemma_lab.minis.tasks import calling
-from gemma_lab.minis.tasks.functions import FUNCTIONS
+from gemma_lab.minis.tasks.functions import FUNCTIONS, FURTHER_WORDS, NAME_PREFIXES
 
-OF = {name: function for function in FUNCTIONS for name in function.names}
+OF = {
+    f"{prefix}_{name.rpartition('_')[2]}": function
+    for prefix in NAME_PREFIXES
+    for function in FUNCTIONS
+    for name in function.names
+} | {name: function for function in FUNCTIONS for name in function.names}
+"""Name -> function; training also declares compound names."""
 
 
 def _drawn(held, count=500):
@@ -61,7 +67,10 @@ def test_training_never_passes_a_held_out_value():
 
 
 def test_names_differ_between_functions_and_declarations_are_short():
-    assert len(OF) == sum(len(function.names) for function in FUNCTIONS) >= 40
+    names = [name for function in FUNCTIONS for name in function.names]
+    assert len({*names}) == len(names) >= 40
+    parts = [{name.rpartition("_")[2] for name in function.names} for function in FUNCTIONS]
+    assert len(set().union(*parts)) == sum(len(each) for each in parts)  # nor do compound ones repeat
     assert all(len(function.description.split()) <= 4 for function in FUNCTIONS)
     for function in FUNCTIONS:
         for parameter in function.values:
@@ -119,3 +128,30 @@ def test_what_is_called_under_one_set_of_functions_is_declared_there_and_trained
                 assert str(value) in said
                 few = len(OF[call["name"]].values[parameter]) < 5
                 assert few or value not in calling._part(OF[call["name"]], parameter, True)
+
+
+def test_only_training_declares_compound_names_and_only_with_known_parts():
+    plain = {name for function in FUNCTIONS for name in function.names}
+    declared = {held: [name for one in _drawn(held) for name in _names(one)] for held in (False, True)}
+    assert set(declared[True]) <= plain
+    compound = [name for name in declared[False] if name not in plain]
+    assert 0.25 < len(compound) / len(declared[False]) < 0.45
+    assert all(name.partition("_")[0] in NAME_PREFIXES for name in compound)
+    assert len({*compound}) > 200
+
+
+def test_training_passes_further_and_invented_words_and_evaluation_neither():
+    known = {
+        word for function in FUNCTIONS
+        for values in (*function.values.values(), *function.more.values()) for word in values
+    }  # fmt: skip
+    passed = {
+        held: {value for one in _drawn(held, 1500) if one.call for value in one.call["arguments"].values()}
+        for held in (False, True)
+    }
+    assert passed[True] <= known
+    strange = passed[False] - known
+    assert len(strange & {*FURTHER_WORDS}) > 60
+    invented = strange - {*FURTHER_WORDS}
+    assert len(invented) > 20
+    assert all(word.isalpha() and word.islower() and 4 <= len(word) <= 7 for word in invented)
