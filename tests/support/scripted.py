@@ -64,7 +64,7 @@ class ScriptedStream:
     @property
     def reply(self) -> Reply:
         text = "".join(t.text for t in self._said if t.kind == "text")
-        question = {"role": "user", "content": [{"type": "text", "text": self._call["prompt"]}]}
+        question = {"role": "user", "content": [{"type": "text", "text": self._call["prompt"] or ""}]}
         after = self._call["previous"]
         return Reply(
             text=text,
@@ -97,6 +97,13 @@ class ScriptedLab:
         call["prompt"] = prompt
         self.calls.append(call)
         return ScriptedStream(self, call, self.scripts.pop(0))
+
+
+def call_tokens(name: str, **arguments: str) -> list[Step]:
+    """A call in Gemma 4's syntax, with text as its arguments."""
+    inside = ",".join(f'{key}:<|"|>{value}<|"|>' for key, value in sorted(arguments.items()))
+    pieces = ("<|tool_call>", f"call:{name}", f"{{{inside}}}", "<tool_call|>")
+    return [token(piece, -0.2, "tool") for piece in pieces]
 
 
 def draw(text: str, *choices: tuple[str, float], entropy: float = 0.5) -> Token:

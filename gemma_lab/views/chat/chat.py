@@ -9,15 +9,22 @@ from typing import Any
 from ..base.html import Markup, bdi, details, join, tag
 from ..base.text import percent, visible
 from .media import frame_strip, waveform
+from .reply import OVERRULED
 
 Turn = Mapping[str, Any]
+Card = Mapping[str, Any]
 
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;text-align:start"
 _NAME = "font-weight:600;font-size:.85em;opacity:.75"
+_CODE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.25em 0;text-align:left;font-family:monospace"
+#: Okabe–Ito green and blue, beside words: calls, and what they returned.
+_CALL, _RESULT = "border-inline-start:3px solid #009e73", "border-inline-start:3px double #0072b2"
 _FINISH = {"length": "cut off at the token limit", "stopped": "stopped by the user"}
 
 
-def chat_html(turns: Sequence[Turn], *, name: str) -> Markup:
+def chat_html(
+    turns: Sequence[Turn], *, name: str, calls: Mapping[str, Sequence[Card]] | None = None
+) -> Markup:
     """Return a conversation as script-free HTML.
 
     Parameters
@@ -26,17 +33,29 @@ def chat_html(turns: Sequence[Turn], *, name: str) -> Markup:
         The turns as plain values, see `gemma_lab.widgets.chat.turns`.
     name
         The model's name, shown above its answers.
+    calls
+        The cards of its calls by the key of their turn, see `gemma_lab.widgets.chat.call_cards`.
     """
     if not turns:
         title = tag("div", "Chat with ", bdi(visible(name)), style=_NAME)
         return title + tag("div", "Run this notebook to talk to the model here.")
-    body = (_question(turn) if turn["role"] == "user" else _answer(turn, name) for turn in turns)
+    cards = calls or {}
+    body = (
+        _question(turn) if turn["role"] == "user" else _answer(turn, name, cards.get(str(turn["key"]), ()))
+        for turn in turns
+    )
     return tag("div", *body, style="max-width:46em;line-height:1.5")
 
 
-def chat_text(turns: Sequence[Turn]) -> str:
+def chat_text(turns: Sequence[Turn], *, calls: Mapping[str, Sequence[Card]] | None = None) -> str:
     """Return a conversation as plain text, without what differs from run to run."""
-    return "\n".join(_line(turn) for turn in turns)
+    cards = calls or {}
+    lines = []
+    for turn in turns:
+        made = cards.get(str(turn["key"]), ())
+        lines += [] if made and not str(turn.get("text", "")).strip() else [_line(turn)]
+        lines += [_call_line(card) for card in made]
+    return "\n".join(lines)
 
 
 def _line(turn: Turn) -> str:
@@ -84,7 +103,7 @@ def _question(turn: Turn) -> Markup:
     return _block("You", tag("div", *media) if media else "", _paragraph(visible(turn["text"])))
 
 
-def _answer(turn: Turn, name: str) -> Markup:
+def _answer(turn: Turn, name: str, cards: Sequence[Card]) -> Markup:
     title = bdi(visible(name))
     if turn["state"] == "live":
         return _block(title, tag("div", "Still writing …"))
@@ -92,10 +111,18 @@ def _answer(turn: Turn, name: str) -> Markup:
     if turn.get("thinking"):
         parts.append(details("Thinking", _paragraph(visible(turn["thinking"]))))
     parts.append(_paragraph(*(_token(token) for token in turn["tokens"] if token[2] == "text")))
+    written = [_token(token) for token in turn["tokens"] if token[2] == "tool"]
+    if written:
+        parts.append(
+            details("Call as written", tag("pre", *written, style=f"{_CODE};padding-left:.6em;{_CALL}"))
+        )
+    parts += [_call(card) for card in cards]
     if turn["state"] == "failed":
         error = turn["error"]
         hint = tag("div", f"→ {visible(error['hint'])}") if error["hint"] else ""
         parts.append(tag("div", tag("b", "No answer."), f" {visible(error['what'])}", hint, role="note"))
+    elif turn.get("invalid"):
+        parts.append(tag("div", visible(turn["invalid"]["what"]), role="note", style=_NAME))
     elif turn["finish_reason"] in _FINISH:
         parts.append(tag("div", _FINISH[turn["finish_reason"]], style=_NAME))
     return _block(title, join(parts))
@@ -103,12 +130,36 @@ def _answer(turn: Turn, name: str) -> Markup:
 
 def _token(token: Sequence[Any]) -> Markup:
     """Return one token with its probability and the most likely alternatives as a hover title."""
-    text, logprob, _, _, alternatives, _ = token
+    text, logprob, _, _, alternatives, _, effect, _ = token
     if not text:
         return Markup("")
     listed = ", ".join(f"{visible(other)!r} {_percent(value)}" for other, value in alternatives)
     title = f"probability {_percent(logprob)}" + (f" — {listed}" if listed else "")
-    return tag("span", visible(text), title=title)
+    if effect is None or not effect[2]:
+        return tag("span", visible(text), title=title)
+    title += f"; the grammar forbade the first choice {visible(effect[1])!r}"
+    return tag("span", visible(text), title=title, style=OVERRULED)
+
+
+def _call(card: Card) -> Markup:
+    """Return a call with its arguments, and its result folded; what went wrong is not folded."""
+    source = f" of {visible(card['source'])}" if card["source"] else ""
+    edited = ", arguments edited" if card["edited"] else ""
+    head = tag(
+        "div", tag("b", bdi(visible(card["name"] or "unreadable call"))), f"{source}: {card['state']}{edited}"
+    )
+    arguments = tag("pre", visible(card["arguments"]), dir="auto", style=_CODE)
+    shown = tag("div", head, arguments, style=f"padding-left:.6em;{_CALL}")
+    if not card["result"]:
+        return shown
+    result = tag("pre", visible(card["result"]), dir="auto", style=f"{_CODE};padding-left:.6em;{_RESULT}")
+    return shown + (details("Result", result) if card["state"] == "ran" else result)
+
+
+def _call_line(card: Card) -> str:
+    arguments = " ".join(card["arguments"].split())
+    result = f" {' '.join(card['result'].split())[:200]}" if card["result"] else ""
+    return visible(f"Call: {card['name'] or 'unreadable call'} {arguments} ({card['state']}){result}")
 
 
 def _percent(logprob: float | None) -> str:

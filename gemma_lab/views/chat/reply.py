@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TINT = "230,159,0"
 _MAX_OPACITY = 0.6
 #: Style of a token where a grammar forbade the model's first choice: Okabe–Ito vermillion.
-_OVERRULED = "text-decoration:underline double #d55e00;text-underline-offset:.2em"
+OVERRULED = "text-decoration:underline double #d55e00;text-underline-offset:.2em"
 #: Rows of the token table; further ones are counted.
 _MAX_ROWS = 200
 _TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.6;margin:.25em 0"
@@ -110,7 +110,7 @@ def _tinted(reply: Reply, kind: str) -> Markup:
 
 def _style(token: Token) -> str:
     style = f"background-color:{tint(token.probability)}"
-    return f"{style};{_OVERRULED}" if token.overruled is not None and token.overruled.changed else style
+    return f"{style};{OVERRULED}" if token.overruled is not None and token.overruled.changed else style
 
 
 def _rows(tokens: tuple[Token, ...]) -> Markup:
@@ -166,6 +166,6 @@ def _legend(reply: Reply) -> Markup:
     ]
     parts: list[object] = ["Tint: probability of each token, ", *swatches]
     if any(token.overruled is not None and token.overruled.changed for token in reply.tokens):
-        mark = tag("span", "underlined", style=_OVERRULED)
+        mark = tag("span", "underlined", style=OVERRULED)
         parts += ["; ", mark, ": the grammar forbade the model's first choice"]
     return join(parts)

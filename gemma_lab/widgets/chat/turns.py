@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...errors import BadAnswer
 from ..shared.base import sendable
 
 if TYPE_CHECKING:
@@ -13,11 +15,16 @@ if TYPE_CHECKING:
     from ...errors import LabError
     from ...models.chat.reply import Reply, Token
 
+#: Largest integer up to which JavaScript's numbers hold every one.
+_EXACT = (1 << 53) - 1
+
 
 def packed(tokens: Iterable[Token]) -> list[list[Any]]:
-    """Return tokens as lists: text, log-probability, kind, entropy (nats), top_logprobs, rank.
+    """Return tokens as lists: text, logprob, kind, entropy (nats), top_logprobs, rank, effect, drafted.
 
     ``top_logprobs`` are ``[text, logprob]``, most probable first; the rank is the index among them, or -1.
+    The effect of a grammar is ``[forbidden, first choice, changed]``, or None; ``drafted`` is that of a
+    `Token`.
     """
     return [
         [
@@ -27,6 +34,8 @@ def packed(tokens: Iterable[Token]) -> list[list[Any]]:
             _rounded(token.entropy),
             [[sendable(other.text), _rounded(other.logprob)] for other in token.top_logprobs],
             next((at for at, other in enumerate(token.top_logprobs) if other.id == token.id), -1),
+            _effect(token),
+            token.drafted,
         ]
         for token in tokens
     ]
@@ -35,6 +44,13 @@ def packed(tokens: Iterable[Token]) -> list[list[Any]]:
 def _rounded(value: float) -> float | None:
     """Return `value` with five decimals; JSON has no infinity, so other values become None."""
     return round(float(value), 5) if math.isfinite(value) else None
+
+
+def _effect(token: Token) -> list[Any] | None:
+    effect = token.overruled
+    if effect is None:
+        return None
+    return [_rounded(effect.forbidden), sendable(effect.first_choice), effect.changed]
 
 
 def user_turn(key: int, text: str, media: list[dict[str, Any]]) -> dict[str, Any]:
@@ -49,7 +65,7 @@ def live_turn(key: int) -> dict[str, Any]:
 
 def done_turn(key: int, reply: Reply) -> dict[str, Any]:
     """Return the turn of a finished (or stopped) answer."""
-    return {
+    turn = {
         "key": key,
         "role": "model",
         "state": "done",
@@ -61,6 +77,31 @@ def done_turn(key: int, reply: Reply) -> dict[str, Any]:
         "context": reply.prompt_tokens + len(reply.tokens),
         "speed": _speed(reply),
     }
+    return turn | _value(reply)
+
+
+def _value(reply: Reply) -> dict[str, Any]:
+    """Return the value of an answer that a schema binds, or what can be read of it and why it is no more."""
+    if reply.request is None or reply.request.schema is None:
+        return {}
+    try:
+        _ = reply.data  # checks it against the schema, and the caller's type
+    except BadAnswer as error:
+        why = {"what": sendable(error.what), "hint": sendable(error.hint)}
+        return {"value": shown_value(error.partial), "invalid": why}
+    return {"value": shown_value(json.loads(reply.text))}
+
+
+def shown_value(value: Any) -> Any:
+    """Return plain JSON that a browser shows as it is: numbers that it cannot hold become text."""
+    if isinstance(value, dict):
+        return {sendable(str(key)): shown_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown_value(item) for item in value]
+    if isinstance(value, str):
+        return sendable(value)
+    exact = isinstance(value, bool | None) or (isinstance(value, int) and abs(value) <= _EXACT)
+    return value if exact or (isinstance(value, float) and math.isfinite(value)) else str(value)
 
 
 def failed_turn(key: int, error: LabError, tokens: list[list[Any]]) -> dict[str, Any]:

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import random
 import threading
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
 from ...errors import BadPrompt, LabError
 from ...models.chat.media_arguments import media_list
-from ...models.loading.restore import RestoreStack
 from ...views.chat.chat import chat_html, chat_text
-from ..shared.base import BatchSender, LabWidget, sendable
+from ..shared.base import LabWidget, sendable
 from ..shared.bundle import bundle, stylesheet
 from ..shared.explorer import check_lab
+from .approval import unattended
 from .attachments import Attachments, decoded
-from .settings import checked_settings, first_settings
-from .turns import done_turn, failed_turn, live_turn, packed, user_turn
+from .conversation import Conversation
+from .settings import checked_settings, first_settings, sampling_options
+from .tool_options import ToolOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ...lab import Lab
     from ...models.chat.reply import Reply
     from ...models.chat.sampling import Sampling
+    from ...models.tool_use.runner import Approve, ToolRun
+    from .answering import Answering
     from .attachments import Attachment
+    from .conversation import Exchange
 
 
-_INTERRUPTED = LabError("Interrupted before the first token.")
-
-
-@dataclass
-class _Exchange:
-    """One prompt and its answer."""
-
-    key: int
-    text: str
-    attachments: list[Attachment]
-    reply: Reply | None = None
-    shown: list[dict[str, Any]] = field(default_factory=list)
-
-    def media(self, kind: str) -> list[Any]:
-        """Return its media of one kind, in their order."""
-        return [each.medium for each in self.attachments if each.kind == kind]
+#: Options of `Lab.stream` that take media → their kind.
+_MEDIA = {"images": "image", "video": "video", "audio": "audio"}
 
 
 class Chat(LabWidget):
@@ -65,6 +52,34 @@ class Chat(LabWidget):
         Whether the model generates a thought before its answer.
     seed
         Seed of every answer; a new one per answer when omitted. It is shown below the answer.
+    tools
+        Functions, `gemma_lab.McpServer` objects or declarations that the model may call, as for
+        `gemma_lab.Lab.run`. Every call is a card, with its result folded below.
+    approve
+        Which calls wait for Run, Edit or Deny in the widget: True for all, names of tools for theirs, False
+        or None for none, as in `gemma_lab.Lab.run`. A function decides about each call as it does there; None
+        as its decision shows the card. The settings of the widget change it per tool.
+    max_rounds
+        Maximum number of replies to one prompt.
+    timeout, max_result_chars
+        Seconds per call, and maximum length of its result, characters.
+    tool_choice
+        Binds the calls of the first reply to their declarations, as for `gemma_lab.Lab.chat`.
+    schema
+        Binds every answer to JSON, as for `gemma_lab.Lab.chat`. The widget shows the object while it grows;
+        ``chat.replies[-1].data`` is the value.
+
+    Attributes
+    ----------
+    turns : list of dict
+        The conversation as JSON values.
+    settings : dict
+        What the controls of the widget show.
+
+    Raises
+    ------
+    LabError
+        If a tool, a schema or an option is not valid; `gemma_lab.errors` has the kinds.
 
     Notes
     -----
@@ -75,10 +90,13 @@ class Chat(LabWidget):
     --------
     >>> chat = Chat(lab)                      # in a cell: displays the widget
     >>> chat.send("What is 7 in German?")     # from Python, same conversation
+    >>> Chat(lab, tools=[weather, delete_file], approve=["delete_file"])
     """
 
     _esm = bundle("chat/chat.js")
-    _css = stylesheet("shared/base.css", "chat/tokens.css", "chat/chat.css")
+    _css = stylesheet(
+        "shared/base.css", "shared/tints.css", "chat/tokens.css", "chat/chat.css", "chat/calls.css"
+    )
     _messages = (
         "ask",
         "stop",
@@ -89,6 +107,8 @@ class Chat(LabWidget):
         "play_audio",
         "remove_attachment",
         "resume",
+        "decide",
+        "edit",
     )
     _busy_error = ("An answer is still being generated.", "Wait for it, or stop it: Esc, chat.stop().")
 
@@ -98,9 +118,11 @@ class Chat(LabWidget):
     _attachments = traitlets.List(traitlets.Dict()).tag(sync=True)
     #: A prompt that failed, returned to the composer: text and count.
     _returned = traitlets.Dict().tag(sync=True)
-    #: temperature, top_p, top_k, max_new_tokens, seed, thinking, system, tint.
+    #: The cards of tool calls by the key of their turn, see `gemma_lab.widgets.chat.call_cards`.
+    _calls = traitlets.Dict().tag(sync=True)
+    #: temperature, top_p, top_k, max_new_tokens, seed, thinking, system, tint, ask.
     settings = traitlets.Dict().tag(sync=True)
-    #: Name, context length and modalities of the model.
+    #: Name, context length and modalities of the model; tools and schema of the chat.
     _facts = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -112,20 +134,36 @@ class Chat(LabWidget):
         max_new_tokens: int = 512,
         thinking: bool = False,
         seed: int | None = None,
+        tools: Iterable[Any] = (),
+        approve: bool | Iterable[str] | Approve | None = True,
+        max_rounds: int = 8,
+        timeout: float = 30.0,
+        max_result_chars: int = 20_000,
+        tool_choice: str | None = None,
+        schema: Any = None,
     ) -> None:
         from ...models.chat.sampling import Sampling as _Sampling
 
         self._lab = check_lab(lab, "gl.Chat", verb="stream")
-        self._exchanges: list[_Exchange] = []
+        self._tools = ToolOptions.of(
+            tools,
+            approve=approve,
+            max_rounds=max_rounds,
+            timeout=timeout,
+            max_result_chars=max_result_chars,
+            tool_choice=tool_choice,
+            schema=schema,
+        )
+        self._conversation = Conversation(self._publish_turns, self._publish_calls)
         self._pending = Attachments()
         self._halt = threading.Event()
-        self._sender: BatchSender | None = None
-        self._next_key = 0
+        self._answering: Answering | None = None
         super().__init__(
             _facts={
                 "name": sendable(lab.name),
                 "context": lab.context,
                 "modalities": sorted(lab.modalities, key=("text", "image", "video", "audio").index),
+                **self._tools.facts(),
             },
             settings=first_settings(
                 sampling or _Sampling(),
@@ -133,6 +171,8 @@ class Chat(LabWidget):
                 max_new_tokens=max_new_tokens,
                 thinking=thinking,
                 seed=seed,
+                ask=self._tools.ask,
+                tools=tuple(self._tools.tools),
             ),
         )
 
@@ -141,16 +181,31 @@ class Chat(LabWidget):
         return f"Chat({self._facts['name']}: {count} {'answer' if count == 1 else 'answers'})"
 
     def _static_fallback(self) -> tuple[str, str]:
-        return chat_html(self.turns, name=self._facts["name"]), f"{self!r}\n{chat_text(self.turns)}".rstrip()
+        html = chat_html(self.turns, name=self._facts["name"], calls=self._calls)
+        return html, f"{self!r}\n{chat_text(self.turns, calls=self._calls)}".rstrip()
 
     @property
     def replies(self) -> list[Reply]:
         """The answers of this conversation, oldest first, without failed ones."""
-        return [exchange.reply for exchange in self._exchanges if exchange.reply is not None]
+        exchanges = self._conversation.exchanges
+        return [exchange.reply for exchange in exchanges if exchange.reply is not None]
+
+    @property
+    def runs(self) -> list[ToolRun]:
+        """The answers of a chat with tools, oldest first: every reply with the executions of its calls."""
+        return [exchange.run for exchange in self._conversation.exchanges if exchange.run is not None]
 
     # ── verbs ─────────────────────────────────────────────────────────────
 
-    def send(self, text: str, *, images: Any = None, video: Any = None, audio: Any = None) -> Reply:
+    def send(
+        self,
+        text: str,
+        *,
+        images: Any = None,
+        video: Any = None,
+        audio: Any = None,
+        approve: bool | Approve | None = None,
+    ) -> Reply:
         """Send a prompt, wait for the answer, and return it; the views show its tokens as they come.
 
         Parameters
@@ -161,22 +216,30 @@ class Chat(LabWidget):
             An image, or a list of images, before the text: paths, bytes, open files, PIL images or arrays.
         video, audio
             A video and an audio clip, or lists of them, as for `Lab.chat`.
+        approve
+            Replaces that of the chat for this prompt: False runs all calls, a function decides about each.
 
         Raises
         ------
         LabError
-            If an answer is still being generated, and as `Lab.stream` does.
+            If an answer is still being generated; if calls wait for approval in the widget, where no click
+            arrives while a cell runs; and as `Lab.stream` does.
         """
-        prefix = f"sent{self._next_key}-"
+        prefix = f"sent{self._conversation.next_key()}-"
         attachments = decoded("image", media_list("image", images), prefix=prefix)
         attachments += decoded("video", media_list("video", video), prefix=prefix, frames=self._frames())
         attachments += decoded("audio", media_list("audio", audio), prefix=prefix)
         _check_prompt(text, attachments)
+        decide = self._unattended(approve)
         with self._running():
-            return self._answer(self._open(text, attachments))
+            self._halt.clear()
+            return self._answer(self._conversation.open(text, attachments), decide=decide)
 
     def stop(self) -> None:
-        """Stop the answer that is being generated; its tokens so far stay in the conversation."""
+        """Stop the answer that is being generated, or the call that runs; everything so far stays.
+
+        The thread of a call cannot be killed: it ends by itself, and its result is dropped.
+        """
         self._halt.set()
 
     def clear(self) -> None:
@@ -188,19 +251,25 @@ class Chat(LabWidget):
             If an answer is still being generated.
         """
         self._refuse_while_busy()
-        self._exchanges.clear()
-        self.turns = []
+        self._conversation.clear()
 
-    def regenerate(self) -> Reply:
+    def regenerate(self, *, approve: bool | Approve | None = None) -> Reply:
         """Generate the last answer again and replace it.
+
+        Parameters
+        ----------
+        approve
+            As for `send`.
 
         Raises
         ------
         LabError
-            If there is no prompt, or an answer is still being generated.
+            If there is no prompt, and as `send` does.
         """
+        decide = self._unattended(approve)
         with self._running():
-            return self._answer(self._reopen())
+            self._halt.clear()
+            return self._answer(self._conversation.reopen(), decide=decide)
 
     def close(self) -> None:
         """Stop and remove every view."""
@@ -215,132 +284,99 @@ class Chat(LabWidget):
 
         return frame_limit(self._lab)
 
-    def _open(self, text: str, attachments: list[Attachment]) -> _Exchange:
-        """Show a prompt, and below it an answer in progress."""
-        exchange = _Exchange(self._key(), text, attachments)
-        self._exchanges.append(exchange)
-        self._show_prompt(exchange)
-        return exchange
-
-    def _reopen(self) -> _Exchange:
-        """Show the last prompt with an answer in progress."""
-        if not self._exchanges:
-            raise LabError("There is no prompt yet.", hint="Send one first.")
-        exchange = self._exchanges[-1]
-        exchange.reply = None
-        self._show_prompt(exchange)
-        return exchange
-
     def _end_run(self, runner: threading.Thread) -> None:
         """End the run, and an answer that was interrupted before it could begin."""
         if self._runner is runner:
-            self._exchanges[:] = [exchange for exchange in self._exchanges if exchange.shown]
-            for exchange in self._exchanges:
-                prompt, turn = exchange.shown
-                if turn.get("state") == "live":
-                    self._show(exchange, [prompt, failed_turn(turn["key"], _INTERRUPTED, [])])
+            self._conversation.settle()
         super()._end_run(runner)
 
-    def _key(self) -> int:
-        self._next_key += 1
-        return self._next_key
+    def _publish_turns(self, turns: list[dict[str, Any]]) -> None:
+        self.turns = turns
 
-    def _show_prompt(self, exchange: _Exchange) -> None:
-        self._halt.clear()
-        entries = [each.entry for each in exchange.attachments]
-        self._show(exchange, [user_turn(exchange.key, exchange.text, entries), live_turn(self._key())])
+    def _publish_calls(self, cards: dict[str, list[dict[str, Any]]]) -> None:
+        self._calls = cards
 
-    def _show(self, exchange: _Exchange, turns: list[dict[str, Any]]) -> None:
-        exchange.shown = turns
-        self.turns = [turn for each in self._exchanges for turn in each.shown]
+    def _unattended(self, approve: bool | Approve | None) -> Approve | None:
+        """Return who decides about calls while a cell runs; None if no call waits for anyone."""
+        if approve is None and self._tools.decide is not None:
+            return self._tools.decide
+        if callable(approve):
+            return approve
+        if approve is True or (approve is None and self.settings["ask"]):
+            raise unattended(", ".join(self.settings["ask"] or self._tools.tools))
+        return _run_all if approve is False else None
 
-    def _answer(self, exchange: _Exchange) -> Reply:
+    def _answer(self, exchange: Exchange, *, decide: Approve | None = None, attended: bool = False) -> Reply:
         """Generate the answer to `exchange`, and replace its live turn in any case."""
-        prompt, live = exchange.shown
-        key = live["key"]
-        final = live
-        before = self._lab.last_reply
+        from .answering import Answering
 
-        def deliver(at: int, batch: list[Any]) -> None:
-            self._post({"type": "tokens", "key": key, "at": at, "tokens": batch})
+        answering = self._answering = Answering(
+            self._lab,
+            exchange,
+            conversation=self._conversation,
+            post=self._post,
+            halt=self._halt,
+            runner=self._tools.runner(
+                self._conversation.cards,
+                asks=lambda: self.settings["ask"],
+                decide=self._tools.decide if attended else decide,
+                halt=self._halt,
+                attended=attended,
+            ),
+            max_rounds=self._tools.max_rounds,
+        )
+        try:
+            return answering.answer(**self._options(exchange))
+        finally:
+            self.error = answering.error
 
-        with RestoreStack() as restore:
-            restore.undo(lambda: self._show(exchange, [prompt, final]))
-            sender = self._sender = BatchSender(deliver)
-            restore.undo(sender.close)
-            try:
-                exchange.reply = self._generate(exchange, sender)
-                final = done_turn(key, exchange.reply)
-                return exchange.reply
-            except KeyboardInterrupt:
-                partial = self._lab.last_reply
-                if partial is not None and partial is not before:
-                    exchange.reply = partial
-                    final = done_turn(key, partial)
-                else:
-                    final = failed_turn(key, _INTERRUPTED, sender.items())
-                raise
-            except Exception as error:
-                self.error = error
-                final = failed_turn(key, _shown_error(error), sender.items())
-                raise
-
-    def _generate(self, exchange: _Exchange, sender: BatchSender) -> Reply:
-        """Stream one answer into `sender`; return the reply, partial if it was stopped."""
-        settings = self.settings
-        before = [each.reply for each in self._exchanges if each is not exchange and each.reply is not None]
-        seed = settings["seed"]
-        if seed is None and settings["temperature"] > 0:
-            seed = random.getrandbits(31)  # drawn here, so that the turn shows it
-        with self._lab.stream(
-            exchange.text,
-            images=exchange.media("image"),
-            video=exchange.media("video"),
-            audio=exchange.media("audio"),
-            system=(settings["system"] or None) if not before else None,
-            previous=before[-1] if before else None,
-            thinking=settings["thinking"],
-            temperature=settings["temperature"],
-            top_p=settings["top_p"],
-            top_k=settings["top_k"],
-            seed=seed,
-            max_new_tokens=settings["max_new_tokens"],
-            stop=self._halt,
-        ) as stream:
-            for chunk in stream:
-                sender.put(packed(chunk.tokens))
-        return stream.reply
+    def _options(self, exchange: Exchange) -> dict[str, Any]:
+        """Return the options of `Lab.stream` for an answer."""
+        before = self._conversation.before(exchange)
+        return {
+            **{name: exchange.media(kind) for name, kind in _MEDIA.items()},
+            "system": (self.settings["system"] or None) if before is None else None,
+            "previous": before,
+            **sampling_options(self.settings),
+            **self._tools.options(),
+        }
 
     # ── messages of the views ───────────────────────────────────────────────────────────────────────
 
     def _on_ask(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         text, attachments = str(content.get("text", "")), self._pending.all()
         _check_prompt(text, attachments)
-        opened: list[_Exchange] = []
 
-        def prepare() -> None:
-            opened.append(self._open(text, attachments))
+        def opened() -> Exchange:
+            exchange = self._conversation.open(text, attachments)
             self._pending.clear()
             self._sync_attachments()
+            return exchange
+
+        self._answer_in_background(opened, failed=self._return_prompt)
+
+    def _on_regenerate(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        self._answer_in_background(self._conversation.reopen, failed=lambda _exchange: None)
+
+    def _answer_in_background(
+        self, opened: Callable[[], Exchange], *, failed: Callable[[Exchange], None]
+    ) -> None:
+        exchanges: list[Exchange] = []
+
+        def prepare() -> None:
+            self._halt.clear()
+            exchanges.append(opened())
 
         def work() -> None:
             try:
-                self._answer(opened[0])
+                self._answer(exchanges[0], attended=True)
             except Exception:  # `_answer` has shown it, and kept it in `error`
-                self._return_prompt(opened[0])
+                if exchanges[0].reply is None:  # after calls that ran, the prompt is part of the conversation
+                    failed(exchanges[0])
 
         self._in_background(work, prepare=prepare)
 
-    def _on_regenerate(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        opened: list[_Exchange] = []
-
-        def work() -> None:
-            with suppress(Exception):  # `_answer` has shown it, and kept it in `error`
-                self._answer(opened[0])
-
-        self._in_background(work, prepare=lambda: opened.append(self._reopen()))
-
-    def _return_prompt(self, exchange: _Exchange) -> None:
+    def _return_prompt(self, exchange: Exchange) -> None:
         """Return a failed prompt to the composer, with its media."""
         for attachment in exchange.attachments:
             self._pending.put(attachment)
@@ -350,13 +386,23 @@ class Chat(LabWidget):
     def _on_stop(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.stop()
 
+    def _on_decide(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        """Run or deny a call that waits; with ``always``, calls of its tool wait no more."""
+        name = self._conversation.cards.decide(str(content.get("call")), str(content.get("decision")))
+        if name and content.get("always") and content.get("decision") == "run":
+            ask = [each for each in self.settings["ask"] if each != name]
+            self.settings = {**self.settings, "ask": ask}
+
+    def _on_edit(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
+        """Run a call that waits with other arguments, if its tool takes them."""
+        self._conversation.cards.edit(str(content.get("call")), str(content.get("arguments")))
+
     def _on_clear(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.clear()
 
     def _on_play_audio(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Send an audio clip that a view plays, as the model receives it."""
-        attachments = [*self._pending.all(), *(each for one in self._exchanges for each in one.attachments)]
-        for attachment in attachments:
+        for attachment in [*self._pending.all(), *self._conversation.attachments()]:
             if attachment.kind == "audio" and attachment.entry["id"] == content.get("id"):
                 self._post({"type": "audio", "id": attachment.entry["id"]}, [attachment.medium.wav()])
                 return
@@ -377,7 +423,8 @@ class Chat(LabWidget):
     def _on_change_settings(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Apply changed settings, or send the unchanged ones back to the views."""
         try:
-            self.settings = checked_settings({**self.settings, **content.get("settings", {})})
+            wanted = {**self.settings, **content.get("settings", {})}
+            self.settings = checked_settings(wanted, tools=tuple(self._tools.tools))
         except LabError:
             self._post({"type": "settings", "settings": self.settings})
             raise
@@ -385,15 +432,12 @@ class Chat(LabWidget):
     def _on_resume(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Send the tokens so far, for a view that was opened during an answer."""
         live = self.turns[-1] if self.turns else {}
-        if live.get("state") == "live" and self._sender is not None:
-            self._post({"type": "tokens", "key": live["key"], "at": 0, "tokens": self._sender.items()})
+        if live.get("state") == "live" and self._answering is not None:
+            self._answering.post_all(live["key"])
 
 
-def _shown_error(error: Exception) -> LabError:
-    if isinstance(error, LabError):
-        return error
-    hint = "This error was not expected; chat.error holds the exception."
-    return LabError(f"{type(error).__name__}: {error}", hint=hint)
+def _run_all(_call: Any) -> bool:
+    return True
 
 
 def _check_prompt(text: str, attachments: list[Attachment]) -> None:

@@ -73,7 +73,16 @@ META: dict[str, tuple[str, ...]] = {
 
 #: Traits of every widget that its views read.
 TRAITS: dict[str, tuple[str, ...]] = {
-    "ChatTraits": ("turns", "settings", "busy", "_attachments", "_returned", "_facts", "_notice"),
+    "ChatTraits": (
+        "turns",
+        "settings",
+        "busy",
+        "_attachments",
+        "_returned",
+        "_calls",
+        "_facts",
+        "_notice",
+    ),
     "RoutingTraits": (
         "layer",
         "selected_tokens",
@@ -131,6 +140,8 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "play_audio": ("id",),
         "remove_attachment": ("id",),
         "resume": (),
+        "decide": ("call", "decision", "always"),
+        "edit": ("call", "arguments"),
     },
     "RoutingMessage": {
         "layers": ("layer_indices",),

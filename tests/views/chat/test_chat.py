@@ -10,8 +10,8 @@ PICTURE = {
     "src": "data:image/png;base64,AA",
 }  # fmt: skip
 TOKENS = [
-    ["Hm", -0.1, "thought", 0.1, [], -1],
-    ["سبعة", -0.693147, "text", 0.2, [["سبعة", -0.693147], ["'\"<", -3.0]], 0],
+    ["Hm", -0.1, "thought", 0.1, [], -1, None, None],
+    ["سبعة", -0.693147, "text", 0.2, [["سبعة", -0.693147], ["'\"<", -3.0]], 0, None, None],
 ]
 ANSWER = {
     "key": 2, "role": "model", "state": "done", "text": "سبعة", "thinking": "Hm", "tokens": TOKENS,
@@ -64,6 +64,27 @@ def test_a_conversation_is_script_free_and_isolates_direction() -> None:
     assert ("dir", "auto") in page.attributes
     titles = [value for name, value in page.attributes if name == "title"]
     assert titles == ["probability 50 % — 'سبعة' 50 %, '\\'\"<' 5.0 %"]
+
+
+CARD = {
+    "id": "2-1", "name": "<i>find", "source": "<u>server", "arguments": '{"x": "<script>"}', "state": "ran",
+    "edited": True, "problem": "", "result": '"<img src=x>"', "seconds": 0.5,
+}  # fmt: skip
+CALL = ["<|tool_call>call:find{x:1}<tool_call|>", -0.1, "tool", 0.1, [], -1, [0.75, "<b>No", True], None]
+
+
+def test_calls_have_their_arguments_state_and_result_and_are_no_markup() -> None:
+    turn = {**ANSWER, "tokens": [CALL], "text": "", "thinking": ""}
+    failed = {**CARD, "id": "2-2", "state": "failed", "result": "ValueError: <b>", "edited": False}
+    page = Tags(chat_html([turn], name="m", calls={"2": [CARD, failed]}))
+    assert set(page.tags) <= {"div", "bdi", "details", "summary", "span", "b", "pre"}
+    for part in ("<i>find of <u>server: ran, arguments edited", "<script>", "<img src=x>", "ValueError: <b>"):
+        assert part in page.text
+    assert page.tags.count("details") == 2  # the call as written, and the result that ran
+    titles = [value for name, value in page.attributes if name == "title"]
+    assert "'<b>No'" in titles[0]
+    assert any("underline" in (value or "") for _, value in page.attributes)
+    assert chat_text([turn], calls={"2": [CARD]}) == 'Call: <i>find {"x": "<script>"} (ran) "<img src=x>"'
 
 
 def test_an_empty_conversation_says_how_to_begin() -> None:

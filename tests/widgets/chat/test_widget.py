@@ -15,6 +15,7 @@ from support.scripted import ScriptedLab, demo_lab, token, words
 
 from gemma_lab.errors import BadMedia, BadPrompt, ContextFull, LabError
 from gemma_lab.models.chat.sampling import Sampling
+from gemma_lab.widgets.chat.conversation import Conversation
 from gemma_lab.widgets.chat.widget import Chat
 
 
@@ -82,6 +83,8 @@ def test_tokens_stream_in_order_with_their_alternatives(messages) -> None:
         0.4,
         [["a", -0.5], ["<b>other</b>", -3.0], ["\u202e", -5.0]],
         0,
+        None,
+        None,
     ]
     assert streamed[1][1] is None  # JSON has no infinity
     assert chat.turns[-1]["thinking"] == "a"
@@ -216,7 +219,7 @@ def test_send_takes_arrays_and_refuses_what_is_no_picture(messages, tmp_path) ->
 def test_settings_are_checked_in_python(messages) -> None:
     chat = Chat(ScriptedLab([words("a")]), sampling=Sampling(temperature=0.5, top_p=0.9, top_k=3))
     assert chat.settings["temperature"] == 0.5
-    post(chat, "change_settings", settings={"temperature": 0, "seed": "7", "tint": True, "unknown": 1})
+    post(chat, "change_settings", settings={"temperature": 0, "seed": "7", "tint": "overruled", "unknown": 1})
     assert chat.settings["temperature"] == 0
     assert chat.settings["seed"] == 7
     assert "unknown" not in chat.settings
@@ -227,11 +230,14 @@ def test_settings_are_checked_in_python(messages) -> None:
         {"seed": -1},
         {"top_k": "many"},
         {"temperature": None},
+        {"tint": "rainbow"},
+        {"ask": ["nothing"]},
     ):
         post(chat, "change_settings", settings=wrong)
         assert chat.settings == held
         assert messages[-1] == {"type": "settings", "settings": held}
-    assert chat._notice["count"] == 5
+    assert chat.settings["tint"] == "overruled"
+    assert chat._notice["count"] == 7
     chat.send("?")
     with pytest.raises(LabError):
         Chat(ScriptedLab([]), max_new_tokens=0)
@@ -352,7 +358,7 @@ def test_one_image_passed_bare_is_one_image(messages, images, count) -> None:
 
 def test_an_interrupt_while_the_turn_is_settled_leaves_the_chat_free(messages, monkeypatch) -> None:
     chat = Chat(ScriptedLab([[token("par"), KeyboardInterrupt()], words("fine")]))
-    show, pressed = Chat._show, []
+    show, pressed = Conversation.show, []
 
     def interrupted(self, exchange, turns) -> None:
         if turns[-1]["state"] != "live" and not pressed:
@@ -360,7 +366,7 @@ def test_an_interrupt_while_the_turn_is_settled_leaves_the_chat_free(messages, m
             raise KeyboardInterrupt
         show(self, exchange, turns)
 
-    monkeypatch.setattr(Chat, "_show", interrupted)
+    monkeypatch.setattr(Conversation, "show", interrupted)
     with pytest.raises(KeyboardInterrupt):
         chat.send("?")
     assert pressed

@@ -1,17 +1,17 @@
 // A conversation with a model: the turns, the composer, the settings. Python owns all state.
 import { appendText, button, everyFrame, followTheme, h, icon, listen } from "../shared/dom.js";
 import { number } from "../shared/format.js";
+import { isTint, TINTS, tintLegend } from "../shared/tints.js";
+import { Answer, errorText } from "./answer.js";
 import { Composer } from "./composer.js";
 import { Player, preview } from "./previews.js";
 import { Settings } from "./settings.js";
-import { AnswerText, legend, Readout } from "./tokens.js";
+import { Readout } from "./tokens.js";
 
 /** @import { AnswerToken, Buffer, ChatModel, Notice, Turn } from "../shared/wire_types.js" */
-/** @typedef {{ type: "tokens", key: number, at: number, tokens: AnswerToken[] }} TokenMessage */
+/** @typedef {{ type: "tokens", key: number, at: number, tokens: AnswerToken[], value?: unknown }} TokenMessage */
 /** @typedef {{ node: HTMLElement, answer: Answer | null }} ShownTurn */
 
-/** @type {Record<string, string>} */
-const FINISH = { length: "cut off at the longest answer allowed", stopped: "stopped" };
 /** @type {[string, string][]} */
 const KEYS = [
   ["Enter", "send"],
@@ -33,82 +33,6 @@ function prompt(turn, player) {
     media.length ? h("div", { class: "gl-pictures" }, ...media) : null,
     turn.text.trim() ? appendText(bubble, turn.text) : null,
   );
-}
-
-/**
- * Build the text of an error and of its hint.
- * @param {Notice} notice
- */
-function errorText({ what = "", hint = "" }) {
-  const words = h("div", {}, appendText(h("div", { class: "gl-text", dir: "auto" }), what));
-  if (hint) words.append(appendText(h("div", { class: "gl-text gl-hint", dir: "auto" }), hint));
-  return words;
-}
-
-/** An answer: the folded thought, the text, notes below it. Grows while it is being generated. */
-class Answer {
-  /**
-   * @param {Turn} turn
-   * @param {ChatModel} model
-   * @param {Readout} readout
-   */
-  constructor(turn, model, readout) {
-    this.turn = turn;
-    this.readout = readout;
-    this.count = 0; // tokens drawn so far
-    this.text = new AnswerText(readout, "Answer; arrow keys read one token at a time");
-    /** @type {AnswerText | null} */
-    this.thought = null;
-    this.summary = h("summary", {}, "Thinking …");
-    this.foot = h("div", { class: "gl-foot" });
-    this.caret = h("span", { class: "gl-caret", "aria-hidden": "true" });
-    const { name } = model.get("_facts");
-    const props = { class: "gl-turn gl-model", "aria-label": name };
-    this.node = h("article", props, this.text.node, this.caret, this.foot);
-    this.update(turn);
-  }
-
-  /** @param {AnswerToken[]} tokens */
-  add(tokens) {
-    for (const token of tokens) {
-      this.count += 1;
-      (token[2] === "thought" ? this.thoughtText() : this.text).add(token);
-    }
-    const thinking = this.turn.state === "live" && !this.text.pieces.size;
-    this.summary.replaceChildren(thinking ? "Thinking …" : "Thought");
-    this.text.node.after(this.caret);
-  }
-
-  thoughtText() {
-    if (!this.thought) {
-      this.thought = new AnswerText(this.readout, "Thought; arrow keys read one token at a time");
-      this.node.prepend(h("details", { class: "gl-thought" }, this.summary, this.thought.node));
-    }
-    return this.thought;
-  }
-
-  /**
-   * Show the turn as Python holds it; tokens that were drawn already stay.
-   * @param {Turn} turn
-   */
-  update(turn) {
-    this.turn = turn;
-    this.node.classList.toggle("gl-live", turn.state === "live");
-    this.add(turn.tokens.slice(this.count));
-    this.foot.replaceChildren(...this.notes(turn));
-  }
-
-  /** @param {Turn} turn */
-  notes(turn) {
-    if (turn.error) return [h("div", { class: "gl-failed" }, icon("warn"), errorText(turn.error))];
-    if (turn.state !== "done") return [];
-    const { speed, seed, finish_reason: reason = "" } = turn;
-    const facts = [`${turn.tokens.length} ${turn.tokens.length === 1 ? "token" : "tokens"}`];
-    if (typeof speed === "number") facts.push(`${speed < 10 ? speed : Math.round(speed)} tokens/s`);
-    if (typeof seed === "number") facts.push(`seed ${seed}`);
-    if (FINISH[reason]) facts.push(FINISH[reason]);
-    return facts.map((fact) => h("span", {}, fact));
-  }
 }
 
 class ChatView {
@@ -146,10 +70,15 @@ class ChatView {
     this.again.addEventListener("click", () => model.send({ type: "regenerate" }));
     this.fresh = button({ name: "New conversation", "data-testid": "clear" }, "fresh", "New");
     this.fresh.addEventListener("click", () => model.send({ type: "clear" }));
-    const tint = { name: "Colour tokens by probability", "data-testid": "tint", "aria-pressed": "false" };
-    this.tint = button(tint, "tint", "Probability");
-    this.tint.addEventListener("click", () => this.toggleTint());
-    this.legend = legend();
+    const tints = Object.entries(TINTS).map(([value, { label }]) => h("option", { value }, label));
+    this.tint = h(
+      "select",
+      { class: "gl-tint-choice", "aria-label": "Tint tokens by", "data-testid": "tint" },
+      h("option", { value: "none" }, "no tint"),
+      ...tints,
+    );
+    this.tint.addEventListener("change", () => this.changeTint());
+    this.legend = h("div", { class: "gl-tint-legend" });
     this.gauge = h("span", { class: "gl-gauge" });
     this.drain = everyFrame(() => this.drawTokens());
     this.root.append(
@@ -172,7 +101,8 @@ class ChatView {
   /** @param {string} name */
   header(name) {
     const label = appendText(h("bdi", { class: "gl-name", dir: "auto" }), name);
-    const tools = h("div", { class: "gl-tools" }, this.tint, this.settings.opener(), this.fresh);
+    const tint = h("span", { class: "gl-tint-box" }, icon("tint"), this.tint);
+    const tools = h("div", { class: "gl-tools" }, tint, this.settings.opener(), this.fresh);
     return h("header", { class: "gl-head" }, h("div", { class: "gl-title" }, label, this.gauge), tools);
   }
 
@@ -183,9 +113,8 @@ class ChatView {
     this.composer.stop();
   }
 
-  toggleTint() {
-    const { tint } = this.model.get("settings");
-    this.model.send({ type: "change_settings", settings: { tint: !tint } });
+  changeTint() {
+    this.model.send({ type: "change_settings", settings: { tint: this.tint.value } });
   }
 
   /** @param {Notice} notice */
@@ -213,8 +142,9 @@ class ChatView {
   /** Draw what came since the last frame. After a gap (a message was missed) all tokens are requested. */
   drawTokens() {
     const follow = this.isAtEnd();
-    for (const { key, at, tokens } of this.inbox.splice(0)) {
+    for (const { key, at, tokens, value } of this.inbox.splice(0)) {
       const answer = this.turns.get(key)?.answer;
+      if (answer && value !== undefined && answer.turn.state === "live") answer.showValue(value);
       if (!answer || at + tokens.length <= answer.count) continue;
       if (at > answer.count) this.model.send({ type: "resume" });
       else answer.add(tokens.slice(answer.count - at));
@@ -236,12 +166,27 @@ class ChatView {
       if (shown) shown.answer?.update(turn);
       else this.addTurn(turn);
     }
+    this.showCalls();
     this.showEmpty(turns.length === 0);
     const last = turns.at(-1);
     this.placeAgain(last);
     if (follow || last?.state === "live") this.scrollToEnd();
     this.settings.show();
     this.showGauge(turns);
+  }
+
+  /** Show the cards of tool calls, and say which of them wait for a decision. */
+  showCalls() {
+    const calls = this.model.get("_calls");
+    const follow = this.isAtEnd();
+    const began = [];
+    for (const [key, { answer }] of this.turns) {
+      if (answer) began.push(...answer.showCalls(calls[String(key)] ?? []));
+    }
+    if (follow || began.length) this.scrollToEnd();
+    if (!began.length) return;
+    const names = began.map(({ name }) => h("bdi", {}, name));
+    this.status.replaceChildren("Waiting for you: run, edit or deny the call of ", ...names);
   }
 
   /** @param {Turn} turn */
@@ -290,9 +235,11 @@ class ChatView {
 
   showSettings() {
     const { tint } = this.model.get("settings");
-    this.root.classList.toggle("gl-tint", tint);
-    this.tint.setAttribute("aria-pressed", String(tint));
-    this.legend.hidden = !tint;
+    this.root.dataset.tint = tint;
+    this.tint.value = tint;
+    this.legend.hidden = !isTint(tint);
+    this.legend.replaceChildren(...(isTint(tint) ? [tintLegend(tint)] : []));
+    for (const { answer } of this.turns.values()) answer?.paint(tint);
     this.settings.show();
   }
 
@@ -317,6 +264,7 @@ class ChatView {
   listen() {
     const stop = listen(this.model, {
       "change:turns": () => this.showTurns(),
+      "change:_calls": () => this.showCalls(),
       "change:settings": () => this.showSettings(),
       "change:busy": () => this.showBusy(),
       "change:_attachments": () => this.composer.showAttachments(),

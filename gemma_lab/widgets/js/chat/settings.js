@@ -30,6 +30,7 @@ export class Settings {
       this.number("seed", "Seed", { min: 0, step: 1, placeholder: "new each time" }),
       this.check("thinking", "Think first"),
       this.area("system", "System prompt"),
+      model.get("_facts").tools.length ? this.approvals() : null,
     );
     this.show();
   }
@@ -131,6 +132,28 @@ export class Settings {
       if (node !== document.activeElement) node.value = value; // what is being written stays
     };
     return this.field(name, label, { node, show }, this.lock, "gl-field gl-wide");
+  }
+
+  /** Build the choice of the tools whose calls wait for a decision. */
+  approvals() {
+    const { tools, decides } = this.model.get("_facts");
+    const help = h("span", { class: "gl-value gl-help" }, decides ? "a function of Python decides" : "");
+    /** @type {[string, HTMLInputElement][]} */
+    const boxes = tools.map(({ name }) => [name, h("input", { type: "checkbox", disabled: decides })]);
+    const chosen = () => boxes.filter(([, box]) => box.checked).map(([name]) => name);
+    const labels = boxes.map(([name, box], at) => {
+      box.addEventListener("change", () => this.request({ ask: chosen() }));
+      return h("label", { title: tools[at].description }, box, h("bdi", {}, name));
+    });
+    const node = h("div", { class: "gl-ask-tools", "data-testid": "ask-tools" }, ...labels);
+    /** @param {string[]} ask */
+    const show = (ask) => {
+      for (const [name, box] of boxes) box.checked = ask.includes(name);
+    };
+    this.controls.set("ask", { node, show });
+    const title = h("span", { class: "gl-field-name" }, "Ask before running");
+    const props = { class: "gl-field gl-wide", role: "group", "aria-label": "Tools that ask before running" };
+    return h("div", props, title, help, node);
   }
 
   show() {

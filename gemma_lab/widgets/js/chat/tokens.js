@@ -1,7 +1,9 @@
-// Text made of tokens: tinted by probability, read one by one with the pointer or the arrow keys.
+// Text made of tokens: tinted, read one by one with the pointer or the arrow keys.
 import { appendText, h, percent, visibleText } from "../shared/dom.js";
+import { explained, isTint, setMark, strongest, tintBackground, tintMark } from "../shared/tints.js";
 
 /** @import { AnswerToken } from "../shared/wire_types.js" */
+/** @import { Draw } from "../shared/tints.js" */
 
 const TEXT = 0; // fields of a token
 const LOGPROB = 1;
@@ -9,14 +11,18 @@ const KIND = 2;
 const ENTROPY = 3;
 const ALTERNATIVES = 4;
 const RANK = 5;
+const EFFECT = 6;
+const DRAFTED = 7;
 let cardCount = 0;
 
 /**
- * Return where a token is on the colour scale: 0 is certain, 1 is a probability of 1 % or less.
- * @param {number | null} logprob
+ * Return how a token was generated, as tints read it.
+ * @param {AnswerToken} token
+ * @returns {Draw}
  */
-export function uncertainty(logprob) {
-  return logprob === null ? 1 : Math.min(1, -logprob / Math.log(100));
+export function drawOf(token) {
+  const [forbidden, firstChoice, overruled] = token[EFFECT] ?? [null, "", false];
+  return { logprob: token[LOGPROB], forbidden, firstChoice, overruled, drafted: token[DRAFTED] };
 }
 
 /**
@@ -94,13 +100,14 @@ export class Readout {
       if (first[RANK] < 0) lines.push(line(nameOf(first), first[LOGPROB], true));
       this.card.append(h("div", { class: "gl-rows" }, ...lines));
     }
+    for (const words of explained(drawOf(first))) this.note(...words);
     const entropy = first[ENTROPY];
     if (entropy !== null) this.note(`Entropy ${(entropy / Math.LN2).toFixed(2)} bits`);
   }
 
-  /** @param {string} text */
-  note(text) {
-    this.card.append(h("div", { class: "gl-card-note" }, text));
+  /** @param {...(string | Node)} words */
+  note(...words) {
+    this.card.append(h("div", { class: "gl-card-note" }, ...words));
   }
 
   /**
@@ -168,9 +175,11 @@ export class AnswerText {
   /**
    * @param {Readout} readout
    * @param {string} label
+   * @param {string} tint
    */
-  constructor(readout, label) {
+  constructor(readout, label, tint) {
     this.readout = readout;
+    this.tint = tint;
     this.node = h("div", {
       class: "gl-text gl-tokens",
       dir: "auto",
@@ -178,7 +187,7 @@ export class AnswerText {
       "aria-label": label,
       "data-lm-suppress-shortcuts": "true",
     });
-    /** @type {Map<Element, AnswerToken[]>} */
+    /** @type {Map<HTMLElement, AnswerToken[]>} */
     this.pieces = new Map(); // element -> the tokens that make it up
     /** @type {AnswerToken[]} */
     this.incomplete = []; // tokens without a text of their own yet: the next one that has text completes them
@@ -197,11 +206,29 @@ export class AnswerText {
     const span = h("span", { class: className, tabindex: this.pieces.size ? -1 : 0 });
     if (token[KIND] === "special") span.setAttribute("aria-label", nameOf(token));
     else appendText(span, token[TEXT]);
-    const least = Math.max(...this.incomplete.map((piece) => uncertainty(piece[LOGPROB])));
-    span.style.setProperty("--doubt", least.toFixed(3));
     this.pieces.set(span, this.incomplete);
+    this.paintOne(span, this.incomplete);
     this.incomplete = [];
     this.node.append(span);
+  }
+
+  /**
+   * Tint all tokens.
+   * @param {string} tint
+   */
+  paint(tint) {
+    this.tint = tint;
+    for (const [span, tokens] of this.pieces) this.paintOne(span, tokens);
+  }
+
+  /**
+   * @param {HTMLElement} span
+   * @param {AnswerToken[]} tokens
+   */
+  paintOne(span, tokens) {
+    const draw = isTint(this.tint) ? strongest(this.tint, tokens.map(drawOf)) : undefined;
+    span.style.background = tintBackground(this.tint, draw);
+    setMark(span, tintMark(this.tint, draw));
   }
 
   /** @param {Event} event */
@@ -242,23 +269,4 @@ export class AnswerText {
 function tokenOf({ target }) {
   const span = target instanceof Element ? target.closest(".gl-token") : null;
   return span instanceof HTMLElement ? span : null;
-}
-
-/** Build the legend of the colours. */
-export function legend() {
-  /** @type {[string, number][]} */
-  const ticks = [
-    ["100 %", 0],
-    ["10 %", 0.5],
-    ["≤ 1 %", 1],
-  ];
-  const marks = ticks.map(([text, at]) => h("span", { class: "gl-tick", style: `left: ${100 * at}%` }, text));
-  const label =
-    "Colour shows the probability of a token: plain is certain, deep orange is one per cent or less";
-  return h(
-    "div",
-    { class: "gl-legend", role: "img", "aria-label": label },
-    h("span", {}, "Probability"),
-    h("span", { class: "gl-scale" }, ...marks),
-  );
 }

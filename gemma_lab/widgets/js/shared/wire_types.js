@@ -160,10 +160,12 @@
 /** @typedef {{ view?: string, seq?: number }} Ack */
 
 /**
- * A token of an answer: text, log-probability, kind, entropy in nats, alternatives, rank among them or -1.
+ * A token of an answer: text, log-probability, kind, entropy in nats, alternatives, rank among them or -1, the
+ * effect of a grammar, whether a drafter's proposal was accepted.
  * @typedef {[
  *   text: string, logprob: number | null, kind: string, entropy: number | null,
- *   alternatives: [text: string, logprob: number | null][], rank: number
+ *   alternatives: [text: string, logprob: number | null][], rank: number,
+ *   effect: [forbidden: number, firstChoice: string, changed: boolean] | null, drafted: boolean | null
  * ]} AnswerToken
  */
 /**
@@ -179,6 +181,32 @@
  * @property {number} [context]
  * @property {number | null} [speed]
  * @property {{ what: string, hint: string }} [error]
+ * @property {unknown} [value] The value of an answer bound by a schema.
+ * @property {{ what: string, hint: string }} [invalid] Why the value is not complete.
+ * @property {string} [note]
+ */
+/**
+ * A tool call; its state is "queued", "waiting", "running" or the status of its execution.
+ * @typedef {object} CallCard
+ * @property {string} id
+ * @property {string} name
+ * @property {string} source The name of an MCP server, or "".
+ * @property {string} arguments JSON text.
+ * @property {string} state
+ * @property {boolean} edited
+ * @property {string} problem Why edited arguments were refused.
+ * @property {string} result JSON text, or an error in words.
+ * @property {number} seconds
+ */
+/**
+ * @typedef {object} ChatFacts
+ * @property {string} name
+ * @property {number} context
+ * @property {string[]} modalities
+ * @property {{ name: string, description: string }[]} tools
+ * @property {boolean} decides Whether a function of Python decides about calls.
+ * @property {string} schema The name of the schema that binds every answer, or "".
+ * @property {number} timeout Seconds per call.
  */
 /**
  * @typedef {object} ImagePreview
@@ -212,7 +240,8 @@
  * @property {number | null} seed
  * @property {boolean} thinking
  * @property {string} system
- * @property {boolean} tint
+ * @property {string} tint
+ * @property {string[]} ask Tools whose calls wait for a decision.
  */
 /**
  * @typedef {object} ChatTraits
@@ -221,7 +250,8 @@
  * @property {boolean} busy
  * @property {MediaEntry[]} _attachments
  * @property {{ text?: string, count?: number }} _returned
- * @property {{ name: string, context: number, modalities: string[] }} _facts
+ * @property {Record<string, CallCard[]>} _calls By the key of the turn.
+ * @property {ChatFacts} _facts
  * @property {Notice} _notice
  */
 /**
@@ -349,7 +379,9 @@
  *   | { type: "upload", id: string, name: string, mime: string, part: number, parts: number }
  *   | { type: "play_audio", id: string }
  *   | { type: "remove_attachment", id: string }
- *   | { type: "resume" }} ChatMessage
+ *   | { type: "resume" }
+ *   | { type: "decide", call: string, decision: string, always: boolean }
+ *   | { type: "edit", call: string, arguments: string }} ChatMessage
  */
 /**
  * @typedef {{ type: "layers", layer_indices: number[] }
