@@ -14,6 +14,7 @@ from .errors import LabError
 #: Class → functions for ``"html"``, ``"figure"`` and ``"text"`` (``str``), by name in the package and in its
 #: views. A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
+    "analysis.attention.distance.AttentionDistance": {"figure": "versus.figures:attention_distance_figure"},
     "analysis.attention.head_types.HeadTypes": {
         "html": "attention.heads:head_types_html",
         "figure": "attention.heads:head_types_figure",
@@ -32,6 +33,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "analysis.experts.divergence.RoutingDivergence": {
         "figure": "experts.divergence:routing_divergence_figure"
     },
+    "analysis.experts.flips.RoutingFlips": {"figure": "versus.figures:routing_flips_figure"},
     "analysis.experts.load.ExpertLoad": {"figure": "experts.load:expert_load_figure"},
     "analysis.experts.offload.Offload": {
         "html": "experts.cache:offload_html",
@@ -53,6 +55,18 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
     "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
+    "evals.versus.comparison.ComparedTokens": {"html": "versus.html:compared_tokens_html"},
+    "evals.versus.comparison.Versus": {
+        "html": "versus.html:versus_html",
+        "figure": "versus.figures:versus_figure",
+    },
+    "evals.versus.results.CheckupComparison": {
+        "html": "versus.html:checkup_comparison_html",
+        "figure": "versus.figures:checkup_comparison_figure",
+    },
+    "evals.versus.results.MemoryComparison": {"figure": "versus.figures:memory_comparison_figure"},
+    "evals.versus.results.SpeedComparison": {"figure": "versus.figures:speed_comparison_figure"},
+    "evals.versus.results.TokenDivergence": {"figure": "versus.figures:token_divergence_figure"},
     "evals.tool_calls.ToolCallAccuracy": {
         "html": "evals.tool_calls:tool_call_accuracy_html",
         "figure": "evals.tool_calls:tool_call_accuracy_figure",
@@ -84,6 +98,15 @@ RENDERERS: dict[str, dict[str, str]] = {
         "figure": "chat.sampling:sampling_figure",
     },
     "models.chat.reply.Reply": {"html": "chat.reply:reply_html", "figure": "chat.reply:reply_figure"},
+    "models.fine_tuning.adapter.Adapter": {
+        "html": "fine_tuning.adapter:adapter_html",
+        "figure": "fine_tuning.adapter:adapter_figure",
+    },
+    "models.fine_tuning.change_check.AdapterCheck": {"html": "fine_tuning.check:adapter_check_html"},
+    "models.fine_tuning.progress.LossCurve": {
+        "html": "fine_tuning.loss_curve:loss_curve_html",
+        "figure": "fine_tuning.loss_curve:loss_curve_figure",
+    },
     "models.loading.loaded_model.LoadedModel": {"html": "family.loaded_model:model_html"},
     "models.tool_use.runner.ToolRun": {"html": "chat.tool_run:tool_run_html"},
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
@@ -126,6 +149,9 @@ RENDERERS: dict[str, dict[str, str]] = {
 
 #: Results without a figure, and why.
 NO_FIGURE = {
+    "models.fine_tuning.adapters.Adapters": "Each adapter has one: lab.adapters[name].figure().",
+    "models.fine_tuning.change_check.AdapterCheck": "It is a table of differences.",
+    "evals.versus.comparison.ComparedTokens": "It is a table of tokens; the comparison has a figure.",
     "family.catalog.Catalog": "It is a table of facts.",
     "family.catalog.Checkpoint": "It is a table of facts.",
     "family.changes.Changes": "It is a table of facts.",

@@ -67,10 +67,20 @@ if TYPE_CHECKING:
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
     from .views.trace.trace import trace_figure
+    from .views.versus.figures import (
+        attention_distance_figure,
+        checkup_comparison_figure,
+        memory_comparison_figure,
+        routing_flips_figure,
+        speed_comparison_figure,
+        token_divergence_figure,
+        versus_figure,
+    )
 
 __all__ = [
     "BudgetResult",
     "Plot",
+    "attention_distance_figure",
     "attention_heads_figure",
     "attention_html",
     "attention_map_figure",
@@ -78,6 +88,7 @@ __all__ = [
     "benchmarks_figure",
     "break_even_figure",
     "call_sources_figure",
+    "checkup_comparison_figure",
     "checkup_figure",
     "coactivation_figure",
     "comparison_figure",
@@ -101,6 +112,7 @@ __all__ = [
     "logit_lens_figure",
     "logit_lens_html",
     "mel_spectrogram_figure",
+    "memory_comparison_figure",
     "offload_figure",
     "overruled_figure",
     "paired_figure",
@@ -112,6 +124,7 @@ __all__ = [
     "routing_change_figure",
     "routing_divergence_figure",
     "routing_figure",
+    "routing_flips_figure",
     "routing_html",
     "routing_overlap_figure",
     "routing_stability_figure",
@@ -120,13 +133,16 @@ __all__ = [
     "sampling_html",
     "sampling_text",
     "specialisation_figure",
+    "speed_comparison_figure",
     "speed_report_figure",
     "thinking_figure",
     "token_budget_figure",
+    "token_divergence_figure",
     "token_summary_html",
     "tool_call_accuracy_figure",
     "trace_figure",
     "training_figure",
+    "versus_figure",
     "window_coverage_figure",
     "window_savings_figure",
 ]
