@@ -44,6 +44,8 @@ RENDERERS: dict[str, dict[str, str]] = {
     "analysis.experts.specialisation.Specialisation": {
         "figure": "experts.specialisation:specialisation_figure"
     },
+    "analysis.experts.unions.DraftSpeedup": {"figure": "experts.unions:draft_speedup_figure"},
+    "analysis.experts.unions.ExpertUnions": {"figure": "experts.unions:expert_unions_figure"},
     "analysis.overruled.OverruledTokens": {
         "html": "chat.overruled:overruled_html",
         "figure": "chat.overruled:overruled_figure",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .views.experts.patches import expert_patches_figure
     from .views.experts.routing import load_by_layer_figure, routing_figure, routing_html
     from .views.experts.specialisation import label_information_figure, specialisation_figure
+    from .views.experts.unions import draft_speedup_figure, expert_unions_figure
     from .views.family.benchmarks import benchmarks_figure
     from .views.family.context import (
         kv_cache_comparison_figure,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
         window_savings_figure,
     )
     from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
+    from .views.fine_tuning.adapter import adapter_figure, expert_updates_figure
+    from .views.fine_tuning.loss_curve import loss_curve_figure
     from .views.planning.figures import (
         break_even_figure,
         plan_memory_figure,
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetResult",
     "Plot",
+    "adapter_figure",
     "attention_distance_figure",
     "attention_heads_figure",
     "attention_html",
@@ -96,6 +100,8 @@ __all__ = [
     "expert_cache_figure",
     "expert_load_figure",
     "expert_patches_figure",
+    "expert_unions_figure",
+    "expert_updates_figure",
     "failures_figure",
     "gallery_figure",
     "haystack_figure",
@@ -111,6 +117,7 @@ __all__ = [
     "load_by_layer_figure",
     "logit_lens_figure",
     "logit_lens_html",
+    "loss_curve_figure",
     "mel_spectrogram_figure",
     "memory_comparison_figure",
     "offload_figure",

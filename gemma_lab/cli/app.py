@@ -1,4 +1,4 @@
-"""The command line: ``gemma-lab doctor | models | plan | speed | chat | serve | checkup | minis``.
+"""The commands of ``gemma-lab``: ``doctor | models | plan | speed | chat | serve | checkup | fine-tune | minis``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
+from .fine_tuning import fine_tune_command
 from .planning import plan_command, speed_command
 from .server.command import serve_command
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
 app.command("speed")(speed_command)
+app.command("fine-tune")(fine_tune_command)
 app.command("serve")(serve_command)
 
 

@@ -1,0 +1,1 @@
+"""Views of training runs and adapters."""
