@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .experts.overlap import RoutingOverlap, RoutingStability, routing_overlap, routing_stability
     from .experts.roofline import GPU, GPUS
     from .experts.specialisation import Specialisation, mutual_information, specialisation
+    from .experts.unions import DraftSpeedup, ExpertUnions, expert_unions
     from .kl_divergence import KLBound, kl_bound
     from .overruled import OverruledTokens, overruled_tokens
 
@@ -54,8 +55,10 @@ __all__ = [
     "CallSources",
     "Coactivation",
     "Comparison",
+    "DraftSpeedup",
     "ExpertCacheCurve",
     "ExpertLoad",
+    "ExpertUnions",
     "HeadTypes",
     "KLBound",
     "Offload",
@@ -80,6 +83,7 @@ __all__ = [
     "compare",
     "expert_cache_curve",
     "expert_load",
+    "expert_unions",
     "jensen_shannon",
     "kl_bound",
     "locate_answer",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .draft_acceptance import AcceptanceByKind, draft_acceptance
+    from .draft_speed import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
     from .head_ablation import AblationCondition, HeadAblation, ablate_retrieval_heads, score_retrieval_heads
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
@@ -39,11 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AblationCondition",
+    "AcceptanceByKind",
     "AnswerPair",
     "Checkup",
     "CheckupComparison",
     "ComparedToken",
     "ComparedTokens",
+    "DraftSpeed",
+    "DraftTimes",
     "GradedAnswer",
     "Haystack",
     "HeadAblation",
@@ -64,6 +69,9 @@ __all__ = [
     "ablate_retrieval_heads",
     "chance_accuracy",
     "checkup",
+    "draft_acceptance",
+    "draft_speed",
+    "draft_times",
     "holm",
     "is_correct",
     "languages",

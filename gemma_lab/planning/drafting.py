@@ -23,7 +23,7 @@ _ACCEPTANCE = {"dense": 0.75, "moe": 0.70, "edge": 0.65}
 """Acceptance of one drafted token where none is given, of the order of the published rates."""
 _DRAFT_TOKENS = {"dense": 4, "moe": 1, "edge": 2}
 """Drafts of a step where none are given: what the published runs found best."""
-_FIELDS = ("tokens", "acceptance", "bits")
+_FIELDS = ("tokens", "acceptance", "bits", "expert_share")
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,16 @@ class Drafting:
         Bits of a weight of the drafter.
     assumed
         Whether the acceptance is a published average and was not given.
+    expert_share
+        Share of a layer's experts that the tokens of a pass load together, measured on a trace
+        (`gemma_lab.analysis.expert_unions`); None to assume the batch rule of the planner.
     """
 
     tokens: int
     acceptance: float
     bits: float
     assumed: bool
+    expert_share: float | None = None
 
     @property
     def tokens_per_step(self) -> float:
@@ -61,8 +65,8 @@ def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelSh
     Parameters
     ----------
     drafter
-        True for the model's own with published rates, or a mapping with any of ``tokens``, ``acceptance`` and
-        ``bits``.
+        True for the model's own with published rates, or a mapping with any of ``tokens``, ``acceptance``,
+        ``bits`` and ``expert_share`` (`ExpertUnions.drafter` returns one from a trace).
     shape
         The model.
 
@@ -93,7 +97,18 @@ def drafting(drafter: bool | Mapping[str, Any] | Drafting | None, shape: ModelSh
         acceptance=real_number("acceptance", acceptance, minimum=0, maximum=1),
         bits=real_number("bits", options.get("bits", 8.5), minimum=1, maximum=32),
         assumed="acceptance" not in options,
+        expert_share=_expert_share(options.get("expert_share"), shape),
     )
+
+
+def _expert_share(share: Any, shape: ModelShape) -> float | None:
+    """Return the share of the experts that a pass loads, if it is given and possible."""
+    if share is None:
+        return None
+    if not shape.experts:
+        raise LabError(f"{shape.name} has no experts.", hint="Leave expert_share out of drafter.")
+    least = shape.top_k / shape.experts
+    return real_number("expert_share", share, minimum=least, maximum=1)
 
 
 def drafted_seconds(

@@ -249,7 +249,9 @@ class Plan(Displayed):
         step = self._step(depth)
         width = read_facts("constants.json")["interval"]["decode"] + self._wider()
         if self.drafter is not None:
-            checking = self._step(depth, tokens_at_once=self.drafter.tokens + 1)
+            checking = self._step(
+                depth, tokens_at_once=self.drafter.tokens + 1, expert_share=self.drafter.expert_share
+            )
             seconds = drafted_seconds(step, checking, self.shape, self.drafter, constants)
             formula = (
                 f"{self.drafter.tokens} drafts of acceptance {self.drafter.acceptance:g}: "
@@ -408,7 +410,7 @@ class Plan(Displayed):
             ],
         }
 
-    def _step(self, depth: int, *, tokens_at_once: int = 1) -> Step:
+    def _step(self, depth: int, *, tokens_at_once: int = 1, expert_share: float | None = None) -> Step:
         return decode_step(
             self.shape,
             self.weights,
@@ -421,6 +423,7 @@ class Plan(Displayed):
             tokens_at_once=tokens_at_once,
             host_parts=self.spilled,
             expert_hit_rate=None if self.expert_cache is None else self.expert_cache.hit_rate,
+            expert_share=expert_share,
         )
 
     def _wider(self) -> float:
@@ -484,7 +487,8 @@ def plan(
         Type of the cache: ``"f16"``, ``"q8_0"``, ``"q4_0"``, ``"fp8"``.
     drafter
         True for the model's own drafter at published acceptance, or a mapping with any of ``tokens``,
-        ``acceptance``, ``bits``.
+        ``acceptance``, ``bits``, ``expert_share`` (the share of a layer's experts that the tokens of a pass
+        load together; `gemma_lab.analysis.expert_unions` counts it).
     offload
         What may lie in the computer's memory: ``"none"``, ``"experts"`` (all of them), ``"layers"`` (as many
         as do not fit) or ``"auto"`` (as much as does not fit, in the runtime's way: experts first, or

@@ -152,6 +152,7 @@ def decode_step(
     tokens_at_once: int = 1,
     host_parts: Mapping[str, float] | None = None,
     expert_hit_rate: float | None = None,
+    expert_share: float | None = None,
 ) -> Step:
     """Return what one decoding step reads.
 
@@ -173,11 +174,18 @@ def decode_step(
         Part → share of its bytes that lie in the computer's memory.
     expert_hit_rate
         Share of expert reads served from the device by an expert cache; the rest crosses the link.
+    expert_share
+        Share of the experts that the tokens of one sequence load together, where a trace has shown it; by
+        default that of `BATCH_UNION_EXPONENT`.
     """
     sizes = weights.weight_bytes(shape)
     host = host_parts or {}
     rows = batch * tokens_at_once
-    union = shape.expert_share(rows**BATCH_UNION_EXPONENT) if shape.experts else 0.0
+    alike = rows**BATCH_UNION_EXPONENT
+    if expert_share is not None:  # so many independent tokens would load as many experts
+        together = math.log1p(-expert_share) if expert_share < 1 else -math.inf
+        alike = together / math.log1p(-shape.expert_share(1)) * batch**BATCH_UNION_EXPONENT
+    union = shape.expert_share(alike) if shape.experts else 0.0
     shared = sum(sizes.get(part, 0.0) * (1 - host.get(part, 0.0)) for part in _SHARED)
     shared += sizes[shape.head_part] * (1 - host.get(shape.head_part, 0.0))
     host_bytes = sum(sizes.get(part, 0.0) * host.get(part, 0.0) for part in (*_SHARED, shape.head_part))
