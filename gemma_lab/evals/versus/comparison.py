@@ -153,10 +153,17 @@ class Versus(Displayed):
         compared = [pair.equal for pair in self.answers if pair.equal is not None]
         return sum(compared), len(compared)
 
+    @property
+    def reported_kl(self) -> NDArray[np.float64]:
+        """The `AnswerPair.kl_bounds` of all answers; empty unless one side is a server."""
+        return np.asarray([bound for pair in self.answers for bound in pair.kl_bounds], dtype=float)
+
     def findings(self) -> list[str]:
         """Return the findings as short statements, each with its value by chance or by rounding."""
         same, asked = self.equal_answers
         found = [f"{same} of {asked} answers are the same"] if asked else []
+        if len(bounds := self.reported_kl):
+            found.append(f"mean KL ≥ {bounds.mean():.3g} nats over {len(bounds)} tokens that both report")
         for part in (self.checkup, self.tokens, self.routing, self.attention, self.memory, self.speed):
             if part is not None:
                 text = repr(part)

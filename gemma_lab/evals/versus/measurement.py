@@ -6,18 +6,19 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...errors import LabError
+from ...models.chat.reply import Reply
 from ...models.tokens.vocabulary import Vocabulary
 from ...trace.run.forced_answer import read_answer
 from .memory import memory_by_part
 from .sides import is_local
 
 if TYPE_CHECKING:
-    from ...models.chat.reply import Reply
+    from ...models.remote.reply import ServerReply
     from ...trace.trace import Trace
     from ..report import Checkup
     from .prompts import AskedPrompt
@@ -71,6 +72,24 @@ class Shape:
         )
 
 
+class Speed(NamedTuple):
+    """Tokens per second over all prompts.
+
+    Attributes
+    ----------
+    decoding
+        Of the answers after their first token; NaN for a server, which tells no times.
+    prefill
+        Of the prompts until the first token; NaN for a server.
+    answers
+        Tokens of the answers per second of prefill and decoding; of a server per second of waiting.
+    """
+
+    decoding: float
+    prefill: float
+    answers: float
+
+
 @dataclass
 class Measured:
     """What was measured of one side; lists have one entry per prompt.
@@ -94,18 +113,18 @@ class Measured:
     names
         Id → text of the tokens in answers and among their likeliest alternatives.
     speeds
-        One pair per round: tokens per second of decoding and of the prefill.
+        One per round.
     """
 
     name: str
     description: str
     shape: Shape | None
-    replies: list[Reply | None] = field(default_factory=list)
+    replies: list[Reply | ServerReply | None] = field(default_factory=list)
     answers: list[list[int] | None] = field(default_factory=list)
     traces: list[Trace | None] = field(default_factory=list)
     controls: list[Trace | None] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
-    speeds: list[tuple[float, float]] = field(default_factory=list)
+    speeds: list[Speed] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     checkup: Checkup | None = None
     memory: dict[str, int] | None = None
@@ -183,22 +202,30 @@ def measure(
         return found
 
 
-def speed(lab: Any, settings: Settings) -> tuple[float, float]:
-    """Answer all prompts once and return tokens per second of decoding and of the prefill; NaN for none."""
-    decoded = prefilled = 0
-    decode_s = prefill_s = 0.0
+def speed(lab: Any, settings: Settings) -> Speed:
+    """Answer all prompts once and return the tokens per second; NaN where there is nothing to time."""
+    decoded = prefilled = answered = 0
+    decode_s = prefill_s = answer_s = 0.0
     for prompt in settings.prompts:
         try:
-            timings = _chat(lab, prompt, settings).timings
+            reply = _chat(lab, prompt, settings)
         except LabError:  # the same prompts are refused in every round, and were reported in the first
             continue
-        decoded += max(0, timings.new_tokens - 1)
-        decode_s += timings.decode_s
-        prefilled += timings.prompt_tokens
-        prefill_s += timings.prefill_s
-    return (
-        decoded / decode_s if decoded and decode_s > 0 else float("nan"),
-        prefilled / prefill_s if prefill_s > 0 else float("nan"),
+        if isinstance(reply, Reply):
+            timings = reply.timings
+            decoded += max(0, timings.new_tokens - 1)
+            decode_s += timings.decode_s
+            prefilled += timings.prompt_tokens
+            prefill_s += timings.prefill_s
+            answered += timings.new_tokens
+            answer_s += timings.prefill_s + timings.decode_s
+        elif reply.new_tokens:
+            answered += reply.new_tokens
+            answer_s += reply.seconds
+    return Speed(
+        decoding=decoded / decode_s if decoded and decode_s > 0 else float("nan"),
+        prefill=prefilled / prefill_s if prefill_s > 0 else float("nan"),
+        answers=answered / answer_s if answered and answer_s > 0 else float("nan"),
     )
 
 
@@ -226,18 +253,18 @@ def _names(lab: Any, found: Measured) -> dict[int, str]:
     return {index: vocabulary.name(index) for index in sorted(ids)}
 
 
-def _chat(lab: Any, prompt: AskedPrompt, settings: Settings) -> Reply:
+def _chat(lab: Any, prompt: AskedPrompt, settings: Settings) -> Reply | ServerReply:
     if is_local(lab):
         reply: Reply = lab.chat(prompt.request(lab, settings.max_new_tokens))
         return reply
     text, options = prompt.remote_arguments(settings.max_new_tokens)
-    answered: Reply = lab.chat(text, **options)
+    answered: ServerReply = lab.chat(text, **options)
     return answered
 
 
 def _reply(
     lab: Any, prompt: AskedPrompt, settings: Settings, refused: dict[int, str], index: int
-) -> Reply | None:
+) -> Reply | ServerReply | None:
     try:
         return _chat(lab, prompt, settings)
     except LabError as error:  # a medium or a length that this model does not take
@@ -254,7 +281,7 @@ def _answer(
     if settings.answers is not None:
         return _ids(lab, settings.answers[index])
     reply = found.replies[index]
-    if reply is None or not is_local(lab):
+    if not isinstance(reply, Reply):
         return None
     return [token.id for token in reply.tokens] or None
 

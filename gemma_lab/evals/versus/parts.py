@@ -12,8 +12,10 @@ from ...analysis.alignment import common_prefix
 from ...analysis.attention.distance import AttentionDistance, attention_distance
 from ...analysis.comparison import texts_and_labels
 from ...analysis.experts.flips import RoutingFlips, routing_flips
+from ...models.chat.reply import Reply
 from ..statistics import mcnemar_test
 from .comparison import Versus
+from .reported import reported_bounds
 from .results import (
     AnswerPair,
     CheckupComparison,
@@ -26,6 +28,7 @@ from .results import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ...models.remote.reply import ServerReply
     from ...trace.trace import Trace
     from ..report import GradedAnswer
     from .divergence import Divergence
@@ -296,18 +299,25 @@ def _titles(one: Measured, other: Measured) -> tuple[str, str]:
 
 def _pair(one: Measured, other: Measured, label: str, index: int) -> AnswerPair:
     first, second = one.replies[index], other.replies[index]
-    shared = None
-    if one.same_vocabulary(other) and first is not None and second is not None:
+    shared, bounds = None, ()
+    if isinstance(first, Reply) and isinstance(second, Reply) and one.same_vocabulary(other):
         shared = common_prefix([token.id for token in first.tokens], [token.id for token in second.tokens])
+    elif first is not None and second is not None:
+        bounds = reported_bounds(first, second)
     notes = [f"{side.name}: {side.refused[index]}" for side in (one, other) if index in side.refused]
     return AnswerPair(
         label,
         None if first is None else _text(first),
         None if second is None else _text(second),
         shared,
-        (0 if first is None else len(first.tokens), 0 if second is None else len(second.tokens)),
+        (_count(first), _count(second)),
         "; ".join(notes),
+        bounds,
     )
+
+
+def _count(reply: Reply | ServerReply | None) -> int | None:
+    return len(reply.tokens) if isinstance(reply, Reply) else None if reply is None else reply.new_tokens
 
 
 def _text(reply: Any) -> str:

@@ -43,14 +43,19 @@ class AnswerPair:
         Tokens of each answer.
     note
         Why an answer is missing; ``""`` otherwise.
+    kl_bounds
+        Lower bounds of KL(first ‖ second), nats, of the tokens that both answers begin with and the one at
+        which they part, from the reported log-probabilities (`gemma_lab.analysis.kl_bound`). Only beside a
+        server, of which no more is known.
     """
 
     prompt: str
     first: str | None
     second: str | None
     same_tokens: int | None = None
-    tokens: tuple[int, int] = (0, 0)
+    tokens: tuple[int | None, int | None] = (0, 0)
     note: str = ""
+    kl_bounds: tuple[float, ...] = ()
 
     @property
     def equal(self) -> bool | None:
@@ -346,15 +351,23 @@ class SpeedComparison(Displayed):
     decoding
         Tokens per second of each round and model, after the first token of each answer, ``[R, 2]``.
     prefill
-        Prompt tokens per second until the first token, ``[R, 2]``.
+        Prompt tokens per second until the first token, ``[R, 2]``; NaN for a server.
     alternated
         Whether both were measured in turn, in changing order, with both in memory. Otherwise one was measured
         after the other, and what else the machine did counts for one of them.
+    whole
+        Whether `decoding` is of whole answers, prefill included: a server tells no other times.
     """
 
     decoding: Floats
     prefill: Floats
     alternated: bool
+    whole: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What `decoding` is: ``"decoding, tokens/s"``, or of whole answers."""
+        return "whole answers, tokens/s" if self.whole else "decoding, tokens/s"
 
     @property
     def rounds(self) -> int:
@@ -391,7 +404,8 @@ class SpeedComparison(Displayed):
     def __repr__(self) -> str:
         first, second = self.medians
         how = "in turn" if self.alternated else "one after the other"
+        of = " of whole answers" if self.whole else ""
         return (
-            f"SpeedComparison({first:.1f} and {second:.1f} tokens/s, × {np.median(self.ratios):.2f} "
+            f"SpeedComparison({first:.1f} and {second:.1f} tokens/s{of}, × {np.median(self.ratios):.2f} "
             f"({self.ratios.min():.2f} to {self.ratios.max():.2f} over {self.rounds} rounds, measured {how}))"
         )

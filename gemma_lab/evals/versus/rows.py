@@ -30,6 +30,10 @@ def _answers(versus: Versus) -> Iterator[Row]:
     if asked:
         low, high = wilson_interval(same, asked)
         yield "answers", "same answer", _NONE, _NONE, same / asked, low, high, _NONE, ""
+    bounds = versus.reported_kl
+    if len(bounds):
+        yield ("answers", "KL at least, nats per token, from reported log-probabilities", _NONE, _NONE,
+               float(bounds.mean()), _NONE, _NONE, _NONE, "")  # fmt: skip
 
 
 def _checkup(versus: Versus) -> Iterator[Row]:
@@ -96,9 +100,11 @@ def _speed(versus: Versus) -> Iterator[Row]:
     speed = versus.speed
     if speed is None:
         return
-    for name, values in (("decoding", speed.decoding), ("prefill", speed.prefill)):
+    for name, values in ((speed.unit, speed.decoding), ("prefill, tokens/s", speed.prefill)):
+        if not np.isfinite(values).all():
+            continue
         ratios = values[:, 1] / values[:, 0]
         spread = float((values.max(axis=0) / values.min(axis=0)).max())
-        yield ("speed", f"{name}, tokens/s (change: ratio)", *(float(m) for m in np.median(values, axis=0)),
+        yield ("speed", f"{name} (change: ratio)", *(float(m) for m in np.median(values, axis=0)),
                float(np.median(ratios)), float(ratios.min()), float(ratios.max()), spread,
                "largest ÷ smallest of the same model")  # fmt: skip

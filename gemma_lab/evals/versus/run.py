@@ -144,10 +144,11 @@ def _speed(
             for side, found in pairs if number % 2 == 0 else pairs[::-1]:
                 with side.open() as lab:
                     found.speeds.append(speed(lab, settings))
-    measured = np.asarray([one.speeds, other.speeds], dtype=float)  # [2, rounds, decoding and prefill]
-    if not np.isfinite(measured[:, :, 0]).all():
-        return None
-    return SpeedComparison(measured[:, :, 0].T, measured[:, :, 1].T, together)
+    decoding, prefill, answers = np.asarray([one.speeds, other.speeds], dtype=float).transpose(2, 1, 0)
+    if np.isfinite(decoding).all():
+        return SpeedComparison(decoding, prefill, together)
+    # a server tells no times: whole answers are compared
+    return SpeedComparison(answers, prefill, together, whole=True) if np.isfinite(answers).all() else None
 
 
 def _are_checkups(checkup: Any) -> bool:

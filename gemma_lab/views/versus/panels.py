@@ -185,7 +185,7 @@ def draw_speed(axes: Axes, data: SpeedComparison, names: Names) -> None:
         axes.plot(1, pair[1], "D", color=SECOND, ms=6, zorder=2)
     how = "measured in turn" if data.alternated else "measured one after the other"
     axes.set_xticks([0, 1], [name.replace(", ", ",\n") for name in names])
-    axes.set(xlim=(-0.4, 1.4), ylim=(0, 1.12 * float(np.nanmax(data.decoding))), ylabel="decoding, tokens/s",
+    axes.set(xlim=(-0.4, 1.4), ylim=(0, 1.12 * float(np.nanmax(data.decoding))), ylabel=data.unit,
              xlabel=f"{data.rounds} rounds, {how};\nsame model: × {data.spread:.2f} between rounds",
              title=f"Speed: × {np.median(data.ratios):.2f}")  # fmt: skip
 
