@@ -1,4 +1,4 @@
-"""The commands of ``gemma-lab``: ``doctor | models | plan | speed | chat | serve | checkup | fine-tune | minis``.
+"""The commands of ``gemma-lab``: doctor, models, plan, speed, chat, serve, checkup, fine-tune, minis.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """

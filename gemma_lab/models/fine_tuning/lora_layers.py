@@ -76,9 +76,12 @@ class LoraLayers:
                 f"the first that differs is {missing[0]}.",
                 hint="Another release of PEFT may support it.",
             )
+        bases = {module for _, _, _, base in self._swaps for module in base.modules()}
         for layer in self.weights.values():
             for factors in (layer.lora_A, layer.lora_B):
                 factors[_NAME].float().requires_grad_(False)
+            for module in set(layer.modules()) - bases:
+                module.training = False  # as the loaded model is
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Return the factors by name: ``"<weight>.lora_A"`` (rank, input) and ``".lora_B"`` (output, rank).

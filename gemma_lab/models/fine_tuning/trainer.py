@@ -90,7 +90,7 @@ class Trainer:
         saved = time.monotonic()
         try:
             while self.fraction < 1:
-                report.step(self._step(), self.losses)
+                report.step(self.train_step(), self.losses)
                 if self._checkpoint is not None and time.monotonic() - saved > _SAVE_EVERY:
                     self.save()
                     saved = time.monotonic()
@@ -122,7 +122,8 @@ class Trainer:
         self.step, self.losses = int(state["step"]), list(state["losses"])
         self._tokens, self._seconds = int(state["tokens"]), float(state["seconds"])
 
-    def _step(self) -> TrainingProgress:
+    def train_step(self) -> TrainingProgress:
+        """Make one update, and return the state after it."""
         started = time.perf_counter()
         settings = self._settings
         chosen = batch_indices(

@@ -85,6 +85,7 @@ def run_meta(
     prompt_tokens = len(prompt.ids)
     return {
         "model": model.name,
+        **({"adapter": dict(model.adapter)} if model.adapter else {}),
         "spec": {
             "model_type": model.config.model_type,
             "layers": int(text.num_hidden_layers),

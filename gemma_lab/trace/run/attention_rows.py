@@ -86,6 +86,12 @@ def _prompt(model: LoadedModel, trace: Trace) -> Prompt:
             f"The trace is of {trace.meta.get('model')}, and this model is {model.name}.",
             hint="Load the model of the trace.",
         )
+    if trace.meta.get("adapter") != model.adapter:
+        raise BadTrace(
+            f"The trace was made with the adapter {_named(trace.meta.get('adapter'))}; active is "
+            f"{_named(model.adapter)}.",
+            hint="lab.adapters.enable(name), or lab.adapters.disable(), as it was then.",
+        )
     try:
         prompt = prepare(model, Request.from_meta(trace.meta, trace.images))
     except LabError as error:

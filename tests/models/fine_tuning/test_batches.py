@@ -60,7 +60,10 @@ def test_every_epoch_has_every_example_once_in_another_order(count: int, size: i
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     if count > 4:
         assert len({tuple(epoch) for epoch in epochs[:3]}) == 3
-        assert drawn[:count] != [
-            i for step in range(count) for i in batch_indices(step, size=size, count=count, seed=4)
-        ][:count]
+        assert (
+            drawn[:count]
+            != [i for step in range(count) for i in batch_indices(step, size=size, count=count, seed=4)][
+                :count
+            ]
+        )
     assert batch_indices(2, size=size, count=count, seed=3) == drawn[2 * size : 3 * size]

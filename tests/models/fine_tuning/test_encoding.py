@@ -43,15 +43,17 @@ def _read_back(lab: Any, encoded: Any) -> tuple[str, str, str]:
     """Return thoughts, text and calls of an answer as a reply would show them."""
     transcript = Transcript(Vocabulary(lab.tokenizer), encoded.ids[: encoded.prompt_tokens])
     tokens = [
-        token for index in encoded.ids[encoded.prompt_tokens :] for token in transcript.add(index, Record(0.0, 0.0))
+        token
+        for index in encoded.ids[encoded.prompt_tokens :]
+        for token in transcript.add(index, Record(0.0, 0.0))
     ]
     tokens += transcript.end()
     return tuple("".join(t.text for t in tokens if t.kind == kind) for kind in ("thought", "text", "tool"))
 
 
-_TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="<>"), min_size=1, max_size=24).filter(
-    lambda text: bool(text.strip())
-)
+_TEXT = st.text(
+    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="<>"), min_size=1, max_size=24
+).filter(lambda text: bool(text.strip()))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,7 +101,9 @@ def test_every_revision_of_the_template_gives_the_prompt_of_chat(
     for encoded, count, thinking in ((called, 2, False), (told, 4, False), (polite, 6, True)):
         chat = prepare(moe, moe.request(messages[:count], tools=[_WEATHER], thinking=thinking, temperature=0))
         assert list(encoded.ids[: encoded.prompt_tokens]) == chat.ids
-    assert [(c.name, c.arguments) for c in parse_calls(_read_back(moe, called)[2], [_WEATHER])] == [("weather", _CALL["arguments"])]
+    assert [(c.name, c.arguments) for c in parse_calls(_read_back(moe, called)[2], [_WEATHER])] == [
+        ("weather", _CALL["arguments"])
+    ]
     assert _read_back(moe, told) == ("", "3 degrees.", "")
     assert _read_back(moe, polite) == ("polite", "You are welcome.", "")
 
@@ -118,7 +122,11 @@ def test_a_reply_is_learned_as_the_very_tokens_that_were_generated(moe: Any, ski
 def test_media_are_encoded_as_chat_does(moe: Any) -> None:
     images = [Image.new("RGB", (96, 64), "red"), Image.new("RGB", (64, 64), "blue")]
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green")]
-    for options in ({"images": images}, {"video": (frames, 2.0)}, {"images": images[:1], "max_soft_tokens": 70}):
+    for options in (
+        {"images": images},
+        {"video": (frames, 2.0)},
+        {"images": images[:1], "max_soft_tokens": 70},
+    ):
         (encoded,) = _encoded(moe, {"prompt": "What is it?", "answer": "red", **options})
         chat = prepare(moe, moe.request("What is it?", temperature=0, **options))
         assert list(encoded.ids[: encoded.prompt_tokens]) == chat.ids
@@ -143,7 +151,10 @@ def test_images_of_a_data_set_fill_the_open_parts_of_its_messages(moe: Any) -> N
 def test_raw_prompts_and_whole_texts_end_with_eos(moe: Any) -> None:
     end = moe.tokenizer.eos_token_id
     (pair,) = _encoded(moe, {"prompt": "one two", "answer": " three", "raw": True})
-    assert list(pair.ids[: pair.prompt_tokens]) == prepare(moe, moe.request("one two", raw=True, temperature=0)).ids
+    assert (
+        list(pair.ids[: pair.prompt_tokens])
+        == prepare(moe, moe.request("one two", raw=True, temperature=0)).ids
+    )
     assert pair.ids[-1] == end
     (whole,) = _encoded(moe, "one two three")
     assert whole.prompt_tokens == 1

@@ -49,11 +49,16 @@ def _same(before: list[Any], after: list[Any]) -> bool:
 def test_all_targets_of_every_shape_learn_and_unloading_restores_the_base(own_lab: Any, size: str) -> None:
     lab = own_lab(size)
     before, buffers = _state(lab), {n: b.clone() for n, b in lab.model.named_buffers()}
-    modules = [(name, id(module), type(module), module.training) for name, module in lab.model.named_modules()]
+    modules = [
+        (name, id(module), type(module), module.training) for name, module in lab.model.named_modules()
+    ]
     answer = lab.chat("abc", temperature=0, max_new_tokens=4, top_logprobs=0)
     examples = _media_examples(lab)
     adapter = lab.fine_tune(
-        examples, targets=list(available_targets(lab.model)), steps=12, **{**_QUICK, "batch_size": len(examples)}
+        examples,
+        targets=list(available_targets(lab.model)),
+        steps=12,
+        **{**_QUICK, "batch_size": len(examples)},
     )
     assert adapter.losses[-1] < adapter.losses[0] - 0.5
     assert len(adapter.gradients) == len(adapter.tensors)
@@ -119,7 +124,9 @@ def test_equal_seeds_give_equal_adapters_and_the_global_state_is_unused(own_lab:
 
 
 @pytest.mark.parametrize("stop", [1, 3, 6])
-def test_an_interrupted_run_resumes_to_the_undisturbed_result(own_lab: Any, tmp_path: Path, stop: int) -> None:
+def test_an_interrupted_run_resumes_to_the_undisturbed_result(
+    own_lab: Any, tmp_path: Path, stop: int
+) -> None:
     options = {"targets": ("attention", "experts"), "steps": 7, **_QUICK}
     whole = own_lab("26B-A4B").fine_tune(_PAIRS, **options)
     lab = own_lab("26B-A4B")
@@ -154,7 +161,9 @@ def test_an_interrupted_run_resumes_to_the_undisturbed_result(own_lab: Any, tmp_
         ({"examples": _PAIRS[:3]}, "other examples"),
     ],
 )
-def test_a_run_is_not_resumed_with_other_settings(own_lab: Any, tmp_path: Path, change: Any, named: str) -> None:
+def test_a_run_is_not_resumed_with_other_settings(
+    own_lab: Any, tmp_path: Path, change: Any, named: str
+) -> None:
     lab = own_lab("31B")
     options = {"examples": _PAIRS, "targets": "attention", "steps": 2, **_QUICK, "checkpoint": tmp_path}
     lab.fine_tune(**options)
@@ -250,7 +259,9 @@ def test_a_training_without_effect_warns(own_lab: Any) -> None:
     picture = Image.effect_noise((96, 64), 80).convert("RGB")
     late = [*_PAIRS, {"prompt": "see", "answer": "red", "images": [picture]}]
     with pytest.warns(AdapterWarning, match="no\\s+gradient"):
-        lab.fine_tune(late, targets=("attention", "vision"), steps=2, **{**_QUICK, "batch_size": 1, "seed": 1})
+        lab.fine_tune(
+            late, targets=("attention", "vision"), steps=2, **{**_QUICK, "batch_size": 1, "seed": 1}
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error", AdapterWarning)
         lab.fine_tune(_PAIRS, steps=3, **_QUICK)

@@ -13,7 +13,11 @@ from gemma_lab.models.fine_tuning.targets import available_targets, resolve_targ
 
 def _inputs() -> dict[str, torch.Tensor]:
     ids = torch.randint(40, 200, (2, 12), generator=torch.Generator().manual_seed(1))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": torch.zeros_like(ids)}
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": torch.zeros_like(ids),
+    }
 
 
 def _layers(model: torch.nn.Module, names: object = None, **options: int) -> LoraLayers:
