@@ -149,17 +149,36 @@ def checkup(
         float, typer.Option(min=0, max=1, help="Lowest accuracy that each skill may have.")
     ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Ask a model behind this OpenAI-compatible server instead.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name at the server.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="GEMMA_LAB_TOKEN", help="The server's token.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that the server may be silent.")] = 120.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
 ) -> None:
-    """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold."""
+    """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold.
+
+    With --server it is the acceptance test of an installation: the same questions through its protocol.
+    """
     import json
 
-    from ..lab import load
+    if server is None and model is not None:
+        raise LabError("--model names a model at a server.", hint="Add --server URL, or leave it out.")
+    if server is not None and name is not None:
+        raise LabError("Name the model of a server with --model.", hint=f"--server {server} --model {name}")
+    if server is None:
+        from ..lab import load
 
-    lab = load(name, device=device, dtype=dtype, offline=offline or None)
-    found = lab.checkup(full=full, skills=skill or None)
+        found = load(name, device=device, dtype=dtype, offline=offline or None).checkup(
+            full=full, skills=skill or None
+        )
+    else:
+        from ..remote_lab import connect
+
+        found = connect(server, model, token=token, timeout=timeout).checkup(full=full, skills=skill or None)
     typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else str(found))
     if low := found.below(threshold):
         names = ", ".join(f"{score.name} {score.accuracy:.1%}" for score in low)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import invalid
+from .messages import with_videos
 
 if TYPE_CHECKING:
     from ...lab import Lab
@@ -137,7 +138,8 @@ class Answers:
         lab = self.lab
         if request.routed_experts and not lab.architecture.experts:
             raise invalid(f"{lab.name} has no experts.", "return_routed_experts", "not_supported")
-        prompt = prepare(lab, build_request(lab, request.prompt, request.options))
+        asked = with_videos(request.prompt) if request.chat else request.prompt
+        prompt = prepare(lab, build_request(lab, asked, request.options))
         most = self.limits.max_prompt_tokens
         if most is not None and len(prompt.ids) > most:
             raise invalid(

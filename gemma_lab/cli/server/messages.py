@@ -9,16 +9,22 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import msgspec
 
+from ...models.media import Video, load_image
+from ...models.media.images import image_size
+from ...models.media.video import MAX_FRAMES, MAX_VIDEO_PIXELS
 from .errors import invalid
 from .fields import Fields
 
 #: Messages of a conversation, parts of a message, calls of a message, at most.
 MAX_MESSAGES, MAX_PARTS, MAX_CALLS = 4096, 4096, 256
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+#: Headers of a data URL that holds frames.
+_FRAMES = ("data:video/jpeg;base64", "data:video/png;base64")
 _REASONING = ("reasoning_content", "reasoning")
 
 
@@ -108,7 +114,7 @@ def _part(value: Any, path: str) -> dict[str, Any]:
         made = {"type": "text", "text": fields.text("refusal")}
     elif kind in ("image_url", "video_url", "audio_url"):
         medium = kind.removesuffix("_url")
-        made = {"type": medium, medium: _url(fields, kind)}
+        made = {"type": medium, medium: _medium(fields, kind)}
     elif kind == "input_audio":
         sound = fields.object(kind)
         if sound is None:
@@ -125,13 +131,16 @@ def _part(value: Any, path: str) -> dict[str, Any]:
     return made
 
 
-def _url(fields: Fields, kind: str) -> bytes:
-    """Return the bytes of a data URL: ``{"url": …}``, or the URL itself."""
+def _medium(fields: Fields, kind: str) -> Any:
+    """Return what a data URL holds, ``{"url": …}`` or the URL itself: bytes, or the frames of a video."""
     value = fields.any(kind)
+    times: list[Any] | None = None
     if isinstance(value, Mapping):
         inner = Fields(value, fields.path(kind))
         url, path = inner.text("url"), inner.path("url")
         inner.skip(("detail",))  # how much of an image is read is fixed by the model's processor
+        if kind == "video_url" and inner.has("times"):
+            times = inner.list("times", most=MAX_FRAMES)
         inner.finish()
     else:
         url, path = fields.text(kind), fields.path(kind)
@@ -145,7 +154,57 @@ def _url(fields: Fields, kind: str) -> bytes:
     header, comma, payload = url.partition(",")
     if not comma or not header.lower().endswith(";base64"):
         raise invalid(f"{path} must be data:TYPE;base64,BYTES.", path, "invalid_url")
+    if kind == "video_url" and header.lower() in _FRAMES:
+        return _frames(payload.split(","), times, path)
     return _base64(payload, path)
+
+
+class Frames(NamedTuple):
+    """The frames of a video, not decoded yet, and the time of each in seconds."""
+
+    data: tuple[bytes, ...]
+    times: tuple[float, ...]
+    path: str
+
+    def opened(self) -> Video:
+        """Return the video, decoded; raise `ApiError` or `BadMedia` if it is none."""
+        pixels = sum(width * height for width, height in map(image_size, self.data))
+        if pixels > MAX_VIDEO_PIXELS:
+            raise invalid(f"{self.path} has {pixels:,} pixels; at most {MAX_VIDEO_PIXELS:,}.", self.path)
+        images = tuple(load_image(each) for each in self.data)
+        if len({image.size for image in images}) > 1:
+            raise invalid(f"{self.path}: the frames of a video have one size.", self.path)
+        return Video(images, self.times, len(images))
+
+
+def with_videos(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages in which the videos that came as frames are decoded: one request's at a time."""
+    return [
+        {**message, "content": [_with_video(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _with_video(part: dict[str, Any]) -> dict[str, Any]:
+    video = part.get("video")
+    return {**part, "video": video.opened()} if isinstance(video, Frames) else part
+
+
+def _frames(listed: list[str], times: list[Any] | None, path: str) -> Frames:
+    """Return the video of frames that come one by one, as vLLM takes them, with their times."""
+    if times is None or len(times) != len(listed):
+        raise invalid(
+            f"{path} holds {len(listed)} frames and {0 if times is None else len(times)} times: this server "
+            "needs the time of each, in seconds, as video_url.times; or send a video file.",
+            path,
+        )
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
+        raise invalid(f"{path}: times are numbers.", path)
+    if any(not 0 <= each < 1e6 for each in times) or any(a >= b for a, b in pairwise(times)):
+        raise invalid(f"{path}: times begin at 0 or later, and each is later than the one before.", path)
+    return Frames(tuple(_base64(each, path) for each in listed), tuple(map(float, times)), path)
 
 
 def _base64(text: str, path: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import struct
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,26 +32,20 @@ def audio_part(audio: Audio) -> dict[str, Any]:
 
 
 def video_part(video: Video, *, lossless: bool) -> dict[str, Any]:
-    """Return a video: an animated PNG with the times of its frames, or JPEG frames in one URL.
+    """Return a video as frames in one URL: ``data:video/jpeg;base64,FRAME,FRAME,…``, which is vLLM's form.
 
-    The second is vLLM's form (``data:video/jpeg;base64,FRAME,FRAME,…``); it has no place for the times.
+    ``gemma-lab serve`` takes PNG frames as well, and their times in seconds, which vLLM's form leaves out.
     """
-    if not lossless:
-        frames = []
-        for frame in video.frames:
-            file = io.BytesIO()
-            frame.convert("RGB").save(file, "JPEG", quality=_QUALITY)
-            frames.append(base64.b64encode(file.getvalue()).decode("ascii"))
-        url = f"data:video/jpeg;base64,{','.join(frames)}"
-    else:
-        times = [round(1000 * time) for time in video.times]
-        shown = [max(1, after - before) for before, after in pairwise(times)]
-        shown.append(shown[-1] if shown else 1000)
+    frames = []
+    for frame in video.frames:
         file = io.BytesIO()
-        first, *others = video.frames
-        first.save(file, "PNG", save_all=True, append_images=others, duration=shown, loop=0)
-        url = _data_url("image/apng", file.getvalue())
-    return {"type": "video_url", "video_url": {"url": url}}
+        options = {} if lossless else {"quality": _QUALITY}
+        frame.convert("RGB").save(file, "PNG" if lossless else "JPEG", **options)
+        frames.append(base64.b64encode(file.getvalue()).decode("ascii"))
+    inner: dict[str, Any] = {"url": f"data:video/{'png' if lossless else 'jpeg'};base64,{','.join(frames)}"}
+    if lossless:
+        inner["times"] = list(video.times)
+    return {"type": "video_url", "video_url": inner}
 
 
 def wav(samples: np.ndarray[Any, np.dtype[np.float32]]) -> bytes:
