@@ -2,8 +2,8 @@
 
 The plain loop is the one that PEFT's documentation shows: ``get_peft_model``, the model's own loss from
 ``labels``, ``backward``, AdamW. Both train a fresh adapter of the same targets, rank and seed on the same
-padded batches; steps alternate, so that whatever else the machine does falls on both. The ratio is the median of
-steps' times, plain ÷ ours. Reading examples is not part of either.
+padded batches; steps alternate, so that whatever else the machine does falls on both. The ratio is that of
+the medians of the steps' times, plain ÷ ours. Reading examples is not part of either.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def test_training_keeps_the_speed_of_a_plain_loop(targets, capsys, record):
     chosen = resolve_targets(ours.model, targets)
     data = ExampleSet(ours, EXAMPLES)
     settings = training_settings(
-        chosen.names, examples=len(data), rank=RANK, alpha=None, learning_rate=1e-3, steps=STEPS, minutes=None,
-        batch_size=SIZE, seed=0, gradient_checkpointing=False,
+        chosen.names, examples=len(data), rank=RANK, alpha=None, learning_rate=1e-3, steps=STEPS,
+        minutes=None, batch_size=SIZE, seed=0, gradient_checkpointing=False,
     )  # fmt: skip
     layers = LoraLayers(ours.model, chosen, rank=RANK, alpha=settings.alpha)
     layers.attach()

@@ -132,3 +132,10 @@ def _another_edit() -> LabError:
         "The active edit is another than that of the trace.",
         hint="Call it outside lab.edit(): the edit of the trace is applied meanwhile.",
     )
+
+
+def _named(adapter: Any) -> str:
+    """Return the name of an adapter as a trace notes it, with the start of its digest."""
+    if not isinstance(adapter, dict):
+        return "none"
+    return f"{adapter.get('name')} ({str(adapter.get('digest'))[:8]})"

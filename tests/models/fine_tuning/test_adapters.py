@@ -172,9 +172,7 @@ def test_an_adapter_of_another_base_is_refused(own_lab: Any, tuned: Any, tmp_pat
         own_lab("31B").adapters.load(tmp_path / "adapter")
 
 
-def test_the_digest_of_a_base_is_that_of_every_dtype_and_not_of_other_weights(
-    tiny_folder: Any, own_lab: Any, tmp_path: Path
-) -> None:
+def test_the_digest_of_a_base_is_the_same_in_every_dtype(own_lab: Any, tmp_path: Path) -> None:
     single, half = own_lab("E2B"), own_lab("E2B", dtype="bfloat16")
     assert base_digest(single.model) == base_digest(half.model) is not None
     other = gl.load(tiny_checkpoint("E2B", tmp_path / "other", seed=1), device="cpu")
@@ -270,8 +268,8 @@ def test_chat_traces_and_edits_work_under_an_adapter(tuned: Any) -> None:
     trace = lab.trace("abc", attention=True, max_new_tokens=3)
     assert trace.meta["model"].endswith("+small")
     assert trace.meta["adapter"] == lab.adapter
-    request = gl.Request.from_meta(trace.meta)
-    assert lab.chat(request).text == trace.generation.text if hasattr(trace.generation, "text") else True
+    reply = lab.chat("abc", temperature=0, max_new_tokens=3)
+    assert [token.id for token in reply.tokens][:-1] == trace.tokens.ids[trace.tokens.generated].tolist()
     rows = lab.attention_rows(trace, [2])
     assert all(np.allclose(row.sum(-1), 1, atol=1e-4) for row in rows.values())
     plain = _logits(lab)
@@ -286,8 +284,8 @@ def test_chat_traces_and_edits_work_under_an_adapter(tuned: Any) -> None:
     assert "adapter" not in lab.trace("abc").meta
     with pytest.raises(BadTrace):
         lab.attention_rows(trace, [2])
-    with pytest.raises(BadTrace):  # also if the name is that of the base
-        trace.meta["model"] = lab.name
+    trace.meta["model"] = lab.name
+    with pytest.raises(BadTrace, match="adapter"):  # also if the name is that of the base
         lab.attention_rows(trace, [2])
 
 

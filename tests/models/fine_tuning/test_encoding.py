@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import templates
 
-from gemma_lab.evals.questions import load_questions
 from gemma_lab.errors import BadMedia, BadPrompt, ContextFull, LabError
+from gemma_lab.evals.questions import load_questions
 from gemma_lab.models.chat.prompt import prepare
 from gemma_lab.models.chat.tools import calls as parse_calls
 from gemma_lab.models.chat.transcript import Record, Transcript
