@@ -32,7 +32,9 @@ ITEM_BYTES = {
     "F8_E4M3": 1,
     "F8_E5M2": 1,
 }
-_FLOATING = ("F64", "F32", "F16", "BF16")
+FLOATING = ("F64", "F32", "F16", "BF16")
+"""Those that loading converts to one dtype; packed numbers keep theirs."""
+
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library itself
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _AGAIN = "Download the checkpoint again, or copy it again from where it was made."
@@ -50,6 +52,11 @@ class Tensor:
     def elements(self) -> int:
         """Its number of elements."""
         return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Its bytes in the file."""
+        return self.elements * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class CheckpointFiles:
     def weight_bytes(self, item: int) -> int:
         """Return the bytes of all weights with `item` bytes per floating value; others keep their dtype."""
         return sum(
-            tensor.elements * (item if tensor.dtype in _FLOATING else ITEM_BYTES[tensor.dtype])
+            tensor.elements * (item if tensor.dtype in FLOATING else ITEM_BYTES[tensor.dtype])
             for tensor in self.tensors.values()
         )
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...errors import BadCheckpoint, DoesNotFit, LabError
 from ...family.architecture import Architecture, from_config, get_architecture
+from ...family.parameters import count_parameters
 from ...planning.local import working_bytes
 from ...system.hardware import amount, free_ram
 from ...system.out_of_memory import is_out_of_memory
 from ...system.report import offline as offline_by_environment
-from .checkpoint_files import CheckpointFiles, read_checkpoint, read_config
+from ..quantization.checkpoint_formats import checkpoint_format
+from ..quantization.methods import LoadMethod, load_method
+from ..quantization.weight_bits import warn_of_weights_left
+from .checkpoint_files import FLOATING, CheckpointFiles, read_checkpoint, read_config
 from .configuration import check_configuration
 from .generation_defaults import check_generation_config
 from .loaded_model import LoadedModel
@@ -40,18 +46,15 @@ def load(
     progress: bool = True,
 ) -> LoadedModel:
     """Load a Gemma 4 and its processor; `gemma_lab.load` documents the parameters and the errors."""
-    if quantization is not None:
-        raise LabError(
-            f"quantization={quantization!r}: quantised loading is not in this version yet.",
-            hint="Leave quantization out; for less memory choose a smaller model (gl.catalog()).",
-        )
-    parse_dtype(dtype)  # a wrong dtype should not cost a download
+    parse_dtype(dtype)  # a wrong dtype, or quantisation, should not cost a download
+    method = load_method(quantization)
     location = locate(name)
     offline = offline_by_environment() if offline is None else offline
     with _progress(progress):
         files, placement = _prepare(
             location,
             offline,
+            method,
             device=device,
             dtype=dtype,
             device_map=device_map,
@@ -60,36 +63,82 @@ def load(
     with _progress(progress and files.weight_bytes(2) >= _SHOWN_FROM):
         processor = _processor(files)
         model = _model(
-            files, location, placement, attn_implementation=attn_implementation, offload_folder=offload_folder
+            files,
+            location,
+            placement,
+            method,
+            attn_implementation=attn_implementation,
+            offload_folder=offload_folder,
         )
+    warn_of_weights_left(model, location.name)
     return LoadedModel(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
 
 
-def _prepare(location: Location, offline: bool, **options: Any) -> tuple[CheckpointFiles, Placement]:
+def _prepare(
+    location: Location, offline: bool, method: LoadMethod | None, **options: Any
+) -> tuple[CheckpointFiles, Placement]:
     """Check a model's files and choose its device, cheapest checks first; weights are not read."""
     name, checkpoint = location.name, location.checkpoint
     if checkpoint is not None:
-        require_loadable(checkpoint)
-        if checkpoint.weight_bytes:  # the catalog knows its size: too little memory shows without a download
-            working = _working(get_architecture(checkpoint.size)) if checkpoint.path is None else None
-            if working is not None:
-                plan_placement(Footprint(_by_item(checkpoint.weight_bytes), working), name=name, **options)
+        require_loadable(checkpoint, method)
+        # the catalog knows its size: too little memory shows without a download
+        if checkpoint.weight_bytes and checkpoint.path is None:
+            shape = get_architecture(checkpoint.size)
+            weights = _whole(shape) if method is None else _by_part(shape, method)
+            _place(Footprint(weights, _working(shape)), method, name=name, **options)
     files = _on_disk(location, offline)
     if files is None:
         folder = fetch_config(location)
         config = read_config(folder)
-        require_gemma4(config, name=name, checkpoint=checkpoint)
+        require_gemma4(config, name=name, checkpoint=checkpoint, method=method)
         check_configuration(config, folder)
-        size = hub_weight_bytes(location)
-        plan_placement(Footprint(size, _working(from_config(config))), name=name, **options)
+        size, shape = hub_weight_bytes(location), from_config(config)
+        weights = size if method is None else _by_part(shape, method)
+        _place(Footprint(weights, _working(shape)), method, name=name, **options)
         _require_disk(location, size(2))
         files = read_checkpoint(download(location, offline=False))
-    class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint)
+    class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint, method=method)
     check_configuration(files.config, files.folder)
     check_generation_config(files)
-    check_shapes(build_meta_model(files.config, class_name, name=name), files)
-    footprint = Footprint(files.weight_bytes, _working(from_config(files.config)))
-    return files, plan_placement(footprint, name=name, **options)
+    if checkpoint_format(files.config) is None:
+        check_shapes(build_meta_model(files.config, class_name, name=name), files)
+    return files, _place(_footprint(files, method), method, name=name, **options)
+
+
+def _place(footprint: Footprint, method: LoadMethod | None, *, name: str, **options: Any) -> Placement:
+    """Choose device and dtype, and check that the model fits and that its quantisation runs there."""
+    what = name if method is None else f"{name} in {method.name}"
+    placement = plan_placement(footprint, name=what, **options)
+    if method is not None:
+        method.require(torch.device(placement.device).type)
+    return placement
+
+
+def _footprint(files: CheckpointFiles, method: LoadMethod | None) -> Footprint:
+    """Return the memory that a checkpoint takes, exactly, from the headers of its files."""
+    working = _working(from_config(files.config))
+    if method is None:
+        settings = checkpoint_format(files.config)
+        if settings is not None and settings.dequantizes:
+            return Footprint(_whole(from_config(files.config)), working)
+        return Footprint(files.weight_bytes, working)
+    floats = {name: tensor.shape for name, tensor in files.tensors.items() if tensor.dtype in FLOATING}
+
+    def weights(item: int) -> int:
+        packed = sum(method.held_bytes(name, shape, item) for name, shape in floats.items())
+        whole = sum(tensor.bytes for name, tensor in files.tensors.items() if name not in floats)
+        return round(packed) + whole
+
+    def beside(item: int, kind: str) -> int:
+        calls = (method.call_bytes(name, shape, item) for name, shape in floats.items())
+        return working(item, kind) + max(calls, default=0)
+
+    return Footprint(weights, beside)
+
+
+def _by_part(shape: Architecture, method: LoadMethod) -> Callable[[int], int]:
+    counts = count_parameters(shape).parts
+    return lambda item: round(sum(method.part_bytes(counts, item).values()))
 
 
 def _working(model: Architecture) -> Callable[[int, str], int]:
@@ -97,8 +146,10 @@ def _working(model: Architecture) -> Callable[[int, str], int]:
     return lambda item, kind: working_bytes(model, kind=kind, value_bytes=item)
 
 
-def _by_item(sizes: Mapping[str, int]) -> Callable[[int], int]:
-    return lambda item: sizes["bf16"] * item // 2
+def _whole(shape: Architecture) -> Callable[[int], int]:
+    """Return the bytes of a model that is not packed, also where its checkpoint is but becomes so."""
+    total = count_parameters(shape).total
+    return lambda item: total * item
 
 
 def _on_disk(location: Location, offline: bool) -> CheckpointFiles | None:
@@ -166,6 +217,7 @@ def _model(
     files: CheckpointFiles,
     location: Location,
     placement: Placement,
+    method: LoadMethod | None,
     *,
     attn_implementation: str | None,
     offload_folder: str | Path | None,
@@ -173,8 +225,16 @@ def _model(
     import transformers
     from safetensors import SafetensorError
 
-    class_name = require_gemma4(files.config, name=location.name, checkpoint=location.checkpoint)
+    class_name = require_gemma4(
+        files.config, name=location.name, checkpoint=location.checkpoint, method=method
+    )
     options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    device_map = placement.device_map
+    if method is not None:
+        method.check_shapes({name: tensor.shape for name, tensor in files.tensors.items()}, placement.device)
+        options["quantization_config"] = method.config(placement.dtype)
+        # the libraries would choose a GPU themselves
+        device_map = {"": placement.device} if device_map is None else device_map
     if offload_folder is not None:
         options["offload_folder"] = str(offload_folder)
     if placement.max_memory is not None:
@@ -183,7 +243,7 @@ def _model(
         model, info = getattr(transformers, class_name).from_pretrained(
             files.folder,
             dtype=placement.dtype,
-            device_map=placement.device_map,
+            device_map=device_map,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
@@ -193,7 +253,7 @@ def _model(
         )
     except Exception as error:  # transformers, accelerate, safetensors and torch raise many types
         if is_out_of_memory(error):
-            raise _ran_out(files, location, placement) from error
+            raise _ran_out(files, location, placement, method) from error
         if isinstance(error, SafetensorError | OSError):
             raise BadCheckpoint(
                 f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
@@ -207,8 +267,10 @@ def _model(
     return model
 
 
-def _ran_out(files: CheckpointFiles, location: Location, placement: Placement) -> DoesNotFit:
-    needed = files.weight_bytes(placement.dtype.itemsize)
+def _ran_out(
+    files: CheckpointFiles, location: Location, placement: Placement, method: LoadMethod | None
+) -> DoesNotFit:
+    needed = _footprint(files, method).weights(placement.dtype.itemsize)
     return DoesNotFit(
         f"Memory ran out while {location.name} was loaded on {placement.device}: its weights are "
         f"{amount(needed)} in {str(placement.dtype)[6:]}; {amount(free_ram())} of RAM are free.",

@@ -10,6 +10,7 @@ import torch
 from ...display import Displayed
 from ...family.architecture import Architecture, from_config
 from ...family.other_decoders import from_decoder_config
+from ..quantization.weight_bits import WeightBits, is_quantized, method_name, weight_bits, weight_count
 from .restore import ModelLock
 from .verify_weights import require_finite
 
@@ -105,7 +106,9 @@ class LoadedModel(Displayed):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the loaded model; tied ones count once."""
+        """Number of parameters of the loaded model; tied ones count once, packed ones as unpacked."""
+        if is_quantized(self.model):
+            return weight_count(self.model)
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def check_weights(self) -> None:
@@ -139,14 +142,33 @@ class LoadedModel(Displayed):
         order = ("text", "image", "video", "audio")
         facts["modalities"] = "+".join(kind for kind in order if kind in self.modalities)
         facts["context"] = f"{self.context:,} tokens"
+        if is_quantized(self.model):
+            facts["weights"] = f"{method_name(self.model)}: {self.bits().summary}"
         facts["placement"] = f"{str(self.dtype).removeprefix('torch.')} on {self._where()}"
         return facts
+
+    def bits(self) -> WeightBits:
+        """Count in how many bits each part of the model is really held, from the tensors in memory.
+
+        Returns
+        -------
+        WeightBits
+            Weights, bytes, bits a weight (scales included) and format of each part: experts, attention,
+            embeddings and so on; a table and a figure.
+
+        Examples
+        --------
+        >>> lab.bits()["experts"].bits
+        4.5
+        """
+        return weight_bits(self.model, self.name)
 
     def __repr__(self) -> str:
         facts = self.facts()
         parts = [f"{facts['parameters']} parameters", f"{facts['layers']} layers"]
         parts += [facts["experts"]] if "experts" in facts else []
-        parts += [facts["modalities"], f"context {facts['context']}", facts["placement"]]
+        parts += [facts["modalities"], f"context {facts['context']}"]
+        parts += [facts[name] for name in ("weights", "placement") if name in facts]
         return f"{type(self).__name__}({self.name}: {', '.join(parts)})"
 
     def _where(self) -> str:

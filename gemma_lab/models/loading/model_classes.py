@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from ...errors import BadCheckpoint, MissingExtra, NotGemma4, TooOld
+from ...errors import MissingExtra, NotGemma4, TooOld
+from ..quantization.checkpoint_formats import require_format
 
 if TYPE_CHECKING:
     from ...family.catalog import Checkpoint
+    from ..quantization.methods import LoadMethod
 
 #: model_type of config.json -> class in transformers
 CLASSES = {
@@ -37,27 +39,37 @@ _OTHERS = {
 _SINCE = {"gemma4": "5.15", "gemma4_text": "5.15", "gemma4_unified": "5.15", "gemma4_unified_text": "5.15"}
 
 
-def require_loadable(checkpoint: Checkpoint) -> None:
+def require_loadable(checkpoint: Checkpoint, method: LoadMethod | None = None) -> None:
     """Raise if an entry of the catalog cannot be loaded here, before anything is downloaded.
+
+    Parameters
+    ----------
+    checkpoint
+        The entry.
+    method
+        How its weights are to be packed while they are read; None for as they are.
 
     Raises
     ------
     NotGemma4
         For a drafter.
     BadCheckpoint
-        For packed weights.
+        For packed weights that transformers does not read, or that are to be packed again.
     """
     if checkpoint.model_type in _OTHERS:
         what, hint = _OTHERS[checkpoint.model_type]
         raise NotGemma4(f"{checkpoint.alias} is {what}.", hint=hint)
     if checkpoint.format != "safetensors":
-        raise BadCheckpoint(
-            f"{checkpoint.alias} has packed weights ({checkpoint.format}), which this version does not load.",
-            hint="Load the bfloat16 checkpoint of the same size, or an '-unquantized' one.",
-        )
+        require_format(checkpoint.format, name=checkpoint.alias, method=method)
 
 
-def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint | None = None) -> str:
+def require_gemma4(
+    config: dict[str, Any],
+    *,
+    name: str,
+    checkpoint: Checkpoint | None = None,
+    method: LoadMethod | None = None,
+) -> str:
     """Return the name of the transformers class for a configuration.
 
     Parameters
@@ -68,13 +80,15 @@ def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint 
         The name that the user passed, for errors.
     checkpoint
         Its entry in the catalog, which may need a newer transformers.
+    method
+        How its weights are to be packed while they are read; None for as they are.
 
     Raises
     ------
     NotGemma4
         If it is of another architecture, or a relative of Gemma 4 that does not chat.
     BadCheckpoint
-        If its weights are quantised.
+        If its weights are packed in a way that transformers does not read, or are to be packed again.
     TooOld
         If the installed transformers is too old for it.
     MissingExtra
@@ -93,11 +107,8 @@ def require_gemma4(config: dict[str, Any], *, name: str, checkpoint: Checkpoint 
         )
     if config.get("quantization_config"):
         settings = config["quantization_config"]
-        method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else "unknown"
-        raise BadCheckpoint(
-            f"{name} has quantised weights (method {method}), which this version does not load.",
-            hint="Load the bfloat16 checkpoint of the same size, or an '-unquantized' one.",
-        )
+        packing = settings.get("quant_method", "unknown") if isinstance(settings, dict) else "unknown"
+        require_format(str(packing), name=name, method=method)
     require_transformers(checkpoint.min_transformers if checkpoint else _SINCE[kind], name=name)
     if config.get("vision_config") and importlib.util.find_spec("torchvision") is None:
         raise MissingExtra(

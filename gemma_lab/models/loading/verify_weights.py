@@ -14,12 +14,15 @@ from typing import Any
 import torch
 
 from ...errors import BadCheckpoint
-from .checkpoint_files import CheckpointFiles
+from ..quantization.dequantized import first_row
+from ..quantization.layers import packed_parameters
+from .checkpoint_files import FLOATING, CheckpointFiles, Tensor
 from .configuration import fields_with
 
 _SAMPLE = 16  # values of each weight that are compared with its file
 _FINITE_SAMPLE = 4096  # values of each weight that are searched for NaN and infinity
 _LISTED = 5
+_ROUNDING = 0.5  # of a row's size: what packing it may change
 _HINT = (
     "The files do not belong to this configuration: check model_type in config.json against the names of the "
     "weights, or download the checkpoint again."
@@ -106,7 +109,7 @@ def require_finite(model: Any, source: Any, *, every_value: bool = False) -> Non
     """
     wrong = []
     for name, tensor in _named(model):
-        if tensor.device.type == "meta" or not tensor.is_floating_point():
+        if tensor.device.type == "meta" or not tensor.is_floating_point() or not _plain(tensor):
             continue
         values = tensor.detach().reshape(-1)
         if not every_value:
@@ -152,6 +155,11 @@ def _compare(model: Any, files: CheckpointFiles) -> None:
 
     offloaded = bool(getattr(model, "hf_device_map", None))
     tensors = dict(_named(model))
+    packed = {
+        f"{path}.{name}": shape
+        for path, module in model.named_modules()
+        for name, shape in packed_parameters(module).items()
+    }
     by_file: dict[Path, list[str]] = {}
     for name, tensor in tensors.items():
         if tensor.device.type == "meta":
@@ -163,12 +171,42 @@ def _compare(model: Any, files: CheckpointFiles) -> None:
     for file, names in by_file.items():
         with safe_open(file, framework="pt") as stream:
             for name in names:
+                if name in packed or not _as_stored(tensors[name], files.tensors[name]):
+                    _compare_packed(model, name, _first_row(stream, name), files)
+                    continue
                 loaded = _first_values(tensors[name].detach()).cpu()
                 stored = _first_values(_first_row(stream, name)).to(loaded.dtype)
                 if not torch.allclose(loaded, stored, rtol=0, atol=0, equal_nan=True):
                     raise BadCheckpoint(
                         f"{files.folder}: {name} in the model is not {name} in {file.name}.", hint=_HINT
                     )
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor holds its numbers itself: quantised ones of torchao are of other classes."""
+    return not hasattr(tensor, "__tensor_flatten__")
+
+
+def _as_stored(tensor: torch.Tensor, stored: Tensor) -> bool:
+    """Return whether a weight in memory is of the kind that its file holds: numbers, or the same integers."""
+    return _plain(tensor) and tensor.is_floating_point() == (stored.dtype in FLOATING)
+
+
+def _compare_packed(model: Any, name: str, stored: torch.Tensor, files: CheckpointFiles) -> None:
+    """Compare the first row, or the first expert, of a weight that was packed with its file.
+
+    Rounding to 4 bits moves weights by about a tenth of their size; another weight differs by more than it.
+    """
+    loaded = first_row(model, name)
+    if loaded is None:
+        return
+    stored = stored.float()
+    error = (loaded.cpu().float().reshape(-1) - stored.reshape(-1)).norm()
+    if not error <= _ROUNDING * stored.norm():
+        raise BadCheckpoint(
+            f"{files.folder}: {name} differs from its file by {error / stored.norm():.0%} after packing.",
+            hint=_HINT,
+        )
 
 
 def _named(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,7 +1,7 @@
 """int8 and int4 as a quantisation method of transformers: weights are packed while they are read.
 
-transformers reads a tensor, calls the operation here, and keeps what it returns, so that a model is never held
-in 16 bits. The method is registered under `METHOD` when this module is imported.
+transformers reads a tensor, calls the operation here, and keeps what it returns, so that a model is never
+held in 16 bits. The method is registered under `METHOD` when this module is imported.
 """
 
 from __future__ import annotations
@@ -68,10 +68,6 @@ class IntegerQuantizer(HfQuantizer):
         if isinstance(module, IntLinear | IntTable):
             return name == "weight"
         return isinstance(module, IntExperts) and name in ("gate_up_proj", "down_proj")
-
-    def param_element_size(self, model: Any, param_name: str, param: Any) -> float:
-        """Return the bytes per element of a parameter as it is held: codes are of that size already."""
-        return float(param.element_size())
 
     def get_quantize_ops(self) -> ConversionOps:
         """Return the operation that packs a weight."""

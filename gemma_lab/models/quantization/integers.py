@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+WORKING_BYTES = 64 << 20
+"""Bytes of dequantised experts, or rows of the output head, that exist at once, unless one alone is more."""
+
 #: Weights that are searched for scales at once: bounds the working memory.
 _CHUNK = 1 << 22
-#: Fractions of the scale that clips no weight which are tried, by bits. More of them, or more refinements, lower
-#: the squared error of normal weights by less than 1 %.
+#: Fractions of the scale that clips no weight which are tried, by bits. More of them, or more refinements,
+#: lower the squared error of normal weights by less than 1 %.
 _FRACTIONS = {8: (1.0, 0.97), 4: (1.0, 0.92, 0.84, 0.76, 0.66)}
 _SMALLEST = torch.finfo(torch.float16).smallest_normal
 
@@ -107,16 +110,18 @@ def dequantize(
 ) -> torch.Tensor:
     """Return the weights of packed codes, ``[..., rows, columns]``.
 
-    In bfloat16 each weight is the nearest to code × scale: the product is computed in float32.
+    Each is code × scale, computed in float32 and rounded once.
     """
     whole = codes if bits == 8 else _unpack_nibbles(codes, columns)
-    exact = whole.float()
+    exact = scales.float()
+    made = torch.empty(whole.shape, dtype=dtype, device=whole.device)
     groups = scales.shape[-1]
     if groups * group_size == columns:
-        exact.view(*exact.shape[:-1], groups, group_size).mul_(scales.float().unsqueeze(-1))
+        shape = (*whole.shape[:-1], groups, group_size)
+        torch.mul(whole.view(shape), exact.unsqueeze(-1), out=made.view(shape))
     else:
-        exact.mul_(scales.float().repeat_interleave(group_size, dim=-1)[..., :columns])
-    return exact.to(dtype)
+        torch.mul(whole, exact.repeat_interleave(group_size, dim=-1)[..., :columns], out=made)
+    return made
 
 
 def code_columns(columns: int, bits: int) -> int:
@@ -180,4 +185,5 @@ def _pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
 
 def _unpack_nibbles(packed: torch.Tensor, columns: int) -> torch.Tensor:
     low, high = (packed & 0x0F).to(torch.int8), (packed >> 4).to(torch.int8)
-    return (torch.stack((low, high), dim=-1).flatten(-2) - 8)[..., :columns]
+    whole = torch.stack((low, high), dim=-1).flatten(-2).sub_(8)
+    return whole if whole.shape[-1] == columns else whole[..., :columns].contiguous()

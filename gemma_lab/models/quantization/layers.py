@@ -1,8 +1,9 @@
 """Modules whose weights are integers: linear layers, fused experts, embedding tables, and a tied output head.
 
-Each multiplies with dequantised weights, made for the call and dropped after it: a linear layer its matrix, the
-experts some at a time, the output head some rows at a time. The parameters keep the names that they have in
-transformers (``weight``, ``gate_up_proj``, ``down_proj``) and hold codes; ``…_scales`` beside them are buffers.
+Each multiplies with dequantised weights, made for the call and dropped after it: a linear layer its matrix,
+the experts some at a time, the output head some rows at a time. The parameters keep the names that they have
+in transformers (``weight``, ``gate_up_proj``, ``down_proj``) and hold codes; ``…_scales`` beside them are
+buffers.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .integers import code_columns, dequantize, group_count
-
-#: Bytes of dequantised weights that exist at once, unless a single expert needs more.
-WORKING_BYTES = 64 << 20
+from .integers import WORKING_BYTES, code_columns, dequantize, group_count
 
 SCALES = "_scales"
 """What the name of the scales adds to that of the codes."""
@@ -152,9 +150,7 @@ class IntTable(nn.Module):
         self.register_buffer(f"codes{SCALES}", self._buffers.pop(f"weight{SCALES}"))
         self.__class__ = IntEmbedding
 
-    def dequantized(
-        self, rows: Any = slice(None), dtype: torch.dtype = torch.float32
-    ) -> torch.Tensor:
+    def dequantized(self, rows: Any = slice(None), dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Return rows of the table, by slice, number or ids, ``[…, embedding_dim]``."""
         return _numbers(self, self.stored, self.embedding_dim, dtype, rows)
 
@@ -199,10 +195,10 @@ class IntTiedHead(nn.Module):
         """Return the logits ``[…, vocabulary]``."""
         (table,) = self._embedding
         rows = max(1, WORKING_BYTES // (self.in_features * input.dtype.itemsize))
-        parts = [
-            nn.functional.linear(input, table.dequantized(slice(start, start + rows), input.dtype).to(input.device))
-            for start in range(0, self.out_features, rows)
-        ]
+        parts = []
+        for start in range(0, self.out_features, rows):
+            weights = table.dequantized(slice(start, start + rows), input.dtype)
+            parts.append(nn.functional.linear(input, weights.to(input.device)))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
@@ -255,7 +251,9 @@ def _register(module: Any, name: str, shape: tuple[int, ...]) -> None:
     module.register_buffer(name + SCALES, scales)
 
 
-def _numbers(module: Any, name: str, columns: int, dtype: torch.dtype, rows: Any = slice(None)) -> torch.Tensor:
+def _numbers(
+    module: Any, name: str, columns: int, dtype: torch.dtype, rows: Any = slice(None)
+) -> torch.Tensor:
     return dequantize(
         getattr(module, name)[rows],
         getattr(module, name + SCALES)[rows],

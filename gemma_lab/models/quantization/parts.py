@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-#: Pattern of a weight's name → its part, a key of `gemma_lab.family.parameters.PARAMETER_GROUPS`; first match.
+#: Pattern of a weight's name → its part, a key of `gemma_lab.family.parameters.PARAMETER_GROUPS`; the first
+#: that matches.
 _PATTERNS = (
     (r"\.embed_vision\.(embedding_projection|multimodal_embedder)", "vision_projector"),
     (r"\.embed_audio\.", "audio_projector"),
@@ -25,5 +26,5 @@ OTHER = "other"
 
 
 def part_of(name: str) -> str:
-    """Return the part of a weight by its name, e.g. ``"model.language_model.layers.0.mlp.up_proj.weight"``."""
+    """Return the part of a weight by its name, e.g. ``"model.layers.0.mlp.up_proj.weight"``: ``"mlp"``."""
     return next((part for pattern, part in _PATTERNS if re.search(pattern, f".{name}")), OTHER)

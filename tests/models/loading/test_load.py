@@ -131,9 +131,7 @@ def test_the_environment_names_the_model(tiny_folder, monkeypatch):
     assert gl.load().name == "tiny-31B"
 
 
-def test_reserved_and_refused_arguments(tiny_folder):
-    with pytest.raises(LabError, match="not in this version yet"):
-        gl.load(tiny_folder("31B"), quantization="int4")
+def test_refused_arguments(tiny_folder):
     with pytest.raises(LabError, match="overflows in float16"):
         gl.load(tiny_folder("31B"), dtype="float16")
 
