@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .models.chat.reply import Reply
     from .models.chat.request import Request
     from .models.chat.sampling import Sampling
+    from .models.fine_tuning.adapter import Adapter
+    from .models.fine_tuning.change_check import AdapterCheck
     from .models.loading.meta_model import meta_model
     from .models.media import load_audio, load_image, load_video
     from .models.tool_use.mcp import McpServer
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activations",
+    "Adapter",
+    "AdapterCheck",
     "AttentionExplorer",
     "AttentionKnockout",
     "AttentionRequest",

@@ -115,8 +115,8 @@ def test_an_adapter_of_peft_is_loaded(own_lab: Any, tmp_path: Path) -> None:
 
     other, lab = own_lab("26B-A4B"), own_lab("26B-A4B")
     config = LoraConfig(
-        r=3, lora_alpha=5, use_rslora=True, init_lora_weights=False, target_modules=r".*language_model.*[qv]_proj",
-        target_parameters=["experts.down_proj"],
+        r=3, lora_alpha=5, use_rslora=True, init_lora_weights=False,
+        target_modules=r".*language_model.*[qv]_proj", target_parameters=["experts.down_proj"],
     )  # fmt: skip
     other.model = get_peft_model(other.model, config)
     other.model.save_pretrained(tmp_path)

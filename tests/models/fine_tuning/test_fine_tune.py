@@ -219,7 +219,7 @@ def test_a_second_training_starts_from_the_base_and_keeps_the_first(own_lab: Any
         {"rank": 0}, {"rank": 1.5}, {"alpha": float("nan")}, {"learning_rate": 0}, {"learning_rate": -1},
         {"learning_rate": "fast"}, {"steps": 0}, {"steps": True}, {"minutes": 0}, {"steps": 1, "minutes": 1},
         {"batch_size": 0}, {"seed": -1}, {"gradient_checkpointing": "yes"}, {"resume": True},
-        {"examples": "abc"}, {"examples": []}, {"examples": None}, {"examples": {"prompt": "a", "answer": "b"}},
+        {"examples": "abc"}, {"examples": []}, {"examples": None}, {"examples": {"prompt": "a"}},
         {"targets": "vision"}, {"name": ""}, {"name": 3},
     ],
 )  # fmt: skip
