@@ -1,10 +1,19 @@
-"""Wilson's interval and McNemar's test agree with published values and with counting by hand."""
+"""Intervals and tests agree with published values, with counting by hand and with simulation."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from gemma_lab.evals.statistics import PairedAnswers, mcnemar_test, wilson_interval
+from gemma_lab.evals.statistics import (
+    PairedAnswers,
+    clustered_mean_interval,
+    clustered_proportion_interval,
+    holm,
+    mcnemar_test,
+    paired_difference_interval,
+    wilson_interval,
+)
 
 
 def test_the_interval_is_wilsons():
@@ -28,3 +37,49 @@ def test_pairs_are_counted_question_by_question():
 def test_the_test_is_exact(first, second, p):
     assert PairedAnswers(10, first, second, 2).p_value == pytest.approx(p)
     assert PairedAnswers(10, second, first, 2).p_value == pytest.approx(p)
+
+
+def test_holm_adjusts_as_r_does():
+    # R 4.3: p.adjust(c(0.01, 0.02, 0.03, 0.04), "holm"), and with other orders and ties
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.04, 0.01]) == pytest.approx([0.04, 0.02])
+    assert holm([0.5, 0.9, 0.5]) == [1.0, 1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_paired_interval_covers_the_difference():
+    random, covered = np.random.default_rng(0), 0
+    for _ in range(600):
+        only_first, only_second, _ = random.multinomial(40, [0.15, 0.05, 0.8])
+        low, high = paired_difference_interval(only_first, only_second, 40)
+        covered += low <= -0.1 <= high
+    assert 0.93 <= covered / 600 <= 0.99
+    low, high = paired_difference_interval(0, 0, 20)
+    assert low == -high
+    assert -1 <= low < 0
+
+
+def test_a_mean_of_independent_values_has_the_normal_interval():
+    values = np.random.default_rng(1).exponential(size=900)
+    low, high = clustered_mean_interval(values, np.arange(900))
+    half = 1.96 * values.std() / 30
+    assert low == pytest.approx(values.mean() - half, abs=0.25 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.25 * half)
+
+
+def test_a_mean_of_equal_clusters_is_as_wide_as_that_of_the_clusters():
+    values = np.random.default_rng(2).normal(size=100)
+    apart = clustered_mean_interval(values, np.arange(100))
+    assert clustered_mean_interval(values.repeat(9), np.arange(100).repeat(9)) == pytest.approx(apart)
+    assert np.isnan(clustered_mean_interval(values, np.zeros(100, int))).all()
+
+
+def test_a_proportion_counts_equal_clusters_once():
+    right = np.random.default_rng(3).random(60) < 0.7
+    alone = clustered_proportion_interval(right, np.arange(60))
+    assert alone == pytest.approx(wilson_interval(int(right.sum()), 60), abs=0.01)
+    repeated = clustered_proportion_interval(right.repeat(8), np.arange(60).repeat(8))
+    assert repeated == pytest.approx(alone, abs=0.01)
+    naive = wilson_interval(int(right.sum()) * 8, 480)
+    assert repeated[1] - repeated[0] > 2 * (naive[1] - naive[0])
+    assert clustered_proportion_interval(np.ones(5, bool), np.arange(5)) == wilson_interval(5, 5)
