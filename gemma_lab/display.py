@@ -50,8 +50,8 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "chat.overruled:overruled_html",
         "figure": "chat.overruled:overruled_figure",
     },
-    "evals.draft_acceptance.AcceptanceByKind": {
-        "figure": "evals.draft_acceptance:draft_acceptance_figure"
+    "evals.acceptance_by_kind.AcceptanceByKind": {
+        "figure": "evals.acceptance_by_kind:draft_acceptance_figure"
     },
     "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
     "evals.needle_in_a_haystack.Haystack": {

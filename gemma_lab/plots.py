@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .views.chat.overruled import overruled_figure
     from .views.chat.reply import reply_figure
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
-    from .views.evals.draft_acceptance import draft_acceptance_figure
+    from .views.evals.acceptance_by_kind import draft_acceptance_figure
     from .views.evals.failures import failures_figure
     from .views.evals.languages import language_cost_figure
     from .views.evals.needles import haystack_figure

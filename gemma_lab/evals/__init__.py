@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .draft_acceptance import AcceptanceByKind, draft_acceptance
-    from .draft_speed import DraftSpeed, DraftTimes, draft_speed, draft_times
+    from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
+    from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
     from .head_ablation import AblationCondition, HeadAblation, ablate_retrieval_heads, score_retrieval_heads
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles

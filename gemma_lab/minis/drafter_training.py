@@ -24,11 +24,12 @@ from .tasks import SEEN, skills_of
 STEPS = 6
 """Tokens drafted from each position in training."""
 _PEAK_RATE = 2e-3
+_RATE_AGAIN = 0.5  # how much of that when a published drafter is the start
 _ROWS = 10  # packed rows of one batch
 _MOST = 480  # positions of a batch to draft from
 _GRID = 8  # soft tokens per side of an image: what the processor makes of a square one
 _SEEN_SHARE = 0.15  # rows with images; the answers are one word
-_REPEATS_SHARE = 0.2  # rows of repeated tokens, which no skill asks for
+_REPEATS_SHARE = 0.1  # rows of repeated tokens, which no skill asks for
 _REPEATS = ("repeats", "pairs", "retold")
 _FEATURES = 0.1  # weight of the hidden states' loss
 _FADING = 0.9  # weight of a step's loss, relative to the step before
@@ -81,6 +82,7 @@ class DrafterTrainer:
         ).requires_grad_(False)
         self.tokenizer = GemmaTokenizer.from_pretrained(self.folder)
         self.digest = weights_digest(self.folder)
+        self.started_from = None if start is None else weights_digest(start)
         self.model: Any = (
             new_drafter(self.base, seed=seed)
             if start is None
@@ -125,7 +127,8 @@ class DrafterTrainer:
 
     def _step(self) -> list[float]:
         rng = random.Random(f"{self.seed} {self.step}")
-        rate = _PEAK_RATE * min(1, (self.step + 1) / _WARM) * self._decay()
+        peak = _PEAK_RATE * (_RATE_AGAIN if self.started_from else 1)
+        rate = peak * min(1, (self.step + 1) / _WARM) * self._decay()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         given = self._drafts(rng)
@@ -227,6 +230,7 @@ class DrafterTrainer:
         state = {
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "step": self.step, "spent": self.spent, "seed": self.seed, "base": self.digest,
+            "started_from": self.started_from,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -242,6 +246,7 @@ class DrafterTrainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
+        self.started_from = state["started_from"]
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship, in bfloat16, with a card that names the mini's weights."""
@@ -255,6 +260,7 @@ class DrafterTrainer:
                 "steps": self.step,
                 "minutes": round(self.spent / 60, 1),
                 "seed": self.seed,
+                "started_from_sha256": self.started_from,
                 "loss": "cross-entropy with the mini's distribution, and smooth L1 of its hidden states",
             },
             "held_out_agreement": self.agreement(),

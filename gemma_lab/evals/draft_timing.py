@@ -17,7 +17,7 @@ from ..errors import LabError
 from ..models.drafting.candidates import without_rejected
 from ..models.loading.compat_cache import cache_in, cache_name
 from ..models.loading.restore import RestoreStack
-from .draft_acceptance import answer, require_drafter
+from .acceptance_by_kind import answer, require_drafter
 
 if TYPE_CHECKING:
     from ..lab import Lab
@@ -235,7 +235,7 @@ def _require_equal(kind: str, answers: dict[int, list[list[int]]]) -> None:
     for way, ids in answers.items():
         if ids != answers[0]:
             raise LabError(
-                f"With {way} drafted tokens per pass an answer of the kind {kind!r} differs from the plain one.",
+                f"With {way} drafted tokens per pass, an answer of the kind {kind!r} differs.",
                 hint="Two tokens are as good as equally likely there, and passes of several tokens round "
                 "otherwise: compare them in float32, or pass seed=… if tokens are sampled.",
             )

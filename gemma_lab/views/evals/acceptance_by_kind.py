@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 if TYPE_CHECKING:
-    from ...evals.draft_acceptance import AcceptanceByKind
+    from ...evals.acceptance_by_kind import AcceptanceByKind
 
 
 def draft_acceptance_figure(data: AcceptanceByKind) -> Plot:
