@@ -18,9 +18,14 @@ _TINT = "230,159,0"
 _MAX_OPACITY = 0.6
 #: Style of a token where a grammar forbade the model's first choice: Okabe–Ito vermillion.
 OVERRULED = "text-decoration:underline double #d55e00;text-underline-offset:.2em"
+#: Styles of a token that a drafter proposed, and of one where another proposal was rejected: Okabe–Ito green and
+#: blue, and lines of another kind.
+ACCEPTED = "border-bottom:2px solid #009e73"
+REJECTED = "border-bottom:2px dotted #0072b2"
 #: Rows of the token table; further ones are counted.
 _MAX_ROWS = 200
 _TEXT = "white-space:pre-wrap;unicode-bidi:isolate;overflow-wrap:anywhere;line-height:1.6;margin:.25em 0"
+_DRAFTED = {True: "drafted and accepted", False: "another draft was rejected here"}
 _FINISH = {"stop": "complete", "length": "cut at the limit", "stopped": "stopped"}
 
 
@@ -28,8 +33,9 @@ def reply_html(reply: Reply) -> Markup:
     """Return a reply as HTML: thoughts folded, tokens tinted, calls as written, alternatives in a table.
 
     A token's tint is stronger the less probable it was in the model's own distribution; hovering shows the
-    alternatives. A token is underlined where a grammar (``schema=``, ``tool_choice=``) forbade the model's
-    own likeliest token. No script, no timings.
+    alternatives. A token is underlined twice where a grammar (``schema=``, ``tool_choice=``) forbade the
+    model's own likeliest token. With a drafter, a line under a token says that it was proposed and accepted,
+    a dotted line that another proposal was rejected. No script, no timings.
 
     Parameters
     ----------
@@ -96,6 +102,8 @@ def hover(token: Token) -> str:
         lines.append(f"{percent(effect.forbidden)} on tokens that the grammar forbids")
     if effect is not None and effect.changed:
         lines.append(f"overruled: the model's first choice is {isolated(effect.first_choice)}")
+    if token.drafted is not None:
+        lines.append(_DRAFTED[token.drafted])
     lines += [f"{percent(math.exp(other.logprob))}  {isolated(other.text)}" for other in token.top_logprobs]
     return "\n".join(lines)
 
@@ -110,11 +118,14 @@ def _tinted(reply: Reply, kind: str) -> Markup:
 
 def _style(token: Token) -> str:
     style = f"background-color:{tint(token.probability)}"
+    if token.drafted is not None:
+        style += f";{ACCEPTED if token.drafted else REJECTED}"
     return f"{style};{OVERRULED}" if token.overruled is not None and token.overruled.changed else style
 
 
 def _rows(tokens: tuple[Token, ...]) -> Markup:
     bound = any(token.overruled is not None for token in tokens)
+    drafted = any(token.drafted is not None for token in tokens)
     rows = [
         (
             number,
@@ -124,6 +135,7 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
             f"{token.entropy:.2f}",
             _alternatives(token.top_logprobs),
             *(_effect(token) if bound else ()),
+            *((_DRAFTED.get(token.drafted, ""),) if drafted else ()),  # type: ignore[call-overload]
         )
         for number, token in enumerate(tokens[:_MAX_ROWS], start=1)
     ]
@@ -132,7 +144,8 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
     notes += [f"{left:,} more tokens are not shown."] if left > 0 else []
     columns = ["#", "token", "kind", "probability", "entropy in nats", "most likely"]
     columns += ["forbidden", "overruled first choice"] if bound else []
-    align = "rllrrl" + "rl" * bound
+    columns += ["draft"] if drafted else []
+    align = "rllrrl" + "rl" * bound + "l" * drafted
     return table(rows, columns=columns, align=align, caption="Tokens of the reply", notes=notes)
 
 
@@ -156,6 +169,9 @@ def _summary(reply: Reply) -> str:
     tokens = counted(len(reply.tokens), "token")
     effects = [token.overruled for token in reply.tokens if token.overruled is not None]
     changed = f", {sum(each.changed for each in effects)} overruled by the grammar" if effects else ""
+    found = reply.acceptance
+    if found is not None:
+        changed += f", {found.accepted} of {found.examined} examined drafts accepted"
     return f"{reply.model}: {tokens}{changed}, {_FINISH[reply.finish_reason]}, {reply.sampling}"
 
 
@@ -168,4 +184,7 @@ def _legend(reply: Reply) -> Markup:
     if any(token.overruled is not None and token.overruled.changed for token in reply.tokens):
         mark = tag("span", "underlined", style=OVERRULED)
         parts += ["; ", mark, ": the grammar forbade the model's first choice"]
+    if reply.acceptance is not None:
+        accepted, rejected = (tag("span", "line", style=style) for style in (ACCEPTED, REJECTED))
+        parts += ["; ", accepted, ": drafted and accepted; ", rejected, ": another draft was rejected here"]
     return join(parts)
