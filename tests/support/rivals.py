@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("rivals_worker.py")
 PACKAGES = {
     "TransformerLens": "transformer_lens", "nnterp": "nnterp",
-    "BertViz": "bertviz", "CircuitsVis": "circuitsvis", "Inspectus": "inspectus",
+    "BertViz": "bertviz", "CircuitsVis": "circuitsvis", "Inspectus": "inspectus", "xgrammar": "xgrammar",
 }  # fmt: skip
 SECONDS = 300
 
@@ -45,13 +45,17 @@ def missing(name: str) -> str:
     )
 
 
-def run(*arguments: Any, ours: bool = False, seconds: float = SECONDS) -> dict[str, Any]:
+def run(
+    *arguments: Any, ours: bool = False, seconds: float = SECONDS, worker: str = WORKER.name
+) -> dict[str, Any]:
     """Run the worker once in a fresh process, and return what it measured.
 
     Parameters
     ----------
     arguments
-        Of ``rivals_worker.py``.
+        Of the worker.
+    worker
+        File name of the worker, beside this module.
     ours
         In our environment instead of the rivals'.
 
@@ -61,7 +65,7 @@ def run(*arguments: Any, ours: bool = False, seconds: float = SECONDS) -> dict[s
         If it failed, with the last line it wrote, or took longer than `seconds`.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable if ours else python(), WORKER, *map(str, arguments)]
+    command = [sys.executable if ours else python(), WORKER.with_name(worker), *map(str, arguments)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=seconds, check=False

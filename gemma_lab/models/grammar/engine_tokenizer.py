@@ -51,15 +51,15 @@ class _TokenTable:
     """What ``llguidance.TokenizerWrapper`` asks of a tokenizer: bytes of every token, and control tokens."""
 
     def __init__(self, tokenizer: Any, size: int, ends: tuple[int, ...]) -> None:
-        vocabulary = Vocabulary(tokenizer)
+        vocabulary, entries = Vocabulary(tokenizer), len(tokenizer)
         self.tokens: list[bytes] = []
         self.special_token_ids: list[int] = []
         for index in range(size):
             special = vocabulary.is_special(index) or _RESERVED.fullmatch(vocabulary.name(index)) is not None
-            if special and index < len(tokenizer):
+            if special and index < entries:
                 self.special_token_ids.append(index)
             text = vocabulary.name(index).encode() if special else vocabulary.bytes(index)
-            self.tokens.append(b"" if text == _MARKER or index >= len(tokenizer) else text)
+            self.tokens.append(b"" if text == _MARKER or index >= entries else text)
         self.eos_token_id = ends[0]
         self.bos_token_id = tokenizer.bos_token_id
         self._tokenizer = weakref.proxy(tokenizer)  # the table is kept as long as the tokenizer, not longer

