@@ -53,11 +53,42 @@ export function utf8(values) {
 }
 
 /**
+ * How generated tokens were drawn, as arrays.
+ * @typedef {object} Draws
+ * @property {number[]} tokens
+ * @property {number[]} logprob
+ * @property {number[]} forbidden
+ * @property {number[]} overruled
+ * @property {number[]} drafted
+ * @property {string[]} first
+ */
+
+/**
+ * @param {Draws} draws
+ * @returns {Record<string, [any, number[]]>}
+ */
+function packedDraws({ tokens: rows, logprob, forbidden, overruled, drafted, first }) {
+  const [text, ends] = utf8(first);
+  const count = rows.length;
+  return {
+    draw_tokens: [Uint32Array.from(rows), [count]],
+    logprob: [Float32Array.from(logprob), [count]],
+    forbidden: [Float32Array.from(forbidden), [count]],
+    overruled: [Uint8Array.from(overruled), [count]],
+    drafted: [Uint8Array.from(drafted), [count]],
+    first_choice: [text, [text.length]],
+    first_choice_ends: [ends, [count]],
+  };
+}
+
+/**
  * Pack a token buffer of words.
  * @param {string[]} texts
- * @param {{ start?: number, generated?: number[], scripts?: string[], media?: number[] }} [options]
+ * @param {{
+ *   start?: number, generated?: number[], scripts?: string[], media?: number[], draws?: Draws
+ * }} [options]
  */
-export function tokens(texts, { start = 0, generated = [], scripts = ["Latn"], media = [] } = {}) {
+export function tokens(texts, { start = 0, generated = [], scripts = ["Latn"], media = [], draws } = {}) {
   const count = texts.length;
   const [text, ends] = utf8(texts);
   const [label, labelEnds] = utf8(texts.map((value) => (value ? "" : "<piece>")));
@@ -80,6 +111,7 @@ export function tokens(texts, { start = 0, generated = [], scripts = ["Latn"], m
       box: [Int32Array.from(boxes), [media.length, 4]],
       time_ms: [new Int32Array(2 * media.length).fill(-1), [media.length, 2]],
       frame: [new Int16Array(media.length).fill(-1), [media.length]],
+      ...(draws ? packedDraws(draws) : {}),
     },
     {
       start,

@@ -11,6 +11,7 @@ from ...views.attention.figures import attention_text
 from ...views.attention.static import attention_html
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
+from ..shared.draws import draw_arrays
 from ..shared.explorer import TraceExplorer, check_lab, check_trace, one_of, within
 from ..shared.images import image_entry
 from ..shared.saved_page import write_page
@@ -79,7 +80,7 @@ class AttentionExplorer(TraceExplorer):
     """
 
     _esm = bundle("attention/attention.js")
-    _css = stylesheet("shared/base.css", "shared/view.css", "attention/attention.css")
+    _css = stylesheet("shared/base.css", "shared/tints.css", "shared/view.css", "attention/attention.css")
     _messages = ("maps", "keys", "rows", "fetch", "select")
     _selection = (("layer", "layer"), ("head", "head"), ("tokens", "selected_tokens"))
     _busy_error = ("Rows are being recomputed already.", "Wait until they have arrived.")
@@ -219,7 +220,7 @@ class AttentionExplorer(TraceExplorer):
                 "heads": [int(head) for head in attention.heads],
                 "chunk": CHUNK,
             },
-            "tokens": token_buffer(trace.tokens),
+            "tokens": token_buffer(trace.tokens, draws=draw_arrays(trace, self._lab)),
             "grid": grid_buffer(attention),
             "maps": map_buffer(attention, layer_index),
             "keys": key_buffer(attention, layer_index, 0),

@@ -23,6 +23,8 @@ Decision = bool | str | Mapping[str, Any]
 OPEN = ("queued", "waiting", "running")
 #: Seconds between two looks at whether the run was stopped while a call waits.
 _POLL = 0.05
+#: Most characters of JSON on one line.
+_ONE_LINE = 72
 #: Most characters of arguments and of a result that are shown.
 _MAX_LENGTH = 50_000
 
@@ -184,8 +186,11 @@ def checked_arguments(text: str, call: Call, tool: Tool) -> dict[str, Any]:
 
 
 def shown_json(value: Any) -> str:
-    """Return a value as indented JSON text for a view."""
-    return _short(sendable(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
+    """Return a value as JSON text for a view, indented if it is long."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    if len(line) > _ONE_LINE:
+        line = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return _short(sendable(line))
 
 
 def _card(name: str, call: Call, tools: Mapping[str, Tool]) -> dict[str, Any]:

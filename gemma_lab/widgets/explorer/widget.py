@@ -10,6 +10,7 @@ from ...errors import BadPrompt, BadTrace
 from ...views.trace.token_summary import answer_tokens, token_summary_html, token_summary_text
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
+from ..shared.draws import draw_arrays
 from ..shared.explorer import TraceExplorer, check_lab, check_trace
 from ..shared.images import image_entry
 from ..shared.saved_page import write_page
@@ -62,7 +63,7 @@ class Explorer(TraceExplorer):
     """
 
     _esm = bundle("explorer/explorer.js")
-    _css = stylesheet("shared/base.css", "shared/view.css", "explorer/explorer.css")
+    _css = stylesheet("shared/base.css", "shared/tints.css", "shared/view.css", "explorer/explorer.css")
     _messages = ("select", "ask")
 
     #: Model's name, number of tokens, first token of the answer, which records the trace holds.
@@ -155,7 +156,7 @@ class Explorer(TraceExplorer):
                 "answer_start": answer_tokens(trace)[0],
                 "records": records,
             },
-            "_tokens": token_buffer(trace.tokens),
+            "_tokens": token_buffer(trace.tokens, draws=draw_arrays(trace, self._lab)),
             "_summary": summary_buffer(trace),
             "_images": [image_entry(image) for image in trace.images],
         }

@@ -10,6 +10,7 @@ from ...errors import BadTrace
 from ...views.experts.routing import routing_html, routing_text
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
+from ..shared.draws import draw_arrays
 from ..shared.explorer import check_lab, check_trace, one_of, within
 from ..shared.images import image_entry
 from ..shared.saved_page import write_page
@@ -67,7 +68,7 @@ class RoutingExplorer(ModelRuns):
     """
 
     _esm = bundle("routing/routing.js")
-    _css = stylesheet("shared/base.css", "shared/view.css")
+    _css = stylesheet("shared/base.css", "shared/tints.css", "shared/view.css")
     _messages = ("layers", "select", "ask", "ablate", "restore", "show_edited", "stop", "resume")
     _selection = (("layer", "layer"), ("tokens", "selected_tokens"), ("experts", "selected_experts"))
 
@@ -168,7 +169,7 @@ class RoutingExplorer(ModelRuns):
         row = routing.layers.index(layer)
         rows = range(len(routing.layers)) if size <= SENT_WHOLE else [row]
         return {
-            "_tokens": token_buffer(trace.tokens),
+            "_tokens": token_buffer(trace.tokens, draws=draw_arrays(trace, self._lab)),
             "_loads": load_buffer(routing),
             "_layers": layer_buffer(routing, rows),
             "_images": [image_entry(image) for image in trace.images],

@@ -80,11 +80,22 @@ def unpack(buffer: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     }, header["meta"]
 
 
-def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
+def token_buffer(
+    tokens: TokenTable, *, start: int = 0, draws: Mapping[str, NDArray[Any]] | None = None
+) -> bytes:
     """Return the rows of a token table from `start` on as one buffer.
 
     Texts are UTF-8 with their ends; the label of a token without text is its vocabulary piece. Columns of few
     values are codes. Positions in a medium are sent for the tokens that have one.
+
+    Parameters
+    ----------
+    tokens
+        The table.
+    start
+        The first row.
+    draws
+        How the generated ones were drawn, from `gemma_lab.widgets.shared.draws.draw_arrays`.
     """
     here = slice(start, None)
     texts = [str(text) for text in tokens.texts[here]]
@@ -92,8 +103,8 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
     scripts = sorted({str(script) for script in tokens.scripts[here]})
     placed = np.flatnonzero(np.asarray(tokens.media_index[here]) >= 0)
     arrays: dict[str, NDArray[Any]] = {
-        **_strings("text", texts),
-        **_strings("label", labels),
+        **strings("text", texts),
+        **strings("label", labels),
         "modality": _codes(tokens.modalities[here], _MODALITIES),
         "role": _codes(tokens.roles[here], _ROLES),
         "script": _codes(tokens.scripts[here], scripts),
@@ -105,6 +116,7 @@ def token_buffer(tokens: TokenTable, *, start: int = 0) -> bytes:
         "box": np.asarray(tokens.boxes[here], dtype=np.int32)[placed],
         "time_ms": np.asarray(tokens.times[here], dtype=np.int32)[placed],
         "frame": np.asarray(tokens.frames[here], dtype=np.int16)[placed],
+        **(draws or {}),
     }
     names = {"modalities": _MODALITIES, "roles": _ROLES, "scripts": scripts, "directions": _DIRECTIONS}
     return pack(arrays, meta={"start": start, "count": len(texts), **names})
@@ -169,7 +181,8 @@ def scale_max(routing: Routing) -> float:
     return weight_scale_max(sample)
 
 
-def _strings(name: str, values: Sequence[str]) -> dict[str, NDArray[Any]]:
+def strings(name: str, values: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return texts as arrays: their UTF-8, and the end of each."""
     encoded = [sendable(value).encode() for value in values]
     ends = np.cumsum([len(part) for part in encoded], dtype=np.uint32) if encoded else np.zeros(0, np.uint32)
     return {name: np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{name}_ends": ends.astype(np.uint32)}

@@ -24,6 +24,13 @@ BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
         "box": ("int32",),
         "time_ms": ("int32",),
         "frame": ("int16",),
+        "draw_tokens": ("uint32",),
+        "logprob": ("float32",),
+        "forbidden": ("float32",),
+        "overruled": ("uint8",),
+        "drafted": ("uint8",),
+        "first_choice": ("uint8",),
+        "first_choice_ends": ("uint32",),
     },
     "LoadBuffer": {"token_counts": ("uint32",), "expert_scale": ("float32",)},
     "LayerBuffer": {

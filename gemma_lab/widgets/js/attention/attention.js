@@ -2,13 +2,14 @@
 import { appendText, h, labelled, listen } from "../shared/dom.js";
 import { number, weightPercentage } from "../shared/format.js";
 import { openImages } from "../shared/images.js";
+import { TintChoice, textLegend } from "../shared/tint_choice.js";
 import { View } from "../shared/view.js";
 import { AttentionScene, AttentionSide } from "./attention_scene.js";
 import { AttentionStore } from "./attention_store.js";
 import { MapBar, RowCard } from "./cards.js";
 import { HeadGrid, KIND_COLORS, MEASURES } from "./head_grid.js";
 import { HeadMap } from "./head_map.js";
-import { AttentionText } from "./tinted_text.js";
+import { ATTENTION_TINTS, AttentionText } from "./tinted_text.js";
 
 /** @import { Changes } from "../shared/scene.js" */
 /** @import { AttentionModel, Buffer, SideEntry } from "../shared/wire_types.js" */
@@ -36,13 +37,16 @@ class AttentionView extends View {
     this.grid = grid;
     this.opened = h("div", { class: "gl-opened", "data-testid": "opened" });
     this.scale = h("span", { class: "gl-key-scale" });
+    const stores = () => scene.sides.map(({ store }) => store);
+    const tint = new TintChoice(scene, ATTENTION_TINTS, stores);
     scene.sharedParts = [
+      tint,
       grid,
       { update: (what) => this.showHead(scene, grid, what) },
       { update: (what, side) => this.announce(scene, what, side) },
     ];
     this.root.replaceChildren(
-      this.createHeader(scene),
+      this.createHeader(scene, tint),
       this.notice,
       h(
         "div",
@@ -52,6 +56,7 @@ class AttentionView extends View {
       ),
       this.opened,
       h("div", { class: panels.length > 1 ? "gl-pair" : "gl-single" }, ...panels),
+      textLegend(tint, stores()),
       this.status,
     );
     scene.showHead();
@@ -95,8 +100,11 @@ class AttentionView extends View {
     );
   }
 
-  /** @param {AttentionScene} scene */
-  createHeader(scene) {
+  /**
+   * @param {AttentionScene} scene
+   * @param {TintChoice} tint
+   */
+  createHeader(scene, tint) {
     const { facts, grid } = scene.sides[0].store;
     const lengths = scene.sides.map(({ store }) => `${number(store.facts.tokens)} tokens`).join(" and ");
     const layers = `${facts.layers.length} ${facts.layers.length === 1 ? "layer" : "layers"}`;
@@ -121,6 +129,7 @@ class AttentionView extends View {
       ),
       labelled("A token shows", direction),
       labelled("All heads by", measure),
+      tint.node,
     );
   }
 

@@ -76,6 +76,11 @@ export class AttentionSide {
     return this.scene.toward;
   }
 
+  /** What tints the text. */
+  get tone() {
+    return this.scene.tone;
+  }
+
   get layout() {
     return this.store.layouts[this.layerIndex];
   }
@@ -256,6 +261,7 @@ export class AttentionScene extends Scene {
     this.layerIndex = 0;
     this.head = 0; // index among the recorded heads
     this.toward = false;
+    this.tone = "attention"; // what tints the text
     this.measure = "map"; // what the grid of heads shows
     /** @type {AttentionSide[]} */
     this.sides = [];

@@ -1,6 +1,7 @@
 // In numbers: where the token that is shown attends to, and how exactly that is known.
 import { button, h, keyHelp } from "../shared/dom.js";
 import { distance, number, weightPercentage } from "../shared/format.js";
+import { drawNote } from "../shared/tints.js";
 import { showsRows } from "./painting.js";
 
 /** @import { Changes } from "../shared/scene.js" */
@@ -88,7 +89,10 @@ export class RowCard {
     this.lines.forEach((line, at) => {
       this.fill(line, row, row?.list[at]);
     });
-    this.note.replaceChildren(row ? this.rowWords(token, row) : "This layer’s rows are being loaded …");
+    this.note.replaceChildren(
+      row ? this.rowWords(token, row) : "This layer’s rows are being loaded …",
+      drawNote(store.draws.get(token)) ?? "",
+    );
   }
 
   /**

@@ -8,6 +8,8 @@ import { opacityOf } from "./painting.js";
 /** @import { Box } from "../shared/media.js" */
 /** @import { AttentionTextScene } from "./attention_scene.js" */
 
+/** What else than the tints of generated tokens tints the text. */
+export const ATTENTION_TINTS = { attention: "attention", plain: "nothing" };
 const FAINT = 0.004; // share of the scale below which nothing is tinted
 const TEXT_LABEL =
   "Text; left and right read one token at a time, up and down change the layer, Enter selects the token, " +
@@ -40,6 +42,9 @@ export class AttentionText extends TokenText {
    * @returns {string}
    */
   tintOf(token) {
+    const drawn = this.drawTint(token);
+    if (drawn !== null) return drawn;
+    if (this.scene.tone === "plain") return "";
     const { row, ramp } = this.scene;
     if (!row) return "";
     let share = 0;

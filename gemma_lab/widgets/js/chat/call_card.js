@@ -44,7 +44,7 @@ export class Card {
     this.deny = button({ name: `Deny ${call.name}`, "data-testid": "deny" }, "remove", "Deny");
     this.cancel = button({ name: "Keep the arguments", "data-testid": "cancel" }, null, "Cancel");
     this.always = h("input", { type: "checkbox", "data-testid": "always" });
-    const always = h("label", { class: "gl-always" }, this.always, "without asking from now on");
+    const always = h("label", { class: "gl-always" }, this.always, "Always run this tool");
     this.run.addEventListener("click", () => this.accept());
     this.edit.addEventListener("click", () => this.startEditing());
     this.cancel.addEventListener("click", () => this.stopEditing());

@@ -202,7 +202,8 @@ class ChatView {
    * @param {Turn | undefined} last
    */
   placeAgain(last) {
-    if (last && last.state !== "live") this.turns.get(last.key)?.answer?.foot.append(this.again);
+    if (last && last.state !== "live" && !this.model.get("busy"))
+      this.turns.get(last.key)?.answer?.foot.append(this.again);
     else this.again.remove();
   }
 
@@ -250,6 +251,7 @@ class ChatView {
     this.log.setAttribute("aria-busy", String(busy)); // so that a screen reader waits for the whole answer
     this.status.replaceChildren(busy ? "Writing an answer" : this.turns.size ? "Answer finished" : "");
     this.fresh.disabled = busy || this.turns.size === 0;
+    this.placeAgain(this.model.get("turns").at(-1));
     this.composer.showBusy();
   }
 

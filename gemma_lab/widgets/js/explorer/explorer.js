@@ -1,9 +1,11 @@
 // The combined explorer: an answer, and the summary of the row behind the token that is shown.
-import { AttentionText } from "../attention/tinted_text.js";
+import { ATTENTION_TINTS, AttentionText } from "../attention/tinted_text.js";
 import { Ask } from "../shared/ask.js";
 import { appendText, h, listen } from "../shared/dom.js";
 import { number } from "../shared/format.js";
 import { openImages } from "../shared/images.js";
+import { TintChoice, textLegend } from "../shared/tint_choice.js";
+import { drawNote } from "../shared/tints.js";
 import { View } from "../shared/view.js";
 import { ExplorerScene } from "./explorer_scene.js";
 import { AttentionPanel, ExpertPanel, LensPanel } from "./panels.js";
@@ -36,16 +38,18 @@ class ExplorerView extends View {
     if (summary.keys) panels.push(new AttentionPanel(scene));
     if (summary.top_words) panels.push(new LensPanel(scene));
     if (summary.expert_ids) panels.push(new ExpertPanel(scene));
+    const tint = new TintChoice(scene, ATTENTION_TINTS, () => [scene.store]);
     const behind = h("div", { class: "gl-opened", "data-testid": "behind" });
-    scene.parts = [text, ...panels, ask, { update: (what) => this.showRow(scene, behind, what) }];
+    scene.parts = [tint, text, ...panels, ask, { update: (what) => this.showRow(scene, behind, what) }];
     const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ").replaceAll("_", " ")}`;
     const name = appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name);
     const heading = h("div", { class: "gl-heading" }, name, h("span", { class: "gl-facts" }, about));
     const column = h("div", { class: "gl-panels" }, behind, ...panels.map(({ node }) => node));
     this.root.replaceChildren(
-      h("header", { class: "gl-top" }, heading),
+      h("header", { class: "gl-top" }, heading, tint.node),
       this.notice,
       h("div", { class: "gl-body" }, text.node, column),
+      textLegend(tint, [scene.store]),
       ask.node,
       this.status,
     );
@@ -82,7 +86,8 @@ class ExplorerView extends View {
       );
     } else words.append(`${[name, ...where].join(" · ")}, its own row`);
     if (scene.rowIndex < 0) words.append(" · not kept in this view");
-    node.replaceChildren(h("b", {}, h("bdi", {}, store.label(reading))), words);
+    const drawn = drawNote(store.draws.get(reading)) ?? "";
+    node.replaceChildren(h("b", {}, h("bdi", {}, store.label(reading))), words, drawn);
     if (!what.has("hover") || !this.root.contains(document.activeElement)) return;
     this.speak(() => [h("bdi", {}, store.label(reading)), ": ", h("bdi", {}, scene.describe())]);
   }
@@ -98,7 +103,9 @@ class ExplorerView extends View {
 
   /** Show another trace. */
   restart() {
+    const { tone } = this.scene;
     this.scene = this.begin();
+    this.scene.tone = tone;
     this.applyTheme();
   }
 

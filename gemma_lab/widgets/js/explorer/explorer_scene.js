@@ -28,6 +28,7 @@ export class ExplorerScene extends Scene {
     this.layer = -1; // under the pointer, by its number
     this.tokens = new Set(model.get("selected_tokens"));
     this.epoch = this.facts.epoch;
+    this.tone = "attention"; // what tints the text
     this.toward = false;
     /** @type {{ name: string, row: ScaledRow | null }} */
     this.cached = { name: "", row: null };

@@ -1,6 +1,8 @@
 // The controls of a routing view: the layer, the filter, what tints the text; and the legend of the colours.
 import { h, labelled } from "../shared/dom.js";
 import { number, percentage } from "../shared/format.js";
+import { roleName } from "../shared/roles.js";
+import { TintChoice } from "../shared/tint_choice.js";
 import { scriptName } from "./inspector.js";
 import { FILTER_COLUMNS } from "./routing_scene.js";
 
@@ -50,8 +52,7 @@ export class Filters {
   constructor(scene) {
     this.scene = scene;
     this.choices = FILTER_COLUMNS.map((column) => this.createChoice(column));
-    const tones = Object.entries(TONES).map(([value, name]) => h("option", { value }, name));
-    this.tone = h("select", { onchange: () => this.setTone() }, ...tones);
+    this.tint = new TintChoice(scene, TONES, () => [scene.store]);
     this.count = h("span", { class: "gl-count", role: "status" });
     this.node = h(
       "div",
@@ -59,7 +60,7 @@ export class Filters {
       ...this.choices.map(({ node }) => node),
       this.count,
       h("span", { class: "gl-gap" }),
-      labelled("Tint text by", this.tone),
+      this.tint.node,
     );
   }
 
@@ -73,13 +74,9 @@ export class Filters {
     return { column, select, node: labelled(COLUMN_NAMES[column], select) };
   }
 
-  setTone() {
-    this.scene.tone = /** @type {keyof typeof TONES} */ (this.tone.value);
-    this.scene.notify("tone");
-  }
-
   /** @param {Changes} what */
   update(what) {
+    this.tint.update(what);
     if (what.has("data")) this.offer();
     if (!what.has("data") && !what.has("filter")) return;
     const { scene } = this;
@@ -112,7 +109,7 @@ export class Filters {
  */
 function optionOf(column, value, count) {
   if (value === "") return [];
-  const name = column === "script" ? scriptName(value) : value;
+  const name = column === "script" ? scriptName(value) : roleName(value);
   return [h("option", { value }, `${name} · ${number(count)}`)];
 }
 
@@ -158,11 +155,12 @@ export class ColorKeys {
 
   tone() {
     const { scene } = this;
+    const { facet } = scene;
     const range = scene.toneRange();
-    if (!range) return "";
+    if (!range || !facet) return "";
     /** @param {number} bits */
     const entropy = (bits) => `${bits.toFixed(2)} bits`;
-    const format = scene.tone === "expert_fraction" ? percentage : entropy;
-    return `text: ${TONES[scene.tone]}, plain ≤ ${format(range[0])}, deep ≥ ${format(range[1])}`;
+    const format = facet === "expert_fraction" ? percentage : entropy;
+    return `text: ${TONES[facet]}, plain ≤ ${format(range[0])}, deep ≥ ${format(range[1])}`;
   }
 }

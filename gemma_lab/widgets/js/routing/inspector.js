@@ -1,6 +1,7 @@
 // What is under the pointer, in numbers: a token and its experts, an expert and its tokens.
 import { h, keyHelp } from "../shared/dom.js";
 import { number, percentage } from "../shared/format.js";
+import { drawNote } from "../shared/tints.js";
 
 /** @import { Changes } from "../shared/scene.js" */
 /** @import { RoutingScene } from "./routing_scene.js" */
@@ -108,6 +109,7 @@ export class TokenCard {
     this.note.replaceChildren(
       `Router entropy ${entropy.toFixed(2)} of ${store.maxEntropy.toFixed(0)} bits · ` +
         `experts’ share of output ${percentage(fraction)}`,
+      drawNote(store.draws.get(token)) ?? "",
     );
   }
 

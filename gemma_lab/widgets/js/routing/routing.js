@@ -3,6 +3,7 @@ import { Ask } from "../shared/ask.js";
 import { appendText, h, listen } from "../shared/dom.js";
 import { number } from "../shared/format.js";
 import { openImages } from "../shared/images.js";
+import { textLegend } from "../shared/tint_choice.js";
 import { View } from "../shared/view.js";
 import { unpack } from "../shared/wire.js";
 import { Ablation } from "./ablation.js";
@@ -60,6 +61,7 @@ class RoutingView extends View {
   /** @param {RoutingScene} scene */
   build(scene) {
     const { model } = this;
+    const { store } = scene;
     const ablation = new Ablation(scene, model);
     const overview = new Overview(scene);
     const bars = new Bars(scene);
@@ -88,6 +90,7 @@ class RoutingView extends View {
       this.notice,
       h("div", { class: "gl-body" }, text.node, this.chart),
       keys.node,
+      textLegend(filters.tint, [store]),
       h("div", { class: "gl-inspector" }, token.node, expert.node),
       ablation.node,
       ask.node,

@@ -75,13 +75,20 @@ export class RoutingScene extends Scene {
     this.shown = null; // those tokens
     /** @type {Set<number>} */
     this.requested = new Set(); // layers asked of Python
-    /** @type {Facet | "plain"} */
-    this.tone = "entropy"; // what tints the text while no expert is focused
+    this.tone = "entropy"; // what tints the text while no expert is focused: a facet, "plain" or one of TINTS
     this.epoch = store.facts.epoch;
     this.live = false;
     this.peakLoad = 1; // the largest load of the overview
     /** @type {(token: number) => void} */
     this.reveal = () => {};
+  }
+
+  /**
+   * The facet of the router that tints the text, or null.
+   * @returns {Facet | null}
+   */
+  get facet() {
+    return this.tone === "entropy" || this.tone === "expert_fraction" ? this.tone : null;
   }
 
   /** The number of the layer in the model. */
@@ -136,9 +143,9 @@ export class RoutingScene extends Scene {
    * @returns {[number, number] | null}
    */
   toneRange() {
-    const { tone, store } = this;
+    const { facet: tone, store } = this;
     const layer = store.layers.get(this.layerIndex);
-    if (!layer || tone === "plain") return null;
+    if (!layer || !tone) return null;
     const known = layer.ranges?.[tone];
     if (known?.count === layer.count) return known.range;
     const sorted = layer[tone].slice(0, layer.count).sort();
@@ -156,10 +163,11 @@ export class RoutingScene extends Scene {
    * @param {number} token
    */
   toneOf(token) {
+    const { facet } = this;
     const range = this.toneRange();
     const facets = this.store.facets(this.layerIndex, token);
-    if (!range || !facets || this.tone === "plain" || range[1] <= range[0]) return 0;
-    return Math.max(0, Math.min(1, (facets[this.tone] - range[0]) / (range[1] - range[0])));
+    if (!range || !facets || !facet || range[1] <= range[0]) return 0;
+    return Math.max(0, Math.min(1, (facets[facet] - range[0]) / (range[1] - range[0])));
   }
 
   /**

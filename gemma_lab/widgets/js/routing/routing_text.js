@@ -34,6 +34,8 @@ export class RoutingText extends TokenText {
   tintOf(token) {
     const { scene } = this;
     const experts = scene.focus;
+    const drawn = experts.size ? null : this.drawTint(token);
+    if (drawn !== null) return drawn;
     if (experts.size) {
       let weight = 0;
       // A character of several tokens is as bright as the brightest of them.

@@ -25,6 +25,7 @@ import { Ramp, themeColors } from "./colors.js";
  * @property {Uint8Array | null} [keep] 1 for every token that the filter lets through.
  * @property {number} [epoch] Changes with the trace.
  * @property {boolean} [live] Whether tokens are being appended.
+ * @property {string} [tone] What tints the text, of the view's own tints or of TINTS.
  * @property {(token: number) => void} point
  * @property {(token: number, adding: boolean) => void} toggleToken
  * @property {() => void} clearSelection

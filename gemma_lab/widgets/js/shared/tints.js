@@ -32,7 +32,7 @@ import { h, percent, visibleText } from "./dom.js";
  * @param {number | null} logprob
  */
 export function uncertainty(logprob) {
-  return logprob === null ? 1 : Math.min(1, -logprob / Math.log(100));
+  return logprob === null ? 1 : Math.max(0, Math.min(1, -logprob / Math.log(100)));
 }
 
 /** @type {Record<TintName, Tint>} */
@@ -53,7 +53,7 @@ export const TINTS = {
     meaning: "Colour shows the probability of a token: plain is certain, deep orange is one per cent or less",
   },
   overruled: {
-    label: "overruled by the grammar",
+    label: "overruled",
     known: ({ forbidden }) => forbidden !== null,
     strength: ({ forbidden }) => forbidden ?? 0,
     color: () => "--gl-forbidden",
@@ -182,6 +182,21 @@ export function explained({ forbidden, firstChoice, overruled, drafted }) {
     ]);
   }
   return lines;
+}
+
+/**
+ * Build a line that says how a token was drawn; null if that is not known.
+ * @param {Draw | undefined} draw
+ */
+export function drawNote(draw) {
+  if (!draw) return null;
+  const parts = explained(draw).flatMap((words) => [" · ", ...words]);
+  return h(
+    "div",
+    { class: "gl-draw", "data-testid": "draw" },
+    `Probability ${percent(draw.logprob)}`,
+    ...parts,
+  );
 }
 
 /**

@@ -1,10 +1,12 @@
 // The tokens of a trace in the browser: texts, codes, positions in media.
 import { visibleText } from "./dom.js";
 import { number } from "./format.js";
+import { roleName } from "./roles.js";
 import { strings, unpack } from "./wire.js";
 
 /** @import { Buffer, TokenBuffer } from "./wire_types.js" */
 /** @import { OpenImage } from "./images.js" */
+/** @import { Draw } from "./tints.js" */
 /** @typedef {"modality" | "role" | "script" | "direction"} NamedColumn */
 /** @typedef {NamedColumn | "generated" | "cluster"} Column */
 /** @typedef {Uint8Array | Int32Array} Codes */
@@ -56,6 +58,8 @@ export class TokenStore {
     this.names = { modality: [], role: [], script: [], direction: [] };
     /** @type {Map<number, MediaPosition>} */
     this.positions = new Map(); // by token
+    /** @type {Map<number, Draw>} */
+    this.draws = new Map(); // how generated tokens were drawn, by token
     /** @type {OpenImage[]} */
     this.images = [];
   }
@@ -80,7 +84,38 @@ export class TokenStore {
         time: part.time_ms.subarray(2 * at, 2 * at + 2),
       });
     });
+    this.addDraws(part);
     this.count = start + count;
+  }
+
+  /** @param {TokenBuffer} part */
+  addDraws(part) {
+    const { draw_tokens: tokens, logprob, forbidden, overruled, drafted, first_choice: first } = part;
+    if (!tokens || !logprob || !forbidden || !overruled || !drafted || !first) return;
+    const names = strings(first, part.first_choice_ends ?? new Uint32Array());
+    tokens.forEach((token, at) => {
+      this.draws.set(part.meta.start + token, {
+        logprob: logprob[at],
+        forbidden: Number.isNaN(forbidden[at]) ? null : forbidden[at],
+        firstChoice: names[at] ?? "",
+        overruled: overruled[at] === 1,
+        drafted: drafted[at] ? drafted[at] === 1 : null,
+      });
+    });
+  }
+
+  /**
+   * Return how the tokens that make up a character were drawn.
+   * @param {number} token
+   */
+  drawsOf(token) {
+    /** @type {Draw[]} */
+    const draws = [];
+    this.eachOfCharacter(token, (at) => {
+      const draw = this.draws.get(at);
+      if (draw) draws.push(draw);
+    });
+    return draws;
   }
 
   /** @param {TokenBuffer} part */
@@ -135,7 +170,8 @@ export class TokenStore {
    * @returns {string[]}
    */
   describe(token) {
-    const words = [`token ${number(token)}`, this.name("role", token), this.name("modality", token)];
+    const role = roleName(this.name("role", token));
+    const words = [`token ${number(token)}`, role, this.name("modality", token)];
     const position = this.positions.get(token);
     if (position && position.box[0] >= 0) {
       const [x0, y0, x1, y1] = position.box;

@@ -1,5 +1,7 @@
 // The text of a trace, in blocks of which only those in sight exist; media are drawn where they came.
 import { appendText, h } from "./dom.js";
+import { roleClass, roleName } from "./roles.js";
+import { isTint, setMark, strongest, tintBackground, tintMark } from "./tints.js";
 
 /** @import { Changes, TokenScene } from "./scene.js" */
 /** @import { Medium } from "./media.js" */
@@ -11,15 +13,17 @@ import { appendText, h } from "./dom.js";
  * @property {boolean} isMedium
  * @property {string} role
  * @property {string} heading
+ * @property {number} segment The first token of the tokens of one role in a row.
  * @property {number} height
  * @property {number} top
  */
 /** @typedef {{ node: HTMLElement, spans: Map<number, TokenSpan>, medium: Medium | null }} DrawnBlock */
-/** @typedef {{ node: HTMLElement, tint: string, marks: number }} TokenSpan */
+/** @typedef {{ node: HTMLElement, tint: string, marks: number, line: string }} TokenSpan */
 
 const BLOCK = 90; // tokens of a block after which a line end closes it
 const LONGEST = 220; // tokens of a block after which a word closes it
 const MARGIN = 160; // pixels drawn beyond the visible part
+const FOLDED = 30; // pixels of a folded segment
 const REST = 120; // milliseconds without a change before the text scrolls
 const MEDIA = new Set(["image", "video", "audio"]);
 const REPAINTED = ["hover", "layer", "selection", "filter", "data", "theme", "tone"];
@@ -40,6 +44,8 @@ export class TokenText {
     this.blocks = [];
     /** @type {Map<number, DrawnBlock>} */
     this.drawn = new Map();
+    /** @type {Set<number>} */
+    this.folded = new Set(); // segments, by their first token
     this.scrollTarget = -1; // the token to scroll to once the selection rests
     /** @type {number | undefined} */
     this.epoch = -1; // the epoch of the tokens that are laid out
@@ -93,13 +99,15 @@ export class TokenText {
   layOut(from) {
     const { store } = this;
     let previous = this.blocks.at(-1)?.role;
+    let segment = this.blocks.at(-1)?.segment ?? 0;
     for (let start = from; start < store.count; ) {
       const stop = this.endOfBlock(start);
       const role = store.name("role", start);
       const isMedium = MEDIA.has(store.name("modality", start));
       const heading = role !== previous ? role : "";
+      if (role !== previous) segment = start;
       const height = isMedium ? 200 : 22 * (1 + (stop - start) / 9);
-      this.blocks.push({ start, stop, isMedium, role, heading, height, top: 0 });
+      this.blocks.push({ start, stop, isMedium, role, heading, segment, height, top: 0 });
       previous = role;
       start = stop;
     }
@@ -160,6 +168,7 @@ export class TokenText {
   clear() {
     for (const index of [...this.drawn.keys()]) this.forget(index);
     this.blocks = [];
+    this.folded.clear();
   }
 
   redraw() {
@@ -183,6 +192,7 @@ export class TokenText {
     /** @type {Node} */
     let next = this.after;
     for (let index = last; index >= first && first >= 0; index--) {
+      if (!this.heightOf(this.blocks[index])) continue;
       let drawn = this.drawn.get(index);
       if (!drawn) {
         drawn = this.draw(this.blocks[index]);
@@ -192,16 +202,43 @@ export class TokenText {
       }
       next = drawn.node;
     }
-    for (const [block, { node }] of added) block.height = node.offsetHeight || block.height;
+    for (const [block, { node }] of added) {
+      if (!this.folded.has(block.segment)) block.height = node.offsetHeight || block.height;
+    }
     let above = 0;
     let below = 0;
-    this.blocks.forEach(({ height }, index) => {
-      if (index < first) above += height;
-      if (index > last) below += height;
+    this.blocks.forEach((block, index) => {
+      if (index < first) above += this.heightOf(block);
+      if (index > last) below += this.heightOf(block);
     });
     this.before.style.height = `${above}px`;
     this.after.style.height = `${below}px`;
     for (const [, drawn] of added) this.paint(drawn);
+  }
+
+  /**
+   * Return the height of a block in pixels; of a folded segment only the heading is left.
+   * @param {Block} block
+   */
+  heightOf({ segment, heading, start, height }) {
+    if (!this.folded.has(segment)) return height;
+    return heading && start === segment ? FOLDED : 0;
+  }
+
+  /**
+   * Fold or unfold the tokens of one role in a row.
+   * @param {number} segment
+   * @param {boolean} folding
+   */
+  fold(segment, folding) {
+    if (this.folded.has(segment) === folding) return;
+    if (folding) this.folded.add(segment);
+    else this.folded.delete(segment);
+    this.blocks.forEach((block, index) => {
+      if (block.segment === segment) this.forget(index);
+    });
+    this.show();
+    this.repaint();
   }
 
   /**
@@ -215,12 +252,13 @@ export class TokenText {
     let first = -1;
     let last = -1;
     this.blocks.forEach((block, index) => {
-      if (y + block.height > top - MARGIN && y < bottom + MARGIN) {
+      const height = this.heightOf(block);
+      if (height && y + height > top - MARGIN && y < bottom + MARGIN) {
         if (first < 0) first = index;
         last = index;
       }
       block.top = y;
-      y += block.height;
+      y += height;
     });
     return [first, last];
   }
@@ -230,13 +268,17 @@ export class TokenText {
    * @returns {DrawnBlock}
    */
   draw(block) {
-    const heading = block.heading ? h("div", { class: "gl-role" }, block.heading) : null;
+    const heading = block.heading ? this.heading(block) : null;
+    const className = `gl-block ${roleClass(block.role)}`.trim();
     /** @type {Map<number, TokenSpan>} */
     const spans = new Map();
+    if (this.folded.has(block.segment)) {
+      return { node: h("div", { class: className }, heading), spans, medium: null };
+    }
     if (block.isMedium && this.isFirstOfMedium(block)) {
       const width = Math.max(120, this.scroller.clientWidth - 28);
       const medium = this.createMedium(this.tokensOfMedium(block), width);
-      return { node: h("div", { class: "gl-block" }, heading, medium.node), spans, medium };
+      return { node: h("div", { class: className }, heading, medium.node), spans, medium };
     }
     const text = h("div", { class: "gl-text", dir: "auto" });
     const stop = block.isMedium ? block.start + 1 : block.stop;
@@ -244,10 +286,42 @@ export class TokenText {
       const name = `${this.store.name("modality", block.start)} × ${block.stop - block.start}`;
       const node = block.isMedium ? this.chip(token, name) : this.span(token);
       if (!node) continue;
-      spans.set(token, { node, tint: "", marks: 0 });
+      spans.set(token, { node, tint: "", marks: 0, line: "" });
       text.append(node);
     }
-    return { node: h("div", { class: "gl-block" }, heading, text), spans, medium: null };
+    return { node: h("div", { class: className }, heading, text), spans, medium: null };
+  }
+
+  /**
+   * Build the heading of a segment, which folds it.
+   * @param {Block} block
+   */
+  heading({ segment, heading }) {
+    const folded = this.folded.has(segment);
+    const end = this.blocks.findLast((block) => block.segment === segment)?.stop ?? segment;
+    const count = folded ? ` · ${end - segment} ${end - segment === 1 ? "token" : "tokens"}` : "";
+    const props = { type: "button", class: "gl-role", "aria-expanded": String(!folded) };
+    const node = h("button", props, `${roleName(heading)}${count}`);
+    node.addEventListener("click", (event) => {
+      event.stopPropagation();
+      const focused = document.activeElement === node;
+      this.fold(segment, !folded);
+      if (focused) this.headingOf(segment)?.focus();
+    });
+    node.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") event.stopPropagation(); // they press it, and select nothing
+    });
+    return node;
+  }
+
+  /**
+   * Return the button of a segment that is drawn.
+   * @param {number} segment
+   */
+  headingOf(segment) {
+    const index = this.blocks.findIndex((block) => block.start === segment);
+    const button = this.drawn.get(index)?.node.querySelector(".gl-role");
+    return button instanceof HTMLElement ? button : null;
   }
 
   /**
@@ -307,6 +381,7 @@ export class TokenText {
     clearTimeout(this.scrolling);
     // Only once the pointer rests: a text that jumps about cannot be read.
     const token = this.scene.token >= 0 && !this.inside ? this.scene.token : this.scrollTarget;
+    if (this.scrollTarget >= 0) this.unfold(this.scrollTarget);
     if (token >= 0) this.scrolling = setTimeout(() => this.scrollToToken(token), REST);
   }
 
@@ -324,6 +399,11 @@ export class TokenText {
         span.node.style.backgroundColor = background;
         span.node.style.color = color;
       }
+      const line = this.lineOf(token);
+      if (span.line !== line) {
+        span.line = line;
+        setMark(span.node, line);
+      }
       const marks = this.marksOf(token);
       if (span.marks !== marks) {
         span.marks = marks;
@@ -332,6 +412,26 @@ export class TokenText {
         span.node.classList.toggle("gl-dim", Boolean(marks & 4));
       }
     });
+  }
+
+  /**
+   * Return the tint of how a token was drawn, as `tintOf` does; null while the view's own tint is chosen.
+   * @param {number} token
+   */
+  drawTint(token) {
+    const { tone = "" } = this.scene;
+    if (!isTint(tone)) return null;
+    const background = tintBackground(tone, strongest(tone, this.store.drawsOf(token)));
+    return background ? `${background}|` : "";
+  }
+
+  /**
+   * Return the class of the line under a token.
+   * @param {number} token
+   */
+  lineOf(token) {
+    const { tone = "" } = this.scene;
+    return isTint(tone) ? tintMark(tone, strongest(tone, this.store.drawsOf(token))) : "";
   }
 
   /**
@@ -346,13 +446,24 @@ export class TokenText {
   }
 
   /**
-   * Scroll a token into sight.
+   * Unfold the segment of a token.
+   * @param {number} token
+   */
+  unfold(token) {
+    const block = this.blocks.find(({ start, stop }) => token >= start && token < stop);
+    if (block) this.fold(block.segment, false);
+  }
+
+  /**
+   * Scroll a token into sight, or the heading of its folded segment.
    * @param {number} token
    */
   scrollToToken(token) {
-    const index = this.blocks.findIndex(({ start, stop }) => token >= start && token < stop);
+    let index = this.blocks.findIndex(({ start, stop }) => token >= start && token < stop);
     this.scrollTarget = -1;
     if (index < 0) return;
+    const { segment } = this.blocks[index];
+    if (this.folded.has(segment)) index = this.blocks.findIndex(({ start }) => start === segment);
     if (!this.drawn.has(index)) {
       this.scroller.scrollTop = this.blocks[index].top;
       this.show();
@@ -382,6 +493,16 @@ export class TokenText {
     if (token >= 0) this.scene.toggleToken(token, event.shiftKey || event.ctrlKey || event.metaKey);
   }
 
+  /**
+   * Read the next or the previous token; a folded segment opens when it is reached.
+   * @param {number} step
+   */
+  step(step) {
+    const token = Math.max(0, Math.min(this.store.count - 1, this.scene.token + step));
+    this.unfold(token);
+    this.scene.point(token);
+  }
+
   /** @param {KeyboardEvent} event */
   key(event) {
     const { scene } = this;
@@ -389,7 +510,7 @@ export class TokenText {
     /** @type {Record<string, number>} */
     const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
     const step = steps[event.key];
-    if (step) scene.point(Math.max(0, Math.min(this.store.count - 1, scene.token + step)));
+    if (step) this.step(step);
     else if (event.key === "ArrowDown") scene.stepLayer(1);
     else if (event.key === "ArrowUp") scene.stepLayer(-1);
     else if (event.key === "Enter" && scene.token >= 0) scene.toggleToken(scene.token, event.shiftKey);

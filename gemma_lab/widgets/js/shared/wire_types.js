@@ -15,7 +15,8 @@
  */
 
 /**
- * Tokens: `box` holds four, `time_ms` two numbers per media token.
+ * Tokens: `box` holds four, `time_ms` two numbers per media token; from `draw_tokens` on, one value per generated
+ * token: NaN is no grammar, `drafted` 1 accepted and 2 in place of a rejected proposal.
  * @typedef {object} TokenArrays
  * @property {Uint8Array} text
  * @property {Uint32Array} text_ends
@@ -32,6 +33,13 @@
  * @property {Int32Array} box
  * @property {Int32Array} time_ms
  * @property {Int16Array} frame
+ * @property {Uint32Array} [draw_tokens]
+ * @property {Float32Array} [logprob]
+ * @property {Float32Array} [forbidden]
+ * @property {Uint8Array} [overruled]
+ * @property {Uint8Array} [drafted]
+ * @property {Uint8Array} [first_choice]
+ * @property {Uint32Array} [first_choice_ends]
  */
 /**
  * @typedef {object} TokenMeta
