@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 
 PROMPTS, TOKENS, SUMMARY = "prompts.parquet", "tokens.parquet", "routing.safetensors"
 
+#: Of the rows: a partition without a failed prompt has the columns of one with some.
+ROWS = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("prompt", pa.string()),
+        ("error", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("generated_tokens", pa.int64()),
+        ("reply", pa.string()),
+        ("finish_reason", pa.string()),
+        ("correct", pa.bool_()),
+        ("mean_logprob", pa.float64()),
+        ("first_token_mass", pa.list_(pa.float64())),
+        ("stable_from_layer", pa.list_(pa.int64())),
+        ("labels", pa.map_(pa.string(), pa.string())),
+    ]
+)
+
 
 def partition_path(folder: Path, number: int) -> Path:
     """Return the folder of a partition; it exists exactly when the partition is complete."""
@@ -37,7 +55,7 @@ def write_partition(
     draft = folder / f".draft-{number:06}-{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
     try:
-        pq.write_table(pa.Table.from_pylist(rows), draft / PROMPTS, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), draft / PROMPTS, compression="zstd")
         if tokens:
             pq.write_table(pa.concat_tables(tokens), draft / TOKENS, compression="zstd")
         if summary is not None:

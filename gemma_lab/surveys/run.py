@@ -30,6 +30,7 @@ def survey(
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
     partition_size: int = 64,
+    batch_size: int = 1,
     keep_tokens: bool = True,
     seed: int = 0,
     progress: bool = True,
@@ -56,6 +57,11 @@ def survey(
         Actors on Ray.
     partition_size
         Prompts per partition: what is lost when a worker is killed, and what an analysis holds in memory.
+    batch_size
+        Prompts per forward pass, padded on the right: what a GPU needs to be used. Text prompts without an
+        answer and without the logit lens are batched, others are traced one by one. The default is exact:
+        every prompt as `Lab.trace` traces it. Larger batches differ by rounding
+        (`gemma_lab.trace.run.batch`).
     keep_tokens
         Write every token with its routing, 28 bytes per token and layer before compression; otherwise only
         the rows and the mergeable summaries.
@@ -85,6 +91,7 @@ def survey(
 
     source, folder = PromptSource(prompts), Path(out)
     partition_size = whole_number("partition_size", partition_size, minimum=1)
+    batch_size = whole_number("batch_size", batch_size, minimum=1)
     if engine not in ("local", "ray"):
         raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
     if engine == "ray" and isinstance(model, Lab):
@@ -97,6 +104,7 @@ def survey(
             "prompts": len(source),
             "prompts_sha256": source.digest(),
             "partition_size": partition_size,
+            "batch_size": batch_size,
             "keep_tokens": keep_tokens,
             "seed": seed,
             "options": {name: repr(value) for name, value in sorted(options.items())},
@@ -114,6 +122,7 @@ def survey(
         "options": options,
         "seed": seed,
         "keep_tokens": keep_tokens,
+        "batch_size": batch_size,
         "load": load or {},
     }
     done = len(source) - sum(min(partition_size, len(source) - number * partition_size) for number in left)

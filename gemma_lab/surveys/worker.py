@@ -13,6 +13,8 @@ from .partition import partition_path, token_table, write_partition
 from .summary import RoutingSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..lab import Lab
     from ..trace.trace import Trace
     from .prompts import PromptSource, SurveyPrompt
@@ -38,6 +40,8 @@ class Worker:
         A prompt is sampled with this plus its row number, so that the order does not matter.
     keep_tokens
         Whether the tokens with their routing are written, too.
+    batch_size
+        Prompts per forward pass, for those that `trace.run.batch` can put into one.
     load
         Keywords of `gemma_lab.load`.
     """
@@ -49,6 +53,7 @@ class Worker:
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     keep_tokens: bool = True
+    batch_size: int = 1
     load: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,8 +70,7 @@ class Worker:
         if partition_path(self.folder, number).is_dir():
             return len(prompts)
         rows, tokens, summary = [], [], None
-        for prompt in prompts:
-            row, trace = self._trace(prompt)
+        for prompt, row, trace in self._traced(prompts):
             rows.append(row)
             if trace is None:
                 continue
@@ -78,38 +82,87 @@ class Worker:
         write_partition(self.folder, number, rows, tokens, summary)
         return len(prompts)
 
+    def _traced(
+        self, prompts: Sequence[SurveyPrompt]
+    ) -> Iterator[tuple[SurveyPrompt, dict[str, Any], Trace | None]]:
+        """Yield each prompt with its row and trace, in order; batches are of neighbours of one partition."""
+        for first in range(0, len(prompts), self.batch_size):
+            batch = prompts[first : first + self.batch_size]
+            traces = self._trace_together(batch) if len(batch) > 1 else None
+            if traces is not None:
+                yield from (
+                    (one, _filled(one, trace), trace) for one, trace in zip(batch, traces, strict=True)
+                )
+                continue
+            for prompt in batch:
+                yield (prompt, *self._trace(prompt))
+
+    def _trace_together(self, prompts: Sequence[SurveyPrompt]) -> list[Trace] | None:
+        """Trace prompts in one forward pass; None if one of them has to be traced alone, or is refused."""
+        from ..models.chat.request_builder import build_request
+        from ..models.chat.sampling import Sampling
+        from ..trace.run.batch import is_batchable, trace_batch
+
+        if set(self.options) - {"attention", "precision", "system"}:  # an answer, or the logit lens
+            return None
+        kept = {name: self.options[name] for name in ("attention", "precision") if name in self.options}
+        system = {name: self.options[name] for name in ("system",) if name in self.options}
+        try:
+            requests = [
+                build_request(
+                    self._lab,
+                    prompt.prompt,
+                    {**prompt.options, **system},
+                    sampling=Sampling.greedy(),
+                    max_new_tokens=0,
+                )
+                for prompt in prompts
+            ]
+            return trace_batch(self._lab, requests, **kept) if all(map(is_batchable, requests)) else None
+        except LabError:  # traced one by one, so that the prompt at fault has the error in its row
+            return None
+
     def _trace(self, prompt: SurveyPrompt) -> tuple[dict[str, Any], Trace | None]:
         """Return a prompt's row and trace; a prompt that is refused has an error in the place of results."""
-        row: dict[str, Any] = {
-            "index": prompt.index, "prompt": prompt.prompt if isinstance(prompt.prompt, str) else None,
-            "error": None, "prompt_tokens": None, "generated_tokens": None, "reply": None,
-            "finish_reason": None, "correct": None, "mean_logprob": None, "first_token_mass": None,
-            "stable_from_layer": None, "labels": [*prompt.labels.items()],
-        }  # fmt: skip
         options = {**prompt.options, **self.options}
         if self.options.get("temperature"):
             options["seed"] = self.seed + prompt.index
         try:
             trace = self._lab.trace(prompt.prompt, **options)
         except LabError as error:
-            return row | {"error": f"{type(error).__name__}: {error.what}"}, None
-        generation = trace.generation
-        generated = 0 if generation is None else len(generation)
-        row["prompt_tokens"] = int((~np.asarray(trace.tokens.generated)).sum())
-        row["generated_tokens"] = generated
-        if generation is not None:
-            row["reply"], row["finish_reason"] = generation.text, generation.finish_reason
-            row["mean_logprob"] = float(np.mean(generation.logprobs)) if generated else None
-            if prompt.question is not None:
-                row["correct"] = bool(prompt.question.is_correct(generation.text))
-        if trace.attention is not None:
-            row["first_token_mass"] = [
-                float(np.mean(trace.attention.first_token_mass(layout.layer)))
-                for layout in trace.attention.layers
-            ]
-        if trace.logit_lens is not None:
-            row["stable_from_layer"] = [int(layer) for layer in trace.logit_lens.stable_from_layer()]
-        return row, trace
+            return _empty(prompt) | {"error": f"{type(error).__name__}: {error.what}"}, None
+        return _filled(prompt, trace), trace
+
+
+def _empty(prompt: SurveyPrompt) -> dict[str, Any]:
+    """Return the row of a prompt without results."""
+    return {
+        "index": prompt.index, "prompt": prompt.prompt if isinstance(prompt.prompt, str) else None,
+        "error": None, "prompt_tokens": None, "generated_tokens": None, "reply": None,
+        "finish_reason": None, "correct": None, "mean_logprob": None, "first_token_mass": None,
+        "stable_from_layer": None, "labels": [*prompt.labels.items()],
+    }  # fmt: skip
+
+
+def _filled(prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:
+    """Return the row of a prompt with what its trace recorded."""
+    row, generation = _empty(prompt), trace.generation
+    generated = 0 if generation is None else len(generation)
+    row["prompt_tokens"] = int((~np.asarray(trace.tokens.generated)).sum())
+    row["generated_tokens"] = generated
+    if generation is not None:
+        row["reply"], row["finish_reason"] = generation.text, generation.finish_reason
+        row["mean_logprob"] = float(np.mean(generation.logprobs)) if generated else None
+        if prompt.question is not None:
+            row["correct"] = bool(prompt.question.is_correct(generation.text))
+    if trace.attention is not None:
+        row["first_token_mass"] = [
+            float(np.mean(trace.attention.first_token_mass(layout.layer)))
+            for layout in trace.attention.layers
+        ]
+    if trace.logit_lens is not None:
+        row["stable_from_layer"] = [int(layer) for layer in trace.logit_lens.stable_from_layer()]
+    return row
 
 
 class RayWorker:
