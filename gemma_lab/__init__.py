@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .models.fine_tuning.adapter import Adapter
     from .models.fine_tuning.change_check import AdapterCheck
     from .models.loading.meta_model import meta_model
+    from .models.loading.predicted_bits import predicted_bits
     from .models.media import load_audio, load_image, load_video
+    from .models.quantization.q4_0_grid import qat_grid
     from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
     from .planning.plans import Plan, plan
@@ -101,7 +103,9 @@ __all__ = [
     "plan",
     "planning",
     "plots",
+    "predicted_bits",
     "published",
+    "qat_grid",
     "survey",
     "versus",
 ]

@@ -63,6 +63,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "evals.versus.comparison.ComparedTokens": {"html": "versus.html:compared_tokens_html"},
     "evals.versus.comparison.Versus": {
         "html": "versus.html:versus_html",
+        "text": "versus.text:versus_text",
         "figure": "versus.figures:versus_figure",
     },
     "evals.versus.results.CheckupComparison": {
@@ -113,6 +114,16 @@ RENDERERS: dict[str, dict[str, str]] = {
         "figure": "fine_tuning.loss_curve:loss_curve_figure",
     },
     "models.loading.loaded_model.LoadedModel": {"html": "family.loaded_model:model_html"},
+    "models.quantization.q4_0_grid.QatGrid": {
+        "html": "quantization.qat_grid:qat_grid_html",
+        "text": "quantization.qat_grid:qat_grid_text",
+        "figure": "quantization.qat_grid:qat_grid_figure",
+    },
+    "models.quantization.weight_bits.WeightBits": {
+        "html": "quantization.weight_bits:weight_bits_html",
+        "text": "quantization.weight_bits:weight_bits_text",
+        "figure": "quantization.weight_bits:weight_bits_figure",
+    },
     "models.tool_use.runner.ToolRun": {"html": "chat.tool_run:tool_run_html"},
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
     "models.media.video.Video": {"html": "chat.media:video_html"},

@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         plan_speed_figure,
         speed_report_figure,
     )
+    from .views.quantization.qat_grid import qat_grid_figure
+    from .views.quantization.weight_bits import weight_bits_figure
     from .views.trace.comparison import comparison_figure, routing_change_figure
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
@@ -129,6 +131,7 @@ __all__ = [
     "parameters_figure",
     "plan_memory_figure",
     "plan_speed_figure",
+    "qat_grid_figure",
     "reply_figure",
     "retrieval_figure",
     "routing_change_figure",
@@ -153,6 +156,7 @@ __all__ = [
     "trace_figure",
     "training_figure",
     "versus_figure",
+    "weight_bits_figure",
     "window_coverage_figure",
     "window_savings_figure",
 ]

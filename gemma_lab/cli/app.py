@@ -1,4 +1,4 @@
-"""The commands of ``gemma-lab``: doctor, models, plan, speed, chat, serve, checkup, fine-tune, minis.
+"""The commands of ``gemma-lab``: doctor, models, plan, load-report, chat, checkup, fine-tune and others.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """
@@ -15,8 +15,10 @@ from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
 from .fine_tuning import fine_tune_command
+from .load_report import load_report_command
 from .planning import plan_command, speed_command
 from .server.command import serve_command
+from .versus import versus_command
 
 
 class _Group(TyperGroup):
@@ -40,7 +42,9 @@ app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
 app.command("speed")(speed_command)
 app.command("fine-tune")(fine_tune_command)
+app.command("load-report")(load_report_command)
 app.command("serve")(serve_command)
+app.command("versus")(versus_command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -116,13 +120,24 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
+    quantization: Annotated[
+        str | None,
+        typer.Option("--quantization", "-q", help="int8, int4, nf4, …; load-report shows its bits."),
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of an adapter of this model.")] = None,
+    drafter: Annotated[
+        str | None, typer.Option(help='A drafter: "auto" for its own, a name or a folder.')
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
 ) -> None:
     """Chat with a model; Ctrl-C stops an answer, /help lists the commands."""
     from ..lab import load
     from .terminal_chat import Conversation
 
-    lab = load(name, device=device, dtype=dtype, offline=offline or None)
+    lab = load(
+        name, device=device, dtype=dtype, quantization=quantization, adapter=adapter, drafter=drafter,
+        offline=offline or None,
+    )  # fmt: skip
     settings = {
         "temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed,
         "max_new_tokens": max_new_tokens,
@@ -157,6 +172,14 @@ def checkup(
     timeout: Annotated[float, typer.Option(help="Seconds that the server may be silent.")] = 120.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float32.")] = "auto",
+    quantization: Annotated[
+        str | None,
+        typer.Option("--quantization", "-q", help="int8, int4, nf4, …; load-report shows its bits."),
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of an adapter of this model.")] = None,
+    drafter: Annotated[
+        str | None, typer.Option(help='A drafter: "auto" for its own, a name or a folder.')
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
 ) -> None:
     """Ask held-out questions and grade the answers; exits with 1 if a skill is below the threshold.
@@ -172,9 +195,11 @@ def checkup(
     if server is None:
         from ..lab import load
 
-        found = load(name, device=device, dtype=dtype, offline=offline or None).checkup(
-            full=full, skills=skill or None
-        )
+        lab = load(
+            name, device=device, dtype=dtype, quantization=quantization, adapter=adapter, drafter=drafter,
+            offline=offline or None,
+        )  # fmt: skip
+        found = lab.checkup(full=full, skills=skill or None)
     else:
         from ..remote_lab import connect
 

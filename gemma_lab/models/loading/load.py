@@ -85,7 +85,7 @@ def _prepare(
         if checkpoint.weight_bytes and checkpoint.path is None:
             shape = get_architecture(checkpoint.size)
             weights = _whole(shape) if method is None else _by_part(shape, method)
-            _place(Footprint(weights, _working(shape)), method, name=name, **options)
+            _place(Footprint(weights, _working(shape)), shape, method, name=name, **options)
     files = _on_disk(location, offline)
     if files is None:
         folder = fetch_config(location)
@@ -94,7 +94,7 @@ def _prepare(
         check_configuration(config, folder)
         size, shape = hub_weight_bytes(location), from_config(config)
         weights = size if method is None else _by_part(shape, method)
-        _place(Footprint(weights, _working(shape)), method, name=name, **options)
+        _place(Footprint(weights, _working(shape)), shape, method, name=name, **options)
         _require_disk(location, size(2))
         files = read_checkpoint(download(location, offline=False))
     class_name = require_gemma4(files.config, name=name, checkpoint=checkpoint, method=method)
@@ -102,16 +102,40 @@ def _prepare(
     check_generation_config(files)
     if checkpoint_format(files.config) is None:
         check_shapes(build_meta_model(files.config, class_name, name=name), files)
-    return files, _place(_footprint(files, method), method, name=name, **options)
+    shape = from_config(files.config)
+    return files, _place(_footprint(files, method), shape, method, name=name, **options)
 
 
-def _place(footprint: Footprint, method: LoadMethod | None, *, name: str, **options: Any) -> Placement:
+def _place(
+    footprint: Footprint, shape: Architecture, method: LoadMethod | None, *, name: str, **options: Any
+) -> Placement:
     """Choose device and dtype, and check that the model fits and that its quantisation runs there."""
-    what = name if method is None else f"{name} in {method.name}"
-    placement = plan_placement(footprint, name=what, **options)
     if method is not None:
+        placement = plan_placement(footprint, name=f"{name} in {method.name}", **options)
         method.require(torch.device(placement.device).type)
-    return placement
+        return placement
+    try:
+        return plan_placement(footprint, name=name, **options)
+    except DoesNotFit as error:
+        lighter = _lighter(footprint, shape, name, options)
+        raise DoesNotFit(error.what, hint=f"{lighter}{error.hint}") from error
+
+
+def _lighter(footprint: Footprint, shape: Architecture, name: str, options: dict[str, Any]) -> str:
+    """Return a hint that names the packing with most bits that fits, or an empty one."""
+    for packing in ("int8", "int4"):
+        method = load_method(packing)
+        if method is None:
+            continue
+        weights = _by_part(shape, method)
+        try:
+            placement = plan_placement(Footprint(weights, footprint.beside), name=name, **options)
+        except DoesNotFit:
+            continue
+        return (
+            f'quantization="{packing}" has {amount(weights(placement.dtype.itemsize))} of weights and fits; '
+        )
+    return ""
 
 
 def _footprint(files: CheckpointFiles, method: LoadMethod | None) -> Footprint:

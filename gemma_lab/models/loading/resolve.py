@@ -94,8 +94,15 @@ def _folder(path: Path) -> Location:
     return Location(path.resolve().name, folder=path)
 
 
-def fetch_config(location: Location) -> Path:
+def fetch_config(location: Location, *, offline: bool = False) -> Path:
     """Return the folder of a hub model's ``config.json``, downloading that file if it is not cached.
+
+    Parameters
+    ----------
+    location
+        Of a hub model.
+    offline
+        Forbid the download.
 
     Raises
     ------
@@ -105,7 +112,11 @@ def fetch_config(location: Location) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(
-        _query_hub(location, False, lambda: hf_hub_download(str(location.hub_id), "config.json"))
+        _query_hub(
+            location,
+            offline,
+            lambda: hf_hub_download(str(location.hub_id), "config.json", local_files_only=offline),
+        )
     ).parent
 
 

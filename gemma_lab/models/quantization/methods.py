@@ -18,6 +18,7 @@ from .parts import part_of
 RUNTIME = "transformers"
 _CONVERSION = 5  # bytes a weight while it is dequantised: its code, and on a CPU a float32
 _PACKED = ("attention", "mlp", "experts")
+_TABLES = ("embedding", "ple_table", "head")
 #: Modules that the libraries leave in 16 bits here: a router decides by small differences, and the towers and
 #: the per-layer projections are a few per cent of the weights.
 _KEPT = (
@@ -89,11 +90,18 @@ class LoadMethod:
         """Return whether a weight is packed, by its name in the checkpoint and its number of dimensions."""
         part = part_of(name)
         integers = self.quantization.integers
-        if part in ("embedding", "ple_table", "head"):
+        if part in _TABLES:
             return integers is not None and integers.embeddings < 16
         if part not in _PACKED or not name.endswith((".weight", "gate_up_proj", "down_proj")):
             return False
         return dimensions == 2 or (dimensions == 3 and part == "experts" and integers is not None)
+
+    def format_of(self, part: str) -> str:
+        """Return the format of a packed weight of a part, as `WeightBits` names it after loading."""
+        integers = self.quantization.integers
+        if integers is None:
+            return "nf4" if self.name == "nf4" else "int8"
+        return f"int{integers.embeddings if part in _TABLES else integers.bits}"
 
     def held_bytes(self, name: str, shape: tuple[int, ...], item: int) -> float:
         """Return the bytes of a weight as it is held; `item` is the bytes of a number that is not packed."""
@@ -103,7 +111,7 @@ class LoadMethod:
         integers = self.quantization.integers
         if integers is None:
             return elements * self.quantization.bits[PLANNED[part_of(name)]] / 8
-        bits = integers.embeddings if part_of(name) in ("embedding", "ple_table", "head") else integers.bits
+        bits = integers.embeddings if part_of(name) in _TABLES else integers.bits
         columns = shape[-1]
         size = min(integers.group_size, columns)
         return elements // columns * (-(-columns * bits // 8) + 2 * -(-columns // size))

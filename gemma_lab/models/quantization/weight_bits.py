@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,13 +15,13 @@ import torch
 from ...display import Displayed
 from ...family.parameters import PARAMETER_GROUPS
 from .layers import SCALES, packed_parameters
-from .methods import PLANNED, LoadMethod
 from .parts import OTHER, part_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...family.parameters import Parameters
+    from .methods import LoadMethod
+
 
 NAMES = PARAMETER_GROUPS | {OTHER: "other weights"}
 _EARNED = (4, 8)
@@ -211,33 +212,39 @@ def weight_bits(model: Any, name: str) -> WeightBits:
     return WeightBits(name=name, parts=tuple(parts), method=method_name(base))
 
 
-def predicted_bits(
-    parameters: Parameters, method: LoadMethod | None, *, name: str, item: int = 2
+def bits_of_shapes(
+    shapes: Iterable[tuple[str, tuple[int, ...]]], method: LoadMethod | None, *, name: str, item: int
 ) -> WeightBits:
-    """Return the bits in which a model would be held, from its parameter counts.
+    """Return the bits in which weights of some shapes would be held.
 
     Parameters
     ----------
-    parameters
-        From `gemma_lab.family.count_parameters`.
+    shapes
+        Name and shape of each weight.
     method
-        How it would be packed; None for not at all.
+        How they would be packed; None for not at all.
     name
         The model's name in the result.
     item
         Bytes of a number that is not packed.
     """
-    counts = parameters.parts
-    plain = {2: "bfloat16", 4: "float32"}.get(item, f"{item} bytes")
-    sizes = {part: float(count * item) for part, count in counts.items()}
-    if method is not None:
-        sizes = method.part_bytes(counts, item)
-    parts = []
-    for part, count in counts.items():
-        packed = method is not None and method.quantization.bits[PLANNED[part]] != 16
-        kind = method.name if packed and method is not None else plain
-        parts.append(PartBits(part, count, sizes[part], {kind: sizes[part]}))
-    return WeightBits(name, tuple(parts), method=method.name if method else "", measured=False)
+    counts: dict[str, int] = {}
+    sizes: dict[str, dict[str, float]] = {}
+    plain = {2: "bfloat16", 4: "float32", 8: "float64"}[item]
+    for path, shape in shapes:
+        part, elements = part_of(path), prod(shape)
+        packed = method is not None and method.packs(path, len(shape))
+        held = method.held_bytes(path, shape, item) if method is not None else float(elements * item)
+        counts[part] = counts.get(part, 0) + elements
+        formats = sizes.setdefault(part, {})
+        kind = method.format_of(part) if packed and method is not None else plain
+        formats[kind] = formats.get(kind, 0.0) + held
+    parts = tuple(
+        PartBits(part, counts[part], sum(sizes[part].values()), sizes[part])
+        for part in NAMES
+        if part in counts
+    )
+    return WeightBits(name, parts, method=method.name if method else "", measured=False)
 
 
 def warn_of_weights_left(model: Any, name: str) -> None:
