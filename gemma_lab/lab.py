@@ -633,7 +633,8 @@ class Lab(LoadedModel):
         full
             All 200 questions per skill instead of the first 20.
         skills
-            Names of skills; by default all whose modality the model has.
+            Names of skills; by default all that are asked once and whose modality the model has. ``"calls"``
+            and ``"json"`` are asked without and with a grammar: ``checkup.structured`` compares both.
         progress
             Show a progress bar.
 

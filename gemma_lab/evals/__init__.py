@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from .report import Checkup, GradedAnswer, Score
     from .run import checkup
     from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
-    from .tool_calls import (
-        StructuredAnswer,
-        ToolCallAccuracy,
-        ToolCallCase,
-        tool_call_accuracy,
-        tool_call_cases,
-    )
+    from .tool_call_cases import ToolCallCase, tool_call_cases
+    from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens
     from .versus.results import (
         AnswerPair,

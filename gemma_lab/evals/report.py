@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .questions import Question
+    from .tool_calls import ToolCallAccuracy
 
 #: Columns of the scores, in text and tables.
 COLUMNS = ("skill", "questions", "accuracy", "95 % interval", "chance")
@@ -70,6 +71,8 @@ class Checkup(Displayed):
         Skill → why it was skipped, e.g. images for a model without image input.
     chance
         Skill → accuracy of guessing, 0 to 1.
+    structured
+        Skill (``"calls"``, ``"json"``) → its answers without and with a grammar.
     """
 
     def __init__(
@@ -79,24 +82,40 @@ class Checkup(Displayed):
         *,
         not_asked: Mapping[str, str],
         chance: Mapping[str, float] | None = None,
+        structured: Mapping[str, ToolCallAccuracy] | None = None,
     ) -> None:
         self.model, self.answers, self.not_asked = model, tuple(answers), dict(not_asked)
-        self.chance = dict(chance or {})
+        self.chance, self.structured = dict(chance or {}), dict(structured or {})
 
     @property
     def skills(self) -> list[Score]:
-        """One score per skill."""
+        """One score per skill; two for a skill of `structured`, ``"calls"`` and ``"calls with grammar"``."""
         scores = _scores(self.answers, [answer.question.skill for answer in self.answers])
-        return [replace(score, chance=self.chance.get(score.name)) for score in scores]
+        found = [replace(score, chance=self.chance.get(score.name)) for score in scores]
+        for name, (skill, grammar) in self._conditions().items():
+            found += [
+                replace(score, name=name) for score in self.structured[skill].scores(grammar=grammar)[-1:]
+            ]
+        return found
 
     def groups(self, skill: str) -> list[Score]:
         """Return the scores of one skill's groups, e.g. its languages, by name."""
+        if skill in self._conditions():
+            name, grammar = self._conditions()[skill]
+            return [score for score in self.structured[name].scores(grammar=grammar) if score.name != "all"]
         chosen = [answer for answer in self.answers if answer.question.skill == skill]
         return sorted(_scores(chosen, [answer.question.group for answer in chosen]), key=lambda s: s.name)
 
+    def _conditions(self) -> dict[str, tuple[str, bool]]:
+        """Return name of each score of `structured` → its skill, and whether a grammar bound it."""
+        names = {False: "", True: " with grammar"}
+        return {
+            f"{skill}{names[bound]}": (skill, bound) for skill in self.structured for bound in (False, True)
+        }
+
     @property
     def failures(self) -> list[GradedAnswer]:
-        """The wrong answers."""
+        """The wrong answers; those of ``structured[skill]`` are there."""
         return [answer for answer in self.answers if not answer.right]
 
     def below(self, threshold: float) -> list[Score]:
@@ -114,6 +133,8 @@ class Checkup(Displayed):
                  "reply": a.reply}
                 for a in self.failures
             ],
+            **({"structured": {name: each.to_dict() for name, each in self.structured.items()}}
+               if self.structured else {}),
         }  # fmt: skip
 
     def to_pandas(self) -> pd.DataFrame:
@@ -147,6 +168,7 @@ class Checkup(Displayed):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"check-up of {self.model}"]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines += [f"{skill}: {each.summary()}" for skill, each in self.structured.items()]
         lines += [f"{skill}: not asked, {reason}" for skill, reason in self.not_asked.items()]
         return "\n".join(lines)
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ContextFull, MissingExtra
 from .questions import QUICK, SLOW, chance_accuracy, load_questions
 from .report import Checkup, GradedAnswer
+from .structured_skills import split_skills, structured_cases
+from .tool_calls import tool_call_accuracy
 
 if TYPE_CHECKING:
     from .model import EvaluatedModel
     from .questions import Question
+    from .tool_calls import ToolCallAccuracy
 
 _MAX_TOKENS = 64  # every right answer is shorter, even in a sentence
 _MAX_VALUE_TOKENS = 160  # of a record or a tool call
@@ -30,7 +33,8 @@ def checkup(
     full
         Ask all 200 questions per skill instead of 20, and include the long skills.
     skills
-        Names of skills. Default: all.
+        Names of skills. Default: all that are asked once. ``"calls"`` and ``"json"`` are asked only if they
+        are named: without and with a grammar (`gemma_lab.evals.structured_skills`).
     progress
         Show a progress bar.
 
@@ -41,8 +45,9 @@ def checkup(
     """
     from tqdm.auto import tqdm
 
-    everything = load_questions(skills=skills)
-    asked = load_questions(skills=skills, per_skill=None if full else QUICK)
+    once, twice = split_skills(skills)
+    everything = [] if once == [] else load_questions(skills=once)
+    asked = [] if once == [] else load_questions(skills=once, per_skill=None if full else QUICK)
     missing = {
         question.skill: f"{lab.name} has no {question.modality} input"
         for question in asked
@@ -51,6 +56,7 @@ def checkup(
     if not full and skills is None:
         missing |= {skill: "only in the full check-up" for skill in SLOW if skill in _by_skill(everything)}
     answers: list[GradedAnswer] = []
+    structured: dict[str, ToolCallAccuracy] = {}
     chance = {skill: chance_accuracy(questions) for skill, questions in _by_skill(everything).items()}
     try:
         todo = [question for question in asked if question.skill not in missing]
@@ -59,8 +65,13 @@ def checkup(
                 answers.append(_answer(lab, question))
             except (ContextFull, MissingExtra) as error:
                 missing[f"{question.skill} {question.group}"] = error.what
+        for skill in twice:
+            cases = structured_cases(skill, full=full)
+            structured[skill] = tool_call_accuracy(lab, cases, progress=progress)
     finally:
-        result = lab.last_checkup = Checkup(lab.name, answers, not_asked=missing, chance=chance)
+        result = lab.last_checkup = Checkup(
+            lab.name, answers, not_asked=missing, chance=chance, structured=structured
+        )
     return result
 
 

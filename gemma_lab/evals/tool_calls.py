@@ -1,19 +1,12 @@
-"""Tool calls and JSON with and without a grammar: accuracy on a slice of BFCL v4 and on the check-up.
-
-The Berkeley Function Calling Leaderboard (Patil et al. 2025, ICML, *The Berkeley Function Calling
-Leaderboard*) lists the right values of every argument. Its files are in ``data/bfcl``.
-"""
+"""Tool calls and JSON with and without a grammar: accuracy on a slice of BFCL v4 and on the check-up."""
 
 from __future__ import annotations
 
-import functools
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..assets import data_path
 from ..display import Displayed
 from ..errors import BadSchema, ContextFull, LabError
 from ..models.grammar.schema import first_fault
@@ -21,64 +14,15 @@ from .grading import strip_fence
 from .questions import Question
 from .report import Score
 from .statistics import PairedAnswers, mcnemar_test
+from .tool_call_cases import ToolCallCase, tool_call_cases
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..models.chat.reply import Reply
-    from ..models.chat.tools import Call
     from .model import EvaluatedModel
 
-_FILE = "bfcl/cases.json"
 _MAX_TOKENS = 256
-#: What BFCL leaves out when it compares strings (``standardize_string`` of its ``ast_checker.py``).
-_IGNORED = re.compile(r"[ ,./\-_*^]")
-
-
-@dataclass(frozen=True)
-class ToolCallCase:
-    """A prompt with tools, and the calls that are right.
-
-    Attributes
-    ----------
-    id
-        In BFCL, e.g. ``"parallel_101"``.
-    kind
-        ``"single"`` (one tool, one call), ``"multiple"`` (several tools, one call), ``"parallel"`` (several
-        calls), ``"irrelevance"`` (no tool fits: no call).
-    prompt, tools
-        The question, and declarations in OpenAI's format.
-    calls
-        One mapping per call: function → argument → right values; ``""`` among them lets it be left out.
-    """
-
-    id: str
-    kind: str
-    prompt: str
-    tools: tuple[dict[str, Any], ...] = field(repr=False)
-    calls: tuple[dict[str, dict[str, list[Any]]], ...] = field(repr=False)
-
-    def fault(self, calls: Sequence[Call]) -> str:
-        """Return why the calls of a reply are wrong; ``""`` if they are right.
-
-        Graded as by BFCL's ``ast_checker.py``: calls in any order, each of the right function, with arguments
-        that fit the declaration and have one of the listed values. Strings are compared without case, spaces
-        and ``,./-_*^``; an integer may be written as a float where the declaration allows it. One rule is
-        stricter: a call that cannot be read counts as a call, also where none is right.
-        """
-        if not calls:
-            return "no call" if self.calls else ""
-        if not self.calls:
-            return "a call"
-        if any(call.problem for call in calls):
-            return "unreadable call"
-        if any(call.faults(self.tools) for call in calls):
-            return "call against its declaration"
-        if len(calls) != len(self.calls):
-            return "wrong number of calls"
-        if sorted(call.name for call in calls) != sorted(name for right in self.calls for name in right):
-            return "wrong function"
-        return "" if _matched(list(calls), list(self.calls)) else "wrong arguments"
 
 
 @dataclass(frozen=True)
@@ -172,6 +116,43 @@ class ToolCallAccuracy(Displayed):
         common = sorted(free.keys() & bound.keys())
         return mcnemar_test([free[number] for number in common], [bound[number] for number in common])
 
+    @property
+    def changed(self) -> int:
+        """Number of answers in which the grammar overruled the model's first choice at least once."""
+        return sum(answer.overruled > 0 for answer in self.answers)
+
+    def summary(self) -> str:
+        """Return in one line how often the grammar made an answer right, made one wrong, and changed one."""
+        if self.conditions != (False, True):
+            return repr(self)
+        paired, bound = self.paired, sum(answer.grammar for answer in self.answers)
+        return (
+            f"right only with the grammar {paired.second}, only without {paired.first} (McNemar p = "
+            f"{paired.p_value:.2g}); it overruled the first choice in {self.changed} of {bound} answers"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores, the paired test and the answers as plain values."""
+        conditions = {"with grammar" if bound else "without grammar": bound for bound in self.conditions}
+        paired = self.paired if self.conditions == (False, True) else None
+        return {
+            "scores": {
+                name: [
+                    {"kind": each.name, "questions": each.asked, "right": each.right,
+                     "interval_95": [round(bound, 4) for bound in each.interval]}
+                    for each in self.scores(grammar=bound)
+                ]
+                for name, bound in conditions.items()
+            },
+            "paired": None if paired is None else {
+                "both": paired.both, "without": paired.first, "with": paired.second,
+                "neither": paired.neither, "p": paired.p_value,
+            },
+            "changed": self.changed,
+            "not_asked": dict(self.not_asked),
+            "answers": [asdict(answer) for answer in self.answers],
+        }  # fmt: skip
+
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per answer: kind, case, grammar, right, fault, valid, overruled, reply."""
         import pandas as pd
@@ -187,44 +168,6 @@ class ToolCallAccuracy(Displayed):
             total = self.scores(grammar=grammar)[-1]
             parts.append(f"{total.right}/{total.asked} {'with' if grammar else 'without'} grammar")
         return f"ToolCallAccuracy({' '.join(self.model.split())}: {', '.join(parts) or 'no answers'})"
-
-
-@functools.cache
-def _all() -> tuple[ToolCallCase, ...]:
-    rows = json.loads(data_path(_FILE).read_text(encoding="utf-8"))
-    return tuple(
-        ToolCallCase(row["id"], row["kind"], row["prompt"], tuple(row["tools"]), tuple(row["calls"]))
-        for row in rows
-    )
-
-
-def tool_call_cases(*, kinds: Iterable[str] | None = None, per_kind: int | None = None) -> list[ToolCallCase]:
-    """Return cases of BFCL v4, by kind.
-
-    Parameters
-    ----------
-    kinds
-        Of ``"single"``, ``"multiple"``, ``"parallel"`` and ``"irrelevance"``. Default: all.
-    per_kind
-        Number of cases per kind. Default: all 10.
-
-    Raises
-    ------
-    LabError
-        If there is no such kind.
-    """
-    known = list(dict.fromkeys(case.kind for case in _all()))
-    chosen = known if kinds is None else list(kinds)
-    if unknown := sorted(set(chosen) - set(known)):
-        raise LabError(
-            f"There are no cases of kind {', '.join(unknown)}.", hint=f"Kinds: {', '.join(known)}."
-        )
-    return [
-        case
-        for kind in known
-        if kind in chosen
-        for case in [case for case in _all() if case.kind == kind][:per_kind]
-    ]
 
 
 def tool_call_accuracy(
@@ -336,40 +279,3 @@ def _fits(text: str, schema: dict[str, Any]) -> bool:
         return first_fault(json.loads(strip_fence(text)), schema) is None
     except (ValueError, RecursionError):
         return False
-
-
-def _matched(calls: list[Call], right: list[dict[str, dict[str, list[Any]]]]) -> bool:
-    """Return whether calls and right calls can be paired, in any order."""
-    if not right:
-        return not calls
-    [(name, allowed)] = right[0].items()
-    return any(
-        call.name == name
-        and _arguments_match(call.arguments, allowed)
-        and _matched(calls[:place] + calls[place + 1 :], right[1:])
-        for place, call in enumerate(calls)
-    )
-
-
-def _arguments_match(arguments: Mapping[str, Any], allowed: Mapping[str, list[Any]]) -> bool:
-    return arguments.keys() <= allowed.keys() and all(
-        any(_same(arguments[name], value) for value in values) if name in arguments else "" in values
-        for name, values in allowed.items()
-    )
-
-
-def _same(value: Any, allowed: Any) -> bool:
-    """Return whether a value is an allowed one; allowed mappings list the allowed values of each key."""
-    if isinstance(value, bool) or isinstance(allowed, bool):
-        return value is allowed
-    if isinstance(value, str) and isinstance(allowed, str):
-        return _standard(value) == _standard(allowed)
-    if isinstance(value, list) and isinstance(allowed, list):
-        return len(value) == len(allowed) and all(map(_same, value, allowed))
-    if isinstance(value, Mapping) and isinstance(allowed, Mapping):
-        return _arguments_match(value, allowed)
-    return bool(value == allowed)
-
-
-def _standard(text: str) -> str:
-    return _IGNORED.sub("", text).lower().replace("'", '"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from types import SimpleNamespace
 
@@ -11,10 +12,11 @@ from typer.testing import CliRunner
 
 import gemma_lab as gl
 from gemma_lab.cli.app import app
-from gemma_lab.errors import ContextFull
+from gemma_lab.errors import ContextFull, LabError
 from gemma_lab.evals.questions import QUICK, SLOW, load_questions, skill_names
 from gemma_lab.evals.report import Checkup
 from gemma_lab.evals.run import checkup
+from gemma_lab.evals.tool_call_cases import ToolCallCase, tool_call_cases
 from gemma_lab.models.chat.tools import Call
 
 
@@ -113,6 +115,62 @@ def test_an_interrupt_keeps_what_was_answered():
         checkup(pupil, progress=False)
     assert isinstance(pupil.last_checkup, Checkup)
     assert len(pupil.last_checkup.answers) == 7
+
+
+class Bound:
+    """Right where a grammar binds the answer; free, it calls nothing and writes no JSON."""
+
+    name, modalities, last_checkup = "bound", frozenset({"text"}), None
+
+    def chat(self, prompt, *, tools=(), tool_choice=None, schema=None, **_):
+        text, calls = "?", ()
+        asked = [*tool_call_cases(), *load_questions(skills=["tools", "records"], per_skill=QUICK)]
+        asked = [each for each in asked if not isinstance(prompt, list) or each.messages == prompt]
+        asked = [each for each in asked if isinstance(prompt, list) or each.prompt == prompt]
+        [case] = [each for each in asked if tuple(tools) == tuple(each.tools)]
+        if schema is not None:
+            text = case.answer
+        elif tool_choice == "auto":
+            wanted = [case.call] if getattr(case, "call", None) else []
+            if isinstance(case, ToolCallCase):
+                wanted = [
+                    {"name": name, "arguments": {k: v[0] for k, v in allowed.items() if "" not in v}}
+                    for right in case.calls
+                    for name, allowed in right.items()
+                ]
+            elif case.call is None:
+                text = case.answer
+            calls = tuple(Call(each["name"], each["arguments"]) for each in wanted)
+        changed = schema is not None or tool_choice is not None
+        token = SimpleNamespace(overruled=SimpleNamespace(changed=changed))
+        return SimpleNamespace(text=text, calls=calls, tokens=(token,), finish_reason="stop")
+
+
+def test_calls_and_json_are_asked_without_and_with_a_grammar():
+    found = checkup(Bound(), progress=False, skills=["calls", "json"])
+    scores = {score.name: (score.right, score.asked) for score in found.skills}
+    assert scores["calls with grammar"] == scores["json with grammar"] == (QUICK, QUICK)
+    assert scores["json"] == (0, QUICK)
+    irrelevant = sum(case.kind == "irrelevance" for case in tool_call_cases(per_kind=2))
+    assert scores["calls"] == (irrelevant, QUICK)
+    assert {group.name for group in found.groups("calls")} == {
+        "single", "multiple", "parallel", "irrelevance", "tools",
+    }  # fmt: skip
+    assert found.structured["json"].paired.second == QUICK
+    assert found.structured["json"].changed == QUICK
+    assert found.answers == ()
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["structured"]["calls"]["paired"]["with"] == QUICK - irrelevant
+    assert "McNemar" in str(found)
+    assert found._repr_html_().count("<table") == 3
+    assert found.figure().text
+
+
+def test_calls_and_json_are_asked_only_if_they_are_named():
+    found = checkup(Pupil(), progress=False, skills=["names"])
+    assert found.structured == {}
+    with pytest.raises(LabError, match="call"):
+        checkup(Pupil(), progress=False, skills=["names", "call"])
 
 
 def test_the_command_fails_below_its_threshold(tiny_folder, monkeypatch):

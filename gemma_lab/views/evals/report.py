@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...evals.report import COLUMNS
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, escape, join, table, tag
+from .tool_calls import tool_call_accuracy_html
 
 if TYPE_CHECKING:
     from ...evals.report import Checkup, GradedAnswer, Score
@@ -25,6 +26,8 @@ def checkup_html(checkup: Checkup) -> Markup:
         align="lrrrr",
         notes=[f"{skill}: not asked, {why}" for skill, why in checkup.not_asked.items()],
     )
+    for accuracy in checkup.structured.values():
+        scores += tool_call_accuracy_html(accuracy)
     wrong = checkup.failures
     if not wrong:
         return scores

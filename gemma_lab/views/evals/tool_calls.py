@@ -57,11 +57,8 @@ def _notes(data: ToolCallAccuracy) -> list[str]:
         valid = sum(answer.valid for answer in answers)
         notes.append(f"{_NAMES[grammar]}: {valid} of {len(answers)} fit their schema; wrong: {listed}.")
     if data.conditions == (False, True):
-        paired = data.paired
-        notes.append(
-            f"Right only with the grammar: {paired.second}, only without: {paired.first} "
-            f"(McNemar p = {paired.p_value:.2g})."
-        )
+        summary = data.summary()
+        notes.append(f"{summary[0].upper()}{summary[1:]}.")
     notes += [f"Not asked: {visible(shorten(case, 80))}, {why}" for case, why in data.not_asked.items()]
     return notes
 
