@@ -60,7 +60,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
     "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
-    "evals.versus.comparison.ComparedTokens": {"html": "versus.html:compared_tokens_html"},
+    "evals.versus.comparison.ComparedTokens": {
+        "html": "versus.html:compared_tokens_html",
+        "text": "versus.text:compared_tokens_text",
+    },
     "evals.versus.comparison.Versus": {
         "html": "versus.html:versus_html",
         "text": "versus.text:versus_text",

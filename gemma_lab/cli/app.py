@@ -1,4 +1,4 @@
-"""The commands of ``gemma-lab``: doctor, models, plan, load-report, chat, checkup, fine-tune and others.
+"""The command line, ``gemma-lab``.
 
 Exit codes: 0 done, 1 a `LabError` (its message, no traceback), 2 wrong usage.
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,19 +10,12 @@ import numpy as np
 from ...checks import short_repr, whole_number
 from ...display import Displayed
 from ...errors import LabError, NotTraced
+from .compared_parts import ComparedParts
+from .rows import COLUMNS, rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...analysis.attention.distance import AttentionDistance
-    from ...analysis.experts.flips import RoutingFlips
-    from ...trace.trace import Trace
-    from .results import AnswerPair, CheckupComparison, MemoryComparison, SpeedComparison, TokenDivergence
-
-    Ints = NDArray[np.int64]
-
-#: The parts of a comparison, in the order of tables and figures.
-PARTS = ("answers", "checkup", "tokens", "routing", "attention", "memory", "speed")
 #: What tokens can be ranked by.
 Measure = Literal["kl", "flipped", "weight"]
 _MEASURES = ("kl", "flipped", "weight")
@@ -96,8 +88,8 @@ class ComparedTokens(Displayed):
         return f"ComparedTokens({len(self)} by {self.by}: {shown}{', …' if len(self) > 5 else ''})"
 
 
-@dataclass(frozen=True, eq=False)
-class Versus(Displayed):
+@dataclass(frozen=True, eq=False, repr=False)
+class Versus(ComparedParts, Displayed):
     """Two models compared; made by `gemma_lab.versus`.
 
     A part that cannot be compared is None, and `absent` says why.
@@ -130,33 +122,6 @@ class Versus(Displayed):
     absent
         Part → why it is None, or what it leaves out.
     """
-
-    names: tuple[str, str]
-    descriptions: tuple[str, str]
-    answers: tuple[AnswerPair, ...]
-    checkup: CheckupComparison | None
-    tokens: TokenDivergence | None
-    routing: RoutingFlips | None
-    routing_noise: RoutingFlips | None
-    attention: AttentionDistance | None
-    attention_noise: AttentionDistance | None
-    memory: MemoryComparison | None
-    speed: SpeedComparison | None
-    columns: Ints = field(repr=False)
-    traces: tuple[tuple[Trace | None, Trace | None], ...] = field(repr=False)
-    vocabulary: Mapping[int, str] = field(default_factory=dict, repr=False)
-    absent: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def equal_answers(self) -> tuple[int, int]:
-        """Number of prompts with the same answer, and of those that both answered."""
-        compared = [pair.equal for pair in self.answers if pair.equal is not None]
-        return sum(compared), len(compared)
-
-    @property
-    def reported_kl(self) -> NDArray[np.float64]:
-        """The `AnswerPair.kl_bounds` of all answers; empty unless one side is a server."""
-        return np.asarray([bound for pair in self.answers for bound in pair.kl_bounds], dtype=float)
 
     def findings(self) -> list[str]:
         """Return the findings as short statements, each with its value by chance or by rounding."""
@@ -255,14 +220,10 @@ class Versus(Displayed):
         """Return one row per finding: part, measure, first, second, change, low, high, reference."""
         import pandas as pd
 
-        from .rows import COLUMNS, rows
-
         return pd.DataFrame(rows(self), columns=list(COLUMNS))
 
     def to_dict(self) -> dict[str, Any]:
         """Return names, findings, the rows of `to_pandas` and what is absent as JSON values."""
-        from .rows import COLUMNS, rows
-
         return {
             "first": {"name": self.names[0], "model": self.descriptions[0]},
             "second": {"name": self.names[1], "model": self.descriptions[1]},
@@ -278,7 +239,26 @@ class Versus(Displayed):
         }
 
     def __repr__(self) -> str:
-        return f"Versus({self.names[0]} and {self.names[1]}: {'; '.join(self.findings())})"
+        same, asked = self.equal_answers
+        facts = [f"{same} of {asked} answers the same"] if asked else []
+        if len(self.reported_kl):
+            facts.append(f"mean KL ≥ {self.reported_kl.mean():.3g} nats")
+        if self.checkup is not None:
+            facts.append("check-up {:.1%} and {:.1%}".format(*self.checkup.means))
+        if self.tokens is not None:
+            facts += [
+                f"mean KL {self.tokens.mean_kl:.3g} nats",
+                f"same top token {self.tokens.agreement:.1%}",
+            ]
+        if self.routing is not None:
+            facts.append(f"{self.routing.mean:.1%} of slots flipped")
+        if self.attention is not None:
+            facts.append(f"{self.attention.mean:.1%} of attention moved")
+        if self.memory is not None and self.memory.totals[0]:
+            facts.append(f"memory × {self.memory.totals[1] / self.memory.totals[0]:.2f}")
+        if self.speed is not None:
+            facts.append(f"speed × {np.median(self.speed.ratios):.2f}")
+        return f"Versus({self.names[0]} and {self.names[1]}: {', '.join(facts) or 'nothing to compare'})"
 
     def _likeliest(self, index: int) -> str:
         return self.vocabulary.get(index, f"<id {index}>")

@@ -175,7 +175,7 @@ def measure(
 
     with side.open() as lab:
         local = is_local(lab)
-        found = Measured(side.title(lab), repr(lab), Shape.of(lab) if local else None)
+        found = Measured(side.title(lab), side.description(lab), Shape.of(lab) if local else None)
         bar = tqdm(
             settings.prompts, desc=f"prompts, {found.name}", disable=not settings.progress, leave=False
         )

@@ -387,7 +387,9 @@ class SpeedComparison(Displayed):
 
     @property
     def spread(self) -> float:
-        """Largest ÷ smallest tokens per second of the same model over the rounds: what a ratio is beside."""
+        """Largest ÷ smallest tokens per second of the same model over the rounds; NaN for one round."""
+        if self.rounds < 2:
+            return math.nan
         return float((self.decoding.max(axis=0) / self.decoding.min(axis=0)).max())
 
     def to_pandas(self) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from ..statistics import clustered_mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from .comparison import Versus
+    from .compared_parts import ComparedParts
 
 COLUMNS = ("part", "measure", "first", "second", "change", "low", "high", "reference", "reference_is")
 """Columns of a comparison as a table; `low` and `high` bound `change` (95 %), `reference` is for `change`."""
@@ -19,13 +19,13 @@ Row = tuple[str, str, float, float, float, float, float, float, str]
 _NONE = float("nan")
 
 
-def rows(versus: Versus) -> list[Row]:
+def rows(versus: ComparedParts) -> list[Row]:
     """Return the rows of a comparison under `COLUMNS`; NaN where a cell has no value."""
     return [*_answers(versus), *_checkup(versus), *_tokens(versus), *_routing(versus),
             *_attention(versus), *_memory(versus), *_speed(versus)]  # fmt: skip
 
 
-def _answers(versus: Versus) -> Iterator[Row]:
+def _answers(versus: ComparedParts) -> Iterator[Row]:
     same, asked = versus.equal_answers
     if asked:
         low, high = wilson_interval(same, asked)
@@ -36,7 +36,7 @@ def _answers(versus: Versus) -> Iterator[Row]:
                float(bounds.mean()), _NONE, _NONE, _NONE, "")  # fmt: skip
 
 
-def _checkup(versus: Versus) -> Iterator[Row]:
+def _checkup(versus: ComparedParts) -> Iterator[Row]:
     for skill in () if versus.checkup is None else versus.checkup.skills:
         first, second = skill.accuracies
         low, high = skill.difference_interval
@@ -45,7 +45,7 @@ def _checkup(versus: Versus) -> Iterator[Row]:
                f"accuracy by chance; p = {skill.adjusted:.2g} (McNemar, Holm)")  # fmt: skip
 
 
-def _tokens(versus: Versus) -> Iterator[Row]:
+def _tokens(versus: ComparedParts) -> Iterator[Row]:
     tokens = versus.tokens
     if tokens is None:
         return
@@ -61,7 +61,7 @@ def _tokens(versus: Versus) -> Iterator[Row]:
            float(means[1] - means[0]), low, high, _NONE, "")  # fmt: skip
 
 
-def _routing(versus: Versus) -> Iterator[Row]:
+def _routing(versus: ComparedParts) -> Iterator[Row]:
     flips, noise = versus.routing, versus.routing_noise
     if flips is None:
         return
@@ -78,7 +78,7 @@ def _routing(versus: Versus) -> Iterator[Row]:
            _NONE if noise is None else float(noise.weight.mean()), "rounding")  # fmt: skip
 
 
-def _attention(versus: Versus) -> Iterator[Row]:
+def _attention(versus: ComparedParts) -> Iterator[Row]:
     moved, noise = versus.attention, versus.attention_noise
     if moved is None:
         return
@@ -89,14 +89,14 @@ def _attention(versus: Versus) -> Iterator[Row]:
            _NONE if noise is None else noise.mean, "rounding")  # fmt: skip
 
 
-def _memory(versus: Versus) -> Iterator[Row]:
+def _memory(versus: ComparedParts) -> Iterator[Row]:
     memory = versus.memory
     for part in () if memory is None else memory.parts:
         first, second = float(memory.first.get(part, 0)), float(memory.second.get(part, 0))
         yield "memory", f"{part}, bytes", first, second, second - first, _NONE, _NONE, _NONE, ""
 
 
-def _speed(versus: Versus) -> Iterator[Row]:
+def _speed(versus: ComparedParts) -> Iterator[Row]:
     speed = versus.speed
     if speed is None:
         return
@@ -104,7 +104,7 @@ def _speed(versus: Versus) -> Iterator[Row]:
         if not np.isfinite(values).all():
             continue
         ratios = values[:, 1] / values[:, 0]
-        spread = float((values.max(axis=0) / values.min(axis=0)).max())
+        spread = float((values.max(axis=0) / values.min(axis=0)).max()) if speed.rounds > 1 else _NONE
         yield ("speed", f"{name} (change: ratio)", *(float(m) for m in np.median(values, axis=0)),
                float(np.median(ratios)), float(ratios.min()), float(ratios.max()), spread,
-               "largest ÷ smallest of the same model")  # fmt: skip
+               "same model, between rounds")  # fmt: skip

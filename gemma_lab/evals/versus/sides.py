@@ -68,7 +68,9 @@ class Side:
     name
         Name given by the user; ``""`` for the model's own.
     change
-        What the context changes, in words; ``""`` if nothing.
+        What the context changes, in a word; ``""`` if nothing.
+    edit
+        The edit that the context applies; None without one.
     """
 
     lab: Any = None
@@ -76,6 +78,7 @@ class Side:
     loader: Callable[[], Any] | None = None
     name: str = ""
     change: str = ""
+    edit: Edit | None = None
 
     @property
     def resident(self) -> bool:
@@ -97,6 +100,10 @@ class Side:
         finally:
             del lab
             _release()
+
+    def description(self, lab: Any) -> str:
+        """Return one line about the model, with its edit."""
+        return repr(lab) if self.edit is None else f"{lab!r} under {self.edit!r}"
 
     def title(self, lab: Any) -> str:
         """Return the name of the side: the user's, else the model's and what is changed."""
@@ -136,8 +143,8 @@ def _side(value: Any, *, beside: Any) -> Side:
     if isinstance(value, Edit | EditContext):
         return _edited(value, beside)
     if _is_lab(value):
-        change = "edited" if is_local(value) and active_edit(value.model) else ""
-        return Side(value, change=change)
+        edit = active_edit(value.model) if is_local(value) else None
+        return Side(value, change="edited" if edit else "", edit=edit or None)
     if callable(value) and not isinstance(value, type):
         return Side(loader=value)
     raise LabError(f"{short_repr(value)} cannot be compared.", hint=_TAKES)
@@ -165,7 +172,7 @@ def _edited(value: Edit | EditContext, beside: Any) -> Side:
         with outer(), editing(lab, edit):
             yield
 
-    return Side(lab, both, change="edited")
+    return Side(lab, both, change="edited", edit=edit)
 
 
 def _release() -> None:

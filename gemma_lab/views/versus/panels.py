@@ -12,7 +12,7 @@ import numpy as np
 
 from ...evals.statistics import clustered_mean_interval
 from ..base.figure import FAINT, INK, OKABE_ITO, hide_frame
-from ..base.text import shorten
+from ..base.text import counted, shorten
 from ..experts.load import layer_ticks
 
 if TYPE_CHECKING:
@@ -184,9 +184,10 @@ def draw_speed(axes: Axes, data: SpeedComparison, names: Names) -> None:
         axes.plot(0, pair[0], "o", color=FIRST, ms=6, zorder=2)
         axes.plot(1, pair[1], "D", color=SECOND, ms=6, zorder=2)
     how = "measured in turn" if data.alternated else "measured one after the other"
+    spread = "" if np.isnan(data.spread) else f";\nsame model: × {data.spread:.2f} between rounds"
     axes.set_xticks([0, 1], [name.replace(", ", ",\n") for name in names])
     axes.set(xlim=(-0.4, 1.4), ylim=(0, 1.12 * float(np.nanmax(data.decoding))), ylabel=data.unit,
-             xlabel=f"{data.rounds} rounds, {how};\nsame model: × {data.spread:.2f} between rounds",
+             xlabel=f"{counted(data.rounds, 'round')}, {how}{spread}",
              title=f"Speed: × {np.median(data.ratios):.2f}")  # fmt: skip
 
 
