@@ -21,6 +21,8 @@ from .summary import RoutingSummary
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+    from ..analysis.experts.specialisation import Specialisation
+
 MANIFEST, VERSION = "survey.json", 1
 
 
@@ -138,6 +140,33 @@ class Survey(Displayed):
             layers=total.layers, tokens=tokens, top_k=total.top_k, counts=counts,
             mass=np.full(counts.shape, np.nan), router_entropy=unknown, expert_output_fraction=unknown,
         )  # fmt: skip
+
+    def specialisation(
+        self, label: str, *, permutations: int = 200, alpha: float = 0.05, seed: int = 0
+    ) -> Specialisation:
+        """Compare the routing of prompts with different labels, with labels permuted among prompts.
+
+        `gl.analysis.specialisation` with prompts as groups, over any number of partitions: one of them is in
+        memory at a time, beside the counts of every permutation (8 bytes × permutations × labels × layers ×
+        experts).
+
+        Parameters
+        ----------
+        label
+            A label of the prompts, e.g. ``"language"``. Prompts without it are left out.
+        permutations, alpha, seed
+            As in `gl.analysis.specialisation`.
+
+        Raises
+        ------
+        NotTraced
+            If the survey keeps no tokens.
+        LabError
+            If no two prompts differ in this label.
+        """
+        from .specialisation import survey_specialisation
+
+        return survey_specialisation(self, label, permutations=permutations, alpha=alpha, seed=seed)
 
     def coactivation(self) -> Coactivation:
         """Return which experts are chosen together, with what independence would give."""

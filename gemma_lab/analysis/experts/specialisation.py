@@ -49,7 +49,8 @@ class Specialisation(Displayed):
     alpha
         Family-wise error rate of `found`.
     permutations, seed, unit
-        Of the baseline; `unit` is what labels were permuted among: ``"token"`` or ``"group"``.
+        Of the baseline; `unit` is what labels were permuted among: ``"token"``, ``"group"``, or
+        ``"prompt"`` for a survey.
     """
 
     layers: tuple[int, ...]
@@ -169,14 +170,7 @@ def specialisation(
         If labels or groups do not match the tokens, all labels are equal, or there are too few permutations
         for `alpha`.
     """
-    if not 0 < alpha < 1:
-        raise LabError(f"alpha is {alpha}.", hint="It is a probability between 0 and 1, such as 0.05.")
-    if (permutations + 1) * alpha < 1:
-        raise LabError(
-            f"{permutations} permutations cannot reach p = {alpha}; the smallest p value is "
-            f"{1 / (permutations + 1):.3g}.",
-            hint=f"Take at least {int(np.ceil(1 / alpha)) - 1}.",
-        )
+    check_permutations(permutations, alpha)
     labelled = LabelPermutation(RoutingPool(routing), labels, groups=groups)
     score = _Score(labelled)
     observed = labelled.counts()
@@ -205,6 +199,18 @@ def specialisation(
         seed=seed,
         unit=labelled.unit,
     )
+
+
+def check_permutations(permutations: int, alpha: float) -> None:
+    """Raise `LabError` if `alpha` is no probability, or too few permutations can reach it."""
+    if not 0 < alpha < 1:
+        raise LabError(f"alpha is {alpha}.", hint="It is a probability between 0 and 1, such as 0.05.")
+    if (permutations + 1) * alpha < 1:
+        raise LabError(
+            f"{permutations} permutations cannot reach p = {alpha}; the smallest p value is "
+            f"{1 / (permutations + 1):.3g}.",
+            hint=f"Take at least {int(np.ceil(1 / alpha)) - 1}.",
+        )
 
 
 def mutual_information(counts: Counts) -> Floats:
