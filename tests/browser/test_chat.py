@@ -110,7 +110,7 @@ def test_a_newcomer_asks_the_mini_model_about_a_picture(open_notebook: Callable[
     expect(answer).to_have_text("4")  # a digit that no training saw
     expect(chat.locator(".gl-user img")).to_be_visible()
     expect(chat.locator(".gl-foot")).to_contain_text("token")
-    chat.get_by_test_id("tint").click()
+    chat.get_by_test_id("tint").select_option("probability")
     answer.locator(".gl-token").first.hover()
     expect(chat.get_by_role("tooltip")).to_contain_text("%")
     expect(chat.locator(".gl-row")).to_have_count(5)
@@ -141,7 +141,7 @@ def test_scripts_errors_themes_and_widths(open_notebook: Callable[..., Notebook]
     chat.get_by_label("Your prompt").press("Enter")
     settled(chat, 1)
     expect(chat.locator("details.gl-thought")).not_to_have_attribute("open", re.compile(".*"))
-    chat.get_by_test_id("tint").click()
+    chat.get_by_test_id("tint").select_option("probability")
     expect(chat.locator(".gl-legend")).to_be_visible()
     chat.locator(".gl-token", has_text="7").hover()
     expect(chat.locator(".gl-chosen")).to_contain_text("65.7 %")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from gemma_lab.errors import ContextFull
-from gemma_lab.models.chat.reply import Alternative, Reply, Timings, Token
+from gemma_lab.models.chat.reply import Alternative, Overruled, Reply, Timings, Token
+from gemma_lab.models.chat.request import Request
 from gemma_lab.models.chat.sampling import Sampling
+from gemma_lab.models.grammar.partial import partial_value
 
 if TYPE_CHECKING:
     import threading
@@ -29,6 +31,7 @@ class Chunk:
     text: str
     kind: str
     tokens: tuple[Token, ...]
+    partial: Any = None
 
 
 Step = Token | BaseException
@@ -58,7 +61,9 @@ class ScriptedStream:
                 self._finish = "stopped"
                 return
             self._said.append(step)
-            yield Chunk(step.text, step.kind, (step,))
+            bound = self._call.get("schema") is not None
+            text = "".join(each.text for each in self._said if each.kind == "text")
+            yield Chunk(step.text, step.kind, (step,), partial_value(text) if bound else None)
             time.sleep(self._lab.pause)
 
     @property
@@ -77,6 +82,7 @@ class ScriptedStream:
             seed=self._call["seed"],
             model=self._lab.name,
             timings=Timings(prefill_s=0.1, decode_s=0.5, prompt_tokens=7, new_tokens=len(self._said)),
+            request=Request(messages=[question], schema=self._call.get("schema")),
         )
 
 
@@ -104,6 +110,12 @@ def call_tokens(name: str, **arguments: str) -> list[Step]:
     inside = ",".join(f'{key}:<|"|>{value}<|"|>' for key, value in sorted(arguments.items()))
     pieces = ("<|tool_call>", f"call:{name}", f"{{{inside}}}", "<tool_call|>")
     return [token(piece, -0.2, "tool") for piece in pieces]
+
+
+def overruled(script: list[Step], place: int, *, forbidden: float, first: str) -> list[Step]:
+    """A script in which a grammar changed one token."""
+    effect = Overruled(forbidden, 9, first, changed=True)
+    return [replace(step, overruled=effect) if at == place else step for at, step in enumerate(script)]
 
 
 def draw(text: str, *choices: tuple[str, float], entropy: float = 0.5) -> Token:

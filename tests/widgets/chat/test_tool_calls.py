@@ -331,6 +331,27 @@ def test_a_schema_reaches_the_model_and_its_value_the_views(monkeypatch: pytest.
     assert "4 tokens" in cut.turns[-1]["invalid"]["what"]
 
 
+def test_tools_of_an_mcp_server_are_named_by_it() -> None:
+    import sys
+    from pathlib import Path
+
+    import gemma_lab as gl
+
+    pytest.importorskip("mcp")
+    script = Path(__file__).parents[2] / "support" / "mcp_server.py"
+    calls = [*ROME, *call_tokens("fail", reason="<b>why"), *call_tokens("hostile")]
+    with gl.McpServer([sys.executable, str(script)], allow=["weather", "fail", "hostile"]) as server:
+        chat = Chat(ScriptedLab([calls, words("ok")]), tools=[server], approve=["fail"])
+        ask(chat)
+        until(lambda: states(chat) == ["ran", "waiting", "queued"])
+        post(chat, "decide", call=cards(chat)[1]["id"], decision="run")
+        settled(chat)
+    assert states(chat) == ["ran", "failed", "failed"]
+    assert json.loads(cards(chat)[0]["result"]) == {"city": "Rome", "temperature": 21.5}
+    assert {card["source"] for card in cards(chat)} == {server.name}
+    assert "fail" in cards(chat)[1]["result"]
+
+
 def test_a_real_model_calls_a_tool_and_goes_on_after_a_stop() -> None:
     import gemma_lab as gl
 
