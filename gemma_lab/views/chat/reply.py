@@ -18,8 +18,8 @@ _TINT = "230,159,0"
 _MAX_OPACITY = 0.6
 #: Style of a token where a grammar forbade the model's first choice: Okabe–Ito vermillion.
 OVERRULED = "text-decoration:underline double #d55e00;text-underline-offset:.2em"
-#: Styles of a token that a drafter proposed, and of one where another proposal was rejected: Okabe–Ito green and
-#: blue, and lines of another kind.
+#: Styles of a token that a drafter proposed, and of one where another proposal was rejected: Okabe–Ito green
+#: and blue, and lines of another kind.
 ACCEPTED = "border-bottom:2px solid #009e73"
 REJECTED = "border-bottom:2px dotted #0072b2"
 #: Rows of the token table; further ones are counted.
