@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ..assets import data_path
 from ..errors import LabError
 from .batches import Batcher
+from .continuations import continued
 from .drafter_architecture import BASES, new_drafter
 from .drafter_batches import Drafts, drafts
 from .encoding import Row
@@ -29,6 +30,7 @@ _ROWS = 10  # packed rows of one batch
 _MOST = 480  # positions of a batch to draft from
 _GRID = 8  # soft tokens per side of an image: what the processor makes of a square one
 _SEEN_SHARE = 0.15  # rows with images; the answers are one word
+_CONTINUED = 0.4  # share of steps with texts that the mini wrote itself
 _REPEATS_SHARE = 0.1  # rows of repeated tokens, which no skill asks for
 _REPEATS = ("repeats", "pairs", "retold")
 _FEATURES = 0.1  # weight of the hidden states' loss
@@ -147,7 +149,10 @@ class DrafterTrainer:
 
     def _drafts(self, rng: random.Random, *, held_out: bool = False) -> Drafts:
         batcher = Batcher(self.tokenizer, rng)
-        rows = [self._row(batcher, held_out) for _ in range(_ROWS)]
+        if not held_out and rng.random() < _CONTINUED:
+            rows = continued(self.base, batcher, skills=self.skills, count=_ROWS)
+        else:
+            rows = [self._row(batcher, held_out) for _ in range(_ROWS)]
         batch = batcher.batch(rows, grid=_GRID)
         return drafts(self.base, batch, steps=STEPS, most=_MOST, rng=rng)
 
