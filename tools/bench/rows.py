@@ -39,6 +39,7 @@ ROWS = (
     Row("longest-memory", "its peak memory", "≤ 2 GB", "long_prompt"),
     Row("longest-time", "its time", "reported", "long_prompt"),
     Row("chat-speed", "chat tokens/s ÷ plain generate", "≥ 0.95 ×", "chat_speed"),
+    Row("draft-speed", "decoding with a drafter ÷ without: tokens/s, repetitive text", "≥ 1.3 ×", "drafting"),
     Row("grammar-speed", "answers under a grammar ÷ the same without: tokens/s", "≥ 0.9 ×", "grammar"),
     Row("grammar-token", "a grammar's work per token, 262,144 tokens", "≤ 1 ms", "grammar_engines"),
     Row("grammar-valid", "sampled answers under a schema that are not valid", "= 0", "grammar_validity"),
