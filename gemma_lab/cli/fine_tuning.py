@@ -58,7 +58,7 @@ def fine_tune_command(
         "batch_size": batch_size, "seed": seed, "gradient_checkpointing": gradient_checkpointing,
     }  # fmt: skip
     settings = training_settings(targets, examples=len(rows), **options)
-    lengths = [len(json.dumps(row, ensure_ascii=False)) for row in rows]
+    lengths = [len(json.dumps(row, ensure_ascii=False, default=str)) for row in rows]
     needed = require_memory_before_loading(model, settings, lengths)
     if needed.total:
         typer.echo(f"training takes about {needed}", err=True)

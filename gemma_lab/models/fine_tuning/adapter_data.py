@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .base_identity import tensors_digest
-from .targets import target_of
+from .targets import TARGETS, target_of
 
 if TYPE_CHECKING:
     import torch
@@ -75,4 +75,5 @@ class AdapterData:
 
     def weights_by_target(self) -> dict[str, int]:
         """Return how many weights of each target it changes."""
-        return dict(Counter(target_of(name) for name in self.shapes))
+        counts = Counter(target_of(name) for name in self.shapes)
+        return {target: counts[target] for target in (*TARGETS, "other") if target in counts}

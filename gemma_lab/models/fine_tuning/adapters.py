@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import torch
 
@@ -38,6 +38,11 @@ class Adapters(Displayed):
     While one is active, `Lab.name` is ``"<base>+<adapter>"``, and traces note it. Without an active one, the
     modules of the model are those of the base model.
 
+    Attributes
+    ----------
+    model
+        The lab that they belong to.
+
     Examples
     --------
     >>> lab.adapters.load("runs/roman")
@@ -47,18 +52,10 @@ class Adapters(Displayed):
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        self._model = ref(model)
+        self.model = model
         self._base_name = model.name
         self._adapters: dict[str, tuple[Adapter, LoraLayers]] = {}
         self._active: str | None = None
-
-    @property
-    def model(self) -> LoadedModel:
-        """The lab that they belong to."""
-        model = self._model()
-        if model is None:
-            raise LabError("The lab of these adapters no longer exists.", hint="Load it again.")
-        return model
 
     @property
     def active(self) -> Adapter | None:
@@ -308,11 +305,9 @@ class Adapters(Displayed):
         return f"Adapters({self._base_name}: {names or 'none'})"
 
 
-_COLLECTIONS: WeakKeyDictionary[Any, Adapters] = WeakKeyDictionary()
-
-
 def adapters_of(model: LoadedModel) -> Adapters:
     """Return the adapters of a loaded model, always the same object."""
-    if model not in _COLLECTIONS:
-        _COLLECTIONS[model] = Adapters(model)
-    return _COLLECTIONS[model]
+    if "_adapters" not in vars(model):
+        vars(model)["_adapters"] = Adapters(model)
+    found: Adapters = vars(model)["_adapters"]
+    return found

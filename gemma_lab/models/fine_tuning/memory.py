@@ -90,10 +90,11 @@ def training_memory(
     config: Any = model.config
     text = config.get_text_config()
     size = value_bytes or next(model.parameters()).element_size()
-    layers = [_layer_numbers(model, text, index) for index in range(text.num_hidden_layers)]
+    trained = "experts" in targets.names
+    layers = [_layer_bytes(model, text, index, size, trained) for index in range(text.num_hidden_layers)]
     kept = sum(layers)
     if settings.gradient_checkpointing:  # the inputs of all layers, and one layer at a time
-        kept = len(layers) * text.hidden_size + max(layers)
+        kept = len(layers) * size * text.hidden_size + max(layers)
     tower = 0
     if patches and "vision" in targets.names and getattr(config, "vision_config", None) is not None:
         tower = patches * _tower_numbers(config.vision_config)
@@ -103,7 +104,7 @@ def training_memory(
         stacked = 2 * stacked // len(experts)  # both projections of one layer
     return TrainingMemory(
         adapter=_COPIES * 4 * targets.adapter_parameters(settings.rank),
-        activations=size * (tokens * kept + tower),
+        activations=tokens * kept + size * tower,
         experts=size * stacked,
         logits=_LOGITS * 4 * answer_tokens * text.vocab_size,
     )
@@ -124,26 +125,29 @@ def require_memory(needed: TrainingMemory, *, device: str, name: str, checkpoint
     )
 
 
-def _layer_numbers(model: Any, text: Any, index: int) -> int:
-    """Return how many numbers autograd keeps of one decoder layer per token.
+def _layer_bytes(model: Any, text: Any, index: int, size: int, experts: bool) -> int:
+    """Return how many bytes autograd keeps of one decoder layer per token.
 
-    Counted from ``Gemma4TextDecoderLayer``: inputs of the linear layers, of the norms (in float32, with their
-    normalised outputs), of the activation function and of products; queries, keys and values before and
-    after their norms and rotations.
+    Inputs and outputs of ``Gemma4TextDecoderLayer``'s norms, which compute in float32; queries, keys and
+    values before and after norms and rotations; inputs of activation functions and products. The factors
+    were set a fifth above what `torch.autograd.graph.saved_tensors_hooks` counts in the mini models.
     """
     layer = _layers(model)[index]
     hidden = text.hidden_size
     attention = layer.self_attn
     queries = attention.q_proj.out_features
     keys = attention.k_proj.out_features if getattr(attention, "k_proj", None) is not None else 0
-    numbers = 8 * queries + 12 * keys + 20 * hidden
-    numbers += 5 * layer.mlp.gate_proj.out_features
+    single = 7 * hidden + 2 * queries + 2 * keys  # float32
+    numbers = 3 * hidden + 2 * queries + 4 * keys + 4 * layer.mlp.gate_proj.out_features
     if getattr(layer, "enable_moe_block", False):
         wide = text.top_k_experts * text.moe_intermediate_size
-        numbers += 5 * wide + 4 * text.top_k_experts * hidden + 10 * hidden + 3 * text.num_experts
+        chosen = text.top_k_experts * hidden
+        numbers += 4 * wide + chosen + chosen // 4 + (chosen if experts else 0)
+        single += 3 * hidden + 2 * text.num_experts
     if getattr(text, "hidden_size_per_layer_input", 0):
-        numbers += 5 * text.hidden_size_per_layer_input + 4 * hidden
-    return int(numbers)
+        numbers += 5 * text.hidden_size_per_layer_input
+        single += 2 * hidden
+    return int(4 * single + size * numbers)
 
 
 def _tower_numbers(vision: Any) -> int:
