@@ -51,6 +51,9 @@ class ArgumentSource:
     match, match_share
         Rows of the prompt whose text is the value, and their share; None and 0 if the text is not in the
         prompt. Of several places, the one with the most attention.
+    lens_layer
+        Layer from which on the logit lens has every token of the value as its first choice; None without a
+        recorded lens, and where the model itself would have written another token.
     """
 
     call: str
@@ -65,6 +68,7 @@ class ArgumentSource:
     heads: tuple[tuple[int, int], ...]
     match: tuple[int, int] | None
     match_share: float
+    lens_layer: int | None = None
 
     @property
     def copied(self) -> bool:
@@ -87,12 +91,19 @@ class CallSources(Displayed):
     attention
         Attention to each prompt token, mean over recorded heads and over the steps that wrote the value,
         float64 ``[arguments, prompt]``. Keys that are not among the recorded top keys count as 0.
+    lens_layers
+        Layers of the recorded logit lens; empty without one.
+    lens
+        Fraction of the value's tokens that are the first choice of the logit lens, before they are written,
+        float64 ``[arguments, lens_layers]``; NaN where the lens was not recorded.
     """
 
     model: str
     arguments: tuple[ArgumentSource, ...]
     texts: tuple[str, ...] = field(repr=False)
     attention: Floats = field(repr=False)
+    lens_layers: tuple[int, ...] = ()
+    lens: Floats = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
 
     def __len__(self) -> int:
         return len(self.arguments)
@@ -100,7 +111,8 @@ class CallSources(Displayed):
     def to_pandas(self) -> Any:
         """Return one row per value: call, argument, value, source and its tokens, role, share, even, ….
 
-        ``heads`` is the number of heads whose top key was in the source at every step.
+        ``heads`` is the number of heads whose top key was in the source at every step, ``lens_layer`` the
+        layer from which on the logit lens has the value's tokens first.
         """
         import pandas as pd
 
@@ -117,6 +129,8 @@ class CallSources(Displayed):
             "copied": [each.copied for each in self.arguments],
             "heads": [len(each.heads) for each in self.arguments],
         }
+        if self.lens_layers:
+            columns["lens_layer"] = pd.array([each.lens_layer for each in self.arguments], dtype="Int64")
         return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
@@ -136,7 +150,8 @@ def call_sources(trace: Trace) -> CallSources:
     Parameters
     ----------
     trace
-        With attention (top keys) and a generated answer that calls a tool.
+        With attention (top keys) and a generated answer that calls a tool. With ``logit_lens=True`` the
+        result also says in which layers the lens has a value's tokens as its first choice.
 
     Returns
     -------
@@ -158,7 +173,7 @@ def call_sources(trace: Trace) -> CallSources:
             "The trace has no generated call with arguments.",
             hint="Trace a prompt with tools=… and max_new_tokens=64.",
         )
-    arguments, rows = [], []
+    arguments, rows, lens = [], [], []
     for call, path, value, start, stop in spans:
         top = top_keys(attention, np.arange(start - 1, stop - 1))
         weights = np.zeros(len(table))
@@ -169,6 +184,7 @@ def call_sources(trace: Trace) -> CallSources:
         source = _around_peak(share, table.modalities[:prompt] == "text")
         match = _match(trace, value, prompt, share)
         first = top.keys[:, :, 0]
+        by_layer, lens_layer = _lens(trace, start, stop)
         inside = np.all((first >= source[0]) & (first < source[1]), axis=1).tolist()
         arguments.append(
             ArgumentSource(
@@ -184,14 +200,18 @@ def call_sources(trace: Trace) -> CallSources:
                 heads=tuple(head for head, copies in zip(top.heads, inside, strict=True) if copies),
                 match=match,
                 match_share=0.0 if match is None else float(share[slice(*match)].sum()),
+                lens_layer=lens_layer,
             )
         )
         rows.append(mean)
+        lens.append(by_layer)
     return CallSources(
         model=str(trace.meta.get("model", "model")),
         arguments=tuple(arguments),
         texts=tuple(map(str, table.texts[:prompt])),
         attention=np.stack(rows),
+        lens_layers=() if trace.logit_lens is None else trace.logit_lens.layers,
+        lens=np.stack(lens),
     )
 
 
@@ -242,6 +262,24 @@ def call_routing(
         permutations=permutations,
         seed=seed,
     )
+
+
+def _lens(trace: Trace, start: int, stop: int) -> tuple[Floats, int | None]:
+    """Return which part of the written tokens each layer's lens has first, and the layer of all from then on.
+
+    A token is predicted at the row before it.
+    """
+    lens = trace.logit_lens
+    if lens is None:
+        return np.zeros(0), None
+    rows = np.arange(start, stop)
+    recorded = np.searchsorted(lens.positions, rows - 1)
+    if recorded.max() >= len(lens.positions) or (lens.positions[recorded] != rows - 1).any():
+        return np.full(len(lens.layers), np.nan), None
+    first = lens.ids[:, recorded, 0] == trace.tokens.ids[rows]  # [layers, written]
+    others = np.flatnonzero(~first.all(axis=1))  # layers with another first choice
+    after = 0 if not len(others) else int(others[-1]) + 1
+    return first.mean(axis=1), lens.layers[after] if after < len(lens.layers) else None
 
 
 def _calls(trace: Trace) -> list[tuple[int, int]]:

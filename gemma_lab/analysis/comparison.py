@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +100,10 @@ class Comparison(Displayed):
         Difference of the routing of the common prefix; None where it cannot be compared, see `note`.
     note
         Why `routing` is None; ``""`` otherwise.
+    overruled
+        Whether a grammar forbade the likeliest token of each run, bool ``[rows, 2]``; False without a
+        grammar. The log-probabilities and `kl` are those of the model, before the grammar: where only the
+        grammar differs, `kl` is 0 up to and including the first changed token.
     """
 
     names: tuple[str, str]
@@ -115,6 +119,7 @@ class Comparison(Displayed):
     shared: int
     routing: RoutingChange | None
     note: str = ""
+    overruled: NDArray[np.bool] = field(default_factory=lambda: np.zeros((0, 2), dtype=bool))
 
     @property
     def changed(self) -> int:
@@ -142,6 +147,12 @@ class Comparison(Displayed):
             first = self.first_change
             where = "" if first is None else f", from token {first}"
             findings.append(f"{self.changed} of {len(self.pairs)} generated tokens changed{where}")
+        for side, name in enumerate(("first", "second")):
+            rows = np.flatnonzero(self.overruled[:, side])
+            if len(rows):
+                place = getattr(self.pairs[rows[0]], name)
+                times = f"{len(rows)} time{'s' * (len(rows) != 1)}"
+                findings.append(f"the grammar of the {name} overruled the model {times}, from token {place}")
         compared = int(self.same_context.sum())
         if compared:
             findings.append(f"mean KL ≥ {self.mean_kl:.3g} nats over {compared} tokens in the same context")
@@ -156,7 +167,7 @@ class Comparison(Displayed):
         return findings
 
     def to_pandas(self) -> Any:
-        """Return one row per pair: first, second, change, tokens, logprobs, kl, resolved, same_context."""
+        """Return one row per pair: first, second, change; each side's token, logprob and overruled; kl, …."""
         import pandas as pd
 
         data: dict[str, Any] = {
@@ -168,12 +179,13 @@ class Comparison(Displayed):
             positions = [getattr(pair, name) for pair in self.pairs]
             data[f"{name}_token"] = [None if index is None else labels[index] for index in positions]
             data[f"{name}_logprob"] = self.logprobs[:, side]
+            data[f"{name}_overruled"] = self.overruled[:, side]
         data |= {"kl": self.kl, "resolved": self.resolved, "same_context": self.same_context}
         return pd.DataFrame(data)
 
 
 def compare(first: Trace, second: Trace) -> Comparison:
-    """Compare two traces: one prompt with and without an edit, or two models with the same vocabulary.
+    """Compare two traces: one prompt with and without an edit or a grammar, or two models of one vocabulary.
 
     Parameters
     ----------
@@ -230,6 +242,9 @@ def compare(first: Trace, second: Trace) -> Comparison:
         shared=shared,
         routing=routing,
         note=note,
+        overruled=np.asarray(
+            [(_overruled(one, pair.first), _overruled(two, pair.second)) for pair in pairs], dtype=bool
+        ).reshape(-1, 2),
     )
 
 
@@ -239,6 +254,10 @@ def _ids(generation: Generation | None) -> list[int]:
 
 def _logprob(generation: Generation | None, position: int | None) -> float:
     return float("nan") if generation is None or position is None else float(generation.logprobs[position])
+
+
+def _overruled(generation: Generation | None, position: int | None) -> bool:
+    return generation is not None and position is not None and bool(generation.overruled[position])
 
 
 def _bound(one: Generation | None, two: Generation | None, pair: AlignedPair) -> KLBound | None:
@@ -273,7 +292,11 @@ def texts_and_labels(trace: Trace) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _name(trace: Trace) -> str:
-    return f"{trace.meta.get('model', 'model')}{', edited' if trace.meta.get('edit') else ''}"
+    parts = [str(trace.meta.get("model", "model"))]
+    request = trace.meta.get("request") or {}
+    parts += ["edited"] if trace.meta.get("edit") else []
+    parts += [f"with {name}" for name in ("schema", "tool_choice") if request.get(name) is not None]
+    return ", ".join(parts)
 
 
 def _routing(one: Routing | None, two: Routing | None, shared: int) -> tuple[RoutingChange | None, str]:

@@ -133,3 +133,32 @@ def test_no_text_becomes_markup(trace):
     hostile = gl.analysis.call_sources(replace(trace, tokens=replace(trace.tokens, texts=texts)))
     assert "<b>" not in hostile._repr_html_()
     assert hostile.figure().png()
+
+
+def test_the_lens_says_from_which_layer_on_a_value_is_first():
+    lab = gl.load("mini-moe", progress=False)
+    options = {"tools": [weather], "tool_choice": "auto", "max_new_tokens": 16, "temperature": 0}
+    trace = lab.trace("What is the weather in Rome?", attention=True, logit_lens=True, **options)
+    found = gl.analysis.call_sources(trace)
+    [city] = found.arguments
+    start, stop = city.written
+    # independently: the lens at the rows before the written ones, layer by layer from the last
+    lens, expected = trace.logit_lens, None
+    for number in range(len(lens.layers) - 1, -1, -1):
+        rows = [lens.index(row - 1) for row in range(start, stop)]
+        if lens.ids[number, rows, 0].tolist() != trace.tokens.ids[start:stop].tolist():
+            break
+        expected = lens.layers[number]
+    assert expected is not None
+    assert city.lens_layer == expected
+    assert found.lens_layers == lens.layers
+    assert found.lens.shape == (1, len(lens.layers))
+    assert found.lens[0, -1] == 1
+    assert found.to_pandas()["lens_layer"].tolist() == [expected]
+    assert f"from layer {expected}" in found.figure().text
+    assert found.figure().png()
+    # a lens elsewhere says nothing
+    elsewhere = lab.trace("What is the weather in Rome?", attention=True, logit_lens=[-1], **options)
+    [blind] = gl.analysis.call_sources(elsewhere).arguments
+    assert blind.lens_layer is None
+    assert np.isnan(gl.analysis.call_sources(elsewhere).lens).all()

@@ -172,3 +172,29 @@ def test_a_model_with_and_without_experts(tiny_lab):
     assert found.shared == found.prompts[0] == found.prompts[1]
     assert len(found.labels[0]) == len(plain.generation)
     assert gl.compare(plain, lab.trace("Hi", max_new_tokens=6)).changed == 0
+
+
+def test_a_free_and_a_bound_answer():
+    """The grammar changes the choice and not the model: equal distributions up to the first changed token."""
+    lab = gl.load("mini-moe", progress=False)
+    options = {"temperature": 0, "max_new_tokens": 24}
+    prompt = "Xenia has the number 693. Give me a JSON object with name (string)."
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+              "additionalProperties": False}  # fmt: skip
+    free, bound = lab.trace(prompt, **options), lab.trace(prompt, schema=schema, **options)
+    found = gl.compare(free, bound)
+    first = found.first_change
+    assert found.same_context[: first + 1].all()
+    assert found.kl[: first + 1] == pytest.approx(0, abs=1e-6)
+    assert not found.same_context[first + 1 :].any()
+    assert found.overruled[first].tolist() == [False, True]
+    assert not found.overruled[:first].any()
+    assert found.overruled[:, 1].sum() == bound.generation.overruled.sum()
+    assert found.names == ("mini-moe", "mini-moe, with schema")
+    frame = found.to_pandas()
+    assert frame["second_overruled"].sum() == bound.generation.overruled.sum()
+    assert f"from token {first}" in next(each for each in found.findings() if "grammar of the second" in each)
+    assert "overruled in the second" in found._repr_html_()
+    assert found.routing.experts == pytest.approx(1)
+    again = gl.compare(free, lab.trace(prompt, **options))
+    assert not again.overruled.any()

@@ -122,13 +122,15 @@ def test_engines(vocabulary, file, record):
 
 
 def test_enforcement_of_a_token_on_a_large_vocabulary(file, record):
-    """The whole effect of a grammar on one token: mask, forbidden probability, and scores."""
+    """All that a grammar adds to one token of an answer: mask, forbidden probability, and scores."""
     if not (LARGE / "tokenizer.json").exists():
         pytest.skip(MISSING)
     import torch
     from transformers import AutoTokenizer
 
+    from gemma_lab.models.chat.logits_processors import LogprobRecorder
     from gemma_lab.models.grammar.processor import GrammarProcessor
+    from gemma_lab.models.tokens.vocabulary import Vocabulary
 
     tokenizer = AutoTokenizer.from_pretrained(LARGE)
     ends = [tokenizer.convert_tokens_to_ids(each) for each in ("<eos>", "<end_of_turn>")]
@@ -137,15 +139,18 @@ def test_enforcement_of_a_token_on_a_large_vocabulary(file, record):
     seconds = []
     for pair in json.loads(file.read_text(encoding="utf-8")):
         made = grammar(tokenizer, size=len(tokenizer), ends=ends, schema=answer_schema(pair["schema"]))
-        processor, ids = GrammarProcessor(made), [2]
+        recorder, ids = LogprobRecorder(Vocabulary(tokenizer), 0), [2]  # records with and without a grammar
+        processor = GrammarProcessor(made, recorder.logprobs)
         answer = json.dumps(pair["answer"], ensure_ascii=False)
         for token in [*tokenizer.encode(answer, add_special_tokens=False), ends[0]]:
             fresh = scores.clone()
+            recorder(torch.tensor([ids]), fresh)
             start = time.thread_time()
             bound = processor(torch.tensor([ids]), fresh)
             seconds.append(time.thread_time() - start)
             assert torch.isfinite(bound[0, token])
             processor.take()
+            recorder.take(token)
             ids.append(token)
     median = 1e3 * statistics.median(seconds)
     note = f"{len(seconds)} tokens; 99th percentile {1e3 * float(np.percentile(seconds, 99)):.2f} ms"

@@ -7,6 +7,7 @@ with an answer each. Every engine reads the same tokens of the same answers.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -110,8 +111,9 @@ def measure(name: str, folder: str, pairs: list[dict[str, Any]]) -> dict[str, An
     ends = [tokenizer.convert_tokens_to_ids(each) for each in ("<eos>", "<turn|>", "<end_of_turn>")]
     ends = [end for end in ends if end is not None and end != tokenizer.unk_token_id]
     size = len(tokenizer)
-    for library in ("torch", "llguidance" if name == "gemma_lab" else name):  # not part of the memory
-        __import__(library)
+    needed = {"gemma_lab": "gemma_lab.models.grammar.engine_tokenizer"}.get(name, name)
+    for library in ("torch", needed):  # neither part of the memory nor of the time
+        importlib.import_module(library)
     before = resident()
     started, engine = timed(lambda: ENGINES[name](tokenizer, size, ends))
     compiled, masks, refused, wrong, deadline = [], [], 0, 0, time.monotonic() + SECONDS

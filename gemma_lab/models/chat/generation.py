@@ -90,7 +90,7 @@ class Generation:
         self._stop_strings = StopOnString(vocabulary, prompt.request.stop, prompt=len(prompt.ids))
         self._transcript = Transcript(vocabulary, prompt.ids)
         self._vocabulary = vocabulary
-        self._grammar = grammar_processor(model, prompt.request)
+        self._grammar = grammar_processor(model, prompt.request, self._recorder.logprobs)
         #: End of each chunk of the prompt, in tokens, once it was read.
         self.chunks: tuple[int, ...] = ()
         self._tokens: list[Token] = []
@@ -252,8 +252,18 @@ class Generation:
         return "length" if self._count >= self._limit else "stopped"
 
 
-def grammar_processor(model: LoadedModel, request: Request) -> GrammarProcessor | None:
-    """Return what binds the answer of a request; None if nothing does."""
+def grammar_processor(
+    model: LoadedModel, request: Request, logprobs: Callable[[int], torch.Tensor] | None = None
+) -> GrammarProcessor | None:
+    """Return what binds the answer of a request; None if nothing does.
+
+    Parameters
+    ----------
+    model, request
+        The model, and the request with a schema or a choice of tools.
+    logprobs
+        As for `GrammarProcessor`.
+    """
     if request.schema is None and request.tool_choice is None:
         return None
     ends = model.model.generation_config.eos_token_id
@@ -266,7 +276,8 @@ def grammar_processor(model: LoadedModel, request: Request) -> GrammarProcessor 
             tools=request.tools,
             tool_choice=request.tool_choice or "none",
             thinking=request.thinking,
-        )
+        ),
+        logprobs,
     )
 
 

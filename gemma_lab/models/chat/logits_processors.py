@@ -89,6 +89,10 @@ class LogprobRecorder(LogitsProcessor):
         self._rows[input_ids.shape[1]] = logprobs, torch.cat([entropy[None], best.values]), best.indices
         return scores
 
+    def logprobs(self, length: int) -> torch.Tensor:
+        """Return the log-probabilities ``(vocabulary,)`` after that many tokens, until `take` is called."""
+        return self._rows[length][0]
+
     def take(self, index: int) -> Step:
         """Return what was recorded for the first step left, now that its token is known, without waiting."""
         logprobs, numbers, ids = self._rows.pop(min(self._rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,15 +35,18 @@ class GrammarProcessor(LogitsProcessor):
     ----------
     grammar
         What the answer may be.
+    logprobs
+        Returns the log-probabilities ``(vocabulary,)`` of the next token after a number of tokens, where they
+        are known already. By default they are computed, which takes longer than all the rest.
     """
 
-    def __init__(self, grammar: Grammar) -> None:
+    def __init__(self, grammar: Grammar, logprobs: Callable[[int], torch.Tensor] | None = None) -> None:
         from llguidance import torch as engine
 
         self._engine = engine
         self._matcher = grammar.matcher()
         self._mask = engine.allocate_token_bitmask(1, grammar.size)
-        self._probabilities: torch.Tensor | None = None  # (vocabulary,), written anew at each token
+        self._logprobs = logprobs
         # by length of the sequence before the token: a position behind a rejected draft comes again
         self._steps: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._prompt: int | None = None  # tokens of the prompt
@@ -61,33 +65,34 @@ class GrammarProcessor(LogitsProcessor):
         if fault:
             raise BadSchema(f"The grammar stopped: {fault[:300]}.", hint="Simplify the schema.")
         bits = np.unpackbits(self._mask[0].numpy().view(np.uint8), bitorder="little")[: scores.shape[-1]]
-        self._steps[length] = self._bind(scores, bits)
+        self._steps[length] = self._bind(scores, bits, length)
         return scores
 
-    def _bind(self, scores: torch.Tensor, allowed: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _bind(
+        self, scores: torch.Tensor, allowed: NDArray[np.uint8], length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Set the scores of forbidden tokens in place; return the effect and the first choice.
 
         Mostly almost all of a large vocabulary is allowed, or almost nothing: only the ids of the smaller
         part are sent to the device and written. New arrays of the vocabulary's size would take longer.
         """
         few_are_allowed = 2 * int(np.count_nonzero(allowed)) < len(allowed)
-        part = torch.from_numpy(np.flatnonzero(allowed if few_are_allowed else allowed == 0)).to(
-            scores.device
-        )
+        listed = np.flatnonzero(allowed if few_are_allowed else allowed == 0)
+        part = torch.from_numpy(listed).to(scores.device)
         first = _argmax(scores[0])
         in_part = (part == first).any()
-        if self._probabilities is None or self._probabilities.device != scores.device:
-            self._probabilities = torch.empty(scores.shape[-1], dtype=torch.float32, device=scores.device)
-        torch.softmax(scores[0].float(), dim=-1, out=self._probabilities)
+        if self._logprobs is None:
+            logprobs = torch.log_softmax(scores[0].float(), dim=-1)
+        else:
+            logprobs = self._logprobs(length)
+        of_part = logprobs[part].exp().sum()
         if few_are_allowed:
-            forbidden = self._probabilities.index_fill_(0, part, 0.0).sum()
             kept = scores[0, part]
             scores.fill_(-torch.inf)
             scores[0, part] = kept
-        else:
-            forbidden = self._probabilities[part].sum()
-            scores.index_fill_(1, part, -torch.inf)
-        return torch.stack([forbidden, (in_part != few_are_allowed).float()]), first
+            return torch.stack([1 - of_part, (~in_part).float()]), first
+        scores.index_fill_(1, part, -torch.inf)
+        return torch.stack([of_part, in_part.float()]), first
 
     def take(self) -> Step:
         """Return the effect of the grammar at the first position that was not taken yet."""

@@ -152,7 +152,11 @@ def _row(comparison: Comparison, row: int) -> tuple[object, ...]:
         cells.append("" if place is None else bdi(visible_token(comparison.labels[side][place])))
         cells.append("" if math.isnan(logprob) else percent(math.exp(logprob)))
     nats, resolved = comparison.kl[row], comparison.resolved[row]
-    cells += [_CHANGES[pair.change]]
+    overruled = " and ".join(
+        name for name, bound in zip(("first", "second"), comparison.overruled[row], strict=True) if bound
+    )
+    grammar = f"overruled in the {overruled}" if overruled else ""
+    cells += [", ".join(filter(None, (_CHANGES[pair.change], grammar)))]
     cells += ["", "", ""] if math.isnan(nats) else [
         f"{nats:.3g}", percent(resolved), "yes" if comparison.same_context[row] else "no"
     ]  # fmt: skip
