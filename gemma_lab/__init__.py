@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .models.chat.reply import Reply
     from .models.chat.request import Request
     from .models.chat.sampling import Sampling
+    from .models.drafting.drafter import Drafter
     from .models.fine_tuning.adapter import Adapter
     from .models.fine_tuning.change_check import AdapterCheck
     from .models.loading.meta_model import meta_model
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .widgets.explorer.widget import Explorer
     from .widgets.planner.widget import Planner
     from .widgets.routing.widget import RoutingExplorer
+    from .widgets.versus.widget import VersusExplorer
 
 __all__ = [
     "Activations",
@@ -65,6 +67,7 @@ __all__ = [
     "Chat",
     "Checkpoint",
     "Cost",
+    "Drafter",
     "Edit",
     "Explorer",
     "Lab",
@@ -83,6 +86,7 @@ __all__ = [
     "Survey",
     "Trace",
     "Versus",
+    "VersusExplorer",
     "__version__",
     "analysis",
     "catalog",
