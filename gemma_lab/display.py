@@ -53,6 +53,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "evals.acceptance_by_kind.AcceptanceByKind": {
         "figure": "evals.acceptance_by_kind:draft_acceptance_figure"
     },
+    "evals.expert_ablation.ExpertAblation": {"figure": "experts.ablation:expert_ablation_figure"},
     "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
     "evals.needle_in_a_haystack.Haystack": {
         "html": "evals.needles:haystack_html",

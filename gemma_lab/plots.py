@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
     from .views.evals.tool_calls import tool_call_accuracy_figure
     from .views.evals.training import training_figure
+    from .views.experts.ablation import expert_ablation_figure
     from .views.experts.cache import expert_cache_figure, offload_figure
     from .views.experts.divergence import routing_divergence_figure
     from .views.experts.load import expert_load_figure
@@ -102,6 +103,7 @@ __all__ = [
     "cost_figure",
     "draft_acceptance_figure",
     "draft_speedup_figure",
+    "expert_ablation_figure",
     "expert_cache_figure",
     "expert_load_figure",
     "expert_patches_figure",

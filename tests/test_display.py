@@ -109,6 +109,9 @@ def results() -> dict[str, typing.Any]:
             "m", gl.evals.AblationCondition((), 4, 4), gl.evals.AblationCondition(((0, 1),), 4, 1),
             (gl.evals.AblationCondition(((0, 0),), 4, 3),), 0,
         ),
+        "experts": gl.evals.ExpertAblation(
+            "m", {0: (1, 2)}, ("a", "b"), np.zeros(2), np.full(2, -1.0), np.full((9, 2), -0.1), "load", 0
+        ),
         "haystack": Haystack("m", (100,), (0.5,), np.asarray([[3]]), np.asarray([[4]])),
         "checkup": Checkup("m", [GradedAnswer(question, "<script>", False)], not_asked={}),
         "paired": PairedAnswers(3, 1, 2, 0),

@@ -13,6 +13,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
+    from .expert_ablation import ExpertAblation, ablate_experts
     from .grading import is_correct
     from .head_ablation import AblationCondition, HeadAblation, ablate_retrieval_heads, score_retrieval_heads
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
@@ -44,6 +45,7 @@ __all__ = [
     "ComparedTokens",
     "DraftSpeed",
     "DraftTimes",
+    "ExpertAblation",
     "GradedAnswer",
     "Haystack",
     "HeadAblation",
@@ -61,6 +63,7 @@ __all__ = [
     "ToolCallAccuracy",
     "ToolCallCase",
     "Variant",
+    "ablate_experts",
     "ablate_retrieval_heads",
     "chance_accuracy",
     "checkup",
