@@ -175,13 +175,13 @@ class LoadMethod:
             return
         from bitsandbytes.functional import has_avx512bf16
 
-        packed = {name: shape[0] for name, shape in shapes.items() if self.packs(name, len(shape))}
-        odd = {name: rows for name, rows in packed.items() if rows % 32}
+        packed = {name: shape for name, shape in shapes.items() if self.packs(name, len(shape))}
+        odd = {name: shape for name, shape in packed.items() if shape[0] % 32 or shape[1] % 64}
         if odd and has_avx512bf16():
-            name, rows = next(iter(odd.items()))
+            name, shape = next(iter(odd.items()))
             raise LabError(
-                f"bitsandbytes' 4-bit kernel for this processor (AVX512-BF16) takes multiples of 32 rows; "
-                f"{len(odd)} weights have other numbers: {name} has {rows}.",
+                f"bitsandbytes' 4-bit kernel for this processor (AVX512-BF16) takes multiples of 32 rows and "
+                f"of 64 columns; {len(odd)} weights have other numbers: {name} has {shape[0]} × {shape[1]}.",
                 hint='quantization="int4" takes every shape.',
             )
 
@@ -240,11 +240,16 @@ def require_package(package: str, minimum: str, extra: str, *, what: str) -> Non
     from packaging.version import Version
 
     upgrade = f'pip install --upgrade "gemma_lab[{extra}]"'
-    if importlib.util.find_spec(package.replace("-", "_")) is None:
+    if not is_installed(package):
         raise MissingExtra(f"{what} needs {package}, which is not installed.", hint=upgrade)
     installed = importlib.metadata.version(package)
     if Version(Version(installed).base_version) < Version(minimum):
         raise TooOld(f"{what} needs {package} {minimum} or newer; {installed} is installed.", hint=upgrade)
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(package.replace("-", "_")) is not None
 
 
 def _listed() -> str:

@@ -109,7 +109,7 @@ def test_embedding_and_tied_head(bits, monkeypatch):
 
 
 def test_dequantised_experts_never_exceed_the_working_bytes(monkeypatch):
-    """Of 64 experts, 3 at most exist at once; counted where weights are made, not by a clock or the system."""
+    """Of 64 experts, 3 at most exist at once, counted where weights are made."""
     packed = IntExperts(_experts("eager", experts=64), bits=4, group_size=32)
     one = 3 * 24 * 40 * 4
     monkeypatch.setattr(layers, "WORKING_BYTES", 3 * one)
