@@ -64,6 +64,18 @@ BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
         "probabilities": ("uint16",),
         "final_ranks": ("uint32",),
     },
+    "VersusBuffer": {
+        "text": ("uint8",),
+        "text_ends": ("uint32",),
+        "generated": ("uint8",),
+        "kl": ("float32",),
+        "flipped": ("uint16",),
+        "weight": ("uint16",),
+        "first_ids": ("uint16",),
+        "first_weights": ("uint16",),
+        "second_ids": ("uint16",),
+        "second_weights": ("uint16",),
+    },
 }
 
 #: JSON values beside the arrays of a buffer.
@@ -76,6 +88,7 @@ META: dict[str, tuple[str, ...]] = {
     "KeyBuffer": ("layer_index", "start", "count", "k", "labels"),
     "RowBuffer": ("layer_index",),
     "SummaryBuffer": ("attention", "routing", "logit_lens"),
+    "VersusBuffer": ("start", "layers", "tops"),
 }
 
 #: Traits of every widget that its views read.
@@ -113,6 +126,17 @@ TRAITS: dict[str, tuple[str, ...]] = {
         "_tokens",
         "_summary",
         "_images",
+        "_can_run",
+        "_ack",
+        "_notice",
+    ),
+    "VersusTraits": (
+        "prompt",
+        "layer",
+        "selected_tokens",
+        "busy",
+        "_facts",
+        "_cells",
         "_can_run",
         "_ack",
         "_notice",
@@ -168,5 +192,6 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "select": ("view", "seq", "layer", "head", "tokens"),
     },
     "ExplorerMessage": {"select": ("view", "seq", "tokens"), "ask": ("text",)},
+    "VersusMessage": {"select": ("view", "seq", "layer", "tokens"), "show": ("prompt",)},
     "PlannerMessage": {"set_values": ("values",)},
 }

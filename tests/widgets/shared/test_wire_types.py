@@ -16,6 +16,7 @@ from gemma_lab.widgets.planner.widget import Planner
 from gemma_lab.widgets.routing.widget import RoutingExplorer
 from gemma_lab.widgets.shared.wire import unpack
 from gemma_lab.widgets.shared.wire_types import BUFFERS, MESSAGES, META, TRAITS
+from gemma_lab.widgets.versus.widget import VersusExplorer
 
 JS = Path(__file__).parents[3] / "gemma_lab" / "widgets" / "js"
 TYPES = (JS / "shared" / "wire_types.js").read_text(encoding="utf-8")
@@ -80,6 +81,7 @@ def test_messages_are_the_same_in_both_languages(message: str) -> None:
         (AttentionExplorer, "Attention"),
         (Explorer, "Explorer"),
         (Planner, "Planner"),
+        (VersusExplorer, "Versus"),
     ],
 )
 def test_a_widget_syncs_the_traits_and_takes_the_messages_that_are_listed(widget, name: str) -> None:

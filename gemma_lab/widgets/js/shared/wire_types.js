@@ -360,6 +360,52 @@
  * @property {Notice} _notice
  */
 /**
+ * The compared tokens of one prompt: `kl` in nats, NaN inside the prompt; per layer with experts the rest, in
+ * steps of 1/65535: [layers, tokens], and [layers, tokens, k] ids and gate weights of both models.
+ * @typedef {object} VersusArrays
+ * @property {Uint8Array} text
+ * @property {Uint32Array} text_ends
+ * @property {Uint8Array} generated
+ * @property {Float32Array} kl
+ * @property {Uint16Array} [flipped]
+ * @property {Uint16Array} [weight]
+ * @property {Uint16Array} [first_ids]
+ * @property {Uint16Array} [first_weights]
+ * @property {Uint16Array} [second_ids]
+ * @property {Uint16Array} [second_weights]
+ */
+/**
+ * The likeliest next tokens of both models at a row that predicts a token of the answer, which is `next`.
+ * @typedef {{ row: number, next: string, sides: [text: string, probability: number][][] }} TopTokens
+ */
+/**
+ * @typedef {object} VersusMeta
+ * @property {number} start
+ * @property {number[]} layers
+ * @property {TopTokens[]} tops
+ */
+/** @typedef {VersusArrays & Unpacked<VersusMeta>} VersusBuffer */
+/**
+ * @typedef {object} VersusFacts
+ * @property {number} epoch
+ * @property {string[]} names
+ * @property {{ index: number, label: string }[]} prompts
+ * @property {{ kl: number, flipped: number, weight: number }} rounding
+ * @property {number | null} chance
+ */
+/**
+ * @typedef {object} VersusTraits
+ * @property {number} prompt
+ * @property {number} layer
+ * @property {number[]} selected_tokens
+ * @property {boolean} busy
+ * @property {VersusFacts} _facts
+ * @property {Buffer} _cells
+ * @property {boolean} _can_run
+ * @property {Ack} _ack
+ * @property {Notice} _notice
+ */
+/**
  * @typedef {object} PlannerTraits
  * @property {string[]} models
  * @property {string} hardware
@@ -414,6 +460,10 @@
  *   | { type: "ask", text: string }} ExplorerMessage
  */
 /**
+ * @typedef {{ type: "select", view: string, seq: number, layer: number, tokens: number[] }
+ *   | { type: "show", prompt: number }} VersusMessage
+ */
+/**
  * @typedef {{ type: "set_values", values: Partial<PlannerState> }} PlannerMessage
  */
 /** @typedef {Omit<PlannerTraits, "busy"|"_facts"|"_notice">} PlannerState The traits that a person can change. */
@@ -433,6 +483,7 @@
 /** @typedef {WidgetModel<RoutingTraits, RoutingMessage>} RoutingModel */
 /** @typedef {WidgetModel<AttentionTraits, AttentionMessage>} AttentionModel */
 /** @typedef {WidgetModel<ExplorerTraits, ExplorerMessage>} ExplorerModel */
+/** @typedef {WidgetModel<VersusTraits, VersusMessage>} VersusModel */
 /** @typedef {WidgetModel<PlannerTraits, PlannerMessage>} PlannerModel */
 
 export {};
