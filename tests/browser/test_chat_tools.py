@@ -102,7 +102,7 @@ def test_calls_are_run_edited_denied_and_stopped(open_notebook: Callable[..., No
     expect(chat.get_by_test_id("send")).to_be_visible()
 
     chat.get_by_test_id("tint").select_option("overruled")
-    expect(chat.get_by_test_id("tint-legend")).to_contain_text("first choice forbidden")
+    expect(chat.get_by_test_id("tint-legend")).to_contain_text("Forbidden by the grammar")
     chat.get_by_text("Call as written").first.click()
     changed = chat.locator(".gl-token.gl-overruled")
     expect(changed).to_have_count(1)
@@ -210,7 +210,7 @@ def test_the_explorers_fold_calls_and_tint_what_the_grammar_overruled(
     assert tokens.count() > 20
 
     page.get_by_test_id("tone").select_option("overruled")
-    expect(page.get_by_test_id("tint-legend")).to_contain_text("100 % forbidden")
+    expect(page.get_by_test_id("tint-legend")).to_contain_text("Forbidden by the grammar")
     rows = tool_trace.tokens.generated.nonzero()[0]
     generation = tool_trace.generation
     shown = [

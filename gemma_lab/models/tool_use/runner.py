@@ -148,14 +148,13 @@ class Runner:
     max_result_chars: int = 20_000
     stop: Sequence[threading.Event] = ()
 
-    @property
-    def stopped(self) -> bool:
-        """Whether one of the events is set."""
+    def is_stopped(self) -> bool:
+        """Return whether one of the events is set."""
         return any(event.is_set() for event in self.stop)
 
     def execute(self, call: Call) -> Execution:
         """Run one call; every failure becomes a result for the model."""
-        if self.stopped:
+        if self.is_stopped():
             return _error(call, "stopped", _STOPPED)
         tool = self.tools.get(call.name)
         if tool is None and not call.problem:
@@ -169,7 +168,7 @@ class Runner:
         arguments: Mapping[str, Any] = call.arguments
         if self.approve is not None:
             decision = self.approve(call)
-            if self.stopped:
+            if self.is_stopped():
                 return _error(call, "stopped", _STOPPED)
             if isinstance(decision, Mapping):
                 arguments = dict(decision)
@@ -191,7 +190,7 @@ class Runner:
         begin = time.monotonic()
         outcome = _in_thread(tool.function, arguments, self.timeout, self.stop)
         seconds = time.monotonic() - begin
-        if outcome is None and self.stopped:
+        if outcome is None and self.is_stopped():
             return _error(call, "stopped", _STOPPED, arguments, seconds)
         if outcome is None:
             return _error(call, "timed out", f"No result within {self.timeout:g} s.", arguments, seconds)
@@ -299,7 +298,7 @@ class ToolLoop:
             statuses = {execution.status for execution in done}
             if "not run" in statuses:
                 return self._ended("not run")
-            if "stopped" in statuses or self.runner.stopped:
+            if "stopped" in statuses or self.runner.is_stopped():
                 return self._ended("stopped")
             if len(self.rounds) == self.max_rounds:
                 return self._ended("max_rounds")

@@ -73,7 +73,7 @@ class CallCards:
 
     def next(self) -> str:
         """Return the id of the first card whose call has not begun."""
-        return next(card["id"] for card in self._all() if card["state"] == "queued")
+        return next(str(card["id"]) for card in self._all() if card["state"] == "queued")
 
     def begin(self, card: str, arguments: Mapping[str, Any] | None = None) -> None:
         """Show that a call runs, with the arguments that replaced its own."""

@@ -87,7 +87,8 @@ def _value(reply: Reply) -> dict[str, Any]:
     try:
         _ = reply.data  # checks it against the schema, and the caller's type
     except BadAnswer as error:
-        why = {"what": sendable(error.what), "hint": sendable(error.hint)}
+        hint = "Allow a longer answer in the settings." if reply.finish_reason == "length" else ""
+        why = {"what": sendable(error.what), "hint": hint}
         return {"value": shown_value(error.partial), "invalid": why}
     return {"value": shown_value(json.loads(reply.text))}
 

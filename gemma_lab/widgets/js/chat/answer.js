@@ -98,7 +98,7 @@ export class Answer {
     }
     if (kind === "tool") {
       if (!this.written) {
-        const options = { label: "Call as written", className: "gl-written", tint: this.tint };
+        const options = { label: "Call as written", className: "gl-written gl-call-text", tint: this.tint };
         this.written = new FoldedText(this.readout, options);
         this.caret.before(this.written.node);
       }

@@ -19,6 +19,7 @@ import { h, percent, visibleText } from "./dom.js";
  * that no difference is told by colour alone.
  * @typedef {object} Tint
  * @property {string} label
+ * @property {string} title What the legend is headed by.
  * @property {(draw: Draw) => boolean} known Whether a token has what the tint shows.
  * @property {(draw: Draw) => number} strength
  * @property {(draw: Draw) => string} color
@@ -39,6 +40,7 @@ export function uncertainty(logprob) {
 export const TINTS = {
   probability: {
     label: "probability",
+    title: "Probability",
     known: () => true,
     strength: ({ logprob }) => uncertainty(logprob),
     color: () => "--gl-warm",
@@ -54,6 +56,7 @@ export const TINTS = {
   },
   overruled: {
     label: "overruled",
+    title: "Forbidden by the grammar",
     known: ({ forbidden }) => forbidden !== null,
     strength: ({ forbidden }) => forbidden ?? 0,
     color: () => "--gl-forbidden",
@@ -62,9 +65,9 @@ export const TINTS = {
       scale("--gl-forbidden", [
         ["0 %", 0],
         ["50 %", 0.5],
-        ["100 % forbidden", 1],
+        ["100 %", 1],
       ]),
-      sample("", "gl-overruled", "first choice forbidden"),
+      sample("", "gl-overruled", "the first choice, too"),
     ],
     meaning:
       "Colour shows how much of the model's probability the grammar forbids; tokens with a double underline " +
@@ -72,6 +75,7 @@ export const TINTS = {
   },
   drafted: {
     label: "drafted",
+    title: "Drafter",
     known: ({ drafted }) => drafted !== null,
     strength: ({ drafted }) => (drafted === null ? 0 : 0.7),
     color: ({ drafted }) => (drafted ? "--gl-accepted" : "--gl-warm"),
@@ -204,8 +208,7 @@ export function drawNote(draw) {
  * @param {TintName} name
  */
 export function tintLegend(name) {
-  const { label, legend, meaning } = TINTS[name];
-  const title = `${label[0].toUpperCase()}${label.slice(1)}`;
+  const { title, legend, meaning } = TINTS[name];
   return h(
     "div",
     { class: "gl-legend", role: "img", "aria-label": meaning, "data-testid": "tint-legend" },
