@@ -72,6 +72,8 @@ def api_error(error: BaseException) -> ApiError:
     if isinstance(error, MissingExtra):
         return invalid("The server lacks the library that this needs.", code="not_supported")
     if isinstance(error, LabError):
-        return invalid(error.what)
+        return invalid(error.what.partition("\n")[0])  # further lines are an engine's own report
+    if isinstance(error, RecursionError):
+        return invalid("The request is nested too deep.")
     logger.error("A request failed.", exc_info=error)
     return ApiError(500, "The server failed; its log has the details.", code="internal_error")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ApiError, invalid
 from .fields import Fields
 from .messages import read_messages
+from .schema_limits import check_schema_size
 
 if TYPE_CHECKING:
     from .limits import Limits
@@ -237,6 +238,7 @@ def _schema(fields: Fields) -> dict[str, Any] | None:
     schema = inner.any("schema")
     if not isinstance(schema, dict):
         raise inner.fault("schema", "must be a JSON Schema.")
+    check_schema_size(schema, inner.path("schema"))
     inner.finish()
     form.finish()
     return schema
@@ -258,6 +260,7 @@ def _tools(fields: Fields) -> tuple[list[Any], str | None, bool]:
         if function is None:
             raise tool.fault("function", "must be an object with a name.")
         function.text("name")
+        check_schema_size(function.any("parameters"), function.path("parameters"))
         strict = strict or function.flag("strict")
     one_call = not fields.flag("parallel_tool_calls", default=True)
     choice = fields.any("tool_choice")

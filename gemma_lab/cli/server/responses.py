@@ -207,9 +207,8 @@ class Writer:
             choice["message"] = message
         else:
             choice["text"] = text
-        choice["logprobs"] = self._logprobs([token for piece in pieces for token in piece.tokens])
-        if self._request.logprobs and choice["logprobs"] is None and self._request.chat:
-            choice["logprobs"] = {"content": [], "refusal": None}
+        tokens = [token for piece in pieces for token in piece.tokens]
+        choice["logprobs"] = self._logprobs(tokens, whole=True)
         choice["finish_reason"] = self._finish_reason(finished)
         made_whole = self._head | {"choices": [choice], "usage": self._usage(finished)}
         if self._request.return_token_ids:
@@ -241,8 +240,8 @@ class Writer:
             return {}
         return {"routed_experts": encode_routed_experts(finished.routing, self._request.routed_experts_start)}
 
-    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
-        if not tokens or not self._request.logprobs:
+    def _logprobs(self, tokens: Sequence[Token], *, whole: bool = False) -> dict[str, Any] | None:
+        if not self._request.logprobs or not (tokens or whole):
             return None
         if self._request.chat:
             return {
@@ -260,7 +259,7 @@ class Writer:
                 {self._vocabulary.name(other.id): _finite(other.logprob) for other in token.top_logprobs}
                 for token in tokens
             ],
-            "text_offset": np.cumsum([0, *(len(token.text) for token in tokens[:-1])]).tolist(),
+            "text_offset": np.cumsum([0, *(len(token.text) for token in tokens)])[:-1].tolist(),
         }
 
     def _named(self, index: int, logprob: float) -> dict[str, Any]:
