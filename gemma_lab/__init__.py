@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .models.loading.meta_model import meta_model
     from .models.loading.predicted_bits import predicted_bits
     from .models.media import load_audio, load_image, load_video
-    from .models.quantization.q4_0_grid import qat_grid
+    from .models.quantization.q4_0_grid import qat_grid, to_q4_0_grid
     from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
     from .planning.plans import Plan, plan
@@ -111,6 +111,7 @@ __all__ = [
     "published",
     "qat_grid",
     "survey",
+    "to_q4_0_grid",
     "versus",
 ]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..checks import real_number, whole_number
+from ..checks import real_number, short_repr, whole_number
 from ..errors import LabError
 from .facts import normalized, read_facts, unknown
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _BLOCK = 256
 """Weights of a block of llama.cpp's K-quants; a row that it does not divide falls back to another type."""
 
+
+_MATRICES = {"attention": "attention", "mlp": "dense", "experts": "experts"}
+"""Parts that `integer_weights` packs, as `gemma_lab.family` calls them → as plans call them."""
 
 _INTEGERS = re.compile(r"int([48])-?g(\d+)(?:-?e([48]))?")
 """What `Quantization.name` of `integer_weights` looks like."""
@@ -36,11 +39,14 @@ class IntegerWeights:
         Weights of a row that share a scale.
     embeddings
         Bits of a weight of the embedding tables; 16 leaves them as they are.
+    keep
+        Parts that are left as they are, of ``"attention"``, ``"mlp"`` and ``"experts"``.
     """
 
     bits: int
     group_size: int
     embeddings: int = 16
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Quantization:
         return bits
 
 
-def integer_weights(bits: int = 4, *, group_size: int = 32, embeddings: int = 16) -> Quantization:
+def integer_weights(
+    bits: int = 4, *, group_size: int = 32, embeddings: int = 16, keep: Iterable[str] = ()
+) -> Quantization:
     """Return int8 or int4 with a group size, for `gemma_lab.load` and `gemma_lab.plan`.
 
     ``"int8"`` and ``"int4"`` in `gemma_lab.load` are those with groups of 32, which `integer_weights` calls
@@ -120,6 +128,8 @@ def integer_weights(bits: int = 4, *, group_size: int = 32, embeddings: int = 16
     embeddings
         Bits of a weight of the token embedding (and output head) and of the per-layer embedding table: 16, 8
         or 4. Router, norms and towers always keep 16 bits.
+    keep
+        Parts to leave in 16 bits: ``"attention"``, ``"mlp"`` (the dense feed-forward layers), ``"experts"``.
 
     Raises
     ------
@@ -137,22 +147,35 @@ def integer_weights(bits: int = 4, *, group_size: int = 32, embeddings: int = 16
                 hint=f"Choose {', '.join(map(str, known[:-1]))} or {known[-1]}.",
             )
     group_size = whole_number("group_size", group_size, minimum=16, maximum=1024)
+    kept = _kept_parts(keep)
     scale = 16 / group_size
     table = embeddings + (scale if embeddings < 16 else 0)
     matrix = bits + scale
+    tables = f"-e{embeddings}" if embeddings < 16 else ""
     return Quantization(
-        name=f"int{bits}-g{group_size}" + (f"-e{embeddings}" if embeddings < 16 else ""),
+        name=f"int{bits}-g{group_size}{tables}" + "".join(f"-no-{part}" for part in kept),
         bits=MappingProxyType(
             {"embedding": table, "head": table, "ple_table": table}
-            | dict.fromkeys(("attention", "dense", "experts"), matrix)
+            | {planned: 16.0 if part in kept else matrix for part, planned in _MATRICES.items()}
             | {"other": 16.0, "towers": 16.0}
         ),
         fallback_bits=None,
         runtimes=("transformers",),
         source=f"{bits} bits and a 16-bit scale per {group_size} weights of a row",
-        note="packs fused experts, too",
-        integers=IntegerWeights(bits, group_size, embeddings),
+        note="" if "experts" in kept else "packs fused experts, too",
+        integers=IntegerWeights(bits, group_size, embeddings, kept),
     )
+
+
+def _kept_parts(keep: Iterable[str]) -> tuple[str, ...]:
+    wanted = (keep,) if isinstance(keep, str) else tuple(keep) if isinstance(keep, Iterable) else (keep,)
+    for part in wanted:
+        if part not in _MATRICES:
+            raise LabError(
+                f"keep={short_repr(keep)}: {short_repr(part)} is not a part that integer weights pack.",
+                hint=f"Choose of {', '.join(_MATRICES)}; the others are left as they are anyway.",
+            )
+    return tuple(part for part in _MATRICES if part in wanted)
 
 
 def quantization(

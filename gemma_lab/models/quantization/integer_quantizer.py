@@ -6,6 +6,7 @@ held in 16 bits. The method is registered under `METHOD` when this module is imp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from ...planning.quantization import integer_weights
 from .integers import quantize
 from .layers import SCALES, IntExperts, IntLinear, IntTable, IntTiedHead
 from .parts import part_of
@@ -39,11 +41,27 @@ class IntegerConfig(QuantizationConfigMixin):
         Weights that share a 16-bit scale.
     embeddings
         Bits of a weight of the embedding tables: 8 or 4, or 16 to leave them.
+    keep
+        Parts of `PACKED` to leave.
     """
 
-    def __init__(self, bits: int = 8, group_size: int = 32, embeddings: int = 16, **_: Any) -> None:
+    def __init__(
+        self,
+        bits: int = 8,
+        group_size: int = 32,
+        embeddings: int = 16,
+        keep: Iterable[str] = (),
+        **_: Any,
+    ) -> None:
         self.quant_method = METHOD
         self.bits, self.group_size, self.embeddings = bits, group_size, embeddings
+        self.keep = list(keep)
+
+    @property
+    def name(self) -> str:
+        """The name that `gemma_lab.planning.integer_weights` gives it."""
+        options = {"group_size": self.group_size, "embeddings": self.embeddings, "keep": self.keep}
+        return integer_weights(self.bits, **options).name
 
 
 @register_quantizer(METHOD)
@@ -76,12 +94,13 @@ class IntegerQuantizer(HfQuantizer):
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
         config = self.quantization_config
         options = {"bits": config.bits, "group_size": config.group_size}
+        packed = [part for part in PACKED if part not in config.keep]
         tables = {"bits": config.embeddings, "group_size": config.group_size}
         for name, module in list(model.named_modules()):
             part = part_of(f"{name}.weight")
-            if part in PACKED and _is_experts(module):
+            if part in packed and _is_experts(module):
                 model.set_submodule(name, IntExperts(module, **options))
-            elif part in PACKED and type(module) is nn.Linear:
+            elif part in packed and type(module) is nn.Linear:
                 model.set_submodule(name, IntLinear(module, **options))
             elif part in _TABLES and config.embeddings < 16 and isinstance(module, nn.Embedding):
                 model.set_submodule(name, IntTable(module, **tables))

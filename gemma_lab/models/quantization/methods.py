@@ -92,7 +92,11 @@ class LoadMethod:
         integers = self.quantization.integers
         if part in _TABLES:
             return integers is not None and integers.embeddings < 16
-        if part not in _PACKED or not name.endswith((".weight", "gate_up_proj", "down_proj")):
+        if (
+            part not in _PACKED
+            or (integers and part in integers.keep)
+            or not name.endswith((".weight", "gate_up_proj", "down_proj"))
+        ):
             return False
         return dimensions == 2 or (dimensions == 3 and part == "experts" and integers is not None)
 
@@ -141,7 +145,7 @@ class LoadMethod:
         if integers is not None:
             from .integer_quantizer import IntegerConfig
 
-            return IntegerConfig(integers.bits, integers.group_size, integers.embeddings)
+            return IntegerConfig(integers.bits, integers.group_size, integers.embeddings, integers.keep)
         return _LIBRARIES[self.name].config(dtype)
 
     def require(self, kind: str) -> None:

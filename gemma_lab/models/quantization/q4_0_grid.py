@@ -15,7 +15,7 @@ from ...display import Displayed
 from ...errors import LabError
 from .integers import quantize
 from .parts import part_of
-from .weight_bits import NAMES, is_quantized
+from .weight_bits import NAMES, is_quantized, method_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,11 +160,7 @@ def qat_grid(lab: Any) -> QatGrid:
     >>> gl.qat_grid(gl.load("12b-it-qat-q4_0-unquantized")).on_grid
     ('embedding', 'attention', 'mlp')
     """
-    if is_quantized(lab.model):
-        raise LabError(
-            f"{lab.name} is quantised already, so its weights lie on the grid of that.",
-            hint="Load it without quantization=… and ask again.",
-        )
+    _require_plain(lab)
     counts: dict[str, list[tuple[int, int, float]]] = {}
     left_out: dict[str, str] = {}
     for name, weight in lab.model.named_parameters():
@@ -199,19 +195,39 @@ def chance_level() -> float:
     return float(len(_LARGEST_CODES) * near ** (BLOCK - 1))
 
 
-def to_q4_0_grid(model: Any) -> None:
+def to_q4_0_grid(lab: Any) -> None:
     """Round a model's matrices to a Q4_0 grid, in place: weights as of a QAT checkpoint, untrained.
 
     Parameters
     ----------
-    model
-        A model of transformers that is not quantised. Matrices whose rows are not whole blocks are rounded in
-        one shorter block at the end of each row.
+    lab
+        A `gemma_lab.Lab` that was loaded without a quantisation; load it again to have its weights back. A
+        row that is not whole blocks has one shorter block at its end. Router, norms and towers are left.
+
+    Raises
+    ------
+    LabError
+        If the model is quantised already.
+
+    Examples
+    --------
+    >>> rounded = gl.load("mini-moe")
+    >>> gl.to_q4_0_grid(rounded)
+    >>> gl.versus(gl.load("mini-moe"), rounded)
     """
+    _require_plain(lab)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in lab.model.named_parameters():
             if part_of(name) in _MATRICES and weight.ndim >= 2:
                 weight.copy_(quantize(weight, bits=4, group_size=BLOCK).dequantize())
+
+
+def _require_plain(lab: Any) -> None:
+    if is_quantized(lab.model):
+        raise LabError(
+            f"{lab.name} is quantised already ({method_name(lab.model)}): its weights lie on the grid of that.",
+            hint="Load it without quantization=….",
+        )
 
 
 def _count(weight: torch.Tensor) -> tuple[int, int, float]:

@@ -282,8 +282,7 @@ def method_name(model: Any) -> str:
     if settings is None:
         return ""
     if hasattr(settings, "embeddings"):
-        tables = f"-e{settings.embeddings}" if settings.embeddings < 16 else ""
-        return f"int{settings.bits}-g{settings.group_size}{tables}"
+        return str(settings.name)
     method = str(getattr(settings.quant_method, "value", settings.quant_method))
     if method == "bitsandbytes":
         return "bnb-int8" if settings.load_in_8bit else str(settings.bnb_4bit_quant_type)

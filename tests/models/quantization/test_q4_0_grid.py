@@ -65,7 +65,7 @@ def test_the_chance_level_bounds_the_chance_of_short_blocks():
 def test_a_checkpoint_on_the_grid(tiny_folder, tmp_path, dtype):
     made = gl.load(tiny_folder("26B-A4B"), dtype="float32")
     assert gl.qat_grid(made).on_grid == ()
-    to_q4_0_grid(made.model)
+    to_q4_0_grid(made)
     made.model.to(getattr(torch, dtype)).save_pretrained(tmp_path / "qat")
     made.processor.save_pretrained(tmp_path / "qat")
     lab = gl.load(tmp_path / "qat", dtype="float32")
