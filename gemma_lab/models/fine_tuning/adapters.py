@@ -42,6 +42,8 @@ class Adapters(Displayed):
     ----------
     model
         The lab that they belong to.
+    training
+        Whether a new adapter is being trained; adapters cannot change meanwhile.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Adapters(Displayed):
         self._base_name = model.name
         self._adapters: dict[str, tuple[Adapter, LoraLayers]] = {}
         self._active: str | None = None
+        self.training = False
 
     @property
     def active(self) -> Adapter | None:
@@ -210,7 +213,8 @@ class Adapters(Displayed):
         return self._entry(name)[1]
 
     def free_name(self, wanted: str) -> str:
-        """Return a name that no adapter has, made from a wanted one."""
+        """Return a name that no adapter has, made from a wanted one; raise `LabError` if that is no name."""
+        _check_text(wanted)
         name, number = wanted, 1
         while name in self._adapters:
             number += 1
@@ -246,7 +250,16 @@ class Adapters(Displayed):
             self._hold(restore)
             self._attach(name)
 
+    def refuse_while_training(self) -> None:
+        """Raise `LabError` if a new adapter is being trained: its layers are in the model."""
+        if self.training:
+            raise LabError(
+                f"An adapter of {self._base_name} is being trained; adapters cannot change meanwhile.",
+                hint="In on_progress the model can chat and be traced, with the adapter as far as it is.",
+            )
+
     def _hold(self, restore: RestoreStack) -> None:
+        self.refuse_while_training()
         lock = self.model.lock
         if lock.held_by_this_thread():
             raise LabError(
@@ -268,14 +281,13 @@ class Adapters(Displayed):
         model.adapter = None if name is None else {"name": name, "digest": self._adapters[name][0].digest}
 
     def _entry(self, name: Any) -> tuple[Adapter, LoraLayers]:
-        if name not in self._adapters:
+        if not isinstance(name, str) or name not in self._adapters:
             known = ", ".join(self._adapters) or "none yet: lab.fine_tune(…) or lab.adapters.load(folder)"
             raise LabError(f"There is no adapter {short_repr(name)}.", hint=f"Adapters: {known}.")
         return self._adapters[name]
 
     def _check_name(self, name: Any) -> None:
-        if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 80:
-            raise LabError(f"{short_repr(name)} is no name of an adapter.", hint='For example name="roman".')
+        _check_text(name)
         if name in self._adapters:
             raise LabError(
                 f"There is an adapter {name} already.",
@@ -303,6 +315,12 @@ class Adapters(Displayed):
     def __repr__(self) -> str:
         names = ", ".join(f"{name} (active)" if name == self._active else name for name in self._adapters)
         return f"Adapters({self._base_name}: {names or 'none'})"
+
+
+def _check_text(name: Any) -> None:
+    """Raise `LabError` unless a value can be the name of an adapter."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 80:
+        raise LabError(f"{short_repr(name)} is no name of an adapter.", hint='For example name="roman".')
 
 
 def adapters_of(model: LoadedModel) -> Adapters:

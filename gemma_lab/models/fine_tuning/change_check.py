@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...display import Displayed
+from ...errors import LabError
 from ...system.hardware import amount, devices
 from ..loading.restore import RestoreStack
 from .adapter_files import read_adapter, write_adapter
@@ -141,10 +142,9 @@ def check_adapter(
     with _attached(layers):
         own = probe_logits(model, probes)
     kl, top1, change = compare_logits(base, own)
-    weights = sum(weight.nbytes for weight, _ in layers.deltas())
-    free = next((each.free for each in devices() if _is_on(each.name, model)), 0)
-    if merged is False or (merged is None and 2 * weights > free):
-        not_compared["merged"] = f"it takes a copy of {amount(weights)}"
+    reason = _not_merged(model, layers, merged)
+    if reason:
+        not_compared["merged"] = reason
     else:
         with _merged(layers):
             differences["merged"] = _largest(own, probe_logits(model, probes))
@@ -167,6 +167,18 @@ def check_adapter(
         tolerance=TOLERANCE if exact else RELATIVE_TOLERANCE * change,
         not_compared=not_compared,
     )
+
+
+def _not_merged(model: LoadedModel, layers: LoraLayers, wanted: bool | None) -> str:
+    """Return why the merged form is not compared, or ``""``."""
+    if wanted is False:
+        return "as asked"
+    try:
+        weights = sum(weight.nbytes for weight, _ in layers.deltas())
+    except LabError as error:
+        return error.what
+    free = next((each.free for each in devices() if _is_on(each.name, model)), 0)
+    return f"it takes a copy of {amount(weights)}" if wanted is None and 2 * weights > free else ""
 
 
 @torch.no_grad()

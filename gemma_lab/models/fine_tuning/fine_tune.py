@@ -30,6 +30,7 @@ from .trainer import Trainer
 
 if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
+    from ..loading.restore import ModelLock
     from .targets import Targets
 
 _PROBES = 8  # examples at which the adapter is compared with the base
@@ -58,6 +59,8 @@ def fine_tune(
     """Train an adapter and make it the active one; see `Lab.fine_tune`."""
     peft()
     adapters = adapters_of(model)
+    adapters.refuse_while_training()
+    name = adapters.free_name(name)
     with adapters.disabled():  # targets, digests and memory are those of the base model
         chosen = resolve_targets(model.model, targets, model_name=adapters.base)
         _require_trainable(model)
@@ -94,7 +97,8 @@ def _train(
     checkpoint, state = states
     probes = tuple(data.first(_PROBES))
     with RestoreStack() as restore:
-        restore.hold(model.lock)
+        restore.undo(_release, model.lock)
+        model.lock.acquire()
         layers = LoraLayers(
             model.model, targets, rank=settings.rank, alpha=settings.alpha, seed=settings.seed
         )
@@ -104,6 +108,10 @@ def _train(
         base = probe_logits(model, probes)
         restore.undo(layers.detach)
         layers.attach()
+        restore.set_attribute(adapters, "training", True)
+        restore.set_attribute(model, "name", f"{adapters.base}+{name}")
+        restore.set_attribute(model, "adapter", {"name": name, "digest": "in training"})
+        on_step = None if on_progress is None else _unlocked(model.lock, on_progress)
         deeper = checkpointed(model.model) if settings.gradient_checkpointing else nullcontext()
         finished = False
         try:
@@ -113,7 +121,7 @@ def _train(
                 deeper,
                 raise_on_out_of_memory(model.device, lambda: f"in step {trainer.step:,} of a fine-tuning"),
             ):
-                trainer.run(ProgressReport(adapters.base, shown=shown, callback=on_progress))
+                trainer.run(ProgressReport(adapters.base, shown=shown, callback=on_step))
             finished = True
             kl = compare_logits(base, probe_logits(model, probes))[0]
         finally:
@@ -121,7 +129,7 @@ def _train(
                 key: value.detach().float().cpu().clone() for key, value in layers.parameters().items()
             }
             adapter = Adapter(
-                name=adapters.free_name(name), base=adapters.base, rank=settings.rank, alpha=settings.alpha,
+                name=name, base=adapters.base, rank=settings.rank, alpha=settings.alpha,
                 tensors=tensors, shapes=dict(targets.shapes), base_digest=digest, settings=settings,
                 losses=trainer.losses, gradients=trainer.gradients, kl_to_base=kl if finished else None,
                 finished=finished, probes=probes,
@@ -130,6 +138,26 @@ def _train(
                 adapters.add(adapter, layers)
                 model.last_adapter = adapter
     return adapter
+
+
+def _unlocked(
+    lock: ModelLock, callback: Callable[[TrainingProgress], Any]
+) -> Callable[[TrainingProgress], None]:
+    """Return a callback during which the model is free, so that it can chat with the adapter in training."""
+
+    def call(progress: TrainingProgress) -> None:
+        lock.release()
+        try:
+            callback(progress)
+        finally:
+            lock.acquire()
+
+    return call
+
+
+def _release(lock: ModelLock) -> None:
+    if lock.held_by_this_thread():
+        lock.release()
 
 
 def _listed(examples: Any) -> list[Any]:

@@ -132,19 +132,23 @@ class LoraLayers:
             yield factors
 
     def deltas(self) -> Iterator[tuple[torch.nn.Parameter, torch.Tensor]]:
-        """Yield every adapted weight with the update that is added to it, both of the same shape, float32."""
+        """Yield every adapted weight with the update that is added to it, both of the same shape, float32.
+
+        Raises
+        ------
+        LabError
+            If a weight is quantised.
+        """
+        factors = self.parameters()
         for name, layer in self.weights.items():
             weight = layer.get_param() if hasattr(layer, "parameter_name") else layer.get_base_layer().weight
-            factors = self.parameters()
-            yield (
-                weight,
-                delta(
-                    factors[f"{name}.lora_A"].detach(),
-                    factors[f"{name}.lora_B"].detach(),
-                    shape=tuple(weight.shape),
-                    scale=layer.scaling[_NAME],
-                ),
-            )
+            if not _is_plain(weight, layer):
+                raise LabError(
+                    f"{name} is quantised: an update cannot be added to it.",
+                    hint="Load the base in bfloat16 to merge an adapter.",
+                )
+            first, second = factors[f"{name}.lora_A"].detach(), factors[f"{name}.lora_B"].detach()
+            yield weight, delta(first, second, shape=tuple(weight.shape), scale=layer.scaling[_NAME])
 
     def _refuse_hooks(self) -> None:
         """Raise `LabError` if hooks are on the layers that are exchanged: their work would silently end."""
@@ -165,6 +169,13 @@ def delta(first: torch.Tensor, second: torch.Tensor, *, shape: tuple[int, ...], 
     by_expert = first.reshape(experts, -1, first.shape[-1])  # experts, rank, input
     outputs = second.reshape(second.shape[0], -1, experts).permute(2, 0, 1)  # experts, output, rank
     return scale * torch.bmm(outputs, by_expert)
+
+
+def _is_plain(weight: torch.nn.Parameter, layer: Any) -> bool:
+    """Return whether a weight is an ordinary floating-point tensor of its layer's shape."""
+    ordinary = type(weight.data) is torch.Tensor and weight.is_floating_point()
+    fused = hasattr(layer, "parameter_name")
+    return ordinary and (fused or tuple(weight.shape) == (layer.out_features, layer.in_features))
 
 
 def _is_lora(module: Any) -> bool:

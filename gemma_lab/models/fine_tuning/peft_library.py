@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 from ...errors import MissingExtra, TooOld
@@ -21,6 +22,10 @@ def peft() -> Any:
     TooOld
         If the installed PEFT cannot adapt fused experts.
     """
+    # where bitsandbytes is installed, PEFT imports it, and that logs which of its kernels are missing
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         module = importlib.import_module("peft")
     except ImportError as error:
@@ -28,6 +33,8 @@ def peft() -> Any:
             "Fine-tuning and adapters need PEFT, which is not installed.",
             hint="pip install 'gemma_lab[fine-tuning]'",
         ) from error
+    finally:
+        logger.setLevel(level)
     from packaging.version import Version
 
     if Version(Version(module.__version__).base_version) < Version(_SINCE):

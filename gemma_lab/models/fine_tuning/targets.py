@@ -211,4 +211,6 @@ def _why(model: torch.nn.Module, target: str) -> str:
         return ": its experts are not fused floating-point parameters, e.g. because they are quantised"
     if target in ("experts", "router"):
         return ": it is a dense model"
-    return ""
+    if target in ("attention", "mlp"):
+        return ": its linear layers are quantised in a way that PEFT does not know"
+    return ": it has no such tower"

@@ -96,7 +96,7 @@ def expert_updates_figure(adapter: Adapter) -> Plot:
         axes.set_xlabel("expert")
         axes.set_ylabel("layer")
         axes.set_yticks(range(len(norms)))
-        axes.set_title(f"Updates of experts by {adapter.name}")
+        axes.set_title(f"Updates of experts (adapter: {adapter.name})")
         drawing.colorbar(image, ax=axes, label="norm of the update")
     layer, expert = np.unravel_index(int(norms.argmax()), norms.shape)
     return Plot(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...models.fine_tuning.progress import LossCurve
 
 _WIDTH, _HEIGHT = 640, 200
-_LEFT, _BOTTOM, _TOP, _RIGHT = 48, 34, 12, 12  # margins, pixels
+_LEFT, _BOTTOM, _TOP, _RIGHT = 48, 34, 22, 16  # margins, pixels
 _POINTS = 400  # points of a line at most
 _TEXT = "font:11px sans-serif;fill:currentColor"
 
@@ -36,15 +36,18 @@ def loss_curve_html(curve: LossCurve) -> Markup:
         for at in (0, 0.25, 0.5, 0.75, 1)
     ]
     parts.append(_mark((_LEFT + _WIDTH) / 2, _HEIGHT - 2, "step", "middle"))
-    parts.append(_mark(_LEFT, _TOP - 2, "loss, nats per token", "start"))
+    parts.append(_mark(_LEFT, _TOP - 8, "loss, nats per token", "start"))
     parts.append(_line(curve.losses, steps, top, colour=OKABE_ITO["sky"], width=1))
     parts.append(_line(smooth, steps, top, colour=OKABE_ITO["blue"], width=2.2))
     drawing = tag(
         "svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label,
         style=f"max-width:{_WIDTH}px;width:100%;display:block",
     )  # fmt: skip
+    done = f"step {len(curve.losses):,} of about {steps:,.0f}"
+    if curve.fraction >= 1:
+        done = f"{len(curve.losses):,} steps"
     caption = (
-        f"step {len(curve.losses):,} of about {steps:,.0f}: {smooth[-1]:.3f} nats per token "
+        f"{done}: {smooth[-1]:.3f} nats per token "
         f"(mean of the last {min(len(smooth), max(5, len(smooth) // 20))} steps; first {smooth[0]:.3f})"
     )
     return group(label, drawing, tag("div", caption, style="font-size:.85em;opacity:.8"))
@@ -73,9 +76,9 @@ def draw_losses(axes: Any, curve: LossCurve) -> None:
 
 
 def _ceiling(value: float) -> float:
-    """Return the next of 1, 2 and 5 times a power of ten."""
+    """Return the next round number: 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= value)
+    return next(power * factor for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if power * factor >= value)
 
 
 def _x(step: float, steps: float) -> float:

@@ -284,3 +284,25 @@ def test_training_in_bfloat16_keeps_float32_factors(own_lab: Any) -> None:
     check = adapter.check()
     assert check.passed, check.problems
     assert check.tolerance < check.change
+
+
+def test_the_model_can_chat_between_steps_and_adapters_cannot_change(own_lab: Any) -> None:
+    lab = own_lab("26B-A4B")
+    seen: list[Any] = []
+
+    def ask(progress: Any) -> None:
+        reply = lab.chat("abc", temperature=0, max_new_tokens=2, top_logprobs=0)
+        seen.append((reply.model, lab.trace("abc").meta["adapter"]["name"]))
+        for change in (lambda: lab.fine_tune(_PAIRS, steps=1), lambda: lab.adapters.load("x")):
+            with pytest.raises(LabError, match="being trained"):
+                change()
+
+    options = {"targets": ("attention", "experts"), "steps": 3, **_QUICK}
+    name = lab.name
+    watched = lab.fine_tune(_PAIRS, on_progress=ask, gradient_checkpointing=True, **options)
+    assert seen == [(f"{name}+adapter", "adapter")] * 3
+    plain = own_lab("26B-A4B").fine_tune(_PAIRS, gradient_checkpointing=True, **options)
+    assert watched.digest == plain.digest
+    assert not lab.lock.locked()
+    lab.adapters.unload()
+    assert (lab.name, lab.adapter) == (name, None)
