@@ -4,7 +4,9 @@ import { KL_ROW, VersusScene } from "../../gemma_lab/widgets/js/versus/versus_sc
 import { packed } from "./packed.js";
 
 function scene() {
+  /** @type {any[]} */
   const sent = [];
+  /** @type {Record<string, any>} */
   const state = {
     _facts: { names: ["a", "b"], prompts: [], rounding: {}, chance: 0.9 },
     _ack: {},
@@ -27,7 +29,11 @@ function scene() {
     },
     { start: 10, layers: [2, 5], tops: [{ row: 11, next: "x", sides: [[], []] }] },
   );
-  const model = { get: (name) => state[name], send: (message) => sent.push(message), on() {}, off() {} };
+  /** @type {any} */
+  const model = {
+    get: (/** @type {string} */ name) => state[name],
+    send: (/** @type {any} */ message) => sent.push(message),
+  };
   return { scene: new VersusScene(model, cells), sent, state };
 }
 
