@@ -59,7 +59,6 @@ export function utf8(values) {
  * @property {number[]} logprob
  * @property {number[]} forbidden
  * @property {number[]} overruled
- * @property {number[]} drafted
  * @property {string[]} first
  */
 
@@ -67,7 +66,7 @@ export function utf8(values) {
  * @param {Draws} draws
  * @returns {Record<string, [any, number[]]>}
  */
-function packedDraws({ tokens: rows, logprob, forbidden, overruled, drafted, first }) {
+function packedDraws({ tokens: rows, logprob, forbidden, overruled, first }) {
   const [text, ends] = utf8(first);
   const count = rows.length;
   return {
@@ -75,7 +74,6 @@ function packedDraws({ tokens: rows, logprob, forbidden, overruled, drafted, fir
     logprob: [Float32Array.from(logprob), [count]],
     forbidden: [Float32Array.from(forbidden), [count]],
     overruled: [Uint8Array.from(overruled), [count]],
-    drafted: [Uint8Array.from(drafted), [count]],
     first_choice: [text, [text.length]],
     first_choice_ends: [ends, [count]],
   };

@@ -87,7 +87,6 @@ test("the draws of a trace are found by token", () => {
     logprob: [-0.5, -2],
     forbidden: [Number.NaN, 0.75],
     overruled: [0, 1],
-    drafted: [1, 2],
     first: ["", "no"],
   };
   store.addTokens(tokens(["a", "b", "c"], { generated: [1, 2], draws }));
@@ -97,10 +96,10 @@ test("the draws of a trace are found by token", () => {
     forbidden: null,
     firstChoice: "",
     overruled: false,
-    drafted: true,
+    drafted: null,
   });
   assert.deepEqual(store.drawsOf(2), [
-    { logprob: -2, forbidden: 0.75, firstChoice: "no", overruled: true, drafted: false },
+    { logprob: -2, forbidden: 0.75, firstChoice: "no", overruled: true, drafted: null },
   ]);
 });
 

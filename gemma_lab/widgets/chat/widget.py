@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ...errors import BadPrompt, LabError
-from ...models.chat.media_arguments import media_list
+from ...errors import LabError
 from ...views.chat.chat import chat_html, chat_text
-from ..shared.base import LabWidget, sendable
+from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
 from ..shared.explorer import check_lab
 from .approval import unattended
-from .attachments import Attachments, decoded
+from .composer import Composer, check_prompt
 from .conversation import Conversation
 from .settings import checked_settings, first_settings, sampling_options
 from .tool_options import ToolOptions
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ...models.chat.sampling import Sampling
     from ...models.tool_use.runner import Approve, ToolRun
     from .answering import Answering
-    from .attachments import Attachment
     from .conversation import Exchange
 
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 _MEDIA = {"images": "image", "video": "video", "audio": "audio"}
 
 
-class Chat(LabWidget):
+class Chat(Composer):
     """A conversation with a model in a notebook.
 
     Parameters
@@ -114,10 +112,6 @@ class Chat(LabWidget):
 
     #: The conversation as JSON values, see `gemma_lab.widgets.chat.turns`.
     turns = traitlets.List(traitlets.Dict()).tag(sync=True)
-    #: Media of the next prompt.
-    _attachments = traitlets.List(traitlets.Dict()).tag(sync=True)
-    #: A prompt that failed, returned to the composer: text and count.
-    _returned = traitlets.Dict().tag(sync=True)
     #: The cards of tool calls by the key of their turn, see `gemma_lab.widgets.chat.call_cards`.
     _calls = traitlets.Dict().tag(sync=True)
     #: temperature, top_p, top_k, max_new_tokens, seed, thinking, system, tint, ask.
@@ -155,7 +149,6 @@ class Chat(LabWidget):
             schema=schema,
         )
         self._conversation = Conversation(self._publish_turns, self._publish_calls)
-        self._pending = Attachments()
         self._halt = threading.Event()
         self._answering: Answering | None = None
         super().__init__(
@@ -163,6 +156,7 @@ class Chat(LabWidget):
                 "name": sendable(lab.name),
                 "context": lab.context,
                 "modalities": sorted(lab.modalities, key=("text", "image", "video", "audio").index),
+                "drafter": getattr(lab, "drafter", None) is not None,
                 **self._tools.facts(),
             },
             settings=first_settings(
@@ -226,10 +220,8 @@ class Chat(LabWidget):
             arrives while a cell runs; and as `Lab.stream` does.
         """
         prefix = f"sent{self._conversation.next_key()}-"
-        attachments = decoded("image", media_list("image", images), prefix=prefix)
-        attachments += decoded("video", media_list("video", video), prefix=prefix, frames=self._frames())
-        attachments += decoded("audio", media_list("audio", audio), prefix=prefix)
-        _check_prompt(text, attachments)
+        attachments = self._decoded(prefix, images, video, audio)
+        check_prompt(text, attachments)
         decide = self._unattended(approve)
         with self._running():
             self._halt.clear()
@@ -277,12 +269,6 @@ class Chat(LabWidget):
         super().close()
 
     # ── one exchange ───────────────────────────────────────────────────────────────────────────────────
-
-    def _frames(self) -> int | None:
-        """Return the most frames of a video that the model takes; None if it does not declare any."""
-        from ...models.chat.request_builder import frame_limit
-
-        return frame_limit(self._lab)
 
     def _end_run(self, runner: threading.Thread) -> None:
         """End the run, and an answer that was interrupted before it could begin."""
@@ -344,13 +330,12 @@ class Chat(LabWidget):
     # ── messages of the views ───────────────────────────────────────────────────────────────────────
 
     def _on_ask(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        text, attachments = str(content.get("text", "")), self._pending.all()
-        _check_prompt(text, attachments)
+        text = str(content.get("text", ""))
+        attachments = self._written(text)
 
         def opened() -> Exchange:
             exchange = self._conversation.open(text, attachments)
-            self._pending.clear()
-            self._sync_attachments()
+            self._empty()
             return exchange
 
         self._answer_in_background(opened, failed=self._return_prompt)
@@ -376,13 +361,6 @@ class Chat(LabWidget):
 
         self._in_background(work, prepare=prepare)
 
-    def _return_prompt(self, exchange: Exchange) -> None:
-        """Return a failed prompt to the composer, with its media."""
-        for attachment in exchange.attachments:
-            self._pending.put(attachment)
-        self._sync_attachments()
-        self._returned = {"text": sendable(exchange.text), "count": self._returned.get("count", 0) + 1}
-
     def _on_stop(self, _content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         self.stop()
 
@@ -407,19 +385,6 @@ class Chat(LabWidget):
                 self._post({"type": "audio", "id": attachment.entry["id"]}, [attachment.medium.wav()])
                 return
 
-    def _on_upload(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        try:
-            self._pending.receive(content, buffers, frames=self._frames())
-        finally:
-            self._sync_attachments()  # also when it was refused, so that views remove its placeholder
-
-    def _on_remove_attachment(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
-        self._pending.remove(str(content.get("id")))
-        self._sync_attachments()
-
-    def _sync_attachments(self) -> None:
-        self._attachments = self._pending.entries()
-
     def _on_change_settings(self, content: dict[str, Any], _buffers: Sequence[Any]) -> None:
         """Apply changed settings, or send the unchanged ones back to the views."""
         try:
@@ -438,8 +403,3 @@ class Chat(LabWidget):
 
 def _run_all(_call: Any) -> bool:
     return True
-
-
-def _check_prompt(text: str, attachments: list[Attachment]) -> None:
-    if not text.strip() and not attachments:
-        raise BadPrompt("The prompt is empty.", hint="Write a question, or attach an image.")

@@ -22,9 +22,9 @@ def draw_arrays(trace: Trace, lab: Lab | None = None) -> dict[str, NDArray[Any]]
     """Return arrays about the generated tokens among a trace's rows, n of them; empty if there are none.
 
     Arrays: ``draw_tokens`` ``[n]``, their rows; ``logprob`` and ``forbidden`` float32 ``[n]``, NaN where a
-    token was generated without a grammar; ``overruled`` ``[n]``; ``drafted`` ``[n]``, 1 for an accepted
-    proposal of a drafter, 2 for a token in place of a rejected one; ``first_choice``, the model's own
-    likeliest token where it was overruled, as text with its ends.
+    token was generated without a grammar; ``overruled`` ``[n]``; ``first_choice``, the model's own
+    likeliest token where it was overruled, as text with its ends. A model that is traced runs without its
+    drafter, so nothing is said of drafts.
 
     Parameters
     ----------
@@ -43,13 +43,11 @@ def draw_arrays(trace: Trace, lab: Lab | None = None) -> dict[str, NDArray[Any]]
     overruled = np.asarray(generation.overruled[known], dtype=bool)
     first = np.where(overruled, generation.first_choice_ids[known], -1)
     names = _names(trace, first[overruled].tolist(), lab)
-    drafted = getattr(generation, "drafted", None)
     return {
         "draw_tokens": rows.astype(np.uint32),
         "logprob": np.asarray(generation.logprobs[known], dtype=np.float32),
         "forbidden": np.asarray(generation.forbidden[known], dtype=np.float32),
         "overruled": overruled.astype(np.uint8),
-        "drafted": np.zeros(len(rows), np.uint8) if drafted is None else np.asarray(drafted[known], np.uint8),
         **strings("first_choice", [names.get(index, "") for index in first.tolist()]),
     }
 

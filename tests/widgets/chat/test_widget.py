@@ -399,6 +399,23 @@ def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages) -> None:
     assert chat.send("And now?").text == "abcdefgh"
 
 
+def test_tokens_of_a_drafter_say_whether_the_model_accepted_them(messages) -> None:
+    from support.drafters import scripted
+
+    import gemma_lab as gl
+
+    mini = gl.load("mini-moe", progress=False)
+    plain = mini.chat("Write 47 in German words.", temperature=0)
+    mini.drafter = scripted(mini, plain, wrong=3)
+    chat = Chat(mini, sampling=Sampling.greedy())
+    reply = chat.send("Write 47 in German words.")
+    assert chat._facts["drafter"]
+    assert reply.text == plain.text
+    drafted = [each[7] for each in chat.turns[-1]["tokens"]]
+    assert drafted == [each.drafted for each in reply.tokens]
+    assert {True, False} <= set(drafted)
+
+
 def test_a_name_is_no_model() -> None:
     with pytest.raises(LabError) as caught:
         Chat("mini-moe")

@@ -70,7 +70,10 @@ class ChatView {
     this.again.addEventListener("click", () => model.send({ type: "regenerate" }));
     this.fresh = button({ name: "New conversation", "data-testid": "clear" }, "fresh", "New");
     this.fresh.addEventListener("click", () => model.send({ type: "clear" }));
-    const tints = Object.entries(TINTS).map(([value, { label }]) => h("option", { value }, label));
+    const offered = Object.entries(TINTS).filter(
+      ([tint]) => tint !== "drafted" || model.get("_facts").drafter,
+    );
+    const tints = offered.map(([value, { label }]) => h("option", { value }, label));
     this.tint = h(
       "select",
       { class: "gl-tint-choice", "aria-label": "Tint tokens by", "data-testid": "tint" },

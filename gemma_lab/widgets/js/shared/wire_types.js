@@ -16,7 +16,7 @@
 
 /**
  * Tokens: `box` holds four, `time_ms` two numbers per media token; from `draw_tokens` on, one value per generated
- * token: NaN is no grammar, `drafted` 1 accepted and 2 in place of a rejected proposal.
+ * token, of which NaN is no grammar.
  * @typedef {object} TokenArrays
  * @property {Uint8Array} text
  * @property {Uint32Array} text_ends
@@ -37,7 +37,6 @@
  * @property {Float32Array} [logprob]
  * @property {Float32Array} [forbidden]
  * @property {Uint8Array} [overruled]
- * @property {Uint8Array} [drafted]
  * @property {Uint8Array} [first_choice]
  * @property {Uint32Array} [first_choice_ends]
  */
@@ -211,6 +210,7 @@
  * @property {string} name
  * @property {number} context
  * @property {string[]} modalities
+ * @property {boolean} drafter Whether a drafter proposes tokens.
  * @property {{ name: string, description: string }[]} tools
  * @property {boolean} decides Whether a function of Python decides about calls.
  * @property {string} schema The name of the schema that binds every answer, or "".
