@@ -92,6 +92,9 @@ def grammar(
             f"This cannot be enforced: {'; '.join(map(str, messages))[:400]}.",
             hint="Leave the keyword out of the schema and check the answer afterwards.",
         )
+    fault = engine.LLMatcher(known, compiled).get_error()
+    if fault:  # found only when the grammar is started, e.g. a minLength beyond the engine's limits
+        raise BadSchema(f"This cannot be enforced: {fault[:400]}.", hint="Simplify the schema.")
     return Grammar(source, size, compiled, known)
 
 

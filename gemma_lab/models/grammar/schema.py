@@ -165,6 +165,8 @@ def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(answer: AnswerSchema) -> AnswerSchema:
     from jsonschema import SchemaError, validators
 
+    if not isinstance(answer.schema.get("$schema", ""), str):
+        raise BadSchema(f"$schema is {answer.schema['$schema']!r:.80}, which is no address.", hint=_HOW)
     kind = validators.validator_for(answer.schema, default=validators.Draft202012Validator)
     try:
         kind.check_schema(answer.schema)
