@@ -182,7 +182,7 @@ class DrafterTrainer:
     @torch.no_grad()
     def _head(self, states: torch.Tensor) -> torch.Tensor:
         """Return the base's logits at hidden states, only those that are needed."""
-        logits = self.base.get_output_embeddings()(states)
+        logits: torch.Tensor = self.base.get_output_embeddings()(states)
         cap = self.base.config.get_text_config().final_logit_softcapping
         return logits if cap is None else torch.tanh(logits / cap) * cap
 

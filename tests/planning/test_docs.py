@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gemma_lab.planning.cost import break_even_tokens
+from gemma_lab.planning.drafting import published_drafts
 from gemma_lab.planning.facts import read_facts, read_rows
 from gemma_lab.planning.plans import plan
 from gemma_lab.planning.prices import hosted_price
@@ -69,3 +72,34 @@ def test_the_predictions_by_hand_are_what_the_planner_says() -> None:
         digits = 0 if "." not in said else 1
         assert f"{made.decode.value:.{digits}f}" == said
         assert f"**{said} tokens/s**" in text()
+
+
+_FORMATS = {"fp8": "fp8", "w4a16": "w4a16", "Q8_0": "Q8_0", "QAT": "qat"}
+
+
+def test_the_drafted_runs_are_what_was_published_and_what_the_planner_says() -> None:
+    page = (PAGE.parent / "drafting.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.count("|") == 7 and line.rstrip("| ").endswith("×")
+    ]
+    assert len(rows) == 6
+    for model, where, drafts, acceptance, published, planned in rows:
+        (size, form), (hardware, runtime) = model.split(" "), where.rsplit(", ", 1)
+        run = next(
+            each
+            for each in published_drafts()
+            if (each["model"], each["hardware"], each["draft_tokens"]) == (size, hardware, float(drafts))
+        )
+        gain = run["drafted_tok_s"] / run["plain_tok_s"]
+        assert float(published.rstrip(" ×")) == pytest.approx(gain, abs=0.006)
+        options = {"hardware": hardware, "quantization": _FORMATS[form], "runtime": runtime}
+        given = "taken" not in acceptance
+        assert not given or float(acceptance) == pytest.approx(run["acceptance"], abs=0.006)
+        drafter = {"tokens": int(drafts)} | ({"acceptance": run["acceptance"]} if given else {})
+        plain, drafted = plan(size, **options), plan(size, **options, drafter=drafter)
+        assert plain.decode is not None
+        assert drafted.decode is not None
+        ratio = drafted.decode.value / plain.decode.value
+        assert float(planned.rstrip(" ×")) == pytest.approx(ratio, abs=0.006)

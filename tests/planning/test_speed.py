@@ -7,10 +7,11 @@ import statistics
 
 import pytest
 
+from gemma_lab.errors import LabError
 from gemma_lab.planning.facts import read_facts, read_rows
 from gemma_lab.planning.models import model_shape
 from gemma_lab.planning.plans import plan
-from gemma_lab.planning.speed import bound_seconds, decode_seconds, fitted_constants
+from gemma_lab.planning.speed import Step, bound_seconds, decode_seconds, decode_step, fitted_constants
 from tools.planning.fit import LEVEL, fit, left_out, summary
 from tools.planning.rivals import RIVALS
 from tools.planning.runs import runs, settings
@@ -230,3 +231,36 @@ def test_a_drafter_yields_what_its_acceptance_says() -> None:
     never = plan("26B-A4B", hardware="RTX 3090", quantization="qat", drafter={"tokens": 4, "acceptance": 0.0})
     plain = plan("26B-A4B", hardware="RTX 3090", quantization="qat")
     assert never.decode.value < plain.decode.value
+
+
+def test_the_experts_that_a_pass_loads_can_be_given() -> None:
+    base = {"hardware": "RTX 3090", "quantization": "qat", "depth": 0}
+
+    def speed(**options: object) -> float:
+        drafter = {"tokens": 3, "acceptance": 0.7, **options}
+        made = plan("26B-A4B", **base, drafter=drafter)
+        assert made.decode is not None
+        return made.decode.value
+
+    # the rule of the planner is the share that 4^0.7 independent tokens load
+    by_rule = 1 - (1 - 8 / 128) ** (4**0.7)
+    assert speed(expert_share=by_rule) == pytest.approx(speed())
+    shares = [8 / 128, 0.1, 0.2, 0.5, 1.0]
+    speeds = [speed(expert_share=share) for share in shares]
+    assert speeds == sorted(speeds, reverse=True)
+    step = decode_step_of("26B-A4B", expert_share=1.0)
+    assert step.expert_share == 1.0
+
+
+def decode_step_of(model: str, **options: float) -> Step:
+    """Return the step of a plan that verifies four tokens."""
+    made = plan(model, hardware="RTX 3090", quantization="qat", depth=0)
+    return decode_step(
+        made.shape, made.weights, made.hardware, made.runtime, depth=0, tokens_at_once=4, **options
+    )
+
+
+@pytest.mark.parametrize(("share", "model"), [(0.01, "26B-A4B"), (1.5, "26B-A4B"), (0.2, "31B")])
+def test_impossible_shares_of_experts_are_refused(share: float, model: str) -> None:
+    with pytest.raises(LabError, match="expert"):
+        plan(model, hardware="RTX 3090", quantization="qat", drafter={"tokens": 3, "expert_share": share})

@@ -285,8 +285,10 @@ def _unions(ids: NDArray[np.intp], experts: int, sizes: NDArray[Any]) -> list[ND
     found = []
     for size in sizes.tolist():
         starts = max(0, tokens - size + 1)
-        parts = [fresh[offset, :, offset : offset + starts] for offset in range(min(size, tokens))]
-        found.append(np.sum(parts, axis=0, dtype=np.int64))
+        union = np.zeros((len(ids), starts), dtype=np.int64)
+        for offset in range(min(size, tokens)):
+            union += fresh[offset, :, offset : offset + starts]
+        found.append(union)
     return found
 
 

@@ -43,13 +43,13 @@ class DraftCandidates(SinglePositionMultiTokenCandidateGenerator):
 
     def get_candidates(  # type: ignore[override]
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.LongTensor,
         model_kwargs: dict[str, Any],
         model_outputs: Any,
         is_first_iteration: bool,
         n_last_matches: int,
         **options: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[torch.LongTensor, torch.Tensor | None]:
         """Return the ids with the proposed ones after them, and the drafter's logits of those."""
         self.proposed = []
         if not is_first_iteration:

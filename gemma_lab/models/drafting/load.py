@@ -144,9 +144,9 @@ def load_drafter(found: DrafterFiles, base: LoadedModel) -> Drafter:
         ) from error
     verify_weights(model, info, found.files)
     model = model.to(device).eval()
-    proposed = getattr(model.generation_config, "num_assistant_tokens", None)
-    usable = isinstance(proposed, int) and 1 <= proposed <= MAX_DRAFT_TOKENS and proposed != _UNSAID
-    return Drafter(model=model, name=found.name, tokens=proposed if usable else _DRAFT_TOKENS)
+    said = getattr(model.generation_config, "num_assistant_tokens", None)
+    usable = isinstance(said, int) and 1 <= said <= MAX_DRAFT_TOKENS and said != _UNSAID
+    return Drafter(model=model, name=found.name, tokens=said if usable and said else _DRAFT_TOKENS)
 
 
 def check_fits(found: DrafterFiles, base: LoadedModel) -> None:
