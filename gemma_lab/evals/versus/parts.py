@@ -299,7 +299,8 @@ def _titles(one: Measured, other: Measured) -> tuple[str, str]:
 
 def _pair(one: Measured, other: Measured, label: str, index: int) -> AnswerPair:
     first, second = one.replies[index], other.replies[index]
-    shared, bounds = None, ()
+    shared: int | None = None
+    bounds: tuple[float, ...] = ()
     if isinstance(first, Reply) and isinstance(second, Reply) and one.same_vocabulary(other):
         shared = common_prefix([token.id for token in first.tokens], [token.id for token in second.tokens])
     elif first is not None and second is not None:

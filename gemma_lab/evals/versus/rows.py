@@ -91,7 +91,9 @@ def _attention(versus: ComparedParts) -> Iterator[Row]:
 
 def _memory(versus: ComparedParts) -> Iterator[Row]:
     memory = versus.memory
-    for part in () if memory is None else memory.parts:
+    if memory is None:
+        return
+    for part in memory.parts:
         first, second = float(memory.first.get(part, 0)), float(memory.second.get(part, 0))
         yield "memory", f"{part}, bytes", first, second, second - first, _NONE, _NONE, _NONE, ""
 
@@ -103,8 +105,8 @@ def _speed(versus: ComparedParts) -> Iterator[Row]:
     for name, values in ((speed.unit, speed.decoding), ("prefill, tokens/s", speed.prefill)):
         if not np.isfinite(values).all():
             continue
+        first, second = np.median(values, axis=0).tolist()
         ratios = values[:, 1] / values[:, 0]
         spread = float((values.max(axis=0) / values.min(axis=0)).max()) if speed.rounds > 1 else _NONE
-        yield ("speed", f"{name} (change: ratio)", *(float(m) for m in np.median(values, axis=0)),
-               float(np.median(ratios)), float(ratios.min()), float(ratios.max()), spread,
-               "same model, between rounds")  # fmt: skip
+        yield ("speed", f"{name} (change: ratio)", first, second, float(np.median(ratios)),
+               float(ratios.min()), float(ratios.max()), spread, "same model, between rounds")  # fmt: skip

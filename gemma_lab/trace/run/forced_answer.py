@@ -23,7 +23,7 @@ from ...models.loading.restore import RestoreStack, restores_model
 from ...models.tokens.vocabulary import Vocabulary
 from ..interventions.apply import active_edit
 from ..probes.attention.probe import AttentionProbe
-from ..probes.recorder import Recorder
+from ..probes.recorder import Probe, Recorder
 from ..probes.routing import RoutingProbe
 from ..records.attention import AttentionRequest
 from ..records.generation import Generation
@@ -113,7 +113,7 @@ def read_answer(
         stops = _with_stop(stops, _cut(full, count))
     routing = RoutingProbe(precision="full")
     attention = _attention(model, rows, len(full.ids))
-    probes = [routing] if attention is None else [routing, attention]
+    probes: list[Probe] = [routing] if attention is None else [routing, attention]
     parts: list[torch.Tensor] = []
     with RestoreStack() as restore, raise_on_out_of_memory(model.device, lambda: "while an answer was read"):
         restore.hold(model.lock)

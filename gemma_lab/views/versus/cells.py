@@ -13,7 +13,7 @@ from ..base.text import percent, shorten, visible, visible_token
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...evals.versus.comparison import Versus
+    from ...evals.versus.comparison import Measure, Versus
 
 #: Width and height of a cell in pixels, most tokens of a picture, and rows of the table.
 _CELL, _MOST_TOKENS, _ROWS = (9, 14), 400, 8
@@ -74,7 +74,7 @@ def _label(versus: Versus, prompt: int) -> str:
 
 
 def _order(versus: Versus, columns: NDArray[np.intp]) -> list[int]:
-    measure = "flipped" if versus.tokens is None else "kl"
+    measure: Measure = "flipped" if versus.tokens is None else "kl"
     values = np.nan_to_num(versus.by_token(measure)[columns], nan=-1.0)
     return [int(columns[at]) for at in np.argsort(-values, kind="stable")[:_ROWS] if values[at] >= 0]
 
