@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,29 +14,49 @@ from ..errors import LabError, NotTraced
 from .partition import TOKENS
 
 if TYPE_CHECKING:
-    from .survey import Survey
+    from pathlib import Path
+
+    from .summary import RoutingSummary
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def survey_specialisation(
-    survey: Survey, label: str, *, permutations: int = 200, alpha: float = 0.05, seed: int = 0
+def specialisation_by_label(
+    rows: Any,
+    summary: RoutingSummary,
+    partitions: Sequence[Path],
+    label: str,
+    *,
+    permutations: int,
+    alpha: float,
+    seed: int,
 ) -> Specialisation:
-    """Compare the routing of prompts with different labels; see `Survey.specialisation`."""
+    """Compare the routing of prompts with different labels; see `Survey.specialisation`.
+
+    Parameters
+    ----------
+    rows
+        A DataFrame with one row per prompt: ``index``, ``error`` and the labels.
+    summary
+        Of all partitions.
+    partitions
+        Folders with tokens.
+    label, permutations, alpha, seed
+        As in `Survey.specialisation`.
+    """
     check_permutations(permutations, alpha)
-    total = survey.summary
-    names, codes = _labels(survey, label)
+    names, codes = _labels(rows, summary, label)
     random = np.random.default_rng(seed)
     known = np.flatnonzero(codes >= 0)
     permuted = np.empty((permutations + 1, len(known)), np.int16)
     permuted[0] = codes[known]  # the observed labels, then permuted ones
     for row in range(permutations):
         permuted[row + 1] = random.permutation(codes[known])
-    shape = (len(total.layers), total.experts)
+    shape = (len(summary.layers), summary.experts)
     sums = _Sums(len(names), permutations + 1, shape)
     position = np.full(len(codes), -1)
     position[known] = np.arange(len(known))
-    for prompts, counts, lengths in _counts(survey, shape, total.top_k):
+    for prompts, counts, lengths in _counts(partitions, shape, summary.top_k):
         at = position[prompts]
         used = at >= 0
         if used.any():
@@ -47,7 +67,7 @@ def survey_specialisation(
     chance = np.stack([mutual_information(table) for table in sums.counts[1:]])
     observed, sizes = sums.counts[0], sums.sizes[0]
     return Specialisation(
-        layers=total.layers,
+        layers=summary.layers,
         labels=names,
         sizes=sizes,
         rate=observed / sizes[:, None, None],
@@ -123,31 +143,32 @@ class _Sums:
         return np.divide(difference, spread, out=score, where=np.broadcast_to(spread > 1e-9, score.shape))
 
 
-def _labels(survey: Survey, label: str) -> tuple[tuple[str, ...], Array]:
+def _labels(rows: Any, summary: RoutingSummary, label: str) -> tuple[tuple[str, ...], Array]:
     """Return the values of a label, and each prompt's index into them; −1 without trace or label."""
-    frame = survey.prompts()
-    if label not in frame.columns:
-        known = sorted({column for column, _ in survey.summary.by_label})
+    if label not in rows.columns:
+        known = sorted({column for column, _ in summary.by_label})
         raise LabError(
             f"The prompts have no label {label!r}.", hint=f"There are: {', '.join(known) or 'none'}."
         )
-    traced = frame["error"].isna() & frame[label].notna()
-    names = tuple(sorted({str(value) for value in frame.loc[traced, label]}))
+    traced = rows["error"].isna() & rows[label].notna()
+    names = tuple(sorted({str(value) for value in rows.loc[traced, label]}))
     if len(names) < 2:
         raise LabError(
             f"All prompts have the same {label}: {names}.", hint="Survey prompts of two labels or more."
         )
-    codes = np.full(int(frame["index"].max()) + 1, -1, np.int64)
+    codes = np.full(int(rows["index"].max()) + 1, -1, np.int64)
     order = {name: number for number, name in enumerate(names)}
-    codes[frame.loc[traced, "index"]] = [order[str(value)] for value in frame.loc[traced, label]]
+    codes[rows.loc[traced, "index"]] = [order[str(value)] for value in rows.loc[traced, label]]
     return names, codes
 
 
-def _counts(survey: Survey, shape: tuple[int, int], top_k: int) -> Iterator[tuple[Array, Array, Array]]:
+def _counts(
+    partitions: Sequence[Path], shape: tuple[int, int], top_k: int
+) -> Iterator[tuple[Array, Array, Array]]:
     """Yield of each partition: prompts, their choices ``[prompts, layers, experts]``, their tokens."""
     layers, experts = shape
     found = False
-    for path in survey.partitions:
+    for path in partitions:
         if not (path / TOKENS).is_file():
             continue
         found = True
