@@ -26,7 +26,7 @@ STEPS = 6
 """Tokens drafted from each position in training."""
 _PEAK_RATE = 2e-3
 _RATE_AGAIN = 0.5  # how much of that when a published drafter is the start
-_ROWS = 10  # packed rows of one batch
+_ROWS = 7  # packed rows of one batch
 _MOST = 480  # positions of a batch to draft from
 _GRID = 8  # soft tokens per side of an image: what the processor makes of a square one
 _SEEN_SHARE = 0.15  # rows with images; the answers are one word
