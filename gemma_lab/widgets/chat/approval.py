@@ -19,13 +19,15 @@ _HOW = "approve= takes True, False, names of tools, or a function of the call."
 def asking(approve: Any, tools: Mapping[str, Tool]) -> list[str]:
     """Return the names of the tools whose calls wait for a person, from the argument ``approve``.
 
+    True is all that can run: a tool that was only declared has nothing to approve.
+
     Raises
     ------
     LabError
         If it is of another type, or names a tool that was not passed.
     """
     if approve is True:
-        return list(tools)
+        return [name for name, tool in tools.items() if tool.function is not None]
     if approve is None or approve is False or callable(approve):
         return []
     if isinstance(approve, str):

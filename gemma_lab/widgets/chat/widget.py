@@ -284,13 +284,18 @@ class Chat(Composer):
 
     def _unattended(self, approve: bool | Approve | None) -> Approve | None:
         """Return who decides about calls while a cell runs; None if no call waits for anyone."""
-        if approve is None and self._tools.decide is not None:
-            return self._tools.decide
         if callable(approve):
             return approve
-        if approve is True or (approve is None and self.settings["ask"]):
-            raise unattended(", ".join(self.settings["ask"] or self._tools.tools))
-        return _run_all if approve is False else None
+        if approve is None and self._tools.decide is not None:
+            return self._tools.decide
+        if approve not in (None, True, False):
+            raise LabError(
+                f"approve={approve!r:.40} for one prompt.", hint="Pass False, or a function of the call."
+            )
+        asks = list(self._tools.tools) if approve else [] if approve is False else self.settings["ask"]
+        if asks:
+            raise unattended(", ".join(asks))
+        return _run_all
 
     def _answer(self, exchange: Exchange, *, decide: Approve | None = None, attended: bool = False) -> Reply:
         """Generate the answer to `exchange`, and replace its live turn in any case."""

@@ -221,6 +221,8 @@ def test_a_cell_cannot_wait_for_a_click() -> None:
         chat.send("Weather?")
     with pytest.raises(LabError, match="approval"):
         chat.send("Weather?", approve=True)
+    with pytest.raises(LabError, match="one prompt"):
+        chat.send("Weather?", approve="weather")
     assert chat.turns == []
     assert chat.send("Weather?", approve=lambda call: True).text == "a"
     with pytest.raises(LabError, match="weather"):
@@ -304,6 +306,7 @@ def test_a_declared_tool_is_shown_and_not_run() -> None:
     assert states(chat) == ["not run"]
     assert chat.runs[0].ended == "not run"
     assert chat._facts["tools"] == []  # there is nothing to approve
+    assert chat.settings["ask"] == []
 
 
 def test_a_schema_reaches_the_model_and_its_value_the_views(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ export class Cards {
     this.model = model;
     /** @type {Map<string, Card>} */
     this.cards = new Map();
-    this.node = h("div", { class: "gl-calls", hidden: true });
+    this.node = h("div", { class: "gl-calls", hidden: true, "data-lm-suppress-shortcuts": "true" });
   }
 
   /**

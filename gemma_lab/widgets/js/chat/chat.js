@@ -76,7 +76,12 @@ class ChatView {
     const tints = offered.map(([value, { label }]) => h("option", { value }, label));
     this.tint = h(
       "select",
-      { class: "gl-tint-choice", "aria-label": "Tint tokens by", "data-testid": "tint" },
+      {
+        class: "gl-tint-choice",
+        "aria-label": "Tint tokens by",
+        "data-testid": "tint",
+        "data-lm-suppress-shortcuts": "true",
+      },
       h("option", { value: "none" }, "no tint"),
       ...tints,
     );
