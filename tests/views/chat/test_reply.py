@@ -137,3 +137,23 @@ def test_without_a_grammar_nothing_is_marked():
 
 def test_a_long_reply_says_how_many_rows_it_leaves_out():
     assert "51 more tokens are not shown" in reply_html(make(["x"] * 250))
+
+
+def test_drafts_are_marked_and_counted():
+    from gemma_lab.models.drafting.acceptance import Acceptance
+    from gemma_lab.views.chat.reply import ACCEPTED, REJECTED
+
+    plain = make(("a", "b", "c", "d"))
+    assert ACCEPTED not in str(reply_html(plain))
+    drafted = (None, True, True, False, None)
+    tokens = tuple(replace(token, drafted=each) for token, each in zip(plain.tokens, drafted, strict=True))
+    found = Acceptance.of(drafted, drafter="<b>d", draft_tokens=4)
+    html = str(reply_html(replace(plain, tokens=tokens, acceptance=found)))
+    styles = [value for name, value in Reader(html).attributes if name == "style" and "background" in value]
+    assert sum(ACCEPTED in style for style in styles) == 2
+    assert sum(REJECTED in style for style in styles) == 1
+    assert "2 of 3 examined drafts accepted" in html
+    assert "<b>d" not in html
+    assert "accepted" in hover(tokens[1])
+    assert "rejected" in hover(tokens[3])
+    assert "reject" not in hover(tokens[0])
