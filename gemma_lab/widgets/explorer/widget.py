@@ -33,7 +33,8 @@ class Explorer(TraceExplorer):
 
     Pointing at a token highlights what the row that decided it attends to: words, patches of an image, spans
     of audio, frames of a video. Beside them are the heads with the heaviest weights, the experts of every
-    layer, and the top words of every layer's logit lens.
+    layer, and the top words of every layer's logit lens. The text can be tinted by the probability of each
+    generated token, or by what a grammar forbade, instead of attention; the turns of the text fold.
 
     Parameters
     ----------
