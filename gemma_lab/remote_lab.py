@@ -198,12 +198,38 @@ class RemoteLab(ServedLanguageModel, Displayed):
                 raise NotTraced(f"No server has {name}.", hint=_LOAD)
         check_keywords("trace", options, RequestOptions)
         options = {"max_new_tokens": 1, "temperature": 0.0} | options
-        reply = self.ask(prompt, options, experts=True)
-        if reply.routed_experts is None:
+        made = self.read_experts(
+            self.ask(prompt, options, experts=True), experts=experts, layers=layers, top_k=top_k
+        )
+        if made.routing is None:
             raise NotTraced(
                 f"{self.connection.base} reported no experts of {self.name}.",
                 hint="vLLM and SGLang need --enable-return-routed-experts, and the model needs experts.",
             )
+        return made
+
+    def read_experts(
+        self,
+        reply: ServerReply,
+        *,
+        experts: int | None = None,
+        layers: int | Sequence[int] | None = None,
+        top_k: int | None = None,
+    ) -> ServedTrace:
+        """Return the experts that a server reported with an answer; parameters as for `trace`.
+
+        Returns
+        -------
+        ServedTrace
+            Its ``routing`` is None if the server reported none.
+
+        Raises
+        ------
+        BadTrace
+            If what it reports contradicts itself or the numbers of tokens.
+        """
+        if reply.routed_experts is None:
+            return ServedTrace(reply, None, None, None)
         routing = self._routing(reply, experts, layers, top_k)
         _check_length(reply, routing)
         ids, generated = None, None

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from .summary import RoutingSummary
 
 if TYPE_CHECKING:
+    from ..remote_lab import ServedTrace
     from ..trace.trace import Trace
 
 PROMPTS, TOKENS, SUMMARY = "prompts.parquet", "tokens.parquet", "routing.safetensors"
@@ -89,6 +90,27 @@ def token_table(index: int, trace: Trace) -> pa.Table:
         columns["gate_weights"] = _per_token(np.asarray(routing.gate_weights, np.float16))
         columns["entropy"] = _per_token(np.asarray(routing.entropy, np.float16)[:, :, None])
     return pa.table(columns)
+
+
+def served_token_table(index: int, trace: ServedTrace) -> pa.Table:
+    """Return the tokens of one prompt with the experts that a server reported; the rest is null."""
+    routing = trace.routing
+    assert routing is not None
+    count = len(routing)
+    ids, generated = trace.ids, trace.generated
+    return pa.table(
+        {
+            "prompt": pa.array(np.full(count, index, np.int64)),
+            "position": pa.array(np.arange(routing.start, routing.start + count, dtype=np.int32)),
+            "id": pa.nulls(count, pa.int32()) if ids is None else pa.array(ids, pa.int32()),
+            "role": pa.nulls(count, pa.string()),
+            "modality": pa.nulls(count, pa.string()),
+            "generated": pa.nulls(count, pa.bool_())
+            if generated is None
+            else pa.array(generated, pa.bool_()),
+            "experts": _per_token(routing.ids),
+        }
+    )
 
 
 def _per_token(array: Any) -> pa.Array:

@@ -15,16 +15,17 @@ from ..checks import whole_number
 from ..errors import LabError, MissingExtra
 from .partition import partition_path
 from .prompts import PromptSource
+from .ray_worker import RayWorker, make_worker
 from .survey import MANIFEST, VERSION, Survey, open_survey
-from .worker import RayWorker, Worker
 
 if TYPE_CHECKING:
     from ..lab import Lab
+    from ..remote_lab import RemoteLab
 
 
 def survey(
     prompts: Any,
-    model: Lab | str | Path,
+    model: Lab | RemoteLab | str | Path,
     *,
     out: str | Path,
     engine: Literal["local", "ray"] = "local",
@@ -48,13 +49,15 @@ def survey(
     prompts
         See `gemma_lab.surveys.prompts.PromptSource`.
     model
-        A loaded model (engine ``"local"``), or a name, hub id or folder that every worker loads for itself.
+        A loaded model (engine ``"local"``); a name, hub id or folder that every worker loads for itself; or a
+        model behind a server (`gemma_lab.connect`), whose experts are recorded if the server reports them:
+        ids without weights.
     out
         Folder of the survey; made if it is not there.
     engine
         ``"local"`` traces in this process, ``"ray"`` through Ray Data with one actor per model replica.
     workers
-        Actors on Ray.
+        Actors on Ray; requests at once to a server, with either engine.
     partition_size
         Prompts per partition: what is lost when a worker is killed, and what an analysis holds in memory.
     batch_size
@@ -72,7 +75,8 @@ def survey(
     load
         Keywords of `gemma_lab.load` for the workers.
     **options
-        Of `gemma_lab.Lab.trace`: ``max_new_tokens``, ``temperature``, ``attention``, ``logit_lens``, ….
+        Of `gemma_lab.Lab.trace`: ``max_new_tokens``, ``temperature``, ``attention``, ``logit_lens``, …; of
+        `gemma_lab.RemoteLab.trace` for a server, which has the last two not.
 
     Returns
     -------
@@ -88,9 +92,11 @@ def survey(
     from tqdm.auto import tqdm
 
     from ..lab import Lab
+    from ..remote_lab import RemoteLab
 
     source, folder = PromptSource(prompts), Path(out)
     partition_size = whole_number("partition_size", partition_size, minimum=1)
+    workers = whole_number("workers", workers, minimum=1)
     batch_size = whole_number("batch_size", batch_size, minimum=1)
     if engine not in ("local", "ray"):
         raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
@@ -100,7 +106,7 @@ def survey(
         folder,
         {
             "version": VERSION,
-            "model": model.name if isinstance(model, Lab) else str(model),
+            "model": _name(model) if isinstance(model, Lab | RemoteLab) else str(model),
             "prompts": len(source),
             "prompts_sha256": source.digest(),
             "partition_size": partition_size,
@@ -124,6 +130,8 @@ def survey(
         "keep_tokens": keep_tokens,
         "batch_size": batch_size,
         "load": load or {},
+        "served": isinstance(model, RemoteLab),
+        "concurrent": workers if engine == "local" else 1,
     }
     done = len(source) - sum(min(partition_size, len(source) - number * partition_size) for number in left)
     with tqdm(total=len(source), initial=done, unit=" prompts", disable=not progress, desc="survey") as bar:
@@ -132,15 +140,21 @@ def survey(
     return open_survey(folder)
 
 
+def _name(model: Lab | RemoteLab) -> str:
+    """Return what a manifest calls a model: the same model behind another server is another one."""
+    connection = getattr(model, "connection", None)
+    return model.name if connection is None else f"{model.name} at {connection.base}"
+
+
 def _run(left: list[int], settings: dict[str, Any], engine: str, workers: int) -> Iterator[int]:
     if not left:
         return
     if engine == "local":
-        worker = Worker(**settings)
+        worker = make_worker(**settings)
         for number in left:
             yield worker.trace_partition(number)
         return
-    yield from _on_ray(left, settings, whole_number("workers", workers, minimum=1))
+    yield from _on_ray(left, settings, workers)
 
 
 def _on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Iterable[int]:

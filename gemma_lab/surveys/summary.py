@@ -45,7 +45,7 @@ class RoutingSummary:
     pairs
         Tokens that chose both experts, int64 ``[L, E, E]``; the diagonal is `counts`.
     entropy, expert_output_fraction
-        Sums over tokens, float64 ``[L]``.
+        Sums over tokens, float64 ``[L]``; NaN if some tokens have ids only, as a server reports them.
     unions
         Sum of the number of different experts of n consecutive generated tokens, int64 ``[UNIONS, L]``,
         n from 1.
@@ -81,6 +81,11 @@ class RoutingSummary:
             if getattr(self, name).ndim == 0:
                 setattr(self, name, np.zeros(rows, np.float64))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether every token had gate weights; `weight_steps` says nothing otherwise."""
+        return not bool(np.isnan(self.entropy).any())
+
     @classmethod
     def like(cls, routing: Routing) -> RoutingSummary:
         """Return an empty summary for routings like this one."""
@@ -99,19 +104,25 @@ class RoutingSummary:
             Which tokens were generated, bool ``[T]``.
         """
         ids = np.asarray(routing.ids, dtype=np.intp)  # [L, T, k]
-        steps = np.rint(np.asarray(routing.gate_weights, np.float64) * 65_535).astype(np.int64)
+        steps = None  # of a server, which reports ids only
+        if routing.has_weights:
+            steps = np.rint(np.asarray(routing.gate_weights, np.float64) * 65_535).astype(np.int64)
         counts = np.zeros((len(self.layers), self.experts), np.int64)
         for row, chosen in enumerate(ids):
             counts[row] = np.bincount(chosen.ravel(), minlength=self.experts)
-            np.add.at(self.weight_steps[row], chosen.ravel(), steps[row].ravel())
+            if steps is not None:
+                np.add.at(self.weight_steps[row], chosen.ravel(), steps[row].ravel())
             used = np.zeros((len(chosen), self.experts), np.float32)
             np.put_along_axis(used, chosen, 1.0, axis=1)
             self.pairs[row] += np.rint(used.T @ used).astype(np.int64)  # exact below 2**24 tokens per prompt
             self._add_unions(row, used[generated].astype(bool))
         self.runs += np.maximum(int(generated.sum()) - np.arange(UNIONS), 0)
         self.counts += counts
-        self.entropy += routing.entropy.sum(axis=1, dtype=np.float64)
-        self.expert_output_fraction += routing.expert_output_fraction.sum(axis=1, dtype=np.float64)
+        if routing.has_weights:
+            self.entropy += routing.entropy.sum(axis=1, dtype=np.float64)
+            self.expert_output_fraction += routing.expert_output_fraction.sum(axis=1, dtype=np.float64)
+        else:
+            self.entropy[:] = self.expert_output_fraction[:] = np.nan
         self.tokens += len(routing)
         for column, value in labels.items():
             tokens, known = self.by_label.get((column, value), (0, 0))

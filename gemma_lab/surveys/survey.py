@@ -119,20 +119,22 @@ class Survey(Displayed):
     def expert_load(self, label: str | None = None, value: str | None = None) -> ExpertLoad:
         """Return the load of every expert, over all tokens or those of prompts with one label.
 
-        With a label, `mass`, `router_entropy` and `expert_output_fraction` are NaN: only counts are kept by
-        label.
+        With a label, and of a server, `mass`, `router_entropy` and `expert_output_fraction` are NaN: only
+        counts are kept by label, and servers report no weights.
         """
         total = self.summary
         if label is None:
+            known = total.has_weights
             return ExpertLoad(
                 layers=total.layers, tokens=total.tokens, top_k=total.top_k, counts=total.counts,
-                mass=total.weight_steps / 65_535, router_entropy=total.entropy / total.tokens,
+                mass=total.weight_steps / 65_535 if known else np.full(total.counts.shape, np.nan),
+                router_entropy=total.entropy / total.tokens,
                 expert_output_fraction=total.expert_output_fraction / total.tokens,
             )  # fmt: skip
         if (label, str(value)) not in total.by_label:
-            known = sorted({f"{column}={one}" for column, one in total.by_label})[:12]
+            labels = sorted({f"{column}={one}" for column, one in total.by_label})[:12]
             raise LabError(
-                f"No prompt has {label}={value!r}.", hint=f"There are: {', '.join(known) or 'no labels'}"
+                f"No prompt has {label}={value!r}.", hint=f"There are: {', '.join(labels) or 'no labels'}"
             )
         tokens, counts = total.by_label[label, str(value)]
         unknown = np.full(len(total.layers), np.nan)
@@ -164,9 +166,12 @@ class Survey(Displayed):
         LabError
             If no two prompts differ in this label.
         """
-        from .specialisation import survey_specialisation
+        from .specialisation import specialisation_by_label
 
-        return survey_specialisation(self, label, permutations=permutations, alpha=alpha, seed=seed)
+        return specialisation_by_label(
+            self.prompts(), self.summary, self.partitions, label,
+            permutations=permutations, alpha=alpha, seed=seed,
+        )  # fmt: skip
 
     def coactivation(self) -> Coactivation:
         """Return which experts are chosen together, with what independence would give."""

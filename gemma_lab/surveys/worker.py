@@ -1,4 +1,4 @@
-"""What traces a partition: the same object in this process and in a Ray actor."""
+"""What makes a partition, and what traces its prompts with a model in this process."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from .summary import RoutingSummary
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
+
     from ..lab import Lab
     from ..trace.trace import Trace
     from .prompts import PromptSource, SurveyPrompt
 
 
 @dataclass
-class Worker:
-    """Traces partitions of a survey.
+class PartitionWorker:
+    """Makes the partitions of a survey, whatever its prompts are sent to.
 
     Parameters
     ----------
     source
         All prompts.
     model
-        A loaded model, or what `gemma_lab.load` takes.
+        What the prompts are sent to.
     folder
         Of the survey.
     partition_size
         Prompts per partition.
     options
-        Of `Lab.trace`: max_new_tokens, temperature, attention, logit_lens.
+        Options of every prompt.
     seed
         A prompt is sampled with this plus its row number, so that the order does not matter.
     keep_tokens
         Whether the tokens with their routing are written, too.
-    batch_size
-        Prompts per forward pass, for those that `trace.run.batch` can put into one.
-    load
-        Keywords of `gemma_lab.load`.
     """
 
     source: PromptSource
@@ -53,6 +51,62 @@ class Worker:
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     keep_tokens: bool = True
+
+    def trace_partition(self, number: int) -> int:
+        """Make a partition unless it is complete; return how many prompts it has."""
+        start = number * self.partition_size
+        prompts = self.source.read(start, min(start + self.partition_size, len(self.source)))
+        if partition_path(self.folder, number).is_dir():
+            return len(prompts)
+        rows, tokens = [], []
+        summary: RoutingSummary | None = None
+        for prompt, row, trace in self.traced(prompts):
+            rows.append(row)
+            if trace is None:
+                continue
+            if self.keep_tokens and (table := self.tokens_of(prompt.index, trace)) is not None:
+                tokens.append(table)
+            summary = self.add_to(summary, prompt, trace)
+        write_partition(self.folder, number, rows, tokens, summary)
+        return len(prompts)
+
+    def options_of(self, prompt: SurveyPrompt) -> dict[str, Any]:
+        """Return the options of a prompt: its own, the survey's, and its seed if tokens are drawn."""
+        options = {**prompt.options, **self.options}
+        if self.options.get("temperature"):
+            options["seed"] = self.seed + prompt.index
+        return options
+
+    def traced(self, prompts: list[SurveyPrompt]) -> Iterator[tuple[SurveyPrompt, dict[str, Any], Any]]:
+        """Yield each prompt with its row and its trace, in order."""
+        raise NotImplementedError
+
+    def tokens_of(self, index: int, trace: Any) -> pa.Table | None:
+        """Return the tokens of a prompt with their routing; None without."""
+        raise NotImplementedError
+
+    def add_to(
+        self, summary: RoutingSummary | None, prompt: SurveyPrompt, trace: Any
+    ) -> RoutingSummary | None:
+        """Add the routing of a prompt to a summary, and begin one if there is none."""
+        raise NotImplementedError
+
+
+@dataclass
+class Worker(PartitionWorker):
+    """Traces partitions with a model in this process.
+
+    Parameters are those of `PartitionWorker`; `model` is a loaded model, or what `gemma_lab.load` takes, and
+    `options` are those of `Lab.trace`: max_new_tokens, temperature, attention, logit_lens.
+
+    Parameters
+    ----------
+    batch_size
+        Prompts per forward pass, for those that `trace.run.batch` can put into one.
+    load
+        Keywords of `gemma_lab.load`.
+    """
+
     batch_size: int = 1
     load: dict[str, Any] = field(default_factory=dict)
 
@@ -63,26 +117,21 @@ class Worker:
             self.model if isinstance(self.model, Lab) else load(self.model, progress=False, **self.load)
         )
 
-    def trace_partition(self, number: int) -> int:
-        """Trace a partition unless it is complete; return how many prompts it has."""
-        start = number * self.partition_size
-        prompts = self.source.read(start, min(start + self.partition_size, len(self.source)))
-        if partition_path(self.folder, number).is_dir():
-            return len(prompts)
-        rows, tokens, summary = [], [], None
-        for prompt, row, trace in self._traced(prompts):
-            rows.append(row)
-            if trace is None:
-                continue
-            if self.keep_tokens:
-                tokens.append(token_table(prompt.index, trace))
-            if trace.routing is not None:
-                summary = summary or RoutingSummary.like(trace.routing)
-                summary.add(trace.routing, prompt.labels, np.asarray(trace.tokens.generated, bool))
-        write_partition(self.folder, number, rows, tokens, summary)
-        return len(prompts)
+    def tokens_of(self, index: int, trace: Trace) -> pa.Table:
+        """Return the tokens of a prompt with their routing, if the model has experts."""
+        return token_table(index, trace)
 
-    def _traced(
+    def add_to(
+        self, summary: RoutingSummary | None, prompt: SurveyPrompt, trace: Trace
+    ) -> RoutingSummary | None:
+        """Add the routing of a prompt to a summary."""
+        if trace.routing is None:
+            return summary
+        summary = summary or RoutingSummary.like(trace.routing)
+        summary.add(trace.routing, prompt.labels, np.asarray(trace.tokens.generated, bool))
+        return summary
+
+    def traced(
         self, prompts: Sequence[SurveyPrompt]
     ) -> Iterator[tuple[SurveyPrompt, dict[str, Any], Trace | None]]:
         """Yield each prompt with its row and trace, in order; batches are of neighbours of one partition."""
@@ -124,17 +173,14 @@ class Worker:
 
     def _trace(self, prompt: SurveyPrompt) -> tuple[dict[str, Any], Trace | None]:
         """Return a prompt's row and trace; a prompt that is refused has an error in the place of results."""
-        options = {**prompt.options, **self.options}
-        if self.options.get("temperature"):
-            options["seed"] = self.seed + prompt.index
         try:
-            trace = self._lab.trace(prompt.prompt, **options)
+            trace = self._lab.trace(prompt.prompt, **self.options_of(prompt))
         except LabError as error:
-            return _empty(prompt) | {"error": f"{type(error).__name__}: {error.what}"}, None
+            return empty_row(prompt) | {"error": f"{type(error).__name__}: {error.what}"}, None
         return _filled(prompt, trace), trace
 
 
-def _empty(prompt: SurveyPrompt) -> dict[str, Any]:
+def empty_row(prompt: SurveyPrompt) -> dict[str, Any]:
     """Return the row of a prompt without results."""
     return {
         "index": prompt.index, "prompt": prompt.prompt if isinstance(prompt.prompt, str) else None,
@@ -146,7 +192,7 @@ def _empty(prompt: SurveyPrompt) -> dict[str, Any]:
 
 def _filled(prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:
     """Return the row of a prompt with what its trace recorded."""
-    row, generation = _empty(prompt), trace.generation
+    row, generation = empty_row(prompt), trace.generation
     generated = 0 if generation is None else len(generation)
     row["prompt_tokens"] = int((~np.asarray(trace.tokens.generated)).sum())
     row["generated_tokens"] = generated
@@ -163,16 +209,3 @@ def _filled(prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:
     if trace.logit_lens is not None:
         row["stable_from_layer"] = [int(layer) for layer in trace.logit_lens.stable_from_layer()]
     return row
-
-
-class RayWorker:
-    """A `Worker` as Ray Data calls it: a batch of partition numbers in, numbers of prompts out."""
-
-    def __init__(self, **settings: Any) -> None:
-        self._worker = Worker(**settings)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Trace the partitions of a batch."""
-        return {
-            "prompts": np.array([self._worker.trace_partition(int(number)) for number in batch["number"]])
-        }
