@@ -78,7 +78,9 @@ def versus_command(
     else:
         two = _source(second or first, options, given, token)
     if not in_turn:
-        one, two = one(), two if edit is not None else two()
+        alone = _alone(given, same=second in (None, first))
+        two = two() if edit is None else two
+        one = one() if alone is None else alone(two)
     found = versus(
         one,
         two,
@@ -94,6 +96,14 @@ def versus_command(
     if html is not None:
         _write_page(found, html)
     typer.echo(_shown(found, as_json=as_json, as_csv=as_csv, worst=worst))
+
+
+def _alone(changes: dict[str, Any], *, same: bool) -> Callable[[Any], Any] | None:
+    """Return what takes the only change from a loaded model, so that it is loaded once; None if none does."""
+    from ..evals.versus.sides import without_adapter, without_drafter
+
+    known = {"adapter": without_adapter, "drafter": without_drafter}
+    return known.get(next(iter(changes))) if same and len(changes) == 1 else None
 
 
 def _source(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SpeedComparison,
         TokenDivergence,
     )
-    from .versus.sides import Variant
+    from .versus.sides import Variant, without_adapter, without_drafter
 
 __all__ = [
     "AblationCondition",
@@ -85,6 +85,8 @@ __all__ = [
     "tool_call_cases",
     "translations",
     "wilson_interval",
+    "without_adapter",
+    "without_drafter",
 ]
 
 __getattr__, __dir__ = lazy_names(globals())

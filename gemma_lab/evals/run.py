@@ -92,17 +92,18 @@ def question_options(question: Question) -> tuple[Any, dict[str, Any]]:
     return prompt, {name: value for name, value in options.items() if value}
 
 
+def answer_limit(question: Question) -> int:
+    """Return the most new tokens of an answer to a question."""
+    if question.thinking:
+        return _MAX_THINKING_TOKENS
+    return _MAX_VALUE_TOKENS if question.tools or question.schema is not None else _MAX_TOKENS
+
+
 def _answer(lab: EvaluatedModel, question: Question) -> GradedAnswer:
     """Answer one question."""
     prompt, options = question_options(question)
-    limit = _MAX_VALUE_TOKENS if question.tools or question.schema is not None else _MAX_TOKENS
-    reply = lab.chat(
-        prompt,
-        **options,
-        temperature=0,
-        max_new_tokens=_MAX_THINKING_TOKENS if question.thinking else limit,
-        top_logprobs=0,
-    )
+    limit = answer_limit(question)
+    reply = lab.chat(prompt, **options, temperature=0, max_new_tokens=limit, top_logprobs=0)
     calls = reply.calls
     text = " ".join(filter(None, (reply.text, *(call.text for call in calls))))
     return GradedAnswer(question, text, question.is_correct(reply.text, calls))

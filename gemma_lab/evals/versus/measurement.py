@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...errors import LabError
+from ...errors import BadMedia, BadPrompt, ContextFull, LabError, MissingExtra
 from ...models.chat.reply import Reply
 from ...models.tokens.vocabulary import Vocabulary
 from ...trace.run.forced_answer import read_answer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: What takes the logits of a side's reading of an answer: index of the prompt, ids of the answer, logits.
 OnLogits = Callable[[int, list[int], Any], None]
+#: What a model can refuse of a prompt that another takes: a medium, a length. Other errors end a comparison.
+REFUSALS = (BadMedia, BadPrompt, ContextFull, MissingExtra)
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def speed(lab: Any, settings: Settings) -> Speed:
     for prompt in settings.prompts:
         try:
             reply = _chat(lab, prompt, settings)
-        except LabError:  # the same prompts are refused in every round, and were reported in the first
+        except REFUSALS:  # the same in every round, and reported in the first
             continue
         if isinstance(reply, Reply):
             timings = reply.timings
@@ -267,7 +269,7 @@ def _reply(
 ) -> Reply | ServerReply | None:
     try:
         return _chat(lab, prompt, settings)
-    except LabError as error:  # a medium or a length that this model does not take
+    except REFUSALS as error:
         refused[index] = error.what
         return None
 

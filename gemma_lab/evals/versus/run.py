@@ -102,6 +102,12 @@ def versus(
     two = sides(first, second)
     with tempfile.TemporaryDirectory(prefix="gemma-lab-versus-") as folder:
         one, other, compared, noise = _measure(two, settings, LogitFiles(folder))
+    if not any(reply is not None for reply in (*one.replies, *other.replies)):
+        reasons = dict.fromkeys([*one.refused.values(), *other.refused.values()])
+        raise LabError(
+            f"Neither model takes any of the {len(settings.prompts)} prompts: {'; '.join(reasons)}",
+            hint="Pass prompts that one of them can answer.",
+        )
     if isinstance(checkup, tuple) and _are_checkups(checkup):
         one.checkup, other.checkup = checkup
     timed = _speed(two, settings, one, other)

@@ -10,7 +10,9 @@ from typing import Any
 
 from ...checks import short_repr
 from ...errors import LabError
+from ...models.fine_tuning.adapters import adapters_of
 from ...models.loading.loaded_model import LoadedModel
+from ...models.loading.restore import RestoreStack
 from ...trace.interventions.apply import EditContext, active_edit, editing
 from ...trace.interventions.edit import Edit
 
@@ -51,6 +53,62 @@ class Variant:
                 f"{short_repr(self.context)}.",
                 hint='For example gl.evals.Variant(lab, lab.model.disable_adapter, name="base").',
             )
+
+
+def without_adapter(lab: Any) -> Variant:
+    """Return the base model of a lab, whatever adapter is active, as a side of a comparison.
+
+    Parameters
+    ----------
+    lab
+        A loaded model, with an active adapter.
+
+    Raises
+    ------
+    LabError
+        If no adapter is active.
+
+    Examples
+    --------
+    >>> lab = gl.load("mini-moe", adapter="roman")
+    >>> gl.versus(gl.evals.without_adapter(lab), lab)
+    """
+    if not is_local(lab) or adapters_of(lab).active is None:
+        raise LabError(
+            f"{short_repr(lab)} has no active adapter.", hint='gl.load(…, adapter="folder") loads one.'
+        )
+    adapters = adapters_of(lab)
+    return Variant(lab, adapters.disabled, name=adapters.base)
+
+
+def without_drafter(lab: Any) -> Variant:
+    """Return a lab that answers without its drafter, as a side of a comparison.
+
+    Parameters
+    ----------
+    lab
+        A loaded model with a drafter.
+
+    Raises
+    ------
+    LabError
+        If it has none.
+
+    Examples
+    --------
+    >>> lab = gl.load("mini-moe", drafter="auto")
+    >>> gl.versus(gl.evals.without_drafter(lab), lab)
+    """
+    if not is_local(lab) or lab.drafter is None:
+        raise LabError(f"{short_repr(lab)} has no drafter.", hint='gl.load(…, drafter="auto") loads one.')
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        with RestoreStack() as restore:
+            restore.set_attribute(lab, "drafter", None)
+            yield
+
+    return Variant(lab, alone, name=f"{lab.name}, no drafter")
 
 
 @dataclass(frozen=True, eq=False)

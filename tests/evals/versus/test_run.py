@@ -14,7 +14,7 @@ from PIL import Image
 from support.moe import hooks
 
 import gemma_lab as gl
-from gemma_lab.errors import BadEdit, LabError, NotTraced
+from gemma_lab.errors import BadEdit, LabError, NotTraced, ServerError
 from gemma_lab.evals.questions import Question
 from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.evals.statistics import PairedAnswers
@@ -246,6 +246,22 @@ def test_other_media_are_left_out_with_the_reason(tiny_lab, moe):
     assert "no images" in found.answers[0].note
     assert "1 could not be read" in found.absent["some prompts"]
     assert set(found.tokens.prompt.tolist()) == {1}
+
+
+def test_prompts_that_neither_takes_are_refused(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    deaf = gl.Lab(model=lab.model, processor=lab.tokenizer, name="text only")
+    with pytest.raises(LabError, match="Neither model"):
+        gl.versus(deaf, deaf, [lab.request("What?", images=[Image.new("RGB", (48, 48))])], **QUIET)
+
+
+def test_other_errors_end_the_comparison(moe):
+    class Broken(Server):
+        def chat(self, prompt, **options):
+            raise ServerError("gone")
+
+    with pytest.raises(ServerError):
+        gl.versus(moe, Broken({}), PROMPTS, **QUIET)
 
 
 def question(skill, prompt, answer="yes"):
