@@ -225,7 +225,7 @@ def to_q4_0_grid(lab: Any) -> None:
 def _require_plain(lab: Any) -> None:
     if is_quantized(lab.model):
         raise LabError(
-            f"{lab.name} is quantised already ({method_name(lab.model)}): its weights lie on the grid of that.",
+            f"{lab.name} is quantised already ({method_name(lab.model)}), so its weights are on that grid.",
             hint="Load it without quantization=….",
         )
 
