@@ -73,7 +73,7 @@ def prepare(model: LoadedModel, request: Request) -> Prompt:
         ids = torch.tensor([request.ids], device=model.device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         return Prompt(request, "", inputs, list(request.ids), _remaining(model, request, len(request.ids)))
-    text = write_text(model, request)
+    text = _begun(model, write_text(model, request))
     soft = 0
     if request.media:
         counts = count_tokens(model, request, text)
@@ -233,6 +233,15 @@ def _encoded(model: LoadedModel, request: Request, text: str) -> Any:
     encoded = model.processor(text=[text], **options)
     _check_grid(model, encoded)
     return encoded
+
+
+def _begun(model: LoadedModel, text: str) -> str:
+    """Return a text with ``<bos>`` if the tokenizer adds none: some files say ``add_bos_token: false``."""
+    tokenizer = model.tokenizer
+    if tokenizer.bos_token_id is None or _begins(model, text):
+        return text
+    adds = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return text if adds else f"{tokenizer.bos_token}{text}"
 
 
 def _begins(model: LoadedModel, text: str) -> bool:

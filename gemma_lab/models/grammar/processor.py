@@ -64,12 +64,12 @@ class GrammarProcessor(LogitsProcessor):
         fault = self._matcher.get_error()
         if fault:
             raise BadSchema(f"The grammar stopped: {fault[:300]}.", hint="Simplify the schema.")
-        bits = np.unpackbits(self._mask[0].numpy().view(np.uint8), bitorder="little")[: scores.shape[-1]]
-        self._steps[length] = self._bind(scores, bits, length)
+        bits = np.unpackbits(self._mask[0].numpy().view(np.uint8), bitorder="little")
+        self._steps[length] = self._bind(scores, bits[: scores.shape[-1]].view(np.bool_), length)
         return scores
 
     def _bind(
-        self, scores: torch.Tensor, allowed: NDArray[np.uint8], length: int
+        self, scores: torch.Tensor, allowed: NDArray[np.bool_], length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Set the scores of forbidden tokens in place; return the effect and the first choice.
 
@@ -77,7 +77,7 @@ class GrammarProcessor(LogitsProcessor):
         part are sent to the device and written. New arrays of the vocabulary's size would take longer.
         """
         few_are_allowed = 2 * int(np.count_nonzero(allowed)) < len(allowed)
-        listed = np.flatnonzero(allowed if few_are_allowed else allowed == 0)
+        listed = np.flatnonzero(allowed if few_are_allowed else ~allowed)
         part = torch.from_numpy(listed).to(scores.device)
         first = _argmax(scores[0])
         in_part = (part == first).any()
