@@ -217,7 +217,7 @@ def test_of_a_server_answers_and_reported_probabilities_are_compared():
     assert found.speed.whole
     assert found.speed.medians == (5 / 0.5, 5 / 0.5)
     assert "KL ≥" in repr(found)
-    assert "whole answers" in repr(found)
+    assert "whole answers" in repr(found.speed)
 
 
 def test_a_server_without_log_probabilities_gives_answers_only(moe):

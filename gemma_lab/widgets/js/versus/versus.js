@@ -23,6 +23,7 @@ class VersusView extends View {
   begin(cells) {
     const { model } = this;
     const scene = new VersusScene(model, cells ?? model.get("_cells"));
+    scene.measure = this.measure ?? scene.measure;
     this.fitted = 0;
     const map = new CellMap(scene);
     this.map = map;
@@ -38,7 +39,7 @@ class VersusView extends View {
       h("span", { class: "gl-name" }, names[0], " and ", names[1]),
     );
     this.root.replaceChildren(
-      h("header", { class: "gl-top" }, heading, this.promptChoice(scene), measureChoice(scene)),
+      h("header", { class: "gl-top" }, heading, this.promptChoice(scene), this.measureChoice(scene)),
       this.notice,
       map.node,
       legend,
@@ -55,12 +56,31 @@ class VersusView extends View {
       return appendText(h("option", { value: index, dir: "auto" }), label);
     });
     const choice = h("select", { "data-testid": "versus-prompt" }, ...options);
+    this.choice = choice;
     choice.value = String(this.prompt ?? this.model.get("prompt"));
     choice.addEventListener("change", () => {
       this.prompt = Number(choice.value);
       this.model.send({ type: "show", prompt: this.prompt });
     });
     return labelled("Prompt", choice);
+  }
+
+  /** @param {VersusScene} scene */
+  measureChoice(scene) {
+    if (!scene.layers.length) return null;
+    const choice = h(
+      "select",
+      { "data-testid": "versus-measure" },
+      h("option", { value: "flipped" }, "slots flipped"),
+      h("option", { value: "weight" }, "gate weight moved"),
+    );
+    choice.value = scene.measure;
+    choice.addEventListener("change", () => {
+      /** @type {"flipped" | "weight"} Kept when another prompt is shown. */
+      this.measure = choice.value === "weight" ? "weight" : "flipped";
+      scene.show(this.measure);
+    });
+    return labelled("Layers show", choice);
   }
 
   /**
@@ -112,10 +132,10 @@ class VersusView extends View {
    * @param {Buffer} [cells]
    */
   restart(cells) {
-    const { measure } = this.scene;
+    const chosen = document.activeElement === this.choice;
     this.scene = this.begin(cells);
-    this.scene.measure = measure;
     this.applyTheme();
+    if (chosen) this.choice?.focus();
   }
 
   listen() {
@@ -135,20 +155,6 @@ class VersusView extends View {
     });
     return this.ending(stop);
   }
-}
-
-/** @param {VersusScene} scene */
-function measureChoice(scene) {
-  if (!scene.layers.length) return null;
-  const choice = h(
-    "select",
-    { "data-testid": "versus-measure" },
-    h("option", { value: "flipped" }, "slots flipped"),
-    h("option", { value: "weight" }, "gate weight moved"),
-  );
-  choice.value = scene.measure;
-  choice.addEventListener("change", () => scene.show(choice.value === "weight" ? "weight" : "flipped"));
-  return labelled("Layers show", choice);
 }
 
 /** @param {{ model: VersusModel, el: HTMLElement }} options */
