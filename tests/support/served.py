@@ -66,7 +66,7 @@ def scripted(answer: Callable[[str, Any], tuple[int, Any]]) -> Iterator[tuple[st
             record.requests.append((self.path, body))
             record.headers.append(dict(self.headers))
             status, value = record.answer(self.path, body)
-            streamed = isinstance(value, list) and all(isinstance(each, bytes) for each in value)
+            streamed = isinstance(value, list) and value and all(isinstance(each, bytes) for each in value)
             data = (
                 b"".join(value)
                 if streamed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ...checks import short_repr
@@ -163,7 +163,8 @@ def stops_of(stop: Any) -> tuple[Any, ...]:
     """Return stop strings and events as a tuple; one alone is taken for a tuple of it."""
     if stop is None:
         return ()
-    listed = (stop,) if isinstance(stop, str | threading.Event) else tuple(stop)
+    several = isinstance(stop, Iterable) and not isinstance(stop, str | bytes | Mapping)
+    listed = tuple(stop) if several else (stop,)
     for each in listed:
         if not isinstance(each, str | threading.Event):
             raise LabError(

@@ -9,7 +9,7 @@ from typing import Any
 from ..base.html import Markup, bdi, details, join, tag
 from ..base.text import percent, visible
 from .media import frame_strip, waveform
-from .reply import OVERRULED
+from .reply import ACCEPTED, OVERRULED, REJECTED
 
 Turn = Mapping[str, Any]
 Card = Mapping[str, Any]
@@ -130,15 +130,16 @@ def _answer(turn: Turn, name: str, cards: Sequence[Card]) -> Markup:
 
 def _token(token: Sequence[Any]) -> Markup:
     """Return one token with its probability and the most likely alternatives as a hover title."""
-    text, logprob, _, _, alternatives, _, effect, _ = token
+    text, logprob, _, _, alternatives, _, effect, drafted = token
     if not text:
         return Markup("")
     listed = ", ".join(f"{visible(other)!r} {_percent(value)}" for other, value in alternatives)
     title = f"probability {_percent(logprob)}" + (f" — {listed}" if listed else "")
-    if effect is None or not effect[2]:
-        return tag("span", visible(text), title=title)
-    title += f"; the grammar forbade the first choice {visible(effect[1])!r}"
-    return tag("span", visible(text), title=title, style=OVERRULED)
+    styles = [] if drafted is None else [ACCEPTED if drafted else REJECTED]
+    if effect is not None and effect[2]:
+        title += f"; the grammar forbade the first choice {visible(effect[1])!r}"
+        styles.append(OVERRULED)
+    return tag("span", visible(text), title=title, style=";".join(styles) or None)
 
 
 def _call(card: Card) -> Markup:

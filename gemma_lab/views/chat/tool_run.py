@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ...display import renderer
 from ..base.html import TEXT, Markup, bdi, details, group, heading, table, tag
 from ..base.text import counted, shorten, visible
-from .reply import reply_html
 
 if TYPE_CHECKING:
     from ...models.tool_use.runner import Execution, Round, ToolRun
@@ -30,7 +30,7 @@ def tool_run_html(run: ToolRun) -> Markup:
         f"Tool run of {run.reply.model}",
         heading(visible(repr(run))),
         *rounds,
-        reply_html(run.reply),
+        renderer(type(run.reply), "html")(run.reply),  # of a lab, or of a server
         style="max-width:64em;margin:.5em 0",
     )
 

@@ -58,7 +58,8 @@ def sources(folder) -> list[dict]:
     names = [
         str(path), f"file://{path}", f"file:{path}", f"FILE://{path}", "http://127.0.0.1:1/x.png",
         "https://[::1]/x", "ftp://127.0.0.1/x", "/etc/passwd", "../../etc/passwd", "~/.ssh/id_rsa",
-        "/dev/zero", "/proc/self/environ", "\\\\server\\share", "data:image/png,file://x", "data:,x", "data:image/png;base64," + str(path),
+        "/dev/zero", "/proc/self/environ",
+        "\\\\server\\share", "data:image/png,file://x", "data:,x", "data:image/png;base64," + str(path),
         f"data:text/plain;charset=utf-8,{path}", "gopher://x", "javascript:alert(1)", "", "data:",
         " file:///etc/passwd",
     ]  # fmt: skip
