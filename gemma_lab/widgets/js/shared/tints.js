@@ -78,15 +78,15 @@ export const TINTS = {
     title: "Drafter",
     known: ({ drafted }) => drafted !== null,
     strength: ({ drafted }) => (drafted === null ? 0 : 0.7),
-    color: ({ drafted }) => (drafted ? "--gl-accepted" : "--gl-warm"),
+    color: ({ drafted }) => (drafted ? "--gl-accepted" : "--gl-rejected"),
     mark: ({ drafted }) => (drafted === null ? "" : drafted ? "gl-accepted" : "gl-rejected"),
     legend: () => [
       sample("--gl-accepted", "gl-accepted", "drafted and accepted"),
-      sample("--gl-warm", "gl-rejected", "the model’s, in place of a rejected draft"),
+      sample("--gl-rejected", "gl-rejected", "another draft was rejected here"),
     ],
     meaning:
-      "Green with a solid underline: proposed by the drafter and accepted. Orange with a dashed underline: the " +
-      "model's own token in place of a rejected one. Plain: nothing was proposed",
+      "Green with a solid underline: proposed by the drafter and accepted. Blue with a dotted underline: another " +
+      "proposal was rejected here. Plain: nothing was proposed",
   },
 };
 const MARKS = ["gl-overruled", "gl-accepted", "gl-rejected"];
@@ -179,11 +179,7 @@ export function explained({ forbidden, firstChoice, overruled, drafted }) {
     lines.push(["Overruled: the model’s first choice was ", h("bdi", {}, visibleText(firstChoice))]);
   }
   if (drafted !== null) {
-    lines.push([
-      drafted
-        ? "Proposed by the drafter, accepted by the model"
-        : "The model’s own, in place of a rejected draft",
-    ]);
+    lines.push([drafted ? "Drafted and accepted" : "Another draft was rejected here"]);
   }
   return lines;
 }
