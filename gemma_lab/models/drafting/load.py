@@ -16,6 +16,7 @@ from ...system.report import offline as offline_by_environment
 from ..loading.checkpoint_files import CheckpointFiles, read_checkpoint
 from ..loading.meta_model import build_meta_model
 from ..loading.model_classes import require_transformers
+from ..loading.progress import progress_bars
 from ..loading.resolve import download, locate
 from ..loading.verify_weights import check_shapes, verify_weights
 from .drafter import MAX_DRAFT_TOKENS, Drafter
@@ -130,14 +131,15 @@ def load_drafter(found: DrafterFiles, base: LoadedModel) -> Drafter:
             hint="Leave drafter out, or load the model in bfloat16 or quantised.",
         )
     try:
-        model, info = getattr(transformers, found.class_name).from_pretrained(
-            found.files.folder,
-            dtype=dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with progress_bars(False):  # a drafter is small beside its model
+            model, info = getattr(transformers, found.class_name).from_pretrained(
+                found.files.folder,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # transformers, safetensors and torch raise many types
         raise BadCheckpoint(
             f"The drafter in {found.files.folder} cannot be loaded: {error}", hint="Download it again."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from .loaded_model import LoadedModel
 from .meta_model import build_meta_model
 from .model_classes import require_gemma4, require_loadable
 from .placement import Footprint, Placement, parse_dtype, plan_placement
+from .progress import progress_bars
 from .resolve import Location, download, fetch_config, hub_weight_bytes, locate
 from .verify_weights import check_shapes, verify_weights
 
@@ -50,7 +50,7 @@ def load(
     method = load_method(quantization)
     location = locate(name)
     offline = offline_by_environment() if offline is None else offline
-    with _progress(progress):
+    with progress_bars(progress):
         files, placement = _prepare(
             location,
             offline,
@@ -60,7 +60,7 @@ def load(
             device_map=device_map,
             offload_folder=offload_folder,
         )
-    with _progress(progress and files.weight_bytes(2) >= _SHOWN_FROM):
+    with progress_bars(progress and files.weight_bytes(2) >= _SHOWN_FROM):
         processor = _processor(files)
         model = _model(
             files,
@@ -301,27 +301,3 @@ def _ran_out(
         hint="Close other programs or raise the limit (ulimit -v, the container's memory), load it with "
         'dtype="bfloat16", or choose a smaller model: gemma-lab doctor lists which fit here.',
     )
-
-
-@contextlib.contextmanager
-def _progress(shown: bool) -> Iterator[None]:
-    """Hide the progress bars of transformers and huggingface_hub within a block, if `shown` is false."""
-    import huggingface_hub.utils
-    import transformers.utils.logging
-
-    hub: Any = huggingface_hub.utils
-    bars: Any = transformers.utils.logging
-    hub_was, bars_were = not hub.are_progress_bars_disabled(), bars.is_progress_bar_enabled()
-    if not shown:
-        hub.disable_progress_bars()
-        bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        # transformers' switch turns the hub's too, so each is put back as it was, the hub's last
-        if not shown and bars_were:
-            bars.enable_progress_bar()
-        if not shown and hub_was:
-            hub.enable_progress_bars()
-        elif not shown:
-            hub.disable_progress_bars()
