@@ -39,8 +39,9 @@ def expert_unions_figure(data: ExpertUnions | Mapping[str, ExpertUnions]) -> Plo
             title="Experts loaded together",
             xticks=first.sizes,
         )
+        axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=FAINT, lw=0.6)
-        figure.legend(loc="outside lower left", ncols=3)
+        figure.legend(loc="outside lower left", ncols=4)
     parts = "; ".join(f"{name} {each.overall[-1]:.1f}" for name, each in several.items())
     return Plot(
         figure,
