@@ -36,7 +36,7 @@ class RoutingFlips(Displayed):
     layers
         The layers with experts.
     flipped
-        Fraction of each token's slots whose expert the other run did not choose, ``[L, T]``: 1 − |A ∩ B| / k.
+        Fraction of each token's slots whose expert the other run did not choose, ``[L, T]``.
     weight
         Gate weight that is on other experts than in the first run, ``[L, T]``, 0 to 1: half the sum of the
         absolute differences of the normalised gate weights (total variation distance).

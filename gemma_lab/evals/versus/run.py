@@ -17,7 +17,7 @@ from .measurement import Measured, Settings, measure, speed
 from .parts import assemble, paired_readings
 from .prompts import asked_prompts
 from .results import SpeedComparison
-from .sides import Side, sides
+from .sides import Side, release_memory, sides
 
 
 def versus(
@@ -133,6 +133,8 @@ def _measure(
 
     alone = not (two[0].resident and two[1].resident)
     one = measure(two[0], settings, given=None, on_logits=keep, on_control=against(noise), timed=alone)
+    if not two[0].resident:
+        release_memory()  # before the second is loaded
     other = measure(two[1], settings, given=one, on_logits=against(compared), timed=alone)
     return one, other, compared, noise
 

@@ -145,7 +145,7 @@ class Side:
 
     @contextmanager
     def open(self) -> Iterator[Any]:
-        """Yield the model in its state; a loaded one is released afterwards."""
+        """Yield the model in its state; one that is loaded for it is no longer used afterwards."""
         if self.loader is None:
             with self.context():
                 yield self.lab
@@ -153,11 +153,7 @@ class Side:
         lab = self.loader()
         if not _is_lab(lab):
             raise LabError(f"The loader returned {short_repr(lab)}, not a model.", hint=_TAKES)
-        try:
-            yield lab
-        finally:
-            del lab
-            _release()
+        yield lab
 
     def description(self, lab: Any) -> str:
         """Return one line about the model, with its edit."""
@@ -233,8 +229,8 @@ def _edited(value: Edit | EditContext, beside: Any) -> Side:
     return Side(lab, both, change="edited", edit=edit)
 
 
-def _release() -> None:
-    """Return the memory of a model that is no longer used."""
+def release_memory() -> None:
+    """Return the memory of models that are no longer used, also on GPUs."""
     import torch
 
     gc.collect()
