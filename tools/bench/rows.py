@@ -53,6 +53,8 @@ ROWS = (
     Row("int4-bytes", "experts in int4 ÷ in bfloat16: bytes, scales included", "≤ 0.31 ×", "quantization"),
     Row("int8-skills", "skills that int8 puts below their interval", "= 0", "quantization"),
     Row("int4-skills", "mean of the skills that int4 loses", "≤ 2 points", "quantization"),
+    Row("server-speed", "gemma-lab serve ÷ lab.stream: tokens/s, read by a client", "≥ 0.9 ×", "server"),
+    Row("server-first-token", "first token through the server, later than lab.stream", "≤ 20 ms", "server"),
     Row("saved-notebook", "saved notebook after ten widgets", "< 5 MB", "saved_bytes"),
     Row("attention-view", "saved attention view, 35 × 8 heads at 128 tokens", "≤ 3 MB", "attention_explorer"),
     Row("widget-first", "widget inserted → first correct hover read-out", "< 1,000 ms", "attention_explorer"),
