@@ -174,8 +174,8 @@ def tool_trace() -> gl.Trace:
     run = mini.run(ask, tools=[weather], temperature=0, max_new_tokens=48, tool_choice="required")
     schema = {
         "type": "object",
-        "properties": {"sky": {"enum": ["cloudy", "rainy"]}},
-        "required": ["sky"],
+        "properties": {"zq": {"enum": [7, 8]}},  # no model answers so by itself
+        "required": ["zq"],
         "additionalProperties": False,
     }
     return mini.trace(

@@ -317,7 +317,10 @@ def test_a_schema_reaches_the_model_and_its_value_the_views(monkeypatch: pytest.
     mini = gl.load("mini-moe", progress=False)
     schema = {
         "type": "object",
-        "properties": {"name": {"type": "string", "maxLength": 12}, "age": {"type": "integer"}},
+        "properties": {
+            "name": {"type": "string", "maxLength": 12},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        },
         "required": ["name", "age"],
         "additionalProperties": False,
     }
