@@ -17,12 +17,13 @@ import torch
 
 from ...display import Displayed
 from ...errors import LabError
-from ...system.hardware import amount, devices
+from ...system.hardware import amount
 from ..loading.restore import RestoreStack
 from .adapter_files import read_adapter, write_adapter
 from .batches import make_batch
 from .layouts import LAYOUTS
 from .loss import answer_logits
+from .memory import device_memory
 
 if TYPE_CHECKING:
     from ..loading.loaded_model import LoadedModel
@@ -177,7 +178,7 @@ def _not_merged(model: LoadedModel, layers: LoraLayers, wanted: bool | None) -> 
         weights = sum(weight.nbytes for weight, _ in layers.deltas())
     except LabError as error:
         return error.what
-    free = next((each.free for each in devices() if _is_on(each.name, model)), 0)
+    free = device_memory(model.device).free
     return f"it takes a copy of {amount(weights)}" if wanted is None and 2 * weights > free else ""
 
 
@@ -262,8 +263,3 @@ def _copy_back(weight: torch.Tensor, values: torch.Tensor) -> None:
 
 def _largest(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).abs().max())
-
-
-def _is_on(name: str, model: LoadedModel) -> bool:
-    device = model.device
-    return name == (device.type if device.index is None else f"{device.type}:{device.index}")

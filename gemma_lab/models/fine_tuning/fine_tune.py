@@ -207,7 +207,7 @@ def _require_memory(
         model.model, targets, settings, tokens=size * lengths[0], answer_tokens=sum(answers), patches=patches
     )
     require_memory(
-        needed, device=str(model.device), name=model.name, checkpointing=settings.gradient_checkpointing
+        needed, device=model.device, name=model.name, checkpointing=settings.gradient_checkpointing
     )
 
 

@@ -16,6 +16,7 @@ from ...system.hardware import amount, devices
 if TYPE_CHECKING:
     import torch
 
+    from ...system.hardware import Device
     from .settings import TrainingSettings
     from .targets import Targets
 
@@ -110,9 +111,15 @@ def training_memory(
     )
 
 
-def require_memory(needed: TrainingMemory, *, device: str, name: str, checkpointing: bool) -> None:
+def device_memory(device: torch.device) -> Device:
+    """Return a device of torch as one of this machine, with its free memory."""
+    found = devices()
+    return next((each for each in found if each.name in (str(device), device.type)), found[-1])
+
+
+def require_memory(needed: TrainingMemory, *, device: torch.device, name: str, checkpointing: bool) -> None:
     """Raise `DoesNotFit` if a device has less free memory than training takes."""
-    place = next((each for each in devices() if each.name == device), devices()[-1])
+    place = device_memory(device)
     if needed.total <= place.free:
         return
     hint = (

@@ -171,7 +171,8 @@ class Trainer:
         if not gradients:
             return norms
         found = torch._foreach_norm(gradients)  # noqa: SLF001 — as torch's own clipping does
-        on_cpu = torch.stack([norm.cpu() for norm in found])
+        one = len({norm.device for norm in found}) == 1
+        on_cpu = torch.stack(found).cpu() if one else torch.stack([norm.cpu() for norm in found])
         norms[[index for index, factor in enumerate(self._factors) if factor.grad is not None]] = on_cpu
         total = float(on_cpu.norm())
         if total > _CLIP:
