@@ -56,7 +56,7 @@ export class CellMap {
   /** @param {Changes} what */
   update(what) {
     if (what.has("size")) {
-      const width = Math.max(1, this.node.clientWidth - NAMES - SLANT);
+      const width = Math.max(1, this.scroller.clientWidth - SLANT);
       const fitting = Math.floor(width / Math.max(1, this.scene.length));
       this.cell = Math.max(NARROWEST, Math.min(WIDEST, fitting));
     }
