@@ -104,6 +104,9 @@ def test_engines(vocabulary, file, record):
            rivals=beside(lambda one: f"{one['start']:.2f} s"))  # fmt: skip
     record("engine-memory", ours["memory"], "", "MB", "after all schemas", case=vocabulary,
            rivals=beside(lambda one: f"{one['memory']:.0f} MB{reached(one)}"))  # fmt: skip
+    ignored, _, tried = ours["ignored"].split()
+    record("engine-ignored", int(ignored), "= 0", "schemas", f"of {tried}", case=vocabulary,
+           rivals=beside(lambda one: one["ignored"]))  # fmt: skip
     for part, row, unit, factor in (
         ("compile", "engine-compile", "ms", 1e3), ("masks", "engine-mask", "µs", 1e6)
     ):  # fmt: skip

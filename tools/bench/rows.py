@@ -48,6 +48,7 @@ ROWS = (
     Row("engine-compile", "grammar engine: schema compiled, first mask", "reported", "grammar_engines"),
     Row("engine-mask", "grammar engine: mask of a token", "reported", "grammar_engines"),
     Row("engine-memory", "grammar engine: memory", "reported", "grammar_engines"),
+    Row("engine-ignored", "grammar engine: schemas taken but not enforced", "= 0", "grammar_engines"),
     Row("training-attention", "adapter training ÷ a plain PEFT loop: speed", "≥ 0.9 ×", "fine_tuning"),
     Row("training-experts", "the same with experts", "≥ 0.9 ×", "fine_tuning"),
     Row("int8-bytes", "experts in int8 ÷ in bfloat16: bytes, scales included", "≤ 0.56 ×", "quantization"),
