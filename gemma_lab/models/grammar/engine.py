@@ -1,9 +1,9 @@
 """llguidance as the engine: a tokenizer built once per vocabulary, and a grammar compiled for it.
 
 llguidance was chosen because it refuses what it cannot enforce, where xgrammar 0.2 ignores such keywords,
-because it compiles every schema in milliseconds, and because its Lark dialect has control tokens, of which Gemma 4's calls
-consist. xgrammar starts faster and its masks are faster; both are below 0.1 ms a token. The figures are in
-``docs/structured-answers.md``; `tests/benchmarks` measures them.
+because it compiles every schema in milliseconds, and because its Lark dialect has control tokens, of which
+Gemma 4's calls consist. xgrammar starts faster and its masks are faster; both are below 0.1 ms a token.
+``docs/structured-answers.md`` has the figures, and ``tests/benchmarks`` measures them.
 """
 
 from __future__ import annotations
