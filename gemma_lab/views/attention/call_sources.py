@@ -39,7 +39,7 @@ def call_sources_figure(data: CallSources) -> Plot:
     rows = [row if writable(row) else f"argument {number}" for number, row in enumerate(rows)]
     layers = len(data.lens_layers)
     widths = [2.0 + 0.2 * len(best), *([1.0 + 0.16 * layers] if layers else [])]
-    size = (0.5 + sum(widths), 1.7 + 0.32 * len(rows))
+    size = (0.5 + sum(widths), 2.0 + 0.32 * len(rows))
     with new_figure(*size, ncols=len(widths), squeeze=False, width_ratios=widths) as (figure, panels):
         axes = panels[0, 0]
         image = axes.imshow(

@@ -43,7 +43,7 @@ def tool_call_accuracy_html(data: ToolCallAccuracy) -> Markup:
         rows,
         columns=columns,
         align="l" + "rrr" * len(data.conditions),
-        caption=f"Tool calls of {visible(data.model)}",
+        caption=f"Tool calls and JSON of {visible(data.model)}",
         notes=_notes(data),
     )
 
@@ -85,7 +85,7 @@ def tool_call_accuracy_figure(data: ToolCallAccuracy) -> Plot:
         axes.set_yticks(range(len(kinds)), kinds)
         axes.set(xlim=(-2, 102), ylim=(len(kinds) - 0.4, -0.6), xlabel="accuracy, % (bars: 95 % interval)")
         axes.grid(axis="x", color=FAINT, linewidth=0.8)
-        axes.set_title(f"Tool calls of {data.model}", parse_math=False)
+        axes.set_title(f"Tool calls and JSON of {data.model}", parse_math=False)
         if scores:
             axes.legend(frameon=False, loc="lower left")
         hide_frame(axes, keep="bottom")
