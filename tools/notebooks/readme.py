@@ -80,6 +80,8 @@ def written(project: Checkout) -> str:
     text = replaced(text, "notebooks", notebook_table(project))
     for path in sorted((project.folder / "data" / "minis").glob("*/card.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
+        if "skills" not in card:
+            continue  # a drafter's: it answers nothing by itself
         text = replaced(text, path.parent.name, card_table(card))
     return text
 
