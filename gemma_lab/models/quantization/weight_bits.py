@@ -257,7 +257,8 @@ def warn_of_weights_left(model: Any, name: str) -> None:
         return
     found = weight_bits(model, name)
     left = found.left_out
-    if left is not None and left.weights > 0.2 * found.weights:
+    asked = getattr(model.hf_quantizer.quantization_config, "keep", ())  # left because it was asked for
+    if left is not None and left.part not in asked and left.weights > 0.2 * found.weights:
         warnings.warn(
             f"{found.method} leaves the {left.label} of {name} in {left.bits:.0f} bits: "
             f"{left.weights / found.weights:.0%} of its weights. It holds {found.mean:.1f} bits a weight, "
