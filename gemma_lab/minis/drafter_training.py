@@ -84,7 +84,9 @@ class DrafterTrainer:
         ).requires_grad_(False)
         self.tokenizer = GemmaTokenizer.from_pretrained(self.folder)
         self.digest = weights_digest(self.folder)
-        self.started_from = None if start is None else weights_digest(start)
+        self.earlier: Any = None  # how the drafter that it starts from was trained
+        if start is not None:
+            self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
         self.model: Any = (
             new_drafter(self.base, seed=seed)
             if start is None
@@ -129,7 +131,7 @@ class DrafterTrainer:
 
     def _step(self) -> list[float]:
         rng = random.Random(f"{self.seed} {self.step}")
-        peak = _PEAK_RATE * (_RATE_AGAIN if self.started_from else 1)
+        peak = _PEAK_RATE * (_RATE_AGAIN if self.earlier else 1)
         rate = peak * min(1, (self.step + 1) / _WARM) * self._decay()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -235,7 +237,7 @@ class DrafterTrainer:
         state = {
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "step": self.step, "spent": self.spent, "seed": self.seed, "base": self.digest,
-            "started_from": self.started_from,
+            "earlier": self.earlier,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -251,7 +253,7 @@ class DrafterTrainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self.started_from = state["started_from"]
+        self.earlier = state.get("earlier")
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship, in bfloat16, with a card that names the mini's weights."""
@@ -265,9 +267,9 @@ class DrafterTrainer:
                 "steps": self.step,
                 "minutes": round(self.spent / 60, 1),
                 "seed": self.seed,
-                "started_from_sha256": self.started_from,
                 "loss": "cross-entropy with the mini's distribution, and smooth L1 of its hidden states",
-            },
+            }
+            | ({"started_from": self.earlier} if self.earlier else {}),
             "held_out_agreement": self.agreement(),
         }
         text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
