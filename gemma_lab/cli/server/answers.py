@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import invalid
+from .errors import ApiError, invalid
 from .messages import with_videos
 
 if TYPE_CHECKING:
@@ -73,7 +73,15 @@ class Answers:
 
     def __init__(self, lab: Lab, limits: Limits, turns: Turns) -> None:
         self.lab, self.limits, self.turns = lab, limits, turns
+        self._halts: set[threading.Event] = set()
+        self._stopped = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gemma_lab server")
+
+    def stop(self) -> None:
+        """End the running answer and refuse those that wait; called in the event loop's thread."""
+        self._stopped = True
+        for halt in self._halts:
+            halt.set()
 
     def close(self) -> None:
         """Wait until the model has stopped."""
@@ -88,7 +96,7 @@ class Answers:
         Raises
         ------
         ApiError
-            If too many requests wait.
+            If too many requests wait, or the server is being stopped.
         LabError
             If the request cannot be run.
         """
@@ -101,21 +109,30 @@ class Answers:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         try:
+            self._refuse_if_stopped()
             future = self._executor.submit(self._work, request, halt, put)
         except BaseException:
             end()
             raise
+        self._halts.add(halt)
         future.add_done_callback(lambda _: _end_in(loop, end))
         try:
             while True:
                 event = await events.get()
                 if isinstance(event, BaseException):
                     raise event
+                if isinstance(event, Finished) and event.reply.finish_reason == "stopped":
+                    self._refuse_if_stopped()  # an answer that was cut must not look complete
                 yield event
                 if isinstance(event, Finished):
                     return
         finally:
             halt.set()
+            self._halts.discard(halt)
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise ApiError(503, "The server is being stopped.", code="server_stopped")
 
     def _work(
         self, request: CompletionRequest, halt: threading.Event, put: Callable[[Event | BaseException], None]

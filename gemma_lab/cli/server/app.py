@@ -93,6 +93,7 @@ def application(lab: Lab, *, name: str, limits: Limits, token: str | None = None
         },
         lifespan=lifespan,
     )
+    app.state.answers = answers
     app.add_middleware(Guard, token=token)
     return app
 

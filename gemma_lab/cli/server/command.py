@@ -161,10 +161,10 @@ def build_server(
     import uvicorn
 
     from .app import application
-    from .protocol import protocol_class, quiet_log_config
+    from .protocol import StoppingServer, protocol_class, quiet_log_config
 
     app = application(lab, name=name or lab.name, limits=limits, token=token)
-    return uvicorn.Server(
+    return StoppingServer(
         uvicorn.Config(
             app,
             host=host,
@@ -179,8 +179,10 @@ def build_server(
             proxy_headers=False,
             limit_concurrency=limits.max_connections,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=max(1, round(grace)),
-        )
+            timeout_graceful_shutdown=round(grace) + 30,  # the answers are ended before
+        ),
+        stop=app.state.answers.stop,
+        grace=grace,
     )
 
 

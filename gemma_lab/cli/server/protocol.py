@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .limits import Limits
@@ -52,6 +55,32 @@ def protocol_class(limits: Limits) -> type[H11Protocol]:
                 self._timer = None
 
     return ImpatientProtocol
+
+
+class StoppingServer(uvicorn.Server):
+    """A server that gives running answers some time when it is stopped, and then ends them with an error.
+
+    Parameters
+    ----------
+    config
+        Of uvicorn.
+    stop
+        Ends them, called in the event loop's thread.
+    grace
+        Seconds until then.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, stop: Callable[[], None], grace: float) -> None:
+        super().__init__(config)
+        self._stop, self._grace = stop, grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for the answers that are left."""
+        timer = asyncio.get_running_loop().call_later(self._grace, self._stop)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
 
 def quiet_log_config() -> dict[str, Any]:
