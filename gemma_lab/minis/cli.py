@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import LabError
 from .architecture import SHAPES
 from .drafter_architecture import BASES
+
+if TYPE_CHECKING:
+    from .training import Trainer
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
 _RUNS = Path("runs")
@@ -28,7 +32,7 @@ Run = Annotated[
 def train(
     name: MiniOrDrafter = "mini-moe",
     minutes: Annotated[
-        float, typer.Option(help="Budget of computing time, in minutes, over all sessions.")
+        float, typer.Option(help="Budget of processor time per thread, in minutes, over all sessions.")
     ] = 180,
     run: Run = None,
     skills: Annotated[str, typer.Option(help="Skills to train, comma-separated; default all.")] = "",
@@ -41,7 +45,7 @@ def train(
     keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,
     focus: Annotated[
         str,
-        typer.Option(help="Skills, comma-separated, that get half of all rows; the others are rehearsed."),
+        typer.Option(help="Skills, comma-separated, that get a third of all rows; the others are rehearsed."),
     ] = "",
     rate: Annotated[
         float | None,
@@ -50,11 +54,16 @@ def train(
         ),
     ] = None,
     seed: int = 0,
+    publish_to: Annotated[
+        Path | None,
+        typer.Option(help="When the budget is spent, publish a mini here: weights and model card."),
+    ] = None,
 ) -> None:
     """Train a mini or its drafter, or resume the training.
 
-    A drafter is trained for the published mini; of the options, --minutes (of processor time), --run, --start
-    (a published drafter) and --seed apply to it.
+    A mini is trained from nothing: encoders, all skills, then tool calls and records. A drafter is trained
+    for the published mini; of the options, --minutes (of processor time), --run, --start (a published
+    drafter) and --seed apply to it.
     """
     if name in BASES:
         from .drafter_training import DrafterTrainer
@@ -65,10 +74,13 @@ def train(
 
     chosen = tuple(skills.split(",")) if skills else None
     folder = run or _RUNS / _known(name)
-    Trainer(
+    trainer = Trainer(
         folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words,
         focus=tuple(focus.split(",")) if focus else (), rate=rate,
-    ).train()  # fmt: skip
+    )  # fmt: skip
+    trainer.train()
+    if publish_to is not None and trainer.progress >= 1:
+        _publish(trainer, publish_to)
 
 
 @app.command()
@@ -91,14 +103,19 @@ def publish(
         return
     from .training import Trainer
 
-    trainer = Trainer(run, name=name, minutes=1, skills=())
+    _publish(Trainer(run, name=name, minutes=1, skills=()), folder)
+
+
+def _publish(trainer: Trainer, folder: Path) -> None:
+    """Write weights and log of a run, evaluate them and write their model card."""
     trainer.publish(folder)
-    shutil.copyfile(run / "log.jsonl", folder / "training.jsonl")
+    if (trainer.run / "log.jsonl").exists():
+        shutil.copyfile(trainer.run / "log.jsonl", folder / "training.jsonl")
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
     training = {
-        "steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "rate": trainer.rate,
-        "skills": trained, **({"focus": list(trainer.focus)} if trainer.focus else {}),
+        "steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained,
+        "stages": [asdict(stage) for stage in trainer.stages],
     }  # fmt: skip
     _card(folder, training | ({"started_from": trainer.earlier} if trainer.earlier else {}))
 
@@ -132,11 +149,11 @@ def _card(
     skills: list[str] | None = None,
     earlier: Sequence[dict[str, object]] = (),
 ) -> None:
-    from ..evals.run import checkup
     from ..lab import load
+    from .batched_checkup import checkup_in_batches
     from .model_card import write_card
 
-    found = checkup(load(folder), full=True, skills=skills)
+    found = checkup_in_batches(load(folder), skills=skills)
     write_card(folder, found, training=training, earlier=earlier)
     typer.echo(str(found))
 

@@ -24,7 +24,7 @@ _ALONE = {
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
-_DRILLED = {"tools": {"called": 1}}  # skill in focus -> drills of every step, and their rows
+_DRILLED = {"tools": {"called": 2}}  # skill in focus -> drills of every step, and their rows
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
@@ -11,6 +12,7 @@ _LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight; the s
 _LONGER = {"thinking": 0.15, "tools": 0.15, "records": 0.12, "recall": 0.12}
 # A sum that is answered at once stays a guess: its loss would take a third of all rows for ever.
 _FIXED = {"arithmetic": 0.15}
+_FOCUS = 3  # one row in so many is of a skill in focus
 
 
 class Mixture:
@@ -26,7 +28,8 @@ class Mixture:
     rows
         Rows of one step.
     focus
-        Skills that share half of the rows of every step, whatever their loss; the others share the rest.
+        Skills that share a third of the rows of every step, whatever their loss. The others are drawn evenly
+        then: with rows by their small losses, names fell from 99.5 % to 96.5 % in 430 steps.
 
     Attributes
     ----------
@@ -45,14 +48,14 @@ class Mixture:
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill → rows of the next step; a skill with twice the loss gets twice the rows on average."""
         others = [skill for skill in self.skills if skill not in self.focus]
-        drawn = (
-            [self.focus[number % len(self.focus)] for number in range(self.rows // 2)] if self.focus else []
-        )
+        drawn = [skill for skill, _ in zip(itertools.cycle(self.focus), range(self.rows // _FOCUS))]
         if others:
             drawn += rng.choices(others, [self._weight(skill) for skill in others], k=self.rows - len(drawn))
         return Counter(drawn)
 
     def _weight(self, skill: str) -> float:
+        if self.focus:
+            return _FIXED.get(skill, 1.0)
         return _FIXED.get(skill, min(_MOST, max(_LONGER.get(skill, _LEAST), self.loss(skill))))
 
     def saw(self, losses: dict[str, float]) -> None:

@@ -15,26 +15,26 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import LabError
-from .architecture import SHAPES, mini_config, new_model, new_processor
+from .architecture import SHAPES, mini_config, new_model
 from .batches import Batch, Batcher
+from .checkpoint import write_checkpoint
 from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid, draw_large_grid
 from .encoding import SKIP, Row
 from .frame_change_probe import FrameChangeProbe
+from .schedule import Stage, stages
 from .skill_mixture import Mixture
-from .tasks import corpus, skills_of
-from .tokenizer import build_tokenizer, token_id
+from .tasks import SKILLS, corpus, skills_of
+from .tokenizer import build_tokenizer
 from .vision_pretraining import VisionProbe
 from .weight_transfer import carry_over
 
 _PEAK_RATE = 2e-3
-_RATE_AGAIN = 0.5  # how much of that when an earlier mini's weights are the start
 _ROWS = 12  # packed rows of one step
 _FAR = ("recall", "tools", "retold", "asked", "pairs", "called")
 """Skills and drills where something is to be looked up."""
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
-_STABLE = 0.6  # share of the budget at the full learning rate; a cosine to 2 % of it follows
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the budget in which each tower learns alone
+_SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each tower learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
 _GLANCE = 16  # number of steps between images with a larger limit of soft tokens
 _PICTURES = 18, 9  # maximum number of images in a step of the vision tower alone, and with the full grid
@@ -54,7 +54,9 @@ class Trainer:
     name
         ``"mini-moe"`` or ``"mini-edge"``.
     minutes
-        The total budget. The learning rate and the curriculum follow the fraction that is spent.
+        The total budget, of processor time per thread, so that other processes do not shorten the training.
+        Stages (`gemma_lab.minis.schedule`), the learning rate and the curriculum follow the fraction that is
+        spent.
     seed
         Of the weights and of every draw; a resumed run keeps its own.
     skills
@@ -65,9 +67,9 @@ class Trainer:
     keep_words
         Keep the vocabulary of that mini instead of the tasks' current one.
     focus
-        Skills that get half of the rows of every step, with their drills, while the others are rehearsed:
-        for an earlier mini that has learned everything, so that neither encoders are pretrained again nor
-        anything is trained alone. A resumed run keeps its own.
+        Skills that get a third of the rows of every step, and their drills, while the others are rehearsed:
+        for an earlier mini that has learned everything. Neither are encoders pretrained again then, nor is
+        anything trained alone. A resumed run keeps its own.
     rate
         Peak learning rate, as a share of that of a new mini. Default: 1, and 0.5 from an earlier mini. A
         resumed run keeps its own.
@@ -98,8 +100,7 @@ class Trainer:
             self._begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
-        self.focus = focus
-        self.rate = rate if rate is not None else _RATE_AGAIN if self.earlier else 1.0
+        self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.sight, self.watching = VisionProbe(self.model), FrameChangeProbe(self.model)
         self.hearing = None
         if SHAPES[name]["audio"] is not None:
@@ -118,7 +119,7 @@ class Trainer:
             lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
-        self.mixture = Mixture(self.skills, rows=_ROWS, focus=focus)
+        self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
         self.noticed = 0.0  # the last loss on changes between frames, in nats per soft token
         came: dict[str, Any] = {}
@@ -128,12 +129,28 @@ class Trainer:
         if (run / "state.pt").exists():
             came = self._resume()
         self.batcher = Batcher(self.tokenizer, random.Random(f"{self.seed} {self.step}"))
-        self.curriculum = Curriculum(self.batcher, self.mixture, **came)
+        self.stage = self._enter(**came)
 
     @property
     def progress(self) -> float:
         """Fraction of the budget that is spent, 0 to 1."""
         return min(1.0, self.spent / (60 * self.minutes))
+
+    def _now(self) -> Stage:
+        return next(stage for stage in reversed(self.stages) if self.progress >= stage.start)
+
+    def _enter(self, **came: Any) -> Stage:
+        """Begin the stage of the present progress, or go on with it.
+
+        Parameters
+        ----------
+        came
+            Level and losses of a curriculum that goes on.
+        """
+        stage = self._now()
+        self.mixture.focus = stage.focus
+        self.curriculum = Curriculum(self.batcher, self.mixture, **came)
+        return stage
 
     def train(self) -> None:
         """Train until the budget is spent; an interrupt saves the state first."""
@@ -141,9 +158,9 @@ class Trainer:
         saved = self.spent
         try:
             while self.progress < 1:
-                start = time.perf_counter()
+                start = time.process_time()
                 losses = self._step()
-                took = time.perf_counter() - start
+                took = (time.process_time() - start) / torch.get_num_threads()
                 self.spent += took
                 bar.update(took)
                 if self.step % 20 == 0:
@@ -157,13 +174,15 @@ class Trainer:
             bar.close()
 
     def _step(self) -> dict[str, float]:
+        if self._now() is not self.stage:
+            self.stage, self._joint = self._enter(), 0  # which warms the learning rate up again
         sense = self._sense()
-        if sense is None and not self._joint:
+        if sense is None and not self._joint and not self.stage.focus:
             self._centre()
         self._joint += sense is None
         warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * self.rate * warm * self._decay()
+            group["lr"] = _PEAK_RATE * warm * self.stage.learning_rate(self.progress)
         losses = self._practise() if sense is None else sense()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -173,22 +192,18 @@ class Trainer:
 
     def _sense(self) -> Any:
         """Return the step of an encoder that is pretrained at this point of the budget, or None."""
-        if self.focus:
+        if self.stage.focus:
             return None
-        start = 0.0
+        start, progress = 0.0, self.stage.fraction(self.progress)
         for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
             if skill in self.skills:
                 share = _SENSES[sense] * (_AGAIN if sense in self._begun else 1)
-                if start <= self.progress < start + share:
+                if start <= progress < start + share:
                     return step
                 start += share
         if "digits" in self.skills and self.step % _GLANCE == 0:
             return self._glance
         return None
-
-    def _decay(self) -> float:
-        late = max(0.0, self.progress - _STABLE) / (1 - _STABLE)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late))
 
     def _look(self, grid: int | None = None) -> dict[str, float]:
         rng = self.batcher.rng
@@ -221,7 +236,7 @@ class Trainer:
         for tower, skill, most in towers:
             if skill in self.skills:
                 getattr(self.model.model, tower).requires_grad_(self.mixture.loss(skill) < most)
-        practice = self.curriculum.draw(self.progress)
+        practice = self.curriculum.draw(self.stage.fraction(self.progress))
         found: dict[str, float] = {}
         for part in _by_length(practice.rows):
             for some, narrow in _looked_up(part, practice.window):
@@ -230,7 +245,7 @@ class Trainer:
                     loss, losses = self._loss(batch)
                     watched = self.watching.loss(batch.news)
                 torch.autograd.backward(
-                    loss + _BALANCE * self._balance() + (not self.focus) * _WATCHES * watched
+                    loss + _BALANCE * self._balance() + (not self.stage.focus) * _WATCHES * watched
                 )
                 found |= losses
                 self.noticed = self.noticed if not watched else float(watched.detach())
@@ -293,7 +308,8 @@ class Trainer:
 
     def _log(self, losses: dict[str, float]) -> None:
         row: dict[str, Any] = {
-            "step": self.step, "seconds": round(self.spent, 1), "level": self.curriculum.level,
+            "step": self.step, "seconds": round(self.spent, 1), "stage": self.stage.name,
+            "level": self.curriculum.level,
             "loss": {name: round(loss, 4) for name, loss in losses.items()},
             "running": {
                 skill: round(self.mixture.losses[skill], 4)
@@ -315,7 +331,8 @@ class Trainer:
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
             "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self._begun,
-            "earlier": self.earlier, "focus": list(self.focus), "rate": self.rate,
+            "earlier": self.earlier, "rate": self.stages[0].rate,
+            "focus": list(self.stages[0].focus), "again": len(self.stages) == 1,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -333,27 +350,17 @@ class Trainer:
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
         self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
-        self.mixture.focus = self.focus = tuple(state.get("focus", ()))
-        self.rate = state.get("rate", _RATE_AGAIN if self.earlier else 1.0)
+        self.stages = stages(
+            tuple(skill for skill in SKILLS if skill in state["trained"]),
+            focus=tuple(state.get("focus", ())), rate=state.get("rate"), again=state.get("again", True),
+        )  # fmt: skip
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.skills}
         self.trained |= set(state["trained"])
         return {"level": state["level"], "alone": state.get("alone")}
 
     def publish(self, folder: Path) -> None:
-        """Write the checkpoint to ship: bf16 safetensors, tokenizer, processor, generation settings."""
-        import transformers
-
-        settings: Any = transformers.GenerationConfig
-
-        self.model.to(torch.bfloat16).save_pretrained(folder)
-        self.model.float()
-        _make_portable(folder / "config.json")
-        new_processor(self.tokenizer).save_pretrained(folder)
-        settings(
-            do_sample=True, temperature=1.0, top_p=0.95, top_k=64, bos_token_id=token_id("bos_token"),
-            pad_token_id=token_id("pad_token"),
-            eos_token_id=[token_id("eos_token"), token_id("eot_token"), token_id("str_token")],
-        ).save_pretrained(folder)  # fmt: skip
+        """Write the checkpoint to ship (`gemma_lab.minis.checkpoint`)."""
+        write_checkpoint(self.model, self.tokenizer, folder)
 
 
 def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float | None) -> None:
@@ -381,17 +388,6 @@ def _by_length(rows: list[Row]) -> list[list[Row]]:
     for row in rows:
         parts.setdefault(sum(len(row.ids) > most for most in _PARTS), []).append(row)
     return list(parts.values())
-
-
-def _make_portable(config: Path) -> None:
-    """Remove settings that older releases of transformers name differently.
-
-    The vision encoder's rotary embedding has the default form of its class, whose new name releases before
-    5.19 do not know.
-    """
-    values = json.loads(config.read_text(encoding="utf-8"))
-    values["vision_config"].pop("rope_parameters", None)
-    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _tokenizer(run: Path, kept: Path | None) -> Any:

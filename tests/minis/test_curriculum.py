@@ -156,5 +156,5 @@ def test_with_a_focus_nothing_is_trained_alone_and_its_drills_are_in_every_step(
     assert one.level == len(curriculum._FACTS) - 1
     for _ in range(5):
         rows = [row.skill for row in one.draw(0.1).rows]
-        assert rows.count("called") == 1
-        assert rows.count("tools") == 3
+        assert rows.count("called") == 2
+        assert rows.count("tools") == 2

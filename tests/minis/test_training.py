@@ -12,6 +12,7 @@ from gemma_lab.errors import LabError
 from gemma_lab.evals.questions import load_questions, skill_names
 from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.evals.run import checkup
+from gemma_lab.minis import batched_checkup
 from gemma_lab.minis.model_card import held_out_questions, write_card
 from gemma_lab.minis.training import Trainer
 
@@ -148,7 +149,7 @@ def test_a_focus_trains_no_tower_alone_keeps_its_rate_and_is_kept_when_resumed(t
     assert {group["lr"] for group in one.optimizer.param_groups} == {0.25 * 2e-3}
     one._save()
     again = Trainer(tmp_path, minutes=1, skills=("names", "digits"))
-    assert (again.focus, again.mixture.focus, again.rate) == (("names",), ("names",), 0.25)
+    assert (again.stages, again.mixture.focus) == (one.stages, ("names",))
     assert again.curriculum.alone == {}
 
 
@@ -159,6 +160,54 @@ def test_a_focus_trains_no_tower_alone_keeps_its_rate_and_is_kept_when_resumed(t
 def test_a_focus_on_what_is_not_trained_and_no_rate_are_refused(options, named, tmp_path):
     with pytest.raises(LabError, match=named):
         Trainer(tmp_path, minutes=1, skills=("names",), **options)
+
+
+def test_the_last_stage_begins_when_its_time_has_come_and_goes_on_when_resumed(trainer, tmp_path):
+    one = trainer(skills=("names", "tools"))
+    one._practise = dict
+    one.spent, one._joint = 0.84 * 60, 500
+    one._step()
+    assert (one.stage.name, one.mixture.focus) == ("all", ())
+    one.spent = 0.86 * 60
+    one._step()
+    assert (one.stage.name, one.mixture.focus, one._joint) == ("focus", ("tools",), 1)  # warms up again
+    one._step()
+    one._save()
+    again = Trainer(tmp_path, minutes=1, skills=("names", "tools"))
+    assert (again.stage, again._joint, again.curriculum.alone) == (one.stage, 2, {})
+    rate = {group["lr"] for group in one.optimizer.param_groups}
+    again._practise = dict
+    again._step()
+    assert min(group["lr"] for group in again.optimizer.param_groups) > max(rate)
+
+
+def test_one_command_trains_from_nothing_to_a_published_card(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from gemma_lab.cli.app import app
+
+    skills = ("digits", "names", "tools", "records")
+    monkeypatch.setattr(batched_checkup, "skill_names", lambda: skills)
+    monkeypatch.setattr(
+        batched_checkup,
+        "load_questions",
+        lambda *, skills, per_skill=None: load_questions(skills=skills, per_skill=2),
+    )
+    run, folder = tmp_path / "run", tmp_path / "mini-moe"
+    command = ["minis", "train", "mini-moe", "--run", str(run), "--publish-to", str(folder)]
+    options = ["--skills", ",".join(skills), "--minutes", "0.2", "--seed", "3"]
+    done = CliRunner().invoke(app, [*command, *options])
+    assert done.exit_code == 0, done.output
+    card = json.loads((folder / "card.json").read_text())
+    stages = card["training"]["stages"]
+    assert [(stage["name"], stage["focus"]) for stage in stages] == [
+        ("all", []),
+        ("focus", ["tools", "records"]),
+    ]
+    assert card["training"]["seed"] == 3
+    assert "started_from" not in card["training"]
+    assert {row["skill"] for row in card["skills"]} == {*skills}
+    assert gl.load(folder, progress=False).chat("?", max_new_tokens=1).tokens
 
 
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():

@@ -21,6 +21,7 @@ from .question import Question, held_out
 _CALLS, _RESULTS = 0.6, 0.2  # shares of questions; the rest need no call
 _STRANGE = 0.7  # share of the words passed in training that may be any word at all
 _FURTHER, _INVENTED = 0.25, 0.1  # of these, the shares of further words and of words that do not exist
+_OFTEN = 0.5  # share of the arguments of the drill that are words which are hard to copy
 _COMPOUND = 0.4  # share of the names in training that are made of two words
 _DECLARED = (4, 5, 6)
 _FEW = 5  # values of a parameter that are too few to hold some out
@@ -34,6 +35,11 @@ _PASSED = tuple(dict.fromkeys(
     for some in values.values() for value in some if isinstance(value, str) and value.isalpha()
 ))  # fmt: skip
 """Every word that some function takes."""
+
+
+def passed_words() -> tuple[str, ...]:
+    """Return every word that some function takes."""
+    return _PASSED
 
 
 def ask(rng: random.Random, held: bool) -> Question:
@@ -69,29 +75,37 @@ def _drawn(
     return function, names[function], values, tools
 
 
-def called(rng: random.Random, *, count: int) -> tuple[tuple[dict[str, Any], ...], list[tuple[str, Any]]]:
+def called(
+    rng: random.Random, *, count: int, often: tuple[str, ...] = ()
+) -> tuple[tuple[dict[str, Any], ...], list[tuple[str, Any]]]:
     """Draw declared functions of training, and requests for one of them with their calls.
 
     Parameters
     ----------
     count
         Number of calls.
+    often
+        Words that half of the arguments are drawn from, where the function takes words.
     """
     tools, names = _declared(rng, False, [])
     asked = []
     for function in rng.choices(list(names), k=count):
-        values = _arguments(rng, function, False)
+        values = _arguments(rng, function, False, often=often)
         asked.append((_request(rng, function, values), {"name": names[function], "arguments": values}))
     return tools, asked
 
 
-def _arguments(rng: random.Random, function: Function, held: bool) -> dict[str, Any]:
+def _arguments(
+    rng: random.Random, function: Function, held: bool, *, often: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Draw the arguments of a function, all different."""
     values: dict[str, Any] = {}
     for parameter in function.values:
         some = _part(function, parameter, held)
         if not held and rng.random() < _STRANGE:
             some = _strange(rng, function, parameter) or some
+        if often and _passed(function, parameter) and rng.random() < _OFTEN:
+            some = [word for word in _passed(function, parameter) if word in often] or some
         values[parameter] = rng.choice([value for value in some if value not in values.values()])
     return values
 

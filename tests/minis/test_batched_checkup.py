@@ -1,0 +1,35 @@
+"""The check-up in batches gives the answers that one question at a time gives."""
+
+from __future__ import annotations
+
+import pytest
+
+import gemma_lab as gl
+from gemma_lab.evals.run import checkup
+from gemma_lab.minis.batched_checkup import checkup_in_batches
+
+_SKILLS = ["digits", "compare", "motion", "names", "thinking", "tools", "records"]
+
+
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+def test_batches_give_the_answers_of_one_question_at_a_time(name, monkeypatch):
+    monkeypatch.setattr("gemma_lab.evals.run.QUICK", 5)
+    lab = gl.load(name, progress=False)
+    skills = [*_SKILLS, "speech"] if name == "mini-edge" else _SKILLS
+    one, many = (
+        checkup(lab, skills=skills, progress=False),
+        checkup_in_batches(lab, skills=skills, per_skill=5),
+    )
+    assert [(each.question.prompt, each.reply) for each in one.answers] == [
+        (each.question.prompt, each.reply) for each in many.answers
+    ]
+    assert [(score.name, score.right, score.asked, score.chance) for score in one.skills] == [
+        (score.name, score.right, score.asked, score.chance) for score in many.skills
+    ]
+    assert dict(many.not_asked) == dict(one.not_asked)
+
+
+def test_skills_of_a_sense_that_the_mini_lacks_are_not_asked():
+    found = checkup_in_batches(gl.load("mini-moe", progress=False), skills=["speech", "names"], per_skill=1)
+    assert set(found.not_asked) == {"speech"}
+    assert [score.name for score in found.skills] == ["names"]
