@@ -1,31 +1,17 @@
 // The text of a trace, in blocks of which only those in sight exist; media are drawn where they came.
+import { heightOf, layOut } from "./blocks.js";
 import { appendText, h } from "./dom.js";
 import { roleClass, roleName } from "./roles.js";
 import { isTint, setMark, strongest, tintBackground, tintMark } from "./tints.js";
 
 /** @import { Changes, TokenScene } from "./scene.js" */
+/** @import { Block } from "./blocks.js" */
 /** @import { Medium } from "./media.js" */
-/**
- * Tokens that are laid out together. `top` and `height` are in pixels; the height is an estimate until drawn.
- * @typedef {object} Block
- * @property {number} start
- * @property {number} stop
- * @property {boolean} isMedium
- * @property {string} role
- * @property {string} heading
- * @property {number} segment The first token of the tokens of one role in a row.
- * @property {number} height
- * @property {number} top
- */
 /** @typedef {{ node: HTMLElement, spans: Map<number, TokenSpan>, medium: Medium | null }} DrawnBlock */
 /** @typedef {{ node: HTMLElement, tint: string, marks: number, line: string }} TokenSpan */
 
-const BLOCK = 90; // tokens of a block after which a line end closes it
-const LONGEST = 220; // tokens of a block after which a word closes it
 const MARGIN = 160; // pixels drawn beyond the visible part
-const FOLDED = 30; // pixels of a folded segment
 const REST = 120; // milliseconds without a change before the text scrolls
-const MEDIA = new Set(["image", "video", "audio"]);
 const REPAINTED = ["hover", "layer", "selection", "filter", "data", "theme", "tone"];
 
 /**
@@ -92,48 +78,6 @@ export class TokenText {
     throw new Error("A token text says what draws its media.");
   }
 
-  /**
-   * Divide the tokens from `from` on into blocks: at line ends and turns, else at a word after a while.
-   * @param {number} from
-   */
-  layOut(from) {
-    const { store } = this;
-    let previous = this.blocks.at(-1)?.role;
-    let segment = this.blocks.at(-1)?.segment ?? 0;
-    for (let start = from; start < store.count; ) {
-      const stop = this.endOfBlock(start);
-      const role = store.name("role", start);
-      const isMedium = MEDIA.has(store.name("modality", start));
-      const heading = role !== previous ? role : "";
-      if (role !== previous) segment = start;
-      const height = isMedium ? 200 : 22 * (1 + (stop - start) / 9);
-      this.blocks.push({ start, stop, isMedium, role, heading, segment, height, top: 0 });
-      previous = role;
-      start = stop;
-    }
-  }
-
-  /** @param {number} start */
-  endOfBlock(start) {
-    const { store } = this;
-    const modality = store.name("modality", start);
-    const role = store.codes.role[start];
-    const medium = store.positions.get(start)?.medium;
-    const isMedium = MEDIA.has(modality);
-    for (let at = start + 1; at < store.count; at++) {
-      const here = store.name("modality", at);
-      if (isMedium) {
-        if (here !== modality || store.positions.get(at)?.medium !== medium) return at;
-        continue;
-      }
-      if (MEDIA.has(here) || store.codes.role[at] !== role) return at;
-      const lineEnds = store.texts[at - 1].endsWith("\n") && at - start > BLOCK;
-      const wordBegins = store.texts[at].startsWith(" ") && at - start > LONGEST;
-      if (lineEnds || wordBegins || at - start > 2 * LONGEST) return at;
-    }
-    return store.count;
-  }
-
   /** @param {Changes} what */
   update(what) {
     // not when tokens are appended: that would scroll away from what is being read
@@ -157,7 +101,7 @@ export class TokenText {
     this.epoch = this.scene.epoch;
     const { scroller } = this;
     const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 30;
-    this.layOut(this.blocks.at(-1)?.stop ?? 0);
+    layOut(this.store, this.blocks);
     this.show();
     if (atEnd && this.scene.live) {
       scroller.scrollTop = scroller.scrollHeight;
@@ -217,12 +161,11 @@ export class TokenText {
   }
 
   /**
-   * Return the height of a block in pixels; of a folded segment only the heading is left.
+   * Return the height of a block in pixels, 0 in a folded segment.
    * @param {Block} block
    */
-  heightOf({ segment, heading, start, height }) {
-    if (!this.folded.has(segment)) return height;
-    return heading && start === segment ? FOLDED : 0;
+  heightOf(block) {
+    return heightOf(block, this.folded);
   }
 
   /**
