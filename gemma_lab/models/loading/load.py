@@ -259,6 +259,12 @@ def _model(
         options["quantization_config"] = method.config(placement.dtype)
         # the libraries would choose a GPU themselves
         device_map = {"": placement.device} if device_map is None else device_map
+    settings = checkpoint_format(files.config)
+    if settings is not None and settings.dequantizes:
+        # at once: by itself it would happen in the first run, and the memory would not be counted until then
+        config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        config.quantization_config = {**files.config["quantization_config"], "dequantize": True}
+        options["config"] = config
     if offload_folder is not None:
         options["offload_folder"] = str(offload_folder)
     if placement.max_memory is not None:

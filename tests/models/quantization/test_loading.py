@@ -193,6 +193,23 @@ def test_integer_weights_that_do_not_exist(options):
         gl.planning.integer_weights(**options)
 
 
+def test_parts_that_are_to_be_left(tiny_folder, recwarn):
+    kept = gl.planning.integer_weights(4, group_size=16, keep=("experts", "attention"))
+    assert kept.name == "int4-g16-no-attention-no-experts"
+    lab = gl.load(tiny_folder("26B-A4B"), dtype="bfloat16", quantization=kept)
+    bits = lab.bits()
+    assert bits.method == kept.name
+    assert (bits["experts"].bits, bits["attention"].bits, bits["mlp"].bits) == (16, 16, 5)
+    predicted = gl.predicted_bits(tiny_folder("26B-A4B"), quantization=kept)
+    assert [(part.part, part.bytes) for part in bits.parts] == [
+        (part.part, part.bytes) for part in predicted.parts
+    ]
+    assert not [warning for warning in recwarn if "leaves the" in str(warning.message)]
+    for keep in ("router", ["mlp", 3], 5, None):
+        with pytest.raises(LabError):
+            gl.planning.integer_weights(4, keep=keep)
+
+
 def test_integer_weights_are_what_their_name_says():
     made = gl.planning.integer_weights(4, group_size=64, embeddings=8)
     assert made.name == "int4-g64-e8"
@@ -334,6 +351,66 @@ def test_the_mobile_format(tiny_folder, tmp_path):
     torch.testing.assert_close(_logits(lab, _ids(lab)), _logits(plain, _ids(plain)), rtol=1e-4, atol=1e-4)
     with pytest.raises(BadCheckpoint, match="packed already"):
         gl.load(folder, quantization="int4")
+
+
+def _compressed(folder, tmp_path):
+    """Write the checkpoint of a folder in compressed-tensors' w4a16: groups of 32, eight codes an integer."""
+    import shutil
+
+    from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
+
+    target = tmp_path / "compressed"
+    shutil.copytree(folder, target)
+    packed = {}
+    for name, weight in load_file(target / "model.safetensors").items():
+        if ".language_model.layers." not in name or "proj.weight" not in name or ".per_layer" in name:
+            packed[name] = weight
+            continue
+        groups = weight.float().unflatten(1, (-1, 32))
+        scale = groups.abs().amax(2) / 7
+        codes = (groups / scale.unsqueeze(2)).round().clamp(-8, 7).flatten(1).to(torch.int8)
+        stem = name.removesuffix("weight")
+        packed[f"{stem}weight_packed"] = pack_to_int32(codes, 4)
+        packed[f"{stem}weight_scale"] = scale.to(torch.bfloat16)
+        packed[f"{stem}weight_shape"] = torch.tensor(weight.shape)
+    save_file(packed, target / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32}
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+        "ignore": [
+            "lm_head", "re:.*vision_tower.*", "re:.*embed_vision.*", "re:.*audio.*", "re:.*per_layer.*",
+            "re:.*router.*",
+        ],
+    }  # fmt: skip
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("compressed_tensors") is None, reason="compressed-tensors is not installed"
+)
+def test_compressed_tensors_are_unpacked_and_said_to_be(tiny_folder, tmp_path):
+    folder = _compressed(tiny_folder("31B"), tmp_path)
+    lab = gl.load(folder, dtype="float32")
+    at_first = lab.bits().bytes
+    _logits(lab, _ids(lab))
+    assert lab.bits().bytes == at_first  # nothing is unpacked on first use that was counted as packed
+    assert lab.bits()["attention"].bits >= 16
+    assert "4-bit" not in repr(lab)
+    plain = gl.load(tiny_folder("31B"), dtype="float32")
+    for name, weight in plain.model.named_parameters():
+        if ".language_model.layers." in name and name.endswith("proj.weight"):
+            groups = weight.data.unflatten(1, (-1, 32))
+            scale = (groups.abs().amax(2, keepdim=True) / 7).float()
+            codes = (groups / scale).round().clamp(-8, 7)
+            weight.data = (codes * scale.to(torch.bfloat16).float()).flatten(1)
+    error = (_logits(lab, _ids(lab)) - _logits(plain, _ids(plain))).norm() / _logits(
+        plain, _ids(plain)
+    ).norm()
+    assert error < 0.05
+    assert lab.chat("abc", max_new_tokens=2, temperature=0).tokens
 
 
 @pytest.mark.parametrize("method", ["gptq", "hqq", "fp8", "nvfp4", "mxfp4", "nonsense", None, 3])
