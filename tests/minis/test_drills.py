@@ -107,3 +107,13 @@ def test_calls_are_asked_for_again_and_again_under_one_set_of_declared_functions
     kept = tokenizer.decode([label for label in row.labels if label != SKIP])
     wanted = re.findall(r"(call:.*?<tool_call\|>)", text)
     assert kept == "".join(wanted)
+
+
+def test_calls_pass_words_that_the_tokenizer_splits_otherwise_after_a_space_more_often(drills, tokenizer):
+    for word in drills._recut:
+        assert tokenizer.tokenize(f" {word}")[0].lstrip("▁") != tokenizer.tokenize(word)[0]
+    passed = []
+    for drills._recut in ((), ("polka",)):
+        text = tokenizer.decode([token for _ in range(12) for token in drills.called().ids])
+        passed.append(text.count("polka"))
+    assert passed[1] > 10 + passed[0]

@@ -105,7 +105,8 @@ def _arguments(
         if not held and rng.random() < _STRANGE:
             some = _strange(rng, function, parameter) or some
         if often and _passed(function, parameter) and rng.random() < _OFTEN:
-            some = [word for word in _passed(function, parameter) if word in often] or some
+            left = {*often}.difference(values.values())
+            some = tuple(word for word in _passed(function, parameter) if word in left) or some
         values[parameter] = rng.choice([value for value in some if value not in values.values()])
     return values
 

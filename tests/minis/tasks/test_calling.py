@@ -155,3 +155,16 @@ def test_training_passes_further_and_invented_words_and_evaluation_neither():
     invented = strange - {*FURTHER_WORDS}
     assert len(invented) > 20
     assert all(word.isalpha() and word.islower() and 4 <= len(word) <= 7 for word in invented)
+
+
+def test_words_that_are_hard_to_copy_are_passed_more_often_unless_held_out_for_the_function():
+    often, counts = ("soul", "hall", "polka"), {(): 0, ("soul", "hall", "polka"): 0}
+    for words in counts:
+        rng = random.Random(0)
+        for _ in range(60):
+            for _, call in calling.called(rng, count=8, often=words)[1]:
+                given = {str(value) for value in call["arguments"].values()}
+                counts[words] += bool(given & {*often})
+                assert OF[call["name"]] is not OF["music"] or "soul" not in given
+                assert OF[call["name"]] is not OF["light"] or "hall" not in given
+    assert counts[often] > 5 * counts[()] > 0
