@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .checks import short_repr
@@ -44,8 +44,8 @@ class ServedTrace:
 
     reply: ServerReply
     routing: ServedRouting | None
-    ids: tuple[int, ...] | None
-    generated: tuple[bool, ...] | None
+    ids: tuple[int, ...] | None = field(repr=False)
+    generated: tuple[bool, ...] | None = field(repr=False)
 
     @property
     def attention(self) -> Any:

@@ -127,3 +127,26 @@ def test_a_survey_through_ray_and_the_server(mini, tmp_path):
     for one, other in zip(local.partitions, spread.partitions, strict=True):
         for path in one.iterdir():
             assert path.read_bytes() == (other / path.name).read_bytes()
+
+
+def test_the_worker_that_ray_is_given_makes_the_same_partitions(mini, tmp_path):
+    """What Ray does, without its processes: the settings are pickled, and batches of numbers come in."""
+    import pickle
+
+    from gemma_lab.surveys.prompts import PromptSource
+    from gemma_lab.surveys.ray_worker import RayWorker
+
+    with serving(mini) as address:
+        lab = gl.connect(address)
+        local = survey(lab, tmp_path / "local")
+        settings = {
+            "served": True, "concurrent": 1, "source": PromptSource(PROMPTS), "model": lab,
+            "folder": tmp_path / "ray", "partition_size": 4, "keep_tokens": True, "seed": 0, "batch_size": 1,
+            "options": {"max_new_tokens": 6, "temperature": 0}, "load": {},
+        }  # fmt: skip
+        worker = RayWorker(**pickle.loads(pickle.dumps(settings)))
+        done = worker({"number": np.arange(3)})
+    assert done["prompts"].tolist() == [4, 4, 2]
+    for one in local.partitions:
+        for path in one.iterdir():
+            assert path.read_bytes() == (tmp_path / "ray" / one.name / path.name).read_bytes()

@@ -177,7 +177,10 @@ class Writer:
             "finish_reason": self._finish_reason(finished),
             "logprobs": None,
         }
-        choice |= {"delta": {}} if self._request.chat else {"text": ""}
+        if self._request.chat:
+            choice["delta"] = {}
+        else:
+            choice["text"] = ""
         if self._request.return_token_ids:
             choice["token_ids"], self._ids = self._ids, []
         return self._head_of_chunk() | {"choices": [choice | self._experts(finished)]}

@@ -99,22 +99,22 @@ class ServedRouting(Routing):
             object.__setattr__(self, name, value)
 
     @property
-    def stored_gate_weights(self) -> Array:  # type: ignore[override]
+    def stored_gate_weights(self) -> Array:
         """Not reported: raises `NotTraced`, as all the properties below."""
         raise _not_reported("gate weights")
 
     @property
-    def scale(self) -> Array:  # type: ignore[override]
+    def scale(self) -> Array:
         """Not reported."""
         raise _not_reported("the per-expert scale")
 
     @property
-    def entropy(self) -> Array:  # type: ignore[override]
+    def entropy(self) -> Array:
         """Not reported."""
         raise _not_reported("the router's entropy")
 
     @property
-    def expert_output_fraction(self) -> Array:  # type: ignore[override]
+    def expert_output_fraction(self) -> Array:
         """Not reported."""
         raise _not_reported("the experts' output fraction")
 
@@ -147,7 +147,7 @@ class ServedRouting(Routing):
         same = (self.layers, self.experts, self.start) == (other.layers, other.experts, other.start)
         return same and np.array_equal(self.ids, other.ids)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         layers, tokens, k = self.ids.shape
