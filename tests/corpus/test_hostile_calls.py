@@ -20,6 +20,7 @@ from gemma_lab.models.grammar.schema import answer_schema
 from gemma_lab.models.tool_use.runner import Round, Runner, ToolRun
 from gemma_lab.models.tool_use.toolbox import tools_of
 
+pytestmark = pytest.mark.slow
 ENDS = (106, 1)
 
 
