@@ -79,3 +79,21 @@ def test_what_cannot_be_compared_is_one_message(arguments):
     assert done.exit_code == 1, done.output
     assert "→" in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_an_adapter_is_compared_with_its_base_on_one_model(tiny_folder, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    lab = gl.load(tiny_folder("26B-A4B"), device="cpu", dtype="float32")
+    examples = [("What is this?", "abc"), ("What is that?", "def")]
+    lab.fine_tune(examples, steps=4, learning_rate=0.02, progress=False).save(tmp_path / "letters")
+    import gemma_lab.lab
+
+    loads, load = [], gemma_lab.lab.load
+    monkeypatch.setattr(gemma_lab.lab, "load", lambda *a, **k: loads.append(k) or load(*a, **k))
+    done = run(tiny_folder("26B-A4B"), "--adapter", tmp_path / "letters", "--json", *FAST)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["second"]["name"].endswith("adapter letters")
+    assert [entry["adapter"] for entry in loads] == [tmp_path / "letters"]  # one model
+    kl = next(row for row in found["rows"] if row["measure"] == "KL, nats per token")
+    assert kl["change"] > 10 * kl["reference"]
