@@ -192,6 +192,12 @@ def checkup(
         raise LabError("--model names a model at a server.", hint="Add --server URL, or leave it out.")
     if server is not None and name is not None:
         raise LabError("Name the model of a server with --model.", hint=f"--server {server} --model {name}")
+    changes = {"--quantization": quantization, "--adapter": adapter, "--drafter": drafter}
+    if server is not None and (given := [option for option, value in changes.items() if value is not None]):
+        raise LabError(
+            f"{' and '.join(given)} cannot be changed on a server from here.",
+            hint="Start the server with it.",
+        )
     if server is None:
         from ..lab import load
 

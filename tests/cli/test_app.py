@@ -151,3 +151,19 @@ def test_ctrl_c_stops_the_answer_and_the_program_goes_on(tiny_folder):
     out, _ = process.communicate("/quit\n", timeout=60)
     assert "[stopped]" in out
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["chat", "checkup"])
+@pytest.mark.parametrize("option", ["--adapter", "--drafter", "--quantization"])
+def test_a_missing_adapter_or_drafter_is_one_message(command, option):
+    done = run(command, "mini-moe", option, "no-such-thing")
+    assert done.exit_code == 1
+    assert "no-such-thing" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("option", ["--adapter", "--drafter", "--quantization"])
+def test_a_server_is_checked_as_it_is(option):
+    done = run("checkup", "--server", "http://127.0.0.1:9", option, "something")
+    assert done.exit_code == 1
+    assert option in done.stderr
