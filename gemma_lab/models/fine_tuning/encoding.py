@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Label of a token that the loss leaves out.
 SKIP = -100
 #: Bytes of media tensors that are kept between passes; others are encoded again.
-_KEPT = 512 * 2**20
+_KEPT = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class EncodedExample:
 
 
 class ExampleSet:
-    """Examples, checked and encoded once; media tensors beyond half a GiB are made again when needed.
+    """Examples, checked and encoded once; media tensors beyond 64 MiB are made again when needed.
 
     Parameters
     ----------
