@@ -22,7 +22,7 @@ _TAKES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Variant:
     """A model in a state that a context manager makes, e.g. with an adapter switched off.
 
@@ -38,7 +38,7 @@ class Variant:
 
     Examples
     --------
-    >>> base = gl.evals.Variant(lab, lab.model.disable_adapter, name="without the adapter")
+    >>> base = gl.evals.Variant(lab, lab.adapters.disabled, name="without the adapter")
     >>> gl.versus(base, lab)
     """
 
@@ -51,8 +51,11 @@ class Variant:
             raise LabError(
                 f"A variant is made of a lab and a function, not of {short_repr(self.lab)} and "
                 f"{short_repr(self.context)}.",
-                hint='For example gl.evals.Variant(lab, lab.model.disable_adapter, name="base").',
+                hint='For example gl.evals.Variant(lab, lab.adapters.disabled, name="base").',
             )
+
+    def __repr__(self) -> str:
+        return f"Variant({self.lab.name}: {self.name or 'changed'})"
 
 
 def without_adapter(lab: Any) -> Variant:
