@@ -4,8 +4,8 @@
     make matrix NOX_ARGS='-s "unit-3.13(colab)"'   one of them
     make matrix NOX_ARGS=-l                        list them
 
-Each run is a row of docs/matrix.jsonl; `python -m tools.matrix` writes the table of docs/matrix.md. A Python that is
-not installed is named and left out.
+Each run is a row of docs/matrix.jsonl; `python -m tools.matrix` writes the table of docs/matrix.md. A Python
+that is not installed is named and left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ nox.options.envdir = "build/matrix"
 
 
 def _install(session: nox.Session, extras: str, versions: str) -> None:
-    """Install the package with extras under a set's constraints; PIP_ARGS adds options, as in the Makefile."""
+    """Install the package with extras under constraints; PIP_ARGS adds options, as in the Makefile."""
     constraints = ROOT / "tests" / "matrix" / f"{versions}.txt"
     options = os.environ.get("PIP_ARGS", "").split()
     session.install(*options, "-c", str(constraints), "-e", f".[{extras}]")
@@ -56,7 +56,7 @@ def unit(session: nox.Session, versions: str) -> None:
 @nox.session(python=PYTHONS)
 @nox.parametrize("versions", VERSIONS, ids=VERSIONS)
 def notebooks(session: nox.Session, versions: str) -> None:
-    """Every notebook, compared with its committed outputs on the versions that these are of, and run elsewhere."""
+    """Every notebook: run, and with the newest versions also compared with its committed outputs."""
     _install(session, "dev", versions)
     compared = "--nbval" if versions == "newest" else "--nbval-lax"
     _record(

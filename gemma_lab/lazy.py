@@ -16,7 +16,7 @@ from typing import Any
 from .errors import MissingExtra
 
 _MODELS = frozenset(
-    "accelerate jsonschema llguidance safetensors soxr torch torchvision transformers".split()
+    ("accelerate", "jsonschema", "llguidance", "safetensors", "soxr", "torch", "torchvision", "transformers")
 )
 """Packages of the extra `models`, without which traces are still opened, analysed and drawn."""
 

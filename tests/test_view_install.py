@@ -1,7 +1,7 @@
-"""An install without the extra `models`: traces open and are drawn, the planner plans, the rest says what is missing.
+"""An install without the extra `models`: traces and the planner work, the rest says what is missing.
 
-Here the packages of `models` are hidden from a second interpreter; the session ``view`` of ``noxfile.py`` runs
-the same script in an environment where they are not installed.
+Here the packages of `models` are hidden from a second interpreter; the session ``view`` of ``noxfile.py``
+runs the same script in an environment where they are not installed.
 """
 
 from __future__ import annotations

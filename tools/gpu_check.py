@@ -1,20 +1,21 @@
-"""``make gpu-check``: exactness, speed and memory of tracing on this machine's accelerator, in under five minutes.
+"""``make gpu-check``: exactness, speed and memory of tracing on this machine's accelerator, in five minutes.
 
 Needs no weights and no network: the minis ship with the repository, and models of true layer sizes get random
-weights (a few of their layers, as many as fit). Prints a table and appends it to the benchmarks' results under
-the name of the device. On a machine without a GPU it says so and ends without an error;
-``python -m tools.gpu_check --device cpu --layers 6`` runs the same steps on a CPU, at smaller sizes.
+weights. Prints a table and appends it to the benchmarks' results under the name of the device. On a machine
+without a GPU it says so and ends without an error; ``python -m tools.gpu_check --device cpu --tokens 256
+--layers 1`` runs the same steps on a CPU, at smaller sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", help="Default: the first GPU.")
     parser.add_argument("--tokens", type=int, default=4096, help="Length of the traced prompt.")
-    parser.add_argument("--layers", type=int, default=_LAYERS, help="Layers of the models of true layer sizes.")
+    parser.add_argument("--layers", type=int, default=_LAYERS, help="Layers of models of true layer sizes.")
     parser.add_argument("--keep", action="store_true", help="Append the results to docs/benchmarks.jsonl.")
     chosen = parser.parse_args()
     name = chosen.device or _accelerator()
@@ -62,14 +63,13 @@ def main() -> None:
     title = device_name(device)
     print(f"{title} · torch {torch.__version__}", flush=True)
     figures: list[Figure] = []
+    sized = {"device": device, "tokens": chosen.tokens, "layers": chosen.layers}
     steps: list[Callable[[], Iterator[Figure]]] = [
-        lambda: exactness(device),
-        lambda: mini_speed(device),
-        *[
-            (lambda size=size: true_sizes(size, device, tokens=chosen.tokens, layers=chosen.layers))
-            for size in ("26B-A4B", "31B")
-        ],
-        lambda: quantised(device),
+        partial(exactness, device),
+        partial(mini_speed, device),
+        partial(true_sizes, "26B-A4B", **sized),
+        partial(true_sizes, "31B", **sized),
+        partial(quantised, device),
     ]
     for step in steps:
         start = time.perf_counter()
@@ -90,15 +90,20 @@ def exactness(device: torch.device) -> Iterator[Figure]:
         here = gl.load(name, device=str(device), dtype=torch.float32)
         reference = gl.load(name, device="cpu", dtype=torch.float32)
         same = [_ids(here, prompt) == _ids(reference, prompt) for prompt in _PROMPTS]
-        yield Figure("gpu-greedy", np.mean(same), "", f"{name}, float32: answers equal to the CPU's", "= 1")
+        yield Figure(
+            "gpu-greedy", float(np.mean(same)), "", f"{name}, float32: answers equal to the CPU's", "= 1"
+        )
         logits = [_logits(lab, _PROMPTS[0]) for lab in (here, reference)]
         error = float((logits[0] - logits[1]).abs().max())
-        yield Figure("gpu-logits", error, "", f"{name}, float32: largest difference of a logit from the CPU's")
+        yield Figure(
+            "gpu-logits", error, "", f"{name}, float32: largest difference of a logit from the CPU's"
+        )
         for dtype in (torch.float32, torch.bfloat16):
             lab = gl.load(name, device=str(device), dtype=dtype)
             plain = lab.chat(_PROMPTS[0], top_logprobs=5)
             trace = lab.trace(_PROMPTS[0], attention=True, max_new_tokens=len(plain.tokens), top_logprobs=5)
             probabilities = np.array([token.probability for token in plain.tokens])
+            assert trace.generation is not None
             difference = float(np.abs(np.exp(trace.generation.logprobs) - probabilities).max())
             yield Figure(
                 "gpu-traced", difference, "", f"{name}, {dtype}: traced and untraced probabilities", "= 0"
@@ -123,15 +128,14 @@ def true_sizes(size: str, device: torch.device, *, tokens: int, layers: int) -> 
     """Measure what recording costs at the layer sizes of a real model with random weights."""
     lab = _random_lab(size, device, layers)
     prompt = _text(lab, tokens)
-    note = f"{size}, {lab.text_config.num_hidden_layers} layers of random weights, {tokens:,} tokens, bfloat16"
+    note = (
+        f"{size}, {lab.text_config.num_hidden_layers} layers of random weights, {tokens:,} tokens, bfloat16"
+    )
     plain = _best(lambda: lab.trace(prompt, max_new_tokens=1, routing=False, attention=False), device)
-    for row, options in (
-        ("gpu-routing-time", {"routing": True, "attention": False}),
-        ("gpu-attention-time", {"routing": False, "attention": True}),
-    ):
-        if row == "gpu-routing-time" and not getattr(lab.text_config, "enable_moe_block", False):
+    for row, attention in (("gpu-routing-time", False), ("gpu-attention-time", True)):
+        if not attention and not lab.architecture.experts:
             continue
-        traced = _best(lambda options=options: lab.trace(prompt, max_new_tokens=1, **options), device)
+        traced = _best(partial(lab.trace, prompt, max_new_tokens=0, attention=attention), device)
         yield Figure(row, traced[0] / plain[0], "×", f"{note}; plain {plain[0]:.2f} s", "≤ 1.5")
         if plain[1] and traced[1]:
             yield Figure(
@@ -155,7 +159,9 @@ def quantised(device: torch.device) -> Iterator[Figure]:
             print(f"  {quantization}: not run, {error.what}", flush=True)
             continue
         same = [_ids(lab, prompt) == ids for prompt, ids in zip(_PROMPTS, answers, strict=True)]
-        yield Figure("gpu-quantised", np.mean(same), "", f"mini-moe, {quantization}: answers unchanged")
+        yield Figure(
+            "gpu-quantised", float(np.mean(same)), "", f"mini-moe, {quantization}: answers unchanged"
+        )
 
 
 def device_name(device: torch.device) -> str:
@@ -177,7 +183,7 @@ def _accelerator() -> str | None:
 
 
 def _random_lab(size: str, device: torch.device, layers: int) -> Any:
-    """Build some layers of a size with random weights on the device, with a mini's tokenizer and processor."""
+    """Build some layers of a size with random weights on the device, with a mini's tokenizer."""
     import transformers
 
     config = configuration(size)
@@ -223,7 +229,7 @@ def _text(lab: Any, tokens: int) -> str:
 
 
 def _best(call: Callable[[], Any], device: torch.device) -> tuple[float, int]:
-    """Return the smallest time of three calls in seconds, and the peak memory beyond what was held, in bytes."""
+    """Return the least time of three calls in seconds, and the peak memory beyond what was held, in bytes."""
     times, peak = [], 0
     for _ in range(3):
         held = _reset_peak(device)
@@ -249,6 +255,13 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _prefill(lab: Any, prompt: str) -> None:
+    """Read a prompt without any probe."""
+    ids = torch.tensor([lab.tokenizer(prompt)["input_ids"]], device=lab.device)
+    with torch.no_grad():
+        lab.model(input_ids=ids, use_cache=False, logits_to_keep=1)
+
+
 def _logits(lab: Any, prompt: str) -> torch.Tensor:
     ids = torch.tensor([lab.tokenizer(prompt)["input_ids"]], device=lab.model.device)
     with torch.no_grad():
@@ -268,7 +281,7 @@ def _keep(figures: list[Figure], title: str) -> None:
     run = Path("build") / "gpu-check.jsonl"
     run.parent.mkdir(exist_ok=True)
     run.unlink(missing_ok=True)
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    today = dt.datetime.now(dt.UTC).date().isoformat()
     for figure in figures:
         append(run, Result(
             figure.row, float(figure.value), figure.target, figure.unit, figure.note,

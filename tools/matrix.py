@@ -1,16 +1,16 @@
 """The matrix of versions: record a run of the tests, and write the table of what was run.
 
-    python -m tools.matrix record unit colab report.xml    one row of docs/matrix.jsonl
-    python -m tools.matrix                                 docs/matrix.md
+``python -m tools.matrix record unit colab report.xml`` appends a row to docs/matrix.jsonl, and
+``python -m tools.matrix`` writes docs/matrix.md.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import platform
 import sys
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,21 @@ PACKAGES = ("torch", "transformers", "numpy", "ipywidgets", "anywidget", "pyarro
 HEAD = """\
 # Versions
 
-Which combinations of Python and libraries the tests were run with, and when. `make matrix` runs what installs on the
-machine; the sets of versions are `tests/matrix/*.txt`. A combination that is not listed was not run. "Skipped" counts
-tests that say why they do not apply, for example to an older release of transformers.
+Which combinations of Python and libraries the tests were run with, and when. `make matrix` runs what installs
+on the machine; the sets of versions are `tests/matrix/*.txt`. A combination that is not listed was not run.
+"Skipped" counts tests that say why they do not apply, for example to an older release of transformers.
 
 """
 
 
 def record(what: str, versions: str, report: Path) -> dict[str, Any]:
-    """Append the counts of a JUnit report, with the versions of this interpreter's libraries; return the row."""
+    """Append the counts of a JUnit report, with this interpreter's versions of libraries; return the row."""
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest wrote it
+    for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest wrote it
         for name in counts:
             counts[name] += int(suite.get(name, 0))
     row = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "run": what,
         "versions": versions,
         "python": platform.python_version(),

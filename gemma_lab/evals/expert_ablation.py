@@ -278,7 +278,8 @@ def _read_with_load(lab: LoadedModel, batches: Sequence[Batch]) -> tuple[Array, 
     from ..trace.probes.recorder import Recorder
     from ..trace.probes.routing import RoutingProbe
 
-    results, load = [], {}
+    results: list[Array] = []
+    load: dict[int, Array] = {}
     for batch in batches:
         probe = RoutingProbe()
         with Recorder(lab.model, [probe]):

@@ -140,7 +140,8 @@ class _Sums:
         spread = np.sqrt(drawn[:, None, None] * variance)
         difference = self.counts - self.sizes[:, :, None, None] * overall
         score = np.zeros(self.counts.shape)
-        return np.divide(difference, spread, out=score, where=np.broadcast_to(spread > 1e-9, score.shape))
+        np.divide(difference, spread, out=score, where=np.broadcast_to(spread > 1e-9, score.shape))
+        return score
 
 
 def _labels(rows: Any, summary: RoutingSummary, label: str) -> tuple[tuple[str, ...], Array]:
