@@ -12,6 +12,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
+    from .bfcl import ToolCallCase, tool_call_cases
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .expert_ablation import ExpertAblation, ablate_experts
     from .grading import is_correct
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .report import Checkup, GradedAnswer, Score
     from .run import checkup
     from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
-    from .tool_call_cases import ToolCallCase, tool_call_cases
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens
     from .versus.results import (

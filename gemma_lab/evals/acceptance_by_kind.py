@@ -11,8 +11,8 @@ from ..errors import LabError
 from .statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from ..lab import Lab
     from ..models.chat.reply import Reply
+    from .model import DraftedModel
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class AcceptanceByKind(Displayed):
 
 
 def draft_acceptance(
-    lab: Lab, prompts: Mapping[str, Iterable[Any]], *, temperature: float = 0.0, **options: Any
+    lab: DraftedModel, prompts: Mapping[str, Iterable[Any]], *, temperature: float = 0.0, **options: Any
 ) -> AcceptanceByKind:
     """Answer prompts with the drafter and count what the model accepts, by kind.
 
@@ -120,13 +120,13 @@ def draft_acceptance(
     return AcceptanceByKind(lab.name, lab.drafter.name, lab.drafter.tokens, counts)
 
 
-def require_drafter(lab: Lab) -> None:
+def require_drafter(lab: DraftedModel) -> None:
     """Raise `LabError` if a model has no drafter."""
     if lab.drafter is None:
         raise LabError(f"{lab.name} has no drafter.", hint='Load it with gl.load(…, drafter="auto").')
 
 
-def answer(lab: Lab, prompt: Any, **options: Any) -> Reply:
+def answer(lab: DraftedModel, prompt: Any, **options: Any) -> Reply:
     """Return the answer to a prompt, or to a mapping of `Lab.chat`'s arguments."""
     if isinstance(prompt, Mapping):
         options = {**options, **prompt}

@@ -20,7 +20,7 @@ from ..models.loading.restore import RestoreStack
 from .acceptance_by_kind import answer, require_drafter
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from .model import DraftedModel
 
 _CONTEXT = 96
 """Tokens in the cache while passes are timed."""
@@ -143,7 +143,7 @@ class DraftSpeed(Displayed):
         return f"DraftSpeed({self.model} with {self.drafter}, {self.clock}, best of each: {parts})"
 
 
-def draft_times(lab: Lab, *, tokens: Iterable[int] = range(1, 10), repeats: int = 15) -> DraftTimes:
+def draft_times(lab: DraftedModel, *, tokens: Iterable[int] = range(1, 10), repeats: int = 15) -> DraftTimes:
     """Time passes of a model with one token and with several, and its drafter.
 
     Parameters
@@ -171,7 +171,7 @@ def draft_times(lab: Lab, *, tokens: Iterable[int] = range(1, 10), repeats: int 
 
 
 def draft_speed(
-    lab: Lab,
+    lab: DraftedModel,
     prompts: Mapping[str, Iterable[Any]],
     *,
     drafts: Iterable[int] = (1, 2, 4, 8),
@@ -259,7 +259,7 @@ def _clock(device: torch.device) -> Callable[[], float]:
 class _TimedPasses:
     """Passes of a model over the same cache; hold the model's lock."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: DraftedModel) -> None:
         self._lab, self._model = lab, lab.model
         self._now = _clock(lab.device)
         generator = torch.Generator().manual_seed(0)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ..models.chat.reply import Reply
     from ..trace.interventions.apply import EditContext
     from ..trace.trace import Trace
-    from .report import Checkup
 
 
 class EvaluatedModel(Protocol):
@@ -20,7 +19,7 @@ class EvaluatedModel(Protocol):
     modalities: frozenset[str]
     tokenizer: Any
     context: int
-    last_checkup: Checkup | None
+    last_checkup: Any
 
     @property
     def chat(self) -> Callable[..., Reply]:
@@ -33,3 +32,16 @@ class EvaluatedModel(Protocol):
     @property
     def edit(self) -> Callable[..., EditContext]:
         """Return a context in which the model is changed."""
+
+
+class DraftedModel(EvaluatedModel, Protocol):
+    """A model with a drafter, or None in its place."""
+
+    drafter: Any
+    model: Any
+    lock: Any
+    vocabulary: int
+
+    @property
+    def device(self) -> Any:
+        """The device of its input."""

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .questions import Question
-    from .tool_calls import ToolCallAccuracy
 
 #: Columns of the scores, in text and tables.
 COLUMNS = ("skill", "questions", "accuracy", "95 % interval", "chance")
@@ -82,7 +81,7 @@ class Checkup(Displayed):
         *,
         not_asked: Mapping[str, str],
         chance: Mapping[str, float] | None = None,
-        structured: Mapping[str, ToolCallAccuracy] | None = None,
+        structured: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.answers, self.not_asked = model, tuple(answers), dict(not_asked)
         self.chance, self.structured = dict(chance or {}), dict(structured or {})

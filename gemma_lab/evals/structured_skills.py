@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .bfcl import tool_call_cases
 from .questions import QUICK, load_questions
-from .tool_call_cases import tool_call_cases
 
 if TYPE_CHECKING:
+    from .bfcl import ToolCallCase
     from .questions import Question
-    from .tool_call_cases import ToolCallCase
 
 #: They are asked only where they are named: each question takes two answers, and BFCL's prompts are long.
 STRUCTURED_SKILLS = ("calls", "json")

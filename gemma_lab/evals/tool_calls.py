@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..display import Displayed
 from ..errors import BadSchema, ContextFull, LabError
 from ..models.grammar.schema import first_fault
+from .bfcl import ToolCallCase, tool_call_cases
 from .grading import strip_fence
 from .questions import Question
 from .report import Score
 from .statistics import PairedAnswers, mcnemar_test
-from .tool_call_cases import ToolCallCase, tool_call_cases
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from gemma_lab.errors import ContextFull, LabError
 from gemma_lab.evals.questions import QUICK, SLOW, load_questions, skill_names
 from gemma_lab.evals.report import Checkup
 from gemma_lab.evals.run import checkup
-from gemma_lab.evals.tool_call_cases import ToolCallCase, tool_call_cases
+from gemma_lab.evals.bfcl import ToolCallCase, tool_call_cases
 from gemma_lab.models.chat.tools import Call
 
 
