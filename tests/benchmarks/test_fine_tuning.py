@@ -68,5 +68,5 @@ def test_training_keeps_the_speed_of_a_plain_loop(targets, capsys, record):
     with capsys.disabled():
         print(f"\n{targets}: " + ", ".join(f"{k} {statistics.median(v):.3f} s" for k, v in took.items()))
     key = "training-experts" if "experts" in targets else "training-attention"
-    record(key, ratio, f"≥ {TARGET} ×", "×", f"median of {STEPS - 2} steps of {SIZE} examples, rank {RANK}")
+    record(key, ratio, f"≥ {TARGET}", "×", f"median of {STEPS - 2} steps of {SIZE} examples, rank {RANK}")
     assert ratio >= TARGET
