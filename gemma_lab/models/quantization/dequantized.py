@@ -37,10 +37,13 @@ def first_row(model: Any, name: str) -> torch.Tensor | None:
     if state is not None:  # bitsandbytes, 4 bits
         from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_4bit(weight.data, state)[:1]
+        numbers: torch.Tensor = dequantize_4bit(weight.data, state)
+        return numbers[:1]
     if getattr(weight, "SCB", None) is not None:
         # bitsandbytes, 8 bits: a scale is the largest weight of its row
-        return weight.data[:1].float() * (weight.SCB[:1, None] / 127)
+        scaled: torch.Tensor = weight.data[:1].float() * (weight.SCB[:1, None] / 127)
+        return scaled
     if hasattr(weight, "dequantize") and hasattr(weight, "__tensor_flatten__"):  # torchao
-        return weight.dequantize()[:1]
+        whole: torch.Tensor = weight.dequantize()
+        return whole[:1]
     return None

@@ -53,15 +53,17 @@ class IntegerConfig(QuantizationConfigMixin):
         keep: Iterable[str] = (),
         **_: Any,
     ) -> None:
-        self.quant_method = METHOD
+        self.quant_method: Any = METHOD
         self.bits, self.group_size, self.embeddings = bits, group_size, embeddings
         self.keep = list(keep)
 
     @property
     def name(self) -> str:
         """The name that `gemma_lab.planning.integer_weights` gives it."""
-        options = {"group_size": self.group_size, "embeddings": self.embeddings, "keep": self.keep}
-        return integer_weights(self.bits, **options).name
+        made = integer_weights(
+            self.bits, group_size=self.group_size, embeddings=self.embeddings, keep=self.keep
+        )
+        return made.name
 
 
 @register_quantizer(METHOD)
@@ -81,7 +83,7 @@ class IntegerQuantizer(HfQuantizer):
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
         """Return whether a parameter is to be packed."""
-        owner, _, name = param_name.rpartition(".")
+        owner, _dot, name = param_name.rpartition(".")
         module = model.get_submodule(owner)
         if isinstance(module, IntLinear | IntTable):
             return name == "weight"
@@ -129,8 +131,15 @@ class IntegerQuantizer(HfQuantizer):
 class _Pack(ConversionOps):
     """Turns each weight that was read into its codes and its scales."""
 
-    def convert(self, input_dict: dict[str, Any], *, model: Any, **_: Any) -> dict[str, Any]:
-        packed = {}
+    def convert(
+        self,
+        input_dict: dict[str, Any],
+        source_patterns: list[str],  # noqa: ARG002 — the operation's signature
+        target_patterns: list[str],  # noqa: ARG002
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return the codes and the scales of weights, by name."""
+        model, packed = options["model"], dict[str, Any]()
         for name, found in input_dict.items():
             weight = found[0] if isinstance(found, list) else found
             module = model.get_submodule(name.rpartition(".")[0])

@@ -91,7 +91,7 @@ class IntExperts(nn.Module):
         """
         tokens, top_k = top_k_index.shape
         chosen, order = top_k_index.reshape(-1).sort(stable=True)
-        used, counts = chosen.unique_consecutive(return_counts=True)
+        used, counts = torch.unique(chosen, return_counts=True)
         ends = counts.cumsum(0).tolist()
         parts = []
         dtype = hidden_states.dtype
@@ -171,7 +171,7 @@ class IntEmbedding(IntTable):
     """
 
     @property
-    def weight(self) -> _Rows:  # type: ignore[override]
+    def weight(self) -> _Rows:
         """Rows of the table, dequantised when they are indexed, without the scale of the embedding."""
         return _Rows(self)
 
@@ -214,7 +214,8 @@ class _Rows:
     @property
     def device(self) -> torch.device:
         """Where the codes lie."""
-        return self._table.codes.device  # type: ignore[return-value]
+        codes: torch.Tensor = self._table.get_parameter("codes")
+        return codes.device
 
     def __getitem__(self, key: Any) -> torch.Tensor:
         rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -177,11 +178,10 @@ class LoadMethod:
         """Raise `LabError` if the method's kernels cannot multiply with a weight of some shape."""
         if self.name != "nf4" or not device.startswith("cpu"):
             return
-        from bitsandbytes.functional import has_avx512bf16
-
+        functional: Any = importlib.import_module("bitsandbytes.functional")
         packed = {name: shape for name, shape in shapes.items() if self.packs(name, len(shape))}
         odd = {name: shape for name, shape in packed.items() if shape[0] % 32 or shape[1] % 64}
-        if odd and has_avx512bf16():
+        if odd and functional.has_avx512bf16():
             name, shape = next(iter(odd.items()))
             raise LabError(
                 f"bitsandbytes' 4-bit kernel for this processor (AVX512-BF16) takes multiples of 32 rows and "
@@ -267,15 +267,17 @@ def _kept() -> list[str]:
 
 
 def _bitsandbytes_8(_: Any) -> Any:
-    from transformers import BitsAndBytesConfig
+    import transformers
 
-    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_kept())
+    config: Any = transformers.BitsAndBytesConfig
+    return config(load_in_8bit=True, llm_int8_skip_modules=_kept())
 
 
 def _bitsandbytes_4(dtype: Any) -> Any:
-    from transformers import BitsAndBytesConfig
+    import transformers
 
-    return BitsAndBytesConfig(
+    config: Any = transformers.BitsAndBytesConfig
+    return config(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=dtype,

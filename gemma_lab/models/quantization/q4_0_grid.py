@@ -236,7 +236,8 @@ def _count(weight: torch.Tensor) -> tuple[int, int, float]:
     step = max(1, len(rows) // _BLOCKS)
     sample = rows[::step][:_BLOCKS].float()
     on_grid, levels = 0, 0.0
-    for blocks in sample.split(_CHUNK):
+    for start in range(0, len(sample), _CHUNK):
+        blocks = sample[start : start + _CHUNK]
         on_grid += int(_on_grid(blocks).sum())
         ordered = blocks.sort(dim=1).values
         levels += float((ordered[:, 1:] != ordered[:, :-1]).sum()) + len(blocks)

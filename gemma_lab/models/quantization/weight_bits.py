@@ -341,9 +341,10 @@ def _held(module: Any, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, f
         yield str(state.quant_type), float(tensor.nbytes)
         yield "scales", float(sum(held.nbytes for held in _tensors(state)))
         return
-    if getattr(tensor, "SCB", None) is not None:  # bitsandbytes, 8 bits
+    scales = getattr(tensor, "SCB", None)
+    if scales is not None:  # bitsandbytes, 8 bits
         yield "int8", float(tensor.nbytes)
-        yield "scales", float(tensor.SCB.nbytes)
+        yield "scales", float(scales.nbytes)
         return
     if name in packed_parameters(module):
         yield f"int{module.bits}", float(tensor.nbytes)
