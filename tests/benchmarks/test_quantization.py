@@ -1,4 +1,4 @@
-"""Bytes of packed experts, and what packing costs in skill: the same questions before and after, on mini-moe."""
+"""Bytes of packed experts, and what packing costs in skill: the same questions before and after."""
 
 from __future__ import annotations
 
