@@ -241,8 +241,8 @@ class _attached:  # noqa: N801 — a context manager, named as contextlib's are
         self._restore.undo(self._layers.detach)
         self._layers.attach()
 
-    def __exit__(self, *details: object) -> None:
-        self._restore.__exit__(*details)
+    def __exit__(self, *_: object) -> None:
+        self._restore.close()
 
 
 class _merged(_attached):  # noqa: N801

@@ -17,6 +17,7 @@ from .examples import Answer, read_example
 if TYPE_CHECKING:
     import torch
 
+    from ..chat.types import Message
     from ..loading.loaded_model import LoadedModel
 
 #: Label of a token that the loss leaves out.
@@ -149,8 +150,8 @@ def encode(model: LoadedModel, answer: Answer, where: str = "The example") -> En
 def _answer_ids(model: LoadedModel, answer: Answer, prompt: list[int]) -> list[int]:
     """Return the ids that the model is to generate, up to the one that ends its turn."""
     if answer.request.raw:
-        end = [] if model.tokenizer.eos_token_id is None else [model.tokenizer.eos_token_id]
-        return [*_ids(model, answer.text), *end]
+        last = [] if model.tokenizer.eos_token_id is None else [model.tokenizer.eos_token_id]
+        return [*_ids(model, answer.text), *last]
     thought = answer.thinking
     in_thought = Transcript(Vocabulary(model.tokenizer), prompt).kind == "thought"
     if in_thought:  # some templates leave it open after a tool's result
@@ -176,7 +177,7 @@ def _ids(model: LoadedModel, text: str) -> list[int]:
 
 def _calls_text(model: LoadedModel, answer: Answer) -> str:
     """Return tool calls as the checkpoint's template writes them."""
-    messages = [
+    messages: list[Message] = [
         {"role": "user", "content": "?"},
         {"role": "assistant", "content": "", "tool_calls": list(answer.calls)},
     ]

@@ -64,7 +64,7 @@ class LoraLayers:
                 (parent, name, child, child.get_base_layer())
                 for parent in model.modules()
                 if not _is_lora(parent)
-                for name, child in parent.named_children()
+                for name, child in _children(parent)
                 if _is_lora(child)
             ]
             self.weights = dict(_adapted(model))
@@ -178,6 +178,10 @@ def _is_plain(weight: torch.nn.Parameter, layer: Any) -> bool:
     return ordinary and (fused or tuple(weight.shape) == (layer.out_features, layer.in_features))
 
 
+def _children(module: torch.nn.Module) -> list[tuple[str, Any]]:
+    return list(module.named_children())
+
+
 def _is_lora(module: Any) -> bool:
     return hasattr(module, "lora_A") and hasattr(module, "get_base_layer")
 
@@ -195,7 +199,7 @@ def _adapted(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
 def _unwrap(model: torch.nn.Module) -> None:
     """Remove every LoRA layer and what PEFT noted on the model."""
     for parent in [module for module in model.modules() if not _is_lora(module)]:
-        for name, child in list(parent.named_children()):
+        for name, child in _children(parent):
             if _is_lora(child):
                 setattr(parent, name, child.get_base_layer())
     vars(model).pop("peft_config", None)

@@ -165,8 +165,7 @@ class Trainer:
 
     def _clip(self) -> torch.Tensor:
         """Clip the gradient, and return the norm of every tensor's before, on the CPU; 0 without one."""
-        given = [factor for factor in self._factors if factor.grad is not None]
-        gradients = [factor.grad for factor in given]
+        gradients = [factor.grad for factor in self._factors if factor.grad is not None]
         norms = torch.zeros(len(self._factors))
         if not gradients:
             return norms
