@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
     from .parallel_sentences import Language, languages, sentences, translations
     from .questions import Question, chance_accuracy, load_questions, skill_names
-    from .report import Checkup, GradedAnswer, Score
+    from .report import Checkup, GradedAnswer
     from .run import checkup
+    from .score import Score
     from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens

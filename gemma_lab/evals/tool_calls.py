@@ -13,7 +13,7 @@ from ..models.grammar.schema import first_fault
 from .bfcl import ToolCallCase, tool_call_cases
 from .grading import strip_fence
 from .questions import Question
-from .report import Score
+from .score import Score
 from .statistics import PairedAnswers, mcnemar_test
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from ..base.html import Markup, bdi, escape, join, table, tag
 from .tool_calls import tool_call_accuracy_html
 
 if TYPE_CHECKING:
-    from ...evals.report import Checkup, GradedAnswer, Score
+    from ...evals.report import Checkup, GradedAnswer
+    from ...evals.score import Score
 
 _MAX_FAILURES = 12  # failures in the HTML view
 _MAX_LENGTH = 160  # characters of a prompt or an answer in a table
