@@ -34,7 +34,7 @@ def npy(header: str, data: bytes, version: bytes = b"\x01\x00") -> str:
 
 def vllm(ids) -> str:
     """vLLM's form, written by hand: a header of format 1.0, then one byte per id."""
-    header = "{'descr': '|u1', 'fortran_order': False, 'shape': %r, }" % (ids.shape,)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {ids.shape!r}, }}"
     return npy(header, bytes(int(each) for each in ids.ravel()))
 
 
