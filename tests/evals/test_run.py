@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import gemma_lab as gl
 from gemma_lab.cli.app import app
 from gemma_lab.errors import ContextFull, LabError
+from gemma_lab.evals.bfcl import ToolCallCase, tool_call_cases
 from gemma_lab.evals.questions import QUICK, SLOW, load_questions, skill_names
 from gemma_lab.evals.report import Checkup
 from gemma_lab.evals.run import checkup
-from gemma_lab.evals.bfcl import ToolCallCase, tool_call_cases
 from gemma_lab.models.chat.tools import Call
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import gemma_lab as gl
 from gemma_lab.errors import ContextFull, LabError
+from gemma_lab.evals.bfcl import ToolCallCase, tool_call_cases
 from gemma_lab.evals.questions import load_questions
 from gemma_lab.evals.statistics import wilson_interval
-from gemma_lab.evals.bfcl import ToolCallCase, tool_call_cases
 from gemma_lab.evals.tool_calls import tool_call_accuracy
 from gemma_lab.models.chat.tools import Call, declared
 from gemma_lab.models.grammar.calls import CallGrammar
