@@ -135,7 +135,7 @@ def _rows(tokens: tuple[Token, ...]) -> Markup:
             f"{token.entropy:.2f}",
             _alternatives(token.top_logprobs),
             *(_effect(token) if bound else ()),
-            *((_DRAFTED.get(token.drafted, ""),) if drafted else ()),  # type: ignore[call-overload]
+            *(("" if token.drafted is None else _DRAFTED[token.drafted],) if drafted else ()),
         )
         for number, token in enumerate(tokens[:_MAX_ROWS], start=1)
     ]
