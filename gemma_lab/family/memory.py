@@ -27,8 +27,8 @@ def weight_bytes(shape: Architecture, dtype: str = "bf16") -> int:
         The model.
     dtype
         ``"fp32"``, ``"bf16"``, ``"int8"`` or ``"int4"``. The integer kinds pack attention, feed-forward
-        layers and experts (see `BITS_PER_WEIGHT`), as `gemma_lab.load` does with these names, and leave the rest in
-        16 bits: embeddings, router, norms and towers.
+        layers and experts (see `BITS_PER_WEIGHT`), as `gemma_lab.load` does with these names, and leave the
+        rest in 16 bits: embeddings, router, norms and towers.
 
     Raises
     ------
