@@ -101,7 +101,7 @@ def test_what_a_checkpoint_says_is_what_its_configuration_says() -> None:
     assert (moe.experts, moe.top_k) == (128, 8)
 
 
-def test_drafters_have_the_exact_counts_that_are_known() -> None:
+def test_drafters_have_the_exact_counts_that_are_known(no_minis: None) -> None:
     known = {checkpoint.size: checkpoint.parameters for checkpoint in catalog(variant="assistant")}
     assert known == {"E2B": 77_731_332, "E4B": None, "12B": None, "26B-A4B": 412_764_420, "31B": 454_707_460}
     assert {c.model_type for c in catalog(variant="assistant", size="12B")} == {"gemma4_unified_assistant"}
@@ -142,3 +142,16 @@ def test_the_repr_of_an_entry_is_one_line() -> None:
         "Checkpoint(26b-a4b-it: 25.81 B parameters, 30 layers, 128 experts top-8, text+image+video, "
         "context 262,144 tokens, bf16 48.1 GiB, int4 15.3 GiB)"
     )
+
+
+def test_a_minis_drafter_is_listed_as_its_card_says() -> None:
+    drafter = find("mini-moe-assistant")
+    assert drafter is not None
+    assert (drafter.size, drafter.variant, drafter.model_type) == (
+        "mini-moe",
+        "assistant",
+        "gemma4_assistant",
+    )
+    assert drafter.weight_bytes["bf16"] == 2 * drafter.parameters
+    assert (drafter.layers, drafter.experts, drafter.standalone) == (2, None, False)
+    assert drafter not in catalog(variant="mini")
