@@ -71,6 +71,7 @@ def test_independent_choices_reach_what_is_expected_of_them():
     np.testing.assert_allclose(same.growth, 1)
 
 
+@pytest.mark.slow
 def test_a_trace_and_its_routing_are_taken_alike():
     trace = gl.load("mini-moe").trace("Write 47 in German words.")
     found, of_routing = gl.analysis.expert_unions(trace), gl.analysis.expert_unions(trace.routing)
