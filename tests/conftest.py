@@ -22,8 +22,8 @@ hypothesis.settings.load_profile("unhurried")
 #: Fixtures that load a model, and folders whose tests train, build, start processes or draw many figures.
 SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini"}
 SLOW_FOLDERS = (
-    "browser", "benchmarks", "cli/server", "evals", "minis", "models/fine_tuning", "models/grammar",
-    "models/loading", "models/remote", "models/tool_use", "surveys", "tools", "trace/interventions",
+    "browser", "benchmarks", "cli/server", "evals", "minis", "models/drafting", "models/fine_tuning",
+    "models/grammar", "models/loading", "models/remote", "models/tool_use", "surveys", "tools", "trace/interventions",
     "trace/probes", "trace/run", "views",
 )  # fmt: skip
 
