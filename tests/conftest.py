@@ -23,8 +23,8 @@ hypothesis.settings.load_profile("unhurried")
 SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini"}
 SLOW_FOLDERS = (
     "browser", "benchmarks", "cli/server", "evals", "minis", "models/drafting", "models/fine_tuning",
-    "models/grammar", "models/loading", "models/remote", "models/tool_use", "surveys", "tools", "trace/interventions",
-    "trace/probes", "trace/run", "views",
+    "models/grammar", "models/loading", "models/remote", "models/tool_use", "surveys", "tools",
+    "trace/interventions", "trace/probes", "trace/run", "views",
 )  # fmt: skip
 
 
