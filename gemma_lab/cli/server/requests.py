@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...errors import BadSchema
+from ...models.grammar.limits import check_schema_size
 from .errors import ApiError, invalid
 from .fields import Fields
 from .messages import read_messages
-from .schema_limits import check_schema_size
 
 if TYPE_CHECKING:
     from .limits import Limits
@@ -238,10 +239,18 @@ def _schema(fields: Fields) -> dict[str, Any] | None:
     schema = inner.any("schema")
     if not isinstance(schema, dict):
         raise inner.fault("schema", "must be a JSON Schema.")
-    check_schema_size(schema, inner.path("schema"))
+    _check_size(schema, inner.path("schema"))
     inner.finish()
     form.finish()
     return schema
+
+
+def _check_size(schema: Any, path: str) -> None:
+    """Raise `ApiError` (400) for a schema that is too large for the grammar engine."""
+    try:
+        check_schema_size(schema, path)
+    except BadSchema as error:
+        raise invalid(error.what, path) from None
 
 
 def _tools(fields: Fields) -> tuple[list[Any], str | None, bool]:
@@ -260,7 +269,7 @@ def _tools(fields: Fields) -> tuple[list[Any], str | None, bool]:
         if function is None:
             raise tool.fault("function", "must be an object with a name.")
         function.text("name")
-        check_schema_size(function.any("parameters"), function.path("parameters"))
+        _check_size(function.any("parameters"), function.path("parameters"))
         strict = strict or function.flag("strict")
     one_call = not fields.flag("parallel_tool_calls", default=True)
     choice = fields.any("tool_choice")

@@ -16,6 +16,7 @@ from typing import Any
 from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
 from .engine_tokenizer import engine_tokenizer
+from .limits import check_schema_size
 from .schema import AnswerSchema
 
 #: At most one space, after a comma or a colon: allows both usual styles, and no run of spaces.
@@ -84,6 +85,10 @@ def grammar(
         Without llguidance.
     """
     engine = _engine()
+    if schema is not None:
+        check_schema_size(schema.schema, "The schema")
+    for tool in tools:
+        check_schema_size(tool["function"].get("parameters"), f"{tool['function']['name']}'s parameters")
     source = _source(tokenizer, schema, tools, tool_choice, thinking)
     compiled = engine.LLMatcher.grammar_from_lark(source)
     known = engine_tokenizer(tokenizer, size, tuple(int(end) for end in ends))
