@@ -30,7 +30,7 @@ CLASSES = {
     "gemma4_assistant": "Gemma4AssistantForCausalLM",
     "gemma4_unified_assistant": "Gemma4UnifiedAssistantForCausalLM",
 }
-_SINCE = "5.15"  # of transformers: assisted decoding with the family's sliding-window caches
+_SINCE = "5.20"  # of transformers: candidate generators without a generation of their own
 _DRAFT_TOKENS = 4  # where the drafter's generation config says nothing else
 _UNSAID = 20  # transformers' default of that setting
 _SUFFIX = "-assistant"
