@@ -22,7 +22,7 @@ hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 #: Fixtures that load a model, and folders whose tests train, build, start processes or draw many figures.
-SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini"}
+SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini", "drafted_mini"}
 SLOW_FOLDERS = (
     "browser", "benchmarks", "cli/server", "evals", "minis", "models/drafting", "models/fine_tuning",
     "models/grammar", "models/loading", "models/remote", "models/tool_use", "surveys", "tools",
@@ -30,8 +30,8 @@ SLOW_FOLDERS = (
 )  # fmt: skip
 
 
-#: Folders whose subject needs a release of transformers newer than the package's floor.
-NEWER = {"models/drafting": "5.20"}
+#: Folders, and fixtures, whose subject needs a release of transformers newer than the package's floor.
+NEWER = {"models/drafting": "5.20", "drafted_mini": "5.20"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,9 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         loads = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
         if loads or any(folder == one or folder.startswith(f"{one}/") for one in SLOW_FOLDERS):
             item.add_marker(pytest.mark.slow)
-        if folder in NEWER and installed < Version(NEWER[folder]):
-            reason = f"needs transformers {NEWER[folder]}; {installed} is installed"
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for name in NEWER.keys() & {folder, *getattr(item, "fixturenames", ())}:
+            if installed < Version(NEWER[name]):
+                reason = f"needs transformers {NEWER[name]}; {installed} is installed"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

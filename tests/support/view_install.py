@@ -12,7 +12,16 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODELS = {"accelerate", "jsonschema", "llguidance", "safetensors", "soxr", "torch", "torchvision", "transformers"}
+MODELS = {
+    "accelerate",
+    "jsonschema",
+    "llguidance",
+    "safetensors",
+    "soxr",
+    "torch",
+    "torchvision",
+    "transformers",
+}
 
 
 class Hidden(importlib.abc.MetaPathFinder):

@@ -399,7 +399,9 @@ def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages) -> None:
     assert chat.send("And now?").text == "abcdefgh"
 
 
-def test_tokens_of_a_drafter_say_whether_the_model_accepted_them(messages) -> None:
+@pytest.fixture
+def drafted_mini():
+    """A mini whose drafter proposes one wrong token, and the answer without it."""
     from support.drafters import scripted
 
     import gemma_lab as gl
@@ -407,6 +409,11 @@ def test_tokens_of_a_drafter_say_whether_the_model_accepted_them(messages) -> No
     mini = gl.load("mini-moe", progress=False)
     plain = mini.chat("Write 47 in German words.", temperature=0)
     mini.drafter = scripted(mini, plain, wrong=3)
+    return mini, plain
+
+
+def test_tokens_of_a_drafter_say_whether_the_model_accepted_them(messages, drafted_mini) -> None:
+    mini, plain = drafted_mini
     chat = Chat(mini, sampling=Sampling.greedy())
     reply = chat.send("Write 47 in German words.")
     assert chat._facts["drafter"]
