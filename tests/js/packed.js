@@ -59,6 +59,7 @@ export function utf8(values) {
  * @property {number[]} logprob
  * @property {number[]} forbidden
  * @property {number[]} overruled
+ * @property {number[]} drafted
  * @property {string[]} first
  */
 
@@ -66,7 +67,7 @@ export function utf8(values) {
  * @param {Draws} draws
  * @returns {Record<string, [any, number[]]>}
  */
-function packedDraws({ tokens: rows, logprob, forbidden, overruled, first }) {
+function packedDraws({ tokens: rows, logprob, forbidden, overruled, drafted, first }) {
   const [text, ends] = utf8(first);
   const count = rows.length;
   return {
@@ -74,6 +75,7 @@ function packedDraws({ tokens: rows, logprob, forbidden, overruled, first }) {
     logprob: [Float32Array.from(logprob), [count]],
     forbidden: [Float32Array.from(forbidden), [count]],
     overruled: [Uint8Array.from(overruled), [count]],
+    drafted: [Uint8Array.from(drafted), [count]],
     first_choice: [text, [text.length]],
     first_choice_ends: [ends, [count]],
   };

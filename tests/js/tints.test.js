@@ -87,6 +87,7 @@ test("the draws of a trace are found by token", () => {
     logprob: [-0.5, -2],
     forbidden: [Number.NaN, 0.75],
     overruled: [0, 1],
+    drafted: [2, 1],
     first: ["", "no"],
   };
   store.addTokens(tokens(["a", "b", "c"], { generated: [1, 2], draws }));
@@ -96,10 +97,10 @@ test("the draws of a trace are found by token", () => {
     forbidden: null,
     firstChoice: "",
     overruled: false,
-    drafted: null,
+    drafted: true,
   });
   assert.deepEqual(store.drawsOf(2), [
-    { logprob: -2, forbidden: 0.75, firstChoice: "no", overruled: true, drafted: null },
+    { logprob: -2, forbidden: 0.75, firstChoice: "no", overruled: true, drafted: false },
   ]);
 });
 

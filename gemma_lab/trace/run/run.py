@@ -31,6 +31,7 @@ from ..records.generation import Generation as GenerationRecord
 from ..records.routing import Precision
 from ..trace import Trace
 from .assembly import run_meta, token_table
+from .drafts import drafts
 from .probe_setup import attention_probe, lens_probe
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def trace(
     with editing(model, edit):
         try:
             run.generate() if request.max_new_tokens else run.read()
+            drafted = drafts(model, prepared, run.reply, stop=run.events)
         except BadTrace:
             raise  # probes stopped at different positions: a trace that contradicts itself is not kept
         except BaseException:
@@ -85,7 +87,10 @@ def trace(
             raise
     if not recorder.lengths:
         raise LabError("The model was stopped before it had read the prompt.", hint="Trace again.")
-    return _trace(run, probes)
+    result = _trace(run, probes)
+    if drafted is not None:
+        result.meta["drafter"] = drafted
+    return result
 
 
 _TRACE_OPTIONS = ("precision", "edit", "attention", "logit_lens", "progress")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...trace.records.drafts import drafted_tokens
 from .base import sendable
 from .wire import strings
 
@@ -23,8 +24,8 @@ def draw_arrays(trace: Trace, lab: Lab | None = None) -> dict[str, NDArray[Any]]
 
     Arrays: ``draw_tokens`` ``[n]``, their rows; ``logprob`` and ``forbidden`` float32 ``[n]``, NaN where a
     token was generated without a grammar; ``overruled`` ``[n]``; ``first_choice``, the model's own
-    likeliest token where it was overruled, as text with its ends. A model that is traced runs without its
-    drafter, so nothing is said of drafts.
+    likeliest token where it was overruled, as text with its ends; ``drafted`` ``[n]``: 2 where a drafter's
+    proposal was accepted, 1 where another one was rejected, 0 where there was none.
 
     Parameters
     ----------
@@ -42,12 +43,14 @@ def draw_arrays(trace: Trace, lab: Lab | None = None) -> dict[str, NDArray[Any]]
         return {}
     overruled = np.asarray(generation.overruled[known], dtype=bool)
     first = np.where(overruled, generation.first_choice_ids[known], -1)
+    outcomes = drafted_tokens(trace.meta, len(generation)) or [None] * len(generation)
     names = _names(trace, first[overruled].tolist(), lab)
     return {
         "draw_tokens": rows.astype(np.uint32),
         "logprob": np.asarray(generation.logprobs[known], dtype=np.float32),
         "forbidden": np.asarray(generation.forbidden[known], dtype=np.float32),
         "overruled": overruled.astype(np.uint8),
+        "drafted": np.array([0 if one is None else 1 + one for one in outcomes[known]], dtype=np.uint8),
         **strings("first_choice", [names.get(index, "") for index in first.tolist()]),
     }
 

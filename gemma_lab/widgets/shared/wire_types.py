@@ -28,6 +28,7 @@ BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
         "logprob": ("float32",),
         "forbidden": ("float32",),
         "overruled": ("uint8",),
+        "drafted": ("uint8",),
         "first_choice": ("uint8",),
         "first_choice_ends": ("uint32",),
     },

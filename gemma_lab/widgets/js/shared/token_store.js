@@ -90,8 +90,8 @@ export class TokenStore {
 
   /** @param {TokenBuffer} part */
   addDraws(part) {
-    const { draw_tokens: tokens, logprob, forbidden, overruled, first_choice: first } = part;
-    if (!tokens || !logprob || !forbidden || !overruled || !first) return;
+    const { draw_tokens: tokens, logprob, forbidden, overruled, drafted, first_choice: first } = part;
+    if (!tokens || !logprob || !forbidden || !overruled || !drafted || !first) return;
     const names = strings(first, part.first_choice_ends ?? new Uint32Array());
     tokens.forEach((token, at) => {
       this.draws.set(part.meta.start + token, {
@@ -99,7 +99,7 @@ export class TokenStore {
         forbidden: Number.isNaN(forbidden[at]) ? null : forbidden[at],
         firstChoice: names[at] ?? "",
         overruled: overruled[at] === 1,
-        drafted: null, // a model that is traced runs without its drafter
+        drafted: drafted[at] === 0 ? null : drafted[at] === 2,
       });
     });
   }

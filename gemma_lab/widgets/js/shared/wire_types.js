@@ -37,6 +37,7 @@
  * @property {Float32Array} [logprob]
  * @property {Float32Array} [forbidden]
  * @property {Uint8Array} [overruled]
+ * @property {Uint8Array} [drafted]
  * @property {Uint8Array} [first_choice]
  * @property {Uint32Array} [first_choice_ends]
  */
