@@ -73,7 +73,7 @@ def prepare(model: LoadedModel, request: Request) -> Prompt:
         ids = torch.tensor([request.ids], device=model.device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         return Prompt(request, "", inputs, list(request.ids), _remaining(model, request, len(request.ids)))
-    text = _begun(model, write_text(model, request))
+    text = write_text(model, request)
     soft = 0
     if request.media:
         counts = count_tokens(model, request, text)
@@ -120,7 +120,7 @@ def write_text(model: LoadedModel, request: Request) -> str:
                     hint="Pass media as images=[…], video=… or audio=… and leave the placeholder out.",
                 )
     _refuse_by_length(model, request)
-    return render(model, request)
+    return _begun(model, render(model, request))
 
 
 def count_tokens(model: LoadedModel, request: Request, text: str) -> dict[str, int]:
@@ -236,9 +236,14 @@ def _encoded(model: LoadedModel, request: Request, text: str) -> Any:
 
 
 def _begun(model: LoadedModel, text: str) -> str:
-    """Return a text with ``<bos>`` if the tokenizer adds none: some files say ``add_bos_token: false``."""
+    """Return a text for a Gemma 4 with ``<bos>`` if its tokenizer adds none.
+
+    Some files say ``add_bos_token: false``, and Gemma 4 was never without. Other decoders begin as their
+    tokenizer does.
+    """
     tokenizer = model.tokenizer
-    if tokenizer.bos_token_id is None or _begins(model, text):
+    gemma = str(model.config.model_type).startswith("gemma4")
+    if not gemma or tokenizer.bos_token_id is None or _begins(model, text):
         return text
     adds = tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
     return text if adds else f"{tokenizer.bos_token}{text}"

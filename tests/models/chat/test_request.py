@@ -245,7 +245,7 @@ def test_raw_prompts_need_no_template(tiny_lab, monkeypatch, size):
     monkeypatch.setattr(lab.tokenizer, "chat_template", None)
     with pytest.raises(BadPrompt, match="complete"):
         lab.chat("One, two,")
-    ids = lab.tokenizer("One, two,")["input_ids"]
+    ids = [lab.tokenizer.bos_token_id, *lab.tokenizer("One, two,", add_special_tokens=False)["input_ids"]]
     trace = lab.trace("One, two,", raw=True, max_new_tokens=3)
     assert trace.tokens.ids.tolist()[: len(ids)] == ids
     for prompt in (ids, np.array(ids), torch.tensor([ids]), [{"type": "text", "text": "One, two,"}]):

@@ -78,7 +78,8 @@ class _Hub:
         self.count = {"BF16": parameters}
         monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", self.metadata)
 
-    def file(self, hub_id, name):
+    def file(self, hub_id, name, *, local_files_only=False):
+        assert not local_files_only
         self.asked.append(name)
         return str(self.source / name)
 

@@ -76,7 +76,7 @@ def test_the_install_cell_acts_on_colab_only(tmp_path, monkeypatch, colab, prese
 
     source = TransformerManager().transform_cell(install_source(place(tmp_path)))
     exec(source, {"get_ipython": Shell})
-    wanted = [("pip", f'install -q "gemma_lab @ git+https://github.com/someone/fork@{TAG}"')]
+    wanted = [("pip", f'install -q "gemma_lab[models] @ git+https://github.com/someone/fork@{TAG}"')]
     assert lines == (wanted if installs else [])
 
 
