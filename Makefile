@@ -89,8 +89,8 @@ unit: develop
 # Runs every committed notebook and compares what it prints with what is committed. Offline; conftest.py sets the mode
 # and measures processor time and memory. The cell timeout only ends what hangs.
 notebook-tests: develop
-	$(BIN)/python -m pytest -p no:python --nbval --nbval-current-env --nbval-cell-timeout 1800 \
-	  --nbval-sanitize-with notebooks/sanitize.cfg notebooks $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -p no:python -n $(WORKERS) --dist loadfile --nbval --nbval-current-env \
+	  --nbval-cell-timeout 1800 --nbval-sanitize-with notebooks/sanitize.cfg notebooks $(PYTEST_ARGS)
 
 browser: develop chromium
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)

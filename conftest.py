@@ -52,10 +52,17 @@ def pytest_runtest_teardown(item, nextitem):
     usage = _meters.pop(notebook).stop()
     result = yield
     peak, seconds = usage.peak_bytes / 1e9, usage.processor_seconds
-    _usage.append(f"{notebook.name}: peak {peak:.2f} GB, {seconds:.0f} s of processor time")
-    assert 0 < usage.peak_bytes < MAX_BYTES, f"{_usage[-1]}; at most {MAX_BYTES / 1e9:.1f} GB"
-    assert usage.processor_seconds < MAX_PROCESSOR_SECONDS, f"{_usage[-1]}; at most {MAX_PROCESSOR_SECONDS} s"
+    used = f"{notebook.name}: peak {peak:.2f} GB, {seconds:.0f} s of processor time"
+    item.user_properties.append(("usage", used))
+    assert 0 < usage.peak_bytes < MAX_BYTES, f"{used}; at most {MAX_BYTES / 1e9:.1f} GB"
+    assert usage.processor_seconds < MAX_PROCESSOR_SECONDS, f"{used}; at most {MAX_PROCESSOR_SECONDS} s"
     return result
+
+
+def pytest_runtest_logreport(report):
+    """Collect what notebooks used, also from worker processes."""
+    if report.when == "teardown":
+        _usage.extend(text for name, text in report.user_properties if name == "usage")
 
 
 def pytest_terminal_summary(terminalreporter):
