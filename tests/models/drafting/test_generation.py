@@ -265,11 +265,14 @@ def test_a_knockout_of_positions_holds_for_verified_tokens(mini):
     same(plain, drafted)
 
 
-def test_a_trace_reads_token_by_token_without_the_drafter(mini):
+def test_a_trace_reads_token_by_token_and_notes_the_drafts_of_a_second_run(mini):
     plain = mini.chat(PROMPT, temperature=0, max_new_tokens=8)
+    without = mini.trace(PROMPT, max_new_tokens=8)
     mini.drafter = scripted(mini, plain)
     trace = mini.trace(PROMPT, max_new_tokens=8)
-    assert not mini.drafter.model.keys
+    assert mini.drafter.model.keys
+    assert set(trace.meta["drafter"]["drafted"]) == {None, True}
+    assert trace.generation == without.generation
     assert trace.generation.ids.tolist() == ids(plain)
     assert len(trace.routing) == plain.prompt_tokens + 7
 
