@@ -39,6 +39,11 @@ def library() -> Any:
     return av
 
 
+def _lenient(av: Any) -> dict[str, str]:
+    """Return options that keep a file readable whose metadata are not UTF-8; PyAV 19 has no such option."""
+    return {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+
 @contextmanager
 def open_container(source: Path | bytes, what: str, *, noun: str) -> Iterator[Any]:
     """Open a file with PyAV; raise `BadMedia` if it is broken, also where that shows while it is read."""
@@ -48,7 +53,7 @@ def open_container(source: Path | bytes, what: str, *, noun: str) -> Iterator[An
     # A playlist must not make FFmpeg fetch what it names, and one that came as bytes no file of this machine.
     options = {"protocol_whitelist": "none" if in_memory else "file"}
     try:
-        with av.open(file, metadata_errors="replace", options=options) as container:
+        with av.open(file, options=options, **_lenient(av)) as container:
             yield container
     except (av.FFmpegError, EOFError, OverflowError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
