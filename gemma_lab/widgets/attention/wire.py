@@ -95,7 +95,7 @@ def key_buffer(attention: Attention, layer_index: int, start: int, *, keys: bool
     if meta["k"]:
         kind = np.uint16 if total < _NO_KEY else np.uint32
         ids = of("keys").swapaxes(0, 1)
-        arrays["keys"] = np.where(ids < 0, np.iinfo(kind).max, ids).astype(kind)
+        arrays["keys"] = np.where(ids < 0, np.iinfo(kind).max, ids.astype(np.int64)).astype(kind)
         arrays["key_weights"] = sixteen_bits(of("weights").swapaxes(0, 1))
     if has_statistics(attention):
         arrays["entropy"] = sixteen_bits(of("entropy").T.astype(np.float32) / np.log(total + 1))
