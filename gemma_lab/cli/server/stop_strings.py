@@ -24,10 +24,12 @@ class StopCut:
         if not self._strings or self._cut:
             return "" if self._cut else text
         self._held += text
-        found = [place for each in self._strings if (place := self._held.find(each)) >= 0]
-        if found:
+        found = [
+            (place + len(each), place) for each in self._strings if (place := self._held.find(each)) >= 0
+        ]
+        if found:  # the one that is complete first, whatever the pieces; of those, the longest
             self._cut = True
-            certain, self._held = self._held[: min(found)], ""
+            certain, self._held = self._held[: min(found)[1]], ""
             return certain
         keep = max(
             (
