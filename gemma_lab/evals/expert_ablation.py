@@ -240,7 +240,7 @@ def _groups(groups: Sequence[str] | None, examples: Sequence[Any]) -> tuple[str,
 
 
 def _batches(lab: LoadedModel, examples: Sequence[Any], size: int) -> Iterator[Batch]:
-    from ..models.fine_tuning.batches import make_batch
+    from ..models.fine_tuning.batches import make_batch, padding_id
     from ..models.fine_tuning.encoding import ExampleSet
 
     encoded = ExampleSet(lab, examples)
@@ -248,7 +248,7 @@ def _batches(lab: LoadedModel, examples: Sequence[Any], size: int) -> Iterator[B
         raise LabError(
             f"{len(examples)} examples have {len(encoded)} answers.", hint="Pass one answer per example."
         )
-    padding = getattr(lab.tokenizer, "pad_token_id", None) or 0
+    padding = padding_id(lab)
     for first in range(0, len(encoded), size):
         last = min(first + size, len(encoded))
         yield make_batch([encoded.get(index) for index in range(first, last)], padding=padding)

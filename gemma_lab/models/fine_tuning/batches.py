@@ -13,6 +13,7 @@ import torch
 from .encoding import SKIP
 
 if TYPE_CHECKING:
+    from ..loading.loaded_model import LoadedModel
     from .encoding import EncodedExample
 
 #: Values that fill media tensors of other lengths: a position of −1 is none.
@@ -79,6 +80,12 @@ def make_batch(examples: Sequence[EncodedExample], *, padding: int) -> Batch:
                 [example.inputs[name] for example in examples if name in example.inputs], _FILL.get(name, 0)
             )
     return Batch(inputs, labels)
+
+
+def padding_id(model: LoadedModel) -> int:
+    """Return the id that batches are padded with."""
+    padding = model.tokenizer.pad_token_id
+    return 0 if padding is None else int(padding)
 
 
 def _joined(parts: list[torch.Tensor], fill: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ from ...errors import LabError
 from ...system.hardware import amount
 from ..loading.restore import RestoreStack
 from .adapter_files import read_adapter, write_adapter
-from .batches import make_batch
+from .batches import make_batch, padding_id
 from .layouts import LAYOUTS
 from .loss import answer_logits
 from .memory import device_memory
@@ -202,12 +202,6 @@ def compare_logits(base: torch.Tensor, own: torch.Tensor) -> tuple[float, float,
     kl = (before.exp() * (before - after)).sum(-1).mean().clamp_min(0)
     same = (base.argmax(-1) == own.argmax(-1)).float().mean()
     return float(kl), float(same), _largest(base, own)
-
-
-def padding_id(model: LoadedModel) -> int:
-    """Return the id that batches are padded with."""
-    padding = model.tokenizer.pad_token_id
-    return 0 if padding is None else int(padding)
 
 
 def warn_without_effect(adapter: AdapterData) -> None:

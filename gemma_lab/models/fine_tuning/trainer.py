@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import LabError
-from .batches import batch_indices, make_batch
-from .change_check import padding_id
+from .batches import batch_indices, make_batch, padding_id
 from .loss import answer_loss
 from .progress import TrainingProgress
 

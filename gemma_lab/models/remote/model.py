@@ -11,6 +11,7 @@ from ...errors import BadMedia, BadPrompt, ContextFull, LabError, NotTraced, Ser
 from ..chat.messages import answered, conversation
 from ..chat.options import PROMPT_OPTIONS, RequestOptions, check_keywords
 from ..chat.request import KINDS, Request, stop_strings, yes_or_no
+from ..chat.request_builder import stops
 from ..chat.sampling import Sampling
 from ..chat.tools import declared
 from .answers import Answer
@@ -18,7 +19,7 @@ from .bodies import Body, chat_body, text_body
 from .http import Connection
 from .reply import ServerReply
 from .software import EVERY_MODALITY, ServedModel, served_model
-from .stream import ServerStream, stops_of
+from .stream import ServerStream
 
 #: Frames of a video that a Gemma 4's processor takes.
 _FRAMES = 32
@@ -133,7 +134,7 @@ class ServedLanguageModel:
             previous = options.get("previous")
             tools = options.get("tools")
             fields["tools"] = declared(tools) if tools is not None else getattr(previous, "tools", ())
-        strings = [each for each in stops_of(options.get("stop")) if isinstance(each, str)]
+        strings = [each for each in stops(options.get("stop")) if isinstance(each, str)]
         return Request(raw=raw, sampling=_sampling(options), stop=stop_strings(strings), **fields)
 
     def _messages(self, prompt: Any, options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -252,7 +253,7 @@ def _changed(request: Request, options: Mapping[str, Any]) -> Request:
         )
     names = ("seed", "max_new_tokens", "top_logprobs", "schema", "tool_choice")
     changes = {name: options[name] for name in names if name in options}
-    strings = [each for each in stops_of(options.get("stop")) if isinstance(each, str)]
+    strings = [each for each in stops(options.get("stop")) if isinstance(each, str)]
     if strings:
         changes["stop"] = strings
     return request.with_options(**changes, sampling=_sampling(options, request.sampling))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from ...checks import short_repr
 from ...errors import LabError
+from ..chat.request_builder import stop_events
 from ..chat.stream import Chunk
 from .answers import Answer
 
@@ -60,7 +60,7 @@ class ServerStream:
 
     def __init__(self, model: Asked, request: Request, options: Mapping[str, Any]) -> None:
         self._model, self._request, self._options = model, request, options
-        self._events = [each for each in stops_of(options.get("stop")) if isinstance(each, threading.Event)]
+        self._events = stop_events(options.get("stop"))
         self._halt = threading.Event()
         self._reply: ServerReply | None = None
         self._chunks: Iterator[Chunk] | None = None
@@ -157,18 +157,3 @@ class ServerStream:
             self._reply = model.reply_of(
                 self._request, answer, seconds=seconds, first_s=first, stopped=not whole
             )
-
-
-def stops_of(stop: Any) -> tuple[Any, ...]:
-    """Return stop strings and events as a tuple; one alone is taken for a tuple of it."""
-    if stop is None:
-        return ()
-    several = isinstance(stop, Iterable) and not isinstance(stop, str | bytes | Mapping)
-    listed = tuple(stop) if several else (stop,)
-    for each in listed:
-        if not isinstance(each, str | threading.Event):
-            raise LabError(
-                f"stop has {short_repr(each)}.",
-                hint='It takes strings and threading.Event objects: stop=["\\n"].',
-            )
-    return listed

@@ -12,6 +12,7 @@ from ...errors import BadPrompt, LabError
 from ...models.chat.logits_processors import check_finite
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.prompt import prepare
+from ...models.fine_tuning.batches import padding_id
 from ...models.loading.restore import RestoreStack, restores_model
 from ...models.tokens.vocabulary import Vocabulary
 from ..interventions.apply import active_edit
@@ -113,8 +114,7 @@ def trace_batch(
 
 def _padded(model: LoadedModel, prompts: Sequence[Prompt], longest: int) -> dict[str, Any]:
     """Return input ids and attention mask, ``(prompts, longest)``."""
-    padding = getattr(model.tokenizer, "pad_token_id", None) or 0
-    ids = torch.full((len(prompts), longest), padding, dtype=torch.long)
+    ids = torch.full((len(prompts), longest), padding_id(model), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
