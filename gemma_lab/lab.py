@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .trace.interventions.edit import Edit
     from .trace.interventions.parsing import Boosts, Experts, Heads
     from .trace.interventions.patch import Patch
-    from .trace.records.activations import Activations
+    from .trace.records.activations import Activations, Site
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
     from .trace.records.routing import Precision
@@ -382,9 +382,10 @@ class Lab(LoadedModel):
         *,
         layers: Iterable[int] | None = None,
         positions: Iterable[int] | None = None,
+        site: Site = "residual",
         **options: Unpack[PromptOptions],
     ) -> Activations:
-        """Run the model on a prompt and return the residual stream after chosen layers at chosen tokens.
+        """Run the model on a prompt and return what chosen layers, or their branches, return at chosen tokens.
 
         Parameters
         ----------
@@ -394,22 +395,27 @@ class Lab(LoadedModel):
             Layers of the decoder; all by default.
         positions
             Tokens of the prompt, i.e. rows of ``trace.tokens``, negative ones from its end; all by default.
+        site
+            ``"residual"``: the residual stream after each layer. Or what a branch of each layer returns,
+            before the norm that follows it: ``"attention"``, ``"mlp"`` (the dense branch) or ``"experts"``
+            (their weighted sum).
 
         Returns
         -------
         Activations
-            The residual stream under the active edit; `edit` accepts them as a patch.
+            Those under the active edit; `edit` accepts them as a patch.
 
         Raises
         ------
         BadEdit
-            If a layer or a position does not exist, or there would be more values than an edit can hold.
+            If a layer, a site or a position does not exist, or there would be more values than an edit can
+            hold.
         LabError, TypeError
             As `chat` does.
         """
         from .trace.run.activations import activations
 
-        return activations(self, prompt, layers=layers, positions=positions, **options)
+        return activations(self, prompt, layers=layers, positions=positions, site=site, **options)
 
     def attention_rows(
         self, trace: Trace, queries: Iterable[int], *, layers: Iterable[int] | None = None

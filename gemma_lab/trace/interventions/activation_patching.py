@@ -1,4 +1,4 @@
-"""Read the residual stream of a model at some tokens, and write other activations in its place."""
+"""Read what layers and their branches return at some tokens, and write other activations in its place."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from ...models.loading.restore import RestoreStack
-from ..probes.model_modules import decoder_of, layers_of
+from ..probes.model_modules import decoder_of
 from ..probes.positions import PositionTracker
 from ..probes.recorder import Pass
-from ..records.activations import unread
+from ..records.activations import Site, unread
 from .patch import Patch
+from .sites import hook_site, site_modules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,27 +35,29 @@ def hook_patches(
     restore
         Removes the hooks.
     """
-    layers = layers_of(model)
-    by_layer: dict[int, dict[int, NDArray[np.float32]]] = {}
+    found: dict[Site, dict[int, dict[int, NDArray[np.float32]]]] = {}
     for patch in patches:
+        by_layer = found.setdefault(patch.source.site, {})
         for row, layer in enumerate(patch.layers):
             values = patch.source.values[row]
             by_layer.setdefault(layer, {}).update(zip(patch.positions, values, strict=True))
-    for layer, by_position in by_layer.items():
-        restore.hook(layers[layer], ActivationPatch(by_position, positions), prepend=True)
+    for site, by_layer in found.items():
+        modules = site_modules(model, site)
+        for layer, by_position in by_layer.items():
+            module, at_input = modules[layer]
+            hook_site(module, at_input, ActivationPatch(by_position, positions), restore, prepend=True)
 
 
 class ActivationPatch:
-    """The forward hook of one layer that replaces the residual stream at some positions."""
+    """Replaces what one site of a layer returns at some positions."""
 
     def __init__(self, values: dict[int, NDArray[np.float32]], tracker: PositionTracker) -> None:
         self.positions = torch.tensor(list(values))
         self.values = torch.from_numpy(np.stack(list(values.values())))
         self.tracker = tracker
 
-    def __call__(self, _module: torch.nn.Module, _args: Any, output: Any) -> Any:
-        """Return the layer's output with the patched rows; None where it has none of them."""
-        hidden = output[0] if isinstance(output, tuple) else output
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor | None:
+        """Return ``[rows, tokens, width]`` with the patched rows; None where it has none of them."""
         current = self.tracker.queries(hidden.shape[1])
         # [rows, columns, patched]: which column of which sequence is which of the patched tokens
         row, column, which = (current[:, :, None] == self.positions).nonzero(as_tuple=True)
@@ -66,23 +69,25 @@ class ActivationPatch:
             patched[:, column] = values
         else:
             patched[row, column] = values
-        return (patched, *output[1:]) if isinstance(output, tuple) else patched
+        return patched
 
 
 class ActivationProbe:
-    """Record the residual stream at chosen tokens of one sequence; for use with `Recorder`."""
+    """Record what a site of layers returns at chosen tokens of one sequence; for use with `Recorder`."""
 
-    def __init__(self, layers: tuple[int, ...], positions: tuple[int, ...], width: int) -> None:
-        self.layers, self.positions = layers, np.asarray(positions)
+    def __init__(
+        self, layers: tuple[int, ...], positions: tuple[int, ...], width: int, *, site: Site = "residual"
+    ) -> None:
+        self.layers, self.positions, self.site = layers, np.asarray(positions), site
         self._values = np.full((len(layers), len(positions), width), np.nan, dtype=np.float32)
         self._start, self._length = 0, 0
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register hooks on the layers; see `Probe`."""
         restore.hook(decoder_of(model), self._keep_all_rows, before=True, with_kwargs=True)
-        layers = layers_of(model)
+        modules = site_modules(model, self.site)
         for row, layer in enumerate(self.layers):
-            restore.hook(layers[layer], partial(self._take, row))
+            hook_site(*modules[layer], partial(self._take, row), restore)
 
     def begin(self, current: Pass) -> None:
         """Start a pass; see `Probe`."""
@@ -109,8 +114,7 @@ class ActivationProbe:
             raise unread(int(read.sum()), read.size)
         return self._values
 
-    def _take(self, row: int, _module: torch.nn.Module, _args: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
+    def _take(self, row: int, hidden: torch.Tensor) -> None:
         # the last columns of the pass, where it was sliced to them
         first = self._start + self._length - hidden.shape[1]
         columns = np.flatnonzero((self.positions >= first) & (self.positions < first + hidden.shape[1]))

@@ -23,6 +23,7 @@ from .attention_mask import AttentionMasker
 from .edit import Edit
 from .head_ablation import heads_of, hook_heads
 from .router_edit import EditRouter
+from .sites import site_modules
 from .validation import Anatomy
 
 if TYPE_CHECKING:
@@ -240,5 +241,6 @@ def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
         heads={layer: heads.count for layer, heads in heads_of(model).items()},
         layers=len(layers_of(model)),
         width=0 if config is None else int(config.get_text_config().hidden_size),
+        sites={patch.source.site: set(site_modules(model, patch.source.site)) for patch in edit.patch},
     )
     edit.check(anatomy, model=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +24,15 @@ class Anatomy:
         How many layers there are.
     width
         Size of the residual stream.
+    sites
+        The layers that have a branch, by the branch's name in `Activations.site`.
     """
 
     experts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     heads: Mapping[int, int] = field(default_factory=dict)
     layers: int = 0
     width: int = 0
+    sites: Mapping[str, Collection[int]] = field(default_factory=dict)
 
 
 def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
@@ -44,6 +47,13 @@ def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
                     f"Layer {layer} of {model} does not exist; a patch names it.",
                     hint=f"It has layers 0 to {anatomy.layers - 1}.",
                 )
+        site = patch.source.site
+        have = range(anatomy.layers) if site == "residual" else anatomy.sites.get(site, ())
+        if missing := [layer for layer in patch.layers if layer not in have]:
+            raise BadEdit(
+                f"Layer {missing[0]} of {model} has no {site}; a patch names it.",
+                hint=f"Layers that have: {ranges(have) or 'none'}.",
+            )
         if patch.source.width != anatomy.width:
             raise BadEdit(
                 f"A patch of width {patch.source.width:,}, from {patch.source.model}, does not fit {model}, "

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 MAX_VALUES = 1 << 22
 HOW = "For example Patch(lab.activations(prompt, layers=[3], positions=[12]), positions=[9])."
 _FIELDS = {"model", "layers", "positions", "width", "values"}
+#: Where in a layer: after it, or what its attention, its dense branch or the sum of its experts returns,
+#: each before the norm that follows it.
+Site = Literal["residual", "attention", "mlp", "experts"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activations:
-    """The residual stream after some layers, at some tokens of a prompt; `Lab.activations` records it.
+    """Outputs of some layers, or of their branches, at some tokens of a prompt; see `Lab.activations`.
 
     Attributes
     ----------
@@ -41,6 +44,9 @@ class Activations:
         scalar). Exact for weights in float32, bfloat16 and float16.
     model
         Name of the model.
+    site
+        ``"residual"``: the residual stream after the layer. Or what one of its branches returns, before the
+        norm that follows: ``"attention"``, ``"mlp"`` (the dense branch) or ``"experts"`` (their sum).
 
     Raises
     ------
@@ -52,8 +58,10 @@ class Activations:
     positions: tuple[int, ...]
     values: NDArray[np.float32]
     model: str = "model"
+    site: Site = "residual"
 
     def __post_init__(self) -> None:
+        check_site(self.site)
         values = np.ascontiguousarray(self.values, dtype=np.float32)
         if values.ndim != 3 or values.shape[:2] != (len(self.layers), len(self.positions)):
             raise BadEdit(
@@ -93,18 +101,20 @@ class Activations:
             tuple(self.positions[column] for column in columns),
             self.values[np.ix_(rows, columns)],
             self.model,
+            self.site,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; the activations as base64 of little-endian float32."""
         raw = self.values.astype("<f4").tobytes()
-        return {
+        data = {
             "model": self.model,
             "layers": list(self.layers),
             "positions": list(self.positions),
             "width": self.width,
             "values": base64.b64encode(raw).decode("ascii"),
         }
+        return data if self.site == "residual" else data | {"site": self.site}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Activations:
@@ -115,7 +125,7 @@ class Activations:
         BadEdit
             If they are anything else.
         """
-        if not isinstance(data, Mapping) or set(data) != _FIELDS:
+        if not isinstance(data, Mapping) or set(data) - {"site"} != _FIELDS:
             raise BadEdit(f"Activations cannot be read from {short_repr(data)}.", hint=HOW)
         layers, positions = as_indices(data["layers"], "a layer"), as_indices(data["positions"], "a token")
         width = as_index(data["width"], "a width", "patch", hint=HOW)
@@ -130,7 +140,7 @@ class Activations:
                 hint="Save them again.",
             )
         values = np.frombuffer(raw, dtype="<f4").reshape(len(layers), len(positions), width)
-        return cls(layers, positions, values, data["model"])
+        return cls(layers, positions, values, data["model"], data.get("site", "residual"))
 
     @cached_property
     def digest(self) -> str:
@@ -145,14 +155,31 @@ class Activations:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return self.model, self.layers, self.positions, self.values.shape, self.digest
+        return self.model, self.site, self.layers, self.positions, self.values.shape, self.digest
 
     def __repr__(self) -> str:
         model = " ".join(self.model.split())
+        of = "" if self.site == "residual" else f"{self.site} of "
         return (
-            f"Activations({model}: {len(self.layers)} layers × {len(self.positions)} positions × "
+            f"Activations({model}: {of}{len(self.layers)} layers × {len(self.positions)} positions × "
             f"{self.width:,})"
         )
+
+
+def check_site(site: Any) -> Site:
+    """Return a site.
+
+    Raises
+    ------
+    BadEdit
+        If there is no such site.
+    """
+    if not isinstance(site, str) or site not in get_args(Site):
+        raise BadEdit(
+            f"There is no site {short_repr(site)} in a layer.",
+            hint="It is " + ", ".join(f'"{each}"' for each in get_args(Site)) + ".",
+        )
+    return site  # type: ignore[return-value]
 
 
 def select_indices(indices: Iterable[int] | None, *, count: int, what: str) -> tuple[int, ...]:

@@ -78,13 +78,14 @@ def _patches(edit: Edit) -> Markup:
         (
             _numbers(patch.positions),
             _numbers(patch.layers),
+            "residual stream" if patch.source.site == "residual" else patch.source.site,
             bdi(patch.source.model),
             _numbers(patch.source.positions),
         )
         for patch in edit.patch
     ]
-    columns = ("tokens", "after layers", "activations of", "its tokens")
-    return table(rows, columns=columns, caption="Activation patches", align="rlll")
+    columns = ("tokens", "of layers", "what", "activations of", "its tokens")
+    return table(rows, columns=columns, caption="Activation patches", align="rllll")
 
 
 def _numbers(numbers: Iterable[int]) -> str:
