@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .models.loading.predicted_bits import predicted_bits
     from .models.media import load_audio, load_image, load_video
     from .models.quantization.q4_0_grid import qat_grid, to_q4_0_grid
+    from .models.sparse_autoencoders.load import load_sae
+    from .models.sparse_autoencoders.sae import SparseAutoencoder
     from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
     from .planning.plans import Plan, plan
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .trace.interventions.attention_knockout import AttentionKnockout
     from .trace.interventions.edit import Edit
     from .trace.interventions.patch import Patch
+    from .trace.lenses.jacobian_lens import JacobianLens
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
     from .trace.records.logit_lens import LogitLensRequest
@@ -70,6 +73,7 @@ __all__ = [
     "Drafter",
     "Edit",
     "Explorer",
+    "JacobianLens",
     "Lab",
     "LabError",
     "LogitLensRequest",
@@ -83,6 +87,7 @@ __all__ = [
     "Request",
     "RoutingExplorer",
     "Sampling",
+    "SparseAutoencoder",
     "Survey",
     "Trace",
     "Versus",
@@ -99,6 +104,7 @@ __all__ = [
     "load",
     "load_audio",
     "load_image",
+    "load_sae",
     "load_video",
     "measure",
     "meta_model",

@@ -79,6 +79,10 @@ class BadEdit(LabError):
     """An edit that is not valid, or that names layers, experts or heads which the model does not have."""
 
 
+class BadLens(LabError):
+    """A Jacobian lens that does not fit the model's weights, cannot be read, or was never fitted."""
+
+
 class BadSchema(LabError):
     """A schema that is not valid, or that cannot be enforced completely."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .models.fine_tuning.adapter import Adapter
     from .models.fine_tuning.adapters import Adapters
     from .models.fine_tuning.progress import TrainingProgress
+    from .models.sparse_autoencoders.sae import SparseAutoencoder
     from .models.tool_use.runner import Approve, ToolRun
     from .planning.measurement import SpeedReport
     from .trace.interventions.apply import EditContext
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from .trace.interventions.edit import Edit
     from .trace.interventions.parsing import Boosts, Experts, Heads
     from .trace.interventions.patch import Patch
+    from .trace.lenses.jacobian_lens import JacobianLens
     from .trace.records.activations import Activations, Site
     from .trace.records.attention import AttentionRequest
-    from .trace.records.logit_lens import LogitLensRequest
+    from .trace.records.logit_lens import LensKind, LogitLensRequest
     from .trace.records.routing import Precision
     from .trace.trace import Trace
 
@@ -51,6 +53,7 @@ class Lab(LoadedModel):
     last_checkup: Checkup | None
     last_adapter: Adapter | None
     interrupted_trace: Trace | None
+    jacobian_lens: JacobianLens | None
 
     @spelled_out(RequestOptions)
     def chat(self, prompt: PromptLike = None, **options: Unpack[RequestOptions]) -> Reply:
@@ -318,7 +321,8 @@ class Lab(LoadedModel):
         precision: Precision = "compact",
         edit: Edit | None = None,
         attention: bool | AttentionRequest = False,
-        logit_lens: bool | Sequence[int] | LogitLensRequest = False,
+        logit_lens: bool | LensKind | Sequence[int] | LogitLensRequest = False,
+        sae: SparseAutoencoder | None = None,
         progress: bool = False,
         **options: Unpack[RequestOptions],
     ) -> Trace:
@@ -343,7 +347,11 @@ class Lab(LoadedModel):
             Record attention: True, or a `gemma_lab.AttentionRequest` that selects what to record.
         logit_lens
             Record the logit lens: positions (negative ones count from the end of the prompt), a
-            `gemma_lab.LogitLensRequest`, or True for the last 64 tokens of the prompt and the answer.
+            `gemma_lab.LogitLensRequest`, or True for the last 64 tokens of the prompt and the answer;
+            ``"jacobian"`` for the same with the Jacobian lens of the model (`fit_lens`).
+        sae
+            Record the features of a sparse autoencoder at every token (`gemma_lab.load_sae`), and how much of
+            the residual stream they explain.
         progress
             Show a progress bar.
 
@@ -371,6 +379,7 @@ class Lab(LoadedModel):
             edit=edit,
             attention=attention,
             logit_lens=logit_lens,
+            sae=sae,
             progress=progress,
             **options,
         )
@@ -619,6 +628,85 @@ class Lab(LoadedModel):
             on_progress=on_progress,
             progress=progress,
         )
+
+    def fit_lens(
+        self,
+        texts: Sequence[Any] | None = None,
+        *,
+        corpus: str | None = None,
+        max_tokens: int = 128,
+        skip: int = 4,
+        copies: int | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_text: Callable[[int, int], Any] | None = None,
+        progress: bool = True,
+    ) -> JacobianLens:
+        """Fit the Jacobian lens of the model on texts, and set it as ``lab.jacobian_lens``.
+
+        Each text costs one forward pass and ``width / copies`` backward passes of as many copies of it; the
+        matrices are exact for the texts (`gemma_lab.JacobianLens` has the formula).
+        `gemma_lab.evals.lens_cost` says beforehand what a model takes. The weights are not changed.
+
+        Parameters
+        ----------
+        texts
+            Examples as `fine_tune` takes them, without media: texts, or pairs of prompt and answer. Default:
+            72 questions of the check-up with their answers (`gemma_lab.evals.lens_corpus`).
+        corpus
+            Description of the texts, kept with the lens.
+        max_tokens
+            Length that texts are cut to.
+        skip
+            Positions left out at the start of each text, where attention sinks are; the reference
+            implementation leaves out 16 of texts of 128 tokens.
+        copies
+            Copies of a text that are read together: more need more memory. Default: as many as half of the
+            free memory holds, at most 64.
+        checkpoint
+            File that keeps the state every minute, at an interrupt and at the end.
+        resume
+            Go on from that state, if there is one.
+        on_text
+            Called after every text with the number of texts done and of all.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        JacobianLens
+
+        Raises
+        ------
+        LabError
+            If no text is long enough, one has media, or the model passes no gradients.
+        BadLens
+            If an adapter is active, or the state is of another fit.
+        DoesNotFit
+            If the fit takes more memory than is free.
+
+        Examples
+        --------
+        >>> lens = lab.fit_lens(["The sun rose over the quiet village and …"], corpus="my diary")
+        >>> lab.trace("What is XIV?", logit_lens="jacobian").logit_lens
+        """
+        from .evals.lens_corpus import DESCRIPTION, lens_corpus
+        from .trace.lenses.fit import fit_jacobian_lens
+
+        described = corpus or (DESCRIPTION if texts is None else "texts of the caller")
+        self.jacobian_lens = fit_jacobian_lens(
+            self,
+            lens_corpus() if texts is None else texts,
+            corpus=described,
+            max_tokens=max_tokens,
+            skip=skip,
+            copies=copies,
+            checkpoint=checkpoint,
+            resume=resume,
+            on_text=on_text,
+            progress=progress,
+        )
+        return self.jacobian_lens
 
     @property
     def adapters(self) -> Adapters:

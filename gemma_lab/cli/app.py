@@ -15,6 +15,7 @@ from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
 from .fine_tuning import fine_tune_command
+from .jacobian_lens import fit_lens_command
 from .load_report import load_report_command
 from .planning import plan_command, speed_command
 from .server.command import serve_command
@@ -42,6 +43,7 @@ app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
 app.command("speed")(speed_command)
 app.command("fine-tune")(fine_tune_command)
+app.command("fit-lens")(fit_lens_command)
 app.command("load-report")(load_report_command)
 app.command("serve")(serve_command)
 app.command("versus")(versus_command)

@@ -111,6 +111,22 @@ def training_memory(
     )
 
 
+def activation_bytes(model: torch.nn.Module, *, value_bytes: int | None = None) -> int:
+    """Return how many bytes autograd keeps of all decoder layers per token, to within a fifth.
+
+    Parameters
+    ----------
+    model
+        The model; one on the meta device will do.
+    value_bytes
+        Bytes of a number of the model; by default of its own dtype.
+    """
+    config: Any = model.config
+    text = config.get_text_config()
+    size = value_bytes or next(model.parameters()).element_size()
+    return sum(_layer_bytes(model, text, index, size, False) for index in range(text.num_hidden_layers))
+
+
 def device_memory(device: torch.device) -> Device:
     """Return a device of torch as one of this machine, with its free memory."""
     found = devices()

@@ -61,6 +61,9 @@ class LoadedModel(Displayed):
         The last check-up, with the questions that were answered if it was interrupted.
     last_adapter : Adapter or None
         The last adapter that was trained, also if its training was interrupted.
+    jacobian_lens : JacobianLens or None
+        The Jacobian lens that traces use (`Lab.fit_lens` sets it; so can you). None: one that ships for the
+        model's weights, if there is one.
     adapter : dict or None
         Name and digest of the active adapter, which traces note.
     interrupted_trace : Trace or None
@@ -87,9 +90,11 @@ class LoadedModel(Displayed):
         self.last_reply: Any = None
         self.last_run: Any = None
         self.last_checkup: Any = None
+        self.last_causal_map: Any = None
         self.interrupted_trace: Any = None
         self.last_adapter: Any = None
         self.adapter: dict[str, str] | None = None
+        self.jacobian_lens: Any = None
 
     @property
     def device(self) -> torch.device:

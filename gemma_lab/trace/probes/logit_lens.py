@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ...errors import BadTrace, LabError
+from ...errors import BadTrace
 from ...models.loading.restore import RestoreStack
-from ..records.logit_lens import LogitLens
+from ..records.logit_lens import LensKind, LogitLens
 from .kv_shared_layers import FullPrefill
+from .readout import Readout
 from .recorder import Pass
 from .top_tokens import top_tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Numbers of a block of distributions that is computed at once: 256 MiB in float32.
 _BLOCK = 1 << 26
@@ -37,6 +41,8 @@ class LogitLensProbe:
         Ids to follow, beside the last layer's own choice.
     name
         Returns the text of an id.
+    jacobians
+        Mean Jacobians by layer, for a Jacobian lens; layers without one are read as they are.
 
     Raises
     ------
@@ -54,9 +60,11 @@ class LogitLensProbe:
         top: int = 5,
         targets: Sequence[int] = (),
         name: Callable[[int], str],
+        jacobians: Mapping[int, NDArray[np.float32]] | None = None,
     ) -> None:
         self.positions, self.onward = frozenset(positions), onward
         self.top, self.targets, self.name = top, tuple(targets), name
+        self._jacobians = jacobians
         self._read = 0  # rows of complete passes
         self._parts: list[tuple[Any, ...]] = []
         self.layers: tuple[int, ...] = ()
@@ -64,23 +72,13 @@ class LogitLensProbe:
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Register hooks on layers and the final norm; see `Probe`."""
-        source: Any = model
-        decoder: Any = source.get_decoder() if hasattr(source, "get_decoder") else model
-        head = source.get_output_embeddings() if hasattr(source, "get_output_embeddings") else None
-        norm, layers = getattr(decoder, "norm", None), getattr(decoder, "layers", None)
-        if head is None or norm is None or layers is None:
-            raise LabError(
-                f"{type(model).__name__} has no final norm and output head for a logit lens.",
-                hint="The lens needs a language model with its output head, not only the decoder.",
-            )
-        self._norm, self._head = norm, head
-        config = source.config.get_text_config()
-        self._cap = getattr(config, "final_logit_softcapping", None)
+        self._readout = Readout(model, jacobians=self._jacobians)
+        layers = self._readout.layers
         self.layers = tuple(range(len(layers)))
         FullPrefill(model).attach(restore)
         for number, layer in enumerate(layers):
             restore.hook(layer, self._keep_output(number))
-        restore.hook(norm, self._keep_normed)
+        restore.hook(self._readout.norm, self._keep_normed)
 
     def begin(self, seen: Pass) -> None:
         """Start a pass; see `Probe`."""
@@ -115,9 +113,20 @@ class LogitLensProbe:
         self._read += self._real
         if self._rows:
             self._check()
-            hidden = torch.stack([each.to(self._device) for each in self._outputs if each is not None])
+            hidden = torch.stack(
+                [
+                    self._readout.transport(each.to(self._readout.device), layer)
+                    for layer, each in enumerate(self._outputs)
+                    if each is not None
+                ]
+            )
             self._parts.append((self._rows, *self._apply_head(hidden)))
         self.abandon()
+
+    @property
+    def kind(self) -> LensKind:
+        """Which lens is recorded."""
+        return "logit" if self._jacobians is None else "jacobian"
 
     @property
     def reached(self) -> bool:
@@ -147,12 +156,8 @@ class LogitLensProbe:
             layers=self.layers, positions=np.asarray(rows, dtype=np.int32), ids=ids, logprobs=logprobs,
             target_ids=targets, ranks=ranks, target_logprobs=followed,
             token_texts={index: self.name(index) for index in known},
+            kind=self.kind,
         )  # fmt: skip
-
-    @property
-    def _device(self) -> torch.device:
-        device: torch.device = self._head.weight.device
-        return device
 
     def _keep_output(self, number: int) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, _args: Any, output: Any) -> None:
@@ -178,7 +183,7 @@ class LogitLensProbe:
         last = self._outputs[-1]
         if self._final is None or last is None or self._wanted[-1] != self._length - 1:
             return
-        again = self._norm(last[-1:].to(self._final.device))[0].float()
+        again = self._readout.norm(last[-1:].to(self._final.device))[0].float()
         own = self._final.float()
         slack = 1e-4 if self._final.dtype == torch.float32 else 0.05
         if not torch.allclose(again, own, rtol=slack, atol=slack * float(own.abs().max())):
@@ -192,7 +197,7 @@ class LogitLensProbe:
         """Return ids, log-probabilities, ranks and targets of ``[layers, rows, hidden]`` outputs."""
         layers, rows, width = hidden.shape
         step = self._block()
-        finals = [self._logits(part).argmax(-1) for part in torch.split(hidden[-1], step)]
+        finals = [self._readout.logits(part).argmax(-1) for part in torch.split(hidden[-1], step)]
         targets = torch.cat(finals)[:, None]
         if self.targets:
             asked = torch.tensor(self.targets, device=targets.device).expand(rows, -1)
@@ -201,7 +206,7 @@ class LogitLensProbe:
         found: list[list[torch.Tensor]] = [[], [], [], []]
         flat = hidden.reshape(-1, width)
         for part, ids in zip(torch.split(flat, step), torch.split(follow, step), strict=True):
-            logits = self._logits(part).float()
+            logits = self._readout.logits(part).float()
             scale = logits.logsumexp(-1, keepdim=True)
             best, best_ids = top_tokens(logits, min(self.top, logits.shape[-1]))
             chosen = logits.gather(1, ids)
@@ -217,13 +222,4 @@ class LogitLensProbe:
         )  # fmt: skip
 
     def _block(self) -> int:
-        return max(1, _BLOCK // int(self._head.weight.shape[0]))
-
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits of rows of a layer's output, in the model's own dtype, as its last lines do."""
-        norm = next(self._norm.parameters(), None)
-        normed = self._norm(hidden if norm is None else hidden.to(norm.device)).to(self._device)
-        logits: torch.Tensor = self._head(normed)
-        if self._cap is not None:
-            logits = torch.tanh(logits / self._cap) * self._cap
-        return logits
+        return max(1, _BLOCK // self._readout.vocabulary)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ...checks import has_surrogate, whole_number
+from ...checks import has_surrogate, short_repr, whole_number
 from ...display import Displayed
 from ...errors import BadTrace, LabError, NotTraced
 
@@ -17,6 +17,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _TRACE_AGAIN = "Trace again, or open another file."
 MAX_TOP = 64
 MAX_TARGETS = 64
+
+LensKind = Literal["logit", "jacobian"]
+#: What each kind is called in views.
+LENS_NAMES: dict[str, str] = {"logit": "Logit lens", "jacobian": "Jacobian lens"}
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,26 @@ class LogitLensRequest:
     targets
         Tokens whose rank and probability to follow, as ids or as texts of one token each. The last layer's
         own first choice is always followed.
+    kind
+        ``"logit"``: each layer's output as it is; ``"jacobian"``: multiplied by the mean Jacobian of the
+        final residual stream (`gemma_lab.JacobianLens`), which must have been fitted on the model's weights.
 
     Raises
     ------
     LabError
-        If a number is out of range.
+        If a number is out of range, or there is no such kind.
     """
 
     positions: Sequence[int] | None = None
     top: int = 5
     targets: tuple[int | str, ...] = ()
+    kind: LensKind = "logit"
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(LensKind):
+            raise LabError(
+                f"There is no lens {short_repr(self.kind)}.", hint='kind="logit" or kind="jacobian".'
+            )
         object.__setattr__(self, "top", whole_number("top", self.top, minimum=1, maximum=MAX_TOP))
         if len(self.targets) > MAX_TARGETS:
             raise LabError(
@@ -62,8 +74,9 @@ class LogitLens(Displayed):
 
     L layers, P positions, k tokens, n targets. The final norm, the head and the soft cap of the logits are
     the model's own, so the last layer's distribution is that of the model. This is the logit lens
-    (nostalgebraist, 2020): earlier layers were not trained to be decoded this way, so their distributions
-    are an interpretation.
+    (nostalgebraist, 2020), or, of kind ``"jacobian"``, the Jacobian lens, which multiplies a layer's output
+    by the mean Jacobian of the last layer's first (`gemma_lab.JacobianLens`). Earlier layers were not
+    trained to be decoded in either way, so their distributions are an interpretation.
 
     Attributes
     ----------
@@ -82,6 +95,8 @@ class LogitLens(Displayed):
         int32 and float32 ``[L, P, n]``.
     token_texts
         The text of each id that occurs.
+    kind
+        ``"logit"`` or ``"jacobian"``.
     """
 
     layers: tuple[int, ...]
@@ -92,8 +107,11 @@ class LogitLens(Displayed):
     ranks: Array = field(repr=False)
     target_logprobs: Array = field(repr=False)
     token_texts: Mapping[int, str] = field(repr=False)
+    kind: LensKind = "logit"
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(LensKind):
+            raise _bad(f"its kind is {short_repr(self.kind)}")
         self._check_shapes()
         positions = self.positions
         if (np.diff(positions) <= 0).any() or (positions < 0).any():
@@ -201,7 +219,8 @@ class LogitLens(Displayed):
         if not isinstance(other, LogitLens):
             return NotImplemented
         names = ("positions", "ids", "logprobs", "target_ids", "ranks", "target_logprobs")
-        same = self.layers == other.layers and dict(self.token_texts) == dict(other.token_texts)
+        same = (self.kind, self.layers) == (other.kind, other.layers)
+        same = same and dict(self.token_texts) == dict(other.token_texts)
         return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # type: ignore[assignment]
@@ -209,7 +228,8 @@ class LogitLens(Displayed):
     def __repr__(self) -> str:
         count = len(self.targets)
         more = f", {count} target{'s' * (count != 1)}" if count else ""
-        return f"LogitLens({len(self.layers)} layers × {len(self):,} positions, top {self.top}{more})"
+        kind = "" if self.kind == "logit" else f"{self.kind}, "
+        return f"LogitLens({kind}{len(self.layers)} layers × {len(self):,} positions, top {self.top}{more})"
 
 
 def _bad(what: str) -> BadTrace:

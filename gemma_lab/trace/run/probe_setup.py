@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ...checks import short_repr
 from ...errors import DoesNotFit, LabError
 from ...models.chat.prefill_plan import SINGLE_PASS_TOKENS
+from ...models.loading.weights_digest import weights_digest
+from ...models.sparse_autoencoders.sae import SparseAutoencoder
 from ...models.tokens.vocabulary import Vocabulary
 from ...system.hardware import amount, free_ram
+from ..lenses.choose import lens_of
 from ..probes.attention.labels import Labels
 from ..probes.attention.probe import AttentionProbe
+from ..probes.features import FeatureProbe
 from ..probes.logit_lens import LogitLensProbe
 from ..records.attention import AttentionRequest
-from ..records.logit_lens import LogitLensRequest
+from ..records.logit_lens import LensKind, LogitLensRequest
 from ..records.routing import Precision
 
 if TYPE_CHECKING:
@@ -91,7 +95,9 @@ def check_row_memory(
 
 
 def lens_probe(
-    model: LoadedModel, prompt: Prompt, logit_lens: bool | Sequence[int] | LogitLensRequest | None
+    model: LoadedModel,
+    prompt: Prompt,
+    logit_lens: bool | LensKind | Sequence[int] | LogitLensRequest | None,
 ) -> LogitLensProbe | None:
     """Return the logit-lens probe of a prompt and its answer; None if the lens is not recorded.
 
@@ -99,6 +105,8 @@ def lens_probe(
     ------
     LabError
         If `logit_lens` is of another type, a position does not exist, or a target is not one token.
+    BadLens
+        If a Jacobian lens is requested, and there is none for the model's weights.
     DoesNotFit
         If the lens takes more memory than is free.
     """
@@ -121,13 +129,58 @@ def lens_probe(
         f"The logit lens at {len(positions):,} positions",
         hint="Request fewer positions.",
     )
+    jacobians = None
+    if request.kind == "jacobian":
+        lens = lens_of(model)
+        jacobians = {layer: lens.matrix(layer) for layer in lens.layers}
     return LogitLensProbe(
         positions,
         onward=count if request.positions is None else None,
         top=request.top,
         targets=[_target(model, vocabulary, target) for target in request.targets],
         name=vocabulary.name,
+        jacobians=jacobians,
     )
+
+
+def feature_probe(model: LoadedModel, prompt: Prompt, sae: SparseAutoencoder | None) -> FeatureProbe | None:
+    """Return the probe of an SAE for a prompt and its answer; None without an SAE.
+
+    Its fit leaves out ``<bos>`` and the soft tokens of media.
+
+    Raises
+    ------
+    LabError
+        If it is no SAE, or reads another stream than the model has.
+    DoesNotFit
+        If the features take more memory than is free.
+    """
+    if sae is None:
+        return None
+    if not isinstance(sae, SparseAutoencoder):
+        raise LabError(f"sae is {short_repr(sae)}.", hint='Pass gl.load_sae("owner/name/folder").')
+    layers, width = int(model.text_config.num_hidden_layers), int(model.text_config.hidden_size)
+    sae.check_model(name=model.name, width=width, layers=layers)
+    tokens = len(prompt.ids) + prompt.request.max_new_tokens
+    _check_memory(
+        tokens * (8 * sae.kept + 9) + min(tokens, SINGLE_PASS_TOKENS) * 4 * width,
+        f"The {sae.kept} strongest features of {tokens:,} tokens",
+        hint="Trace a shorter prompt.",
+    )
+    same = sae.same_weights(weights_digest(model.model)) if sae.base_digest else None
+    return FeatureProbe(sae, not_counted(model, prompt), same_weights=same)
+
+
+def not_counted(model: LoadedModel, prompt: Prompt) -> set[int]:
+    """Return the rows that an SAE's fit leaves out: ``<bos>`` and soft tokens."""
+    left_out = {0} if prompt.ids and prompt.ids[0] == model.tokenizer.bos_token_id else set[int]()
+    names = ("image_token_id", "video_token_id", "audio_token_id")
+    soft = {getattr(model.config, name, None) for name in names} - {None}
+    kinds = prompt.inputs.get("mm_token_type_ids")
+    marked = [0] * len(prompt.ids) if kinds is None else kinds[0].tolist()
+    return left_out | {
+        row for row, (token, kind) in enumerate(zip(prompt.ids, marked, strict=True)) if kind or token in soft
+    }
 
 
 def _lens_request(logit_lens: Any) -> LogitLensRequest:
@@ -135,10 +188,12 @@ def _lens_request(logit_lens: Any) -> LogitLensRequest:
         return logit_lens
     if logit_lens is True:
         return LogitLensRequest()
+    if isinstance(logit_lens, str) and logit_lens in get_args(LensKind):
+        return LogitLensRequest(kind=logit_lens)  # type: ignore[arg-type]  # checked just above
     if isinstance(logit_lens, str | bytes) or not isinstance(logit_lens, Iterable):
         raise LabError(
             f"logit_lens is {short_repr(logit_lens)}.",
-            hint="Pass True, positions such as [-1], or gl.LogitLensRequest(positions=[-1], top=5).",
+            hint='Pass True, "jacobian", positions such as [-1], or gl.LogitLensRequest([-1], top=5).',
         )
     positions = list(logit_lens)
     if not all(hasattr(position, "__index__") for position in positions):

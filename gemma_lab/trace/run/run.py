@@ -32,7 +32,7 @@ from ..records.routing import Precision
 from ..trace import Trace
 from .assembly import run_meta, token_table
 from .drafts import drafts
-from .probe_setup import attention_probe, lens_probe
+from .probe_setup import attention_probe, feature_probe, lens_probe
 
 if TYPE_CHECKING:
     import threading
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from ...models.chat.request import Request
     from ...models.chat.request_builder import PromptLike
     from ...models.loading.loaded_model import LoadedModel
+    from ...models.sparse_autoencoders.sae import SparseAutoencoder
     from ..probes.attention.probe import AttentionProbe
+    from ..probes.features import FeatureProbe
     from ..records.attention import AttentionRequest
     from ..records.logit_lens import LogitLensRequest
 
@@ -57,6 +59,7 @@ def trace(
     edit: Edit | None = None,
     attention: bool | AttentionRequest = False,
     logit_lens: bool | Sequence[int] | LogitLensRequest = False,
+    sae: SparseAutoencoder | None = None,
     progress: bool = False,
     **options: Unpack[RequestOptions],
 ) -> Trace:
@@ -71,6 +74,7 @@ def trace(
         RoutingProbe(precision=precision),
         attention_probe(model, prepared, attention, precision=precision),
         lens_probe(model, prepared, logit_lens),
+        feature_probe(model, prepared, sae),
     )
     recorder = Recorder(model.model, [each for each in probes.all if each is not None])
     run = _Run(model, prepared, recorder, stop_events(options.get("stop")), progress)
@@ -93,7 +97,7 @@ def trace(
     return result
 
 
-_TRACE_OPTIONS = ("precision", "edit", "attention", "logit_lens", "progress")
+_TRACE_OPTIONS = ("precision", "edit", "attention", "logit_lens", "sae", "progress")
 
 
 def _check_precision(precision: Any) -> None:
@@ -120,10 +124,11 @@ class _Probes:
     routing: RoutingProbe
     attention: AttentionProbe | None
     logit_lens: LogitLensProbe | None
+    features: FeatureProbe | None
 
     @property
     def all(self) -> tuple[Any, ...]:
-        return self.routing, self.attention, self.logit_lens
+        return self.routing, self.attention, self.logit_lens, self.features
 
 
 @dataclass
@@ -224,11 +229,13 @@ def _trace(run: _Run, probes: _Probes) -> Trace:
         tokens=table,
         routing=probes.routing.result(),
         generation=_generation(reply, run.request.top_logprobs),
-        meta=run_meta(model, run.prompt, edit=run.edit, chunks=run.chunks, length=length),
+        meta=run_meta(model, run.prompt, edit=run.edit, chunks=run.chunks, length=length)
+        | ({} if lens is None or lens.kind == "logit" else {"jacobian_lens": model.jacobian_lens.to_meta()}),
         timings=run.timings,
         images=prompt.images,
         attention=None if probes.attention is None else probes.attention.result(),
         logit_lens=None if lens is None or not lens.reached else lens.result(),
+        features=None if probes.features is None else probes.features.result(),
     )
 
 

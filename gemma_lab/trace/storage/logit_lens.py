@@ -75,8 +75,9 @@ def _key_columns(layers: tuple[int, ...], positions: Array, width: int) -> tuple
 def logit_lens_part(lens: LogitLens) -> LogitLensPart:
     """Return what the manifest states about a logit lens."""
     return LogitLensPart(
-        layers=lens.layers, positions=len(lens), top=lens.top, targets=int(lens.target_ids.shape[1])
-    )
+        layers=lens.layers, positions=len(lens), top=lens.top, targets=int(lens.target_ids.shape[1]),
+        kind=lens.kind,
+    )  # fmt: skip
 
 
 def read_logit_lens(archive: Archive, part: LogitLensPart) -> LogitLens:
@@ -108,6 +109,7 @@ def read_logit_lens(archive: Archive, part: LogitLensPart) -> LogitLens:
         ranks=followed["rank"].reshape(len(layers), count, targets),
         target_logprobs=followed["logprob"].reshape(len(layers), count, targets),
         token_texts={**_texts(followed), **_texts(best)},
+        kind=part.kind,
     )
 
 

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..records.attention import MAX_BINS, MAX_TOP_KEYS
+from ..records.features import MAX_FEATURES, MAX_KEPT
 from ..records.generation import MOST_TOP_LOGPROBS, FinishReason
 from ..records.json_values import check_json
-from ..records.logit_lens import MAX_TARGETS, MAX_TOP
+from ..records.logit_lens import MAX_TARGETS, MAX_TOP, LensKind
 from ..records.routing import MAX_EXPERTS, Precision
 from .strict_json import strict_json
 
@@ -62,16 +63,29 @@ class GenerationPart(Part):
     text: str
 
 
-class LogitLensPart(Part):
-    """The tables of a `LogitLens`."""
+class LogitLensPart(Part, omit_defaults=True):
+    """The tables of a `LogitLens`; `kind` is left out of a logit lens, as files had it before."""
 
     layers: Annotated[Layers, Meta(min_length=1)]
     positions: Tokens
     top: Annotated[int, Meta(ge=1, le=MAX_TOP)]
     targets: Annotated[int, Meta(ge=1, le=MAX_TARGETS + 1)]
+    kind: LensKind = "logit"
 
     def __post_init__(self) -> None:
         _unique("layers", self.layers)
+
+
+class FeaturesPart(Part):
+    """The arrays of a `Features`."""
+
+    sae: Annotated[str, Meta(max_length=1000)]
+    layer: Layer
+    features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
+    kept: Annotated[int, Meta(ge=1, le=MAX_KEPT)]
+    total_variance: Annotated[float, Meta(ge=0)]
+    min_variance_explained: Annotated[float, Meta(le=1)]
+    same_weights: bool | None
 
 
 class HeadLayoutPart(Part):
@@ -156,6 +170,7 @@ class Manifest(Part):
     meta: dict[str, Any]
     timings: dict[str, float]
     members: dict[str, MemberPart]
+    features: FeaturesPart | None = None  # left out of files without them, as they were before
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -169,6 +184,8 @@ def write_manifest(manifest: Manifest) -> bytes:
     check_json(manifest.meta, "meta")
     check_json(manifest.timings, "timings")
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
+    if fields["features"] is None:
+        del fields["features"]
     free = {name: fields.pop(name) for name in ("meta", "timings")}
     data = json.dumps(msgspec.to_builtins(fields) | free, indent=1, allow_nan=False).encode("ascii")
     read_manifest(data)
