@@ -127,7 +127,7 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
         )
     tensors: dict[str, Tensor] = {}
     for file in _weight_files(folder):
-        for name, tensor in _header(file).items():
+        for name, tensor in read_header(file).items():
             if name in tensors:
                 raise BadCheckpoint(
                     f"{name} is in {tensors[name].file.name} and again in {file.name}.", hint=_AGAIN
@@ -194,7 +194,7 @@ def _agree(folder: Path, tensors: dict[str, Tensor]) -> None:
             raise BadCheckpoint(f"{index.name} says that {name} is in {file}, but it is not.", hint=_AGAIN)
 
 
-def _header(file: Path) -> dict[str, Tensor]:
+def read_header(file: Path) -> dict[str, Tensor]:
     """Read and check one header: 8 bytes of length, then JSON, then exactly the bytes it describes."""
     if not file.is_file():
         what = "is a broken link" if file.is_symlink() else "is missing"

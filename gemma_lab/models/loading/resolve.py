@@ -112,7 +112,7 @@ def fetch_config(location: Location, *, offline: bool = False) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(
-        _query_hub(
+        query_hub(
             location,
             offline,
             lambda: hf_hub_download(str(location.hub_id), "config.json", local_files_only=offline),
@@ -137,7 +137,7 @@ def hub_weight_bytes(location: Location) -> Callable[[int], int]:
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
-        metadata = _query_hub(location, False, lambda: get_safetensors_metadata(str(location.hub_id)))
+        metadata = query_hub(location, False, lambda: get_safetensors_metadata(str(location.hub_id)))
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise BadCheckpoint(
             f"{location.hub_id} has no readable safetensors weights on the hub: {error}.",
@@ -169,10 +169,10 @@ def download(location: Location, *, offline: bool) -> Path:
             local_files_only=offline,
         )
 
-    return Path(_query_hub(location, offline, fetch))
+    return Path(query_hub(location, offline, fetch))
 
 
-def _query_hub(location: Location, offline: bool, question: Callable[[], Any]) -> Any:
+def query_hub(location: Location, offline: bool, question: Callable[[], Any]) -> Any:
     """Call a function of huggingface_hub and translate its errors into those of this package."""
     import httpx
     from huggingface_hub.errors import (

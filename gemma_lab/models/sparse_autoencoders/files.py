@@ -1,0 +1,284 @@
+"""Find, read and write the files of an SAE: a folder, a file, or a folder of a repository on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+from ..._version import __version__
+from ...checks import short_repr
+from ...errors import BadCheckpoint, DoesNotFit, LabError, NotAvailable, UnknownModel
+from ...system.hardware import amount, free_ram
+from ..loading.checkpoint_files import FLOATING, read_header
+from ..loading.resolve import Location, query_hub
+from .layouts import Given, Tensors, from_plain, from_sae_lens, from_sparsify
+from .sae import SparseAutoencoder
+
+CONFIG, SAE_LENS, SPARSIFY = "cfg.json", "sae_weights.safetensors", "sae.safetensors"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_MAX_CONFIG = 1 << 20  # bytes
+#: The oldest version of sae_lens that reads the layout that is written here.
+_SAE_LENS_VERSION = "6.0.0"
+_LISTED = 8  # folders of a repository that an error lists
+
+
+def read_sae(path: Path, given: Given) -> dict[str, Any]:
+    """Return the parts of the SAE in a folder or a file, with the name of its layout.
+
+    Raises
+    ------
+    NotAvailable
+        If there is none.
+    BadCheckpoint
+        If files are damaged, a pickle, or contradict each other.
+    DoesNotFit
+        If the weights take more memory than is free.
+    LabError
+        If the SAE is of a kind that is not read, or something that it needs is stated nowhere.
+    """
+    file = path if path.is_file() else _weights_in(path)
+    if file.suffix.lower() in _PICKLES:
+        raise _pickle(file)
+    config = file.parent / CONFIG
+    if file.name in (SAE_LENS, SPARSIFY):
+        if not config.is_file():
+            raise BadCheckpoint(f"{file.parent} has {file.name} and no {CONFIG}.", hint="Download that, too.")
+        _refuse_statements(given)
+        values, tensors = _json(config), _tensors(file)
+        if file.name == SAE_LENS:
+            return from_sae_lens(values, tensors, given) | {"layout": "sae_lens"}
+        folder = file.parent.resolve().name
+        return from_sparsify(values, tensors, given, folder=folder) | {"layout": "sparsify"}
+    if given.input_scale is not None:
+        raise LabError("input_scale is of sae_lens' layout alone.", hint="Leave it out.")
+    return from_plain(_tensors(file), given) | {"layout": "safetensors"}
+
+
+def write_sae(sae: SparseAutoencoder, folder: str | Path) -> Path:
+    """Write an SAE in sae_lens' layout; `SparseAutoencoder.save` documents it."""
+    from safetensors.torch import save_file
+
+    target = Path(folder).expanduser()
+    tensors = {
+        "W_enc": sae.encoder,
+        "b_enc": sae.encoder_bias,
+        "W_dec": sae.decoder,
+        "b_dec": sae.decoder_bias,
+        **({} if sae.threshold is None else {"threshold": sae.threshold}),
+    }
+    config = {
+        "architecture": {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu"}[sae.activation],
+        "d_in": sae.width,
+        "d_sae": sae.features,
+        "dtype": "float32",
+        "device": "cpu",
+        **({} if sae.k is None else {"k": sae.k, "rescale_acts_by_decoder_norm": False}),
+        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
+        "normalize_activations": sae.normalization,
+        "reshape_activations": "none",
+        "metadata": {
+            "sae_lens_version": _SAE_LENS_VERSION,
+            "model_name": sae.trained_on,
+            "hook_name": f"blocks.{sae.layer}.hook_resid_post",
+            "hook_head_index": None,
+            "prepend_bos": True,
+            "gemma_lab": {
+                "version": __version__,
+                "base_digest": None if sae.base_digest is None else dict(sae.base_digest),
+                "training": dict(sae.training),
+            },
+        },
+    }
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        save_file({n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}, target / SAE_LENS)
+    except (OSError, TypeError, ValueError) as error:
+        raise LabError(
+            f"The SAE cannot be written to {target}: {error}.", hint="Name another folder."
+        ) from error
+    return target
+
+
+def find(source: str | Path, *, subfolder: str | None, offline: bool) -> Path:
+    """Return the folder or the file of an SAE, downloading it from the hub if it is not on this machine.
+
+    Parameters
+    ----------
+    source
+        A folder, a ``*.safetensors`` file, or ``owner/name`` of a repository; ``owner/name/folder`` names a
+        folder of it.
+    subfolder
+        Folder of the repository, or of the folder.
+    offline
+        Forbid downloads.
+
+    Raises
+    ------
+    LabError
+        If it is no name of any of these.
+    NotAvailable, UnknownModel
+        As for `gemma_lab.load`; also if the repository has several SAEs and none is named.
+    """
+    if not isinstance(source, str | Path) or not str(source).strip() or "\0" in str(source):
+        raise LabError(
+            f"An SAE is named by a folder or a hub id, not by {short_repr(source)}.",
+            hint='gl.load_sae("owner/name/folder"), or gl.load_sae("folder").',
+        )
+    inside = _inside(subfolder)
+    local = Path(source).expanduser()
+    parts = str(source).split("/")
+    if local.exists():
+        found = local / inside if inside else local
+        if not found.exists():
+            raise NotAvailable(
+                f"{local} has no {short_repr(subfolder)}.", hint=_folders_hint(_subfolders(local))
+            )
+        return found
+    is_path = isinstance(source, Path) or str(source).startswith((".", "/", "~")) or "\\" in str(source)
+    if is_path or len(parts) < 2 or not all(parts):
+        raise NotAvailable(
+            f"There is no folder {local}.", hint="Pass the folder of an SAE, or owner/name/folder of the hub."
+        )
+    if len(parts) > 2 and inside:
+        raise LabError(
+            f"{source!r} names a folder, and subfolder={subfolder!r} another one.", hint="Name one of them."
+        )
+    return _download("/".join(parts[:2]), inside or _inside("/".join(parts[2:]) or None), offline)
+
+
+def _download(hub_id: str, folder: str, offline: bool) -> Path:
+    """Return a folder of a repository on the hub, downloading its JSON and safetensors files only."""
+    from huggingface_hub import list_repo_files, snapshot_download
+
+    location = Location(hub_id, hub_id=hub_id)
+    if not folder and not offline:
+        files = [
+            PurePosixPath(name) for name in query_hub(location, offline, lambda: list_repo_files(hub_id))
+        ]
+        folders = sorted({str(f.parent) for f in files if f.suffix == ".safetensors" and f.parent.parts})
+        if folders and not any(f.suffix == ".safetensors" and not f.parent.parts for f in files):
+            raise UnknownModel(f"{hub_id} has {len(folders):,} SAEs.", hint=_folders_hint(folders))
+        if not any(f.suffix == ".safetensors" for f in files) and (
+            pickles := [f.name for f in files if f.suffix in _PICKLES]
+        ):
+            raise _pickle(Path(pickles[0]))
+    prefix = f"{folder}/" if folder else ""
+    patterns = [f"{prefix}*.safetensors", f"{prefix}{CONFIG}"]
+
+    def fetch() -> str:
+        ignored = [] if folder else ["*/*"]
+        return snapshot_download(
+            hub_id, allow_patterns=patterns, ignore_patterns=ignored, local_files_only=offline
+        )
+
+    root = Path(query_hub(location, offline, fetch))
+    found = root / folder if folder else root
+    if not found.is_dir():
+        raise UnknownModel(
+            f"{hub_id} has no folder {folder!r} with safetensors.", hint=_folders_hint(_subfolders(root))
+        )
+    return found
+
+
+def _inside(subfolder: Any) -> str:
+    """Return a relative folder in POSIX form; "" for none."""
+    if subfolder is None:
+        return ""
+    path = PurePosixPath(str(subfolder))
+    bad = (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in str(subfolder)
+        or any(c in str(subfolder) for c in "*?[")
+    )
+    if not isinstance(subfolder, str) or not path.parts or bad:
+        raise LabError(
+            f"subfolder={short_repr(subfolder)} is no folder inside.", hint='For example "layers.17".'
+        )
+    return str(path)
+
+
+def _weights_in(folder: Path) -> Path:
+    """Return the file of weights in a folder."""
+    for name in (SAE_LENS, SPARSIFY):
+        if (folder / name).exists() or (folder / name).is_symlink():
+            return folder / name
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    plain = [entry for entry in entries if entry.suffix == ".safetensors"]
+    if len(plain) == 1:
+        return plain[0]
+    if len(plain) > 1:
+        raise NotAvailable(
+            f"{folder} has {len(plain)} safetensors files.", hint=f"Pass one of them: {plain[0].name}, …"
+        )
+    if pickles := [entry for entry in entries if entry.suffix.lower() in _PICKLES]:
+        raise _pickle(pickles[0])
+    raise NotAvailable(f"{folder} has no SAE.", hint=_folders_hint(_subfolders(folder)))
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(str(each.parent.relative_to(folder).as_posix()) for each in folder.glob(f"**/{CONFIG}"))
+
+
+def _folders_hint(folders: list[str]) -> str:
+    if not folders:
+        return f"An SAE is a folder with {CONFIG} and {SAE_LENS} or {SPARSIFY}, or one *.safetensors."
+    more = f", … ({len(folders):,} in all)" if len(folders) > _LISTED else ""
+    return f"Name one with subfolder=…: {', '.join(folders[:_LISTED])}{more}."
+
+
+def _pickle(file: Path) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"{file.name} is a pickle, which can run code when it is opened.",
+        hint="Convert it where you trust it: load it with torch.load(weights_only=True), then write "
+        "sae_weights.safetensors with safetensors.torch.save_file.",
+    )
+
+
+def _refuse_statements(given: Given) -> None:
+    """Refuse what the caller states about an SAE whose configuration states it."""
+    for name in ("activation", "k", "apply_b_dec_to_input"):
+        value = getattr(given, name)
+        if value is not None:
+            raise LabError(
+                f"{name}={short_repr(value)} was passed, and {CONFIG} states it.", hint=f"Leave {name} out."
+            )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _MAX_CONFIG:
+            raise BadCheckpoint(f"{file} has {file.stat().st_size:,} bytes.", hint="It is no configuration.")
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise BadCheckpoint(f"{file} cannot be read as JSON: {error}.", hint="Download it again.") from error
+    if not isinstance(values, dict):
+        raise BadCheckpoint(f"{file} is not a JSON object.", hint="Download it again.")
+    return values
+
+
+def _tensors(file: Path) -> Tensors:
+    """Return the tensors of a file, after checking its header and the memory they take as float32."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    header = read_header(file)
+    packed = sorted(name for name, tensor in header.items() if tensor.dtype not in FLOATING)
+    if packed:
+        raise BadCheckpoint(
+            f"{file.name} has {packed[0]!r} as {header[packed[0]].dtype}.", hint="SAEs are floating-point."
+        )
+    needed, free = 4 * sum(tensor.elements for tensor in header.values()), free_ram()
+    if needed > free:
+        raise DoesNotFit(
+            f"The SAE takes {amount(needed)} of memory; {amount(free)} are free.",
+            hint="Close other programs.",
+        )
+    try:
+        return {name: value.to(torch.float32) for name, value in load_file(file).items()}
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{file} cannot be read: {error}.", hint="Download it again.") from error
