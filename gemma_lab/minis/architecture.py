@@ -7,12 +7,18 @@ standardised vision encoder.
 ``mini-edge`` keeps from E2B: per-layer embeddings; the 4 local : 1 global pattern; a second half of layers
 that share the keys and values of the first and have an MLP of double width; one key-value head; a vision
 encoder and an audio encoder with clipped linear layers.
+
+``mini-unified`` keeps from 12B: no encoders, raw patches of 48 × 48 pixels and raw frames of 40 ms instead;
+dense layers without per-layer embeddings; two rounds of the 5 local : 1 global pattern; K=V in the global
+layers; bidirectional image blocks. Its upper six layers have the attention of mini-moe, so that they can take
+its weights; the lower six do what mini-moe's encoder does.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .input_filters import frame_filters, patch_filters
 from .tokenizer import token_id
 
 _TEXT: dict[str, Any] = {
@@ -49,30 +55,45 @@ MINI_EDGE: dict[str, dict[str, Any] | None] = {
         "subsampling_conv_channels": [128, 8], "initializer_range": 0.08,
     },
 }  # fmt: skip
-SHAPES = {"mini-moe": MINI_MOE, "mini-edge": MINI_EDGE}
-MINIATURE_OF = {"mini-moe": "26B-A4B", "mini-edge": "E2B"}
+MINI_UNIFIED: dict[str, dict[str, Any] | None] = {
+    "text": _TEXT | {
+        "intermediate_size": 512, "num_hidden_layers": 12,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 2,
+        "num_key_value_heads": 2, "num_global_key_value_heads": 1, "attention_k_eq_v": True,
+        "use_bidirectional_attention": "vision", "num_kv_shared_layers": 0,
+        "max_position_embeddings": 262_144,
+    },
+    "vision": {"mm_embed_dim": 128, "output_proj_dims": 128},
+    "audio": {},
+}  # fmt: skip
+SHAPES = {"mini-moe": MINI_MOE, "mini-edge": MINI_EDGE, "mini-unified": MINI_UNIFIED}
+MINIATURE_OF = {"mini-moe": "26B-A4B", "mini-edge": "E2B", "mini-unified": "12B"}
+ENCODER_FREE = ("mini-unified",)
+"""Minis whose decoder takes raw patches and frames."""
 
 
 def mini_config(name: str, vocab_size: int) -> Any:
-    """Return a mini's configuration as transformers' ``Gemma4Config``.
+    """Return a mini's configuration as transformers' ``Gemma4Config`` or ``Gemma4UnifiedConfig``.
 
     Parameters
     ----------
     name
-        ``"mini-moe"`` or ``"mini-edge"``.
+        A key of `SHAPES`.
     """
-    from transformers import Gemma4Config
+    import transformers
 
-    shape = SHAPES[name]
-    text = (shape["text"] or {}) | {"vocab_size": vocab_size, "vocab_size_per_layer_input": vocab_size}
+    shape, family = SHAPES[name], _family(name in ENCODER_FREE)
+    text = (shape["text"] or {}) | {"vocab_size": vocab_size}
+    if name not in ENCODER_FREE:
+        text["vocab_size_per_layer_input"] = vocab_size
     ids: dict[str, Any] = {
         f"{role}_token_id": token_id(f"{role}_token")
         for role in ("boi", "eoi", "boa", "image", "video", "audio")
     }
-    return Gemma4Config(
+    return getattr(transformers, f"{family}Config")(
         text_config=text, vision_config=dict(shape["vision"] or {}),
         audio_config=None if shape["audio"] is None else dict(shape["audio"]),
-        eoa_token_index=token_id("eoa_token"), architectures=["Gemma4ForConditionalGeneration"], **ids,
+        eoa_token_index=token_id("eoa_token"), architectures=[f"{family}ForConditionalGeneration"], **ids,
     )  # fmt: skip
 
 
@@ -84,10 +105,10 @@ def new_model(config: Any, *, seed: int) -> Any:
     ``head_dim ** -0.25`` on both give a standard deviation of 1.
     """
     import torch
-    from transformers import Gemma4ForConditionalGeneration
+    import transformers
 
     torch.manual_seed(seed)
-    model: Any = Gemma4ForConditionalGeneration(config)
+    model: Any = getattr(transformers, config.architectures[0])(config)
     for name, weight in model.named_parameters():
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             weight.data.fill_(weight.numel() ** -0.25)
@@ -107,21 +128,37 @@ def new_model(config: Any, *, seed: int) -> Any:
             weight.data.normal_(std=config.text_config.moe_intermediate_size**-0.5)
         elif "audio_tower" in name and weight.ndim > 1:
             weight.data.normal_(std=(weight.numel() / weight.shape[0]) ** -0.5)  # keeps the size of its input
+        elif name.endswith("embed_vision.pos_embedding"):
+            weight.data.normal_(std=0.5)
+        elif encoder_free(config) and name.endswith("embedding_projection.weight"):
+            weight.data.normal_(std=weight.shape[1] ** -0.5)
+    if encoder_free(config):
+        vision, audio = model.model.embed_vision.patch_dense, model.model.embed_audio.embedding_projection
+        vision.weight.data.copy_(torch.from_numpy(patch_filters(*vision.weight.shape)))
+        audio.weight.data.copy_(torch.from_numpy(frame_filters(*audio.weight.shape)))
     return model
 
 
-def new_processor(tokenizer: Any) -> Any:
-    """Return the Gemma 4 processor with a mini's tokenizer and the smallest limit of 70 soft tokens."""
-    from transformers import (
-        Gemma4AudioFeatureExtractor,
-        Gemma4ImageProcessor,
-        Gemma4Processor,
-        Gemma4VideoProcessor,
-    )
+def encoder_free(config: Any) -> bool:
+    """Return whether a model's decoder takes raw patches and frames, by its configuration."""
+    return bool(config.model_type == "gemma4_unified")
 
-    return Gemma4Processor(
-        feature_extractor=Gemma4AudioFeatureExtractor(),
-        image_processor=Gemma4ImageProcessor(max_soft_tokens=70),
-        tokenizer=tokenizer, video_processor=Gemma4VideoProcessor(max_soft_tokens=70),
+
+def _family(without_encoders: bool) -> str:
+    """Return how transformers begins the names of the classes of a kind of model."""
+    return "Gemma4Unified" if without_encoders else "Gemma4"
+
+
+def new_processor(tokenizer: Any, *, without_encoders: bool = False) -> Any:
+    """Return the processor of a kind of Gemma 4 with a mini's tokenizer and a limit of 70 soft tokens."""
+    import transformers
+
+    family = _family(without_encoders)
+    part = {kind: getattr(transformers, f"{family}{kind}") for kind in
+            ("Processor", "ImageProcessor", "VideoProcessor", "AudioFeatureExtractor")}  # fmt: skip
+    return part["Processor"](
+        feature_extractor=part["AudioFeatureExtractor"](),
+        image_processor=part["ImageProcessor"](max_soft_tokens=70),
+        tokenizer=tokenizer, video_processor=part["VideoProcessor"](max_soft_tokens=70),
         chat_template=tokenizer.chat_template, image_seq_length=70,
     )  # fmt: skip

@@ -8,12 +8,13 @@ sounds have in common is far larger than their differences; the encoder's bias a
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from .media_inputs import ENCODED, MediaInputs
 from .tasks import speech
-from .tower_inputs import mel
 
 _LANGUAGES = list(speech.LANGUAGES)
 _WORDS = 10 * len(_LANGUAGES)
@@ -25,11 +26,23 @@ class AudioProbe:
     Parameters
     ----------
     model
-        A Gemma 4 model with an audio encoder.
+        A Gemma 4 model with audio input.
+    hear
+        ``(features, mask) -> (soft tokens, mask)``, ``(sounds, tokens, width)``. Default: the audio encoder and
+        its projection.
+    media
+        The inputs that the model takes for sounds.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Any,
+        *,
+        hear: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
+        media: MediaInputs = ENCODED,
+    ) -> None:
+        self.model, self.media = model, media
+        self._hear = self._encoded if hear is None else hear
         width = model.config.text_config.hidden_size
         self.probe = torch.nn.Sequential(
             torch.nn.BatchNorm1d(width, affine=False), torch.nn.Linear(width, _WORDS)
@@ -42,23 +55,26 @@ class AudioProbe:
         made: list[torch.Tensor] = []
         hook = last.register_forward_hook(lambda _module, _inputs, out: made.append(out))
         try:
-            self.model.model.get_audio_features(*mel(drawn(rng, sounds=sounds)[0]))
+            self.model.model.get_audio_features(*self.media.sounds(drawn(rng, sounds=sounds)[0]))
         finally:
             hook.remove()
         last.bias -= made[0].flatten(0, -2).mean(0)
 
     def logits(self, features: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return the probe's logits of each word, shape ``(sounds, 80)``, languages in order."""
-        outputs = self.model.model.get_audio_features(features, real)
-        soft, kept = outputs.pooler_output, outputs.attention_mask
+        soft, kept = self._hear(features, real)
         weights = kept.to(soft.dtype)[..., None]
         logits: torch.Tensor = self.probe((soft * weights).sum(1) / weights.sum(1))
         return logits
 
+    def _encoded(self, features: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self.model.model.get_audio_features(features, real)
+        return outputs.pooler_output, outputs.attention_mask
+
     def loss(self, rng: random.Random, *, sounds: int) -> torch.Tensor:
         """Draw training sounds of one digit each and return the probe's cross-entropy."""
         clips, truth = drawn(rng, sounds=sounds)
-        return torch.nn.functional.cross_entropy(self.logits(*mel(clips)), truth)
+        return torch.nn.functional.cross_entropy(self.logits(*self.media.sounds(clips)), truth)
 
 
 def drawn(rng: random.Random, *, sounds: int) -> tuple[list[Any], torch.Tensor]:

@@ -10,10 +10,10 @@ import torch
 
 from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
+from .media_inputs import ENCODED, MediaInputs
 from .tasks import SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
-from .tower_inputs import mel, stacked_patches
 
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}
@@ -44,11 +44,13 @@ class Batcher:
         The mini's tokenizer with its chat template.
     rng
         Source of all random draws.
+    media
+        The inputs that the mini takes for media.
     """
 
-    def __init__(self, tokenizer: Any, rng: random.Random) -> None:
+    def __init__(self, tokenizer: Any, rng: random.Random, media: MediaInputs = ENCODED) -> None:
         self.rng = rng
-        self.encoder = Encoder(tokenizer)
+        self.encoder = Encoder(tokenizer, media)
         self.drills = Drills(self.encoder, rng)
         self.most_facts, self.longest = recall.MAX_FACTS, 0  # of a text to recall from, in training
 
@@ -86,20 +88,19 @@ class Batcher:
         }  # fmt: skip
         news = torch.full_like(ids, UNKNOWN)
         news[kinds > 0] = torch.tensor([new for row in rows for new in row.news], dtype=ids.dtype)
-        return Batch(inputs | _media(rows, grid), labels, [row.skill for row in rows], news)
+        return Batch(inputs | self._media(rows, grid), labels, [row.skill for row in rows], news)
 
-
-def _media(rows: list[Row], grid: int) -> dict[str, torch.Tensor]:
-    inputs = {}
-    images = [image for row in rows for image in row.images]
-    if images:
-        inputs["pixel_values"], inputs["image_position_ids"] = stacked_patches(images, grid)
-    clips = [clip for row in rows for clip in row.clips]
-    if clips:
-        frames = [frame for clip in clips for frame in clip.frames]
-        inputs["pixel_values_videos"], inputs["video_position_ids"] = stacked_patches(frames, grid)
-        inputs["num_frames_per_video"] = torch.tensor([len(clip.frames) for clip in clips])
-    sounds = [sound for row in rows for sound in row.sounds]
-    if sounds:
-        inputs["input_features"], inputs["input_features_mask"] = mel(sounds)
-    return inputs
+    def _media(self, rows: list[Row], grid: int) -> dict[str, torch.Tensor]:
+        inputs, media = {}, self.encoder.media
+        images = [image for row in rows for image in row.images]
+        if images:
+            inputs["pixel_values"], inputs["image_position_ids"] = media.images(images, grid)
+        clips = [clip for row in rows for clip in row.clips]
+        if clips:
+            frames = [frame for clip in clips for frame in clip.frames]
+            inputs["pixel_values_videos"], inputs["video_position_ids"] = media.images(frames, grid)
+            inputs["num_frames_per_video"] = torch.tensor([len(clip.frames) for clip in clips])
+        sounds = [sound for row in rows for sound in row.sounds]
+        if sounds:
+            inputs["input_features"], inputs["input_features_mask"] = media.sounds(sounds)
+        return inputs

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .architecture import new_processor
+from .architecture import encoder_free, new_processor
 from .tokenizer import token_id
 
 
@@ -30,7 +30,7 @@ def write_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
     model.float()
     _make_portable(folder / "config.json")
-    new_processor(tokenizer).save_pretrained(folder)
+    new_processor(tokenizer, without_encoders=encoder_free(model.config)).save_pretrained(folder)
     settings(
         do_sample=True, temperature=1.0, top_p=0.95, top_k=64, bos_token_id=token_id("bos_token"),
         pad_token_id=token_id("pad_token"),

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..models.media.video import format_timestamp
+from .media_inputs import ENCODED, MediaInputs
 from .tasks import Question
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
-from .tower_inputs import soft_tokens
 
 SKIP = -100  # the label that the loss leaves out
 
@@ -59,10 +59,12 @@ class Encoder:
     ----------
     tokenizer
         The mini's tokenizer with its chat template.
+    media
+        The inputs that the mini takes for media, for the number of soft tokens of a sound.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, media: MediaInputs = ENCODED) -> None:
+        self.tokenizer, self.media = tokenizer, media
         self._open = self.ids("<|turn>model\n")
         self._thought = self.ids("<|channel>thought\n<channel|>")
 
@@ -140,7 +142,7 @@ class Encoder:
                 for at in question.video.times
             ))  # fmt: skip
         if question.audio is not None:
-            placeholders = "<|audio|>" * soft_tokens(question.audio)
+            placeholders = "<|audio|>" * self.media.soft_tokens(question.audio)
             prompt = prompt.replace("<|audio|>", f"<|audio>{placeholders}<audio|>")
         return prompt
 

@@ -18,15 +18,15 @@ from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
 from .batches import Batch, Batcher
 from .checkpoint import write_checkpoint
-from .curriculum import FULL_GRID, ROW, Curriculum, draw_grid, draw_large_grid
+from .curriculum import ROW, Curriculum
 from .encoding import SKIP, Row
 from .frame_change_probe import FrameChangeProbe
+from .perception import Step, perception
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
 from .tasks import SKILLS, corpus, skills_of
 from .tokenizer import build_tokenizer
-from .vision_pretraining import VisionProbe
-from .weight_transfer import carry_over
+from .weight_transfer import carry_over, teacher_of
 
 _PEAK_RATE = 2e-3
 _ROWS = 12  # packed rows of one step
@@ -34,13 +34,8 @@ _FAR = ("recall", "tools", "retold", "asked", "pairs", "called")
 """Skills and drills where something is to be looked up."""
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each tower learns alone
-_AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
-_GLANCE = 16  # number of steps between images with a larger limit of soft tokens
-_PICTURES = 18, 9  # maximum number of images in a step of the vision tower alone, and with the full grid
 _WATCHES = 0.5  # weight of the probe's loss on changes between frames
-_HEARS = 0.7  # running loss of speech, in nats per token, from which the audio tower learns with the decoder
-_SEES = 0.3  # the same of scenes for the vision tower
+_WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
 
 
 class Trainer:
@@ -52,7 +47,7 @@ class Trainer:
         Folder of the run: the tokenizer, ``state.pt`` (to resume), ``log.jsonl`` (losses), never the shipped
         weights.
     name
-        ``"mini-moe"`` or ``"mini-edge"``.
+        A key of `gemma_lab.minis.architecture.SHAPES`.
     minutes
         The total budget, of processor time per thread, so that other processes do not shorten the training.
         Stages (`gemma_lab.minis.schedule`), the learning rate and the curriculum follow the fraction that is
@@ -90,34 +85,25 @@ class Trainer:
     ) -> None:
         self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
         self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
+        self.start = start
         _check_options(self.skills, focus, rate)
         run.mkdir(parents=True, exist_ok=True)
         self.tokenizer = _tokenizer(run, start if keep_words else None)
         self.model = new_model(mini_config(name, len(self.tokenizer)), seed=seed)
-        self._begun: list[str] = []  # senses that came trained
+        begun: list[str] = []  # senses that came trained
         self.earlier: dict[str, Any] | None = None  # how the mini that it starts from was trained
         if start is not None and not (run / "state.pt").exists():
-            self._begun = carry_over(self.model, self.tokenizer, start)
+            begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
                 self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
-        self.sight, self.watching = VisionProbe(self.model), FrameChangeProbe(self.model)
-        self.hearing = None
-        if SHAPES[name]["audio"] is not None:
-            from .audio_pretraining import AudioProbe
-
-            self.hearing = AudioProbe(self.model)
-            if not (run / "state.pt").exists():
-                self._centre()
+        self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
+        self.watching = FrameChangeProbe(self.model)
+        if not (run / "state.pt").exists():
+            self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        probes = [self.sight.probe, *([self.hearing.probe] if self.hearing else []), self.watching.probe]
-        self.probes = torch.nn.ModuleList(probes)
-        weights = [*self.model.parameters(), *self.probes.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.01},
-             {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
-            lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True,
-        )  # fmt: skip
+        self.probes = torch.nn.ModuleList([*self.perception.probes, self.watching.probe])
+        self.optimizer = _optimizer([*self.model.parameters(), *self.probes.parameters()])
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
@@ -128,8 +114,13 @@ class Trainer:
                 module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
             came = self._resume()
-        self.batcher = Batcher(self.tokenizer, random.Random(f"{self.seed} {self.step}"))
+        self.batcher = Batcher(
+            self.tokenizer, random.Random(f"{self.seed} {self.step}"), self.perception.media
+        )
         self.stage = self._enter(**came)
+
+    def _teacher(self) -> Any:
+        return None if self.start is None else teacher_of(self.model, self.tokenizer, self.start)
 
     @property
     def progress(self) -> float:
@@ -178,64 +169,28 @@ class Trainer:
             self.stage, self._joint = self._enter(), 0  # which warms the learning rate up again
         sense = self._sense()
         if sense is None and not self._joint and not self.stage.focus:
-            self._centre()
+            self.perception.centre(self.seed)
         self._joint += sense is None
         warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
         for group in self.optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * warm * self.stage.learning_rate(self.progress)
-        losses = self._practise() if sense is None else sense()
+            group["lr"] = (
+                _PEAK_RATE * group.get("share", 1.0) * warm * self.stage.learning_rate(self.progress)
+            )
+        losses = self._practise() if sense is None else sense(self.batcher)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return losses
 
-    def _sense(self) -> Any:
-        """Return the step of an encoder that is pretrained at this point of the budget, or None."""
-        if self.stage.focus:
-            return None
-        start, progress = 0.0, self.stage.fraction(self.progress)
-        for skill, sense, step in (("digits", "sight", self._look), ("speech", "hearing", self._listen)):
-            if skill in self.skills:
-                share = _SENSES[sense] * (_AGAIN if sense in self._begun else 1)
-                if start <= progress < start + share:
-                    return step
-                start += share
-        if "digits" in self.skills and self.step % _GLANCE == 0:
-            return self._glance
-        return None
-
-    def _look(self, grid: int | None = None) -> dict[str, float]:
-        rng = self.batcher.rng
-        grid = grid or draw_grid(rng)
-        most, full = _PICTURES
-        pictures = max(1, min(most, round(full * FULL_GRID**2 / grid**2)))
-        loss = self.sight.loss(rng, pictures=pictures, grid=grid)
-        torch.autograd.backward(loss)
-        return {"sight": float(loss.detach())}
-
-    def _glance(self) -> dict[str, float]:
-        """Pretrain the vision encoder on larger images, which few steps with questions have."""
-        self.model.model.vision_tower.requires_grad_(True)
-        return self._look(draw_large_grid(self.batcher.rng))
-
-    def _listen(self) -> dict[str, float]:
-        assert self.hearing is not None  # only minis with an audio tower have the skill
-        loss = self.hearing.loss(self.batcher.rng, sounds=24)
-        torch.autograd.backward(loss)
-        return {"hearing": float(loss.detach())}
-
-    def _centre(self) -> None:
-        """Before and after pretraining of the audio encoder, remove the mean of its outputs."""
-        if self.hearing and "speech" in self.skills and "hearing" not in self._begun:
-            self.hearing.centre(random.Random(self.seed), sounds=48)
+    def _sense(self) -> Step | None:
+        """Return the step of pretraining that is due at this point of the budget, or None."""
+        return (
+            None if self.stage.focus else self.perception.step(self.stage.fraction(self.progress), self.step)
+        )
 
     def _practise(self) -> dict[str, float]:
-        # a decoder that does not listen or look yet sends a tower only noise, which undoes what that learned
-        towers = (("vision_tower", "scenes", _SEES), ("audio_tower", "speech", _HEARS))
-        for tower, skill, most in towers:
-            if skill in self.skills:
-                getattr(self.model.model, tower).requires_grad_(self.mixture.loss(skill) < most)
+        self.perception.settle(self.mixture)
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
         found: dict[str, float] = {}
         for part in _by_length(practice.rows):
@@ -291,7 +246,7 @@ class Trainer:
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         """Return skill → accuracy of held-out answer tokens, given the answer before them."""
-        batcher = Batcher(self.tokenizer, random.Random(self.step))
+        batcher = Batcher(self.tokenizer, random.Random(self.step), self.perception.media)
         shares = {}
         for skill in self.skills:
             batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
@@ -330,8 +285,8 @@ class Trainer:
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
-            "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self._begun,
-            "earlier": self.earlier, "rate": self.stages[0].rate,
+            "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self.perception.begun,
+            "earlier": self.earlier, "start": str(self.start or ""), "rate": self.stages[0].rate,
             "focus": list(self.stages[0].focus), "again": len(self.stages) == 1,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
@@ -349,18 +304,42 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self._begun, self.earlier = state["joint"], state["begun"], state.get("earlier")
+        self._joint, self.perception.begun, self.earlier = (
+            state["joint"],
+            state["begun"],
+            state.get("earlier"),
+        )
         self.stages = stages(
             tuple(skill for skill in SKILLS if skill in state["trained"]),
             focus=tuple(state.get("focus", ())), rate=state.get("rate"), again=state.get("again", True),
         )  # fmt: skip
         self.mixture.losses |= {k: v for k, v in state["losses"].items() if k in self.mixture.skills}
         self.trained |= set(state["trained"])
+        if self.start is None and state.get("start") and Path(state["start"]).exists():
+            self.start = Path(state["start"])
+            self.perception.teacher = self._teacher()
         return {"level": state["level"], "alone": state.get("alone")}
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship (`gemma_lab.minis.checkpoint`)."""
         write_checkpoint(self.model, self.tokenizer, folder)
+
+
+def _optimizer(weights: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Return AdamW whose groups have a share of the learning rate each, and no decay of vectors."""
+    wide = [weight for weight in weights if weight.ndim == 2 and weight.shape[1] > _WIDE]
+    slow = {id(weight) for weight in wide}
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in weights if p.ndim > 1 and id(p) not in slow],
+            "weight_decay": 0.01,
+            "share": 1.0,
+        },
+        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
+    ]
+    if wide:
+        groups.append({"params": wide, "weight_decay": 0.01, "share": _WIDE_RATE})
+    return torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True)
 
 
 def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float | None) -> None:

@@ -10,15 +10,16 @@ mean only, the encoder lost positions: left or right was at chance.)
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from .media_inputs import ENCODED, MediaInputs
 from .tasks import digits
 from .tasks.cells import ALL_COLOURS, ALL_SHAPES, PLACES, UNKNOWN, cells
 from .tasks.drawing import draw, paper
 from .tasks.scenes import MOST, SIDE, things
-from .tower_inputs import stacked_patches
 
 #: labels of an image, and of each of its soft tokens -> number of classes
 _WHOLE = {"digit": 10, "count": MOST}
@@ -32,11 +33,22 @@ class VisionProbe:
     Parameters
     ----------
     model
-        A Gemma 4 model with a vision encoder and an image projection.
+        A Gemma 4 model.
+    see
+        ``(pixels, positions) -> (images, soft tokens, width)``. Default: the vision encoder and projection.
+    media
+        The inputs that the model takes for images.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Any,
+        *,
+        see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        media: MediaInputs = ENCODED,
+    ) -> None:
+        self.model, self.media = model, media
+        self._see = self._encoded if see is None else see
         width = model.config.text_config.hidden_size
         self.probe = torch.nn.ModuleDict(
             {"whole": torch.nn.Linear(width, sum(_WHOLE.values())),
@@ -45,11 +57,14 @@ class VisionProbe:
 
     def logits(self, pixels: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the logits: kind → ``(images, classes)`` or ``(images, soft tokens, classes)``."""
-        soft = torch.stack(list(self.model.model.get_image_features(pixels, positions).pooler_output))
+        soft = self._see(pixels, positions)
         found: dict[str, torch.Tensor] = {}
         for name, kinds, seen in (("whole", _WHOLE, soft.mean(1)), ("each", _EACH, soft)):
             found |= dict(zip(kinds, self.probe[name](seen).split(list(kinds.values()), -1), strict=True))
         return found
+
+    def _encoded(self, pixels: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return torch.stack(list(self.model.model.get_image_features(pixels, positions).pooler_output))
 
     def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw training images of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
@@ -57,7 +72,7 @@ class VisionProbe:
         Soft tokens of things weigh as much as those of the background.
         """
         images, truth = drawn(rng, pictures=pictures, grid=grid)
-        found = self.logits(*stacked_patches(images, grid))
+        found = self.logits(*self.media.images(images, grid))
         losses = []
         for kind, labels in truth.items():
             flat = labels.flatten()

@@ -9,7 +9,7 @@ import torch
 
 from gemma_lab.minis.architecture import mini_config, new_model
 from gemma_lab.minis.audio_pretraining import AudioProbe, drawn
-from gemma_lab.minis.tower_inputs import mel
+from gemma_lab.minis.media_inputs import mel
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 
 from gemma_lab.minis.architecture import new_processor
 from gemma_lab.minis.tasks import digits
-from gemma_lab.minis.tower_inputs import mel, patches, soft_tokens
+from gemma_lab.minis.media_inputs import encoded_soft_tokens, mel, patches
 
 
 def test_patches_lie_as_the_processor_lays_them(tokenizer):
@@ -27,7 +27,7 @@ def test_a_sound_has_the_soft_tokens_that_the_processor_puts_into_the_prompt(tok
         sound = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
         inputs = processor(text=["<|audio|>"], audio=[sound], return_tensors="pt")
         placeholders = (inputs["input_ids"] == processor.audio_token_id).sum()
-        assert soft_tokens(sound) == int(placeholders)
+        assert encoded_soft_tokens(sound) == int(placeholders)
         features, real = mel([sound])
         count = int(real.sum())
         torch.testing.assert_close(features[0, :count], inputs["input_features"][0, :count])
