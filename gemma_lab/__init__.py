@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from .system.measure import measure
     from .system.report import doctor
     from .trace.interventions.attention_knockout import AttentionKnockout
+    from .trace.interventions.direction import Direction
     from .trace.interventions.edit import Edit
     from .trace.interventions.patch import Patch
+    from .trace.interventions.steering import Steering
     from .trace.lenses.jacobian_lens import JacobianLens
     from .trace.records.activations import Activations
     from .trace.records.attention import AttentionRequest
@@ -70,6 +72,7 @@ __all__ = [
     "Chat",
     "Checkpoint",
     "Cost",
+    "Direction",
     "Drafter",
     "Edit",
     "Explorer",
@@ -88,6 +91,7 @@ __all__ = [
     "RoutingExplorer",
     "Sampling",
     "SparseAutoencoder",
+    "Steering",
     "Survey",
     "Trace",
     "Versus",

@@ -61,6 +61,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
     "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
+    "evals.sparse_autoencoders.fit.SaeFit": {
+        "html": "evals.sae_fit:sae_fit_html",
+        "figure": "evals.sae_fit:sae_fit_figure",
+    },
     "evals.versus.comparison.ComparedTokens": {
         "html": "versus.html:compared_tokens_html",
         "text": "versus.text:compared_tokens_text",
@@ -129,6 +133,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "figure": "quantization.weight_bits:weight_bits_figure",
     },
     "models.remote.reply.ServerReply": {"html": "chat.server_reply:server_reply_html"},
+    "models.sparse_autoencoders.sae.SparseAutoencoder": {"html": "evals.sae_fit:sae_html"},
     "models.tool_use.runner.ToolRun": {"html": "chat.tool_run:tool_run_html"},
     "remote_lab.RemoteLab": {"html": "family.loaded_model:model_html"},
     "models.media.audio.Audio": {"html": "chat.media:sound_html"},
@@ -157,6 +162,10 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "attention.static:attention_record_html",
         "figure": "attention.figures:attention_heads_figure",
     },
+    "trace.records.features.Features": {
+        "html": "trace.features:features_html",
+        "figure": "trace.features:features_figure",
+    },
     "trace.records.logit_lens.LogitLens": {
         "html": "trace.logit_lens:logit_lens_html",
         "figure": "trace.logit_lens:logit_lens_figure",
@@ -176,6 +185,8 @@ NO_FIGURE = {
     "models.fine_tuning.adapters.Adapters": "Each adapter has one: lab.adapters[name].figure().",
     "models.fine_tuning.change_check.AdapterCheck": "It is a table of differences.",
     "evals.versus.comparison.ComparedTokens": "It is a table of tokens; the comparison has a figure.",
+    "evals.sparse_autoencoders.top_tokens.FeatureTokens": "It is a table of tokens.",
+    "models.sparse_autoencoders.sae.SparseAutoencoder": "It is a set of weights; lab.sae_fit measures it.",
     "family.catalog.Catalog": "It is a table of facts.",
     "family.catalog.Checkpoint": "It is a table of facts.",
     "family.changes.Changes": "It is a table of facts.",

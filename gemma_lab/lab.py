@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .evals.needle_in_a_haystack import Haystack
     from .evals.report import Checkup
+    from .evals.sparse_autoencoders.fit import SaeFit
     from .models.chat.cost import Cost
     from .models.chat.next_token import Distribution
     from .models.chat.reply import Reply
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from .planning.measurement import SpeedReport
     from .trace.interventions.apply import EditContext
     from .trace.interventions.attention_knockout import AttentionKnockout
+    from .trace.interventions.direction import Direction
     from .trace.interventions.edit import Edit
     from .trace.interventions.parsing import Boosts, Experts, Heads
     from .trace.interventions.patch import Patch
+    from .trace.interventions.steering import Steering
     from .trace.lenses.jacobian_lens import JacobianLens
     from .trace.records.activations import Activations, Site
     from .trace.records.attention import AttentionRequest
@@ -394,7 +397,7 @@ class Lab(LoadedModel):
         site: Site = "residual",
         **options: Unpack[PromptOptions],
     ) -> Activations:
-        """Run the model on a prompt and return what chosen layers, or their branches, return at chosen tokens.
+        """Run the model on a prompt and return what chosen layers, or their branches, return at some tokens.
 
         Parameters
         ----------
@@ -474,6 +477,7 @@ class Lab(LoadedModel):
         ablate_heads: Heads = (),
         knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
         patch: Patch | Activations | Iterable[Patch] = (),
+        steer: Steering | Direction | Iterable[Steering | Direction] = (),
     ) -> EditContext:
         """Return a context manager that applies an edit: ``with lab.edit(ablate_experts={4: [17]}):``.
 
@@ -497,6 +501,9 @@ class Lab(LoadedModel):
         patch
             Activations of another run that replace the outputs of layers: a `gemma_lab.Patch` or several,
             made from the result of `activations`.
+        steer
+            Directions that are added to the outputs of layers: a `gemma_lab.Steering` with its strength, a
+            `gemma_lab.Direction` (strength 1), or several; `direction` computes them.
 
         Raises
         ------
@@ -515,7 +522,86 @@ class Lab(LoadedModel):
             ablate_heads=ablate_heads,
             knock_out_attention=knock_out_attention,
             patch=patch,
+            steer=steer,
         )
+
+    @spelled_out(PromptOptions)
+    def direction(
+        self,
+        positive: Sequence[PromptLike],
+        negative: Sequence[PromptLike],
+        *,
+        layers: Iterable[int] | None = None,
+        positions: Iterable[int] | None = (-1,),
+        name: str = "",
+        **options: Unpack[PromptOptions],
+    ) -> Direction:
+        """Compute a direction from contrasting prompts: the difference of their mean residual streams.
+
+        Parameters
+        ----------
+        positive, negative
+            Prompts that differ in what the direction is to stand for, as `chat` takes them. As many of each,
+            in pairs that differ in nothing else, cancel out what they share.
+        layers
+            Layers of the decoder; all by default.
+        positions
+            Tokens of each prompt whose residual streams are averaged, negative ones from its end; None for
+            all. Default: the last token, which decides what the answer begins with.
+        name
+            What the direction stands for.
+        **options
+            As for `chat`, for every prompt: ``raw=True``, ``system=…``.
+
+        Returns
+        -------
+        Direction
+            Its vectors are positive − negative; `edit` adds it with a strength.
+
+        Raises
+        ------
+        BadEdit
+            If a list is empty, a layer or position does not exist, or both lists are read alike.
+        LabError, TypeError
+            As `chat` does.
+
+        Examples
+        --------
+        >>> happy = lab.direction(["I feel great.", "I won!"], ["I feel awful.", "I lost."], raw=True)
+        >>> with lab.edit(steer=gl.Steering(happy, 2, layers=[3])):
+        ...     lab.chat("How was your day?")
+        """
+        from .trace.run.directions import direction
+
+        return direction(self, positive, negative, layers=layers, positions=positions, name=name, **options)
+
+    def expert_direction(self, layer: int, expert: int) -> Direction:
+        """Compute the direction that raises the router logit of one expert above those of the others.
+
+        It is the expert's row of the router's matrix, times the router's scale, minus the mean of all rows,
+        with length 1. The router of a layer reads the residual stream that the layer before it returns, plus
+        its own layer's attention, so the direction belongs after the layer before.
+
+        Parameters
+        ----------
+        layer
+            Layer of the expert, from 1 on.
+        expert
+            Its number.
+
+        Returns
+        -------
+        Direction
+            One vector, after ``layer - 1``.
+
+        Raises
+        ------
+        BadEdit
+            If the model has no such expert, or no layer comes before its layer.
+        """
+        from .trace.run.directions import expert_direction
+
+        return expert_direction(self, layer, expert)
 
     def fine_tune(
         self,
@@ -682,6 +768,8 @@ class Lab(LoadedModel):
             If no text is long enough, one has media, or the model passes no gradients.
         BadLens
             If an adapter is active, or the state is of another fit.
+        BadEdit
+            If an edit is active.
         DoesNotFit
             If the fit takes more memory than is free.
 
@@ -690,9 +778,13 @@ class Lab(LoadedModel):
         >>> lens = lab.fit_lens(["The sun rose over the quiet village and …"], corpus="my diary")
         >>> lab.trace("What is XIV?", logit_lens="jacobian").logit_lens
         """
+        from .errors import BadEdit
         from .evals.lens_corpus import DESCRIPTION, lens_corpus
+        from .trace.interventions.apply import active_edit
         from .trace.lenses.fit import fit_jacobian_lens
 
+        if active_edit(self.model):
+            raise BadEdit("An edit is active; a lens is fitted on the model itself.", hint="Leave its block.")
         described = corpus or (DESCRIPTION if texts is None else "texts of the caller")
         self.jacobian_lens = fit_jacobian_lens(
             self,
@@ -714,6 +806,127 @@ class Lab(LoadedModel):
         from .models.fine_tuning.adapters import adapters_of
 
         return adapters_of(self)
+
+    @spelled_out(PromptOptions)
+    def sae_fit(
+        self,
+        sae: SparseAutoencoder,
+        prompts: Iterable[PromptLike],
+        *,
+        progress: bool = True,
+        **options: Unpack[PromptOptions],
+    ) -> SaeFit:
+        """Measure how much of the residual stream a sparse autoencoder (SAE) explains on your prompts.
+
+        Do this first: an SAE of another model, or of other text, can explain less than the mean of the
+        activations does, and its features then say nothing.
+
+        Parameters
+        ----------
+        sae
+            From `gemma_lab.load_sae` or `train_sae`.
+        prompts, **options
+            Prompts as for `chat`, and the options that decide what the model reads, the same for all: for
+            text without a chat template ``raw=True``.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        SaeFit
+            Variance explained with its interval over prompts, active features per token, features that no
+            token has, and the tokens that a feature is largest at.
+
+        Raises
+        ------
+        LabError
+            If the SAE reads another stream than the model has, or there are no prompts.
+        TypeError
+            If an option does not exist.
+
+        Examples
+        --------
+        >>> sae = gl.load_sae("decoderesearch/gemma-4-saes/gemma-4-e2b/btk-mat-layer-28-k-100")
+        >>> fit = lab.sae_fit(sae, ["What is 7 times 8?", "Write a haiku."])
+        >>> fit.variance_explained, fit.interval
+        """
+        from .evals.sparse_autoencoders.fit import sae_fit
+
+        return sae_fit(self, sae, prompts, progress=progress, **options)
+
+    @spelled_out(PromptOptions)
+    def train_sae(
+        self,
+        prompts: Iterable[PromptLike],
+        *,
+        layer: int,
+        features: int | None = None,
+        k: int = 16,
+        steps: int = 2000,
+        batch_size: int = 512,
+        learning_rate: float | None = None,
+        seed: int = 0,
+        name: str | None = None,
+        progress: bool = True,
+        **options: Unpack[PromptOptions],
+    ) -> SparseAutoencoder:
+        """Train a TopK sparse autoencoder (SAE) on the residual stream after a layer.
+
+        The model is not changed. Without an interruption, the same arguments give the same SAE on the same
+        machine. It carries a digest of the model's weights.
+
+        Parameters
+        ----------
+        prompts, **options
+            Prompts as for `chat`, and the options that decide what the model reads. Keep others for
+            `sae_fit`.
+        layer
+            Layer of the decoder.
+        features
+            Number of features; eight times the width of the residual stream by default.
+        k
+            Active features per token, 1 to 128.
+        steps, batch_size
+            Number of updates, and tokens per update.
+        learning_rate
+            Its maximum; by default ``2e-4 · √(16384 / features)`` (arXiv:2406.04093).
+        seed
+            Of the first weights and of the order of the tokens.
+        name
+            Name of the SAE.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        SparseAutoencoder
+            `SparseAutoencoder.save` writes it in sae_lens' layout; ``sae.training`` is what training reports.
+
+        Raises
+        ------
+        DoesNotFit
+            If its weights and their optimiser take more memory than is free.
+        LabError
+            If an argument is out of range, there are no prompts, or the loss is not finite.
+        TypeError
+            If an option does not exist.
+        """
+        from .evals.sparse_autoencoders.train import train_sae
+
+        return train_sae(
+            self,
+            prompts,
+            layer=layer,
+            features=features,
+            k=k,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            name=name,
+            progress=progress,
+            **options,
+        )
 
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .views.evals.needles import haystack_figure
     from .views.evals.paired import paired_figure
     from .views.evals.report import checkup_figure
+    from .views.evals.sae_fit import sae_fit_figure
     from .views.evals.thinking import thinking_figure
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
     from .views.evals.tool_calls import tool_call_accuracy_figure
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .views.quantization.qat_grid import qat_grid_figure
     from .views.quantization.weight_bits import weight_bits_figure
     from .views.trace.comparison import comparison_figure, routing_change_figure
+    from .views.trace.features import features_figure, features_html
     from .views.trace.logit_lens import logit_lens_figure, logit_lens_html
     from .views.trace.token_summary import token_summary_html
     from .views.trace.trace import trace_figure
@@ -110,6 +112,8 @@ __all__ = [
     "expert_unions_figure",
     "expert_updates_figure",
     "failures_figure",
+    "features_figure",
+    "features_html",
     "gallery_figure",
     "haystack_figure",
     "head_ablation_figure",
@@ -144,6 +148,7 @@ __all__ = [
     "routing_overlap_figure",
     "routing_stability_figure",
     "run_cost_figure",
+    "sae_fit_figure",
     "sampling_figure",
     "sampling_html",
     "sampling_text",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .report import Checkup, GradedAnswer
     from .run import checkup
     from .score import Score
+    from .sparse_autoencoders.fit import SaeFit
     from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens
@@ -56,6 +57,7 @@ __all__ = [
     "NeedleAnswer",
     "PairedAnswers",
     "Question",
+    "SaeFit",
     "Score",
     "SkillComparison",
     "SpeedComparison",

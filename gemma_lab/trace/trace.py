@@ -43,10 +43,12 @@ class Trace(TraceRecords, Displayed):
         Recorded attention; None if it was not requested.
     logit_lens
         Logit lens at chosen tokens; None if it was not requested.
+    features
+        Features of a sparse autoencoder at every token; None if there was no `sae`.
     """
 
     def equal(self, other: Trace) -> bool:
-        """Return whether two traces hold the same tokens, routing, attention, lens, generation and meta.
+        """Return whether two traces hold the same tokens, records, generation and meta.
 
         Timings take no part. Images do by their hashes, which are in ``meta``: a file may lack the pixels.
         """
@@ -57,6 +59,7 @@ class Trace(TraceRecords, Displayed):
             and self.tokens.equal(other.tokens)
             and _equal_attention(self.attention, other.attention)
             and self.logit_lens == other.logit_lens
+            and self.features == other.features
         )
 
     def save(self, path: str | Path, *, images: bool = False) -> Path:

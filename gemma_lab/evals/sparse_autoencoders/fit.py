@@ -139,8 +139,8 @@ class SaeFit(Displayed):
         return (
             f"SaeFit(variance explained {self.variance_explained:.3f} [{low:.3f}, {high:.3f}] on "
             f"{int(self.tokens.sum()):,} tokens of {len(self.tokens):,} prompts{poor}; "
-            f"L0 {self.mean_active:.1f}, {self.dead:.1%} of {self.features:,} features in no token; {sae} on {model}, "
-            f"layer {self.layer}{other})"
+            f"L0 {self.mean_active:.1f}, {self.dead:.1%} of {self.features:,} features in no token; "
+            f"{sae} on {model}, layer {self.layer}{other})"
         )
 
     def _explained(self, weights: Array) -> Array:

@@ -2,8 +2,8 @@
 
 The recipe of Gao et al. 2024 (arXiv:2406.04093): TopK activation, decoder rows of norm 1, encoder
 initialised as its transpose, an auxiliary loss that makes dead features explain what is left (appendix A.2),
-and a learning rate that falls with the square root of the number of features. Inputs are divided by their mean norm over
-√width, and the factor is multiplied into the weights afterwards.
+and a learning rate that falls with the square root of the number of features. Inputs are divided by their
+mean norm over √width, and the factor is multiplied into the weights afterwards.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ...models.tokens.table import TokenTable
     from .attention import Attention
+    from .features import Features
     from .generation import Generation
     from .logit_lens import LogitLens
     from .routing import Routing
@@ -38,14 +39,15 @@ class TraceRecords:
     images: tuple[Image, ...] = ()
     attention: Attention | None = None
     logit_lens: LogitLens | None = None
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "meta", plain_json(self.meta))
-        for name in ("routing", "attention"):
+        for name in ("routing", "attention", "features"):
             part = getattr(self, name)
             if part is not None and len(part) != len(self.tokens):
                 raise BadTrace(
-                    f"The {name} covers {len(part):,} tokens, the token table {len(self.tokens):,}.",
+                    f"The {name} cover{'' if name == 'features' else 's'} {len(part):,} tokens, the token table {len(self.tokens):,}.",
                     hint=_TRACE_AGAIN,
                 )
         lens = self.logit_lens
@@ -79,6 +81,8 @@ class TraceRecords:
             check_attention(self.attention)
             check_complete(self.attention)
             check_visible_keys(self.attention, _last_visible(self.tokens))
+        if self.features is not None:
+            self.features.check()
 
 
 def _last_visible(tokens: TokenTable) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ...models.tokens.table import TokenTable
     from ..records.attention import Attention
+    from ..records.features import Features
     from ..records.routing import Routing
     from ..records.trace_records import TraceRecords
 
@@ -35,6 +36,7 @@ TOKENS = _schema(
 )
 ROUTING = _schema("layer:i32 token:i32 rank:i16 expert:i32 weight:f32")
 ATTENTION = _schema("layer:i32 head:i32 token:i32 rank:i16 key:i32 weight:f32")
+FEATURES = _schema("layer:i32 token:i32 rank:i16 feature:i32 activation:f32")
 GENERATION = _schema(
     "position:i32 token:i32 id:i32 logprob:f32 entropy:f32 forbidden:f32 first_choice:i32 overruled:bool"
 )
@@ -52,6 +54,9 @@ def arrow_tables(trace: TraceRecords) -> dict[str, pa.Table]:
     ``attention``
         One row per top key: layer, head, token (the query), rank (0: the largest weight), key (a row of
         ``tokens``) and weight.
+    ``features``
+        One row per recorded feature of an SAE: layer, token, rank (0: the strongest), feature and activation.
+        Its fit is not in it: `Features.variance_explained`.
     ``generation``
         One row per generated token: position (0: the first), token (its row in ``tokens``; −1 for the last
         one, which the model did not read), id, log-probability and entropy in nats; with a grammar the
@@ -68,6 +73,8 @@ def arrow_tables(trace: TraceRecords) -> dict[str, pa.Table]:
         tables = {"tokens": tables.pop("tokens"), "routing": rows, **tables}
     if trace.attention is not None and trace.attention.top_k:
         tables["attention"] = pa.concat_tables(_attention_rows(trace.attention))
+    if trace.features is not None:
+        tables["features"] = _feature_rows(trace.features)
     return tables
 
 
@@ -129,6 +136,18 @@ def _routing_rows(routing: Routing) -> Iterator[pa.Table]:
         yield pa.table([pa.array(column) for column in columns], schema=ROUTING)
 
 
+def _feature_rows(features: Features) -> pa.Table:
+    token, rank = np.nonzero(features.ids >= 0)
+    columns = [
+        np.full(len(token), features.layer, dtype=np.int32),
+        token.astype(np.int32),
+        rank.astype(np.int16),
+        features.ids[token, rank],
+        features.activations[token, rank],
+    ]
+    return pa.table([pa.array(column) for column in columns], schema=FEATURES)
+
+
 def _attention_rows(attention: Attention) -> Iterator[pa.Table]:
     tokens, k = len(attention), attention.top_k
     token = np.repeat(np.arange(tokens, dtype=np.int32), k)
@@ -177,4 +196,7 @@ def write_parquet(trace: TraceRecords, folder: str | Path) -> list[Path]:
             for rows in _attention_rows(trace.attention):
                 file.write_table(rows)
         tables["attention"] = ATTENTION
+    if trace.features is not None:
+        pq.write_table(_feature_rows(trace.features), target / "features.parquet")
+        tables["features"] = FEATURES
     return [target / f"{name}.parquet" for name in tables]

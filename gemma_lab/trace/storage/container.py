@@ -26,7 +26,7 @@ from .schema import MAX_MANIFEST, Manifest, MemberPart, WrongVersion, read_manif
 MANIFEST = "manifest.json"
 #: Every name that a trace may hold beside its manifest.
 _MEMBER = re.compile(
-    r"(arrays|attention)\.safetensors"
+    r"(arrays|attention|features)\.safetensors"
     r"|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet"
     r"|images/[0-9]{1,4}\.png"
 )

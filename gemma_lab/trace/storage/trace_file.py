@@ -20,6 +20,8 @@ from .arrow_tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stor
 from .attention import MEMBER as ATTENTION_ARRAYS
 from .attention import attention_part, read_attention, write_attention
 from .container import Archive, Writer, reading, writing
+from .features import MEMBER as FEATURE_ARRAYS
+from .features import features_part, read_features, write_features
 from .logit_lens import SCHEMAS as LENS_TABLES
 from .logit_lens import logit_lens_part, read_logit_lens
 from .parquet import member_of, read_columns, read_table, write_table
@@ -65,6 +67,8 @@ def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False
             write_routing(writer, records.routing)
         if records.attention is not None:
             write_attention(writer, records.attention)
+        if records.features is not None:
+            write_features(writer, records.features)
         for name, table in stored_tables(records).items():
             write_table(writer, name, table)
         for number, image in enumerate(stored):
@@ -119,6 +123,7 @@ def _manifest(records: TraceRecords, images: tuple[Image, ...]) -> Manifest:
             meta=records.meta,
             timings=records.timings,
             members={},
+            features=None if records.features is None else features_part(records.features),
         )
         write_manifest(manifest)
     except (TypeError, ValueError) as error:
@@ -141,7 +146,7 @@ def _generation_part(generation: Generation) -> GenerationPart:
 def _read(archive: Archive) -> TraceRecords:
     manifest = archive.manifest
     routing, generation, lens = manifest.routing, manifest.generation, manifest.logit_lens
-    attention, count = manifest.attention, manifest.tokens
+    attention, features, count = manifest.attention, manifest.features, manifest.tokens
     _check_members(archive)
     tokens = _read_tokens(archive, count)
     return TraceRecords(
@@ -153,6 +158,7 @@ def _read(archive: Archive) -> TraceRecords:
         images=_read_images(archive, manifest.images),
         attention=None if attention is None else read_attention(archive, attention, tokens=count),
         logit_lens=None if lens is None else read_logit_lens(archive, lens),
+        features=None if features is None else read_features(archive, features, tokens=count),
     )
 
 
@@ -164,6 +170,8 @@ def _check_members(archive: Archive) -> None:
         wanted.add(ROUTING_ARRAYS)
     if manifest.attention is not None:
         wanted.add(ATTENTION_ARRAYS)
+    if manifest.features is not None:
+        wanted.add(FEATURE_ARRAYS)
     if manifest.generation is not None:
         wanted |= {member_of("generation"), member_of("top_logprobs")}
     if manifest.logit_lens is not None:
