@@ -114,29 +114,32 @@ def new_model(config: Any, *, seed: int) -> Any:
             weight.data.fill_(weight.numel() ** -0.25)
         elif "language_model.layers" in name and "post_" in name and name.endswith("norm.weight"):
             weight.data.fill_(0.3)
-        elif name.endswith("embed_tokens.weight"):
-            weight.data.normal_(std=config.text_config.hidden_size**-0.5)
-        elif name.endswith("embed_tokens_per_layer.weight"):
-            weight.data.normal_(std=config.text_config.hidden_size_per_layer_input**-0.5)
-        elif name.endswith("position_embedding_table"):
-            weight.data.normal_(std=0.5)  # of the size of a patch's content, or where it lies drowns in it
-        elif name.endswith("patch_embedder.input_proj.weight"):
-            weight.data.normal_(std=weight.shape[1] ** -0.5)
-        elif name.endswith("router.proj.weight"):
-            weight.data.normal_(std=1.0)  # its input has norm 1: smaller, and it never learns to prefer any
-        elif name.endswith("experts.down_proj"):
-            weight.data.normal_(std=config.text_config.moe_intermediate_size**-0.5)
-        elif "audio_tower" in name and weight.ndim > 1:
-            weight.data.normal_(std=(weight.numel() / weight.shape[0]) ** -0.5)  # keeps the size of its input
-        elif name.endswith("embed_vision.pos_embedding"):
-            weight.data.normal_(std=0.5)
-        elif encoder_free(config) and name.endswith("embedding_projection.weight"):
-            weight.data.normal_(std=weight.shape[1] ** -0.5)
+        elif (deviation := _deviation(name, weight, config)) is not None:
+            weight.data.normal_(std=deviation)
     if encoder_free(config):
         vision, audio = model.model.embed_vision.patch_dense, model.model.embed_audio.embedding_projection
         vision.weight.data.copy_(torch.from_numpy(patch_filters(*vision.weight.shape)))
         audio.weight.data.copy_(torch.from_numpy(frame_filters(*audio.weight.shape)))
     return model
+
+
+def _deviation(name: str, weight: Any, config: Any) -> float | None:
+    """Return the standard deviation that a new weight is drawn with, or None where transformers' is right."""
+    text = config.text_config
+    if name.endswith("embed_tokens.weight"):
+        return float(text.hidden_size**-0.5)
+    if name.endswith("embed_tokens_per_layer.weight"):
+        return float(text.hidden_size_per_layer_input**-0.5)
+    if name.endswith(("position_embedding_table", "embed_vision.pos_embedding")):
+        return 0.5  # of the size of a patch's content, or where it lies drowns in it
+    if name.endswith("router.proj.weight"):
+        return 1.0  # its input has norm 1: smaller, and it never learns to prefer any
+    if name.endswith("experts.down_proj"):
+        return float(text.moe_intermediate_size**-0.5)
+    keeps_size = "audio_tower" in name and weight.ndim > 1
+    keeps_size |= name.endswith("patch_embedder.input_proj.weight")
+    keeps_size |= encoder_free(config) and name.endswith("embedding_projection.weight")
+    return float((weight.numel() / weight.shape[0]) ** -0.5) if keeps_size else None
 
 
 def encoder_free(config: Any) -> bool:

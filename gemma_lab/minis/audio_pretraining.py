@@ -28,8 +28,8 @@ class AudioProbe:
     model
         A Gemma 4 model with audio input.
     hear
-        ``(features, mask) -> (soft tokens, mask)``, ``(sounds, tokens, width)``. Default: the audio encoder and
-        its projection.
+        ``(features, mask) -> (soft tokens, mask)``, the first ``(sounds, tokens, width)``. Default: the audio
+        encoder and its projection.
     media
         The inputs that the model takes for sounds.
     """

@@ -2,8 +2,8 @@
 
 Questions about motion, colour changes and equality of two images have one answer for hundreds of soft tokens,
 and the comparison of a soft token with the one at its position in the previous image hardly formed from them.
-The probe predicts it for every soft token (`gemma_lab.minis.tasks.cells.NEWS`) below the first global layer,
-which can then attend to it.
+The probe predicts it for every soft token (`gemma_lab.minis.tasks.cells.NEWS`) below the last global layer
+with keys of its own, which can then attend to it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ class FrameChangeProbe:
     Parameters
     ----------
     model
-        A Gemma 4 model; the probe reads the layer before its first global layer.
+        A Gemma 4 model; the probe reads the layer before its last global layer with keys of its own.
     """
 
     def __init__(self, model: Any) -> None:
         text = model.config.text_config
         self.probe = torch.nn.Linear(text.hidden_size, len(NEWS))
         self._hidden: torch.Tensor | None = None
-        layer = model.model.language_model.layers[text.layer_types.index("full_attention") - 1]
+        own = text.layer_types[: text.num_hidden_layers - text.num_kv_shared_layers]
+        last = max(number for number, kind in enumerate(own) if kind == "full_attention")
+        layer = model.model.language_model.layers[last - 1]
         layer.register_forward_hook(self._keep)
 
     def _keep(self, _module: Any, _inputs: Any, output: Any) -> None:

@@ -7,9 +7,10 @@ import random
 import pytest
 import torch
 
-from gemma_lab.minis.architecture import SHAPES, mini_config, new_model
+from gemma_lab.minis.architecture import ENCODER_FREE, SHAPES, mini_config, new_model
 from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.frame_change_probe import FrameChangeProbe
+from gemma_lab.minis.media_inputs import ENCODED, RAW
 from gemma_lab.minis.tasks.cells import NEWS, UNKNOWN
 from gemma_lab.minis.tokenizer import token_id
 
@@ -17,7 +18,8 @@ from gemma_lab.minis.tokenizer import token_id
 @pytest.fixture(params=SHAPES)
 def watched(request, tokenizer):
     model = new_model(mini_config(request.param, len(tokenizer)), seed=0)
-    batcher = Batcher(tokenizer, random.Random(0))
+    media = RAW if request.param in ENCODER_FREE else ENCODED
+    batcher = Batcher(tokenizer, random.Random(0), media)
     return (
         model,
         FrameChangeProbe(model),
@@ -32,11 +34,11 @@ def test_every_soft_token_of_a_picture_has_its_news_and_no_other_token(watched):
     assert (batch.news[soft] != UNKNOWN).any()
 
 
-def test_the_loss_reaches_the_layers_below_the_first_global_one_and_none_above(watched):
+def test_the_loss_reaches_the_layers_below_the_last_global_one_with_keys_and_none_above(watched):
     model, watching, batch = watched
     model.model(**batch.inputs, use_cache=False)
     torch.autograd.backward(watching.loss(batch.news))
-    last = model.config.text_config.layer_types.index("full_attention") - 1
+    last = {6: 4, 10: 3, 12: 10}[model.config.text_config.num_hidden_layers]
     for number, layer in enumerate(model.model.language_model.layers):
         grad = layer.self_attn.q_proj.weight.grad
         assert (grad is not None and bool(grad.abs().sum() > 0)) == (number <= last)

@@ -126,15 +126,15 @@ def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monke
     one = trainer(skills=("digits",))
     one.spent = 30  # beyond the time in which the towers learn alone
     seen = []
-    loss = one.sight.loss
+    loss = one.perception.sight.loss
     monkeypatch.setattr(
-        one.sight, "loss", lambda rng, *, pictures, grid: seen.append((grid, pictures)) or loss(
+        one.perception.sight, "loss", lambda rng, *, pictures, grid: seen.append((grid, pictures)) or loss(
             rng, pictures=1, grid=4
         ),
     )  # fmt: skip
     for one.step in range(32, 40):
         if one._sense() is not None:
-            one._sense()()
+            one._sense()(one.batcher)
     assert len(seen) == 1
     assert seen[0] in ((11, 5), (16, 2), (23, 1))
     assert all(p.requires_grad for p in one.model.model.vision_tower.parameters())

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gemma_lab.minis.architecture import mini_config, new_model
-from gemma_lab.minis.tasks.drawing import Thing
 from gemma_lab.minis.media_inputs import stacked_patches
+from gemma_lab.minis.tasks.drawing import Thing
 from gemma_lab.minis.vision_pretraining import VisionProbe, cells, drawn
 
 

@@ -8,7 +8,7 @@ import torch
 from gemma_lab.errors import LabError
 from gemma_lab.minis.architecture import mini_config, new_model
 from gemma_lab.minis.tokenizer import build_tokenizer
-from gemma_lab.minis.weight_transfer import carry_over
+from gemma_lab.minis.weight_transfer import carry_over, teacher_of
 
 _OLD = ["lemon drum", "the drum"] * 50
 _NEW = ["lemondrum", "the drum"] * 50
@@ -66,3 +66,35 @@ def test_another_shape_is_refused(published):
     other = new_model(config, seed=0)
     with pytest.raises(LabError, match=r"another shape: \d+ weights"):
         carry_over(other, tokenizer, folder)
+
+
+def test_a_mini_without_encoders_takes_the_attention_of_one_with_experts_for_its_upper_layers(tmp_path):
+    tokenizer = build_tokenizer(_OLD, vocab_size=420)
+    before = new_model(mini_config("mini-moe", len(tokenizer)), seed=3)
+    before.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    after = new_model(mini_config("mini-unified", len(tokenizer)), seed=4)
+    untouched = after.model.language_model.layers[2].self_attn.q_proj.weight.clone()
+    quiet = after.model.language_model.layers[2].post_attention_layernorm.weight.clone() / 3
+    assert carry_over(after, tokenizer, tmp_path) == []
+    mine, theirs = after.state_dict(), before.state_dict()
+    for number in range(6):
+        for part in ("self_attn.q_proj.weight", "self_attn.k_norm.weight", "post_attention_layernorm.weight"):
+            name = "model.language_model.layers.{}." + part
+            assert torch.equal(mine[name.format(number + 6)], theirs[name.format(number)])
+    assert torch.equal(mine["lm_head.weight"], theirs["lm_head.weight"])
+    assert torch.equal(after.model.language_model.layers[2].self_attn.q_proj.weight, untouched)
+    torch.testing.assert_close(after.model.language_model.layers[2].post_attention_layernorm.weight, quiet)
+    teacher = teacher_of(after, tokenizer, tmp_path)
+    assert torch.equal(teacher.state_dict()["lm_head.weight"], theirs["lm_head.weight"])
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+    assert teacher_of(before, tokenizer, tmp_path) is None
+
+
+def test_minis_with_encoders_still_take_no_attention_of_each_other(published):
+    folder, _, tokenizer = published
+    after = new_model(mini_config("mini-unified", len(tokenizer)), seed=0)
+    own = after.model.language_model.layers[0].self_attn.q_proj.weight.detach().clone()
+    assert carry_over(after, tokenizer, folder) == []
+    assert torch.equal(after.model.language_model.layers[0].self_attn.q_proj.weight, own)
+    assert teacher_of(after, tokenizer, folder) is None
