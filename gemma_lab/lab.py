@@ -10,10 +10,12 @@ from .models.loading.loaded_model import LoadedModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     import numpy as np
 
+    from .evals.causal.causal_map import CausalMap, Patching
+    from .evals.causal.cells import Part, Span
     from .evals.needle_in_a_haystack import Haystack
     from .evals.report import Checkup
     from .evals.sparse_autoencoders.fit import SaeFit
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from .trace.lenses.jacobian_lens import JacobianLens
     from .trace.records.activations import Activations, Site
     from .trace.records.attention import AttentionRequest
+    from .trace.records.logit_attribution import LogitAttribution
     from .trace.records.logit_lens import LensKind, LogitLensRequest
     from .trace.records.routing import Precision
     from .trace.trace import Trace
@@ -54,6 +57,7 @@ class Lab(LoadedModel):
     last_reply: Reply | None
     last_run: ToolRun | None
     last_checkup: Checkup | None
+    last_causal_map: CausalMap | None
     last_adapter: Adapter | None
     interrupted_trace: Trace | None
     jacobian_lens: JacobianLens | None
@@ -602,6 +606,153 @@ class Lab(LoadedModel):
         from .trace.run.directions import expert_direction
 
         return expert_direction(self, layer, expert)
+
+    @spelled_out(PromptOptions)
+    def causal_map(
+        self,
+        clean: PromptLike,
+        corrupted: PromptLike,
+        *,
+        answer: str | Sequence[int] | None = None,
+        answer_tokens: int = 1,
+        patching: Patching = "denoising",
+        parts: Part | Literal["all"] | Sequence[Part] = "residual",
+        spans: int | Sequence[Span] | None = None,
+        positions: Sequence[int] | None = None,
+        method: Literal["exact", "gradient"] = "exact",
+        controls: int | Iterable[PromptLike] = 19,
+        seed: int = 0,
+        batch_size: int | None = None,
+        progress: bool = True,
+        **options: Unpack[PromptOptions],
+    ) -> CausalMap:
+        """Patch every part of a run from another run, and measure what that does to the answer.
+
+        Many patches are run in each forward pass, each from its layer and first token on. After an interrupt
+        ``lab.last_causal_map`` has the cells so far; the others are NaN.
+
+        Parameters
+        ----------
+        clean, corrupted
+            Two prompts of equally many tokens that differ in what the answer depends on. Prompts with media
+            are requests: ``lab.request(prompt, images=[…])``.
+        answer
+            What is measured: its log-probability after the prompt, summed over its tokens. Text or token ids;
+            by default the beginning of the model's own greedy answer to the clean prompt.
+        answer_tokens
+            Number of tokens of that.
+        patching
+            ``"denoising"`` writes activations of the clean run into the corrupted one: what is enough for the
+            answer. ``"noising"`` does it the other way round: what the answer needs.
+        parts
+            What is patched in every layer: ``"residual"`` (the residual stream after it), ``"attention"``,
+            ``"mlp"`` (the dense branch), ``"experts"`` (their sum), each by span of tokens; ``"head"`` and
+            ``"expert"``, each alone, at all `positions`; several of them, or ``"all"``.
+        spans
+            Spans of tokens: ``(start, stop)`` pairs, or how many tokens each has. By default one token each,
+            or as many as make 128 spans.
+        positions
+            The tokens at which heads and experts are patched; negative ones count from the end, all by
+            default.
+        method
+            ``"exact"`` runs every cell. ``"gradient"`` approximates all of them from one backward pass;
+            `CausalMap.agreement` tells how well.
+        controls
+            How many controls to draw, in which patches come from runs that know nothing of the answer (see
+            `CausalMap`), or a list of prompts of the same length to take. Each takes as long as the map. With
+            19, a cell that stands out does so at p = 0.05, corrected for all cells of its part.
+        seed
+            Of the controls.
+        batch_size
+            Patches per forward pass at most. Default: what takes a third of the free memory.
+        progress
+            Show a progress bar.
+        **options
+            As for `chat`, for both prompts: those that decide what the model reads.
+
+        Returns
+        -------
+        CausalMap
+            A heat map, a table, and what stands out. `gemma_lab.CausalExplorer` opens the trace behind a
+            cell.
+
+        Raises
+        ------
+        BadPrompt
+            If the prompts do not align, with their numbers of tokens.
+        ContextFull, DoesNotFit
+            If they cannot be read in one pass.
+        LabError, TypeError
+            If they do not differ, an edit is active, an argument is out of range, or as `chat` raises.
+
+        Examples
+        --------
+        >>> clean = "The code of Zoe is 52. The code of Ben is 75. Tell me the code of Ben."
+        >>> found = lab.causal_map(clean, clean.replace("75", "31"))
+        >>> found.figure()
+        """
+        from .evals.causal.run import causal_map
+
+        return causal_map(
+            self,
+            clean,
+            corrupted,
+            answer=answer,
+            answer_tokens=answer_tokens,
+            patching=patching,
+            parts=parts,
+            spans=spans,
+            positions=positions,
+            method=method,
+            controls=controls,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+            **options,
+        )
+
+    @spelled_out(PromptOptions)
+    def attribute_logit(
+        self,
+        prompt: PromptLike = None,
+        *,
+        answer: str | int | None = None,
+        against: str | int | None = None,
+        **options: Unpack[PromptOptions],
+    ) -> LogitAttribution:
+        """Split the logit of the next token over embedding, heads, dense branches, experts and soft cap.
+
+        Direct logit attribution: what each component writes into the residual stream at the last token,
+        through the scalars of later layers, the final norm and the output head. The scale of every norm is
+        held at its value in this run, so that the shares sum to the logit, which is checked.
+
+        Parameters
+        ----------
+        prompt, **options
+            As for `chat`: those that decide what the model reads.
+        answer
+            The token, as text or id; the likeliest one by default.
+        against
+            A second token whose logit is subtracted: what speaks for the one and not for the other.
+
+        Returns
+        -------
+        LogitAttribution
+
+        Raises
+        ------
+        BadTrace
+            If the shares do not sum to the logit, as where an edit or a hook writes to the residual stream.
+        LabError, TypeError
+            If a text is not one token, the model is not a Gemma 4, or as `chat` raises.
+
+        Examples
+        --------
+        >>> lab.attribute_logit("The code of Ben is 75. Tell me the code of Ben.", answer="7", against="3")
+        """
+        from .trace.run.logit_attribution import attribute_logit
+
+        return attribute_logit(self, prompt, answer=answer, against=against, **options)
 
     def fine_tune(
         self,

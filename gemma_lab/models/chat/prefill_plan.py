@@ -93,7 +93,7 @@ class PrefillMemory:
         heads = max((layer.heads for layer in shape.layers), default=1)
         mask = 3 + value_bytes + (heads * (4 + 2 * value_bytes) if eager else 0)
         local_mask = mask * (window + CHUNK_TOKENS) if locals_ else 0
-        activations = max(_width(layer, shape.hidden) for layer in shape.layers)
+        activations = max(layer_width(layer, shape.hidden) for layer in shape.layers)
         per_layer_embeddings = 3 * len(shape.layers) * shape.ple_width
         local_cache = (
             kv_cache_bytes(shape, window, value_bytes=value_bytes) - sum(widths) * window * value_bytes
@@ -111,7 +111,7 @@ class PrefillMemory:
         return self.fixed + self.context * context + self.token * chunk + self.pair * chunk * context
 
 
-def _width(layer: Layer, hidden: int) -> int:
+def layer_width(layer: Layer, hidden: int) -> int:
     """Return the numbers per token that a layer holds at the same time: residual stream and widest branch."""
     attention = 3 * layer.heads * layer.head_dim + 4 * layer.kv_heads * layer.head_dim
     dense = 3 * layer.mlp_width
@@ -156,7 +156,7 @@ def plan(model: LoadedModel, prompt: Prompt, *, free: int | None = None) -> Plan
         If even chunks of 64 tokens, with the cache of the prompt, take more than what is free.
     """
     total = len(prompt.ids)
-    free = _free(model) if free is None else free
+    free = free_memory(model) if free is None else free
     eager = getattr(model.text_config, "_attn_implementation", "sdpa") == "eager"
     shape = model.architecture
     memory = PrefillMemory.of(shape, value_bytes=model.dtype.itemsize, eager=eager)
@@ -191,7 +191,7 @@ def _stops(total: int, chunk: int, uncut: list[tuple[int, int]]) -> Iterator[int
         start = stop
 
 
-def _free(model: LoadedModel) -> int:
+def free_memory(model: LoadedModel) -> int:
     """Return the free bytes of the model's device, with those that torch holds in reserve."""
     device = model.device
     if device.type == "cuda":

@@ -9,7 +9,7 @@ of them are the model's own modules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,7 +112,12 @@ class PrefixCache:
         return keys, values
 
 
-def record_run(model: Any, inputs: Mapping[str, Any], *, embeds: torch.Tensor | None = None) -> RecordedRun:
+def record_run(
+    model: Any,
+    inputs: Mapping[str, Any],
+    *,
+    change_embeds: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> RecordedRun:
     """Read a sequence in one pass and record what its layers are called with.
 
     Parameters
@@ -121,8 +126,9 @@ def record_run(model: Any, inputs: Mapping[str, Any], *, embeds: torch.Tensor | 
         A model of transformers with layers in a decoder.
     inputs
         Its keyword arguments, for one sequence.
-    embeds
-        What the decoder is given in place of its input embeddings, ``[1, tokens, width]``.
+    change_embeds
+        Takes the input embeddings of the decoder, ``[1, tokens, width]``, and returns others; only where the
+        decoder is given embeddings, as in models with towers.
 
     Raises
     ------
@@ -149,6 +155,8 @@ def record_run(model: Any, inputs: Mapping[str, Any], *, embeds: torch.Tensor | 
         last.append((output[0] if isinstance(output, tuple) else output).detach())
 
     def replace(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert change_embeds is not None
+        embeds = change_embeds(kwargs["inputs_embeds"])
         return args, {**kwargs, "inputs_embeds": embeds, "logits_to_keep": 0}
 
     def keep_all(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -156,7 +164,7 @@ def record_run(model: Any, inputs: Mapping[str, Any], *, embeds: torch.Tensor | 
 
     with RestoreStack() as restore, torch.no_grad():
         # KV-shared layers are run on every token, the head on the last one only
-        restore.hook(decoder, keep_all if embeds is None else replace, before=True, with_kwargs=True)
+        restore.hook(decoder, keep_all if change_embeds is None else replace, before=True, with_kwargs=True)
         for number, layer in enumerate(layers):
             restore.hook(layer, keep(number), before=True, with_kwargs=True)
         restore.hook(layers[-1], keep_output)

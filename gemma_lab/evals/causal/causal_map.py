@@ -1,0 +1,333 @@
+"""Causal maps as results: the effect of each patch on the answer, beside what patches by chance do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...checks import short_repr, whole_number
+from ...display import Displayed
+from ...errors import LabError
+from .cells import BY_SPAN, PARTS, Part, Span
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...models.chat.request import Request
+    from ...models.tokens.table import TokenTable
+
+Patching = Literal["denoising", "noising"]
+Measure = Literal["effect", "normalised"]
+#: Smallest difference of log-probability, in nats, that effects can be divided by.
+MIN_GAP = 1e-3
+
+
+@dataclass(frozen=True)
+class CausalEffect:
+    """One cell of a causal map.
+
+    Attributes
+    ----------
+    part
+        ``"residual"``, ``"attention"``, ``"mlp"``, ``"experts"``, ``"head"`` or ``"expert"``.
+    layer
+        The model's layer.
+    column
+        Index of the span of tokens, or number of the head or expert.
+    effect
+        Change of the answer's log-probability, nats.
+    p
+        Probability that chance reaches an effect as large in any cell of its part; None without controls.
+    """
+
+    part: Part
+    layer: int
+    column: int
+    effect: float
+    p: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class CausalGrid:
+    """The cells of one part of a causal map.
+
+    Attributes
+    ----------
+    part
+        What is patched.
+    layers
+        The model's layers, the rows.
+    effects
+        Change of the answer's log-probability, nats, float64 ``[layers, columns]``; NaN where there is no
+        cell, or it was not computed. Columns are spans of tokens, or numbers of heads or experts.
+    controls
+        The same by chance, ``[draws, layers, columns]``.
+    """
+
+    part: Part
+    layers: tuple[int, ...]
+    effects: NDArray[np.float64]
+    controls: NDArray[np.float64]
+
+    def row(self, layer: int) -> int:
+        """Return the row of a layer.
+
+        Raises
+        ------
+        LabError
+            If the part does not exist in it.
+        """
+        if layer not in self.layers:
+            raise LabError(
+                f"Layer {short_repr(layer)} has no {self.part} in this map.",
+                hint=f"Its layers are {', '.join(map(str, self.layers))}.",
+            )
+        return self.layers.index(layer)
+
+    def extremes(self, sign: int) -> NDArray[np.float64]:
+        """Return the largest effect of any cell in each complete control, ``[draws]``."""
+        flat = sign * self.controls.reshape(len(self.controls), self.effects.size)
+        complete = flat[np.isfinite(flat).any(axis=1)]
+        return np.asarray(np.nanmax(complete, axis=1) if complete.size else np.zeros(0))
+
+    def p_values(self, sign: int) -> NDArray[np.float64]:
+        """Return the p value of every cell, ``[layers, columns]``; NaN where there is none."""
+        extremes = self.extremes(sign)
+        beyond = (extremes >= sign * self.effects[..., None]).sum(axis=-1)
+        p = (1 + beyond) / (1 + len(extremes))
+        found: NDArray[np.float64] = np.where(np.isfinite(self.effects) & bool(len(extremes)), p, np.nan)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class CausalMap(Displayed):
+    """What each patch between a clean and a corrupted run does to the answer's log-probability.
+
+    Attributes
+    ----------
+    model
+        Name of the model.
+    patching
+        ``"denoising"``: activations of the clean run replace those of the corrupted run: what is enough for
+        the answer. ``"noising"``: the other way round: what the answer needs.
+    method
+        ``"exact"``: every cell was run. ``"gradient"``: its first-order approximation.
+    clean, corrupted
+        The requests.
+    clean_tokens, corrupted_tokens
+        The tokens of both, with those of the answer but the last.
+    answer, answer_text
+        Token ids of the answer, and their text.
+    clean_logprob, corrupted_logprob
+        Log-probability of the answer in both runs without a patch, nats.
+    spans
+        ``(start, stop)`` of each column of the parts by token.
+    differing
+        The tokens at which the prompts differ.
+    positions
+        The tokens at which heads and experts were patched.
+    grids
+        The cells, by part.
+
+    Notes
+    -----
+    Activation patching: Meng et al. 2022 (arXiv:2202.05262), whose heat map of layers × tokens this is;
+    Zhang and Nanda 2024 (arXiv:2309.16042) on denoising, noising and measures.
+
+    A cell stands out where its effect is beyond that of every cell in (nearly) all controls, which holds for
+    all cells of a part together (Westfall and Young 1993, the maximum statistic). In denoising, a control
+    patches from a run on the clean prompt with other tokens of the same kind where the prompts differ (soft
+    tokens of media: in another order); in noising it writes a change in a random direction, as large at every
+    token as the cell's own.
+    """
+
+    model: str
+    patching: Patching
+    method: Literal["exact", "gradient"]
+    clean: Request
+    corrupted: Request
+    clean_tokens: TokenTable
+    corrupted_tokens: TokenTable
+    answer: tuple[int, ...]
+    answer_text: str
+    clean_logprob: float
+    corrupted_logprob: float
+    spans: tuple[Span, ...]
+    differing: tuple[int, ...]
+    positions: tuple[int, ...]
+    grids: Mapping[Part, CausalGrid] = field(repr=False)
+
+    @property
+    def gap(self) -> float:
+        """What the corruption takes from the answer: clean minus corrupted log-probability, nats."""
+        return self.clean_logprob - self.corrupted_logprob
+
+    @property
+    def base_tokens(self) -> TokenTable:
+        """The tokens of the run that is patched."""
+        return self.corrupted_tokens if self.patching == "denoising" else self.clean_tokens
+
+    @property
+    def draws(self) -> int:
+        """Number of controls."""
+        return max((len(grid.controls) for grid in self.grids.values()), default=0)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that were patched."""
+        return tuple(part for part in PARTS if part in self.grids)
+
+    def grid(self, part: Part) -> CausalGrid:
+        """Return the cells of a part.
+
+        Raises
+        ------
+        LabError
+            If it was not patched.
+        """
+        if part not in self.grids:
+            raise LabError(
+                f"This map has no part {short_repr(part)}.",
+                hint=f"It has {', '.join(map(repr, self.parts))}.",
+            )
+        return self.grids[part]
+
+    def effects(self, part: Part = "residual", *, measure: Measure = "effect") -> NDArray[np.float64]:
+        """Return the effects of a part, ``[layers, columns]``.
+
+        Parameters
+        ----------
+        part
+            What was patched.
+        measure
+            ``"effect"``: change of the answer's log-probability, nats. ``"normalised"``: where the
+            log-probability is between the corrupted run (0) and the clean one (1).
+
+        Raises
+        ------
+        LabError
+            If there is no such part or measure, or the two runs differ by less than 0.001 nats.
+        """
+        effects = self.grid(part).effects
+        if measure == "effect":
+            return effects
+        if measure != "normalised":
+            raise LabError(
+                f"There is no measure {short_repr(measure)}.", hint='It is "effect" or "normalised".'
+            )
+        if abs(self.gap) < MIN_GAP:
+            raise LabError(
+                f"The answer's log-probability is {self.clean_logprob:.4f} in the clean run and "
+                f"{self.corrupted_logprob:.4f} in the corrupted one: there is nothing to divide by.",
+                hint="Corrupt something that the answer depends on, or look at effects in nats.",
+            )
+        found: NDArray[np.float64] = (
+            effects + (0.0 if self.patching == "denoising" else self.gap)
+        ) / self.gap
+        return found
+
+    @property
+    def sign(self) -> int:
+        """Sign of the effects that move the answer's log-probability to that of the run patched from."""
+        towards = self.gap if self.patching == "denoising" else -self.gap
+        return 1 if towards >= 0 else -1
+
+    def p_values(self, part: Part = "residual") -> NDArray[np.float64]:
+        """Return the p value of every cell, ``[layers, columns]``, corrected for all cells of the part.
+
+        ``(1 + b) ÷ (1 + draws)``; b is the number of controls in which any cell of the part moved the answer
+        as far towards the run patched from. NaN without controls.
+        """
+        return self.grid(part).p_values(self.sign)
+
+    def threshold(self, part: Part = "residual") -> float:
+        """Return the largest effect by chance: of any cell of the part, in any control, nats; NaN without."""
+        extremes = self.grid(part).extremes(self.sign)
+        return float(self.sign * extremes.max()) if len(extremes) else float("nan")
+
+    def stands_out(self, part: Part = "residual") -> NDArray[np.bool_]:
+        """Return which cells have an effect beyond that of every cell in every control."""
+        threshold = self.threshold(part)
+        with np.errstate(invalid="ignore"):
+            found: NDArray[np.bool_] = self.sign * (self.grid(part).effects - threshold) > 0
+        return found
+
+    def top(self, count: int = 10, *, part: Part | None = None) -> tuple[CausalEffect, ...]:
+        """Return the cells with the largest effects towards the run patched from, largest first.
+
+        Parameters
+        ----------
+        count
+            How many.
+        part
+            Of one part only.
+        """
+        count = whole_number("count", count, minimum=1)
+        cells = self._cells(self.parts if part is None else (self.grid(part).part,))
+        return tuple(sorted(cells, key=lambda cell: -self.sign * cell.effect)[:count])
+
+    def label(self, cell: CausalEffect) -> str:
+        """Describe the place of a cell: ``"layer 3, head 2"``, ``"layer 3, tokens 5–7 'lemon'"``."""
+        if cell.part not in BY_SPAN:
+            return f"layer {cell.layer}, {cell.part} {cell.column}"
+        start, stop = self.spans[cell.column]
+        places = f"token {start}" if stop == start + 1 else f"tokens {start}–{stop - 1}"
+        return f"layer {cell.layer}, {cell.part}, {places} {self.span_text(cell.column)!r}"
+
+    def span_text(self, column: int) -> str:
+        """Return the tokens of a span as text, in the clean prompt; where the other differs, ``a → b``."""
+        start, stop = self.spans[column]
+        one, two = (_text(tokens, start, stop) for tokens in (self.clean_tokens, self.corrupted_tokens))
+        return one if one == two else f"{one} → {two}"
+
+    def to_pandas(self) -> Any:
+        """Return one row per cell: part, layer, column, tokens, effect, normalised, p."""
+        import pandas as pd
+
+        usable = abs(self.gap) >= MIN_GAP
+        rows = []
+        for cell in self._cells(self.parts):
+            tokens = self.span_text(cell.column) if cell.part in BY_SPAN else ""
+            shift = 0.0 if self.patching == "denoising" else self.gap
+            normalised = (cell.effect + shift) / self.gap if usable else float("nan")
+            p = float("nan") if cell.p is None else cell.p
+            rows.append((cell.part, cell.layer, cell.column, tokens, cell.effect, normalised, p))
+        columns = ["part", "layer", "column", "tokens", "effect", "normalised", "p"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        sizes = [f"{part} {'×'.join(map(str, self.grids[part].effects.shape))}" for part in self.parts]
+        best = self.top(1)
+        found = f", largest {best[0].effect:+.2f} at {self.label(best[0])}" if best else ""
+        return (
+            f"CausalMap({self.model}, {self.patching} by {self.method}, answer {self.answer_text!r} "
+            f"{self.corrupted_logprob:.2f} → {self.clean_logprob:.2f} nats: {', '.join(sizes)}{found})"
+        )
+
+    def _cells(self, parts: tuple[Part, ...]) -> Iterator[CausalEffect]:
+        for part in parts:
+            grid = self.grids[part]
+            p = grid.p_values(self.sign)
+            for row, column in zip(*np.nonzero(np.isfinite(grid.effects)), strict=True):
+                value = float(p[row, column])
+                yield CausalEffect(
+                    part,
+                    grid.layers[row],
+                    int(column),
+                    float(grid.effects[row, column]),
+                    value if np.isfinite(value) else None,
+                )
+
+
+def _text(tokens: TokenTable, start: int, stop: int) -> str:
+    """Return the tokens of a span as text, and soft tokens as their kind."""
+    kinds = [str(kind) for kind in tokens.modalities[start:stop]]
+    if kinds and all(kind in ("image", "video", "audio") for kind in kinds):
+        return f"⟨{kinds[0]}⟩"
+    texts = tokens.texts[start:stop]
+    return "".join(
+        str(text) or str(piece) for text, piece in zip(texts, tokens.pieces[start:stop], strict=True)
+    )
