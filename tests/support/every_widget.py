@@ -1,0 +1,35 @@
+"""One of every public widget, with something to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.attention_traces import arabic, attended, picture
+from support.routing_traces import arabic_trace, picture_trace
+
+import gemma_lab as gl
+from gemma_lab.widgets.shared.base import LabWidget
+
+
+def public_widgets() -> set[str]:
+    """Return the names of all widgets that the package exports."""
+    exported = {name: getattr(gl, name) for name in gl.__all__}
+    return {name for name, one in exported.items() if isinstance(one, type) and issubclass(one, LabWidget)}
+
+
+def every_widget(lab: gl.Lab) -> dict[str, Any]:
+    """Return one of each; the chat has a turn of `lab`, a model with experts."""
+    chat = gl.Chat(lab)
+    chat.send("Write 47 in German words.")
+    compared = gl.versus(
+        lab, gl.Edit(ablate_experts=range(20)), ["Write 47 in German words.", "Which is larger, 12 or 21?"],
+        progress=False, max_new_tokens=5, rounds=0,
+    )  # fmt: skip
+    return {
+        "Chat": chat,
+        "RoutingExplorer": gl.RoutingExplorer(picture_trace()),
+        "AttentionExplorer": gl.AttentionExplorer(picture()),
+        "Explorer": gl.Explorer(attended(arabic_trace(), arabic().attention)),
+        "VersusExplorer": gl.VersusExplorer(compared),
+        "Planner": gl.Planner(),
+    }
