@@ -15,6 +15,9 @@ from .errors import LabError
 #: views. A result without ``"html"`` is shown as the first rows of its ``to_pandas()``.
 RENDERERS: dict[str, dict[str, str]] = {
     "analysis.attention.distance.AttentionDistance": {"figure": "versus.figures:attention_distance_figure"},
+    "analysis.attention.head_summary.HeadSummary": {
+        "figure": "attention.head_summary:head_summary_figure",
+    },
     "analysis.attention.head_types.HeadTypes": {
         "html": "attention.heads:head_types_html",
         "figure": "attention.heads:head_types_figure",
@@ -53,6 +56,10 @@ RENDERERS: dict[str, dict[str, str]] = {
     "evals.acceptance_by_kind.AcceptanceByKind": {
         "figure": "evals.acceptance_by_kind:draft_acceptance_figure"
     },
+    "evals.causal.causal_map.CausalMap": {
+        "html": "causal.html:causal_map_html",
+        "figure": "causal.maps:causal_map_figure",
+    },
     "evals.expert_ablation.ExpertAblation": {"figure": "experts.ablation:expert_ablation_figure"},
     "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
     "evals.needle_in_a_haystack.Haystack": {
@@ -61,6 +68,11 @@ RENDERERS: dict[str, dict[str, str]] = {
     },
     "evals.report.Checkup": {"html": "evals.report:checkup_html", "figure": "evals.report:checkup_figure"},
     "evals.statistics.PairedAnswers": {"figure": "evals.paired:paired_figure"},
+    "evals.scan.scan.Scan": {
+        "html": "evals.scan:scan_html",
+        "text": "evals.scan:scan_text",
+        "figure": "evals.scan:scan_figure",
+    },
     "evals.sparse_autoencoders.fit.SaeFit": {
         "html": "evals.sae_fit:sae_fit_html",
         "figure": "evals.sae_fit:sae_fit_figure",
@@ -166,6 +178,11 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "trace.features:features_html",
         "figure": "trace.features:features_figure",
     },
+    "trace.records.logit_attribution.LogitAttribution": {
+        "html": "causal.attribution:logit_attribution_html",
+        "figure": "causal.attribution:logit_attribution_figure",
+        "text": "causal.attribution:logit_attribution_text",
+    },
     "trace.records.logit_lens.LogitLens": {
         "html": "trace.logit_lens:logit_lens_html",
         "figure": "trace.logit_lens:logit_lens_figure",
@@ -185,6 +202,9 @@ NO_FIGURE = {
     "models.fine_tuning.adapters.Adapters": "Each adapter has one: lab.adapters[name].figure().",
     "models.fine_tuning.change_check.AdapterCheck": "It is a table of differences.",
     "evals.versus.comparison.ComparedTokens": "It is a table of tokens; the comparison has a figure.",
+    "evals.scan.against_chance.AnswerDepth": "scan.figure() draws it.",
+    "evals.scan.against_chance.LoadAgainstChance": "It is a table; gl.plots.expert_load_figure draws the loads.",
+    "evals.scan.knockout.Knockout": "scan.figure() draws it.",
     "evals.sparse_autoencoders.top_tokens.FeatureTokens": "It is a table of tokens.",
     "models.sparse_autoencoders.sae.SparseAutoencoder": "It is a set of weights; lab.sae_fit measures it.",
     "family.catalog.Catalog": "It is a table of facts.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         attention_map_figure,
         image_attention_figure,
     )
+    from .views.attention.head_summary import head_summary_figure
     from .views.attention.heads import (
         attention_sinks_figure,
         head_ablation_figure,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .views.evals.paired import paired_figure
     from .views.evals.report import checkup_figure
     from .views.evals.sae_fit import sae_fit_figure
+    from .views.evals.scan import scan_figure
     from .views.evals.thinking import thinking_figure
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
     from .views.evals.tool_calls import tool_call_accuracy_figure
@@ -117,6 +119,7 @@ __all__ = [
     "gallery_figure",
     "haystack_figure",
     "head_ablation_figure",
+    "head_summary_figure",
     "head_types_figure",
     "image_attention_figure",
     "kv_cache_comparison_figure",
@@ -152,6 +155,7 @@ __all__ = [
     "sampling_figure",
     "sampling_html",
     "sampling_text",
+    "scan_figure",
     "specialisation_figure",
     "speed_comparison_figure",
     "speed_report_figure",

@@ -102,6 +102,7 @@ def results() -> dict[str, typing.Any]:
         "comparison": gl.compare(trace, other),
         "change": gl.compare(trace, other).routing,
         "types": gl.analysis.classify_heads(heads),
+        "heads": gl.analysis.head_summary(heads),
         "sinks": gl.analysis.attention_sinks(heads),
         "coverage": gl.analysis.window_coverage(heads),
         "retrieval": gl.analysis.RetrievalScores(((0, 0), (0, 1)), np.asarray([[0.1, 0.6]]), np.zeros(2)),

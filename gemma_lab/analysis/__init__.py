@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .alignment import AlignedPair, align
     from .argument_sources import ArgumentSource, CallSources, call_routing, call_sources
     from .attention.distance import AttentionDistance, attention_distance
+    from .attention.head_summary import HeadSummary, head_summary
     from .attention.head_types import HEAD_THRESHOLDS, HeadTypes, classify_heads
     from .attention.prefix_matching import prefix_matching, repeated_text
     from .attention.retrieval_heads import (
@@ -59,6 +60,7 @@ __all__ = [
     "ExpertCacheCurve",
     "ExpertLoad",
     "ExpertUnions",
+    "HeadSummary",
     "HeadTypes",
     "KLBound",
     "Offload",
@@ -84,6 +86,7 @@ __all__ = [
     "expert_cache_curve",
     "expert_load",
     "expert_unions",
+    "head_summary",
     "jensen_shannon",
     "kl_bound",
     "locate_answer",

@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from .summary import RoutingSummary
 
 if TYPE_CHECKING:
+    from ..analysis.attention.head_summary import HeadSummary
     from ..remote_lab import ServedTrace
     from ..trace.trace import Trace
 
 PROMPTS, TOKENS, SUMMARY = "prompts.parquet", "tokens.parquet", "routing.safetensors"
+HEADS = "heads.safetensors"
 
 #: Of the rows: a partition without a failed prompt has the columns of one with some.
 ROWS = pa.schema(
@@ -50,6 +52,7 @@ def write_partition(
     rows: list[dict[str, Any]],
     tokens: list[pa.Table],
     summary: RoutingSummary | None,
+    heads: HeadSummary | None = None,
 ) -> Path:
     """Write a partition under another name and rename it; keep one that is there by then."""
     target = partition_path(folder, number)
@@ -61,6 +64,8 @@ def write_partition(
             pq.write_table(pa.concat_tables(tokens), draft / TOKENS, compression="zstd")
         if summary is not None:
             summary.save(draft / SUMMARY)
+        if heads is not None:
+            heads.save(draft / HEADS)
         for path in draft.iterdir():  # on disk before the name says that it is complete
             with path.open("rb") as file:
                 os.fsync(file.fileno())

@@ -6,16 +6,17 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._version import __version__
 from ..checks import whole_number
-from ..errors import LabError, MissingExtra
+from ..errors import LabError
 from .partition import partition_path
 from .prompts import PromptSource
-from .ray_worker import RayWorker, make_worker
+from .ray_engine import trace_on_ray
+from .ray_worker import make_worker
 from .survey import MANIFEST, VERSION, Survey, open_survey
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def survey(
     out
         Folder of the survey; made if it is not there.
     engine
-        ``"local"`` traces in this process, ``"ray"`` through Ray Data with one actor per model replica.
+        ``"local"`` traces in this process, ``"ray"`` through Ray Data with one actor per model replica: on
+        the cluster that ``ray.init`` or ``RAY_ADDRESS`` connects to, which needs `out` on a shared disk, else
+        on this machine. GPUs are divided among the actors; without one, an actor computes in one thread. Both
+        engines write the same bytes where they compute with as many threads.
     workers
         Actors on Ray; requests at once to a server, with either engine.
     partition_size
@@ -95,6 +99,7 @@ def survey(
     from ..remote_lab import RemoteLab
 
     source, folder = PromptSource(prompts), Path(out)
+    source.check()
     partition_size = whole_number("partition_size", partition_size, minimum=1)
     workers = whole_number("workers", workers, minimum=1)
     batch_size = whole_number("batch_size", batch_size, minimum=1)
@@ -154,32 +159,7 @@ def _run(left: list[int], settings: dict[str, Any], engine: str, workers: int) -
         for number in left:
             yield worker.trace_partition(number)
         return
-    yield from _on_ray(left, settings, workers)
-
-
-def _on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Iterable[int]:
-    """Trace partitions in Ray actors; Ray Data bounds how many wait, and restarts actors that die."""
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise MissingExtra("engine='ray' needs Ray.", hint='pip install "gemma_lab[ray]"') from None
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, log_to_driver=False)
-    context = ray.data.DataContext.get_current()
-    shown, context.enable_progress_bars = context.enable_progress_bars, False
-    try:
-        numbers = ray.data.from_items([{"number": number} for number in left], override_num_blocks=len(left))
-        done = numbers.map_batches(
-            RayWorker, fn_constructor_kwargs=settings, batch_size=1, concurrency=workers, num_cpus=1
-        )
-        for row in done.iter_rows():
-            yield int(row["prompts"])
-    finally:
-        context.enable_progress_bars = shown
-        if ours:
-            ray.shutdown()
+    yield from trace_on_ray(left, settings, workers)
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import LabError, ServerError
 from .partition import served_token_table
 from .summary import RoutingSummary
-from .worker import PartitionWorker, empty_row
+from .worker import PartitionWorker, empty_row, refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +75,7 @@ class ServerWorker(PartitionWorker):
         except LabError as error:
             if isinstance(error, ServerError) and error.status not in _REFUSED:
                 raise
-            return row | {"error": f"{type(error).__name__}: {error.what}"}, None
+            return row | refusal(error), None
         row |= {
             "prompt_tokens": reply.prompt_tokens, "generated_tokens": reply.new_tokens, "reply": reply.text,
             "finish_reason": reply.finish_reason,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..analysis.attention.head_summary import HeadSummary
 from ..analysis.experts.coactivation import Coactivation, expected_pairs
 from ..analysis.experts.load import ExpertLoad
 from ..display import Displayed
 from ..errors import LabError, NotTraced
-from .partition import PROMPTS, SUMMARY, TOKENS
+from .partition import HEADS, PROMPTS, SUMMARY, TOKENS
 from .summary import RoutingSummary
 
 if TYPE_CHECKING:
@@ -114,6 +115,25 @@ class Survey(Displayed):
             raise NotTraced(
                 "This survey has no routing.", hint="Survey a model with experts, such as mini-moe."
             )
+        return total
+
+    def head_summary(self) -> HeadSummary:
+        """Return what every attention head does over all prompts, added up one partition at a time.
+
+        Entropy, distance, sinks and head types; see `gemma_lab.analysis.head_summary`.
+
+        Raises
+        ------
+        NotTraced
+            If no attention was recorded.
+        """
+        total: HeadSummary | None = None
+        for path in self.partitions:
+            if (path / HEADS).is_file():
+                part = HeadSummary.load(path / HEADS)
+                total = part if total is None else total + part
+        if total is None:
+            raise NotTraced("This survey has no attention.", hint="gl.survey(…, attention=True)")
         return total
 
     def expert_load(self, label: str | None = None, value: str | None = None) -> ExpertLoad:

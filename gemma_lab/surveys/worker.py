@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..analysis.attention.head_summary import HeadSummary
 from ..errors import LabError
 from .partition import partition_path, token_table, write_partition
+from .prompts import printable
 from .summary import RoutingSummary
 
 if TYPE_CHECKING:
@@ -58,16 +60,21 @@ class PartitionWorker:
         prompts = self.source.read(start, min(start + self.partition_size, len(self.source)))
         if partition_path(self.folder, number).is_dir():
             return len(prompts)
-        rows, tokens = [], []
+        rows = {one.index: empty_row(one) | refusal(one.fault) for one in prompts if one.fault is not None}
+        tokens = []
         summary: RoutingSummary | None = None
-        for prompt, row, trace in self.traced(prompts):
-            rows.append(row)
+        heads: HeadSummary | None = None
+        for prompt, row, trace in self.traced([one for one in prompts if one.fault is None]):
+            rows[prompt.index] = row
             if trace is None:
                 continue
             if self.keep_tokens and (table := self.tokens_of(prompt.index, trace)) is not None:
                 tokens.append(table)
             summary = self.add_to(summary, prompt, trace)
-        write_partition(self.folder, number, rows, tokens, summary)
+            if (one := self.heads_of(trace)) is not None:
+                heads = one if heads is None else heads + one
+        made = [rows[prompt.index] for prompt in prompts]
+        write_partition(self.folder, number, made, tokens, summary, heads)
         return len(prompts)
 
     def options_of(self, prompt: SurveyPrompt) -> dict[str, Any]:
@@ -90,6 +97,10 @@ class PartitionWorker:
     ) -> RoutingSummary | None:
         """Add the routing of a prompt to a summary, and begin one if there is none."""
         raise NotImplementedError
+
+    def heads_of(self, trace: Any) -> HeadSummary | None:  # noqa: ARG002 no server tells
+        """Return what the attention heads do in a prompt; None if their attention was not recorded."""
+        return None
 
 
 @dataclass
@@ -130,6 +141,10 @@ class Worker(PartitionWorker):
         summary = summary or RoutingSummary.like(trace.routing)
         summary.add(trace.routing, prompt.labels, np.asarray(trace.tokens.generated, bool))
         return summary
+
+    def heads_of(self, trace: Trace) -> HeadSummary | None:
+        """Return what the attention heads do in a prompt; None if their attention was not recorded."""
+        return None if trace.attention is None or not len(trace.attention) else HeadSummary.of(trace)
 
     def traced(
         self, prompts: Sequence[SurveyPrompt]
@@ -176,18 +191,24 @@ class Worker(PartitionWorker):
         try:
             trace = self._lab.trace(prompt.prompt, **self.options_of(prompt))
         except LabError as error:
-            return empty_row(prompt) | {"error": f"{type(error).__name__}: {error.what}"}, None
+            return empty_row(prompt) | refusal(error), None
         return _filled(prompt, trace), trace
 
 
 def empty_row(prompt: SurveyPrompt) -> dict[str, Any]:
     """Return the row of a prompt without results."""
     return {
-        "index": prompt.index, "prompt": prompt.prompt if isinstance(prompt.prompt, str) else None,
+        "index": prompt.index,
+        "prompt": printable(prompt.prompt) if isinstance(prompt.prompt, str) else None,
         "error": None, "prompt_tokens": None, "generated_tokens": None, "reply": None,
         "finish_reason": None, "correct": None, "mean_logprob": None, "first_token_mass": None,
         "stable_from_layer": None, "labels": [*prompt.labels.items()],
     }  # fmt: skip
+
+
+def refusal(error: LabError) -> dict[str, Any]:
+    """Return what the row of a prompt that was refused says."""
+    return {"error": printable(f"{type(error).__name__}: {error.what}")}
 
 
 def _filled(prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:

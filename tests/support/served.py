@@ -26,15 +26,14 @@ def serving(
     listening = _listen(server, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    end = time.monotonic() + 60
-    while not server.started and time.monotonic() < end:
+    while not server.started and thread.is_alive():  # however long a busy machine takes
         time.sleep(0.01)
     assert server.started
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(600)
         listening.close()
         assert not thread.is_alive()
 

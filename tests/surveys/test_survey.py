@@ -208,7 +208,7 @@ def test_prompts_come_from_files(tmp_path):
 )
 def test_what_is_no_source_is_refused(source):
     with pytest.raises(LabError):
-        PromptSource(source).read(0, 1)
+        PromptSource(source).check()
 
 
 def test_the_digest_tells_prompts_apart():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Mean attention from which on a token is a sink of a head (ε of Gu et al. 2024, arXiv:2410.10781).
 SINK_THRESHOLD = 0.3
 #: Queries that must see a token: at least this many, and this fraction of the largest number.
-_MIN_QUERIES, _MIN_FRACTION = 16, 0.25
+MIN_QUERIES, _MIN_FRACTION = 16, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +102,12 @@ def attention_sinks(trace: Trace) -> AttentionSinks:
     """
     attention = require_attention(trace)
     length = len(attention)
-    if length <= _MIN_QUERIES:
+    if length <= MIN_QUERIES:
         raise LabError(
-            f"{length} tokens are too few to find sinks; at least {_MIN_QUERIES + 1} are needed.",
+            f"{length} tokens are too few to find sinks; at least {MIN_QUERIES + 1} are needed.",
             hint="Trace a longer prompt.",
         )
-    every = np.concatenate([_received(attention, layout.layer) for layout in attention.layers])
+    every = np.concatenate([received(attention, layout.layer) for layout in attention.layers])
     tokens = np.flatnonzero((every >= SINK_THRESHOLD).any(axis=0))
     return AttentionSinks(
         heads=recorded_heads(attention),
@@ -119,7 +119,7 @@ def attention_sinks(trace: Trace) -> AttentionSinks:
     )
 
 
-def _received(attention: Attention, layer: int) -> Floats:
+def received(attention: Attention, layer: int) -> Floats:
     """Return the mean attention each token receives, ``[heads, tokens]``; 0 where too few queries see it."""
     keys, weights = attention.top_keys(layer)
     length, window = len(attention), attention.layout(layer).window
@@ -133,5 +133,5 @@ def _received(attention: Attention, layer: int) -> Floats:
     )
     seen = length - 1 - np.arange(length)
     seen = seen if window is None else np.minimum(seen, window - 1)
-    enough = max(_MIN_QUERIES, _MIN_FRACTION * seen.max())
+    enough = max(MIN_QUERIES, _MIN_FRACTION * seen.max())
     return np.where(seen >= enough, found / np.maximum(seen, 1), 0.0)
