@@ -203,7 +203,7 @@ NO_FIGURE = {
     "models.fine_tuning.change_check.AdapterCheck": "It is a table of differences.",
     "evals.versus.comparison.ComparedTokens": "It is a table of tokens; the comparison has a figure.",
     "evals.scan.against_chance.AnswerDepth": "scan.figure() draws it.",
-    "evals.scan.against_chance.LoadAgainstChance": "It is a table; gl.plots.expert_load_figure draws the loads.",
+    "evals.scan.against_chance.LoadAgainstChance": "It is a table; trace.routing has a figure.",
     "evals.scan.knockout.Knockout": "scan.figure() draws it.",
     "evals.sparse_autoencoders.top_tokens.FeatureTokens": "It is a table of tokens.",
     "models.sparse_autoencoders.sae.SparseAutoencoder": "It is a set of weights; lab.sae_fit measures it.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .evals.causal.cells import Part, Span
     from .evals.needle_in_a_haystack import Haystack
     from .evals.report import Checkup
+    from .evals.scan.scan import Scan
     from .evals.sparse_autoencoders.fit import SaeFit
     from .models.chat.cost import Cost
     from .models.chat.next_token import Distribution
@@ -957,6 +958,52 @@ class Lab(LoadedModel):
         from .models.fine_tuning.adapters import adapters_of
 
         return adapters_of(self)
+
+    @spelled_out(RequestOptions, max_new_tokens=32, temperature=0.0)
+    def scan(
+        self,
+        prompt: PromptLike = None,
+        *,
+        draws: int = 99,
+        progress: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Scan:
+        """Answer a prompt and return what stands out in the run, on one page.
+
+        The answer, its uncertain tokens, attention sinks, kinds of heads, the load of experts, the logit
+        lens, and what the answer loses without the best heads and experts: each beside what chance or a
+        control gives, with the number of tests that were corrected for.
+
+        Parameters
+        ----------
+        prompt, **options
+            As for `chat`, but by default the answer is at most 32 tokens long (``max_new_tokens=32``), and
+            decoding is greedy (``temperature=0``). The seed is that of the random sets, too.
+        draws
+            Random sets of heads, and of experts, that are knocked out as controls: the prompt and its answer
+            are read once for each. The smallest p value of both tests together is ``2 / (draws + 1)``. 0
+            leaves the knock-outs out.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        Scan
+            A page; ``gl.ScanExplorer(scan)`` has the trace with it, in which each finding selects its tokens.
+
+        Raises
+        ------
+        LabError, TypeError
+            As `trace` does; also if `max_new_tokens` is 0.
+
+        Examples
+        --------
+        >>> scan = lab.scan("Ada has a lemon. Ben has a pear. What has Ada?")
+        >>> scan.finding("head knock-out").result
+        """
+        from .evals.scan.run import scan
+
+        return scan(self, prompt, draws=draws, progress=progress, **options)
 
     @spelled_out(PromptOptions)
     def sae_fit(

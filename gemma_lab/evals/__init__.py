@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .questions import Question, chance_accuracy, load_questions, skill_names
     from .report import Checkup, GradedAnswer
     from .run import checkup
+    from .scan.scan import Finding, Scan
     from .score import Score
     from .sparse_autoencoders.fit import SaeFit
     from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
@@ -48,6 +49,7 @@ __all__ = [
     "DraftSpeed",
     "DraftTimes",
     "ExpertAblation",
+    "Finding",
     "GradedAnswer",
     "Haystack",
     "HeadAblation",
@@ -58,6 +60,7 @@ __all__ = [
     "PairedAnswers",
     "Question",
     "SaeFit",
+    "Scan",
     "Score",
     "SkillComparison",
     "SpeedComparison",

@@ -1,0 +1,173 @@
+"""Knock out the heads or experts that look most important, and random ones of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ...display import Displayed
+from ...trace.interventions.edit import Edit
+
+Array = np.ndarray[Any, np.dtype[Any]]
+#: Layer and number of a head or an expert.
+Unit = tuple[int, int]
+#: Other units among which a control is drawn for each candidate, the nearest in what is matched.
+_NEAREST = 8
+_ATTEMPTS = 20  # draws of a set per control that is wanted, before fewer are taken
+
+
+@dataclass(frozen=True, eq=False)
+class Knockout(Displayed):
+    """What an answer loses without the candidates, and without random sets of the same size.
+
+    The measure is the mean log-probability per token of the model's own answer, read after the prompt. A
+    statistic that picks candidates does not say what they cause (arXiv:2606.10703), so they are compared with
+    sets drawn at random (arXiv:2606.25092).
+
+    Attributes
+    ----------
+    kind
+        ``"heads"`` (their output is zero) or ``"experts"`` (they are never selected).
+    chosen
+        Layer and number of each candidate, the best first.
+    scores
+        The statistic that picked them, one per candidate.
+    statistic, match
+        What it is, and what random sets share with the candidates, in words.
+    effect
+        Loss of log-probability per answer token without all candidates, nats; positive is damage.
+    alone
+        The same without each candidate alone, not tested.
+    controls
+        The same without each random set, ``[draws]``.
+    adjusted
+        P value of all knock-outs of a scan together (Holm 1979).
+    """
+
+    kind: Literal["heads", "experts"]
+    chosen: tuple[Unit, ...]
+    scores: tuple[float, ...]
+    statistic: str
+    match: str
+    effect: float
+    alone: tuple[float, ...]
+    controls: Array = field(repr=False)
+    adjusted: float = float("nan")
+
+    @property
+    def p(self) -> float:
+        """P value, ``(1 + b) ÷ (1 + draws)`` with b random sets that do as much damage or more."""
+        return (1 + int((self.controls >= self.effect).sum())) / (1 + len(self.controls))
+
+    def to_pandas(self) -> Any:
+        """Return one row per candidate: layer, head or expert, score, loss alone (needs pandas)."""
+        import pandas as pd
+
+        rows = [
+            (*unit, score, loss)
+            for unit, score, loss in zip(self.chosen, self.scores, self.alone, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["layer", self.kind[:-1], self.statistic, "nats lost alone"])
+
+    def __repr__(self) -> str:
+        low, high = np.quantile(self.controls, (0.025, 0.975)) if len(self.controls) else (np.nan, np.nan)
+        return (
+            f"Knockout({len(self.chosen)} {self.kind}: {self.effect:+.3f} nats per answer token, "
+            f"{len(self.controls)} random sets {low:+.3f} to {high:+.3f}, p = {self.adjusted:.3f} adjusted)"
+        )
+
+
+def knock_out(
+    kind: Literal["heads", "experts"],
+    scores: dict[Unit, float],
+    matched: dict[Unit, Any],
+    *,
+    count: int,
+    draws: int,
+    seed: int,
+    statistic: str,
+    match: str,
+    logprob: Callable[[Edit | None], float],
+    intact: float,
+    advance: Callable[[], Any],
+) -> Knockout:
+    """Knock out the best units together, each alone, and random sets.
+
+    Parameters
+    ----------
+    kind
+        Of the units.
+    scores
+        Unit to the statistic that picks candidates; the largest are taken.
+    matched
+        Unit to what its control must share, or be near in if it is a number. Experts are matched within
+        their layer.
+    count
+        Number of candidates.
+    draws, seed
+        Number of random sets, and the seed of the draws. Sets are different; there can be fewer.
+    statistic, match
+        See `Knockout`.
+    logprob, intact
+        Returns the measure under an edit; the measure without one.
+    advance
+        Called after each reading.
+    """
+    best = sorted(scores, key=lambda unit: (-scores[unit], unit))[:count]
+
+    def loss(units: Sequence[Unit]) -> float:
+        found = intact - logprob(_edit(kind, units))
+        advance()
+        return found
+
+    sets = _control_sets(best, matched, kind=kind, draws=draws, seed=seed)
+    return Knockout(
+        kind=kind,
+        chosen=tuple(best),
+        scores=tuple(float(scores[unit]) for unit in best),
+        statistic=statistic,
+        match=match,
+        effect=loss(best),
+        alone=tuple(loss([unit]) for unit in best),
+        controls=np.array([loss(units) for units in sets]),
+    )
+
+
+def _edit(kind: str, units: Sequence[Unit]) -> Edit:
+    by_layer: dict[int, list[int]] = {}
+    for layer, number in units:
+        by_layer.setdefault(layer, []).append(number)
+    return Edit(ablate_heads=by_layer) if kind == "heads" else Edit(ablate_experts=by_layer)
+
+
+def _control_sets(
+    best: Sequence[Unit], matched: dict[Unit, Any], *, kind: str, draws: int, seed: int
+) -> list[tuple[Unit, ...]]:
+    """Draw different sets of other units, each unit like one of the candidates."""
+    random = np.random.default_rng(seed)
+    others = [unit for unit in matched if unit not in set(best)]
+    pools = {unit: _pool(unit, others, matched, kind) for unit in best}
+    found: dict[tuple[Unit, ...], None] = {}
+    for _ in range(_ATTEMPTS * draws):
+        if len(found) == draws:
+            break
+        drawn: list[Unit] = []
+        for unit in best:
+            free = [other for other in pools[unit] if other not in drawn]
+            if kind == "experts":
+                free = sorted(free, key=lambda one, to=matched[unit]: abs(matched[one] - to))  # type: ignore[misc]
+                free = free[: max(_NEAREST, len(best))]
+            if free:
+                drawn.append(free[int(random.integers(len(free)))])
+        if len(drawn) == len(best):
+            found[tuple(sorted(drawn))] = None
+    return list(found)
+
+
+def _pool(unit: Unit, others: Sequence[Unit], matched: dict[Unit, Any], kind: str) -> list[Unit]:
+    if kind == "experts":
+        return [other for other in others if other[0] == unit[0]]
+    return [other for other in others if matched[other] == matched[unit]]
