@@ -33,6 +33,7 @@ _HEARS = (
 )
 _SEES = 0.3  # the same of scenes for the vision encoder
 _EXPERTS, _PERCEPTION = 0.06, 0.3  # shares of the first stage without encoders
+_LISTENS = 2  # steps with sounds to a step with images, which takes four times as long
 _TEXTS = 2  # rows of text beside images, which the lower layers learn to leave as they are
 
 Step = Callable[[Batcher], dict[str, float]]
@@ -162,15 +163,16 @@ class LowerLayerPretraining:
 
     def step(self, fraction: float, number: int) -> Step | None:
         """Return the step of pretraining that is due, or None."""
-        senses = [
-            step for skill, step in (("digits", self.look), ("speech", self.listen)) if skill in self.skills
-        ]
+        turns = {"digits": [self.look], "speech": [self.listen] * _LISTENS}
+        senses = [step for skill, steps in turns.items() if skill in self.skills for step in steps]
         experts = _EXPERTS if self.teacher is not None else 0.0
         if fraction < experts:
             return self.work
         if senses and fraction < experts + _PERCEPTION:
             return senses[number % len(senses)]
-        return self._glance if "digits" in self.skills and number % _GLANCE == 0 else None
+        if "digits" in self.skills and number % _GLANCE == 0:
+            return self._glance
+        return self.listen if "speech" in self.skills and number % _GLANCE == _GLANCE // 2 else None
 
     def centre(self, seed: int) -> None:
         """Do nothing: there is no audio encoder."""

@@ -95,7 +95,7 @@ class Trainer:
         if start is not None and not (run / "state.pt").exists():
             begun = carry_over(self.model, self.tokenizer, start)
             if (start / "card.json").exists():
-                self.earlier = json.loads((start / "card.json").read_text(encoding="utf-8"))["training"]
+                self.earlier = _training_of(start, name)
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
         self.watching = FrameChangeProbe(self.model)
@@ -340,6 +340,13 @@ def _optimizer(weights: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     if wide:
         groups.append({"params": wide, "weight_decay": 0.01, "share": _WIDE_RATE})
     return torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True)
+
+
+def _training_of(folder: Path, name: str) -> dict[str, Any]:
+    """Return how a published mini was trained, with its name unless it is `name`."""
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    training: dict[str, Any] = card["training"]
+    return training if card["name"] == name else {"name": card["name"], **training}
 
 
 def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float | None) -> None:

@@ -37,9 +37,10 @@ def test_with_a_teacher_the_experts_come_first_then_sight_and_hearing_in_turn_th
     model, teacher, _ = free
     one = perception(model, _SKILLS, begun=(), teacher=teacher)
     assert one.step(0.0, 0) == one.work
-    assert [one.step(0.2, number) for number in range(3)] == [one.look, one.listen, one.look]
+    assert [one.step(0.2, number) for number in range(4)] == [one.look, one.listen, one.listen, one.look]
     later = [one.step(0.5, number) for number in range(32)]
-    assert [number for number, step in enumerate(later) if step is not None] == [0, 16]
+    assert [number for number, step in enumerate(later) if step is not None] == [0, 8, 16, 24]
+    assert later[8] == later[24] == one.listen
     alone = perception(model, _SKILLS, begun=(), teacher=None)
     assert alone.step(0.0, 0) == alone.look
     assert perception(model, ("names",), begun=(), teacher=None).step(0.0, 0) is None
