@@ -33,6 +33,7 @@ RENDERERS: dict[str, dict[str, str]] = {
     "analysis.comparison.RoutingChange": {"figure": "trace.comparison:routing_change_figure"},
     "analysis.experts.cache.ExpertCacheCurve": {"figure": "experts.cache:expert_cache_figure"},
     "analysis.experts.coactivation.Coactivation": {"figure": "experts.overlap:coactivation_figure"},
+    "analysis.experts.contrast.ExpertContrast": {"figure": "experts.contrast:expert_contrast_figure"},
     "analysis.experts.divergence.RoutingDivergence": {
         "figure": "experts.divergence:routing_divergence_figure"
     },
@@ -53,6 +54,11 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "chat.overruled:overruled_html",
         "figure": "chat.overruled:overruled_figure",
     },
+    "evals.ablation.result.AblationTest": {"figure": "evals.ablation:ablation_test_figure"},
+    "evals.ablation.result.AblationTests": {
+        "html": "evals.ablation:ablation_tests_html",
+        "figure": "evals.ablation:ablation_tests_figure",
+    },
     "evals.acceptance_by_kind.AcceptanceByKind": {
         "figure": "evals.acceptance_by_kind:draft_acceptance_figure"
     },
@@ -60,8 +66,6 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "causal.html:causal_map_html",
         "figure": "causal.maps:causal_map_figure",
     },
-    "evals.expert_ablation.ExpertAblation": {"figure": "experts.ablation:expert_ablation_figure"},
-    "evals.head_ablation.HeadAblation": {"figure": "attention.heads:head_ablation_figure"},
     "evals.needle_in_a_haystack.Haystack": {
         "html": "evals.needles:haystack_html",
         "figure": "evals.needles:haystack_figure",

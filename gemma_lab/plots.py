@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .views.attention.head_summary import head_summary_figure
     from .views.attention.heads import (
         attention_sinks_figure,
-        head_ablation_figure,
         head_types_figure,
         retrieval_figure,
         window_coverage_figure,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from .views.chat.overruled import overruled_figure
     from .views.chat.reply import reply_figure
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
+    from .views.evals.ablation import ablation_test_figure, ablation_tests_figure
     from .views.evals.acceptance_by_kind import draft_acceptance_figure
     from .views.evals.failures import failures_figure
     from .views.evals.languages import language_cost_figure
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from .views.evals.token_budgets import BudgetResult, token_budget_figure
     from .views.evals.tool_calls import tool_call_accuracy_figure
     from .views.evals.training import training_figure
-    from .views.experts.ablation import expert_ablation_figure
     from .views.experts.cache import expert_cache_figure, offload_figure
+    from .views.experts.contrast import expert_contrast_figure
     from .views.experts.divergence import routing_divergence_figure
     from .views.experts.load import expert_load_figure
     from .views.experts.overlap import coactivation_figure, routing_overlap_figure, routing_stability_figure
@@ -91,6 +91,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetResult",
     "Plot",
+    "ablation_test_figure",
+    "ablation_tests_figure",
     "adapter_figure",
     "attention_distance_figure",
     "attention_heads_figure",
@@ -107,8 +109,8 @@ __all__ = [
     "cost_figure",
     "draft_acceptance_figure",
     "draft_speedup_figure",
-    "expert_ablation_figure",
     "expert_cache_figure",
+    "expert_contrast_figure",
     "expert_load_figure",
     "expert_patches_figure",
     "expert_unions_figure",
@@ -118,7 +120,6 @@ __all__ = [
     "features_html",
     "gallery_figure",
     "haystack_figure",
-    "head_ablation_figure",
     "head_summary_figure",
     "head_types_figure",
     "image_attention_figure",

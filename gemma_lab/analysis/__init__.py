@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from .comparison import Comparison, RoutingChange, compare
     from .experts.cache import CACHE_POLICIES, ExpertCacheCurve, expert_cache_curve
     from .experts.coactivation import Coactivation, coactivation
+    from .experts.contrast import ExpertContrast, expert_contrast
     from .experts.divergence import RoutingDivergence, jensen_shannon, routing_divergence
+    from .experts.expert_set import ExpertSet
     from .experts.flips import RoutingFlips, routing_flips
     from .experts.load import ExpertLoad, expert_load
     from .experts.offload import Offload, OffloadAssumptions, offload_speed
@@ -58,7 +60,9 @@ __all__ = [
     "Comparison",
     "DraftSpeedup",
     "ExpertCacheCurve",
+    "ExpertContrast",
     "ExpertLoad",
+    "ExpertSet",
     "ExpertUnions",
     "HeadSummary",
     "HeadTypes",
@@ -84,6 +88,7 @@ __all__ = [
     "coactivation",
     "compare",
     "expert_cache_curve",
+    "expert_contrast",
     "expert_load",
     "expert_unions",
     "head_summary",

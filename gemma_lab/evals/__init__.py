@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .ablation.result import AblationTest, AblationTests
+    from .ablation.run import ablate_experts, ablate_heads
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
-    from .expert_ablation import ExpertAblation, ablate_experts
     from .grading import is_correct
-    from .head_ablation import AblationCondition, HeadAblation, ablate_retrieval_heads, score_retrieval_heads
+    from .head_retrieval import score_retrieval_heads
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
     from .parallel_sentences import Language, languages, sentences, translations
     from .questions import Question, chance_accuracy, load_questions, skill_names
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from .versus.sides import Variant, without_adapter, without_drafter
 
 __all__ = [
-    "AblationCondition",
+    "AblationTest",
+    "AblationTests",
     "AcceptanceByKind",
     "AnswerPair",
     "Checkup",
@@ -48,11 +50,9 @@ __all__ = [
     "ComparedTokens",
     "DraftSpeed",
     "DraftTimes",
-    "ExpertAblation",
     "Finding",
     "GradedAnswer",
     "Haystack",
-    "HeadAblation",
     "Language",
     "MemoryComparison",
     "Needle",
@@ -70,7 +70,7 @@ __all__ = [
     "ToolCallCase",
     "Variant",
     "ablate_experts",
-    "ablate_retrieval_heads",
+    "ablate_heads",
     "chance_accuracy",
     "checkup",
     "draft_acceptance",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...display import Displayed
+from .expert_set import ExpertSet, top_experts
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -101,6 +102,17 @@ class Coactivation(Displayed):
             )
             for row, pair in zip(rows, pairs, strict=True)
         ]
+
+    def top_experts(self, count: int) -> ExpertSet:
+        """Return the experts of the pairs with the highest `score`, to be tested by an ablation.
+
+        Raises
+        ------
+        LabError
+            If fewer experts are in a pair that is chosen together more often than expected.
+        """
+        strongest = self.score.max(axis=2)  # of each expert's pairs
+        return top_experts(strongest, self.layers, count, statistic="co-activated experts")
 
     def to_pandas(self, count: int = 1_000) -> Any:
         """Return the `count` highest-scoring pairs: layer, expert, other, count, expected, score."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...display import Displayed
 from ...errors import LabError
+from .expert_set import ExpertSet, top_experts
 from .load import entropy_bits
 from .permutation import Counts, LabelPermutation
 from .routing_pool import RoutingPool
@@ -31,6 +32,8 @@ class RoutingDivergence(Displayed):
         The model's layer index of each row; the labels, sorted.
     sizes
         Tokens of each label, ``[labels]``.
+    loads
+        Fraction of a label's choices that fell on each expert, ``[labels, layers, experts]``.
     bits
         ``[layers, labels, labels]``, bits per choice, symmetric: 0 is the same load, 1 no common expert.
     by_chance, limit
@@ -43,6 +46,7 @@ class RoutingDivergence(Displayed):
     layers: tuple[int, ...]
     labels: tuple[str, ...]
     sizes: Counts
+    loads: Floats
     bits: Floats
     by_chance: Floats
     limit: Floats
@@ -80,6 +84,33 @@ class RoutingDivergence(Displayed):
             raise LabError(f"There is no label {reference!r}.", hint=f"There are {', '.join(self.labels)}.")
         column = self.labels.index(reference)
         return self.bits[:, :, column].T, self.limit[:, :, column].T
+
+    def top_experts(self, count: int, *, label: str, reference: str) -> ExpertSet:
+        """Return the experts that make up most of a label's divergence from another, for an ablation test.
+
+        An expert's part of the divergence is ``(p log(p / m) + q log(q / m)) / 2``, m the mean of the two
+        loads p and q; only experts that the label chooses more often than the reference are taken.
+
+        Parameters
+        ----------
+        count
+            Number of experts, over all layers.
+        label, reference
+            Two of `labels`.
+
+        Raises
+        ------
+        LabError
+            If there is no such label, or there are fewer such experts.
+        """
+        for name in (label, reference):
+            self.against(name)  # raises for an unknown one
+        first, second = (self.loads[self.labels.index(name)] for name in (label, reference))
+        part = (_terms(first, second) + _terms(second, first)) / 2
+        score = np.where(first > second, part, 0.0)
+        return top_experts(
+            score, self.layers, count, statistic=f"experts by which {label} differs from {reference}"
+        )
 
     def to_pandas(self) -> Any:
         """Return one row per layer and pair: layer, label, other, bits, by_chance, limit."""
@@ -151,11 +182,13 @@ def routing_divergence(
     chance = np.stack(
         [_pairwise(labelled.counts(codes)) for codes in labelled.permuted(permutations, seed=seed)]
     )
+    counts = labelled.counts()
     return RoutingDivergence(
         layers=pool.layers,
         labels=labelled.names,
         sizes=labelled.sizes(),
-        bits=_pairwise(labelled.counts()),
+        loads=counts / counts.sum(axis=2, keepdims=True),
+        bits=_pairwise(counts),
         by_chance=chance.mean(axis=0),
         limit=np.quantile(chance, 0.95, axis=0),
         permutations=permutations,
@@ -168,6 +201,13 @@ def jensen_shannon(first: Floats, second: Floats) -> Floats:
     """Return the Jensen–Shannon divergence along the last axis, in bits (0 to 1)."""
     both = entropy_bits((first + second) / 2) - (entropy_bits(first) + entropy_bits(second)) / 2
     return np.clip(both, 0.0, 1.0)  # rounding can leave the range by a last bit
+
+
+def _terms(load: Floats, other: Floats) -> Floats:
+    """Return each expert's ``load × log2(load / mean)``, 0 where `load` is 0."""
+    mean = (load + other) / 2
+    ratio = np.divide(load, mean, out=np.ones_like(load), where=load > 0)
+    return np.asarray(load * np.log2(ratio))
 
 
 def _pairwise(counts: Counts) -> Floats:

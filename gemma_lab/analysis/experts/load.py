@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...display import Displayed
+from .expert_set import ExpertSet, top_experts
 from .routing_pool import RoutingPool, choice_counts
 
 if TYPE_CHECKING:
@@ -74,6 +75,16 @@ class ExpertLoad(Displayed):
     def rate(self) -> Floats:
         """Fraction of the tokens that chose each expert, ``[layers, experts]``; a row sums to `top_k`."""
         return self.counts / float(self.tokens)
+
+    def top_experts(self, count: int) -> ExpertSet:
+        """Return the busiest experts of all layers, to be tested by `gemma_lab.evals.ablate_experts`.
+
+        Raises
+        ------
+        LabError
+            If fewer experts were chosen at all.
+        """
+        return top_experts(self.counts, self.layers, count, statistic="busiest experts")
 
     @property
     def peak(self) -> Floats:

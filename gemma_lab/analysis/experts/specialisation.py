@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...display import Displayed
 from ...errors import LabError
+from .expert_set import ExpertSet, top_experts
 from .load import entropy_bits
 from .permutation import Counts, LabelPermutation
 from .routing_pool import RoutingPool
@@ -93,6 +94,26 @@ class Specialisation(Displayed):
     def excess(self) -> Floats:
         """Information above its mean by chance, ``[layers]``, bits per choice; may be slightly negative."""
         return self.information - self.information_by_chance
+
+    def top_experts(self, count: int, *, label: str) -> ExpertSet:
+        """Return the experts with the highest scores for a label, to be tested by an ablation.
+
+        Parameters
+        ----------
+        count
+            Number of experts, over all layers.
+        label
+            One of `labels`.
+
+        Raises
+        ------
+        LabError
+            If there is no such label, or fewer experts are chosen more often for it than overall.
+        """
+        if label not in self.labels:
+            raise LabError(f"There is no label {label!r}.", hint=f"There are {', '.join(self.labels)}.")
+        score = self.score[self.labels.index(label)]
+        return top_experts(score, self.layers, count, statistic=f"{label} specialists")
 
     def to_pandas(self, *, only_found: bool = True) -> Any:
         """Return one row per difference, strongest first: label, layer, expert, rate, lift, score, p, ….

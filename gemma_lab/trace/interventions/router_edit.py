@@ -41,7 +41,10 @@ class EditRouter(RouterEdit):
 
 @dataclass(frozen=True)
 class _Terms:
-    """An edit of one layer as tensors over its experts, ``[experts]``; None for a part it does not have."""
+    """An edit of one layer as tensors over its experts; None for a part it does not have.
+
+    Of shape ``[experts]``; ablated ones may differ from token to token, ``[tokens, experts]``.
+    """
 
     boost: torch.Tensor | None
     ablated: torch.Tensor | None
@@ -63,6 +66,11 @@ class _Terms:
                 boost[expert] = nats
             boost = boost.to(device)
         return cls(boost, mask(edit.ablate), mask(edit.force))
+
+
+def terms_of_rows(ablated: torch.Tensor) -> _Terms:
+    """Return the edit that ablates other experts for every token, ``[tokens, experts]``."""
+    return _Terms(None, ablated, None)
 
 
 def edited_output(router: Router, original: RouterOutput, terms: _Terms) -> RouterOutput:

@@ -1,4 +1,4 @@
-"""Figures of head analyses: types, retrieval, sinks, window coverage, ablation; and a table of types."""
+"""Figures of head analyses: types, retrieval, sinks, window coverage; and a table of types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from ...analysis.attention.head_types import HEAD_THRESHOLDS
 from ...analysis.attention.retrieval_heads import RETRIEVAL_THRESHOLD
 from ...analysis.attention.sinks import SINK_THRESHOLD
-from ...evals.head_ablation import format_heads
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, table
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ...analysis.attention.retrieval_heads import RetrievalScores
     from ...analysis.attention.sinks import AttentionSinks
     from ...analysis.attention.window_coverage import WindowCoverage
-    from ...evals.head_ablation import HeadAblation
 
 #: Type → colour, and its letter for readers who cannot distinguish the colours.
 _STYLES = {
@@ -205,43 +203,6 @@ def window_coverage_figure(data: WindowCoverage) -> Plot:
         text=f"{int(local.sum())} of {len(rows)} layers are local, with up to {worst:.0%} of the pairs of "
         f"{data.tokens:,} tokens outside the window; {len(data.heads)} global heads give keys there "
         f"{_percent(data.far_min)} to {_percent(data.far_max)} of their attention",
-    )
-
-
-def head_ablation_figure(data: HeadAblation) -> Plot:
-    """Draw accuracy with no heads, the best retrieval heads, and random heads ablated.
-
-    Bars are accuracies, whiskers 95 % Wilson intervals over the questions; every random draw has a bar.
-
-    Parameters
-    ----------
-    data
-        From `gemma_lab.evals.ablate_retrieval_heads`.
-    """
-    conditions = [
-        ("none", data.intact, "grey"),
-        (f"best: {format_heads(data.best.heads)}", data.best, "vermillion"),
-    ]
-    conditions += [
-        (f"random: {format_heads(condition.heads)}", condition, "sky") for condition in data.random
-    ]
-    rows = np.arange(len(conditions))
-    with new_figure(7.5, 1.7 + 0.3 * len(rows)) as (figure, axes):
-        for row, (_, condition, colour) in enumerate(conditions):
-            low, high = condition.interval
-            axes.barh(row, condition.accuracy, color=OKABE_ITO[colour], height=0.7)
-            axes.hlines(row, low, high, color=INK, lw=1.4)
-            axes.plot([low, high], [row, row], ls="", marker="|", ms=7, color=INK)
-        axes.set_yticks(rows, [name for name, _, _ in conditions])
-        axes.set(xlim=(0, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="accuracy, with 95 % interval",
-                 title=f"Accuracy with ablated heads ({data.intact.asked} questions)")  # fmt: skip
-        axes.tick_params(axis="y", length=0)
-    mean = float(np.mean([condition.accuracy for condition in data.random]))
-    return Plot(
-        figure,
-        text=f"Accuracy of {data.model} over {data.intact.asked} questions: {data.intact.accuracy:.0%} "
-        f"intact, {data.best.accuracy:.0%} without {format_heads(data.best.heads)}, {mean:.0%} on average "
-        f"without as many random heads ({len(data.random)} draws, p = {data.p:.2g})",
     )
 
 

@@ -1,0 +1,1 @@
+"""Ablation tests: what a set of experts or heads causes, against matched random sets."""

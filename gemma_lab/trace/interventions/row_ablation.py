@@ -1,0 +1,78 @@
+"""Ablate other experts or heads in every sequence of a batch: many ablations in one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ...models.loading.restore import RestoreStack
+from ..probes.routers import Router, RouterEdit, routers
+from .head_ablation import heads_of
+from .router_edit import edited_output, terms_of_rows
+
+Sets = Sequence[Mapping[int, Sequence[int]]]
+
+
+def hook_rows(model: torch.nn.Module, restore: RestoreStack, *, experts: Sets = (), heads: Sets = ()) -> None:
+    """Register hooks that ablate, in row i of every batch, the i-th set of experts and of heads.
+
+    What each row computes is what the same set ablated by an `Edit` gives, up to the rounding of the batch.
+    The edit that is active already is kept: its hooks run first.
+
+    Parameters
+    ----------
+    model
+        A model of transformers. Every forward pass in the block needs as many rows as there are sets.
+    restore
+        Removes the hooks.
+    experts, heads
+        One mapping of layer to experts, or to query heads, per row.
+    """
+    if experts:
+        for router in routers(model):
+            listed = [tuple(one.get(router.layer, ())) for one in experts]
+            if any(listed):
+                restore.hook(router.module, RowExperts(router, listed))
+    if heads:
+        for layer, of in heads_of(model).items():
+            listed = [tuple(one.get(layer, ())) for one in heads]
+            if any(listed):
+                restore.hook(of.output, RowHeads(of.count, listed), before=True, prepend=True)
+
+
+class RowExperts(RouterEdit):
+    """The forward hook of a router that never chooses a row's ablated experts."""
+
+    def __init__(self, router: Router, listed: Sequence[tuple[int, ...]]) -> None:
+        self.router, self._mask = router, row_mask(listed, router.experts)
+
+    def __call__(self, _module: torch.nn.Module, _args: Any, output: Any) -> Any:
+        """Return the router's output under the ablation, in its original form."""
+        original = self.router.read(output)
+        tokens = len(original.probabilities)
+        self._mask = self._mask.to(original.probabilities.device)
+        mask = self._mask.repeat_interleave(tokens // len(self._mask), dim=0)
+        return self.router.write(edited_output(self.router, original, terms_of_rows(mask)), output)
+
+
+class RowHeads:
+    """The forward pre-hook of an output projection that zeroes the outputs of a row's ablated heads."""
+
+    def __init__(self, count: int, listed: Sequence[tuple[int, ...]]) -> None:
+        self.count, self._mask = count, row_mask(listed, count)
+
+    def __call__(self, _module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the projection's arguments with zeroed heads, in a copy."""
+        self._mask = self._mask.to(args[0].device)
+        heads = args[0].reshape(*args[0].shape[:-1], self.count, -1)  # [rows, tokens, heads, dim]
+        return heads.masked_fill(self._mask[:, None, :, None], 0).flatten(-2), *args[1:]
+
+
+def row_mask(listed: Sequence[Sequence[int]], width: int) -> torch.Tensor:
+    """Return whether each row lists each of `width` components, ``[rows, width]``."""
+    mask = torch.zeros(len(listed), width, dtype=torch.bool)
+    for row, numbers in enumerate(listed):
+        mask[row, list(numbers)] = True
+    return mask
