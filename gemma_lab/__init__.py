@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .widgets.explorer.widget import Explorer
     from .widgets.planner.widget import Planner
     from .widgets.routing.widget import RoutingExplorer
+    from .widgets.scan.widget import ScanExplorer
     from .widgets.versus.widget import VersusExplorer
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "Request",
     "RoutingExplorer",
     "Sampling",
+    "ScanExplorer",
     "SparseAutoencoder",
     "Steering",
     "Survey",

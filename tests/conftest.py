@@ -26,7 +26,7 @@ SLOW_FIXTURES = {"tiny_lab", "tiny_folder", "mini", "drafted_mini"}
 SLOW_FOLDERS = (
     "browser", "benchmarks", "cli/server", "evals", "minis", "models/drafting", "models/fine_tuning",
     "models/grammar", "models/loading", "models/remote", "models/tool_use", "surveys", "tools",
-    "trace/interventions", "trace/probes", "trace/run", "views",
+    "trace/interventions", "trace/lenses", "trace/probes", "trace/run", "views",
 )  # fmt: skip
 
 

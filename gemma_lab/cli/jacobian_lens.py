@@ -40,9 +40,12 @@ def fit_lens_command(
     from ..trace.lenses.fit import lens_cost
 
     if cost:
-        from ..models.loading.meta_model import meta_model
+        from ..models.fine_tuning.before_loading import model_without_weights
 
-        typer.echo(str(lens_cost(meta_model(model or "mini-moe"), max_tokens=max_tokens, copies=copies)))
+        shape = model_without_weights(model)
+        if shape is None:
+            raise LabError(f"The shape of {model} is not known before it is downloaded.", hint="Load it.")
+        typer.echo(str(lens_cost(shape, max_tokens=max_tokens, copies=copies)))
         return
     if out is None:
         raise LabError("No file was named for the lens.", hint="Add --out lens.safetensors, or --cost.")

@@ -22,6 +22,29 @@ from .targets import resolve_targets
 _CHARACTERS_PER_TOKEN = 4
 
 
+def model_without_weights(name: str | Path | None) -> Any:
+    """Return the model of a name on the meta device; None for a hub id that is not in the catalog.
+
+    The shape of such a model is known once it is downloaded.
+
+    Parameters
+    ----------
+    name
+        As `gemma_lab.load` takes it.
+
+    Raises
+    ------
+    LabError
+        If the model does not exist.
+    """
+    location = locate(name)
+    if location.folder is not None:
+        config = read_config(location.folder)
+        class_name = require_gemma4(config, name=location.name, checkpoint=location.checkpoint)
+        return build_meta_model(config, class_name, name=location.name)
+    return None if location.checkpoint is None else meta_model(location.checkpoint.size)
+
+
 def require_memory_before_loading(
     name: str | Path | None, settings: TrainingSettings, lengths: Sequence[int], *, value_bytes: int = 2
 ) -> TrainingMemory:
@@ -50,17 +73,11 @@ def require_memory_before_loading(
     LabError
         If the model does not exist, or has nothing of a target.
     """
-    location = locate(name)
-    model: Any
-    if location.folder is not None:
-        config = read_config(location.folder)
-        class_name = require_gemma4(config, name=location.name, checkpoint=location.checkpoint)
-        model = build_meta_model(config, class_name, name=location.name)
-    elif location.checkpoint is not None:
-        model = meta_model(location.checkpoint.size)
-    else:  # a hub id that is not in the catalog: its shape is known once it is downloaded
+    model = model_without_weights(name)
+    if model is None:
         return TrainingMemory(0, 0, 0, 0)
-    targets = resolve_targets(model, settings.targets, model_name=location.name)
+    title = locate(name).name
+    targets = resolve_targets(model, settings.targets, model_name=title)
     size = min(settings.batch_size, len(lengths))
     longest = sorted(lengths, reverse=True)[:size]
     needed = training_memory(
@@ -75,7 +92,7 @@ def require_memory_before_loading(
     place = max(devices(), key=lambda device: device.free)
     if weights + needed.total > place.free:
         raise DoesNotFit(
-            f"{location.name} takes {amount(weights)} in 16 bits, and training it about {needed}. "
+            f"{title} takes {amount(weights)} in 16 bits, and training it about {needed}. "
             f"{amount(place.free)} are free on {place.label}. Nothing was loaded.",
             hint="Choose a smaller model, fewer targets or a smaller batch; --gradient-checkpointing saves "
             "activations.",

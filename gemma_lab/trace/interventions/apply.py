@@ -14,10 +14,12 @@ import torch
 from ...checks import short_repr
 from ...errors import BadEdit, LabError
 from ...models.loading.restore import ModelLock, RestoreStack, interruptible
+from ...models.loading.weights_digest import weights_digest
 from ..probes.attention.interface import AttentionTaps
 from ..probes.model_modules import layers_of
 from ..probes.positions import PositionTracker
 from ..probes.routers import routers
+from .activation_addition import hook_steerings
 from .activation_patching import hook_patches
 from .attention_mask import AttentionMasker
 from .edit import Edit
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from ...models.loading.loaded_model import LoadedModel
     from ..records.activations import Activations
     from .attention_knockout import AttentionKnockout
+    from .direction import Direction
     from .parsing import Boosts, Experts, Heads
     from .patch import Patch
+    from .steering import Steering
 
 
 class EditContext(RestoreStack):
@@ -123,6 +127,7 @@ def editing(
     ablate_heads: Heads = (),
     knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
     patch: Patch | Activations | Iterable[Patch] = (),
+    steer: Steering | Direction | Iterable[Steering | Direction] = (),
 ) -> EditContext:
     """Return the context manager of an edit of a loaded model; `Lab.edit` calls this.
 
@@ -132,7 +137,7 @@ def editing(
         The loaded model.
     edit
         An edit to begin with.
-    ablate_experts, boost_experts, force_experts, ablate_heads, knock_out_attention, patch
+    ablate_experts, boost_experts, force_experts, ablate_heads, knock_out_attention, patch, steer
         As `Edit` takes them; merged into `edit`.
 
     Raises
@@ -152,6 +157,7 @@ def editing(
         ablate_heads=ablate_heads,
         knock_out_attention=knock_out_attention,
         patch=patch,
+        steer=steer,
     )
     return EditContext(lab.model, more if edit is None else edit | more, lock=lab.lock, name=lab.name)
 
@@ -214,10 +220,12 @@ def _hook_edit(model: torch.nn.Module, edit: Edit, restore: RestoreStack) -> Non
         if layer_edit:
             restore.hook(router.module, EditRouter(router, layer_edit), prepend=True)
     hook_heads(model, {layer: edit.listed("ablate_heads", layer) for layer in heads_of(model)}, restore)
-    if not edit.knock_out_attention and not edit.patch:
+    steered = [steering for steering in edit.steer if steering.strength]
+    if not edit.knock_out_attention and not edit.patch and not steered:
         return
     positions = PositionTracker()
     positions.attach(model, restore)
+    hook_steerings(model, steered, positions, restore)  # before patches, whose hooks then come first
     hook_patches(model, edit.patch, positions, restore)
     if edit.knock_out_attention:
         AttentionTaps(model, [AttentionMasker(edit.knock_out_attention, positions)]).attach(restore)
@@ -241,6 +249,7 @@ def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
         heads={layer: heads.count for layer, heads in heads_of(model).items()},
         layers=len(layers_of(model)),
         width=0 if config is None else int(config.get_text_config().hidden_size),
+        weights=weights_digest(model) if edit.steer else {},
         sites={patch.source.site: set(site_modules(model, patch.source.site)) for patch in edit.patch},
     )
     edit.check(anatomy, model=name)

@@ -74,8 +74,8 @@ class AttentionKnockout:
         heads: Iterable[int] | None = None,
     ) -> None:
         fields = {
-            "queries": _span("queries", queries),
-            "keys": _span("keys", keys),
+            "queries": as_span("queries", queries),
+            "keys": as_span("keys", keys),
             "layers": _numbers("a layer", layers),
             "heads": _numbers("a head", heads),
         }
@@ -143,17 +143,31 @@ def format_span(span: Span) -> str:
     return f"{start:,}" if stop == start + 1 else f"{start:,} to {stop - 1:,}"
 
 
-def _span(name: str, value: Any) -> Span:
+def as_span(
+    name: str,
+    value: Any,
+    *,
+    of: str = "an attention knockout",
+    argument: str = "knock_out_attention",
+    hint: str = HOW,
+) -> Span:
+    """Parse a span of tokens: ``(start, stop)`` with a `stop` of None for all that follow, a slice or range.
+
+    Raises
+    ------
+    BadEdit
+        If it is anything else, or holds no token; the message names it as `name` of what `of` says.
+    """
     if isinstance(value, tuple | list) and len(value) == 2:
         start, stop = value
     elif hasattr(value, "start") and hasattr(value, "stop") and getattr(value, "step", None) in (None, 1):
         start, stop = value.start, value.stop
     else:
-        raise BadEdit(f"{name} of an attention knockout is {short_repr(value)}, not (start, stop).", hint=HOW)
-    first = 0 if start is None else as_index(start, "a token", "knock_out_attention", hint=HOW)
-    last = None if stop is None else as_index(stop, "a token", "knock_out_attention", hint=HOW)
+        raise BadEdit(f"{name} of {of} is {short_repr(value)}, not (start, stop).", hint=hint)
+    first = 0 if start is None else as_index(start, "a token", argument, hint=hint)
+    last = None if stop is None else as_index(stop, "a token", argument, hint=hint)
     if last is not None and last <= first:
-        raise BadEdit(f"{name} of an attention knockout is {short_repr(value)}: it has no token.", hint=HOW)
+        raise BadEdit(f"{name} of {of} is {short_repr(value)}: it has no token.", hint=hint)
     return first, last
 
 

@@ -16,9 +16,11 @@ from ...display import Displayed
 from ...errors import BadEdit
 from ..records.activations import Activations
 from .attention_knockout import AttentionKnockout, as_knockouts
+from .direction import Direction
 from .parsing import Boosts, Experts, Heads, Layer, boosts, expert_sets, head_sets, order, union
 from .patch import Patch, as_patches
 from .serialization import KINDS, SETS, from_plain, read, to_plain, write
+from .steering import Steering, as_steerings
 from .validation import Anatomy, check, check_disjoint
 
 _LONGEST_REPR = 200
@@ -46,7 +48,7 @@ class LayerEdit:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Edit(Displayed):
-    """Interventions on a model: edits of its routers, head ablations, attention knockouts and patches.
+    """Interventions on a model: edits of its routers, head ablations, knockouts, patches and steering.
 
     Experts and heads are given by layer. Without layers they apply to every layer that has them, which is the
     key ``"all"``; entries of ``"all"`` and of a layer are combined in that layer.
@@ -70,6 +72,9 @@ class Edit(Displayed):
     patch
         One `Patch` (or `Activations`) or several: outputs of layers in another run, which replace the outputs
         of the same layers. Where two patches write the same layer and token, the last one is used.
+    steer
+        One `Steering` (or `Direction`) or several: directions that are added to the outputs of layers, after
+        patches.
 
     Attributes
     ----------
@@ -77,17 +82,19 @@ class Edit(Displayed):
     boost_experts : mapping of layer to mapping of int to float
     knock_out_attention : tuple of AttentionKnockout
     patch : tuple of Patch
+    steer : tuple of Steering
 
     Raises
     ------
     BadEdit
-        If something is not a valid layer, expert, head, number of nats, knockout or patch, or if an expert is
-        both ablated and forced.
+        If something is not a valid layer, expert, head, number of nats, knockout, patch or steering, or if
+        an expert is both ablated and forced.
 
     Notes
     -----
     ``a | b`` is the union of both. Boosts merge as dictionaries do: where both boost an expert of a layer,
-    the value of `b` is used. Patches of `b` come after those of `a`; ``a | a == a``. An edit is true if it
+    the value of `b` is used; of steerings along the same direction at the same tokens, the strength of `b`.
+    Patches of `b` come after those of `a`; ``a | a == a``. An edit is true if it
     changes anything.
 
     Examples
@@ -104,6 +111,7 @@ class Edit(Displayed):
     ablate_heads: Mapping[Layer, tuple[int, ...]]
     knock_out_attention: tuple[AttentionKnockout, ...]
     patch: tuple[Patch, ...]
+    steer: tuple[Steering, ...]
 
     def __init__(
         self,
@@ -114,6 +122,7 @@ class Edit(Displayed):
         ablate_heads: Heads = (),
         knock_out_attention: AttentionKnockout | Iterable[AttentionKnockout] = (),
         patch: Patch | Activations | Iterable[Patch] = (),
+        steer: Steering | Direction | Iterable[Steering | Direction] = (),
     ) -> None:
         found: dict[str, dict[Layer, Any]] = {
             "ablate_experts": expert_sets("ablate_experts", ablate_experts),
@@ -125,6 +134,7 @@ class Edit(Displayed):
             object.__setattr__(self, name, MappingProxyType(value))
         object.__setattr__(self, "knock_out_attention", as_knockouts(knock_out_attention))
         object.__setattr__(self, "patch", as_patches(patch))
+        object.__setattr__(self, "steer", as_steerings(steer))
         check_disjoint(self)
 
     @property
@@ -133,8 +143,8 @@ class Edit(Displayed):
         named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
         for knockout in self.knock_out_attention:
             named |= {"all"} if knockout.layers is None else set(knockout.layers)
-        for patch in self.patch:
-            named |= set(patch.layers)
+        for part in (*self.patch, *self.steer):
+            named |= set(part.layers)
         return tuple(sorted(named, key=order))
 
     def at(self, layer: int) -> LayerEdit:
@@ -166,21 +176,24 @@ class Edit(Displayed):
         ------
         BadEdit
             If a layer has no experts or heads, an expert or head does not exist, fewer than top-k experts
-            would be left, more than top-k are forced, or a patch is not as wide as the residual stream.
+            would be left, more than top-k are forced, a patch or a direction is not as wide as the residual
+            stream, or a direction is of other weights.
         """
         check(self, anatomy if isinstance(anatomy, Anatomy) else Anatomy(experts=anatomy), model=model)
 
     def check_length(self, tokens: int) -> None:
-        """Raise `BadEdit` unless every knockout and patch applies to the first `tokens` tokens.
+        """Raise `BadEdit` unless every knockout, patch and steering applies to the first `tokens` tokens.
 
         Raises
         ------
         BadEdit
-            If a knockout begins, or a patch writes, beyond them: it would silently have no effect there.
+            If a knockout or a steering begins, or a patch writes, beyond them: it would silently have no
+            effect there.
         """
         starts = [(cut, max(cut.queries[0], cut.keys[0])) for cut in self.knock_out_attention]
         ends = [(patch, max(patch.positions)) for patch in self.patch]
-        for what, position in (*starts, *ends):
+        added = [(each, each.tokens[0]) for each in self.steer if each.tokens is not None]
+        for what, position in (*starts, *ends, *added):
             if position >= tokens:
                 raise BadEdit(
                     f"{what!r} names token {position:,}; {tokens:,} are read and written at most.",
@@ -231,14 +244,19 @@ class Edit(Displayed):
             ablate_heads=union(self.ablate_heads, other.ablate_heads),
             knock_out_attention=(*self.knock_out_attention, *other.knock_out_attention),
             patch=(*self.patch, *other.patch),
+            steer=(*self.steer, *other.steer),
         )
 
     def __bool__(self) -> bool:
         nats = (value for of in self.boost_experts.values() for value in of.values())
-        return any(nats) or any(bool(getattr(self, kind)) for kind in KINDS if kind != "boost_experts")
+        strengths = (steering.strength for steering in self.steer)
+        others = (getattr(self, kind) for kind in KINDS if kind not in ("boost_experts", "steer"))
+        return any(nats) or any(strengths) or any(map(bool, others))
 
     def __hash__(self) -> int:
-        return hash((json.dumps({kind: to_plain(self).get(kind) for kind in KINDS[:5]}), self.patch))
+        return hash(
+            (json.dumps({kind: to_plain(self).get(kind) for kind in KINDS[:5]}), self.patch, self.steer)
+        )
 
     def __reduce__(self) -> tuple[Callable[[Mapping[str, Any]], Edit], tuple[dict[str, Any]]]:
         return Edit.from_dict, (self.to_dict(),)  # mapping proxies are neither copied nor pickled
@@ -262,7 +280,7 @@ class Edit(Displayed):
             value = getattr(self, kind)
             if not value:
                 continue
-            if kind in ("knock_out_attention", "patch"):
+            if kind in ("knock_out_attention", "patch", "steer"):
                 parts.append(f"{kind}: {len(value):,}")
                 continue
             count = sum(len(of) for of in value.values())

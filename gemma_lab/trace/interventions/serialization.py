@@ -14,6 +14,7 @@ from ...errors import BadEdit
 from ..storage.strict_json import strict_json
 from .attention_knockout import AttentionKnockout
 from .patch import Patch
+from .steering import Steering
 
 #: Format and version that a file states.
 _FORMAT, _VERSION = "gemma_lab edit", 1
@@ -26,7 +27,10 @@ _Layer = _Index | Literal["all"]
 
 #: The kinds of change that an edit is made of, in the order in which it is printed.
 SETS = ("ablate_experts", "force_experts", "ablate_heads")
-KINDS = ("ablate_experts", "boost_experts", "force_experts", "ablate_heads", "knock_out_attention", "patch")
+KINDS = (
+    "ablate_experts", "boost_experts", "force_experts", "ablate_heads", "knock_out_attention", "patch",
+    "steer",
+)  # fmt: skip
 
 
 def to_plain(edit: Any) -> dict[str, Any]:
@@ -54,6 +58,7 @@ class EditValues(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ablate_heads: dict[_Layer, list[_Index]] = {}
     knock_out_attention: list[dict[str, Any]] = []
     patch: list[dict[str, Any]] = []
+    steer: list[dict[str, Any]] = []
 
 
 def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +77,10 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
             f"An edit cannot be read from {short_repr(data)}: {why}.", hint=f"It has only {', '.join(KINDS)}."
         ) from error
     parts = {kind: part for kind in KINDS if (part := getattr(values, kind))}
-    readers = {"knock_out_attention": AttentionKnockout.from_dict, "patch": Patch.from_dict}
+    readers = {
+        "knock_out_attention": AttentionKnockout.from_dict, "patch": Patch.from_dict,
+        "steer": Steering.from_dict,
+    }  # fmt: skip
     return parts | {
         kind: [read_one(one) for one in parts[kind]] for kind, read_one in readers.items() if kind in parts
     }

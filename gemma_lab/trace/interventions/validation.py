@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import BadEdit
+from ...models.loading.weights_digest import same_weights
 from .parsing import Layer
 
 
@@ -26,6 +27,8 @@ class Anatomy:
         Size of the residual stream.
     sites
         The layers that have a branch, by the branch's name in `Activations.site`.
+    weights
+        Digests of the weights (`gemma_lab.models.loading.weights_digest`), as far as they are known.
     """
 
     experts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
@@ -33,6 +36,7 @@ class Anatomy:
     layers: int = 0
     width: int = 0
     sites: Mapping[str, Collection[int]] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
@@ -59,6 +63,28 @@ def check(edit: Any, anatomy: Anatomy, *, model: str) -> None:
                 f"A patch of width {patch.source.width:,}, from {patch.source.model}, does not fit {model}, "
                 f"whose residual stream is {anatomy.width:,} wide.",
                 hint="Patch activations of the same model.",
+            )
+    _check_steering(edit, anatomy, model)
+
+
+def _check_steering(edit: Any, anatomy: Anatomy, model: str) -> None:
+    for direction in (steering.direction for steering in edit.steer):
+        beyond = [layer for layer in direction.layers if layer >= anatomy.layers]
+        if beyond:
+            raise BadEdit(
+                f"Layer {beyond[0]} of {model} does not exist; {direction!r} names it.",
+                hint=f"It has layers 0 to {anatomy.layers - 1}.",
+            )
+        if direction.width != anatomy.width:
+            raise BadEdit(
+                f"A direction of width {direction.width:,}, from {direction.model}, does not fit {model}, "
+                f"whose residual stream is {anatomy.width:,} wide.",
+                hint="Compute it on this model: lab.direction(…).",
+            )
+        if not same_weights(direction.weights, anatomy.weights):
+            raise BadEdit(
+                f"{direction!r} was computed on other weights than {model} has.",
+                hint="Compute it again on these: lab.direction(…).",
             )
 
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from ...assets import data_root
 from ...checks import short_repr
 from ...errors import BadLens
-from ...models.loading.weights_digest import weights_digest
+from ...models.loading.weights_digest import same_weights, weights_digest
 from .jacobian_lens import JacobianLens, read_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ...models.loading.loaded_model import LoadedModel
 
 #: Folder of the shipped lenses in the data.
@@ -39,7 +37,7 @@ def lens_of(model: LoadedModel) -> JacobianLens:
             raise BadLens(
                 f"lab.jacobian_lens is {short_repr(lens)}.", hint="Set it to gl.JacobianLens.open(path)."
             )
-        if not fits(lens.weights, digests) or lens.width != int(model.text_config.hidden_size):
+        if not same_weights(lens.weights, digests) or lens.width != int(model.text_config.hidden_size):
             raise BadLens(
                 f"The Jacobian lens of {lens.model}, fitted on {lens.date}, is of other weights than "
                 f"{model.name} has.",
@@ -48,7 +46,8 @@ def lens_of(model: LoadedModel) -> JacobianLens:
         return lens
     folder = data_root() / FOLDER
     for path in sorted(folder.glob("*.safetensors")):
-        if fits(read_facts(path), digests):
+        facts = read_facts(path)
+        if digests["norms"] and same_weights(facts, digests):
             model.jacobian_lens = JacobianLens.open(path)
             return lens_of(model)
     raise BadLens(
@@ -56,9 +55,3 @@ def lens_of(model: LoadedModel) -> JacobianLens:
         hint="Fit one: lab.fit_lens(); or set one that was fitted: lab.jacobian_lens = "
         "gl.JacobianLens.open(path).",
     )
-
-
-def fits(lens: Mapping[str, str], model: Mapping[str, str]) -> bool:
-    """Return whether digests of weights agree; of quantised weights, those of norms and scalars."""
-    matrices = {lens.get("matrices", ""), model.get("matrices", "")} - {""}
-    return lens.get("norms") == model.get("norms") and len(matrices) <= 1

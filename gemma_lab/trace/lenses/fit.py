@@ -70,9 +70,9 @@ class LensCost:
 
     def __str__(self) -> str:
         return (
-            f"{self.layers} layers × {self.width:,}²: {self.passes:,} backward passes of {self.copies} copies "
-            f"a text; {amount(self.activations)} of activations on the device, {amount(3 * self.sums)} of "
-            f"main memory, a file of {amount(self.file)}"
+            f"{self.layers} layers × {self.width:,}²: {self.passes:,} backward passes of {self.copies} "
+            f"copies a text; {amount(self.activations)} of activations on the device, "
+            f"{amount(3 * self.sums)} of main memory, a file of {amount(self.file)}"
         )
 
 
@@ -84,7 +84,7 @@ def lens_cost(
     Parameters
     ----------
     model
-        A model of transformers, e.g. ``gl.meta_model("e2b-it")``.
+        A model of transformers, e.g. ``gl.meta_model("E2B")``.
     max_tokens
         Length of the longest text.
     copies

@@ -42,7 +42,8 @@ class JacobianLens(Displayed):
     positions of the text without the first `skip` and the last one. A layer is read as
     ``softcap(unembed(final_norm(J_l @ h_l)))``. For the last layer J is the identity, so that its reading is
     the model's own. Keys and values that KV-shared layers reuse are inputs, not functions of h_l, from the
-    layer on that computes them.
+    layer on that computes them. Experts are those that the router chose: it is the derivative of their
+    outputs and weights, not of the choice.
 
     The estimator is that of Gurnee et al. 2026 ("Verbalizable representations form a global workspace in
     language models", Anthropic; reference implementation: github.com/anthropics/jacobian-lens), which sums

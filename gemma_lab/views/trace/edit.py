@@ -16,7 +16,7 @@ _MAX_EXPERTS = 40  # per cell
 
 
 def edit_html(edit: Edit) -> Markup:
-    """Return an edit as tables: experts and heads by layer, attention knockouts, activation patches.
+    """Return an edit as tables: experts and heads by layer, attention knockouts, patches, steering.
 
     Parameters
     ----------
@@ -56,6 +56,7 @@ def edit_html(edit: Edit) -> Markup:
         )
     parts += [_knockouts(edit)] if edit.knock_out_attention else []
     parts += [_patches(edit)] if edit.patch else []
+    parts += [_steerings(edit)] if edit.steer else []
     return join(parts)
 
 
@@ -86,6 +87,21 @@ def _patches(edit: Edit) -> Markup:
     ]
     columns = ("tokens", "of layers", "what", "activations of", "its tokens")
     return table(rows, columns=columns, caption="Activation patches", align="rllll")
+
+
+def _steerings(edit: Edit) -> Markup:
+    rows = [
+        (
+            f"{steering.strength:+g}".replace("-", "−"),
+            bdi(steering.direction.name),
+            steering.direction.method,
+            _numbers(steering.layers),
+            "every" if steering.tokens is None else format_span(steering.tokens),
+        )
+        for steering in edit.steer
+    ]
+    columns = ("strength", "direction", "computed as", "after layers", "tokens")
+    return table(rows, columns=columns, caption="Steering", align="rllll")
 
 
 def _numbers(numbers: Iterable[int]) -> str:

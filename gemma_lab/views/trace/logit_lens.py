@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadTrace
-from ...trace.records.logit_lens import LogitLens
+from ...trace.records.logit_lens import LENS_NAMES, LogitLens
 from ..base.colors import amount_colors
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, footnotes, group, tag
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 #: Positions shown at most; of more, the last ones.
 MAX_POSITIONS = 48
+#: What is decoded, by kind of lens.
+_HOW = {
+    "logit": "Each layer's output",
+    "jacobian": "Each layer's output, multiplied by the mean Jacobian of the last layer's output,",
+}
 _CELL = "padding:.15em .4em;max-width:9em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 _CORNER = "position:sticky;left:0;background:Canvas;color:CanvasText;font-weight:600;padding:.15em .5em"
 
 
 def logit_lens_html(trace: Trace | LogitLens, *, positions: Sequence[int] | None = None) -> Markup:
-    """Return a logit lens as a table: the last layer on top, a column per position.
+    """Return a logit or Jacobian lens as a table: the last layer on top, a column per position.
 
     Each cell holds the top-1 token of a layer, in its own script and direction; its colour is the token's
     probability, its title the next tokens. Bold cells agree with the last layer.
@@ -54,13 +59,13 @@ def logit_lens_html(trace: Trace | LogitLens, *, positions: Sequence[int] | None
     rows = [_row(logit_lens, row, indices) for row in range(len(logit_lens.layers) - 1, -1, -1)]
     left = len(logit_lens) - len(indices)
     notes = [
-        "Each layer's output through the final norm, unembedding and soft cap; only the last layer was "
+        f"{_HOW[logit_lens.kind]} through the final norm, unembedding and soft cap; only the last layer was "
         "trained for it. Darker: more probable. Bold: same as the last layer."
     ] + ([f"{left:,} earlier positions are not shown."] if left and positions is None else [])
     name = "Trace" if isinstance(trace, LogitLens) else bdi(visible(str(trace.meta.get("model", "model"))))
     table = tag(
         "table",
-        tag("caption", name, ": logit lens, next token by layer", style="text-align:start"),
+        tag("caption", name, f": {_name(logit_lens).lower()}, next token by layer", style="text-align:start"),
         tag("thead", tag("tr", tag("th", "layer", scope="col", style=_CORNER), *head)),
         tag("tbody", *rows),
         style="border-collapse:collapse;font-size:12px",
@@ -73,8 +78,8 @@ def logit_lens_text(trace: Trace | LogitLens) -> str:
     lens = _lens(trace)
     last = lens.token_texts[int(lens.target_ids[-1, 0])]
     return (
-        f"Logit lens of {len(lens.layers)} layers × {len(lens):,} positions; at the last, {visible(last)!r} "
-        f"is top-1 from layer {int(lens.stable_from_layer()[-1])} on"
+        f"{_name(lens)} of {len(lens.layers)} layers × {len(lens):,} positions; at the last, "
+        f"{visible(last)!r} is top-1 from layer {int(lens.stable_from_layer()[-1])} on"
     )
 
 
@@ -114,13 +119,20 @@ def logit_lens_figure(
             texts.append(
                 f"{name!r} rank {ranks[0] + 1:,} → {ranks[-1] + 1:,}, probability {probabilities[-1]:.3f}"
             )
-        left.set(yscale="log", xlabel="layer", title="Rank (1 is first)")
+        of = "" if lens.kind == "logit" else f", {_name(lens)}"
+        left.set(yscale="log", xlabel="layer", title=f"Rank (1 is first){of}")
         left.invert_yaxis()
         right.set(ylim=(-0.02, 1.02), xlabel="layer", title="Probability")
         right.legend(frameon=False, fontsize=8)
         for axes in (left, right):
             hide_frame(axes, keep="left bottom")
-    return Plot(figure, text=f"Token {position:,} by layer ({len(lens.layers)} layers): {'; '.join(texts)}")
+    name = "" if lens.kind == "logit" else f"{_name(lens)}: "
+    size = f"{len(lens.layers)} layers"
+    return Plot(figure, text=f"{name}Token {position:,} by layer ({size}): {'; '.join(texts)}")
+
+
+def _name(lens: LogitLens) -> str:
+    return LENS_NAMES[lens.kind]
 
 
 def _lens(trace: Trace | LogitLens) -> LogitLens:

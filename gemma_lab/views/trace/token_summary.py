@@ -40,7 +40,9 @@ def token_summary_html(trace: Trace, *, tokens: Sequence[int] = ()) -> Markup:
     columns = ["token", "text", "predicted at"]
     columns += ["attends to most (mean of all heads)"] if _has_top_keys(trace) else []
     columns += ["top experts of the last layer"] if trace.routing is not None else []
-    columns += ["top-1 from layer"] if trace.logit_lens is not None else []
+    if trace.logit_lens is not None:
+        jacobian = trace.logit_lens.kind == "jacobian"
+        columns.append("top-1 from layer (Jacobian lens)" if jacobian else "top-1 from layer")
     left = len(chosen) - len(shown)
     notes = ["A generated token is predicted at the token before it."]
     notes += [f"{left:,} more tokens are not shown."] if left else []

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..shared.base import sendable
 from ..shared.wire import pack, sixteen_bits
+from .feature_buffer import add_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,8 @@ def summary_buffer(trace: Trace) -> bytes:
     layer's heads (of all their top keys if they fit, of 12 at least); ``top_edges`` ``[P, 8, 3]`` (layer
     index, head index, key) with ``edge_weights`` ``[P, 8]``, the heaviest single weights without the first
     token; ``expert_ids`` and ``expert_weights`` ``[layers, P, k]``; of the logit lens ``top_words`` and
-    ``probabilities`` ``[layers, positions, k]`` and ``final_ranks`` ``[layers, positions]``.
+    ``probabilities`` ``[layers, positions, k]`` and ``final_ranks`` ``[layers, positions]``; of an SAE what
+    `add_features` adds.
     """
     rows = rows_behind(trace)
     arrays: dict[str, NDArray[Any]] = {"rows": rows.astype(np.uint32)}
@@ -54,6 +56,8 @@ def summary_buffer(trace: Trace) -> bytes:
         _add_experts(arrays, meta, trace.routing, rows)
     if trace.logit_lens is not None and len(trace.logit_lens):
         _add_lens(arrays, meta, trace.logit_lens)
+    if trace.features is not None:
+        add_features(arrays, meta, trace.features)
     return pack(arrays, meta=meta)
 
 
@@ -146,4 +150,5 @@ def _add_lens(arrays: dict[str, Any], meta: dict[str, Any], logit_lens: LogitLen
         "layers": [int(layer) for layer in logit_lens.layers],
         "words": words,
         "k": int(logit_lens.top),
+        "kind": logit_lens.kind,
     }

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gemma_lab import Activations, AttentionKnockout, Edit, Patch
+from gemma_lab import Activations, AttentionKnockout, Direction, Edit, Patch, Steering
 from gemma_lab.errors import BadEdit
 from gemma_lab.trace.interventions.serialization import KINDS, from_plain, read, to_plain, write
 
@@ -19,6 +19,7 @@ WHOLE = Edit(
     ablate_heads={5: [0, 3]},
     knock_out_attention=AttentionKnockout(queries=(9, None), keys=(0, 4), layers=[2]),
     patch=Patch(SOURCE, positions=[3, 1]),
+    steer=Steering(Direction("a", "random", (2,), np.ones((1, 3), np.float32)), 2, tokens=(1, None)),
 )
 
 
@@ -42,6 +43,7 @@ def test_all_kinds_go_there_and_back(tmp_path):
         {"knock_out_attention": [{"queries": [0, 1], "keys": [0, 1, 2]}]},
         {"patch": {}},
         {"patch": [{}]},
+        {"steer": [{}]},
         {"other": []},
         [],
         "x",

@@ -112,10 +112,10 @@ export class LensPanel {
   /** @param {ExplorerScene} scene */
   constructor(scene) {
     this.scene = scene;
-    const layers = scene.summary.meta.logit_lens?.layers ?? [];
+    const { layers = [], kind = "logit" } = scene.summary.meta.logit_lens ?? {};
     this.lines = layers.map((layer, layerIndex) => this.createLine(layer, layerIndex)).reverse();
     const rows = h("div", { class: "gl-lens-rows" }, ...this.lines.map(({ node }) => node));
-    this.node = panel("lens", "Logit lens of each layer", rows);
+    this.node = panel("lens", `${kind === "jacobian" ? "Jacobian" : "Logit"} lens of each layer`, rows);
     this.node.addEventListener("pointerleave", () => scene.pointLayer(-1));
   }
 

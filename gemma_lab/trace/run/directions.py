@@ -1,0 +1,105 @@
+"""Compute directions of the residual stream: from contrasting prompts, and from a router's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...checks import short_repr, whole_number
+from ...errors import BadEdit
+from ...models.loading.restore import restores_model
+from ...models.loading.weights_digest import weights_digest
+from ..interventions.direction import HOW, Direction
+from ..probes.routers import routers
+from .activations import activations
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from numpy.typing import NDArray
+
+    from ...models.chat.options import PromptOptions
+    from ...models.chat.request_builder import PromptLike
+    from ...models.loading.loaded_model import LoadedModel
+
+
+@restores_model
+def direction(
+    model: LoadedModel,
+    positive: Sequence[PromptLike],
+    negative: Sequence[PromptLike],
+    *,
+    layers: Iterable[int] | None = None,
+    positions: Iterable[int] | None = (-1,),
+    name: str = "",
+    **options: Unpack[PromptOptions],
+) -> Direction:
+    """Return the difference of the mean residual streams of two lists of prompts; see `Lab.direction`."""
+    chosen = None if layers is None else tuple(layers)
+    places = None if positions is None else tuple(positions)
+    found, means = (), []
+    for prompts, what in ((positive, "positive"), (negative, "negative")):
+        rows = []
+        for prompt in _listed(prompts, what):
+            read = activations(model, prompt, layers=chosen, positions=places, **options)
+            found = read.layers
+            rows.append(read.values.astype(np.float64).mean(axis=1))  # [layers, width]
+        means.append(np.mean(rows, axis=0))
+    order = np.argsort(found)
+    return Direction(
+        name=name or f"{len(positive)} prompts − {len(negative)} prompts",
+        method="mean difference",
+        layers=tuple(int(found[row]) for row in order),
+        vectors=(means[0] - means[1])[order].astype(np.float32),
+        model=model.name,
+        weights=weights_digest(model.model),
+    )
+
+
+def _listed(prompts: Any, what: str) -> Sequence[Any]:
+    if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Sequence) or not prompts:
+        raise BadEdit(f"The {what} prompts are {short_repr(prompts)}.", hint=HOW)
+    return prompts
+
+
+def expert_direction(model: LoadedModel, layer: int, expert: int) -> Direction:
+    """Return the direction that raises one expert's router logit; see `Lab.expert_direction`."""
+    layer, expert = whole_number("layer", layer, minimum=0), whole_number("expert", expert, minimum=0)
+    by_layer = {router.layer: router for router in routers(model.model, missing_ok=True)}
+    if layer not in by_layer:
+        raise BadEdit(
+            f"Layer {layer} of {model.name} does not exist or has no experts.",
+            hint=f"Layers with experts: {', '.join(map(str, by_layer)) or 'none; it is a dense model'}.",
+        )
+    router = by_layer[layer]
+    if expert >= router.experts:
+        raise BadEdit(
+            f"Layer {layer} of {model.name} has no expert {expert}.",
+            hint=f"It has 0 to {router.experts - 1}.",
+        )
+    if layer == 0:
+        raise BadEdit(
+            "The router of layer 0 reads embeddings: no layer comes before it.",
+            hint="Name a later layer, or use boost_experts={0: {…}}.",
+        )
+    rows = _rows(router.module)
+    vector = rows[expert] - rows.mean(axis=0)
+    return Direction(
+        name=f"expert {expert} of layer {layer}",
+        method="router logit",
+        layers=(layer - 1,),
+        vectors=(vector / np.linalg.norm(vector))[None].astype(np.float32),
+        model=model.name,
+        weights=weights_digest(model.model),
+    )
+
+
+def _rows(module: Any) -> NDArray[np.float64]:
+    """Return what a router multiplies the normalised residual stream with, ``[experts, width]``."""
+    matrix = getattr(module, "weight", None)
+    weight = module.proj.weight if matrix is None else matrix
+    rows: NDArray[np.float64] = weight.detach().double().cpu().numpy()
+    scale = getattr(module, "scale", None)  # Gemma 4 multiplies its normalised input with it
+    return rows if scale is None else rows * scale.detach().double().cpu().numpy()
