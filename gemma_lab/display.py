@@ -201,6 +201,7 @@ RENDERERS: dict[str, dict[str, str]] = {
 
 #: Results without a figure, and why.
 NO_FIGURE = {
+    "analysis.experts.expert_set.ExpertSet": "gl.evals.ablate_experts tests it, and that has a figure.",
     "evals.draft_timing.DraftTimes": "It is a table of times; gl.plots.draft_speedup_figure uses them.",
     "evals.draft_timing.DraftSpeed": "gl.plots.draft_speedup_figure draws it beside the predicted speed-up.",
     "models.fine_tuning.adapters.Adapters": "Each adapter has one: lab.adapters[name].figure().",

@@ -11,13 +11,17 @@ import numpy as np
 from ...checks import short_repr, whole_number
 from ...display import Displayed
 from ...errors import LabError
+from ..statistics import rank_correlation
 from .cells import BY_SPAN, PARTS, Part, Span
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...models.chat.request import Request
+    from ...models.loading.loaded_model import LoadedModel
     from ...models.tokens.table import TokenTable
+    from ...trace.interventions.edit import Edit
+    from ..statistics import RankCorrelation
 
 Patching = Literal["denoising", "noising"]
 Measure = Literal["effect", "normalised"]
@@ -40,7 +44,7 @@ class CausalEffect:
     effect
         Change of the answer's log-probability, nats.
     p
-        Probability that chance reaches an effect as large in any cell of its part; None without controls.
+        Probability that chance reaches an effect as large in any cell of its family; None without controls.
     """
 
     part: Part
@@ -65,12 +69,15 @@ class CausalGrid:
         cell, or it was not computed. Columns are spans of tokens, or numbers of heads or experts.
     controls
         The same by chance, ``[draws, layers, columns]``.
+    readout
+        Which columns hold a token at which the answer is predicted, ``[columns]``.
     """
 
     part: Part
     layers: tuple[int, ...]
     effects: NDArray[np.float64]
     controls: NDArray[np.float64]
+    readout: NDArray[np.bool_]
 
     def row(self, layer: int) -> int:
         """Return the row of a layer.
@@ -88,15 +95,29 @@ class CausalGrid:
         return self.layers.index(layer)
 
     def extremes(self, sign: int) -> NDArray[np.float64]:
-        """Return the largest effect of any cell in each complete control, ``[draws]``."""
-        flat = sign * self.controls.reshape(len(self.controls), self.effects.size)
-        complete = flat[np.isfinite(flat).any(axis=1)]
-        return np.asarray(np.nanmax(complete, axis=1) if complete.size else np.zeros(0))
+        """Return, by column, the largest effect of any cell of its family in each complete control.
+
+        Columns at which the answer is predicted are one family, the others another.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``[complete draws, columns]``.
+        """
+        complete = np.isfinite(self.controls).any(axis=(1, 2)) if self.controls.size else np.zeros(0, bool)
+        found = np.full((int(complete.sum()), len(self.readout)), np.nan)
+        signed = sign * self.controls[complete] if len(complete) else np.zeros((0, *self.effects.shape))
+        for family in (self.readout, ~self.readout):
+            if family.any() and len(found):
+                found[:, family] = np.nanmax(
+                    np.where(np.isfinite(signed[:, :, family]), signed[:, :, family], -np.inf), axis=(1, 2)
+                )[:, None]
+        return found
 
     def p_values(self, sign: int) -> NDArray[np.float64]:
         """Return the p value of every cell, ``[layers, columns]``; NaN where there is none."""
         extremes = self.extremes(sign)
-        beyond = (extremes >= sign * self.effects[..., None]).sum(axis=-1)
+        beyond = (extremes[:, None, :] >= sign * self.effects).sum(axis=0)
         p = (1 + beyond) / (1 + len(extremes))
         found: NDArray[np.float64] = np.where(np.isfinite(self.effects) & bool(len(extremes)), p, np.nan)
         return found
@@ -137,8 +158,10 @@ class CausalMap(Displayed):
     Activation patching: Meng et al. 2022 (arXiv:2202.05262), whose heat map of layers × tokens this is;
     Zhang and Nanda 2024 (arXiv:2309.16042) on denoising, noising and measures.
 
-    A cell stands out where its effect is beyond that of every cell in (nearly) all controls, which holds for
-    all cells of a part together (Westfall and Young 1993, the maximum statistic). In denoising, a control
+    A cell stands out where its effect is beyond that of every cell of its family in all controls: p values
+    are corrected for all cells of a part together (Westfall and Young 1993, the maximum statistic). Tokens at
+    which the answer is predicted are a family of their own: a late patch there transfers the whole answer of
+    any run, so that it shows little. In denoising, a control
     patches from a run on the clean prompt with other tokens of the same kind where the prompts differ (soft
     tokens of media: in another order); in noising it writes a change in a random direction, as large at every
     token as the cell's own.
@@ -236,24 +259,98 @@ class CausalMap(Displayed):
         return 1 if towards >= 0 else -1
 
     def p_values(self, part: Part = "residual") -> NDArray[np.float64]:
-        """Return the p value of every cell, ``[layers, columns]``, corrected for all cells of the part.
+        """Return the p value of every cell, ``[layers, columns]``, corrected for all cells of its family.
 
-        ``(1 + b) ÷ (1 + draws)``; b is the number of controls in which any cell of the part moved the answer
-        as far towards the run patched from. NaN without controls.
+        ``(1 + b) ÷ (1 + draws)``; b is the number of controls in which any cell of the family moved the
+        answer as far towards the run patched from. NaN without controls.
         """
         return self.grid(part).p_values(self.sign)
 
-    def threshold(self, part: Part = "residual") -> float:
-        """Return the largest effect by chance: of any cell of the part, in any control, nats; NaN without."""
+    def thresholds(self, part: Part = "residual") -> NDArray[np.float64]:
+        """Return the largest effect by chance for each column, nats, ``[columns]``; NaN without controls.
+
+        The largest of any cell of the column's family in any control.
+        """
         extremes = self.grid(part).extremes(self.sign)
-        return float(self.sign * extremes.max()) if len(extremes) else float("nan")
+        if not len(extremes):
+            return np.full(self.grid(part).effects.shape[1], np.nan)
+        found: NDArray[np.float64] = self.sign * extremes.max(axis=0)
+        return found
 
     def stands_out(self, part: Part = "residual") -> NDArray[np.bool_]:
-        """Return which cells have an effect beyond that of every cell in every control."""
-        threshold = self.threshold(part)
+        """Return which cells have an effect beyond that of every cell of their family in every control."""
         with np.errstate(invalid="ignore"):
-            found: NDArray[np.bool_] = self.sign * (self.grid(part).effects - threshold) > 0
+            found: NDArray[np.bool_] = self.sign * (self.grid(part).effects - self.thresholds(part)) > 0
         return found
+
+    def agreement(self, other: CausalMap, part: Part | None = None) -> RankCorrelation:
+        """Return the rank correlation with another map's effects, e.g. with the gradient approximation.
+
+        Cells without an effect in both maps are left out: their ranks agree trivially. The interval is over
+        columns, whose layers resemble each other.
+
+        Parameters
+        ----------
+        other
+            A map of the same prompts and parts.
+        part
+            Of one part only; by default all parts of both maps.
+
+        Raises
+        ------
+        LabError
+            If the maps have different cells.
+        """
+        parts = [each for each in self.parts if each in other.parts] if part is None else [part]
+        values: list[NDArray[np.float64]] = []
+        places: list[NDArray[np.integer]] = []
+        for number, each in enumerate(parts):
+            one, two = self.grid(each).effects, other.grid(each).effects
+            if one.shape != two.shape or self.spans != other.spans:
+                raise LabError(
+                    f"Of the part {each!r} the maps have {one.shape[0]} × {one.shape[1]} and {two.shape[0]} × "
+                    f"{two.shape[1]} cells, or other spans.",
+                    hint="Make both from the same prompts, spans and positions.",
+                )
+            kept = np.isfinite(one) & np.isfinite(two) & ((one != 0) | (two != 0))
+            values.append(np.stack([one[kept], two[kept]]))
+            places.append(np.nonzero(kept)[1] + number * (1 << 20))
+        if not values:
+            raise LabError(
+                f"The maps share no part: {', '.join(self.parts)}; {', '.join(other.parts)}.",
+                hint="Make both with the same parts=.",
+            )
+        first, second = np.concatenate(values, axis=1)
+        return rank_correlation(first, second, np.concatenate(places))
+
+    @property
+    def base_request(self) -> Request:
+        """The request of the run that is patched."""
+        return self.corrupted if self.patching == "denoising" else self.clean
+
+    def edit(self, lab: LoadedModel, cell: CausalEffect) -> Edit:
+        """Return the patch of a cell as an edit, e.g. to trace the patched run.
+
+        Parameters
+        ----------
+        lab
+            The model of the map.
+        cell
+            One of `top`, or any other place of the map.
+
+        Raises
+        ------
+        LabError
+            If the map has no such cell, or its prompts no longer give its number of tokens.
+
+        Examples
+        --------
+        >>> cell = found.top(1)[0]
+        >>> lab.trace(found.base_request, edit=found.edit(lab, cell), logit_lens=True)
+        """
+        from .cell_edit import cell_edit
+
+        return cell_edit(lab, self, cell)
 
     def top(self, count: int = 10, *, part: Part | None = None) -> tuple[CausalEffect, ...]:
         """Return the cells with the largest effects towards the run patched from, largest first.
@@ -278,10 +375,10 @@ class CausalMap(Displayed):
         return f"layer {cell.layer}, {cell.part}, {places} {self.span_text(cell.column)!r}"
 
     def span_text(self, column: int) -> str:
-        """Return the tokens of a span as text, in the clean prompt; where the other differs, ``a → b``."""
+        """Return the tokens of a span as text, in the clean prompt; where the other differs, ``a→b``."""
         start, stop = self.spans[column]
         one, two = (_text(tokens, start, stop) for tokens in (self.clean_tokens, self.corrupted_tokens))
-        return one if one == two else f"{one} → {two}"
+        return one if one == two else f"{one}→{two}"
 
     def to_pandas(self) -> Any:
         """Return one row per cell: part, layer, column, tokens, effect, normalised, p."""

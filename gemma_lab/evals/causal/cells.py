@@ -86,10 +86,13 @@ class CellValues:
             return self.base.run.after(cell.layer)[list(cell.positions)]
         return self.base.branches.outputs[cell.site][cell.layer][list(cell.positions)]
 
-    def changed(self, cell: Cell) -> Cell | None:
-        """Return a cell with those of its tokens whose activations it changes; None if it changes none."""
+    def changed(self, cell: Cell, first: int = 0) -> Cell | None:
+        """Return a cell with those of its tokens that it changes, from one on; None if it has none."""
+        if cell.positions[-1] < first:
+            return None
         differs = (self.of(cell) != self.before(cell)).any(-1).tolist()
-        kept = tuple(token for token, other in zip(cell.positions, differs, strict=True) if other)
+        places = zip(cell.positions, differs, strict=True)
+        kept = tuple(token for token, other in places if other and token >= first)
         return replace(cell, positions=kept) if kept else None
 
     def _whole(self, cell: Cell, source: PatchRun) -> torch.Tensor:

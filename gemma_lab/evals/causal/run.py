@@ -21,6 +21,7 @@ from ...trace.interventions.apply import active_edit
 from ...trace.run.layer_replay import LayerReplay
 from .causal_map import CausalGrid, CausalMap, Patching
 from .cells import (
+    BY_SPAN,
     PARTS,
     SITES,
     Cell,
@@ -180,8 +181,10 @@ class _Job:
             bar.update()
 
         changing = []
+        # what precedes the first difference is the same in both runs, but for rounding
+        first = 0 if self.given else self.replay.first_affected(self.pair.differing[0])
         for cell in self.cells:
-            changed = values.changed(cell)
+            changed = values.changed(cell, first)
             if changed is None:
                 keep(cell, 0.0)
             else:
@@ -233,10 +236,19 @@ class _Job:
             differing=pair.differing,
             positions=self.positions,
             grids={
-                part: CausalGrid(part, self.layers[part], self.effects[part], self.controls[part])
+                part: CausalGrid(
+                    part, self.layers[part], self.effects[part], self.controls[part], self._readout(part)
+                )
                 for part in self.parts
             },
         )
+
+    def _readout(self, part: Part) -> Any:
+        """Return which columns hold a token at which the answer is predicted."""
+        columns = self.effects[part].shape[1]
+        if part not in BY_SPAN:
+            return np.zeros(columns, dtype=bool)
+        return np.asarray([stop >= self.pair.prompt_tokens for _, stop in self.spans])
 
     def _bar(self, *, total: int) -> AbstractContextManager[Any]:
         from tqdm.auto import tqdm

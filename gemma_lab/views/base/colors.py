@@ -19,6 +19,11 @@ _VIRIDIS = (
 )
 _POINTS = np.array([[int(hex6[at : at + 2], 16) for at in (0, 2, 4)] for hex6 in _VIRIDIS.split()], float)
 _ZERO = np.array([244, 246, 248], dtype=np.uint8)
+# ColorBrewer's PuOr (Brewer 2003), from purple to orange: distinguishable with any colour vision.
+_PURPLE_ORANGE = "2d004b 542788 8073ac b2abd2 d8daeb f7f7f7 fee0b6 fdb863 e08214 b35806 7f3b08"
+_SIGNED = np.array(
+    [[int(hex6[at : at + 2], 16) for at in (0, 2, 4)] for hex6 in _PURPLE_ORANGE.split()], float
+)
 
 
 def amount_colors(amounts: NDArray[Any]) -> NDArray[np.uint8]:
@@ -33,6 +38,14 @@ def amount_colors(amounts: NDArray[Any]) -> NDArray[np.uint8]:
     mixed = np.stack(channels, axis=-1) * (1 - pale) + 255 * pale
     colours: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
     colours[clipped <= 0] = _ZERO
+    return colours
+
+
+def signed_colors(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the colours of values in −1…1, ``[…, 3]``: purple below 0, nearly white at 0, orange above."""
+    at = (np.clip(np.asarray(values, dtype=float), -1, 1) + 1) / 2 * (len(_SIGNED) - 1)
+    channels = [np.interp(at, np.arange(len(_SIGNED)), _SIGNED[:, channel]) for channel in range(3)]
+    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
     return colours
 
 

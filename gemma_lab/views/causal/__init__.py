@@ -1,0 +1,1 @@
+"""Views of causal maps and of logits split over components."""
