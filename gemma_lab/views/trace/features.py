@@ -131,6 +131,7 @@ def _line(trace: Trace | Features, record: Features, feature: int) -> Markup:
 def _token(trace: Trace | Features, row: int, value: float, top: float) -> Markup:
     tokens = getattr(trace, "tokens", None)
     name = f"{row} " if tokens is None else str(tokens.texts[row]) or str(tokens.pieces[row])
+    name = name.replace("\n", "↵")  # a feature is one line
     if value <= 0:
         return bdi(visible(name))
     red, green, blue = amount_colors(np.asarray([value / top]))[0].tolist()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ...errors import BadPrompt, BadTrace
+from ...errors import BadPrompt, BadTrace, NotTraced
+from ...views.trace.features import features_html
 from ...views.trace.token_summary import answer_tokens, token_summary_html, token_summary_text
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
@@ -34,7 +35,8 @@ class Explorer(TraceExplorer):
     Pointing at a token highlights what the row that decided it attends to: words, patches of an image, spans
     of audio, frames of a video. Beside them are the heads with the heaviest weights, the experts of every
     layer, and the top words of every layer's logit lens. The text can be tinted by the probability of each
-    generated token, or by what a grammar forbade, instead of attention; the turns of the text fold.
+    generated token, by what a grammar forbade, or by a feature of a sparse autoencoder, instead of attention;
+    the turns of the text fold.
 
     Parameters
     ----------
@@ -46,6 +48,8 @@ class Explorer(TraceExplorer):
 
     Attributes
     ----------
+    feature : int
+        Feature of the trace's sparse autoencoder that tints the text; −1 for none.
     selected_tokens : list of int
         Tokens that stay highlighted; the last of them is shown while the pointer is elsewhere. It can be set,
         and linked with that of `RoutingExplorer` and `AttentionExplorer` by ``traitlets.link``.
@@ -66,6 +70,11 @@ class Explorer(TraceExplorer):
     _esm = bundle("explorer/explorer.js")
     _css = stylesheet("shared/base.css", "shared/tints.css", "shared/view.css", "explorer/explorer.css")
     _messages = ("select", "ask")
+    _selection = (("feature", "feature"), ("tokens", "selected_tokens"))
+
+    feature = traitlets.Int(-1).tag(sync=True)
+    #: ES module of a saved page, and what its title begins with.
+    _program, _noun = "explorer/explorer_page.js", "Explorer"
 
     #: Model's name, number of tokens, first token of the answer, which records the trace holds.
     _facts = traitlets.Dict().tag(sync=True)
@@ -84,7 +93,22 @@ class Explorer(TraceExplorer):
         return f"Explorer({self._trace!r})"
 
     def _static_fallback(self) -> tuple[str, str]:
-        return token_summary_html(self._trace, tokens=self.selected_tokens), token_summary_text(self._trace)
+        html = token_summary_html(self._trace, tokens=self.selected_tokens)
+        if self._trace.features is not None:
+            html += features_html(self._trace, features=None if self.feature < 0 else [self.feature])
+        return html, token_summary_text(self._trace)
+
+    @traitlets.validate("feature")
+    def _check_feature(self, proposal: dict[str, Any]) -> int:
+        """Take a feature that the trace's SAE has, and whose SAE fits well enough to interpret it."""
+        feature = int(proposal["value"])
+        if feature != -1:
+            if self._trace.features is None:
+                raise NotTraced(
+                    "This trace has no SAE features.", hint="lab.trace(prompt, sae=gl.load_sae(…))"
+                )
+            self._trace.features.of(feature)
+        return feature
 
     def ask(
         self, prompt: str | list[dict[str, Any]], *, max_new_tokens: int = _MAX_NEW_TOKENS, **options: Any
@@ -112,12 +136,16 @@ class Explorer(TraceExplorer):
             trace = lab.trace(
                 prompt, max_new_tokens=max_new_tokens, **{"attention": True, "logit_lens": True} | options
             )
-            with self.hold_sync():
-                self.selected_tokens = []  # validated against the trace, so reset before it
-                self._trace = trace
-                for name, value in self._payload(trace).items():
-                    setattr(self, name, value)
+            self._show(trace)
         return trace
+
+    def _show(self, trace: Trace) -> None:
+        """Replace the trace that is shown."""
+        with self.hold_sync():
+            self.selected_tokens, self.feature = [], -1  # validated against the trace: reset before it
+            self._trace = trace
+            for name, value in self._payload(trace).items():
+                setattr(self, name, value)
 
     def to_html(self, path: str | Path) -> Path:
         """Write the explorer as one HTML file that needs neither kernel nor network, and return its path.
@@ -128,24 +156,32 @@ class Explorer(TraceExplorer):
             If the folder does not exist.
         """
         html, _ = self._static_fallback()
-        names = ("_facts", "_tokens", "_summary", "_images", "selected_tokens", "_ack", "_notice")
         return write_page(
             path,
-            {name: getattr(self, name) for name in names} | {"busy": False, "_can_run": False},
+            self._page_state(),
             {},
-            title=f"Explorer: {self._facts['name']}",
+            title=f"{self._noun}: {self._facts['name']}",
             fallback=html,
-            program="explorer/explorer_page.js",
+            program=self._program,
             style=self._css,
         )
 
+    def _page_state(self) -> dict[str, Any]:
+        """Return the traits that a page without a kernel reads."""
+        names = (
+            "_facts", "_tokens", "_summary", "_images", "selected_tokens", "feature", "_ack", "_notice",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {"busy": False, "_can_run": False}
+
     def _payload(self, trace: Trace) -> dict[str, Any]:
         records = [
-            name for name in ("attention", "routing", "logit_lens") if getattr(trace, name) is not None
+            name
+            for name in ("attention", "routing", "logit_lens", "features")
+            if getattr(trace, name) is not None
         ]
         if not records:
             raise BadTrace(
-                "This trace holds neither attention nor routing nor a logit lens.",
+                "This trace holds neither attention nor routing nor a logit lens nor SAE features.",
                 hint="lab.trace(prompt, max_new_tokens=8, attention=True, logit_lens=True)",
             )
         self._epoch += 1

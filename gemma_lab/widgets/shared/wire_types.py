@@ -63,6 +63,8 @@ BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
         "top_words": ("uint32",),
         "probabilities": ("uint16",),
         "final_ranks": ("uint32",),
+        "feature_ids": ("uint32",),
+        "feature_values": ("uint16",),
     },
     "VersusBuffer": {
         "text": ("uint8",),
@@ -87,7 +89,7 @@ META: dict[str, tuple[str, ...]] = {
     "MapBuffer": ("layer_index",),
     "KeyBuffer": ("layer_index", "start", "count", "k", "labels"),
     "RowBuffer": ("layer_index",),
-    "SummaryBuffer": ("attention", "routing", "logit_lens"),
+    "SummaryBuffer": ("attention", "routing", "logit_lens", "features"),
     "VersusBuffer": ("start", "layers", "tops"),
 }
 
@@ -121,6 +123,7 @@ TRAITS: dict[str, tuple[str, ...]] = {
     "AttentionTraits": ("layer", "head", "selected_tokens", "busy", "_sides", "_can_run", "_ack", "_notice"),
     "ExplorerTraits": (
         "selected_tokens",
+        "feature",
         "busy",
         "_facts",
         "_tokens",
@@ -191,7 +194,7 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "fetch": ("side", "layer_index", "queries"),
         "select": ("view", "seq", "layer", "head", "tokens"),
     },
-    "ExplorerMessage": {"select": ("view", "seq", "tokens"), "ask": ("text",)},
+    "ExplorerMessage": {"select": ("view", "seq", "tokens", "feature"), "ask": ("text",)},
     "VersusMessage": {"select": ("view", "seq", "layer", "tokens"), "show": ("prompt",)},
     "PlannerMessage": {"set_values": ("values",)},
 }

@@ -21,6 +21,7 @@ import { scaledRow } from "./attention_store.js";
  * @property {ScaledRow | null} row Where the token that is shown attends to.
  * @property {boolean} toward Whether it is shown which queries attend to it, instead.
  * @property {number} key
+ * @property {{ shares: Map<number, number>, top: number }} [featureShares] Of the feature that tints the text.
  */
 
 const CLOSEST = 8; // tokens across the closest view

@@ -45,12 +45,14 @@ export class AttentionText extends TokenText {
     const drawn = this.drawTint(token);
     if (drawn !== null) return drawn;
     if (this.scene.tone === "plain") return "";
-    const { row, ramp } = this.scene;
-    if (!row) return "";
+    const { row, ramp, tone, featureShares: feature } = this.scene;
+    const byFeature = tone === "feature" && feature;
+    if (!row && !byFeature) return "";
     let share = 0;
     // A character of several tokens is as bright as the brightest of them.
     this.store.eachOfCharacter(token, (at) => {
-      share = Math.max(share, row.share(at));
+      const own = byFeature ? (feature.shares.get(at) ?? 0) / (feature.top || 1) : (row?.share(at) ?? 0);
+      share = Math.max(share, own);
     });
     if (share < FAINT) return "";
     const step = ramp.step(share);

@@ -29,6 +29,10 @@ export class ExplorerScene extends Scene {
     this.tokens = new Set(model.get("selected_tokens"));
     this.epoch = this.facts.epoch;
     this.tone = "attention"; // what tints the text
+    this.feature = model.get("feature"); // of an SAE, or -1
+    if (this.feature >= 0) this.tone = "feature";
+    /** @type {{ feature: number, shares: Map<number, number>, top: number } | null} */
+    this.tinted = null;
     this.toward = false;
     /** @type {{ name: string, row: ScaledRow | null }} */
     this.cached = { name: "", row: null };
@@ -141,6 +145,66 @@ export class ExplorerScene extends Scene {
     return { list, rank: ranks[place] };
   }
 
+  /**
+   * Return the strongest features of a row, with their shares of the largest activation.
+   * @param {number} row
+   */
+  featuresOf(row) {
+    const { feature_ids: ids, feature_values: values, meta } = this.summary;
+    const kept = meta.features?.kept ?? 0;
+    if (row < 0 || !ids || !values) return [];
+    const found = Array.from({ length: kept }, (_, rank) => {
+      return { feature: ids[row * kept + rank], share: values[row * kept + rank] / FRACTION_STEPS };
+    });
+    return found.filter(({ share }) => share > 0);
+  }
+
+  /** The shares of the tinting feature by token, and the largest of them. */
+  get featureShares() {
+    const { feature_ids: ids, feature_values: values, meta } = this.summary;
+    const kept = meta.features?.kept ?? 0;
+    if (this.tinted?.feature === this.feature) return this.tinted;
+    /** @type {Map<number, number>} */
+    const shares = new Map();
+    let top = 0;
+    if (ids && values && this.feature >= 0) {
+      ids.forEach((id, at) => {
+        if (id !== this.feature || !values[at]) return;
+        const share = values[at] / FRACTION_STEPS;
+        shares.set(Math.floor(at / kept), share);
+        top = Math.max(top, share);
+      });
+    }
+    this.tinted = { feature: this.feature, shares, top };
+    return this.tinted;
+  }
+
+  /** The largest share of the tinting feature, and how many tokens have it. */
+  get featureRange() {
+    const { shares, top } = this.featureShares;
+    return { top, tokens: shares.size };
+  }
+
+  /**
+   * Return the share of the tinting feature at a token.
+   * @param {number} token
+   */
+  featureAt(token) {
+    return this.featureShares.shares.get(token) ?? 0;
+  }
+
+  /**
+   * Tint the text by a feature; by attention if it is the one that tints it already.
+   * @param {number} feature
+   */
+  tintByFeature(feature) {
+    const off = feature === this.feature && this.tone === "feature";
+    this.feature = off ? -1 : feature;
+    this.tone = off ? "attention" : "feature";
+    this.notify("feature", "tone");
+    this.post();
+  }
+
   /** The keys that the row attends to most, in words. */
   describe() {
     const keys = (this.row?.list ?? []).filter(({ key }) => key > 0).slice(0, 3);
@@ -195,12 +259,18 @@ export class ExplorerScene extends Scene {
    * @param {number} seq
    */
   sendSelection(view, seq) {
-    this.model.send({ type: "select", view, seq, tokens: [...this.tokens] });
+    this.model.send({ type: "select", view, seq, tokens: [...this.tokens], feature: this.feature });
   }
 
   /** Take the selection that Python holds, unless it has not received this view's latest one. */
   syncFromModel() {
     if (!this.isCurrent(this.model.get("_ack"))) return;
+    const feature = this.model.get("feature");
+    if (feature !== this.feature) {
+      this.feature = feature;
+      this.tone = feature >= 0 ? "feature" : "attention";
+      this.notify("feature", "tone");
+    }
     const tokens = this.model.get("selected_tokens");
     if (sameValues(this.tokens, tokens) && [...this.tokens].at(-1) === tokens.at(-1)) return;
     this.tokens = new Set(tokens);

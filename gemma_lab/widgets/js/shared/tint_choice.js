@@ -58,7 +58,7 @@ export class TintChoice {
 
   /** @param {Changes} what */
   update(what) {
-    if (what.has("data")) this.offer();
+    if (what.has("data") || what.has("tone")) this.offer();
   }
 }
 

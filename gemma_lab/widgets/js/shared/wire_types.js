@@ -151,14 +151,24 @@
  * @property {Uint32Array} [top_words]
  * @property {Uint16Array} [probabilities]
  * @property {Uint32Array} [final_ranks]
+ * @property {Uint32Array} [feature_ids]
+ * @property {Uint16Array} [feature_values]
  */
 /**
  * @typedef {object} SummaryMeta
  * @property {{ layers: number[], kinds: string[], heads: number[] }} [attention]
  * @property {{ layers: number[], experts: number, scale_max: number }} [routing]
  * @property {{ layers: number[], words: string[], k: number }} [logit_lens]
+ * @property {FeatureFacts} [features]
  */
 /** @typedef {SummaryArrays & Unpacked<SummaryMeta>} SummaryBuffer */
+/**
+ * The fit of a sparse autoencoder, how many of its features are sent of each token, and the largest activation.
+ * @typedef {{
+ *   sae: string, layer: number, count: number, explained: number | null, least: number, fits: boolean,
+ *   top: number, kept: number, recorded: number,
+ * }} FeatureFacts
+ */
 
 /**
  * An image of the prompt: the size of the original, and a copy as PNG.
@@ -351,6 +361,7 @@
 /**
  * @typedef {object} ExplorerTraits
  * @property {number[]} selected_tokens
+ * @property {number} feature
  * @property {boolean} busy
  * @property {ExplorerFacts} _facts
  * @property {Buffer} _tokens
@@ -360,6 +371,13 @@
  * @property {Ack} _ack
  * @property {Notice} _notice
  */
+/**
+ * A finding of a scan: its number, its null, and the tokens that show it.
+ * @typedef {{
+ *   name: string, title: string, result: string, null: string, tokens: number[], tested: boolean,
+ * }} Finding
+ */
+/** @typedef {ExplorerTraits & { _findings: Finding[] }} ScanTraits */
 /**
  * The compared tokens of one prompt: `kl` in nats, NaN inside the prompt; per layer with experts the rest, in
  * steps of 1/65535: [layers, tokens], and [layers, tokens, k] ids and gate weights of both models.
@@ -457,7 +475,7 @@
  * } AttentionMessage
  */
 /**
- * @typedef {{ type: "select", view: string, seq: number, tokens: number[] }
+ * @typedef {{ type: "select", view: string, seq: number, tokens: number[], feature: number }
  *   | { type: "ask", text: string }} ExplorerMessage
  */
 /**
@@ -484,6 +502,7 @@
 /** @typedef {WidgetModel<RoutingTraits, RoutingMessage>} RoutingModel */
 /** @typedef {WidgetModel<AttentionTraits, AttentionMessage>} AttentionModel */
 /** @typedef {WidgetModel<ExplorerTraits, ExplorerMessage>} ExplorerModel */
+/** @typedef {WidgetModel<ScanTraits, ExplorerMessage>} ScanModel */
 /** @typedef {WidgetModel<VersusTraits, VersusMessage>} VersusModel */
 /** @typedef {WidgetModel<PlannerTraits, PlannerMessage>} PlannerModel */
 

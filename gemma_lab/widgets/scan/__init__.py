@@ -1,0 +1,1 @@
+"""The page of a scan, with the trace behind it."""
