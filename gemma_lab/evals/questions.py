@@ -32,7 +32,8 @@ QUICK = 20
 SLOW = ("long recall",)
 """Skills that only the full check-up includes: prefill of their texts takes minutes."""
 _RATE = 16_000  # samples per second
-_FILE = "checkup/questions.parquet"
+FILES = ("questions.parquet", "named_questions.parquet")
+"""Files under ``data/checkup``: of the skills that are always asked, and of those asked only if named."""
 _AS_JSON = ("tools", "call", "history", "schema")
 
 
@@ -59,6 +60,8 @@ class Question:
         call and its result.
     schema
         JSON schema of the answer; None for plain text.
+    soft_tokens
+        Limit of soft tokens per image; 0 for the model's own.
     """
 
     skill: str
@@ -76,6 +79,7 @@ class Question:
     call: dict[str, Any] | None = None
     history: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     schema: dict[str, Any] | None = field(default=None, repr=False)
+    soft_tokens: int = 0
 
     @classmethod
     def from_task(cls, drawn: Any, *, within: bool = True) -> Question:
@@ -87,7 +91,7 @@ class Question:
             fps=0.0 if drawn.video is None else float(drawn.video.fps),
             sound=b"" if drawn.audio is None else _flac(drawn.audio),
             system=drawn.system, thinking=drawn.thinking, tools=drawn.tools, call=drawn.call,
-            history=drawn.history, schema=drawn.schema,
+            history=drawn.history, schema=drawn.schema, soft_tokens=drawn.soft_tokens or 0,
         )  # fmt: skip
 
     @property
@@ -148,13 +152,23 @@ class Question:
 
 
 @functools.cache
-def _all() -> tuple[Question, ...]:
-    return tuple(read(data_path(_FILE)))
+def _all(file: str) -> tuple[Question, ...]:
+    return tuple(read(data_path(f"checkup/{file}")))
 
 
 def skill_names() -> tuple[str, ...]:
-    """Return the names of the skills, in order."""
-    return tuple(dict.fromkeys(question.skill for question in _all()))
+    """Return the names of the skills that are asked by default, in order."""
+    return _names(FILES[0])
+
+
+def named_skills() -> tuple[str, ...]:
+    """Return the names of the skills that are asked only if they are named."""
+    return _names(FILES[1])
+
+
+@functools.cache
+def _names(file: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(question.skill for question in _all(file)))
 
 
 def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None = None) -> list[Question]:
@@ -163,7 +177,7 @@ def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None
     Parameters
     ----------
     skills
-        Names of skills. Default: all.
+        Names of skills. Default: all that are asked by default.
     per_skill
         Number of questions per skill. Default: all 200.
 
@@ -172,17 +186,18 @@ def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None
     LabError
         If there is no such skill.
     """
-    unknown = set(skills or ()) - set(skill_names())
+    unknown = set(skills or ()) - {*skill_names(), *named_skills()} if skills else set()
     if unknown:
         raise LabError(
             f"The check-up has no skill named {', '.join(sorted(unknown))}.",
-            hint=f"Its skills are {', '.join(skill_names())}.",
+            hint=f"Its skills are {', '.join(skill_names())}; only if named: {', '.join(named_skills())}.",
         )
     return [
         question
-        for skill in skill_names()
+        for file in (FILES if skills else FILES[:1])
+        for skill in _names(file)
         if skills is None or skill in skills
-        for question in [question for question in _all() if question.skill == skill][:per_skill]
+        for question in [question for question in _all(file) if question.skill == skill][:per_skill]
     ]
 
 
@@ -224,7 +239,7 @@ def write(questions: Iterable[Question], path: Path) -> Path:
     kinds = {
         **dict.fromkeys(texts, pa.string()), **dict.fromkeys(("within", "thinking"), pa.bool_()),
         **dict.fromkeys(("images", "frames"), pa.list_(pa.binary())), "fps": pa.float64(),
-        "sound": pa.binary(),
+        "sound": pa.binary(), "soft_tokens": pa.int64(),
     }  # fmt: skip
     schema = pa.schema([(f.name, kinds[f.name]) for f in fields(Question)])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -87,6 +87,7 @@ def question_options(question: Question) -> tuple[Any, dict[str, Any]]:
     options: dict[str, Any] = {
         "images": question.opened_images, "video": question.video, "audio": question.audio,
         "tools": question.tools, "system": question.system, "thinking": question.thinking,
+        "max_soft_tokens": question.soft_tokens,
     }  # fmt: skip
     prompt = question.messages if question.history else question.prompt
     return prompt, {name: value for name, value in options.items() if value}

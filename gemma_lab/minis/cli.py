@@ -177,14 +177,15 @@ def curves(
 
 @app.command()
 def questions(
-    path: Annotated[Path, typer.Argument(help="Output file.")] = Path("data/checkup/questions.parquet"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("data/checkup"),
     each: Annotated[int, typer.Option(help="Questions per skill.")] = 200,
 ) -> None:
     """Draw the check-up's held-out questions; they are the same every time."""
-    from ..evals.questions import write
+    from ..evals.questions import FILES, write
     from .model_card import held_out_questions
 
-    write(held_out_questions(each=each), path)
+    for name, named in zip(FILES, (False, True), strict=True):
+        write(held_out_questions(each=each, named=named), folder / name)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from . import (
     compare,
     dates,
     digits,
+    instructions,
     motion,
     names,
     numbers,
@@ -26,7 +27,7 @@ SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
     "digits": digits.ask, "scenes": scenes.ask, "compare": compare.ask, "motion": motion.ask,
     "speech": speech.ask, "tones": tones.ask, "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
     "recall": recall.ask, "arithmetic": arithmetic.ask, "thinking": arithmetic.think,
-    "tools": calling.ask, "records": records.ask,
+    "tools": calling.ask, "records": records.ask, "instructions": instructions.ask,
 }  # fmt: skip
 """Skill -> function ``(rng, held_out) -> Question``."""
 SEEN = ("digits", "scenes", "compare", "motion")
@@ -35,7 +36,7 @@ HEARD = ("speech", "tones")
 """Skills that need audio input."""
 _TASKS = (
     digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling,
-    records,
+    records, instructions,
 )  # fmt: skip
 
 

@@ -5,11 +5,15 @@ Held out: a fifth of the digits, by hash.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
 from typing import Any
 
 from .question import Question, held_out
+
+LIMITS = (140, 280, 560)
+"""Limits of soft tokens per image above the smallest, with which digits are asked for, too."""
 
 _ASK = (
     "Which digit is in the picture?",
@@ -68,6 +72,12 @@ def ask(rng: random.Random, held: bool) -> Question:
     index = rng.choice(indices(held))
     answer = str(_digits()[1][index])
     return Question("digits", rng.choice(_ASK), answer, images=(draw(index, rng),), group=answer)
+
+
+def enlarged(rng: random.Random, held: bool) -> Question:
+    """Draw an image of a digit that is to be read with more soft tokens; the limits are the groups."""
+    question, limit = ask(rng, held), rng.choice(LIMITS)
+    return dataclasses.replace(question, skill="large digits", group=str(limit), soft_tokens=limit)
 
 
 def samples() -> dict[int, Any]:

@@ -77,6 +77,18 @@ def direction(rng: random.Random, held: bool) -> Question:
     return dataclasses.replace(question, skill="direction", group=question.answer)
 
 
+def which(rng: random.Random, held: bool) -> Question:
+    """Draw one clip and ask which of its two shapes moves; the shapes are the groups."""
+    question = _which(rng, held)
+    return dataclasses.replace(question, skill="which", group=question.answer)
+
+
+def when(rng: random.Random, held: bool) -> Question:
+    """Draw one clip and ask when the colour of its shape changes; the times are the groups."""
+    question = _when(rng, held)
+    return dataclasses.replace(question, skill="when", group=question.answer)
+
+
 @dataclass(frozen=True)
 class _Film:
     """Things of every frame, always the same ones in the same order, and their background."""

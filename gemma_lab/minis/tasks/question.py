@@ -61,6 +61,9 @@ class Question:
         Messages between the prompt and the answer: a call by the model and its result.
     schema
         JSON schema of the answer, or None for plain text.
+    soft_tokens
+        Limit of soft tokens per image with which the check-up asks, or None for the model's own. Training
+        draws the number of soft tokens for each step.
     news
         Soft tokens per side → change at each soft token of its images or frames since the previous one
         (`gemma_lab.minis.tasks.cells`), in order; for training, None where unknown.
@@ -81,6 +84,7 @@ class Question:
     call: dict[str, Any] | None = None
     history: tuple[dict[str, Any], ...] = ()
     schema: dict[str, Any] | None = None
+    soft_tokens: int | None = None
     news: Callable[[int], list[int]] | None = None
 
 
