@@ -66,6 +66,8 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "causal.html:causal_map_html",
         "figure": "causal.maps:causal_map_figure",
     },
+    "evals.dose_curve.DoseCurve": {"figure": "evals.dose_curve:dose_curve_figure"},
+    "evals.lens_comparison.LensComparison": {"figure": "lenses.comparison:lens_comparison_figure"},
     "evals.needle_in_a_haystack.Haystack": {
         "html": "evals.needles:haystack_html",
         "figure": "evals.needles:haystack_figure",
@@ -121,6 +123,8 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "family.published:published_html",
         "figure": "family.benchmarks:benchmarks_figure",
     },
+    "trace.interventions.direction.Direction": {},
+    "trace.lenses.jacobian_lens.JacobianLens": {},
     "trace.interventions.edit.Edit": {"html": "trace.edit:edit_html"},
     "models.chat.cost.Cost": {"html": "chat.cost:cost_html", "figure": "chat.cost:cost_figure"},
     "models.chat.next_token.Distribution": {
@@ -212,6 +216,8 @@ NO_FIGURE = {
     "evals.scan.knockout.Knockout": "scan.figure() draws it.",
     "evals.sparse_autoencoders.top_tokens.FeatureTokens": "It is a table of tokens.",
     "models.sparse_autoencoders.sae.SparseAutoencoder": "It is a set of weights; lab.sae_fit measures it.",
+    "trace.interventions.direction.Direction": "gl.evals.dose_curve measures it, and that has a figure.",
+    "trace.lenses.jacobian_lens.JacobianLens": "gl.evals.compare_lenses measures it, and that has a figure.",
     "family.catalog.Catalog": "It is a table of facts.",
     "family.catalog.Checkpoint": "It is a table of facts.",
     "family.changes.Changes": "It is a table of facts.",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
     from .views.evals.ablation import ablation_test_figure, ablation_tests_figure
     from .views.evals.acceptance_by_kind import draft_acceptance_figure
+    from .views.evals.dose_curve import dose_curve_figure
     from .views.evals.failures import failures_figure
     from .views.evals.languages import language_cost_figure
     from .views.evals.needles import haystack_figure
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .views.family.figures import kv_cache_figure, layer_types_figure, parameters_figure
     from .views.fine_tuning.adapter import adapter_figure, expert_updates_figure
     from .views.fine_tuning.loss_curve import loss_curve_figure
+    from .views.lenses.comparison import lens_comparison_figure
     from .views.planning.figures import (
         break_even_figure,
         plan_memory_figure,
@@ -107,6 +109,7 @@ __all__ = [
     "coactivation_figure",
     "comparison_figure",
     "cost_figure",
+    "dose_curve_figure",
     "draft_acceptance_figure",
     "draft_speedup_figure",
     "expert_cache_figure",
@@ -129,6 +132,7 @@ __all__ = [
     "label_information_figure",
     "language_cost_figure",
     "layer_types_figure",
+    "lens_comparison_figure",
     "load_by_layer_figure",
     "logit_lens_figure",
     "logit_lens_html",

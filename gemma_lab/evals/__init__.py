@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ..trace.lenses.fit import LensCost, lens_cost
     from .ablation.result import AblationTest, AblationTests
     from .ablation.run import ablate_experts, ablate_heads
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
+    from .dose_curve import DoseCurve, dose_curve
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
     from .head_retrieval import score_retrieval_heads
+    from .lens_comparison import LensComparison, compare_lenses
+    from .lens_corpus import lens_corpus
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
     from .parallel_sentences import Language, languages, sentences, translations
     from .questions import Question, chance_accuracy, load_questions, skill_names
@@ -48,12 +52,15 @@ __all__ = [
     "CheckupComparison",
     "ComparedToken",
     "ComparedTokens",
+    "DoseCurve",
     "DraftSpeed",
     "DraftTimes",
     "Finding",
     "GradedAnswer",
     "Haystack",
     "Language",
+    "LensComparison",
+    "LensCost",
     "MemoryComparison",
     "Needle",
     "NeedleAnswer",
@@ -73,12 +80,16 @@ __all__ = [
     "ablate_heads",
     "chance_accuracy",
     "checkup",
+    "compare_lenses",
+    "dose_curve",
     "draft_acceptance",
     "draft_speed",
     "draft_times",
     "holm",
     "is_correct",
     "languages",
+    "lens_corpus",
+    "lens_cost",
     "load_questions",
     "mcnemar_test",
     "needle",
