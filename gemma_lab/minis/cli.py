@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from ..errors import LabError
 from .architecture import SHAPES
 from .drafter_architecture import BASES
+from .training_log import write_log
 
 if TYPE_CHECKING:
     from .training import Trainer
@@ -110,14 +110,21 @@ def _publish(trainer: Trainer, folder: Path) -> None:
     """Write weights and log of a run, evaluate them and write their model card."""
     trainer.publish(folder)
     if (trainer.run / "log.jsonl").exists():
-        shutil.copyfile(trainer.run / "log.jsonl", folder / "training.jsonl")
+        write_log(trainer.run / "log.jsonl", folder / "training.jsonl", earlier=_earlier_log(trainer))
     minutes = round(trainer.spent / 60, 1)
     trained = sorted(trainer.trained)
     training = {
         "steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained,
         "stages": [asdict(stage) for stage in trainer.stages],
     }  # fmt: skip
-    _card(folder, training | ({"started_from": trainer.earlier} if trainer.earlier else {}))
+    started = {"started_from": trainer.earlier} if trainer.earlier else {}
+    _card(folder, training | started, name=trainer.name)
+
+
+def _earlier_log(trainer: Trainer) -> Path | None:
+    """Return the log of the training that a run continues; None from nothing or from another mini."""
+    log = trainer.start / "training.jsonl" if trainer.start else None
+    return log if log and log.exists() and trainer.earlier and "name" not in trainer.earlier else None
 
 
 @app.command()
@@ -132,7 +139,7 @@ def evaluate(
     folder = folder or _MINIS / _known(name)
     card = json.loads((folder / "card.json").read_text())
     only = skills.split(",") if skills else None
-    _card(folder, card["training"], skills=only, earlier=card["skills"] if only else [])
+    _card(folder, card["training"], name=card["name"], skills=only, earlier=card["skills"] if only else [])
 
 
 def _known(name: str) -> str:
@@ -146,6 +153,7 @@ def _card(
     folder: Path,
     training: dict[str, object],
     *,
+    name: str,
     skills: list[str] | None = None,
     earlier: Sequence[dict[str, object]] = (),
 ) -> None:
@@ -154,7 +162,7 @@ def _card(
     from .model_card import write_card
 
     found = checkup_in_batches(load(folder), skills=skills)
-    write_card(folder, found, training=training, earlier=earlier)
+    write_card(folder, found, name=name, training=training, earlier=earlier)
     typer.echo(str(found))
 
 

@@ -57,20 +57,28 @@ def _questions(skill: str, *, each: int, seed: int) -> list[Asked]:
 
 
 def write_card(
-    folder: Path, checkup: Checkup, *, training: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()
+    folder: Path,
+    checkup: Checkup,
+    *,
+    name: str | None = None,
+    training: dict[str, Any],
+    earlier: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write ``card.json`` next to the weights: description, training, and accuracy by skill.
 
     Parameters
     ----------
+    name
+        Name of the mini. Default: that of the folder.
     earlier
         Rows of an earlier card of the same weights, kept for skills that were not evaluated this time.
     """
+    name = name or folder.name
     rows = {row["skill"]: row for row in earlier}
     rows |= {row["skill"]: _row(checkup, row) for row in checkup.to_dict()["skills"]}
     card = {
-        "name": folder.name,
-        "miniature_of": MINIATURE_OF.get(folder.name),
+        "name": name,
+        "miniature_of": MINIATURE_OF.get(name),
         "licence": "Apache-2.0",
         "training": training,
         "data": [
