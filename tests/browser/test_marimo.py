@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Page, expect
+from support.every_widget import public_widgets
 from support.servers import free_port, wait_for
 
 if TYPE_CHECKING:
@@ -69,6 +70,21 @@ def _(gl, mo):
 
 
 @app.cell
+def _(gl, lab, mo):
+    prompts = ["Write 47 in German words.", "Which is larger, 12 or 21?"]
+    edit = gl.Edit(ablate_experts=range(20))
+    compared = gl.versus(lab, edit, prompts, progress=False, max_new_tokens=5, rounds=0)
+    mo.ui.anywidget(gl.VersusExplorer(compared))
+    return
+
+
+@app.cell
+def _(gl, lab, mo):
+    mo.ui.anywidget(gl.ScanExplorer(lab.scan("Write 47 in German words.", draws=19, progress=False)))
+    return
+
+
+@app.cell
 def _(head, mo):
     mo.md(f"selected head {head()}")
     return
@@ -124,8 +140,10 @@ def marimo_page(
 
 def test_every_widget_is_shown_and_used_in_marimo(marimo_page):
     page, errors = marimo_page
+    shown = {name for name in public_widgets() if f"gl.{name}(" in NOTEBOOK}
+    assert shown == public_widgets()
     widgets = page.locator("section.gl")
-    expect(widgets).to_have_count(5, timeout=120_000)
+    expect(widgets).to_have_count(len(shown), timeout=240_000)
     chat = widgets.nth(0)
     chat.get_by_label("Your prompt").fill("Write 47 in German words.")
     chat.get_by_label("Your prompt").press("Enter")

@@ -32,4 +32,5 @@ def every_widget(lab: gl.Lab) -> dict[str, Any]:
         "Explorer": gl.Explorer(attended(arabic_trace(), arabic().attention)),
         "VersusExplorer": gl.VersusExplorer(compared),
         "Planner": gl.Planner(),
+        "ScanExplorer": gl.ScanExplorer(lab.scan("Write 47 in German words.", draws=19, progress=False)),
     }

@@ -7,6 +7,7 @@ import re
 import nbformat
 from nbconvert import HTMLExporter
 from support.routing_traces import arabic_trace
+from traitlets.config import Config
 
 from gemma_lab.widgets.routing.widget import RoutingExplorer
 
@@ -28,7 +29,9 @@ def executed() -> nbformat.NotebookNode:
 
 
 def test_the_documented_priority_exports_the_fallback():
-    page, _ = HTMLExporter(display_data_priority=PRIORITY).from_notebook_node(executed())
+    page, _ = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": PRIORITY}})
+    ).from_notebook_node(executed())
     assert 'data-mime-type="text/html"' in page
     assert re.search(r"\d+ tokens to 8 of 128 experts; busiest [^\"]+", page)
     assert "widget-view+json" not in page
