@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ..errors import LabError, MissingExtra
+from .ray_start import patient_environment, start_ray
 from .ray_worker import RayWorker
 
-#: Seconds that Ray waits for its own processes; its defaults are 30 and 60, which a busy machine exceeds.
-_SECONDS = 600
-_PATIENCE = {
-    "RAY_gcs_server_port_wait_time_s": str(_SECONDS),
-    "RAY_gcs_server_request_timeout_seconds": str(_SECONDS),
-    "RAY_worker_register_timeout_seconds": str(_SECONDS),
-    "RAY_raylet_start_wait_time_s": str(_SECONDS),
-    "RAY_agent_register_timeout_ms": str(1000 * _SECONDS),
-}
-#: Bytes of Ray's object store: partition numbers go through it, and prompts that are in memory.
-_OBJECT_STORE = 128 * 2**20
 #: Of a CPU per actor as Ray counts, so that its other tasks always find room.
 _CPU_SHARE = 0.5
 
@@ -47,7 +34,7 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
     MissingExtra
         If Ray is not installed.
     """
-    with _patient_environment():
+    with patient_environment():
         try:
             import ray
             import ray.data
@@ -55,7 +42,7 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
             raise MissingExtra("engine='ray' needs Ray.", hint='pip install "gemma_lab[ray]"') from None
         ours = not ray.is_initialized()
         if ours:
-            _start(ray, workers)
+            start_ray(ray, workers)
     context = ray.data.DataContext.get_current()
     shown, context.enable_progress_bars = context.enable_progress_bars, False
     try:
@@ -85,63 +72,6 @@ def gpu_share(gpus: float, workers: int) -> float:
     Ray shows an actor the GPUs that it was given and no others.
     """
     return float(gpus // workers) if gpus >= workers else round(gpus / workers, 4)
-
-
-def _start(ray: Any, workers: int) -> None:
-    """Start Ray on this machine, or connect to the cluster that ``RAY_ADDRESS`` names."""
-    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
-    if "RAY_ADDRESS" in os.environ:
-        options = {"log_to_driver": False}
-    else:
-        options |= {"num_cpus": workers, "object_store_memory": _OBJECT_STORE}
-    try:
-        with _patient_lookup():
-            ray.init(**options)
-    except Exception as error:  # Ray raises plain Exception for processes that do not come up
-        ray.shutdown()
-        raise LabError(
-            f"Ray did not start: {error!s:.400}",
-            hint="Its logs are under /tmp/ray/session_latest/logs; engine='local' needs no Ray.",
-        ) from error
-
-
-@contextmanager
-def _patient_environment() -> Iterator[None]:
-    """Let Ray's processes take their time to start; they inherit this environment."""
-    added = [name for name in _PATIENCE if name not in os.environ]
-    os.environ.update({name: _PATIENCE[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _patient_lookup() -> Iterator[None]:
-    """Let Ray look for its own node as long as it does for its servers: its limit here is fixed, 30 s."""
-    from ray._private import services
-
-    get_node = getattr(services, "get_node", None)
-    if get_node is None:  # another release: its own limit holds
-        yield
-        return
-
-    def patient(*arguments: Any, **keywords: Any) -> Any:
-        end = time.monotonic() + _SECONDS
-        while True:
-            try:
-                return get_node(*arguments, **keywords)
-            except RuntimeError:  # not there yet
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
-
-    services.get_node = patient
-    try:
-        yield
-    finally:
-        services.get_node = get_node
 
 
 def _cause(error: BaseException) -> LabError | None:
