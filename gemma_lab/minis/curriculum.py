@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .batches import Batcher
 from .encoding import Row
+from .image_sizes import FULL_GRID, ImageSizes
 from .skill_mixture import Mixture
 from .tasks import SEEN, SKILLS, recall
 
 ROW = 320
 """Tokens of a packed row; texts to recall from are as long at first."""
-FULL_GRID = 8
-"""Soft tokens a side that the processor makes of a square picture."""
 _FORMING = {"repeats": 1, "pairs": 1, "retold": 1, "asked": 2}  # drills of a step, until recall has formed
 _FACTS = (3, 4, 6, 8, 10)  # most facts of a text to recall from; the next when the last is learned
 _ALONE = {
@@ -42,8 +40,6 @@ _WORKED = 0.05  # running loss of thinking, in nats per token, at which its step
 _SURE = 0.25  # running loss of a drill, in nats per token, below which it is left out of more and more steps
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _SMOOTH = 0.9  # share of a drill's running loss that a step keeps
-_SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps with them
-_LARGE, _LARGE_SHARE = {11: 3, 16: 2, 23: 1}, 0.06  # those of budgets 140, 280 and 560, and how often each
 _FULL = 3  # rows per visual skill, at most, where images have the full grid
 _ENLARGED = ("digits", "scenes")  # skills with larger images, one row of one of them per step
 
@@ -80,11 +76,20 @@ class Curriculum:
         Level that an earlier session reached, an index into the numbers of facts; 0 at first.
     alone
         Running losses of what was trained alone.
+    sizes
+        Running losses by size of images.
     """
 
     def __init__(
-        self, batcher: Batcher, mixture: Mixture, *, level: int = 0, alone: dict[str, float] | None = None
+        self,
+        batcher: Batcher,
+        mixture: Mixture,
+        *,
+        level: int = 0,
+        alone: dict[str, float] | None = None,
+        sizes: dict[int, float] | None = None,
     ) -> None:
+        self.sizes, self._grid = ImageSizes(sizes), FULL_GRID
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
         before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE}
@@ -105,7 +110,8 @@ class Curriculum:
             Fraction of the budget that is spent, 0 to 1.
         """
         rng, counts = self.batcher.rng, self.mixture.draw(self.batcher.rng)
-        grid, window = draw_grid(rng), rng.choice(_NARROW)
+        self._grid = grid = self.sizes.draw(rng)
+        window = rng.choice(_NARROW)
         level = self._level(progress)
         self.batcher.most_facts = _FACTS[level]
         self.batcher.longest = ROW
@@ -138,6 +144,7 @@ class Curriculum:
     def saw(self, losses: dict[str, float]) -> None:
         """Record the losses of the last step, of skills and of drills, in nats per token."""
         if self._now is None:
+            self.sizes.saw(self._grid, [losses[skill] for skill in _ENLARGED if skill in losses])
             self.mixture.saw(losses)
             for drill in losses.keys() - set(self.mixture.skills):
                 self._drills[drill] = _smoothed(self._drills.get(drill, losses[drill]), losses[drill])
@@ -192,19 +199,6 @@ class Curriculum:
             self.level += 1
             losses["recall"] = 2 * _LEARNED  # judged anew
         return self.level
-
-
-def draw_grid(rng: random.Random) -> int:
-    """Draw the soft tokens per side of a step's images, mostly the processor's default."""
-    share = rng.random()
-    if share < _LARGE_SHARE:
-        return draw_large_grid(rng)
-    return rng.choice(_SMALL) if share < _LARGE_SHARE + _SMALL_SHARE else FULL_GRID
-
-
-def draw_large_grid(rng: random.Random) -> int:
-    """Draw the soft tokens per side that a limit above the smallest gives a square image."""
-    return rng.choices(list(_LARGE), list(_LARGE.values()))[0]
 
 
 def _smoothed(before: float, loss: float) -> float:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from .batches import Batcher
-from .curriculum import FULL_GRID, draw_grid, draw_large_grid
 from .dense_from_experts import DenseFromExperts
 from .encoding import Row
+from .image_sizes import FULL_GRID, ImageSizes
 from .lower_layers import LowerLayers
 from .media_inputs import ENCODED, RAW
 from .skill_mixture import Mixture
@@ -121,13 +121,13 @@ class EncoderPretraining:
 
     def look(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Pretrain the vision encoder on images, of a drawn size unless it is given."""
-        grid = grid or draw_grid(batcher.rng)
+        grid = grid or ImageSizes().draw(batcher.rng)
         return _backward("sight", self.sight.loss(batcher.rng, pictures=_pictures(grid), grid=grid))
 
     def _glance(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the vision encoder on larger images, which few steps with questions have."""
         self.model.model.vision_tower.requires_grad_(True)
-        return self.look(batcher, draw_large_grid(batcher.rng))
+        return self.look(batcher, ImageSizes().draw_large(batcher.rng))
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the audio encoder."""
@@ -196,7 +196,7 @@ class LowerLayerPretraining:
 
     def look(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Pretrain the lower layers on images, of a drawn size unless it is given."""
-        grid = grid or draw_grid(batcher.rng)
+        grid = grid or ImageSizes().draw(batcher.rng)
         if self.teacher is None:
             return _backward("sight", self.sight.loss(batcher.rng, pictures=_pictures(grid), grid=grid))
         rows = _image_rows(batcher.rng, pictures=_pictures(grid), grid=grid)
@@ -225,7 +225,7 @@ class LowerLayerPretraining:
         }  # fmt: skip
 
     def _glance(self, batcher: Batcher) -> dict[str, float]:
-        return self.look(batcher, draw_large_grid(batcher.rng))
+        return self.look(batcher, ImageSizes().draw_large(batcher.rng))
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the lower layers on sounds."""

@@ -285,7 +285,8 @@ class Trainer:
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
             "trained": sorted(self.trained), "joint": self._joint, "losses": self.mixture.losses,
-            "level": self.curriculum.level, "alone": self.curriculum.alone, "begun": self.perception.begun,
+            "level": self.curriculum.level, "alone": self.curriculum.alone,
+            "sizes": self.curriculum.sizes.losses, "begun": self.perception.begun,
             "earlier": self.earlier, "start": str(self.start or ""), "rate": self.stages[0].rate,
             "focus": list(self.stages[0].focus), "again": len(self.stages) == 1,
         }  # fmt: skip
@@ -318,7 +319,7 @@ class Trainer:
         if self.start is None and state.get("start") and Path(state["start"]).exists():
             self.start = Path(state["start"])
             self.perception.teacher = self._teacher()
-        return {"level": state["level"], "alone": state.get("alone")}
+        return {name: state.get(name) for name in ("level", "alone", "sizes")}
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship (`gemma_lab.minis.checkpoint`)."""

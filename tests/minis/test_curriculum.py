@@ -8,8 +8,9 @@ import pytest
 
 from gemma_lab.minis import curriculum
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum, draw_grid
+from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum
 from gemma_lab.minis.encoding import Row
+from gemma_lab.minis.image_sizes import ImageSizes
 from gemma_lab.minis.skill_mixture import Mixture
 from gemma_lab.minis.tasks import corpus, recall
 from gemma_lab.minis.tokenizer import build_tokenizer
@@ -120,19 +121,12 @@ def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):
     assert {mixed.draw(0.3).window for _ in range(60)} == {None, 24, 48, 96}
 
 
-def test_most_pictures_have_the_grid_that_the_processor_makes():
-    drawn = [draw_grid(random.Random(seed)) for seed in range(400)]
-    assert 0.7 < drawn.count(8) / 400 < 0.9
-    assert set(drawn) == {4, 6, 8, 11, 16, 23}  # 23 × 23 is what a budget of 560 makes of a square picture
-    assert sum(grid > 8 for grid in drawn) < 50
-
-
 def test_steps_with_large_pictures_have_one_row_of_them_and_no_clips(tokenizer, monkeypatch):
     skills = ("digits", "scenes", "compare", "motion", "names")
     one = _curriculum(tokenizer, skills=skills)
     one.mixture.rows = 12
     drawn = []
-    monkeypatch.setattr(curriculum, "draw_grid", lambda rng: 11)
+    monkeypatch.setattr(ImageSizes, "draw", lambda self, rng: 11)
     monkeypatch.setattr(one, "_row", lambda name, grid: pytest.fail("nothing is practised alone"))
     monkeypatch.setattr(one.batcher, "row", lambda skill, grid: drawn.append(skill) or Row(skill))
     for _ in range(10):
@@ -143,7 +137,7 @@ def test_steps_with_large_pictures_have_one_row_of_them_and_no_clips(tokenizer, 
 
 
 def test_what_is_practised_alone_has_no_larger_pictures(tokenizer, monkeypatch):
-    monkeypatch.setattr(curriculum, "draw_grid", lambda rng: 16)
+    monkeypatch.setattr(ImageSizes, "draw", lambda self, rng: 16)
     one = _curriculum(tokenizer, skills=("compare",), alone=True)
     assert one.draw(0.3).grid == 8
 
