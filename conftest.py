@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from importlib.metadata import version
 
 import pytest
+from packaging.version import Version
 
 from gemma_lab.system.process_meter import ProcessMeter
 from tools.notebooks.execute import QUIET, STATIC
@@ -13,6 +17,9 @@ from tools.notebooks.execute import QUIET, STATIC
 MAX_BYTES = 1.5e9
 #: Seconds of processor time, summed over cores: about 90 seconds for a reader with two cores to itself.
 MAX_PROCESSOR_SECONDS = 180
+
+#: How a notebook's first cell names the release that it needs, under **Needs**.
+NEEDS = re.compile(r"need transformers (\d+\.\d+) or newer")
 
 _meters = {}
 _usage = []
@@ -30,6 +37,19 @@ def pytest_collectstart(collector):
     if hasattr(collector, "skip_compare"):
         # An SVG carries a date; a figure's numbers are printed beside it and compared there.
         collector.skip_compare += ("image/svg+xml", "application/vnd.plotly.v1+json")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip a notebook that says that it needs a newer release of transformers than is installed."""
+    notebooks = {item.parent for item in items if hasattr(item.parent, "skip_compare")}
+    for notebook in notebooks:
+        first = json.loads(notebook.path.read_text("utf-8"))["cells"][0]["source"]
+        needed = NEEDS.search("".join(first))
+        if needed and Version(version("transformers")) < Version(needed[1]):
+            reason = f"{notebook.path.name} needs transformers {needed[1]}"
+            for item in items:
+                if item.parent is notebook:
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(wrapper=True)
