@@ -90,6 +90,11 @@ def results() -> dict[str, typing.Any]:
     curve = gl.analysis.expert_cache_curve(routing, policies=("lru",))
     question = gl.evals.load_questions(skills=["names"], per_skill=1)[0]
     shape = gl.family.get_architecture("26B-A4B")
+    right, nats = np.ones(2, bool), np.full(2, -1.0)
+    ablation = gl.evals.AblationTest(
+        "m", "set", "experts", {0: (1, 2)}, ("a", "b"), None, np.zeros(2), nats, np.full((9, 2), -0.1),
+        right, right, np.ones((9, 2), bool), 0.1, np.full(9, 0.1), "load", 0,
+    )  # fmt: skip
     return {
         "load": gl.analysis.expert_load(both),
         "curve": curve,
@@ -106,13 +111,10 @@ def results() -> dict[str, typing.Any]:
         "sinks": gl.analysis.attention_sinks(heads),
         "coverage": gl.analysis.window_coverage(heads),
         "retrieval": gl.analysis.RetrievalScores(((0, 0), (0, 1)), np.asarray([[0.1, 0.6]]), np.zeros(2)),
-        "ablation": gl.evals.HeadAblation(
-            "m", gl.evals.AblationCondition((), 4, 4), gl.evals.AblationCondition(((0, 1),), 4, 1),
-            (gl.evals.AblationCondition(((0, 0),), 4, 3),), 0,
-        ),
-        "experts": gl.evals.ExpertAblation(
-            "m", {0: (1, 2)}, ("a", "b"), np.zeros(2), np.full(2, -1.0), np.full((9, 2), -0.1), "load", 0
-        ),
+        "ablation": ablation,
+        "ablations": gl.evals.AblationTests([ablation]),
+        "contrast": gl.analysis.expert_contrast(both, both[::-1], permutations=20),
+        "expert set": gl.analysis.ExpertSet({0: [1, 2]}, "busiest experts"),
         "haystack": Haystack("m", (100,), (0.5,), np.asarray([[3]]), np.asarray([[4]])),
         "checkup": Checkup("m", [GradedAnswer(question, "<script>", False)], not_asked={}),
         "paired": PairedAnswers(3, 1, 2, 0),

@@ -32,7 +32,7 @@ def ablate_experts(
     target: str | None = None,
     draws: int = 199,
     match: Match = "load",
-    batch_size: int = 64,
+    batch_size: int = 256,
     seed: int = 0,
     progress: bool = True,
 ) -> AblationTest:
@@ -113,7 +113,7 @@ def ablate_heads(
     groups: Sequence[str] | None = None,
     target: str | None = None,
     draws: int = 199,
-    batch_size: int = 64,
+    batch_size: int = 256,
     seed: int = 0,
     progress: bool = True,
 ) -> AblationTest:

@@ -46,7 +46,8 @@ def ablation_test_figure(data: AblationTest) -> Plot:
     return Plot(
         figure,
         text=f"{data.model} without {data.claim} ({data.count} {data.kind}): {data.measure} "
-        f"{data.effect:.3f} over {len(data.intact)} answers; {data.draws} {data.match}-matched random sets {low:.3f} to "
+        f"{data.effect:.3f} over {len(data.intact)} answers; {data.draws} {data.match}-matched "
+        f"random sets {low:.3f} to "
         f"{high:.3f} (95 %), p = {data.p:.2g}: {data.verdict}",
     )
 

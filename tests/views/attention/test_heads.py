@@ -10,10 +10,8 @@ from gemma_lab.analysis.attention.head_types import classify_heads
 from gemma_lab.analysis.attention.retrieval_heads import RetrievalScores
 from gemma_lab.analysis.attention.sinks import attention_sinks
 from gemma_lab.analysis.attention.window_coverage import window_coverage
-from gemma_lab.evals.head_ablation import AblationCondition, HeadAblation
 from gemma_lab.views.attention.heads import (
     attention_sinks_figure,
-    head_ablation_figure,
     head_types_figure,
     head_types_html,
     retrieval_figure,
@@ -74,18 +72,3 @@ def test_reach_has_a_bar_a_layer_and_a_range_a_global_head(trace):
     np.testing.assert_allclose([bar.get_width() for bar in left.patches[2:]], data.outside)
     assert [label.get_text() for label in right.get_yticklabels()] == ["1.0", "1.1"]
     assert "1 of 2 layers are local" in window_coverage_figure(data).text
-
-
-def test_a_knock_out_has_a_bar_a_condition():
-    data = HeadAblation(
-        "mini", AblationCondition((), 20, 20), AblationCondition(((3, 0), (3, 1)), 20, 2),
-        (AblationCondition(((0, 0), (1, 1)), 20, 19), AblationCondition(((2, 0), (1, 1)), 20, 18)), 0,
-    )  # fmt: skip
-    picture = head_ablation_figure(data)
-    (axes,) = picture.figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [1.0, 0.1, 0.95, 0.9]
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["none", "best: 3.0, 3.1", "random: 0.0, 1.1", "random: 2.0, 1.1"]
-    for number in ("20 questions", "100%", "10%", "92%", "2 draws", "p = 0.33"):
-        assert number in picture.text
-    assert picture.png()

@@ -17,7 +17,8 @@ def apart() -> RoutingDivergence:
     bits[:, 1, 2] = bits[:, 2, 1] = [0.05, 0.2]
     limit = np.full_like(bits, 0.1)
     return RoutingDivergence(
-        layers=(3, 4), labels=("ar", "de", "en"), sizes=np.asarray([9, 9, 9]), bits=bits, by_chance=limit / 2,
+        layers=(3, 4), labels=("ar", "de", "en"), sizes=np.asarray([9, 9, 9]),
+        loads=np.full((3, 2, 4), 0.25), bits=bits, by_chance=limit / 2,
         limit=limit, permutations=100, seed=0, unit="group",
     )  # fmt: skip
 

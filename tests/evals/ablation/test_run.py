@@ -1,0 +1,164 @@
+"""Ablation tests: the measure against plain passes of the model under `lab.edit`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import gemma_lab as gl
+from gemma_lab.errors import BadEdit, LabError
+from gemma_lab.evals.ablation.run import ablate_experts, ablate_heads
+
+PAIRS = [
+    ("Write 47 in German words.", "siebenundvierzig"),
+    ("Which is larger, 12 or 21?", "21"),
+    ("2 + 3?", "5"),
+]
+SET = {0: [17, 5], 3: [2]}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return gl.load("mini-moe", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def result(mini):
+    return ablate_experts(mini, SET, PAIRS, draws=12, progress=False, batch_size=5)
+
+
+def reference(lab, prompt: str, answer: str) -> tuple[float, bool]:
+    """Return the mean log-probability of an answer's tokens by one pass, and whether all are likeliest."""
+    ids = lab.tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
+    reply = lab.tokenizer(answer, add_special_tokens=False)["input_ids"] + [
+        lab.tokenizer.convert_tokens_to_ids("<turn|>")
+    ]
+    with torch.no_grad():
+        logits = lab.model(input_ids=torch.tensor([[*ids, *reply]])).logits[0]
+    rows = torch.log_softmax(logits[len(ids) - 1 : -1].float(), -1)
+    likeliest = rows.argmax(-1).tolist() == list(reply)
+    return float(rows[torch.arange(len(reply)), torch.tensor(reply)].mean()), likeliest
+
+
+def test_every_row_of_a_pass_is_what_an_edit_gives(mini, result, monkeypatch):
+    import gemma_lab.evals.ablation.run as module
+
+    drawn = []
+    draw = module.expert_sets
+    monkeypatch.setattr(module, "expert_sets", lambda *a, **k: drawn.extend(draw(*a, **k)) or list(drawn))
+    again = ablate_experts(mini, SET, PAIRS, draws=12, progress=False, batch_size=5)
+    np.testing.assert_array_equal(again.controls, result.controls)
+    plain = [reference(mini, *pair) for pair in PAIRS]
+    np.testing.assert_allclose(result.intact, [one for one, _ in plain], atol=2e-5)
+    assert result.right_intact.tolist() == [right for _, right in plain]
+    for sets, found, right in (
+        (SET, result.ablated, result.right_ablated),
+        (drawn[0], result.controls[0], result.right_controls[0]),
+        (drawn[11], result.controls[11], result.right_controls[11]),
+    ):
+        with mini.edit(ablate_experts=sets):
+            edited = [reference(mini, *pair) for pair in PAIRS]
+        np.testing.assert_allclose(found, [one for one, _ in edited], atol=2e-5)
+        assert right.tolist() == [one for _, one in edited]
+
+
+def test_heads_are_what_an_edit_gives_and_all_sets_are_tried_where_there_are_few(mini):
+    found = ablate_heads(mini, [(5, 0), (3, 1)], PAIRS, draws=199, progress=False)
+    assert found.components == {3: (1,), 5: (0,)}
+    assert found.draws == 3 * 19  # other heads of the one global layer × of the five local ones
+    with mini.edit(ablate_heads={5: [0], 3: [1]}):
+        np.testing.assert_allclose(found.ablated, [reference(mini, *pair)[0] for pair in PAIRS], atol=2e-5)
+    assert np.isnan(found.share)
+    single = ablate_heads(mini, {5: [0]}, PAIRS[:1], progress=False)
+    assert single.draws == 3
+    assert single.verdict == "undecided"
+
+
+def test_an_active_edit_is_kept(mini):
+    with mini.edit(ablate_experts={1: range(60)}):
+        found = ablate_experts(mini, SET, PAIRS[:1], draws=2, progress=False)
+        assert found.intact[0] == pytest.approx(reference(mini, *PAIRS[0])[0], abs=2e-5)
+    with mini.edit(ablate_experts={1: range(60), **SET}):
+        assert found.ablated[0] == pytest.approx(reference(mini, *PAIRS[0])[0], abs=2e-5)
+
+
+def test_nothing_is_left_behind(mini, result):
+    del result
+    before = reference(mini, *PAIRS[0])
+    ablate_experts(mini, SET, PAIRS[:1], draws=2, progress=False)
+    with pytest.raises(LabError):
+        ablate_experts(mini, SET, [("a", "b"), "no pair"], draws=2, progress=False)
+    assert reference(mini, *PAIRS[0]) == before
+    hooks = [module for module in mini.model.modules() if module._forward_hooks or module._forward_pre_hooks]
+    assert not hooks
+
+
+def test_questions_with_pictures_and_groups(mini):
+    questions = gl.evals.load_questions(skills=["digits", "names"], per_skill=2)
+    found = ablate_experts(mini, {0: [1]}, questions, draws=3, progress=False)
+    assert set(found.groups) == {question.group for question in questions}
+    assert np.isfinite(found.controls).all()
+    assert set(found.to_pandas()["group"]) == {"all", *found.groups}
+    assert found.intact.min() > -1  # the mini knows them: a picture that was not read would give less
+
+
+def test_a_target_is_compared_with_the_others(mini):
+    found = ablate_experts(
+        mini, SET, PAIRS, groups=["a", "b", "b"], target="a", claim="chosen", draws=4, progress=False
+    )
+    lost = found.intact - found.ablated
+    assert found.effect == pytest.approx(lost[0] - lost[1:].mean())
+    assert found.claim == "chosen"
+    with pytest.raises(LabError, match="'c'"):
+        ablate_experts(mini, SET, PAIRS, groups=["a", "b", "b"], target="c", draws=4, progress=False)
+
+
+def test_shares_are_those_of_the_routers(mini, result):
+    routing = [mini.trace(prompt, max_new_tokens=0).routing for prompt, _ in PAIRS]
+    load = gl.analysis.expert_load(routing)
+    expected = (load.counts[0, [5, 17]].sum() + load.counts[3, 2]) / load.counts.sum()
+    assert result.share == pytest.approx(expected, rel=0.5)  # the answers' own tokens are counted, too
+    assert result.control_shares.shape == (12,)
+
+
+@pytest.mark.parametrize(
+    ("experts", "error"),
+    [
+        ({}, BadEdit), (None, BadEdit), ({0: []}, BadEdit), ({99: [1]}, BadEdit), ({0: [999]}, BadEdit),
+        ({0: range(100)}, BadEdit), ({0: ["x"]}, LabError), ({"a": [1]}, LabError), ({0: 5}, BadEdit),
+        ({0: "12"}, BadEdit),
+    ],
+)  # fmt: skip
+def test_bad_experts(mini, experts, error):
+    with pytest.raises(error):
+        ablate_experts(mini, experts, PAIRS, draws=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    "heads", [{}, [], None, [(9, 0)], {5: [4]}, [(5,)], 7, {5: [0, 1, 2]}, [("a", 0)], "50"]
+)
+def test_bad_heads(mini, heads):
+    with pytest.raises(LabError):
+        ablate_heads(mini, heads, PAIRS, draws=1, progress=False)
+
+
+def test_bad_calls(mini):
+    for options in ({"draws": 0}, {"match": "colour"}, {"groups": ["a"]}, {"batch_size": 0}):
+        with pytest.raises(LabError):
+            ablate_experts(mini, {0: [1]}, PAIRS, **{"draws": 1, "progress": False} | options)
+    with pytest.raises(LabError):
+        ablate_experts(mini, {0: [1]}, [], draws=1, progress=False)
+    with pytest.raises(BadEdit, match="no experts"):
+        ablate_experts(gl.load("mini-edge"), {0: [1]}, PAIRS, draws=1, progress=False)
+
+
+@pytest.mark.parametrize("size", ["E2B", "31B"])
+def test_heads_of_other_shapes(tiny_lab, size):
+    lab = tiny_lab(size)
+    found = ablate_heads(lab, {0: [0]}, [("a b c", "d")], draws=5, progress=False)
+    with lab.edit(ablate_heads={0: [0]}):
+        edited = ablate_heads(lab, {1: [0]}, [("a b c", "d")], draws=1, progress=False).intact
+    np.testing.assert_allclose(found.ablated, edited, atol=2e-5)

@@ -1,0 +1,250 @@
+"""Causal maps are equal to patching cell by cell, on every shape, for every part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import shapes
+from support.moe import hooks
+
+import gemma_lab as gl
+from gemma_lab.errors import BadPrompt, LabError
+from gemma_lab.evals.causal.causal_map import CausalEffect
+from gemma_lab.evals.causal.cells import BY_SPAN, PARTS
+from gemma_lab.lab import Lab
+from gemma_lab.trace.interventions.head_ablation import heads_of
+from gemma_lab.trace.probes.model_modules import layers_of
+
+CLEAN, CORRUPTED = "The code of Ben is 75. Which is it?", "The code of Ben is 31. Which is it?"
+#: Float32, other matrix shapes.
+NOISE = 1e-5
+
+
+@pytest.fixture(scope="module", params=shapes.SIZES)
+def lab(request):
+    return Lab(
+        model=shapes.tiny_model(request.param), processor=shapes.tiny_processor(request.param), name="tiny"
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(lab):
+    return lab.causal_map(CLEAN, CORRUPTED, parts="all", controls=0, progress=False)
+
+
+def logprob(lab, request, token):
+    return float(lab.next_token(request).logprobs[token])
+
+
+def some_cells(found, part, count, seed=0):
+    grid = found.grid(part)
+    places = np.argwhere(np.isfinite(grid.effects) & (grid.effects != 0))
+    chosen = np.random.default_rng(seed).permutation(len(places))[:count]
+    return [
+        CausalEffect(part, grid.layers[row], int(column), float(grid.effects[row, column]), None)
+        for row, column in places[chosen]
+    ]
+
+
+def test_its_ends_are_the_plain_runs(lab, whole):
+    (token,) = whole.answer
+    assert token == int(np.argmax(lab.next_token(CLEAN).logprobs))
+    assert whole.clean_logprob == pytest.approx(logprob(lab, CLEAN, token), abs=NOISE)
+    assert whole.corrupted_logprob == pytest.approx(logprob(lab, CORRUPTED, token), abs=NOISE)
+
+
+def test_every_part_is_that_of_patching_by_an_edit(lab, whole):
+    expected = set(PARTS) if lab.architecture.experts else set(PARTS) - {"experts", "expert"}
+    assert set(whole.parts) == expected
+    for part in whole.parts:
+        for cell in some_cells(whole, part, 4):
+            with lab.edit(whole.edit(lab, cell)):
+                patched = logprob(lab, CORRUPTED, whole.answer[0])
+            assert patched - whole.corrupted_logprob == pytest.approx(cell.effect, abs=NOISE), cell
+
+
+def test_a_head_is_that_of_a_hook_of_the_tests_own(lab, whole):
+    """Independent of how cells are made: the head's slice of what ``o_proj`` is given."""
+    (token,) = whole.answer
+    for cell in some_cells(whole, "head", 3, seed=1):
+        found = heads_of(lab.model)[cell.layer]
+        kept: list[torch.Tensor] = []
+        handle = found.output.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+        lab.trace(CLEAN)
+        handle.remove()
+
+        def replace(_module, args, whole_output=kept[0], count=found.count, head=cell.column):
+            width = args[0].shape[-1] // count
+            mixed = args[0].clone()
+            part = slice(head * width, (head + 1) * width)
+            mixed[..., part] = whole_output[:, -mixed.shape[1] :, part]
+            return (mixed,)
+
+        handle = found.output.register_forward_pre_hook(replace)
+        patched = logprob(lab, CORRUPTED, token)
+        handle.remove()
+        assert patched - whole.corrupted_logprob == pytest.approx(cell.effect, abs=NOISE)
+
+
+def test_the_last_token_after_the_last_layer_says_what_the_clean_run_says(whole):
+    effects = whole.effects("residual", measure="normalised")
+    assert effects[-1, -1] == pytest.approx(1, abs=1e-4)
+    assert not whole.effects("residual")[:, : whole.differing[0]].any()  # the same in both prompts
+    assert not whole.effects("residual")[-1, :-1].any()  # read by nothing
+
+
+def test_noising_is_the_same_the_other_way_round(lab, whole):
+    found = lab.causal_map(CLEAN, CORRUPTED, patching="noising", controls=0, progress=False)
+    swapped = lab.causal_map(
+        CORRUPTED, CLEAN, answer=list(found.answer), controls=0, progress=False
+    )
+    np.testing.assert_allclose(found.effects(), swapped.effects(), atol=NOISE)
+    assert found.effects()[-1, -1] == pytest.approx(-whole.gap, abs=1e-4)
+    assert found.effects(measure="normalised")[-1, -1] == pytest.approx(0, abs=1e-4)
+    assert found.top(1)[0].effect == pytest.approx(
+        min(found.effects().min() * found.sign, found.effects().max() * found.sign, key=lambda x: -x)
+        * found.sign
+    )
+
+
+def test_answers_of_several_tokens_and_spans(lab):
+    found = lab.causal_map(
+        CLEAN, CORRUPTED, answer="ab!", spans=[(0, 5), (5, 40), (40, 42)], controls=0, progress=False
+    )
+    assert len(found.answer) == 3
+    assert found.effects().shape == (len(layers_of(lab.model)), 3)
+    ids = [int(each) for each in found.corrupted_tokens.ids]
+    ids_clean = [int(each) for each in found.clean_tokens.ids]
+    activations = lab.activations(ids_clean, layers=[1], positions=range(5, 40), raw=True)
+    with lab.edit(patch=activations), torch.no_grad():
+        logits = lab.model(input_ids=torch.tensor([ids])).logits[0, -3:].log_softmax(-1)
+    expected = sum(float(logits[row, token]) for row, token in enumerate(found.answer))
+    assert found.effects()[1, 1] == pytest.approx(expected - found.corrupted_logprob, abs=NOISE)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_size_of_a_batch_changes_nothing(lab, whole, batch_size):
+    found = lab.causal_map(CLEAN, CORRUPTED, controls=0, batch_size=batch_size, progress=False)
+    np.testing.assert_allclose(found.effects(), whole.effects(), atol=NOISE)
+
+
+def test_pictures_align_and_blocks_of_them_are_patched_from_their_start(lab):
+    """Where soft tokens of a picture attend to each other, a patch reaches those before it."""
+    red, blue = (Image.new("RGB", (96, 96), color) for color in ("red", "blue"))
+    clean, corrupted = (lab.request("Which?", images=[each], max_soft_tokens=70) for each in (red, blue))
+    found = lab.causal_map(clean, corrupted, controls=0, progress=False)
+    soft = np.flatnonzero(found.clean_tokens.modalities == "image")
+    assert found.differing == tuple(soft)
+    token, layer = int(soft[len(soft) // 2]), 1
+    patch = lab.activations(clean, layers=[layer], positions=[token])
+    with lab.edit(patch=patch):
+        patched = logprob(lab, corrupted, found.answer[0])
+    assert patched - found.corrupted_logprob == pytest.approx(
+        found.effects()[layer, token], abs=NOISE
+    )
+
+
+def test_the_gradient_is_that_of_small_steps(lab, whole):
+    """Its estimate is the slope towards the clean activations, at the corrupted run."""
+    found = lab.causal_map(CLEAN, CORRUPTED, method="gradient", parts="all", controls=0, progress=False)
+    step = 0.02
+    for part in ("residual", "mlp"):
+        for cell in some_cells(found, part, 3):
+            (patch,) = whole.edit(lab, cell).patch
+            before = lab.activations(CORRUPTED, layers=patch.layers, positions=patch.positions, site=part)
+            moved = before.values + step * (patch.source.values - before.values)
+            nudged = gl.Activations(patch.layers, patch.positions, moved, "tiny", part)
+            with lab.edit(patch=nudged):
+                change = logprob(lab, CORRUPTED, whole.answer[0]) - whole.corrupted_logprob
+            assert change / step == pytest.approx(cell.effect, rel=0.15, abs=2e-3), cell
+    agreement = whole.agreement(found)
+    assert -1 <= agreement.low <= agreement.rho <= agreement.high <= 1
+    assert whole.agreement(whole).rho == pytest.approx(1)
+
+
+def test_controls_are_a_null_for_all_cells_of_a_family(lab):
+    found = lab.causal_map(CLEAN, CORRUPTED, controls=4, progress=False)
+    grid = found.grid("residual")
+    assert grid.controls.shape == (4, *grid.effects.shape)
+    assert np.isfinite(grid.controls).all()
+    for family in (grid.readout, ~grid.readout):
+        extreme = (found.sign * grid.controls[:, :, family]).max(axis=(1, 2))
+        expected = (1 + (extreme[:, None, None] >= found.sign * grid.effects[:, family]).sum(0)) / 5
+        np.testing.assert_allclose(found.p_values()[:, family], expected)
+        np.testing.assert_array_equal(
+            found.stands_out()[:, family], found.p_values()[:, family] == 1 / 5
+        )
+    again = lab.causal_map(CLEAN, CORRUPTED, controls=4, progress=False)
+    np.testing.assert_array_equal(again.grid("residual").controls, grid.controls)
+
+
+def test_given_controls_are_taken(lab):
+    same = lab.causal_map(CLEAN, CORRUPTED, controls=[CLEAN, CLEAN], progress=False)
+    grid = same.grid("residual")
+    np.testing.assert_allclose(grid.controls[0], grid.effects, atol=NOISE)
+    assert not same.stands_out().any() or (same.p_values() > 1 / 3).any()
+    with pytest.raises(BadPrompt, match="Control 0"):
+        lab.causal_map(CLEAN, CORRUPTED, controls=["Short"], progress=False)
+
+
+def test_prompts_that_do_not_align_are_refused_with_both_numbers(lab):
+    lengths = [len(lab.trace(text)) for text in (CLEAN, CLEAN + " Now.")]
+    with pytest.raises(BadPrompt, match=f"{lengths[0]}.*{lengths[1]}"):
+        lab.causal_map(CLEAN, CLEAN + " Now.", progress=False)
+    with pytest.raises(LabError, match="same"):
+        lab.causal_map(CLEAN, CLEAN, progress=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parts": "heads"}, {"parts": []}, {"spans": [(3, 2)]}, {"spans": "tokens"}, {"spans": 0},
+        {"positions": [9999]}, {"patching": "both"}, {"method": "fast"}, {"controls": -1}, {"controls": "x"},
+        {"answer": ""}, {"answer": 3.5}, {"answer": [10**9]}, {"batch_size": 0}, {"answer_tokens": 0},
+        {"seed": -1}, {"spans": [(0, 9999)]}, {"parts": 5},
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused(tiny_lab, wrong):
+    with pytest.raises(LabError):
+        tiny_lab("12B").causal_map(CLEAN, CORRUPTED, progress=False, **wrong)
+
+
+def test_nothing_is_left_on_the_model_and_what_was_computed_stays(lab, monkeypatch):
+    from gemma_lab.evals.causal import patching
+
+    held, calls, batch = hooks(lab.model), [], patching._batch
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return batch(*args)
+
+    monkeypatch.setattr(patching, "_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lab.causal_map(CLEAN, CORRUPTED, controls=2, batch_size=8, progress=False)
+    assert hooks(lab.model) == held
+    assert not lab.lock.locked()
+    effects = lab.last_causal_map.effects()
+    assert np.isfinite(effects).any()
+    assert np.isnan(effects).any()
+    assert lab.last_causal_map.to_pandas()["p"].isna().all()
+    assert lab.last_causal_map.figure().png()
+
+
+def test_an_active_edit_is_refused(tiny_lab):
+    with tiny_lab("12B").edit(ablate_heads={0: [1]}), pytest.raises(LabError, match="edit is active"):
+        tiny_lab("12B").causal_map(CLEAN, CORRUPTED, progress=False)
+
+
+def test_its_table_and_its_text(lab, whole):
+    frame = whole.to_pandas()
+    assert list(frame.columns) == ["part", "layer", "column", "tokens", "effect", "normalised", "p"]
+    assert len(frame) == sum(int(np.isfinite(whole.effects(part)).sum()) for part in whole.parts)
+    spans = frame[frame.part.isin(BY_SPAN)]
+    assert "7→3" in set(spans.tokens)
+    best = whole.top(1)[0]
+    assert whole.sign * best.effect == pytest.approx((whole.sign * frame.effect).max())
+    assert repr(whole).startswith("CausalMap(tiny, denoising")

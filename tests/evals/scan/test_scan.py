@@ -1,0 +1,174 @@
+"""A scan: every finding beside its null, on every shape and on hostile prompts; knock-outs that are tests."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import shapes
+from support.moe import hooks
+
+import gemma_lab as gl
+from gemma_lab.errors import LabError
+from gemma_lab.evals.scan.against_chance import load_against_chance
+from gemma_lab.evals.scan.answer_reading import AnswerReading
+from gemma_lab.evals.scan.candidates import head_scores, rows_behind_answer
+from gemma_lab.evals.scan.knockout import knock_out
+from gemma_lab.models.chat.prompt import prepare
+from gemma_lab.trace.interventions.edit import Edit
+
+TEXT = "Ada has a lemon and a red house. " * 2
+NAMES = [
+    "answer", "uncertain", "sinks", "head kinds", "expert load", "lens", "head knock-out", "expert knock-out",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", shapes.SIZES)
+def test_every_shape_has_every_finding(tiny_lab, size):
+    lab = tiny_lab(size)
+    before = hooks(lab.model)
+    scan = lab.scan(TEXT, max_new_tokens=4, draws=5, progress=False)
+    assert hooks(lab.model) == before
+    assert [one.name for one in scan.findings] == NAMES
+    for one in scan.findings:
+        assert one.result
+        assert one.null or not one.tested
+        assert all(0 <= row < len(scan.trace) for row in one.tokens)
+    has_experts = bool(lab.architecture.experts)
+    assert scan.finding("expert load").tested == has_experts == (scan.load is not None)
+    assert has_experts or "no experts" in scan.finding("expert knock-out").result
+    assert [one.kind for one in scan.knockouts] == ["heads", "experts"][: 1 + has_experts]
+    assert scan.trace.generation.ids.tolist() == lab.trace(TEXT, max_new_tokens=4).generation.ids.tolist()
+    html, text = scan._repr_html_(), str(scan)
+    for one in scan.findings[1:]:
+        assert one.title in html
+        assert one.title in text
+    assert "<script" not in html
+    assert scan.figure().text
+    assert scan.to_pandas()["name"].tolist() == NAMES
+    json.dumps(scan.to_pandas()["result"].tolist())
+
+
+def test_the_same_seed_gives_the_same_scan(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    one, other = (lab.scan(TEXT, max_new_tokens=2, draws=6, seed=3, progress=False) for _ in range(2))
+    assert [f.result for f in one.findings] == [f.result for f in other.findings]
+    third = lab.scan(TEXT, max_new_tokens=2, draws=6, seed=4, progress=False)
+    assert any((a.controls != b.controls).any() for a, b in zip(one.knockouts, third.knockouts, strict=True))
+
+
+def test_the_answer_is_read_as_the_model_wrote_it(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    trace = lab.trace(TEXT, max_new_tokens=5)
+    request = gl.Request.from_meta(trace.meta, trace.images)
+    reading = AnswerReading(lab, request, trace.generation.ids.tolist())
+    assert reading.logprob() == pytest.approx(float(trace.generation.logprobs.mean()), abs=1e-4)
+    edit = Edit(ablate_heads={0: [0, 1]})
+    found = reading.logprob(edit)
+    ids = [*prepare(lab, request).ids, *trace.generation.ids.tolist()]
+    with lab.edit(edit), torch.no_grad():
+        logits = lab.model(torch.tensor([ids[:-1]]), use_cache=False).logits[0]
+    wanted = torch.log_softmax(logits.float(), -1)[-5:].gather(1, torch.tensor(ids[-5:])[:, None]).mean()
+    assert found == pytest.approx(float(wanted), abs=1e-4)
+    assert reading.logprob() == reading.logprob()
+
+
+def test_candidates_are_the_heads_with_the_largest_weights(tiny_lab):
+    lab = tiny_lab("31B")
+    trace = lab.trace(TEXT, max_new_tokens=3, attention=gl.AttentionRequest(rows=range(10, 60), top_k=8))
+    rows = rows_behind_answer(trace)
+    assert rows.tolist() == [int(np.flatnonzero(trace.tokens.generated)[0]) - 1 + at for at in range(3)]
+    scores = head_scores(trace)
+    for (layer, head), score in list(scores.items())[::5]:
+        found = []
+        for row in rows.tolist():
+            first, weights = trace.attention.full_rows[layer, row]
+            keys = first + np.arange(weights.shape[1])
+            found.append(weights[head][(keys > 0) & (keys != row)].max())
+        assert score == pytest.approx(np.mean(found), abs=2e-3)
+
+
+def test_a_knockout_counts_sets_that_do_as_much_damage():
+    damage = {(0, n): 0.1 * n for n in range(8)} | {(1, n): 0.1 * n for n in range(8)}
+
+    def logprob(edit):
+        heads = {} if edit is None else edit.to_dict()["ablate_heads"]
+        return -1.0 - sum(damage[int(layer), head] for layer, listed in heads.items() for head in listed)
+
+    def run(scores, draws=30):
+        return knock_out(
+            "heads", scores, dict.fromkeys(damage, "local"), count=2, draws=draws, seed=0, statistic="s",
+            match="m", logprob=logprob, intact=-1.0, advance=lambda: None,
+        )  # fmt: skip
+
+    best = run({unit: damage[unit] for unit in damage})
+    assert best.chosen == ((0, 7), (1, 7))
+    assert best.effect == pytest.approx(1.4)
+    assert best.alone == pytest.approx((0.7, 0.7))
+    assert best.p == pytest.approx(1 / 31)
+    worst = run({unit: -damage[unit] for unit in damage})
+    assert worst.p == 1.0
+    few = run({unit: damage[unit] for unit in damage}, draws=500)
+    assert len(few.controls) == 14 * 13 // 2  # every pair of the others, none twice
+    assert "p = " in repr(best)
+
+
+def test_even_loads_are_not_called_uneven():
+    from support.routing_traces import arabic_trace
+
+    routing = arabic_trace().routing
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(20):
+        ids = rng.random((len(routing.layers), 200, routing.experts)).argsort(-1)[..., : routing.top_k]
+        from gemma_lab.trace.records.served_routing import ServedRouting
+
+        even = ServedRouting(ids.astype(np.uint8), layers=routing.layers, experts=routing.experts)
+        false += bool(load_against_chance(even, seed=0).above)
+    assert false <= 4  # 5 % of 20 is 1
+    ids[:, :, 0] = np.where((ids == 0).any(-1), ids[..., 0], 0)  # everybody chooses expert 0
+    skewed = ServedRouting(ids.astype(np.uint8), layers=routing.layers, experts=routing.experts)
+    assert load_against_chance(skewed, seed=0).above == routing.layers
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a", "<b>&amp;</b>\u202e</script>", "\n" * 40, "مرحبا بالعالم " * 4, "😀" * 30]
+)
+def test_hostile_prompts(tiny_lab, prompt):
+    lab = tiny_lab("E2B")
+    scan = lab.scan(prompt, max_new_tokens=2, draws=2, progress=False)
+    html = scan._repr_html_()
+    assert "</script>" not in html
+    assert "<b>&amp;" not in html
+    assert "\n" not in repr(scan)
+    assert "\u202e" not in str(scan)
+
+
+def test_pictures_and_raw_prompts(tiny_lab):
+    lab = tiny_lab("12B")
+    image = Image.new("RGB", (60, 40), "red")
+    assert lab.scan("What is it?", images=[image], max_new_tokens=2, draws=2, progress=False).knockouts
+    short = lab.scan("a b", raw=True, max_new_tokens=1, draws=2, progress=False)
+    assert not short.finding("sinks").tested
+
+
+def test_arguments(tiny_lab):
+    lab = tiny_lab("E4B")
+    without = lab.scan(TEXT, max_new_tokens=2, draws=0, progress=False)
+    assert without.knockouts == ()
+    assert "draws=0" in without.finding("head knock-out").result
+    for wrong in ({"max_new_tokens": 0}, {"draws": -1}, {"draws": 1.5}):
+        with pytest.raises(LabError):
+            lab.scan(TEXT, **wrong)
+    with pytest.raises(TypeError):
+        lab.scan(TEXT, no_such=1)
+    with pytest.raises(LabError, match="knock"):
+        without.finding("nothing")
+
+
+def test_too_few_sets_are_said_to_be_too_few(tiny_lab):
+    scan = tiny_lab("31B").scan(TEXT, max_new_tokens=2, draws=5, progress=False)
+    assert "too few" in scan.finding("head knock-out").result
