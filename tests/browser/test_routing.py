@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conftest import Notebook
     from gemma_lab.trace.trace import Trace
 
-ROW, LABELS = 18, 118  # of the heat map, in pixels
+ROW, LABELS = 18, 132  # of the heat map, in pixels
 
 #: Points at a token until its read-out is there.
 FIRST_READOUT = """() => new Promise((done) => {

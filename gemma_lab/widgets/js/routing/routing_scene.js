@@ -8,7 +8,7 @@ import { FRACTION_STEPS } from "../shared/wire.js";
 /** @import { Facet, RoutingStore } from "./routing_store.js" */
 /** @typedef {"modality" | "role" | "script"} FilterColumn */
 
-export const LABELS = 118; // width of the tokens' labels left of the heat map, in pixels
+export const LABELS = 132; // width of the tokens' labels left of the heat map, in pixels
 /** @type {FilterColumn[]} */
 export const FILTER_COLUMNS = ["modality", "role", "script"];
 
