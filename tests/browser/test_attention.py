@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gemma_lab.trace.trace import Trace
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-LEFT, TOP = 132, 74  # of the map's square, in pixels
+LEFT, TOP = 132, 82  # of the map's square, in pixels
 
 #: Points at a row until its read-out is there.
 FIRST_READOUT = """(tokens) => new Promise((done) => {
@@ -32,7 +32,7 @@ FIRST_READOUT = """(tokens) => new Promise((done) => {
     if (map?.clientHeight > 100) {
       const box = map.getBoundingClientRect();
       const token = Math.floor((0.5 / Math.min(520, map.clientWidth - 146)) * tokens).toLocaleString("en");
-      map.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + 135, clientY: box.top + 74.5, bubbles: true }));
+      map.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + 135, clientY: box.top + 82.5, bubbles: true }));
       const read = document.querySelector("[data-testid=row]").textContent;
       if (read.includes(`token ${token} ·`) && read.includes("top keys, exact")) return done();
     }

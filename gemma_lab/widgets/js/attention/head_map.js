@@ -10,7 +10,7 @@ import { drawFirstToken, drawMap, drawRows, fillVisible, packedColor, showsRows 
 /** @typedef {{ x: number, y: number, query0: number, key0: number, moved: boolean }} Drag */
 
 const MAP_LEFT = 112; // width of the queries' labels, in pixels
-const MAP_TOP = 74; // height of the keys' labels
+const MAP_TOP = 82; // height of the keys' labels
 const STRIP = 15; // width of the first token's strip
 const RIGHT = 14;
 const BOTTOM = 6;
