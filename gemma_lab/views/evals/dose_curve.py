@@ -53,11 +53,12 @@ def dose_curve_figure(data: DoseCurve) -> Plot:
     if data.asked:
         zero = data.strengths.index(0.0)
         damage = f"; check-up {data.right[best]}/{data.asked} there, {data.right[zero]}/{data.asked} at 0"
+    controls = data.control_effects[:, best]
     return Plot(
         figure,
-        text=f"{data.model} steered along {data.direction}: largest effect {data.effects[best]:+.2f} nats per "
-        f"token at strength {data.strengths[best]:g}, random directions "
-        f"{data.control_effects[:, best].min():+.2f} to {data.control_effects[:, best].max():+.2f}{damage}",
+        text=f"{data.model} steered along {data.direction}: largest effect {data.effects[best]:+.2f} nats "
+        f"per token at strength {data.strengths[best]:g}, random directions {controls.min():+.2f} to "
+        f"{controls.max():+.2f}{damage}",
     )
 
 

@@ -10,6 +10,7 @@ import { View } from "../shared/view.js";
 import { ExplorerScene } from "./explorer_scene.js";
 import { FeaturePanel } from "./feature_panel.js";
 import { AttentionPanel, ExpertPanel, LensPanel } from "./panels.js";
+import { StrengthSlider } from "./strength_slider.js";
 
 /** @import { Changes } from "../shared/scene.js" */
 /** @import { ExplorerModel } from "../shared/wire_types.js" */
@@ -43,7 +44,15 @@ export class ExplorerView extends View {
     const own = summary.feature_ids ? { ...ATTENTION_TINTS, feature: "SAE feature" } : ATTENTION_TINTS;
     const tint = new TintChoice(scene, own, () => [scene.store]);
     const behind = h("div", { class: "gl-opened", "data-testid": "behind" });
-    scene.parts = [tint, text, ...panels, ask, { update: (what) => this.showRow(scene, behind, what) }];
+    const slider = new StrengthSlider(model);
+    scene.parts = [
+      tint,
+      text,
+      ...panels,
+      slider,
+      ask,
+      { update: (what) => this.showRow(scene, behind, what) },
+    ];
     const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ").replaceAll("_", " ")}`;
     const name = appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name);
     const heading = h("div", { class: "gl-heading" }, name, h("span", { class: "gl-facts" }, about));
@@ -51,6 +60,7 @@ export class ExplorerView extends View {
     this.root.replaceChildren(
       h("header", { class: "gl-top" }, heading, tint.node),
       this.notice,
+      slider.node,
       h("div", { class: "gl-body" }, text.node, column),
       textLegend(tint, [scene.store]),
       ask.node,

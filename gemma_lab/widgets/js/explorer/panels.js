@@ -112,7 +112,7 @@ export class LensPanel {
   /** @param {ExplorerScene} scene */
   constructor(scene) {
     this.scene = scene;
-    const { layers = [], kind = "logit" } = scene.summary.meta.logit_lens ?? {};
+    const { layers, kind } = scene.summary.meta.logit_lens ?? { layers: [], kind: "logit" };
     this.lines = layers.map((layer, layerIndex) => this.createLine(layer, layerIndex)).reverse();
     const rows = h("div", { class: "gl-lens-rows" }, ...this.lines.map(({ node }) => node));
     this.node = panel("lens", `${kind === "jacobian" ? "Jacobian" : "Logit"} lens of each layer`, rows);

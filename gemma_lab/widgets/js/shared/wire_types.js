@@ -158,7 +158,7 @@
  * @typedef {object} SummaryMeta
  * @property {{ layers: number[], kinds: string[], heads: number[] }} [attention]
  * @property {{ layers: number[], experts: number, scale_max: number }} [routing]
- * @property {{ layers: number[], words: string[], k: number }} [logit_lens]
+ * @property {{ layers: number[], words: string[], k: number, kind?: string }} [logit_lens]
  * @property {FeatureFacts} [features]
  */
 /** @typedef {SummaryArrays & Unpacked<SummaryMeta>} SummaryBuffer */
@@ -362,7 +362,9 @@
  * @typedef {object} ExplorerTraits
  * @property {number[]} selected_tokens
  * @property {number} feature
+ * @property {number} strength
  * @property {boolean} busy
+ * @property {{ name?: string, max?: number, step?: number }} _steering
  * @property {ExplorerFacts} _facts
  * @property {Buffer} _tokens
  * @property {Buffer} _summary
@@ -425,6 +427,56 @@
  * @property {Notice} _notice
  */
 /**
+ * The cells of one part of a causal map, [layers, columns]: effects in nats and p values, NaN where there are
+ * none; by column whether the prompts differ there, and the largest effect by chance.
+ * @typedef {object} CausalArrays
+ * @property {Uint8Array} text
+ * @property {Uint32Array} text_ends
+ * @property {Uint8Array} differs
+ * @property {Float32Array} effects
+ * @property {Float32Array} p
+ * @property {Float32Array} thresholds
+ */
+/**
+ * @typedef {object} CausalMeta
+ * @property {string} part
+ * @property {number[]} layers
+ */
+/** @typedef {CausalArrays & Unpacked<CausalMeta>} CausalBuffer */
+/**
+ * What one run computes where the answer is predicted: next tokens with probabilities; by layer the lens's
+ * first token and the probability of the answer.
+ * @typedef {{
+ *   name: string,
+ *   top: [text: string, probability: number][],
+ *   lens: [layer: number, text: string, probability: number][],
+ * }} CausalRun
+ */
+/** @typedef {{ part?: string, cell?: number[], label: string, sides?: CausalRun[] }} OpenedCell */
+/**
+ * @typedef {object} CausalFacts
+ * @property {string} model
+ * @property {string} patching
+ * @property {string} method
+ * @property {string} answer
+ * @property {number} clean
+ * @property {number} corrupted
+ * @property {number} draws
+ * @property {string[]} parts
+ */
+/**
+ * @typedef {object} CausalTraits
+ * @property {string} part
+ * @property {number[]} cell
+ * @property {boolean} busy
+ * @property {CausalFacts} _facts
+ * @property {Buffer} _cells
+ * @property {OpenedCell} _opened
+ * @property {boolean} _can_run
+ * @property {Ack} _ack
+ * @property {Notice} _notice
+ */
+/**
  * @typedef {object} PlannerTraits
  * @property {string[]} models
  * @property {string} hardware
@@ -476,11 +528,17 @@
  */
 /**
  * @typedef {{ type: "select", view: string, seq: number, tokens: number[], feature: number }
+ *   | { type: "steer", strength: number }
  *   | { type: "ask", text: string }} ExplorerMessage
  */
 /**
  * @typedef {{ type: "select", view: string, seq: number, layer: number, tokens: number[] }
  *   | { type: "show", prompt: number }} VersusMessage
+ */
+/**
+ * @typedef {{ type: "select", view: string, seq: number, cell: number[] }
+ *   | { type: "show", part: string }
+ *   | { type: "open", part: string, layer: number, column: number }} CausalMessage
  */
 /**
  * @typedef {{ type: "set_values", values: Partial<PlannerState> }} PlannerMessage
@@ -504,6 +562,7 @@
 /** @typedef {WidgetModel<ExplorerTraits, ExplorerMessage>} ExplorerModel */
 /** @typedef {WidgetModel<ScanTraits, ExplorerMessage>} ScanModel */
 /** @typedef {WidgetModel<VersusTraits, VersusMessage>} VersusModel */
+/** @typedef {WidgetModel<CausalTraits, CausalMessage>} CausalModel */
 /** @typedef {WidgetModel<PlannerTraits, PlannerMessage>} PlannerModel */
 
 export {};
