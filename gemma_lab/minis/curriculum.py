@@ -19,15 +19,24 @@ _ALONE = {
     "shown": {"shown": 8},
     "far": {"asked": 8, "retold": 2, "recall": 6},
     "compare": {"compare": 8},
+    "watched": {"watched": 5, "motion": 2},
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
 _DRILLED = {"tools": {"called": 2}}  # skill in focus -> drills of every step, and their rows
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
-_LEARNED_ALONE = {"shown": 0.1, "far": 0.1}  # running loss in nats per token at which no turn is needed
+_LEARNED_ALONE = {
+    "shown": 0.1,
+    "far": 0.1,
+    "watched": 0.1,
+}  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
 _TOGETHER = 0.75  # share of the budget from which there are no such turns
-_NEEDS = {"shown": "scenes", "far": "recall"}  # skills that these are for; the others are skills themselves
+_NEEDS = {
+    "shown": "scenes",
+    "far": "recall",
+    "watched": "motion",
+}  # skills that these are for; the others are skills themselves
 _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
 _NARROW = (24, 48, 96)  # windows of the local layers in some steps with retrieval
@@ -176,7 +185,7 @@ class Curriculum:
         if name in SKILLS:
             return self.batcher.row(name, grid=grid)
         drill: Callable[..., Row] = getattr(self.batcher.drills, name)
-        return drill(grid=grid) if name == "shown" else drill()
+        return drill(grid=grid) if name in ("shown", "watched") else drill()
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)

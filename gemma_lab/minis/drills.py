@@ -6,8 +6,9 @@ import random
 from typing import Any
 
 from ..evals.words import PEOPLE, THINGS
+from ..models.media.video import format_timestamp
 from .encoding import SKIP, Encoder, Row, filled
-from .tasks import arithmetic, calling, recall, scenes
+from .tasks import arithmetic, calling, motion, recall, scenes
 from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
 from .tokenizer import token_id
@@ -137,6 +138,33 @@ class Drills:
         row.news = [UNKNOWN] * grid**2
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
+            before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
+            after = self.encoder.ids(answer)
+            row.ids += [*before, *after, token_id("eot_token")]
+            row.labels += [SKIP] * len(before) + after + [SKIP]
+        return row
+
+    def watched(self, *, grid: int) -> Row:
+        """Return a clip with short cues about it, with loss on the answers.
+
+        As `shown`, for clips. A trained mini-moe saw changes of colour, but guessed when they were:
+        in 90 held-out clips the frame whose soft tokens differ most from those before is always the right
+        one, but a linear probe below the global layer found the time of that frame on its changed soft tokens
+        in 30 % (of five times). What is seen must be bound to when. Cues ask for the time of a change, the
+        thing that moves, and what is seen at a time.
+
+        Parameters
+        ----------
+        grid
+            Soft tokens per side of each frame.
+        """
+        clip, news, cues = motion.shown(self.rng)
+        row = Row("watched", [token_id("bos_token")], clips=[clip], news=news(grid))
+        for at in clip.times:
+            soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
+            row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]
+        row.labels = [SKIP] * len(row.ids)
+        for cue, answer in self.rng.choices(cues, k=_CUES):
             before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
             after = self.encoder.ids(answer)
             row.ids += [*before, *after, token_id("eot_token")]

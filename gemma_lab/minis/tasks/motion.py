@@ -67,25 +67,24 @@ _CLEAR = 0.1  # how far from the middle a thing must lie for its side to be aske
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw one clip with its question; training asks up to `_MORE` further ones about the same clip."""
-    kind = rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0]
-    return _KINDS[kind](rng, held)
+    return _question(rng, rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0], held)
 
 
 def direction(rng: random.Random, held: bool) -> Question:
     """Draw one clip and ask for the direction of its moving thing; the directions are the groups."""
-    question = _direction(rng, held)
+    question = _question(rng, "direction", held)
     return dataclasses.replace(question, skill="direction", group=question.answer)
 
 
 def which(rng: random.Random, held: bool) -> Question:
     """Draw one clip and ask which of its two shapes moves; the shapes are the groups."""
-    question = _which(rng, held)
+    question = _question(rng, "which", held)
     return dataclasses.replace(question, skill="which", group=question.answer)
 
 
 def when(rng: random.Random, held: bool) -> Question:
     """Draw one clip and ask when the colour of its shape changes; the times are the groups."""
-    question = _when(rng, held)
+    question = _question(rng, "when", held)
     return dataclasses.replace(question, skill="when", group=question.answer)
 
 
@@ -96,6 +95,14 @@ class _Film:
     frames: list[list[Thing]]
     fps: float
     background: tuple[int, int, int]
+
+    def clip(self) -> Clip:
+        """Return the frames, drawn."""
+        return Clip(tuple(draw(one, size=SIDE, background=self.background) for one in self.frames), self.fps)
+
+
+_Asked = tuple[str, str, _Film]
+"""A question about a film, its answer, and the film."""
 
 
 def _path(rng: random.Random, way: str, count: int) -> list[tuple[float, float]]:
@@ -113,16 +120,16 @@ def _drawn(rng: random.Random) -> tuple[int, float]:
     return rng.randint(4, 6), rng.choice((1.0, 2.0))
 
 
-def _direction(rng: random.Random, held: bool) -> Question:
+def _direction(rng: random.Random, held: bool) -> _Asked:
     count, fps = _drawn(rng)
     way = rng.choice(list(_STEPS))
     one = thing(rng, combination(rng, held, more=not held), radius=_RADIUS)
     frames = [[dataclasses.replace(one, x=x, y=y)] for x, y in _path(rng, way, count)]
     prompt = rng.choice(_ASK["direction"]).format(shape=one.shape)
-    return _question(rng, "direction", prompt, way, _Film(frames, fps, paper(rng)), held)
+    return prompt, way, _Film(frames, fps, paper(rng))
 
 
-def _which(rng: random.Random, held: bool) -> Question:
+def _which(rng: random.Random, held: bool) -> _Asked:
     """Two shapes, each in its half, of which one moves along the line between the halves."""
     count, fps = _drawn(rng)
     one = thing(rng, combination(rng, held, more=not held), radius=_RADIUS)
@@ -142,7 +149,7 @@ def _which(rng: random.Random, held: bool) -> Question:
     first, second = rng.sample((one.shape, other.shape), 2)
     prompt = rng.choice(_ASK["which"]).format(shape=first, other=second)
     film = _Film([[move, other] for move in moves], fps, paper(rng))
-    return _question(rng, "which", prompt, one.shape, film, held)
+    return prompt, one.shape, film
 
 
 def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
@@ -158,50 +165,106 @@ def _turned(rng: random.Random, held: bool) -> tuple[list[Thing], int]:
     return [dataclasses.replace(one, colour=before if n < change else after) for n in range(count)], change
 
 
-def _when(rng: random.Random, held: bool) -> Question:
+def _when(rng: random.Random, held: bool) -> _Asked:
     """One frame per second, so that every frame has its own time."""
     things, change = _turned(rng, held)
     film = _Film([[one] for one in things], 1.0, paper(rng))
     prompt = rng.choice(_ASK["when"]).format(shape=things[0].shape)
-    return _question(rng, "when", prompt, format_timestamp(change), film, held)
+    return prompt, format_timestamp(change), film
 
 
-def _colour(rng: random.Random, held: bool) -> Question:
+def _colour(rng: random.Random, held: bool) -> _Asked:
     things, _ = _turned(rng, held)
     film = _Film([[one] for one in things], rng.choice((1.0, 2.0)), paper(rng))
     prompt = rng.choice(_ASK["colour"]).format(shape=things[0].shape)
-    return _question(rng, "colour", prompt, things[-1].colour, film, held)
+    return prompt, things[-1].colour, film
 
 
-def _question(rng: random.Random, kind: str, prompt: str, answer: str, film: _Film, held: bool) -> Question:
+def _question(rng: random.Random, kind: str, held: bool) -> Question:
+    prompt, answer, film = _KINDS[kind](rng, held)
     more: dict[str, str] = {}
     if not held:
         asked = _about(rng, film)
         more = dict(rng.sample(asked, min(len(asked), rng.randint(1, _MORE))))
         more.pop(prompt, None)
-    clip = Clip(
-        tuple(draw(things, size=SIDE, background=film.background) for things in film.frames), film.fps
-    )
     news = functools.partial(changes, film.frames)
-    return Question("motion", prompt, answer, video=clip, group=kind, more=tuple(more.items()), news=news)
+    return Question(
+        "motion", prompt, answer, video=film.clip(), group=kind, more=tuple(more.items()), news=news
+    )
+
+
+def shown(rng: random.Random) -> tuple[Clip, Callable[[int], list[int]], list[tuple[str, str]]]:
+    """Draw a clip of training and all short cues about it, for a drill.
+
+    Returns
+    -------
+    tuple
+        The clip; the change at each soft token as `Question.news`; cues of one to three words and answers: a
+        time and ``colour``, ``side`` or ``height``, ``changes`` for the time, ``moves`` and ``rests`` for a
+        shape, a shape and ``way`` or ``end``.
+    """
+    _, _, film = _KINDS[rng.choice(list(_KINDS))](rng, False)
+    return film.clip(), functools.partial(changes, film.frames), _cues(film)
+
+
+def _cues(film: _Film) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    paths = list(zip(*film.frames, strict=True))
+    for path in paths:
+        first, last = path[0], path[-1]
+        way = _way(first, last)
+        found.append((f"{first.shape} way", way) if way else (f"{first.shape} end", last.colour))
+        if len(paths) > 1:
+            found.append(("moves" if way else "rests", first.shape))
+        if film.fps == 1:  # every frame has a different timestamp
+            found += _timed(path, alone=len(paths) == 1)
+    return found
+
+
+def _timed(path: Sequence[Thing], *, alone: bool) -> list[tuple[str, str]]:
+    found = []
+    for second, (before, one) in enumerate(zip((path[0], *path), path, strict=False)):
+        time, name = format_timestamp(second), "" if alone else f"{one.shape} "
+        if before.colour != one.colour:
+            found.append(("changes", time))
+        if path[0].colour != path[-1].colour:
+            found.append((f"{time} {name}colour", one.colour))
+        for kind, at, sides in (("side", one.x, ("left", "right")), ("height", one.y, ("top", "bottom"))):
+            if _way(path[0], path[-1]) and abs(at - 0.5) > _CLEAR:
+                found.append((f"{time} {name}{kind}", sides[at > 0.5]))
+    return found
+
+
+def _way(first: Thing, last: Thing) -> str:
+    """Return the direction in which a thing moved, "" if it did not."""
+    across, down = last.x - first.x, last.y - first.y
+    if across:
+        return "right" if across > 0 else "left"
+    return "" if not down else "down" if down > 0 else "up"
 
 
 def _about(rng: random.Random, film: _Film) -> list[tuple[str, str]]:
     """Return further questions about a clip: its things at the start, in between and at the end."""
     asked: list[tuple[str, str]] = []
-    for path in zip(*film.frames, strict=True):
+    paths = list(zip(*film.frames, strict=True))
+    if len(paths) == 2:
+        moving = next(path[0].shape for path in paths if _way(path[0], path[-1]))
+        one, other = rng.sample([path[0].shape for path in paths], 2)
+        asked.append((rng.choice(_ASK["which"]).format(shape=one, other=other), moving))
+    for path in paths:
         first, last = path[0], path[-1]
         name = {"shape": first.shape}
-        across, down = last.x - first.x, last.y - first.y
-        moves = bool(across or down)
-        asked.append((_ALSO["moves"].format(**name), "yes" if moves else "no"))
-        if moves:
-            way = ("right" if across > 0 else "left") if across else ("down" if down > 0 else "up")
+        way = _way(first, last)
+        asked.append((_ALSO["moves"].format(**name), "yes" if way else "no"))
+        if way:
             asked.append((rng.choice(_ASK["direction"]).format(**name), way))
         if first.colour == last.colour:
             asked.append((_ALSO["colour"].format(**name), last.colour))
         else:
             asked.append((rng.choice(_ASK["colour"]).format(**name), last.colour))
+        if film.fps == 1 and first.colour != last.colour:
+            change = next(second for second, one in enumerate(path) if one.colour != first.colour)
+            asked.append((rng.choice(_ASK["when"]).format(**name), format_timestamp(change)))
         if film.fps == 1:  # every frame has a different timestamp
             asked += _then(name, path, changes=first.colour != last.colour)
     return asked
@@ -221,7 +284,7 @@ def _then(name: dict[str, str], path: Sequence[Thing], *, changes: bool) -> list
     return asked
 
 
-_KINDS: dict[str, Callable[[random.Random, bool], Question]] = {
+_KINDS: dict[str, Callable[[random.Random, bool], _Asked]] = {
     "direction": _direction,
     "which": _which,
     "when": _when,
@@ -236,4 +299,5 @@ def corpus() -> list[str]:
     ]
     texts += [ask.format(shape=shape, time="00:01") for ask in _ALSO.values() for shape in SHAPES]
     texts += [f"00:{second:02d}" for second in range(6)]
+    texts += ["changes", "moves", "rests", "way", "end", "side", "height", "colour"]
     return ([*texts, "left", "right", "up", "down"]) * 5
