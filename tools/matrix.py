@@ -1,7 +1,7 @@
 """The matrix of versions: record a run of the tests, and write the table of what was run.
 
-``python -m tools.matrix record unit colab report.xml`` appends a row to docs/matrix.jsonl, and
-``python -m tools.matrix`` writes docs/matrix.md.
+``python -m tools.matrix record unit colab report.xml`` appends a row to docs/matrix.jsonl, the sum of several
+reports; ``python -m tools.matrix`` writes docs/matrix.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import platform
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,19 @@ HEAD = """\
 
 Which combinations of Python and libraries the tests were run with, and when. `make matrix` runs what installs
 on the machine; the sets of versions are `tests/matrix/*.txt`. A combination that is not listed was not run.
-"Skipped" counts tests that say why they do not apply, for example to an older release of transformers.
+"Skipped" counts tests that say why they do not apply, for example to an older release of transformers. For
+notebooks a test is a cell; with the newest versions its output is compared, too.
 
 """
 
 
-def record(what: str, versions: str, report: Path) -> dict[str, Any]:
-    """Append the counts of a JUnit report, with this interpreter's versions of libraries; return the row."""
+def record(what: str, versions: str, reports: Sequence[Path]) -> dict[str, Any]:
+    """Append the counts of JUnit reports, with this interpreter's versions of libraries; return the row."""
     counts = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest wrote it
-        for name in counts:
-            counts[name] += int(suite.get(name, 0))
+    for report in reports:
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - pytest wrote it
+            for name in counts:
+                counts[name] += int(suite.get(name, 0))
     row = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "run": what,
@@ -72,7 +75,7 @@ def _version(name: str) -> str:
 def main(arguments: list[str]) -> None:
     """Record a run, or write the table."""
     if arguments[:1] == ["record"]:
-        print(json.dumps(record(arguments[1], arguments[2], Path(arguments[3]))))
+        print(json.dumps(record(arguments[1], arguments[2], [Path(each) for each in arguments[3:]])))
     rows = [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()]
     TABLE.write_text(table(rows), encoding="utf-8")
 
