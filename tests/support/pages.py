@@ -23,6 +23,44 @@ PIXEL = """([canvas, x, y]) => {
   const ratio = canvas.width / canvas.clientWidth;
   return [...canvas.getContext("2d").getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data];
 }"""
+#: Texts of an element whose contrast with what lies behind them is below 3, with that contrast.
+FAINT = """root => {
+  const parse = text => {
+    const parts = (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+    const scale = text.startsWith("color(") ? 255 : 1;
+    return [...parts.slice(0, 3).map(part => part * scale), parts.length > 3 ? parts[3] : 1];
+  };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  const behind = element => {
+    const layers = [];
+    for (let one = element; one; one = one.parentElement) {
+      const style = getComputedStyle(one);
+      if (style.backgroundImage !== "none") return null;  // a picture: not judged
+      layers.push(parse(style.backgroundColor));
+    }
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
+  };
+  const light = colour => {
+    const [r, g, b] = colour.slice(0, 3).map(value => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    if (!text || !element.checkVisibility() || element.closest("svg, script, style")) continue;
+    const under = behind(element);
+    if (!under) continue;
+    const own = over(parse(getComputedStyle(element).color), under);
+    const [high, low] = [light(own), light(under)].sort((one, other) => other - one);
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast < 3) found.push(`${text.slice(0, 40)}: ${contrast.toFixed(2)}`);
+  }
+  return found;
+}"""
 
 
 def open_saved(

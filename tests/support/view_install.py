@@ -1,6 +1,6 @@
 """Use an install without the extra `models`, and print what works as one line of JSON.
 
-``--hide`` makes the packages of the extra look as if they were not installed.
+``--hide`` makes the packages of the extra look as if they were missing, and psutil, which Pyodide has not.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ MODELS = {
     "torchvision",
     "transformers",
 }
+NOT_IN_PYODIDE = {"psutil"}
 
 
 class Hidden(importlib.abc.MetaPathFinder):
     """Finder that reports packages as missing."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] in MODELS:
+        if name.partition(".")[0] in MODELS | NOT_IN_PYODIDE:
             msg = f"No module named {name!r}"
             raise ModuleNotFoundError(msg, name=name)
 
