@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .trace.records.logit_lens import LogitLensRequest
     from .trace.trace import Trace, open_trace
     from .widgets.attention.widget import AttentionExplorer
+    from .widgets.causal.widget import CausalExplorer
     from .widgets.chat.widget import Chat
     from .widgets.explorer.widget import Explorer
     from .widgets.planner.widget import Planner
@@ -70,6 +71,7 @@ __all__ = [
     "AttentionExplorer",
     "AttentionKnockout",
     "AttentionRequest",
+    "CausalExplorer",
     "Chat",
     "Checkpoint",
     "Cost",

@@ -308,8 +308,8 @@ class CausalMap(Displayed):
             one, two = self.grid(each).effects, other.grid(each).effects
             if one.shape != two.shape or self.spans != other.spans:
                 raise LabError(
-                    f"Of the part {each!r} the maps have {one.shape[0]} × {one.shape[1]} and {two.shape[0]} × "
-                    f"{two.shape[1]} cells, or other spans.",
+                    f"The maps have {one.shape[0]} × {one.shape[1]} and {two.shape[0]} × {two.shape[1]} "
+                    f"cells of the part {each!r}, or other spans.",
                     hint="Make both from the same prompts, spans and positions.",
                 )
             kept = np.isfinite(one) & np.isfinite(two) & ((one != 0) | (two != 0))

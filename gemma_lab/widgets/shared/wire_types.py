@@ -78,6 +78,14 @@ BUFFERS: dict[str, dict[str, tuple[str, ...]]] = {
         "second_ids": ("uint16",),
         "second_weights": ("uint16",),
     },
+    "CausalBuffer": {
+        "text": ("uint8",),
+        "text_ends": ("uint32",),
+        "differs": ("uint8",),
+        "effects": ("float32",),
+        "p": ("float32",),
+        "thresholds": ("float32",),
+    },
 }
 
 #: JSON values beside the arrays of a buffer.
@@ -91,6 +99,7 @@ META: dict[str, tuple[str, ...]] = {
     "RowBuffer": ("layer_index",),
     "SummaryBuffer": ("attention", "routing", "logit_lens", "features"),
     "VersusBuffer": ("start", "layers", "tops"),
+    "CausalBuffer": ("part", "layers"),
 }
 
 #: Traits of every widget that its views read.
@@ -140,6 +149,17 @@ TRAITS: dict[str, tuple[str, ...]] = {
         "busy",
         "_facts",
         "_cells",
+        "_can_run",
+        "_ack",
+        "_notice",
+    ),
+    "CausalTraits": (
+        "part",
+        "cell",
+        "busy",
+        "_facts",
+        "_cells",
+        "_opened",
         "_can_run",
         "_ack",
         "_notice",
@@ -196,5 +216,10 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "ExplorerMessage": {"select": ("view", "seq", "tokens", "feature"), "ask": ("text",)},
     "VersusMessage": {"select": ("view", "seq", "layer", "tokens"), "show": ("prompt",)},
+    "CausalMessage": {
+        "select": ("view", "seq", "cell"),
+        "show": ("part",),
+        "open": ("part", "layer", "column"),
+    },
     "PlannerMessage": {"set_values": ("values",)},
 }

@@ -122,6 +122,63 @@ export class Ramp {
   }
 }
 
+// ColorBrewer's PuOr, from purple to orange (gemma_lab/views/base/colors.py has the same).
+/** @type {Rgb[]} */
+const PURPLE_ORANGE = [
+  "2d004b",
+  "542788",
+  "8073ac",
+  "b2abd2",
+  "d8daeb",
+  "f7f7f7",
+  "fee0b6",
+  "fdb863",
+  "e08214",
+  "b35806",
+  "7f3b08",
+].map((hex) => [channel(hex, 0), channel(hex, 2), channel(hex, 4)]);
+/** On a dark page 0 is close to the page, and large values are light. @type {Rgb[]} */
+const DARK_PURPLE_ORANGE = [
+  "d8ccff",
+  "a58fe6",
+  "7458c4",
+  "463a80",
+  "2b2a40",
+  "24272d",
+  "3d2f22",
+  "80501a",
+  "c5790f",
+  "f2a33c",
+  "ffd79a",
+].map((hex) => [channel(hex, 0), channel(hex, 2), channel(hex, 4)]);
+
+/** The colour scale of signed values: purple below 0, close to the page at 0, orange above. */
+export class SignedRamp {
+  /** @param {string} theme "dark" or "light". */
+  constructor(theme) {
+    this.points = theme === "dark" ? DARK_PURPLE_ORANGE : PURPLE_ORANGE;
+  }
+
+  /**
+   * Return the colour of a value in −1 … 1, as CSS.
+   * @param {number} value
+   */
+  of(value) {
+    const at = ((Math.max(-1, Math.min(1, value)) + 1) / 2) * (this.points.length - 1);
+    const low = Math.min(Math.floor(at), this.points.length - 2);
+    const [red, green, blue] = this.points[low].map((from, index) => {
+      return Math.round(from + (this.points[low + 1][index] - from) * (at - low));
+    });
+    return `rgb(${red} ${green} ${blue})`;
+  }
+
+  /** Return the scale as the background of a legend. */
+  gradient() {
+    const stops = [-1, -0.6, -0.2, 0, 0.2, 0.6, 1].map((value) => this.of(value));
+    return `linear-gradient(to right, ${stops.join(", ")})`;
+  }
+}
+
 /**
  * Return colours for the experts that come first most often, and all of them with their counts, most first.
  * @param {number[]} firsts

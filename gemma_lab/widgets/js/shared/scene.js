@@ -124,3 +124,12 @@ export class Scene {
 export function sameValues(set, list) {
   return set.size === list.length && list.every((value) => set.has(value));
 }
+
+/**
+ * Return whether two lists hold the same numbers in the same order.
+ * @param {number[]} one
+ * @param {number[]} other
+ */
+export function sameList(one, other) {
+  return one.length === other.length && one.every((value, index) => value === other[index]);
+}
