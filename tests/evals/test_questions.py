@@ -13,10 +13,12 @@ from gemma_lab.evals.questions import (
     Question,
     chance_accuracy,
     load_questions,
+    named_skills,
     read,
     skill_names,
     write,
 )
+from gemma_lab.evals.run import question_options
 from gemma_lab.minis.tasks import Clip, digits, held_out, names, numbers
 from gemma_lab.minis.tasks import Question as Drawn
 from gemma_lab.models.chat.tools import Call
@@ -66,6 +68,22 @@ def test_pictures_come_as_rgb_and_texts_without():
     assert (seen.modality, [picture.mode for picture in seen.opened_images]) == ("image", ["RGB"])
     assert (read.modality, read.opened_images, read.video, read.audio) == ("text", [], None, None)
     assert "PNG" not in repr(seen)
+
+
+def test_some_skills_are_asked_only_if_they_are_named():
+    assert set(named_skills()) == {"large digits", "which", "when", "instructions"}
+    assert not set(named_skills()) & set(skill_names())
+    assert not {question.skill for question in load_questions(per_skill=1)} & set(named_skills())
+    for skill in named_skills():
+        asked = load_questions(skills=[skill])
+        assert len(set(asked)) == len(asked) == 200
+    asked = load_questions(skills=["large digits"])
+    assert {question.soft_tokens for question in asked} == {140, 280, 560}
+    assert all(question.group == str(question.soft_tokens) for question in asked)
+    assert question_options(asked[0])[1]["max_soft_tokens"] == asked[0].soft_tokens
+    assert "max_soft_tokens" not in question_options(load_questions(skills=["digits"], per_skill=1)[0])[1]
+    obeying = load_questions(skills=["instructions"])
+    assert all(question.system and not question.within for question in obeying)
 
 
 def test_an_unknown_skill_is_named_with_those_that_exist():

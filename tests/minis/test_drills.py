@@ -93,6 +93,20 @@ def test_cues_about_a_picture_carry_loss_on_their_answers_alone(drills, tokenize
     assert len(ends) >= len(drawn)  # one after each answer, and one in every long gap
 
 
+def test_cues_about_a_clip_carry_loss_on_their_answers_alone(drills, tokenizer):
+    row = drills.watched(grid=3)
+    assert len(row.ids) == len(row.labels)
+    (clip,) = row.clips
+    soft = [token == token_id("video_token") for token in row.ids]
+    assert sum(soft) == 9 * len(clip.frames) == len(row.news)
+    first = soft.index(True)
+    assert tokenizer.decode(row.ids[1 : first - 1]) == "00:00 "
+    last = len(soft) - 1 - soft[::-1].index(True)
+    assert all(label == SKIP for label in row.labels[: last + 1])
+    assert sum(label != SKIP for label in row.labels) >= 9
+    assert token_id("eot_token") not in row.labels
+
+
 def test_calls_are_asked_for_again_and_again_under_one_set_of_declared_functions(drills, tokenizer):
     row = drills.called()
     assert len(row.ids) == len(row.labels)

@@ -118,6 +118,44 @@ def test_the_further_questions_are_answered_by_the_things_of_each_frame():
     asked = motion._about(random.Random(0), turned)
     assert ("What colour is the star at 00:00?", "red") in asked
     assert ("What colour is the star at 00:01?", "green") in asked
+    assert "00:01" in [answer for prompt, answer in asked if prompt in motion._ASK["when"]]
+
+
+def test_further_questions_ask_which_of_two_things_moves_and_when_one_changes():
+    more = [pair for seed in range(300) for pair in motion.ask(random.Random(seed), False).more]
+    moving = [(prompt, answer) for prompt, answer in more if prompt.startswith("Which shape moves")]
+    changing = [answer for prompt, answer in more if "Answer as mm:ss" in prompt]
+    assert len(moving) > 10
+    assert len(changing) > 10
+    assert all(answer in prompt for prompt, answer in moving)
+    assert {len(answer) for answer in changing} == {5}
+
+
+def test_cues_ask_for_the_time_of_a_change_the_thing_that_moves_and_what_is_seen_when():
+    red, blue = drawing.Thing("red", "star", 0.2, 0.7, 0.1), drawing.Thing("blue", "moon", 0.5, 0.2, 0.1)
+    film = motion._Film([[red, blue], [dataclasses.replace(red, x=0.8), blue]], 1.0, (250, 250, 250))
+    assert sorted(motion._cues(film)) == sorted(
+        [("star way", "right"), ("moves", "star"), ("rests", "moon"), ("moon end", "blue"),
+         ("00:00 star side", "left"), ("00:01 star side", "right"),
+         ("00:00 star height", "bottom"), ("00:01 star height", "bottom")]
+    )  # fmt: skip
+    green = dataclasses.replace(red, colour="green")
+    turned = motion._Film([[red], [red], [green]], 1.0, (250, 250, 250))
+    assert sorted(motion._cues(turned)) == sorted(
+        [("star end", "green"), ("changes", "00:02"), ("00:00 colour", "red"), ("00:01 colour", "red"),
+         ("00:02 colour", "green")]
+    )  # fmt: skip
+    fast = dataclasses.replace(turned, fps=2.0)
+    assert motion._cues(fast) == [("star end", "green")]  # two frames of a second have the same time
+    assert all(motion.shown(random.Random(seed))[2] for seed in range(60))
+
+
+@pytest.mark.parametrize(("ask", "answers"), [(motion.which, 4), (motion.when, 5)])
+def test_the_open_questions_of_motion_are_asked_alone_and_grouped_by_their_answers(ask, answers):
+    asked = [ask(random.Random(seed), True) for seed in range(80)]
+    assert {question.skill for question in asked} == {ask.__name__}
+    assert all(question.group == question.answer for question in asked)
+    assert len({question.answer for question in asked}) == answers
 
 
 def test_clips_are_short_and_repeatable():
