@@ -13,7 +13,9 @@ from gemma_lab.evals.questions import load_questions, skill_names
 from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.evals.run import checkup
 from gemma_lab.minis import batched_checkup
-from gemma_lab.minis.model_card import held_out_questions, write_card
+from gemma_lab.minis.architecture import MINIATURE_OF, SHAPES
+from gemma_lab.minis.model_card import held_out_questions, target, write_card
+from gemma_lab.minis.tasks import digits
 from gemma_lab.minis.training import Trainer
 
 
@@ -181,20 +183,30 @@ def test_the_last_stage_begins_when_its_time_has_come_and_goes_on_when_resumed(t
     assert min(group["lr"] for group in again.optimizer.param_groups) > max(rate)
 
 
-def test_one_command_trains_from_nothing_to_a_published_card(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", SHAPES)
+def test_one_command_trains_from_nothing_to_a_published_card(name, run, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from gemma_lab.cli.app import app
 
-    skills = ("digits", "names", "tools", "records")
+    skills = (
+        "digits",
+        *(["speech"] if SHAPES[name]["audio"] is not None else []),
+        "names",
+        "tools",
+        "records",
+    )
     monkeypatch.setattr(batched_checkup, "skill_names", lambda: skills)
     monkeypatch.setattr(
         batched_checkup,
         "load_questions",
         lambda *, skills, per_skill=None: load_questions(skills=skills, per_skill=2),
     )
-    run, folder = tmp_path / "run", tmp_path / "mini-moe"
-    command = ["minis", "train", "mini-moe", "--run", str(run), "--publish-to", str(folder)]
+    trained, folder = tmp_path / "run", tmp_path / name
+    if name != "mini-moe":  # whose tokenizer is trained once more, as nothing is there
+        trained.mkdir()
+        (trained / "tokenizer").symlink_to(run[0] / "tokenizer")
+    command = ["minis", "train", name, "--run", str(trained), "--publish-to", str(folder)]
     options = ["--skills", ",".join(skills), "--minutes", "0.2", "--seed", "3"]
     done = CliRunner().invoke(app, [*command, *options])
     assert done.exit_code == 0, done.output
@@ -207,7 +219,40 @@ def test_one_command_trains_from_nothing_to_a_published_card(tmp_path, monkeypat
     assert card["training"]["seed"] == 3
     assert "started_from" not in card["training"]
     assert {row["skill"] for row in card["skills"]} == {*skills}
-    assert gl.load(folder, progress=False).chat("?", max_new_tokens=1).tokens
+    assert card["miniature_of"] == MINIATURE_OF[name]
+    lab = gl.load(folder, progress=False)
+    assert ("audio" in lab.modalities) == ("speech" in skills)
+    assert lab.chat("?", images=digits.samples()[3], max_new_tokens=1).tokens
+
+
+def test_a_mini_without_encoders_goes_on_from_one_with_experts_and_keeps_its_teacher(run, tmp_path):
+    _, trainer, _ = run
+    trainer.publish(tmp_path / "mini-moe")
+    (tmp_path / "mini-moe" / "card.json").write_text(
+        json.dumps({"name": "mini-moe", "training": {"steps": trainer.step}})
+    )
+    how = {"name": "mini-unified", "skills": ("names", "digits"), "keep_words": True}
+    one = Trainer(tmp_path / "run", minutes=1, start=tmp_path / "mini-moe", **how)
+    assert one.earlier == {"name": "mini-moe", "steps": trainer.step}
+    assert one._sense() == one.perception.work
+    assert "experts" in one._step()
+    one._save()
+    again = Trainer(tmp_path / "run", minutes=1, **how)
+    assert (again.step, again._sense()) == (1, again.perception.work)
+    for name, weight in one.perception.teacher.state_dict().items():
+        assert torch.equal(weight, again.perception.teacher.state_dict()[name])
+
+
+def test_a_layer_of_thousands_of_inputs_learns_more_slowly(trainer):
+    one = trainer(name="mini-unified", skills=("names",))
+    one._practise = dict
+    one.step = one._joint = 500
+    one._step()
+    rates = {id(weight): group["lr"] for group in one.optimizer.param_groups for weight in group["params"]}
+    wide = one.model.model.embed_vision.patch_dense
+    assert wide.in_features == 6912
+    assert rates[id(wide.weight)] == pytest.approx(0.1 * rates[id(wide.bias)])
+    assert len(rates) == len([*one.model.parameters(), *one.probes.parameters()])
 
 
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
@@ -229,6 +274,11 @@ def test_nothing_is_published_without_a_run(tmp_path):
     assert done.exit_code == 1
     assert "There is no training run" in done.output
     assert not (tmp_path / "x").exists()
+
+
+def test_a_mini_without_encoders_is_meant_to_reach_five_points_less():
+    assert (target("mini-moe", "digits"), target("mini-unified", "digits")) == (0.95, 0.90)
+    assert target("mini-unified", "motion") is None
 
 
 def test_a_card_keeps_the_rows_of_skills_that_were_not_asked_again(tmp_path):
