@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from .views.attention.static import attention_html
     from .views.base.figure import Plot
+    from .views.causal.attribution import logit_attribution_figure
+    from .views.causal.maps import causal_map_figure, causal_picture_figure
     from .views.chat.cost import cost_figure
     from .views.chat.gallery import gallery_figure
     from .views.chat.mel import mel_spectrogram_figure
@@ -104,6 +106,8 @@ __all__ = [
     "benchmarks_figure",
     "break_even_figure",
     "call_sources_figure",
+    "causal_map_figure",
+    "causal_picture_figure",
     "checkup_comparison_figure",
     "checkup_figure",
     "coactivation_figure",
@@ -134,6 +138,7 @@ __all__ = [
     "layer_types_figure",
     "lens_comparison_figure",
     "load_by_layer_figure",
+    "logit_attribution_figure",
     "logit_lens_figure",
     "logit_lens_html",
     "loss_curve_figure",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ..trace.records.logit_attribution import LogitAttribution, LogitComponent
     from .alignment import AlignedPair, align
     from .argument_sources import ArgumentSource, CallSources, call_routing, call_sources
     from .attention.distance import AttentionDistance, attention_distance
@@ -67,6 +68,8 @@ __all__ = [
     "HeadSummary",
     "HeadTypes",
     "KLBound",
+    "LogitAttribution",
+    "LogitComponent",
     "Offload",
     "OffloadAssumptions",
     "OverruledTokens",

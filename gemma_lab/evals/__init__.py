@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .ablation.run import ablate_experts, ablate_heads
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
+    from .causal.causal_map import CausalEffect, CausalGrid, CausalMap
     from .dose_curve import DoseCurve, dose_curve
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from .scan.scan import Finding, Scan
     from .score import Score
     from .sparse_autoencoders.fit import SaeFit
-    from .statistics import PairedAnswers, holm, mcnemar_test, paired_difference_interval, wilson_interval
+    from .statistics import (
+        PairedAnswers,
+        RankCorrelation,
+        holm,
+        mcnemar_test,
+        paired_difference_interval,
+        rank_correlation,
+        wilson_interval,
+    )
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens
     from .versus.results import (
@@ -48,6 +57,9 @@ __all__ = [
     "AblationTests",
     "AcceptanceByKind",
     "AnswerPair",
+    "CausalEffect",
+    "CausalGrid",
+    "CausalMap",
     "Checkup",
     "CheckupComparison",
     "ComparedToken",
@@ -66,6 +78,7 @@ __all__ = [
     "NeedleAnswer",
     "PairedAnswers",
     "Question",
+    "RankCorrelation",
     "SaeFit",
     "Scan",
     "Score",
@@ -95,6 +108,7 @@ __all__ = [
     "needle",
     "needles",
     "paired_difference_interval",
+    "rank_correlation",
     "score_retrieval_heads",
     "sentences",
     "skill_names",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
@@ -181,6 +181,8 @@ def as_parts(parts: str | Sequence[str], available: Sequence[Part]) -> tuple[Par
     """
     if parts == "all":
         return tuple(available)
+    if not isinstance(parts, str | Iterable):
+        raise LabError(f"parts is {short_repr(parts)}.", hint=f"Pass some of {', '.join(map(repr, PARTS))}.")
     listed = [parts] if isinstance(parts, str) else list(parts)
     unknown = [each for each in listed if each not in PARTS]
     missing = [each for each in listed if each not in available]
@@ -208,7 +210,7 @@ def as_spans(spans: int | Sequence[Span] | None, total: int) -> tuple[Span, ...]
         spans = -(-total // MAX_SPANS)
     if isinstance(spans, int) and not isinstance(spans, bool) and spans > 0:
         return tuple((start, min(start + spans, total)) for start in range(0, total, spans))
-    listed = [] if isinstance(spans, str | int) else list(spans)
+    listed = list(spans) if isinstance(spans, Iterable) and not isinstance(spans, str) else []
     for span in listed:
         pair = tuple(span) if isinstance(span, Sequence) and not isinstance(span, str) else ()
         whole = all(isinstance(each, int) and not isinstance(each, bool) for each in pair)

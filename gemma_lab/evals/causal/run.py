@@ -183,13 +183,16 @@ class _Job:
         changing = []
         # what precedes the first difference is the same in both runs, but for rounding
         first = 0 if self.given else self.replay.first_affected(self.pair.differing[0])
+        last, rows = len(self.replay.run.calls) - 1, self.pair.answer_rows
         for cell in self.cells:
             changed = values.changed(cell, first)
+            if cell.part == "residual" and cell.layer == last and cell.positions[-1] < rows.start:
+                changed = None  # nothing reads it
             if changed is None:
                 keep(cell, 0.0)
             else:
                 changing.append(changed)
-        answer, rows = self.pair.answer, self.pair.answer_rows
+        answer = self.pair.answer
         if self.method == "gradient":
             if not hasattr(self, "gradients"):
                 sites = list(dict.fromkeys(SITES[part] for part in self.parts))
