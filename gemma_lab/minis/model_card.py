@@ -76,7 +76,7 @@ def write_card(
     """
     name = name or folder.name
     rows = {row["skill"]: row for row in earlier}
-    rows |= {row["skill"]: _row(folder.name, checkup, row) for row in checkup.to_dict()["skills"]}
+    rows |= {row["skill"]: _row(name, checkup, row) for row in checkup.to_dict()["skills"]}
     card = {
         "name": name,
         "miniature_of": MINIATURE_OF.get(name),
