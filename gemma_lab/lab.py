@@ -1234,6 +1234,7 @@ def load(
     attn_implementation: str | None = None,
     adapter: str | Path | None = None,
     drafter: str | Path | None = None,
+    tp_size: int | None = None,
     offline: bool | None = None,
     progress: bool = True,
 ) -> Lab:
@@ -1268,6 +1269,10 @@ def load(
         or a folder. `Lab.chat`, `Lab.stream` and what builds on them then need fewer passes for the same
         answer; ``lab.drafter`` is the `Drafter`, ``reply.acceptance`` what it achieved. `Lab.trace` reads
         token by token, without it.
+    tp_size
+        Processes that share every matrix (tensor parallelism), all started by ``torchrun`` and all making the
+        same calls. Excludes `device_map`, `offload_folder`, `quantization`, `adapter` and `drafter`;
+        attention is not recorded, and heads are not edited, since each process has only its own.
     offline
         Forbid downloads. Default: whether ``GEMMA_LAB_OFFLINE`` or ``HF_HUB_OFFLINE`` is set. A hub model
         that is complete in the cache is used without a request to the hub, even online.
@@ -1303,7 +1308,12 @@ def load(
         If the quantisation left a fifth of the weights or more in 16 bits.
     """
     from .models.loading.load import load
+    from .models.loading.tensor_parallel import check_tensor_parallel
 
+    processes = check_tensor_parallel(
+        tp_size, device_map=device_map, offload_folder=offload_folder, quantization=quantization,
+        adapter=adapter, drafter=drafter,
+    )  # fmt: skip
     if adapter is not None:  # a wrong folder should not cost a download
         from .models.fine_tuning.adapter_files import require_adapter
 
@@ -1320,6 +1330,7 @@ def load(
         offload_folder=offload_folder,
         quantization=quantization,
         attn_implementation=attn_implementation,
+        tp_size=processes,
         offline=offline,
         progress=progress,
     )

@@ -41,6 +41,11 @@ ROWS = pa.schema(
 )
 
 
+def label_column(label: str) -> str:
+    """Return the column of a label in the table of prompts: ``label_index`` for one called ``index``."""
+    return f"label_{label}" if label in ROWS.names else label
+
+
 def partition_path(folder: Path, number: int) -> Path:
     """Return the folder of a partition; it exists exactly when the partition is complete."""
     return folder / f"part-{number:06}"

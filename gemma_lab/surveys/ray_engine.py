@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
         if ours:
             start_ray(ray, workers)
     context = ray.data.DataContext.get_current()
+    gpus = ray.cluster_resources().get("GPU", 0) if _uses_gpus(settings) else 0
     shown, context.enable_progress_bars = context.enable_progress_bars, False
     try:
         numbers = ray.data.from_items([{"number": number} for number in left], override_num_blocks=len(left))
@@ -51,9 +53,9 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
             RayWorker,
             fn_constructor_kwargs=settings,
             batch_size=1,
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=_CPU_SHARE,
-            num_gpus=gpu_share(ray.cluster_resources().get("GPU", 0), workers),
+            num_gpus=gpu_share(gpus, workers),
         )
         for row in done.iter_rows():
             yield int(row["prompts"])
@@ -67,11 +69,18 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
 
 
 def gpu_share(gpus: float, workers: int) -> float:
-    """Return the GPUs of one actor: a fraction if there are fewer than actors, else a whole number.
+    """Return the GPUs of one actor: whole ones, or of fewer GPUs than actors the share of one that all get.
 
-    Ray shows an actor the GPUs that it was given and no others.
+    Ray shows an actor the GPUs that it was given and no others, and a share is of one GPU.
     """
-    return float(gpus // workers) if gpus >= workers else round(gpus / workers, 4)
+    whole = int(gpus)
+    if whole >= workers:
+        return float(whole // workers)
+    return math.floor(10_000 / math.ceil(workers / whole)) / 10_000 if whole else 0.0
+
+
+def _uses_gpus(settings: dict[str, Any]) -> bool:
+    return not settings["served"] and not str(settings["load"].get("device", "")).startswith("cpu")
 
 
 def _cause(error: BaseException) -> LabError | None:

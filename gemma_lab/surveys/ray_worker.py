@@ -19,13 +19,20 @@ def make_worker(*, served: bool, concurrent: int, **settings: Any) -> PartitionW
 
 
 class RayWorker:
-    """A worker as Ray Data calls it: a batch of partition numbers in, numbers of prompts out."""
+    """A worker as Ray Data calls it: a batch of partition numbers in, numbers of prompts out.
+
+    The model is loaded with the first batch: Ray tells what a call raises, and of a constructor only that its
+    actor died.
+    """
 
     def __init__(self, **settings: Any) -> None:
-        self._worker = make_worker(**settings)
+        self._settings = settings
+        self._worker: PartitionWorker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Make the partitions of a batch."""
+        if self._worker is None:
+            self._worker = make_worker(**self._settings)
         return {
             "prompts": np.array([self._worker.trace_partition(int(number)) for number in batch["number"]])
         }

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from .prompts import PromptSource
 from .ray_engine import trace_on_ray
 from .ray_worker import make_worker
 from .survey import MANIFEST, VERSION, Survey, open_survey
+from .worker import check_options
 
 if TYPE_CHECKING:
     from ..lab import Lab
@@ -96,17 +97,26 @@ def survey(
     from tqdm.auto import tqdm
 
     from ..lab import Lab
+    from ..models.loading.resolve import locate
     from ..remote_lab import RemoteLab
 
-    source, folder = PromptSource(prompts), Path(out)
+    folder, settings_of_load = _folder(out), _mapping("load", load)
+    source = PromptSource(prompts)
     source.check()
     partition_size = whole_number("partition_size", partition_size, minimum=1)
     workers = whole_number("workers", workers, minimum=1)
     batch_size = whole_number("batch_size", batch_size, minimum=1)
+    seed = whole_number("seed", seed, minimum=0)
+    if not isinstance(keep_tokens, bool):
+        raise LabError(f"keep_tokens={keep_tokens!r:.40} is not True or False.")
     if engine not in ("local", "ray"):
         raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
     if engine == "ray" and isinstance(model, Lab):
         raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
+    if not isinstance(model, Lab | RemoteLab):
+        locate(model)  # a wrong name should not cost the start of a worker
+    if isinstance(model, Lab):
+        check_options(model, options)  # before anything is written
     _claim(
         folder,
         {
@@ -134,7 +144,7 @@ def survey(
         "seed": seed,
         "keep_tokens": keep_tokens,
         "batch_size": batch_size,
-        "load": load or {},
+        "load": settings_of_load,
         "served": isinstance(model, RemoteLab),
         "concurrent": workers if engine == "local" else 1,
     }
@@ -143,6 +153,23 @@ def survey(
         for count in _run(left, settings, engine, workers):
             bar.update(count)
     return open_survey(folder)
+
+
+def _folder(out: Any) -> Path:
+    """Return the folder of a survey; raise `LabError` if it is no path, or a file."""
+    if not isinstance(out, str | Path) or not str(out):
+        raise LabError(f"out={out!r:.80} is no folder.", hint="Pass a path; the folder is made.")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise LabError(f"{out} is a file.", hint="Pass another path for out=; the folder is made.")
+    return Path(out)
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise LabError(
+            f"{name}={value!r:.80} is no mapping of keywords.", hint='For example load={"dtype": "bfloat16"}.'
+        )
+    return dict(value or {})
 
 
 def _name(model: Lab | RemoteLab) -> str:
@@ -163,11 +190,14 @@ def _run(left: list[int], settings: dict[str, Any], engine: str, workers: int) -
 
 
 def _claim(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of a new survey, or check that an existing one has the same settings."""
+    """Write the manifest of a new survey, or check that an existing one has the same settings.
+
+    One that has no partition yet is a new one: a wrong option is corrected by the next call.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
-    if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+    if path.is_file() and any(folder.glob("part-*")):
+        known = open_survey(folder).manifest
         differing = sorted(key for key, value in manifest.items() if known.get(key) != value)
         if differing:
             listed = ", ".join(f"{key} {known.get(key)!r:.60}" for key in differing)

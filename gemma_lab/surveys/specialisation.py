@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 
 from ..analysis.experts.specialisation import Specialisation, check_permutations, mutual_information
 from ..errors import LabError, NotTraced
-from .partition import TOKENS
+from .partition import TOKENS, label_column
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .summary import RoutingSummary
+
+#: Bytes of counts, at most; scores take as much again.
+_MOST_BYTES = 4 * 2**30
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,6 +56,7 @@ def specialisation_by_label(
     for row in range(permutations):
         permuted[row + 1] = random.permutation(codes[known])
     shape = (len(summary.layers), summary.experts)
+    _require_room(len(names), permutations + 1, shape)
     sums = _Sums(len(names), permutations + 1, shape)
     position = np.full(len(codes), -1)
     position[known] = np.arange(len(known))
@@ -144,22 +148,34 @@ class _Sums:
         return score
 
 
+def _require_room(labels: int, labellings: int, shape: tuple[int, int]) -> None:
+    """Raise `LabError` if the counts of all labellings would take more memory than is sensible."""
+    needed = 8 * labels * labellings * shape[0] * shape[1]
+    if needed > _MOST_BYTES:
+        raise LabError(
+            f"Counts of {labels:,} labels under {labellings:,} labellings are {needed / 1e9:.1f} GB; "
+            f"at most {_MOST_BYTES / 1e9:.1f} GB are used.",
+            hint="Pass fewer permutations, or group the labels.",
+        )
+
+
 def _labels(rows: Any, summary: RoutingSummary, label: str) -> tuple[tuple[str, ...], Array]:
     """Return the values of a label, and each prompt's index into them; −1 without trace or label."""
-    if label not in rows.columns:
+    column = label_column(label)
+    if column not in rows.columns:
         known = sorted({column for column, _ in summary.by_label})
         raise LabError(
             f"The prompts have no label {label!r}.", hint=f"There are: {', '.join(known) or 'none'}."
         )
-    traced = rows["error"].isna() & rows[label].notna()
-    names = tuple(sorted({str(value) for value in rows.loc[traced, label]}))
+    traced = rows["error"].isna() & rows[column].notna()
+    names = tuple(sorted({str(value) for value in rows.loc[traced, column]}))
     if len(names) < 2:
         raise LabError(
             f"All prompts have the same {label}: {names}.", hint="Survey prompts of two labels or more."
         )
     codes = np.full(int(rows["index"].max()) + 1, -1, np.int64)
     order = {name: number for number, name in enumerate(names)}
-    codes[rows.loc[traced, "index"]] = [order[str(value)] for value in rows.loc[traced, label]]
+    codes[rows.loc[traced, "index"]] = [order[str(value)] for value in rows.loc[traced, column]]
     return names, codes
 
 

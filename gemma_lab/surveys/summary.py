@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..trace.records.routing import Routing
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: Values of one label that are counted apart; a label with more, such as an id, is not.
+MAX_VALUES = 1000
 #: Longest run of consecutive tokens whose union of experts is counted.
 UNIONS = 8
 
@@ -53,6 +56,8 @@ class RoutingSummary:
         How many such runs there were, int64 ``[UNIONS]``.
     by_label
         ``(column, value)`` to tokens and counts ``[L, E]``.
+    uncounted
+        Columns with more than `MAX_VALUES` values, which `by_label` leaves out.
     """
 
     layers: tuple[int, ...]
@@ -67,6 +72,7 @@ class RoutingSummary:
     unions: Array = field(default_factory=_unset, repr=False)
     runs: Array = field(default_factory=_unset, repr=False)
     by_label: dict[tuple[str, str], tuple[int, Array]] = field(default_factory=dict, repr=False)
+    uncounted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         rows, experts = len(self.layers), self.experts
@@ -127,6 +133,15 @@ class RoutingSummary:
         for column, value in labels.items():
             tokens, known = self.by_label.get((column, value), (0, 0))
             self.by_label[column, value] = tokens + len(routing), known + counts
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Count labels with too many values no longer: memory must not grow with the number of prompts."""
+        values = Counter(column for column, _ in self.by_label)
+        self.uncounted |= {column for column, number in values.items() if number > MAX_VALUES}
+        if self.uncounted:
+            kept = ((key, part) for key, part in self.by_label.items() if key[0] not in self.uncounted)
+            self.by_label = dict(kept)
 
     def _add_unions(self, row: int, used: Array) -> None:
         """Add the sizes of unions over runs of 1 to `UNIONS` consecutive tokens; `used` is ``[n, E]``."""
@@ -163,6 +178,8 @@ class RoutingSummary:
         for key, (tokens, counts) in other.by_label.items():
             known = self.by_label.get(key, (0, 0))
             self.by_label[key] = known[0] + tokens, known[1] + counts
+        self.uncounted |= other.uncounted
+        self._leave_out()
 
     def save(self, path: Path) -> None:
         """Write the summary as safetensors; equal summaries give equal bytes."""
@@ -183,6 +200,7 @@ class RoutingSummary:
         meta = {
             "layers": list(self.layers), "experts": self.experts, "top_k": self.top_k, "tokens": self.tokens,
             "labels": [[*key, self.by_label[key][0]] for key in labels],
+            "uncounted": sorted(self.uncounted),
         }  # fmt: skip
         save_file(arrays, path, metadata={"summary": json.dumps(meta)})
 
@@ -200,5 +218,6 @@ class RoutingSummary:
             for (column, value, tokens), part in zip(meta["labels"], counts, strict=True)
         }
         return cls(
-            tuple(meta["layers"]), meta["experts"], meta["top_k"], meta["tokens"], by_label=by_label, **arrays
-        )
+            tuple(meta["layers"]), meta["experts"], meta["top_k"], meta["tokens"], by_label=by_label,
+            uncounted=frozenset(meta.get("uncounted", ())), **arrays,
+        )  # fmt: skip

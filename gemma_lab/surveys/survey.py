@@ -14,10 +14,11 @@ import numpy as np
 from ..analysis.attention.head_summary import HeadSummary
 from ..analysis.experts.coactivation import Coactivation, expected_pairs
 from ..analysis.experts.load import ExpertLoad
+from ..checks import whole_number
 from ..display import Displayed
 from ..errors import LabError, NotTraced
-from .partition import HEADS, PROMPTS, SUMMARY, TOKENS
-from .summary import RoutingSummary
+from .partition import HEADS, PROMPTS, SUMMARY, TOKENS, label_column
+from .summary import MAX_VALUES, RoutingSummary
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -83,11 +84,14 @@ class Survey(Displayed):
         return ds.dataset(files, format="parquet")
 
     def prompts(self) -> Any:
-        """Return the rows of all prompts as a pandas DataFrame, labels as columns."""
+        """Return the rows of all prompts as a pandas DataFrame, labels as columns.
+
+        A label that is called as another column has ``label_`` before its name.
+        """
         frame = self.dataset("prompts").to_table().to_pandas()
         labels = frame.pop("labels").map(dict)
         for name in sorted({key for row in labels for key in row}):
-            frame[name] = labels.map(lambda row, name=name: row.get(name))
+            frame[label_column(name)] = labels.map(lambda row, name=name: row.get(name))
         return frame
 
     def summaries(self) -> Iterator[RoutingSummary]:
@@ -151,6 +155,11 @@ class Survey(Displayed):
                 router_entropy=total.entropy / total.tokens,
                 expert_output_fraction=total.expert_output_fraction / total.tokens,
             )  # fmt: skip
+        if label in total.uncounted:
+            raise LabError(
+                f"{label} has more than {MAX_VALUES:,} values: they are not counted apart.",
+                hint="survey.dataset('tokens') has the experts of every token, by prompt.",
+            )
         if (label, str(value)) not in total.by_label:
             labels = sorted({f"{column}={one}" for column, one in total.by_label})[:12]
             raise LabError(
@@ -224,7 +233,7 @@ def open_survey(folder: str | Path) -> Survey:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise LabError(
             f"{folder} holds no survey.", hint="gl.survey(prompts, model, out=folder) makes one."
         ) from None
@@ -232,4 +241,8 @@ def open_survey(folder: str | Path) -> Survey:
         raise LabError(
             f"{folder} is a survey of version {version}; this is {VERSION}.", hint="Upgrade gemma_lab."
         )
+    for name in ("prompts", "partition_size"):
+        whole_number(f"{name} of {path}", manifest.get(name), minimum=1)
+    if not isinstance(manifest.get("model"), str):
+        raise LabError(f"{path} names no model.", hint="It is damaged; make the survey again.")
     return Survey(Path(folder), manifest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..analysis.attention.head_summary import HeadSummary
+from ..checks import whole_number
 from ..errors import LabError
 from .partition import partition_path, token_table, write_partition
 from .prompts import printable
@@ -127,6 +128,7 @@ class Worker(PartitionWorker):
         self._lab: Lab = (
             self.model if isinstance(self.model, Lab) else load(self.model, progress=False, **self.load)
         )
+        check_options(self._lab, self.options)
 
     def tokens_of(self, index: int, trace: Trace) -> pa.Table:
         """Return the tokens of a prompt with their routing, if the model has experts."""
@@ -193,6 +195,15 @@ class Worker(PartitionWorker):
         except LabError as error:
             return empty_row(prompt) | refusal(error), None
         return _filled(prompt, trace), trace
+
+
+def check_options(lab: Lab, options: dict[str, Any]) -> None:
+    """Raise an error for options that no prompt could be traced with, by tracing a short one.
+
+    Otherwise every prompt of a survey would have the same error in its row.
+    """
+    length = whole_number("max_new_tokens", options.get("max_new_tokens", 0), minimum=0)
+    lab.trace("a", **options | {"max_new_tokens": min(length, 1)})
 
 
 def empty_row(prompt: SurveyPrompt) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..grammar.engine import grammar
 from ..grammar.processor import GrammarProcessor
 from ..loading.compat_cache import cache_in, cache_name
 from ..loading.restore import RestoreStack, restores_model
+from ..loading.tensor_parallel import same_in_all
 from ..tokens.vocabulary import Vocabulary
 from .chunked_prefill import read
 from .logits_processors import (
@@ -166,7 +167,8 @@ class Generation:
         suppressed = config.suppress_tokens or []
         if suppressed:  # done in `SampleToken`, after the recorder; None would be filled from the checkpoint
             config.suppress_tokens = []
-        draw = SampleToken(request.sampling, request.seed, suppressed, rewinds=self._drafter is not None)
+        seed = same_in_all(model, request.seed)
+        draw = SampleToken(request.sampling, seed, suppressed, rewinds=self._drafter is not None)
         assistant = {}
         if self._drafter is not None:
             self._draft_tokens = self._drafter.tokens

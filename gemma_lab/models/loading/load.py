@@ -28,6 +28,7 @@ from .model_classes import require_gemma4, require_loadable
 from .placement import Footprint, Placement, parse_dtype, plan_placement
 from .progress import progress_bars
 from .resolve import Location, download, fetch_config, hub_weight_bytes, locate
+from .tensor_parallel import loading_options, own_device, require_divisible
 from .verify_weights import check_shapes, verify_weights
 
 _SHOWN_FROM = 200_000_000  # bytes; smaller models load within about a second, without a progress bar
@@ -42,6 +43,7 @@ def load(
     offload_folder: str | Path | None = None,
     quantization: Any = None,
     attn_implementation: str | None = None,
+    tp_size: int = 1,
     offline: bool | None = None,
     progress: bool = True,
 ) -> LoadedModel:
@@ -55,10 +57,11 @@ def load(
             location,
             offline,
             method,
-            device=device,
+            device=own_device(device) if tp_size > 1 else device,
             dtype=dtype,
             device_map=device_map,
             offload_folder=offload_folder,
+            tp_size=tp_size,
         )
     with progress_bars(progress and files.weight_bytes(2) >= _SHOWN_FROM):
         processor = _processor(files)
@@ -69,13 +72,14 @@ def load(
             method,
             attn_implementation=attn_implementation,
             offload_folder=offload_folder,
+            tp_size=tp_size,
         )
     warn_of_weights_left(model, location.name)
     return LoadedModel(model=model, processor=processor, name=location.name, checkpoint=location.checkpoint)
 
 
 def _prepare(
-    location: Location, offline: bool, method: LoadMethod | None, **options: Any
+    location: Location, offline: bool, method: LoadMethod | None, *, tp_size: int = 1, **options: Any
 ) -> tuple[CheckpointFiles, Placement]:
     """Check a model's files and choose its device, cheapest checks first; weights are not read."""
     name, checkpoint = location.name, location.checkpoint
@@ -103,7 +107,12 @@ def _prepare(
     if checkpoint_format(files.config) is None:
         check_shapes(build_meta_model(files.config, class_name, name=name), files)
     shape = from_config(files.config)
-    return files, _place(_footprint(files, method), shape, method, name=name, **options)
+    require_divisible(shape, tp_size, name=name)
+    footprint = _footprint(files, method)
+    if tp_size > 1:  # what every process holds whole is the smaller part
+        whole = footprint.weights
+        footprint = Footprint(lambda item: whole(item) // tp_size, footprint.beside)
+    return files, _place(footprint, shape, method, name=name, **options)
 
 
 def _place(
@@ -245,6 +254,7 @@ def _model(
     *,
     attn_implementation: str | None,
     offload_folder: str | Path | None,
+    tp_size: int = 1,
 ) -> Any:
     import transformers
     from safetensors import SafetensorError
@@ -265,6 +275,9 @@ def _model(
         config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True)
         config.quantization_config = {**files.config["quantization_config"], "dequantize": True}
         options["config"] = config
+    if tp_size > 1:
+        options |= loading_options(tp_size)
+        device_map = None  # transformers gives each process its own device
     if offload_folder is not None:
         options["offload_folder"] = str(offload_folder)
     if placement.max_memory is not None:

@@ -310,7 +310,7 @@ def _refused(response: Any, base: str) -> ServerError:
     }
     code = body.get("error") if isinstance(body, dict) else None
     return ServerError(
-        f"{base} refused the request with status {status}: {message or 'no reason given'}.",
+        f"{base} refused the request with status {status}: {(message or 'no reason given').rstrip('.')}.",
         hint=hints.get(status, "The server's log may say more."),
         status=status,
         code=str(code.get("code"))[:80] if isinstance(code, dict) and code.get("code") else "",

@@ -14,6 +14,7 @@ import torch
 from ...checks import short_repr
 from ...errors import BadEdit, LabError
 from ...models.loading.restore import ModelLock, RestoreStack, interruptible
+from ...models.loading.tensor_parallel import require_whole_heads
 from ...models.loading.weights_digest import weights_digest
 from ..probes.attention.interface import AttentionTaps
 from ..probes.model_modules import layers_of
@@ -241,6 +242,8 @@ def _active_edits(model: torch.nn.Module) -> ActiveEdits:
 
 
 def _check(model: torch.nn.Module, edit: Edit, name: str) -> None:
+    if edit.ablate_heads or any(knockout.heads for knockout in edit.knock_out_attention):
+        require_whole_heads(model, "An edit of heads")
     if not edit.layers:
         return
     config: Any = getattr(model, "config", None)

@@ -11,6 +11,7 @@ import torch
 
 from ....errors import BadTrace, LabError
 from ....models.loading.restore import RestoreStack
+from ....models.loading.tensor_parallel import require_whole_heads
 from ...records.attention import Attention, AttentionRequest, HeadLayout, Tower
 from ...records.attention_bands import band_extent, to_band
 from ...records.attention_checks import check_attention
@@ -100,6 +101,7 @@ class AttentionProbe(AttentionTap):
 
     def attach(self, model: torch.nn.Module, restore: RestoreStack) -> None:
         """Attach to the model's attention; see `Probe`."""
+        require_whole_heads(model, "Recording attention")
         found = attentions(model)
         wanted = found if self.request.layers is None else self.request.layers
         for layer in wanted:
