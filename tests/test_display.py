@@ -22,7 +22,7 @@ from gemma_lab.views.base.figure import Plot
 
 #: Values that public functions return besides results: they are shown by their ``repr``.
 VALUES = {"AlignedPair", "AnswerSpan", "AttentionKnockout", "KLBound", "Language", "Layer", "Needle"}
-VALUES |= {"Question", "ToolCallCase", "TopKeys", "Variant"}
+VALUES |= {"Question", "RankCorrelation", "ToolCallCase", "TopKeys", "Variant"}
 
 
 def class_of(name: str) -> type:

@@ -30,6 +30,9 @@ def every_widget(lab: gl.Lab) -> dict[str, Any]:
         "RoutingExplorer": gl.RoutingExplorer(picture_trace()),
         "AttentionExplorer": gl.AttentionExplorer(picture()),
         "Explorer": gl.Explorer(attended(arabic_trace(), arabic().attention)),
+        "CausalExplorer": gl.CausalExplorer(
+            lab.causal_map("Write 47 in German.", "Write 31 in German.", controls=1, progress=False), lab=lab
+        ),
         "VersusExplorer": gl.VersusExplorer(compared),
         "Planner": gl.Planner(),
         "ScanExplorer": gl.ScanExplorer(lab.scan("Write 47 in German words.", draws=19, progress=False)),

@@ -71,7 +71,9 @@ def test_a_head_is_that_of_a_hook_of_the_tests_own(lab, whole):
     for cell in some_cells(whole, "head", 3, seed=1):
         found = heads_of(lab.model)[cell.layer]
         kept: list[torch.Tensor] = []
-        handle = found.output.register_forward_pre_hook(lambda _m, args: kept.append(args[0].clone()))
+        handle = found.output.register_forward_pre_hook(
+            lambda _m, args, kept=kept: kept.append(args[0].clone())
+        )
         lab.trace(CLEAN)
         handle.remove()
 
@@ -97,16 +99,11 @@ def test_the_last_token_after_the_last_layer_says_what_the_clean_run_says(whole)
 
 def test_noising_is_the_same_the_other_way_round(lab, whole):
     found = lab.causal_map(CLEAN, CORRUPTED, patching="noising", controls=0, progress=False)
-    swapped = lab.causal_map(
-        CORRUPTED, CLEAN, answer=list(found.answer), controls=0, progress=False
-    )
+    swapped = lab.causal_map(CORRUPTED, CLEAN, answer=list(found.answer), controls=0, progress=False)
     np.testing.assert_allclose(found.effects(), swapped.effects(), atol=NOISE)
     assert found.effects()[-1, -1] == pytest.approx(-whole.gap, abs=1e-4)
     assert found.effects(measure="normalised")[-1, -1] == pytest.approx(0, abs=1e-4)
-    assert found.top(1)[0].effect == pytest.approx(
-        min(found.effects().min() * found.sign, found.effects().max() * found.sign, key=lambda x: -x)
-        * found.sign
-    )
+    assert found.sign * found.top(1)[0].effect == pytest.approx((found.sign * found.effects()).max())
 
 
 def test_answers_of_several_tokens_and_spans(lab):
@@ -141,24 +138,24 @@ def test_pictures_align_and_blocks_of_them_are_patched_from_their_start(lab):
     patch = lab.activations(clean, layers=[layer], positions=[token])
     with lab.edit(patch=patch):
         patched = logprob(lab, corrupted, found.answer[0])
-    assert patched - found.corrupted_logprob == pytest.approx(
-        found.effects()[layer, token], abs=NOISE
-    )
+    assert patched - found.corrupted_logprob == pytest.approx(found.effects()[layer, token], abs=NOISE)
 
 
 def test_the_gradient_is_that_of_small_steps(lab, whole):
     """Its estimate is the slope towards the clean activations, at the corrupted run."""
     found = lab.causal_map(CLEAN, CORRUPTED, method="gradient", parts="all", controls=0, progress=False)
-    step = 0.02
+    step, right = 0.02, []
     for part in ("residual", "mlp"):
-        for cell in some_cells(found, part, 3):
+        for cell in some_cells(found, part, 4):
             (patch,) = whole.edit(lab, cell).patch
             before = lab.activations(CORRUPTED, layers=patch.layers, positions=patch.positions, site=part)
             moved = before.values + step * (patch.source.values - before.values)
             nudged = gl.Activations(patch.layers, patch.positions, moved, "tiny", part)
             with lab.edit(patch=nudged):
                 change = logprob(lab, CORRUPTED, whole.answer[0]) - whole.corrupted_logprob
-            assert change / step == pytest.approx(cell.effect, rel=0.15, abs=2e-3), cell
+            right.append(change / step == pytest.approx(cell.effect, rel=0.15, abs=2e-3))
+    # the choice of experts jumps, which no gradient knows
+    assert sum(right) >= (6 if lab.architecture.experts else 8)
     agreement = whole.agreement(found)
     assert -1 <= agreement.low <= agreement.rho <= agreement.high <= 1
     assert whole.agreement(whole).rho == pytest.approx(1)
@@ -173,9 +170,7 @@ def test_controls_are_a_null_for_all_cells_of_a_family(lab):
         extreme = (found.sign * grid.controls[:, :, family]).max(axis=(1, 2))
         expected = (1 + (extreme[:, None, None] >= found.sign * grid.effects[:, family]).sum(0)) / 5
         np.testing.assert_allclose(found.p_values()[:, family], expected)
-        np.testing.assert_array_equal(
-            found.stands_out()[:, family], found.p_values()[:, family] == 1 / 5
-        )
+        np.testing.assert_array_equal(found.stands_out()[:, family], found.p_values()[:, family] == 1 / 5)
     again = lab.causal_map(CLEAN, CORRUPTED, controls=4, progress=False)
     np.testing.assert_array_equal(again.grid("residual").controls, grid.controls)
 
@@ -203,7 +198,7 @@ def test_prompts_that_do_not_align_are_refused_with_both_numbers(lab):
         {"parts": "heads"}, {"parts": []}, {"spans": [(3, 2)]}, {"spans": "tokens"}, {"spans": 0},
         {"positions": [9999]}, {"patching": "both"}, {"method": "fast"}, {"controls": -1}, {"controls": "x"},
         {"answer": ""}, {"answer": 3.5}, {"answer": [10**9]}, {"batch_size": 0}, {"answer_tokens": 0},
-        {"seed": -1}, {"spans": [(0, 9999)]}, {"parts": 5},
+        {"seed": -1}, {"spans": [(0, 9999)]}, {"parts": 5}, {"spans": 2.5}, {"controls": 2.5},
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(tiny_lab, wrong):

@@ -10,6 +10,7 @@ from support.scripted import ScriptedLab, words
 
 from gemma_lab.widgets.attention.widget import AttentionExplorer
 from gemma_lab.widgets.attention.wire import row_buffer
+from gemma_lab.widgets.causal.widget import CausalExplorer
 from gemma_lab.widgets.chat.widget import Chat
 from gemma_lab.widgets.explorer.widget import Explorer
 from gemma_lab.widgets.planner.widget import Planner
@@ -82,6 +83,7 @@ def test_messages_are_the_same_in_both_languages(message: str) -> None:
         (Explorer, "Explorer"),
         (Planner, "Planner"),
         (VersusExplorer, "Versus"),
+        (CausalExplorer, "Causal"),
     ],
 )
 def test_a_widget_syncs_the_traits_and_takes_the_messages_that_are_listed(widget, name: str) -> None:
