@@ -66,7 +66,7 @@ RENDERERS: dict[str, dict[str, str]] = {
         "html": "causal.html:causal_map_html",
         "figure": "causal.maps:causal_map_figure",
     },
-    "evals.dose_curve.DoseCurve": {"figure": "evals.dose_curve:dose_curve_figure"},
+    "evals.steering.DoseCurve": {"figure": "evals.dose_curve:dose_curve_figure"},
     "evals.lens_comparison.LensComparison": {"figure": "lenses.comparison:lens_comparison_figure"},
     "evals.needle_in_a_haystack.Haystack": {
         "html": "evals.needles:haystack_html",

@@ -931,7 +931,7 @@ class Lab(LoadedModel):
         >>> lab.trace("What is XIV?", logit_lens="jacobian").logit_lens
         """
         from .errors import BadEdit
-        from .evals.lens_corpus import DESCRIPTION, lens_corpus
+        from .evals.lens_texts import DESCRIPTION, lens_corpus
         from .trace.interventions.apply import active_edit
         from .trace.lenses.fit import fit_jacobian_lens
 

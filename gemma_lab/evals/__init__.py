@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
     from .causal.causal_map import CausalEffect, CausalGrid, CausalMap
-    from .dose_curve import DoseCurve, dose_curve
+    from .steering import DoseCurve, dose_curve
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
     from .head_retrieval import score_retrieval_heads
     from .lens_comparison import LensComparison, compare_lenses
-    from .lens_corpus import lens_corpus
+    from .lens_texts import lens_corpus
     from .needle_in_a_haystack import Haystack, Needle, NeedleAnswer, needle, needles
     from .parallel_sentences import Language, languages, sentences, translations
     from .questions import Question, chance_accuracy, load_questions, skill_names

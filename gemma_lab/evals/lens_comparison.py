@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import whole_number
 from ..display import Displayed
 from ..errors import LabError
-from .lens_corpus import lens_corpus
+from .lens_texts import lens_corpus
 from .statistics import clustered_mean_interval
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def compare_lenses(
     from ..trace.probes.readout import Readout
 
     lens = lens_of(lab)
-    readout = Readout(lab.model, jacobians={layer: lens.matrix(layer) for layer in lens.layers})
+    readout = Readout(lab.model, jacobians=dict(zip(lens.layers, lens.jacobians, strict=True)))
     skip = whole_number("skip", skip, minimum=0)
     max_tokens = whole_number("max_tokens", max_tokens, minimum=1)
     encoded = ExampleSet(lab, list(lens_corpus("held-out") if texts is None else texts))

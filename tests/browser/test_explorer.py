@@ -143,3 +143,33 @@ def test_asking_shows_the_next_answer(open_notebook: Callable[..., Notebook]) ->
             break
     expect(printed.last).to_have_text("[210] 215")
     book.check_quiet()
+
+
+SLIDER = """import gemma_lab as gl
+lab = gl.load("mini-moe", progress=False)
+german = lab.direction(["Write 12 in German words."], ["Write 12 in French words."], layers=[2], name="German − French")
+trace = lab.trace("Write 31 in French words.", max_new_tokens=6, logit_lens=True)
+explorer = gl.Explorer(trace, lab=lab, steer=german)
+explorer"""
+
+
+def test_a_slider_steers_with_the_keyboard(open_notebook: Callable[..., Notebook]) -> None:
+    book = open_notebook(SLIDER, "print(explorer.strength, len(explorer.trace.meta['edit']['steer']))", height=1200)
+    book.run(0)
+    widget = book.page.locator(".gl-look")
+    slider = widget.get_by_test_id("strength")
+    expect(widget.locator(".gl-strength")).to_contain_text("along German − French", timeout=120_000)
+    expect(widget.get_by_test_id("strength-value")).to_have_text("0")
+    slider.focus()
+    book.page.keyboard.press("End")
+    expect(widget.get_by_test_id("strength-value")).to_have_text("+4")
+    expect(slider).to_be_enabled(timeout=60_000)
+    book.shot("explorer-steered", widget)
+    printed = book.page.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output pre")
+    for _ in range(20):
+        book.run(1)
+        book.page.wait_for_timeout(500)
+        if printed.count() and printed.last.inner_text().strip() == "4.0 1":
+            break
+    expect(printed.last).to_have_text("4.0 1")
+    book.check_quiet()

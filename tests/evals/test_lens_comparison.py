@@ -11,6 +11,7 @@ import gemma_lab as gl
 from gemma_lab.errors import BadLens, LabError
 from gemma_lab.evals.lens_comparison import LensComparison
 from gemma_lab.lab import Lab
+from gemma_lab.models.fine_tuning.encoding import ExampleSet
 
 TEXTS = ["A story of some words.", "It rained all day.", ("What is 7 + 5?", "12")]
 
@@ -22,15 +23,21 @@ def lab():
     return found
 
 
+def ids_of(lab, text):
+    """A text as it is learned: with the token that ends it."""
+    return list(ExampleSet(lab, [text]).examples[0].ids)
+
+
 def test_it_is_what_traces_say(lab):
     found = gl.evals.compare_lenses(lab, TEXTS[:2], skip=3, progress=False)
-    rows = [range(3, len(lab.trace(text, raw=True))) for text in TEXTS[:2]]
+    read = [ids_of(lab, text) for text in TEXTS[:2]]
+    rows = [range(3, len(ids)) for ids in read]
     assert found.texts.tolist() == [0] * len(rows[0]) + [1] * len(rows[1])
     for kind, name in enumerate(("logit", "jacobian")):
         ranks, last, said = [], [], []
-        for text, positions in zip(TEXTS[:2], rows, strict=True):
+        for ids, positions in zip(read, rows, strict=True):
             asked = gl.LogitLensRequest(list(positions), kind=name)
-            lens = lab.trace(text, raw=True, logit_lens=asked).logit_lens
+            lens = lab.trace(ids, raw=True, logit_lens=asked).logit_lens
             ranks.append(lens.rank())
             last.append(lens.target_logprobs[-1, :, 0])
             said.append(lens.target_logprobs[:, :, 0])
@@ -45,7 +52,7 @@ def test_it_is_what_traces_say(lab):
 
 def test_divergence_is_that_of_the_distributions(lab):
     found = gl.evals.compare_lenses(lab, TEXTS[:1], skip=3, progress=False)
-    ids = lab.trace(TEXTS[0], raw=True).tokens.ids.tolist()
+    ids = ids_of(lab, TEXTS[0])
     with torch.no_grad():
         states = lab.model(
             input_ids=torch.tensor([ids]), use_cache=False, output_hidden_states=True

@@ -20,6 +20,7 @@ import torch
 
 from ...checks import whole_number
 from ...errors import BadLens, DoesNotFit, LabError
+from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.fine_tuning.encoding import ExampleSet
 from ...models.fine_tuning.memory import activation_bytes, device_memory
 from ...models.loading.restore import RestoreStack, restores_model
@@ -232,13 +233,9 @@ def _outputs_of(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 def _jacobians(model: LoadedModel, ids: Sequence[int], *, copies: int, skip: int) -> Any:
-    try:
+    note = f"with {copies} copies of {len(ids):,} tokens; fewer copies need less"
+    with raise_on_out_of_memory(model.device, lambda: note):
         found = text_jacobians(model.model, ids, copies=copies, skip=skip)
-    except torch.OutOfMemoryError as error:
-        raise DoesNotFit(
-            f"The device ran out of memory with {copies} copies of {len(ids):,} tokens.",
-            hint="Lower copies or max_tokens, and resume from the checkpoint.",
-        ) from error
     if not found.isfinite().all():
         raise BadLens("A Jacobian is not finite.", hint="Load the model in float32, or leave the text out.")
     return found.numpy()

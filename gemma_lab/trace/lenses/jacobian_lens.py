@@ -92,6 +92,8 @@ class JacobianLens(Displayed):
             )
         if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
             raise BadLens("The layers of the lens do not ascend from 0.", hint=_AGAIN)
+        if min(self.texts, self.tokens, self.max_tokens) < 1 or self.skip < 0:
+            raise BadLens("The lens says that it was fitted on no text.", hint=_AGAIN)
         if not np.isfinite(self.jacobians).all():
             raise BadLens("The lens holds values that are not finite.", hint=_AGAIN)
         if not np.array_equal(self.jacobians[-1], np.eye(shape[1], dtype=self.jacobians.dtype)):

@@ -60,7 +60,7 @@ class LogitLensProbe:
         top: int = 5,
         targets: Sequence[int] = (),
         name: Callable[[int], str],
-        jacobians: Mapping[int, NDArray[np.float32]] | None = None,
+        jacobians: Mapping[int, NDArray[np.floating]] | None = None,
     ) -> None:
         self.positions, self.onward = frozenset(positions), onward
         self.top, self.targets, self.name = top, tuple(targets), name

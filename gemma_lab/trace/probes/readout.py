@@ -22,7 +22,8 @@ class Readout:
     model
         A language model of transformers with its output head.
     jacobians
-        ``[width, width]`` by layer: what a layer's output is multiplied by first. None: it is read as it is.
+        ``[width, width]`` by layer, float16 or float32: what a layer's output is multiplied by first. None:
+        it is read as it is.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class Readout:
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, jacobians: Mapping[int, NDArray[np.float32]] | None = None
+        self, model: torch.nn.Module, *, jacobians: Mapping[int, NDArray[np.floating]] | None = None
     ) -> None:
         source: Any = model
         decoder: Any = source.get_decoder() if hasattr(source, "get_decoder") else model
@@ -53,7 +54,7 @@ class Readout:
         self._cap = getattr(source.config.get_text_config(), "final_logit_softcapping", None)
         last = len(self.layers) - 1  # its Jacobian is the identity: nothing to multiply
         self._jacobians = {
-            layer: torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32)).to(self.device)
+            layer: torch.from_numpy(np.ascontiguousarray(matrix)).to(self.device)
             for layer, matrix in (jacobians or {}).items()
             if layer != last
         }
@@ -74,7 +75,7 @@ class Readout:
         matrix = self._jacobians.get(layer)
         if matrix is None:
             return hidden
-        moved = hidden.to(matrix.device, torch.float32) @ matrix.T
+        moved = hidden.to(matrix.device, torch.float32) @ matrix.float().T
         return moved.to(hidden.dtype)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:

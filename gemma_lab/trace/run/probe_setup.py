@@ -132,7 +132,8 @@ def lens_probe(
     jacobians = None
     if request.kind == "jacobian":
         lens = lens_of(model)
-        jacobians = {layer: lens.matrix(layer) for layer in lens.layers}
+        _check_memory(lens.jacobians.nbytes, "The matrices of the lens", hint="Record the logit lens.")
+        jacobians = dict(zip(lens.layers, lens.jacobians, strict=True))
     return LogitLensProbe(
         positions,
         onward=count if request.positions is None else None,

@@ -9,7 +9,7 @@ import numpy as np
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 if TYPE_CHECKING:
-    from ...evals.dose_curve import DoseCurve
+    from ...evals.steering import DoseCurve
 
 
 def dose_curve_figure(data: DoseCurve) -> Plot:

@@ -10,7 +10,7 @@ from support.moe import hooks
 import gemma_lab as gl
 from gemma_lab import Edit, Steering
 from gemma_lab.errors import BadEdit, LabError
-from gemma_lab.evals.dose_curve import DoseCurve, dose_curve
+from gemma_lab.evals.steering import DoseCurve, dose_curve
 from gemma_lab.lab import Lab
 from gemma_lab.trace.run.forced_answer import read_answer
 
