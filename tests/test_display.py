@@ -22,7 +22,7 @@ from gemma_lab.views.base.figure import Plot
 
 #: Values that public functions return besides results: they are shown by their ``repr``.
 VALUES = {"AlignedPair", "AnswerSpan", "AttentionKnockout", "KLBound", "Language", "Layer", "Needle"}
-VALUES |= {"Question", "RankCorrelation", "ToolCallCase", "TopKeys", "Variant"}
+VALUES |= {"LensCost", "Question", "RankCorrelation", "ToolCallCase", "TopKeys", "Variant"}
 
 
 def class_of(name: str) -> type:
@@ -131,6 +131,17 @@ def results() -> dict[str, typing.Any]:
         "attention": heads.attention,
         "lens": explained.logit_lens,
         "edit": gl.Edit(ablate_experts={1: [2]}),
+        "direction": gl.Direction("a", "random", (1, 2), np.ones((2, 3))),
+        "fitted lens": gl.JacobianLens(
+            "m", {}, (0, 1), np.stack([2 * np.eye(3), np.eye(3)]), "texts", 1, 9, 0, 8, "2026-01-01"
+        ),
+        "lenses": gl.evals.LensComparison(
+            "m", "texts", (0, 1), np.ones((2, 2, 9), bool), np.zeros((2, 2, 9)), np.arange(9) // 3
+        ),
+        "dose": gl.evals.DoseCurve(
+            "m", "a", (0.0, 1.0), np.zeros((2, 3)), np.ones((2, 3), bool), np.zeros((4, 2, 3)), np.ones(2),
+            np.ones(2), 9, ("names",),
+        ),
     }  # fmt: skip
 
 
