@@ -14,6 +14,7 @@ from support.routing_traces import arabic_trace, hostile_trace, long_trace, pict
 from gemma_lab.trace.records.attention import Attention, HeadLayout
 from gemma_lab.trace.records.attention_bands import band_extent, to_band
 from gemma_lab.trace.records.attention_checks import check_attention
+from gemma_lab.trace.records.features import Features
 from gemma_lab.trace.records.logit_lens import LogitLens
 from gemma_lab.trace.trace import Trace
 
@@ -253,3 +254,17 @@ def lens_of(trace: Trace, *, layers: int = 6, seed: int = 0) -> LogitLens:
 def behind(trace: Trace, **options: Any) -> Trace:
     """Return a trace with attention, routing and lens."""
     return dataclasses.replace(trace, attention=dense(trace, **options), logit_lens=lens_of(trace))
+
+
+def with_features(trace, **change):
+    """Return a trace with features of an SAE: feature 7 at every third token."""
+    count = len(trace)
+    third = np.arange(count) % 3 == 0
+    features = Features(
+        sae="an SAE", layer=1, features=10, ids=np.where(third, 7, -1)[:, None].astype(np.int32),
+        activations=np.where(third, 1 + np.arange(count), 0)[:, None].astype(np.float32),
+        active=third.astype(np.int32), squared_errors=np.ones(count, np.float32),
+        counted=np.arange(count) > 0,
+        **({"total_variance": 10.0 * count, "min_variance_explained": 0.5} | change),
+    )  # fmt: skip
+    return dataclasses.replace(trace, features=features)

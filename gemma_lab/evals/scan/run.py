@@ -56,7 +56,7 @@ def scan(
     if not request.max_new_tokens:
         raise LabError("A scan needs an answer, and max_new_tokens is 0.", hint="Pass max_new_tokens=32.")
     request = request.with_options(top_logprobs=max(3, request.top_logprobs))
-    seed = request.seed or 0
+    seed = options.get("seed") or request.seed or 0  # a greedy request keeps none
     traced = trace(model, request, attention=True, logit_lens=True)
     skipped: dict[str, str] = {}
     sinks = None

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from support import shapes
 from support.moe import hooks
+from support.routing_traces import arabic_trace
 
 import gemma_lab as gl
 from gemma_lab.errors import LabError
@@ -19,6 +20,7 @@ from gemma_lab.evals.scan.candidates import head_scores, rows_behind_answer
 from gemma_lab.evals.scan.knockout import knock_out
 from gemma_lab.models.chat.prompt import prepare
 from gemma_lab.trace.interventions.edit import Edit
+from gemma_lab.trace.records.served_routing import ServedRouting
 
 TEXT = "Ada has a lemon and a red house. " * 2
 NAMES = [
@@ -78,7 +80,9 @@ def test_the_answer_is_read_as_the_model_wrote_it(tiny_lab):
 
 def test_candidates_are_the_heads_with_the_largest_weights(tiny_lab):
     lab = tiny_lab("31B")
-    trace = lab.trace(TEXT, max_new_tokens=3, attention=gl.AttentionRequest(rows=range(10, 60), top_k=8))
+    count = len(lab.trace(TEXT))
+    wanted = gl.AttentionRequest(rows=range(count - 1, count + 2), top_k=8)
+    trace = lab.trace(TEXT, max_new_tokens=3, attention=wanted)
     rows = rows_behind_answer(trace)
     assert rows.tolist() == [int(np.flatnonzero(trace.tokens.generated)[0]) - 1 + at for at in range(3)]
     scores = head_scores(trace)
@@ -117,15 +121,11 @@ def test_a_knockout_counts_sets_that_do_as_much_damage():
 
 
 def test_even_loads_are_not_called_uneven():
-    from support.routing_traces import arabic_trace
-
     routing = arabic_trace().routing
     rng = np.random.default_rng(0)
     false = 0
     for _ in range(20):
         ids = rng.random((len(routing.layers), 200, routing.experts)).argsort(-1)[..., : routing.top_k]
-        from gemma_lab.trace.records.served_routing import ServedRouting
-
         even = ServedRouting(ids.astype(np.uint8), layers=routing.layers, experts=routing.experts)
         false += bool(load_against_chance(even, seed=0).above)
     assert false <= 4  # 5 % of 20 is 1

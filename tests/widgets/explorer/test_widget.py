@@ -4,9 +4,10 @@ import dataclasses
 import re
 import time
 
+import numpy as np
 import pytest
 import traitlets
-from support.attention_traces import arabic, behind
+from support.attention_traces import arabic, behind, with_features
 from support.routing_traces import arabic_trace, picture_trace
 
 import gemma_lab as gl
@@ -88,3 +89,35 @@ def test_the_page_is_whole_and_the_program_one_module(tmp_path) -> None:
     html, text = Explorer(arabic())._static_fallback()
     assert "<script" not in html
     assert text.startswith("mini-moe: 39 tokens with attention, routing")
+
+
+def test_a_feature_tints_and_is_checked() -> None:
+    trace = with_features(behind(arabic_trace()))
+    explorer = Explorer(trace)
+    buffer, meta = unpack(explorer._summary)
+    facts = meta["features"]
+    assert facts["fits"]
+    assert facts["explained"] == pytest.approx(trace.features.variance_explained)
+    ids, values = buffer["feature_ids"][:, 0], buffer["feature_values"][:, 0] / 65535 * facts["top"]
+    assert ids[3] == 7
+    np.testing.assert_allclose(values, trace.features.activations[:, 0], atol=1e-3)
+    explorer._receive(explorer, {"type": "select", "view": "a", "seq": 1, "tokens": [3], "feature": 7}, [])
+    assert explorer.feature == 7
+    assert "feature 7" in explorer._static_fallback()[0]
+    with pytest.raises(LabError, match="feature"):
+        explorer.feature = 10
+    explorer._receive(explorer, {"type": "select", "view": "a", "seq": 2, "tokens": [], "feature": 99}, [])
+    assert explorer._ack["seq"] == 2
+    assert explorer.feature == 7
+
+
+def test_features_of_a_bad_fit_are_neither_sent_nor_tinted() -> None:
+    poor = Explorer(with_features(behind(arabic_trace()), total_variance=0.01))
+    buffer, meta = unpack(poor._summary)
+    assert not meta["features"]["fits"]
+    assert "feature_ids" not in buffer
+    with pytest.raises(LabError, match="not interpreted"):
+        poor.feature = 7
+    assert "not interpreted" in poor._static_fallback()[0]
+    with pytest.raises(LabError, match="no SAE"):
+        Explorer(behind(arabic_trace())).feature = 7

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.attention_traces import arabic, attended, behind, text
+from support.attention_traces import arabic, attended, behind, text, with_features
 from support.routing_traces import arabic_trace, picture_trace
 from support.scripted import ScriptedLab, words
 
@@ -122,7 +122,7 @@ def test_what_is_sent_has_the_listed_arrays() -> None:
     check(row_buffer({200: trace.attention.row(5, 200)}, 5), "RowBuffer")
     assert set(side) == set(properties("SideEntry"))
     assert set(side["facts"]) == set(properties("AttentionFacts"))
-    explorer = Explorer(behind(attended(arabic_trace(), arabic().attention)))
+    explorer = Explorer(with_features(behind(attended(arabic_trace(), arabic().attention))))
     check(explorer._summary, "SummaryBuffer")
     assert set(unpack(explorer._summary)[0]) == set(BUFFERS["SummaryBuffer"])
     assert set(explorer._facts) == set(properties("ExplorerFacts"))
