@@ -149,8 +149,8 @@ class Drills:
 
         As `shown`, for clips. A trained mini-moe saw changes of colour, but guessed when they were. In 100
         held-out clips, linear probes below the global layer found a change on the soft tokens of a thing in
-        95 % (chance 50 %), but the time of the frame on the changed ones in 42 % (chance 20 %), while the frame
-        whose soft tokens differ most from those before was the right one in every clip. What is seen must be
+        95 % (chance 50 %), but the time of the frame on the changed ones in 42 % (chance 20 %), while the
+        frame whose soft tokens differ most from those before was always the right one. What is seen must be
         bound to when: cues ask for the time of a change, the thing that moves, and what is seen at a time.
 
         Parameters
