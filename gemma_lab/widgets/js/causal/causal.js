@@ -18,6 +18,14 @@ const PART_NAMES = {
   expert: "single experts",
 };
 
+/**
+ * Format a log-probability in nats.
+ * @param {number} value
+ */
+function nats(value) {
+  return value.toFixed(2).replace("-", "−").replace("−0.00", "0.00");
+}
+
 /** @extends {View<CausalScene, CausalModel>} */
 class CausalView extends View {
   /**
@@ -52,7 +60,7 @@ class CausalView extends View {
         { class: "gl-causal-facts" },
         `${facts.patching}, log p of `,
         answer,
-        `: ${facts.corrupted.toFixed(2)} corrupted, ${facts.clean.toFixed(2)} clean`,
+        `: ${nats(facts.corrupted)} corrupted, ${nats(facts.clean)} clean`,
       ),
     ); // prettier-ignore
     this.root.replaceChildren(

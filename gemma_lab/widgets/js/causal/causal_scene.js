@@ -25,7 +25,7 @@ export class CausalScene extends Scene {
     this.column = -1;
     this.row = 0;
     /** @type {number[]} Layer and column, or empty. */
-    this.cell = model.get("cell");
+    this.cell = model.get("part") === this.part ? model.get("cell") : [];
   }
 
   get length() {

@@ -50,6 +50,7 @@ export class EffectMap {
   /** @param {Changes} what */
   update(what) {
     if (what.has("size")) {
+      this.drawNames(); // first: their width is not the map's
       const width = Math.max(1, this.scroller.clientWidth - LEAN);
       const fitting = Math.floor(width / Math.max(1, this.scene.length));
       this.cell = Math.max(MIN_CELL, Math.min(MAX_CELL, fitting));
