@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import LabError, ServerError
 from .partition import served_token_table
+from .prompts import printable
 from .summary import RoutingSummary
 from .worker import PartitionWorker, empty_row, refusal
 
@@ -77,8 +78,8 @@ class ServerWorker(PartitionWorker):
                 raise
             return row | refusal(error), None
         row |= {
-            "prompt_tokens": reply.prompt_tokens, "generated_tokens": reply.new_tokens, "reply": reply.text,
-            "finish_reason": reply.finish_reason,
+            "prompt_tokens": reply.prompt_tokens, "generated_tokens": reply.new_tokens,
+            "reply": printable(reply.text), "finish_reason": reply.finish_reason,
         }  # fmt: skip
         if reply.scored:
             row["mean_logprob"] = float(np.mean(reply.logprobs))

@@ -117,6 +117,18 @@ def test_a_prompt_that_is_refused_has_the_error_in_its_row(tmp_path):
         done.summary  # noqa: B018 - a server without experts
 
 
+def test_a_reply_that_utf_8_cannot_hold_is_kept_with_escapes(tmp_path):
+    def answer(path, _):
+        if path.endswith("/models"):
+            return 200, {"data": [{"id": "m"}]}
+        text = b'{"choices": [{"message": {"content": "a \\ud800 b"}, "finish_reason": "stop"}]}'
+        return 200, text
+
+    with scripted(answer) as (address, _):
+        done = gl.survey(["x"], gl.connect(address), out=tmp_path / "s", progress=False)
+    assert done.prompts()["reply"].tolist() == ["a \\ud800 b"]
+
+
 def test_a_survey_through_ray_and_the_server(mini, tmp_path):
     pytest.importorskip("ray")
     with serving(mini) as address:

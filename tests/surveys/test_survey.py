@@ -144,15 +144,17 @@ def test_killed_at_any_moment_it_goes_on(made, tiny_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_ray_it_is_equal(made, tiny_folder, tmp_path):
+def test_on_ray_it_is_equal(lab, tiny_folder, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: pip install gemma_lab[ray]")
-    folder = tmp_path / "ray"
+    shared = {"partition_size": 5, "batch_size": 4, "attention": True, "progress": False}
+    local = survey(PROMPTS, lab, out=tmp_path / "local", **shared)
     done = survey(
-        PROMPTS, str(tiny_folder("26B-A4B")), out=folder, engine="ray", workers=2, partition_size=5,
-        max_new_tokens=6, progress=False, load={"dtype": "float32", "device": "cpu"},
+        PROMPTS, str(tiny_folder("26B-A4B")), out=tmp_path / "ray", engine="ray", workers=2,
+        load={"dtype": "float32", "device": "cpu"}, **shared,
     )  # fmt: skip
     assert done.complete
-    assert contents(folder) == contents(made.folder)
+    assert contents(tmp_path / "ray") == contents(local.folder)
+    assert "heads.safetensors" in {path.rpartition("/")[2] for path in contents(local.folder)}
 
 
 def test_another_survey_is_not_mixed_in(made, lab):
@@ -188,6 +190,27 @@ def test_questions_are_graded(lab, tmp_path):
     frame = survey(asked, lab, out=tmp_path / "s", max_new_tokens=4, progress=False).prompts()
     assert frame["skill"].tolist() == ["names"] * 3
     assert frame["correct"].isin([True, False]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "skills"), [("26B-A4B", ("names", "digits", "motion")), ("E2B", ("speech",))]
+)
+def test_answers_lens_and_attention_of_any_medium_are_those_of_a_trace(tiny_lab, tmp_path, size, skills):
+    lab = tiny_lab(size)
+    asked = load_questions(skills=list(skills), per_skill=1)
+    options = {"max_new_tokens": 3, "temperature": 0, "logit_lens": True, "attention": True}
+    frame = survey(asked, lab, out=tmp_path / "s", batch_size=2, progress=False, **options).prompts()
+    assert frame["error"].isna().all()
+    for (_, row), question in zip(frame.iterrows(), asked, strict=True):
+        media = {"images": question.opened_images, "video": question.video, "audio": question.audio}
+        given = {name: value for name, value in media.items() if value is not None and value != ()}
+        trace = lab.trace(question.messages, system=question.system, **given, **options)
+        assert row["reply"] == trace.generation.text
+        assert row["correct"] == question.is_correct(trace.generation.text)
+        assert row["prompt_tokens"] + row["generated_tokens"] == len(trace.tokens)
+        assert list(row["stable_from_layer"]) == list(trace.logit_lens.stable_from_layer())
+        masses = [trace.attention.first_token_mass(one.layer).mean() for one in trace.attention.layers]
+        np.testing.assert_allclose(row["first_token_mass"], masses, rtol=1e-6)
 
 
 def test_prompts_come_from_files(tmp_path):

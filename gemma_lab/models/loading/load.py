@@ -301,6 +301,11 @@ def _model(
             raise BadCheckpoint(
                 f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
             ) from error
+        if method is not None and offload_folder is not None:
+            raise LabError(
+                f"{location.name} in {method.name} cannot lie on disk in part: {error}",
+                hint="Layers on disk need floating-point weights: leave out quantization, or offload_folder.",
+            ) from error
         # an attention that is not installed, a device map that does not work out
         raise LabError(
             f"transformers cannot load {location.name} this way: {error}",

@@ -73,9 +73,10 @@ def served_model(connection: Connection, name: str | None) -> ServedModel:
         if name is None or error.status not in (403, 404, 405, 501):
             raise
         return ServedModel(name)  # some servers have no list
+    data = listed.get("data") if isinstance(listed, Mapping) else None
     cards = {
         card["id"]: card
-        for card in (listed.get("data") if isinstance(listed, Mapping) else None) or ()
+        for card in (data if isinstance(data, list) else ())
         if isinstance(card, Mapping) and isinstance(card.get("id"), str)
     }
     names = ", ".join(one_line(each, 60) for each in list(cards)[:12])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gemma_lab as gl
+from gemma_lab.errors import LabError
 
 ON_DISK = (3, 5)
 PROMPT = "Write 47 in German words."
@@ -31,6 +32,26 @@ def labs(tmp_path_factory):
     split = gl.load("mini-moe", dtype="float32", device_map=device_map(plain.model), offload_folder=folder)
     assert {weight.device.type for weight in split.model.parameters()} == {"cpu", "meta"}
     return plain, split
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_packed_weights_are_split_over_devices_and_not_put_on_disk(labs, tmp_path, quantization):
+    shared = {"dtype": "float32", "quantization": quantization}
+    whole = gl.load("mini-moe", **shared)
+    on_devices = dict.fromkeys(device_map(labs[0].model), "cpu")
+    split = gl.load("mini-moe", device_map=on_devices, **shared)
+    assert_equal(*(lab.trace(PROMPT, **KEPT) for lab in (whole, split)))
+    with pytest.raises(LabError, match="disk"):
+        gl.load("mini-moe", device_map=device_map(labs[0].model), offload_folder=tmp_path, **shared)
+
+
+def test_a_drafter_proposes_to_a_model_in_part_on_disk(labs, tmp_path):
+    shared = {"dtype": "float32", "drafter": "auto"}
+    whole = gl.load("mini-moe", **shared)
+    split = gl.load("mini-moe", device_map=device_map(whole.model), offload_folder=tmp_path, **shared)
+    one, other = (lab.chat(PROMPT, temperature=0, max_new_tokens=16) for lab in (whole, split))
+    assert one.text == other.text == labs[0].chat(PROMPT, temperature=0, max_new_tokens=16).text
+    assert repr(one.acceptance) == repr(other.acceptance)
 
 
 def assert_equal(trace, other) -> None:

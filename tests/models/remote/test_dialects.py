@@ -400,6 +400,14 @@ def test_modalities_as_the_server_tells_them():
         assert gl.connect(address).modalities == {"text", "image", "video", "audio"}
 
 
+@pytest.mark.parametrize(
+    "listed", [None, [], 5, {"data": 5}, {"data": [5, None]}, {"data": [{"id": 5}]}, b"["]
+)
+def test_a_list_of_models_that_is_none_is_refused(listed):
+    with scripted(lambda *_: (200, listed)) as (address, _), pytest.raises(LabError):
+        gl.connect(address)
+
+
 def test_names_of_models():
     cards = {"data": [{"id": "a"}, {"id": "b:latest"}]}
     with scripted(lambda *_: (200, cards)) as (address, _):
