@@ -38,8 +38,10 @@ def cell_edit(model: LoadedModel, data: CausalMap, place: CausalEffect) -> Edit:
         base, source = runs[::-1] if data.patching == "denoising" else runs
         _, _, cells = cells_of(place.part, base, source, spans=data.spans, positions=data.positions)
         cell = _find(cells, place)
-        values = CellValues(base, source).of(cell).float().cpu().numpy()
-    source_of = Activations((cell.layer,), cell.positions, values[None], model.name, cell.site)
+        values = CellValues(base, source)
+        cell = values.changed(cell) or cell
+        written = values.of(cell).float().cpu().numpy()
+    source_of = Activations((cell.layer,), cell.positions, written[None], model.name, cell.site)
     return Edit(patch=Patch(source_of))
 
 

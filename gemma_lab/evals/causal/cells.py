@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ...checks import short_repr
@@ -74,6 +73,7 @@ class CellValues:
 
     base: PatchRun
     source: PatchRun
+    #: Of the experts of one layer, by run: those of all layers would take much memory.
     _contributions: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
     def of(self, cell: Cell) -> torch.Tensor:
@@ -99,16 +99,11 @@ class CellValues:
         if cell.part == "residual":
             return source.run.after(cell.layer)
         if cell.part == "head":
-            return self._head(cell.layer, cell.column)
+            return self.base.branches.replaced_head(cell.layer, cell.column, self.source.branches)
         if cell.part == "expert":
             return self._expert(cell.layer, cell.column)
         return source.branches.outputs[cell.site][cell.layer]
 
-    @lru_cache(maxsize=64)  # noqa: B019 — the values live as long as one map is computed
-    def _head(self, layer: int, head: int) -> torch.Tensor:
-        return self.base.branches.replaced_head(layer, head, self.source.branches)
-
-    @lru_cache(maxsize=64)  # noqa: B019
     def _expert(self, layer: int, expert: int) -> torch.Tensor:
         """Return the sum of the experts with one expert's weighted output of the other run."""
         whole = self.base.branches.outputs["experts"][layer]
@@ -118,6 +113,8 @@ class CellValues:
     def _contribution(self, number: int, layer: int, expert: int) -> torch.Tensor:
         branches = (self.base, self.source)[number].branches
         if (number, layer) not in self._contributions:
+            if all(layer != kept for _, kept in self._contributions):
+                self._contributions.clear()
             self._contributions[number, layer] = branches.contributions(layer)
         chosen = branches.expert_calls[layer].ids == expert
         return (self._contributions[number, layer].float() * chosen[..., None]).sum(1)

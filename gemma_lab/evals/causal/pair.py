@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...checks import short_repr, whole_number
 from ...errors import BadPrompt, ContextFull, DoesNotFit, LabError
+from ...models.chat.chunked_prefill import MEDIA_INPUTS, media
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +88,6 @@ def make_pair(
     ContextFull, DoesNotFit
         If they cannot be read in one pass.
     """
-    from ...models.chat.prefill_plan import plan
     from ...models.chat.prompt import prepare
     from ...trace.run.assembly import with_answer
 
@@ -113,12 +113,7 @@ def make_pair(
         len(first.ids),
         differing,
     )
-    if not plan(model, pair.clean).single_pass:
-        raise DoesNotFit(
-            f"A causal map reads its prompts in one pass; {len(first.ids):,} tokens of {model.name} are read "
-            "in several.",
-            hint="Shorten the prompts: what stands before the first difference changes nothing.",
-        )
+    _check_memory(model, pair)
     return pair
 
 
@@ -148,6 +143,24 @@ def tokens_of(model: LoadedModel, prompt: Prompt, prompt_tokens: int) -> TokenTa
     from ...trace.run.assembly import token_table
 
     return token_table(model, replace(prompt, ids=prompt.ids[:prompt_tokens]), prompt.ids)
+
+
+def _check_memory(model: LoadedModel, pair: PromptPair) -> None:
+    """Raise `DoesNotFit` if the prompts are not read in one pass, or three recorded runs take too much."""
+    from ...models.chat.prefill_plan import free_memory, plan
+    from ...system.hardware import amount
+
+    shape, total = model.architecture, len(pair.clean.ids)
+    widths = sum(
+        4 * shape.hidden + (layer.heads + 2 * layer.kv_heads) * layer.head_dim for layer in shape.layers
+    )
+    recorded, free = 3 * total * widths * model.dtype.itemsize, free_memory(model)
+    if recorded > free / 2 or not plan(model, pair.clean).single_pass:
+        raise DoesNotFit(
+            f"A causal map reads {total:,} tokens in one pass and records three runs of {model.name}, "
+            f"{amount(recorded)} in all; {amount(free)} are free.",
+            hint="Shorten the prompts: what stands before the first difference changes nothing.",
+        )
 
 
 def _check_aligned(model: LoadedModel, clean: Prompt, corrupted: Prompt) -> None:
@@ -193,14 +206,16 @@ def _differing(clean: Prompt, corrupted: Prompt) -> tuple[int, ...]:
         place for place, (one, two) in enumerate(zip(clean.ids, corrupted.ids, strict=True)) if one != two
     }
     kinds = clean.inputs.get("mm_token_type_ids")
-    if kinds is not None and kinds.any() and not _same_media(clean.inputs, corrupted.inputs):
-        found |= {place for place, kind in enumerate(kinds[0].tolist()) if kind}
-    return tuple(sorted(found))
-
-
-def _same_media(clean: dict[str, Any], corrupted: dict[str, Any]) -> bool:
-    named = set(clean) - {"input_ids", "attention_mask", "mm_token_type_ids"}
-    return all(name in corrupted and _equal(clean[name], corrupted[name]) for name in named)
+    if kinds is None or not kinds.any():
+        return tuple(sorted(found))
+    soft = {place for place, kind in enumerate(kinds[0].tolist()) if kind}
+    located = media(clean.inputs)
+    for medium in located or ():
+        rows = slice(medium.first, medium.after)
+        names = [name for name in MEDIA_INPUTS[medium.kind] if name in clean.inputs]
+        if all(_equal(clean.inputs[name][rows], corrupted.inputs[name][rows]) for name in names):
+            soft -= set(range(medium.start, medium.stop))
+    return tuple(sorted(found | soft))
 
 
 def _equal(one: Any, two: Any) -> bool:

@@ -20,13 +20,13 @@ OnChunk = Callable[[int], None]
 OnLogits = Callable[[torch.Tensor], None]
 
 #: The inputs that hold media, by the kind in ``mm_token_type_ids``: one row per image, frame or sound.
-_MEDIA = {
+MEDIA_INPUTS = {
     1: ("pixel_values", "image_position_ids"),
     2: ("pixel_values_videos", "video_position_ids"),
     3: ("input_features", "input_features_mask"),
 }
 _FRAMES = "num_frames_per_video"
-_KNOWN = {"input_ids", "attention_mask", "mm_token_type_ids", _FRAMES}.union(*_MEDIA.values())
+_KNOWN = {"input_ids", "attention_mask", "mm_token_type_ids", _FRAMES}.union(*MEDIA_INPUTS.values())
 #: Older releases build the local layers' mask of an image after a cache with the wrong layer.
 _LATE_MEDIA = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23)
 
@@ -53,7 +53,7 @@ def media(inputs: dict[str, Any]) -> list[Medium] | None:
         return None
     frames = inputs.get(_FRAMES)
     found: list[Medium] = []
-    for kind, names in _MEDIA.items():
+    for kind, names in MEDIA_INPUTS.items():
         runs = [run for run in _runs(kinds) if run[2] == kind]
         if any(name in inputs and len(inputs[name]) != len(runs) for name in names):
             return None
@@ -148,7 +148,7 @@ def chunk_inputs(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any
 def _rows(inputs: dict[str, Any], chosen: list[Medium]) -> dict[str, Any]:
     """Return what the inputs hold of neighbouring media."""
     rows: dict[str, Any] = {}
-    for kind, names in _MEDIA.items():
+    for kind, names in MEDIA_INPUTS.items():
         mine = [medium for medium in chosen if medium.kind == kind]
         if mine:
             part = slice(mine[0].first, mine[-1].after)

@@ -10,7 +10,7 @@ from support import shapes
 from support.moe import hooks
 
 import gemma_lab as gl
-from gemma_lab.errors import BadPrompt, LabError
+from gemma_lab.errors import BadPrompt, DoesNotFit, LabError
 from gemma_lab.evals.causal.causal_map import CausalEffect
 from gemma_lab.evals.causal.cells import BY_SPAN, PARTS
 from gemma_lab.lab import Lab
@@ -243,3 +243,61 @@ def test_its_table_and_its_text(lab, whole):
     best = whole.top(1)[0]
     assert whole.sign * best.effect == pytest.approx((whole.sign * frame.effect).max())
     assert repr(whole).startswith("CausalMap(tiny, denoising")
+
+
+def test_of_two_pictures_only_the_one_that_differs_counts(tiny_lab):
+    lab = tiny_lab("31B")
+    red, blue = (Image.new("RGB", (96, 96), color) for color in ("red", "blue"))
+    clean, corrupted = (lab.request("Which?", images=[red, each], max_soft_tokens=70) for each in (red, blue))
+    found = lab.causal_map(clean, corrupted, controls=1, progress=False)
+    second = np.flatnonzero(
+        (found.clean_tokens.modalities == "image") & (found.clean_tokens.media_index == 1)
+    )
+    assert found.differing == tuple(second)
+    assert not found.effects()[:, : second[0]].any()
+    wide = lab.request("Which?", images=[red, Image.new("RGB", (192, 48), "blue")], max_soft_tokens=70)
+    with pytest.raises(BadPrompt):
+        lab.causal_map(clean, wide, progress=False)
+
+
+def test_sounds_align(tiny_lab):
+    lab = tiny_lab("E2B")
+    times = np.arange(16_000) / 16_000
+    low, high = (np.sin(2 * np.pi * pitch * times).astype(np.float32) for pitch in (200, 900))
+    clean, corrupted = (lab.request("Which?", audio=(each, 16_000)) for each in (low, high))
+    found = lab.causal_map(clean, corrupted, controls=1, progress=False)
+    soft = np.flatnonzero(found.clean_tokens.modalities == "audio")
+    assert found.differing == tuple(soft)
+    layer, token = 0, int(soft[3])
+    with lab.edit(patch=lab.activations(clean, layers=[layer], positions=[token])):
+        patched = logprob(lab, corrupted, found.answer[0])
+    assert patched - found.corrupted_logprob == pytest.approx(found.effects()[layer, token], abs=NOISE)
+    longer = lab.request("Which?", audio=(np.tile(high, 2), 16_000))
+    with pytest.raises(BadPrompt):
+        lab.causal_map(clean, longer, progress=False)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_read(tiny_lab, monkeypatch):
+    monkeypatch.setattr("gemma_lab.models.chat.prefill_plan.free_memory", lambda _model: 1 << 20)
+    with pytest.raises(DoesNotFit, match="free"):
+        tiny_lab("12B").causal_map(CLEAN, CORRUPTED, answer="a", progress=False)
+
+
+def test_a_batch_that_takes_too_much_memory_is_halved(tiny_lab, monkeypatch):
+    from gemma_lab.evals.causal import patching
+
+    batch, sizes = patching._batch, []
+
+    def limited(replay, cells, *args):
+        sizes.append(len(cells))
+        if len(cells) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return batch(replay, cells, *args)
+
+    lab = tiny_lab("12B")
+    whole = lab.causal_map(CLEAN, CORRUPTED, controls=0, progress=False)
+    monkeypatch.setattr(patching, "_batch", limited)
+    found = lab.causal_map(CLEAN, CORRUPTED, controls=0, progress=False)
+    np.testing.assert_allclose(found.effects(), whole.effects(), atol=NOISE)
+    assert max(sizes) > 3
+    assert sizes.count(3) + sizes.count(2) + sizes.count(1) > 3

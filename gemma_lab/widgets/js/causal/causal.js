@@ -62,7 +62,7 @@ class CausalView extends View {
         answer,
         `: ${nats(facts.corrupted)} corrupted, ${nats(facts.clean)} clean`,
       ),
-    ); // prettier-ignore
+    );
     this.root.replaceChildren(
       h("header", { class: "gl-top" }, heading, this.partChoice(scene)),
       this.notice,
