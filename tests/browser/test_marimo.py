@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[2]
-#: One cell per widget; the last one is run again whenever the attention explorer selects another head.
-NOTEBOOK = """
+#: The last cell is run again whenever the attention explorer selects another head.
+HEAD = """
 import marimo
 
 app = marimo.App(width="full")
@@ -30,10 +30,11 @@ app = marimo.App(width="full")
 def _():
     import marimo as mo
     import gemma_lab as gl
+    from support.every_widget import every_widget
 
-    lab = gl.load("mini-moe")
-    trace = lab.trace("Write 47 in German words.", max_new_tokens=8, attention=True)
-    return gl, lab, mo, trace
+    lab = gl.load("mini-moe", progress=False)
+    widgets = every_widget(lab)
+    return gl, lab, mo, widgets
 
 
 @app.cell
@@ -43,14 +44,8 @@ def _(gl, lab, mo):
 
 
 @app.cell
-def _(gl, mo, trace):
-    mo.ui.anywidget(gl.RoutingExplorer(trace))
-    return
-
-
-@app.cell
-def _(gl, mo, trace):
-    explorer = gl.AttentionExplorer(trace)
+def _(mo, widgets):
+    explorer = widgets["AttentionExplorer"]
     head, set_head = mo.state(explorer.head)
     explorer.observe(lambda change: set_head(change["new"]), "head")
     mo.ui.anywidget(explorer)
@@ -58,41 +53,28 @@ def _(gl, mo, trace):
 
 
 @app.cell
-def _(gl, mo, trace):
-    mo.ui.anywidget(gl.Explorer(trace))
-    return
-
-
-@app.cell
-def _(gl, mo):
-    mo.ui.anywidget(gl.Planner())
-    return
-
-
-@app.cell
-def _(gl, lab, mo):
-    prompts = ["Write 47 in German words.", "Which is larger, 12 or 21?"]
-    edit = gl.Edit(ablate_experts=range(20))
-    compared = gl.versus(lab, edit, prompts, progress=False, max_new_tokens=5, rounds=0)
-    mo.ui.anywidget(gl.VersusExplorer(compared))
-    return
-
-
-@app.cell
-def _(gl, lab, mo):
-    mo.ui.anywidget(gl.ScanExplorer(lab.scan("Write 47 in German words.", draws=19, progress=False)))
-    return
-
-
-@app.cell
 def _(head, mo):
     mo.md(f"selected head {head()}")
     return
+"""
+CELL = """
 
+@app.cell
+def _(mo, widgets):
+    mo.ui.anywidget(widgets["NAME"])
+    return
+"""
+TAIL = """
 
 if __name__ == "__main__":
     app.run()
 """
+
+
+def notebook() -> str:
+    """Return a marimo notebook with one cell per widget."""
+    others = sorted(public_widgets() - {"Chat", "AttentionExplorer"})
+    return HEAD + "".join(CELL.replace("NAME", name) for name in others) + TAIL
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +83,13 @@ def marimo_page(
 ) -> Iterator[tuple[Page, list[str]]]:
     """Serve the notebook with marimo and open it; yield the page and the errors it logged."""
     home = tmp_path_factory.mktemp("marimo")
-    notebook = home / "widgets.py"
-    notebook.write_text(NOTEBOOK)
+    path = home / "widgets.py"
+    path.write_text(notebook())
     port = free_port()
     environment = {
         **os.environ,
         "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "MARIMO_SKIP_UPDATE_CHECK": "1",
@@ -117,7 +99,7 @@ def marimo_page(
         "-m",
         "marimo",
         "run",
-        str(notebook),
+        str(path),
         "--headless",
         "--no-token",
         "-p",
@@ -140,19 +122,18 @@ def marimo_page(
 
 def test_every_widget_is_shown_and_used_in_marimo(marimo_page):
     page, errors = marimo_page
-    shown = {name for name in public_widgets() if f"gl.{name}(" in NOTEBOOK}
-    assert shown == public_widgets()
     widgets = page.locator("section.gl")
-    expect(widgets).to_have_count(len(shown), timeout=240_000)
+    expect(widgets).to_have_count(len(public_widgets()), timeout=600_000)
     chat = widgets.nth(0)
     chat.get_by_label("Your prompt").fill("Write 47 in German words.")
     chat.get_by_label("Your prompt").press("Enter")
     expect(chat.get_by_text("siebenundvierzig").first).to_be_visible(timeout=60_000)
-    attention = widgets.nth(2)
+    attention = widgets.nth(1)
     expect(page.get_by_text("selected head 0").last).to_be_visible()
     attention.get_by_test_id("map").focus()
     page.keyboard.press("]")  # next head, as the widget's own key
     expect(page.get_by_text("selected head 1").last).to_be_visible()
     assert errors == []
     Path(ROOT / "build" / "screenshots").mkdir(parents=True, exist_ok=True)
+    page.set_viewport_size({"width": 1400, "height": 8000})
     page.screenshot(path=str(ROOT / "build" / "screenshots" / "marimo.png"), full_page=True)

@@ -9,6 +9,8 @@ import torch
 from support import shapes
 
 from gemma_lab.errors import LabError
+from gemma_lab.family.architecture import configuration
+from gemma_lab.system.hardware import Device
 from tools.bench.results import read
 from tools.gpu_check import __main__ as command
 from tools.gpu_check import layers, minis
@@ -40,7 +42,8 @@ def by_row(figures):
 
 
 def test_without_a_gpu_it_says_so_and_ends_well(monkeypatch, capsys):
-    monkeypatch.setattr(command, "devices", lambda: ())
+    cpu = Device("cpu", "CPU", bfloat16=False, total=1, free=1)
+    monkeypatch.setattr(command, "devices", lambda: (cpu,))
     assert command.main([]) == 0
     assert "No GPU" in capsys.readouterr().out
 
@@ -50,6 +53,25 @@ def test_an_unknown_step_is_refused(capsys):
         command.main(["--device", "cpu", "--only", "nothing"])
     assert error.value.code == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch, capsys):
+    here = Device("cuda:0", "Tesla T4", bfloat16=False, total=1, free=1)
+    monkeypatch.setattr(command, "devices", lambda: (here,))
+    with pytest.raises(SystemExit):
+        command.main(["--device", "cuda:3"])
+    assert "cuda:0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--device", "cuda"], ["--device", "cuda:1"]])
+def test_a_gpu_is_taken_by_its_kind_or_its_name(monkeypatch, arguments):
+    gpus = [Device(f"cuda:{one}", "Tesla T4", bfloat16=False, total=2**34, free=2**34) for one in (0, 1)]
+    seen = []
+    monkeypatch.setattr(command, "devices", lambda: tuple(gpus))
+    monkeypatch.setattr(command, "exactness", lambda device: iter(seen.append(device) or ()))
+    assert command.main([*arguments, "--only", "exactness"]) == 0
+    assert seen == [torch.device(arguments[1] if arguments[1:] == ["cuda:1"] else "cuda:0")]
+    assert command.device_name("cuda:0").startswith("Tesla T4, 16.0 GiB")
 
 
 def test_a_failed_step_is_reported_and_the_others_go_on(monkeypatch, capsys):
@@ -159,16 +181,14 @@ def test_batches_of_a_survey_are_timed_and_route_as_single_prompts_do(experts_la
 
 
 def test_layers_are_as_many_as_fit_and_end_in_a_global_one(monkeypatch, capsys):
-    from gemma_lab.system.hardware import Device
-
     config = _with_vocabulary(tiny("31B"))
     whole = layers.random_lab("tiny", config, CPU, 6, torch.float32)
-    weights = [4 * sum(one.numel() for one in lab.model.parameters()) for lab in (whole,)]
+    weights = 4 * sum(one.numel() for one in whole.model.parameters())
 
     def room(count):
         return lambda: (Device("cpu", "CPU", bfloat16=False, total=count, free=count),)
 
-    monkeypatch.setattr(layers, "devices", room(math.ceil(weights[0] * 2 * 0.98)))
+    monkeypatch.setattr(layers, "devices", room(math.ceil(weights * 2 * 0.98)))
     fewer = layers.random_lab("tiny", config, CPU, 6, torch.float32)
     assert 1 <= fewer.text_config.num_hidden_layers < whole.text_config.num_hidden_layers
     assert fewer.text_config.layer_types[-1] == "full_attention"
@@ -180,8 +200,6 @@ def test_layers_are_as_many_as_fit_and_end_in_a_global_one(monkeypatch, capsys):
 
 def test_the_sizes_are_built_from_the_published_configurations(monkeypatch):
     """Shapes of one true layer, without its weights."""
-    from gemma_lab.family.architecture import configuration
-
     for size, width in (("26B-A4B", 2816), ("31B", 5376)):
         short = layers._shortened(configuration(size), 1)
         assert short["text_config"]["hidden_size"] == width

@@ -41,11 +41,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="Keep a CPU's results, too.")
     parser.add_argument("--only", action="append", help="A step: exactness, speed, quantised, 26B-A4B, 31B.")
     chosen = parser.parse_args(arguments)
-    name = chosen.device or next((one.name for one in devices() if one.kind != "cpu"), None)
-    if name is None:
+    found = {one.name: one.kind for one in devices()}
+    wanted = chosen.device or next((kind for kind in found.values() if kind != "cpu"), None)
+    if wanted is None:
         print("No GPU was found (CUDA, ROCm or Apple's): nothing was run.")
         print("The same steps on the CPU: python -m tools.gpu_check --device cpu")
         return 0
+    name = next((name for name, kind in found.items() if wanted in (name, kind)), None)
+    if name is None:
+        parser.error(f"--device {wanted}: this machine has {', '.join(found)}")
     device = torch.device(name)
     small = device.type == "cpu"
     # five local layers and a global one: the pattern of every size
