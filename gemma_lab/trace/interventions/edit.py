@@ -143,8 +143,10 @@ class Edit(Displayed):
         named: set[Layer] = {layer for kind in KINDS[:4] for layer in getattr(self, kind)}
         for knockout in self.knock_out_attention:
             named |= {"all"} if knockout.layers is None else set(knockout.layers)
-        for part in (*self.patch, *self.steer):
-            named |= set(part.layers)
+        for patch in self.patch:
+            named |= set(patch.layers)
+        for steering in self.steer:
+            named |= set(steering.layers)
         return tuple(sorted(named, key=order))
 
     def at(self, layer: int) -> LayerEdit:

@@ -200,15 +200,9 @@ def _rows(outputs: list[torch.Tensor], *, copies: int, valid: slice) -> torch.Te
         block = torch.arange(first, min(first + copies, width), device=final.device)
         start = torch.zeros_like(final)
         start[torch.arange(len(block), device=final.device), valid, block] = 1
-        gradients = torch.autograd.grad(
-            final, outputs[:-1], start, retain_graph=first + copies < width, allow_unused=True
-        )
+        gradients = torch.autograd.grad(final, outputs[:-1], start, retain_graph=first + copies < width)
         for layer, gradient in enumerate(gradients):
-            rows = found[layer, first : first + len(block)]
-            if gradient is None:
-                rows.zero_()
-            else:
-                rows.copy_(gradient[: len(block), valid].float().mean(dim=1))
+            found[layer, first : first + len(block)] = gradient[: len(block), valid].float().mean(dim=1)
     return found
 
 

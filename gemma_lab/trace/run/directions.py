@@ -39,7 +39,8 @@ def direction(
     """Return the difference of the mean residual streams of two lists of prompts; see `Lab.direction`."""
     chosen = None if layers is None else tuple(layers)
     places = None if positions is None else tuple(positions)
-    found, means = (), []
+    found: tuple[int, ...] = ()
+    means = []
     for prompts, what in ((positive, "positive"), (negative, "negative")):
         rows = []
         for prompt in _listed(prompts, what):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ..probes.attention.probe import AttentionProbe
     from ..probes.features import FeatureProbe
     from ..records.attention import AttentionRequest
-    from ..records.logit_lens import LogitLensRequest
+    from ..records.logit_lens import LensKind, LogitLensRequest
 
 
 @restores_model
@@ -58,7 +58,7 @@ def trace(
     precision: Precision = "compact",
     edit: Edit | None = None,
     attention: bool | AttentionRequest = False,
-    logit_lens: bool | Sequence[int] | LogitLensRequest = False,
+    logit_lens: bool | LensKind | Sequence[int] | LogitLensRequest = False,
     sae: SparseAutoencoder | None = None,
     progress: bool = False,
     **options: Unpack[RequestOptions],

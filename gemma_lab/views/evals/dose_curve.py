@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,7 +62,8 @@ def dose_curve_figure(data: DoseCurve) -> Plot:
     )
 
 
-def _spread(mean: object, low: object, high: object) -> np.ndarray:
+def _spread(mean: object, low: object, high: object) -> np.ndarray[Any, np.dtype[np.float64]]:
     middle, lower, upper = (np.asarray(each, dtype=float) for each in (mean, low, high))
     lower, upper = (np.where(np.isfinite(each), each, middle) for each in (lower, upper))
-    return np.clip(np.stack([middle - lower, upper - middle]), 0, None)
+    found: np.ndarray[Any, np.dtype[np.float64]] = np.stack([middle - lower, upper - middle]).clip(0)
+    return found
