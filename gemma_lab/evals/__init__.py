@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .ablation.run import ablate_experts, ablate_heads
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
-    from .causal.causal_map import CausalEffect, CausalGrid, CausalMap
-    from .steering import DoseCurve, dose_curve
+    from .causal.causal_map import CausalMap
+    from .causal.grid import CausalEffect, CausalGrid
     from .draft_timing import DraftSpeed, DraftTimes, draft_speed, draft_times
     from .grading import is_correct
     from .head_retrieval import score_retrieval_heads
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         rank_correlation,
         wilson_interval,
     )
+    from .steering import DoseCurve, dose_curve
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
     from .versus.comparison import ComparedToken, ComparedTokens
     from .versus.results import (

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...checks import short_repr
 from ...errors import LabError
 from ...models.loading.restore import RestoreStack, restores_model
 from ...trace.interventions.edit import Edit
 from ...trace.interventions.patch import Patch
 from ...trace.records.activations import Activations
-from .causal_map import CausalEffect, CausalMap
-from .cells import Cell, CellValues, cells_of
+from .cells import Cell, CellValues, Span, cells_of
+from .grid import CausalEffect
 from .pair import make_pair, record
 
 if TYPE_CHECKING:
+    from ...models.chat.request import Request
     from ...models.loading.loaded_model import LoadedModel
 
 
 @restores_model
-def cell_edit(model: LoadedModel, data: CausalMap, place: CausalEffect) -> Edit:
-    """Return the patch of a cell; see `CausalMap.edit`."""
-    if not isinstance(place, CausalEffect):
-        raise LabError(f"{short_repr(place)} is no cell of a causal map.", hint="Pass one of found.top().")
-    data.grid(place.part).row(place.layer)
-    if model.name != data.model:
-        raise LabError(f"The map is of {data.model}, not of {model.name}.", hint="Pass the lab that made it.")
-    pair = make_pair(model, data.clean, data.corrupted, list(data.answer), 1)
-    if len(pair.clean.ids) != len(data.clean_tokens):
+def cell_edit(
+    model: LoadedModel,
+    place: CausalEffect,
+    *,
+    requests: tuple[Request, Request],
+    answer: Sequence[int],
+    denoising: bool,
+    spans: Sequence[Span],
+    positions: tuple[int, ...],
+    tokens: int,
+) -> Edit:
+    """Return the patch of a cell; see `CausalMap.edit`.
+
+    Parameters
+    ----------
+    model
+        The model of the map.
+    place
+        The cell.
+    requests
+        The clean and the corrupted prompt.
+    answer, spans, positions
+        Those of the map.
+    denoising
+        Whether the corrupted run is patched.
+    tokens
+        Number of tokens of each prompt and its answer in the map.
+    """
+    pair = make_pair(model, *requests, list(answer), 1)
+    if len(pair.clean.ids) != tokens:
         raise LabError(
-            f"The prompts are {len(pair.clean.ids):,} tokens now; the map has {len(data.clean_tokens):,}.",
+            f"The prompts are {len(pair.clean.ids):,} tokens now; the map has {tokens:,}.",
             hint="Make the map again.",
         )
     with RestoreStack() as restore:
         restore.hold(model.lock)
         runs = [record(model, prompt) for prompt in (pair.clean, pair.corrupted)]
-        base, source = runs[::-1] if data.patching == "denoising" else runs
-        _, _, cells = cells_of(place.part, base, source, spans=data.spans, positions=data.positions)
+        base, source = runs[::-1] if denoising else runs
+        _, _, cells = cells_of(place.part, base, source, spans=spans, positions=positions)
         cell = _find(cells, place)
         values = CellValues(base, source)
         cell = values.changed(cell) or cell

@@ -19,7 +19,7 @@ from ...models.chat.request_builder import build_request
 from ...models.loading.restore import RestoreStack, restores_model
 from ...trace.interventions.apply import active_edit
 from ...trace.run.layer_replay import LayerReplay
-from .causal_map import CausalGrid, CausalMap, Patching
+from .causal_map import CausalMap, Patching
 from .cells import (
     BY_SPAN,
     PARTS,
@@ -36,6 +36,7 @@ from .cells import (
 )
 from .controls import ControlPrompts, given_control
 from .gradient import estimate_cells, gradients_at
+from .grid import CausalGrid
 from .pair import PatchRun, PromptPair, make_pair, record, tokens_of
 from .patching import evaluate_cells
 

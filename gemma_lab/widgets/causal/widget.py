@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from ...errors import LabError
-from ...evals.causal.causal_map import CausalEffect, CausalMap
+from ...evals.causal.causal_map import CausalMap
 from ...evals.causal.cells import PARTS
+from ...evals.causal.grid import CausalEffect
 from ...trace.records.logit_lens import LogitLensRequest
 from ...views.causal.html import causal_map_html
 from ...views.causal.maps import causal_map_text

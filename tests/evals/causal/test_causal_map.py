@@ -11,8 +11,8 @@ from support.moe import hooks
 
 import gemma_lab as gl
 from gemma_lab.errors import BadPrompt, DoesNotFit, LabError
-from gemma_lab.evals.causal.causal_map import CausalEffect
 from gemma_lab.evals.causal.cells import BY_SPAN, PARTS
+from gemma_lab.evals.causal.grid import CausalEffect
 from gemma_lab.lab import Lab
 from gemma_lab.trace.interventions.head_ablation import heads_of
 from gemma_lab.trace.probes.model_modules import layers_of
