@@ -59,6 +59,8 @@ class LoadedModel(Displayed):
         The last conversation with tools (`Lab.run`), also if it was interrupted.
     last_checkup : Checkup or None
         The last check-up, with the questions that were answered if it was interrupted.
+    last_causal_map : CausalMap or None
+        The last causal map, with NaN for the cells that were left if it was interrupted.
     last_adapter : Adapter or None
         The last adapter that was trained, also if its training was interrupted.
     jacobian_lens : JacobianLens or None
