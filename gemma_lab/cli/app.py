@@ -18,7 +18,9 @@ from .fine_tuning import fine_tune_command
 from .jacobian_lens import fit_lens_command
 from .load_report import load_report_command
 from .planning import plan_command, speed_command
+from .scan import scan_command
 from .server.command import serve_command
+from .sparse_autoencoders import sae_fit_command, train_sae_command
 from .versus import versus_command
 
 
@@ -45,6 +47,9 @@ app.command("speed")(speed_command)
 app.command("fine-tune")(fine_tune_command)
 app.command("fit-lens")(fit_lens_command)
 app.command("load-report")(load_report_command)
+app.command("scan")(scan_command)
+app.command("train-sae")(train_sae_command)
+app.command("sae-fit")(sae_fit_command)
 app.command("serve")(serve_command)
 app.command("versus")(versus_command)
 

@@ -286,7 +286,7 @@ class Scan(Displayed):
             "Logit lens",
             f"The first token of the answer is first in layer {int(depth.first[0])} and stays so from layer "
             f"{int(depth.stable[0])} on, of layers {depth.layers[0]} to {depth.layers[-1]}; in layer "
-            f"{depth.layers[half]}, {_percent(float(depth.share[half]))} of {len(depth.rows)} tokens are first "
+            f"{depth.layers[half]}, {_percent(float(depth.share[half]))} of {len(depth.rows)} tokens are so "
             "already.",
             null,
             tuple(row + 1 for row in depth.rows if row + 1 < len(self.trace))[:1] or depth.rows[:1],

@@ -1,4 +1,4 @@
-"""Find, read and write the files of an SAE: a folder, a file, or a folder of a repository on the hub."""
+"""Find and read the files of an SAE: a folder, a file, or a folder of a repository on the hub."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import Any
 
 import torch
 
-from ..._version import __version__
 from ...checks import short_repr
 from ...errors import BadCheckpoint, DoesNotFit, LabError, NotAvailable, UnknownModel
 from ...system.hardware import amount, free_ram
 from ..loading.checkpoint_files import FLOATING, read_header
 from ..loading.resolve import Location, query_hub
 from .layouts import Given, Tensors, from_plain, from_sae_lens, from_sparsify
-from .sae import SparseAutoencoder
+from .writing import CONFIG, SAE_LENS
 
-CONFIG, SAE_LENS, SPARSIFY = "cfg.json", "sae_weights.safetensors", "sae.safetensors"
+SPARSIFY = "sae.safetensors"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _MAX_CONFIG = 1 << 20  # bytes
-#: The oldest version of sae_lens that reads the layout that is written here.
-_SAE_LENS_VERSION = "6.0.0"
 _LISTED = 8  # folders of a repository that an error lists
 
 
@@ -55,52 +52,6 @@ def read_sae(path: Path, given: Given) -> dict[str, Any]:
     if given.input_scale is not None:
         raise LabError("input_scale is of sae_lens' layout alone.", hint="Leave it out.")
     return from_plain(_tensors(file), given) | {"layout": "safetensors"}
-
-
-def write_sae(sae: SparseAutoencoder, folder: str | Path) -> Path:
-    """Write an SAE in sae_lens' layout; `SparseAutoencoder.save` documents it."""
-    from safetensors.torch import save_file
-
-    target = Path(folder).expanduser()
-    tensors = {
-        "W_enc": sae.encoder,
-        "b_enc": sae.encoder_bias,
-        "W_dec": sae.decoder,
-        "b_dec": sae.decoder_bias,
-        **({} if sae.threshold is None else {"threshold": sae.threshold}),
-    }
-    config = {
-        "architecture": {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu"}[sae.activation],
-        "d_in": sae.width,
-        "d_sae": sae.features,
-        "dtype": "float32",
-        "device": "cpu",
-        **({} if sae.k is None else {"k": sae.k, "rescale_acts_by_decoder_norm": False}),
-        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
-        "normalize_activations": sae.normalization,
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": _SAE_LENS_VERSION,
-            "model_name": sae.trained_on,
-            "hook_name": f"blocks.{sae.layer}.hook_resid_post",
-            "hook_head_index": None,
-            "prepend_bos": True,
-            "gemma_lab": {
-                "version": __version__,
-                "base_digest": None if sae.base_digest is None else dict(sae.base_digest),
-                "training": dict(sae.training),
-            },
-        },
-    }
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        (target / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        save_file({n: t.detach().cpu().float().contiguous() for n, t in tensors.items()}, target / SAE_LENS)
-    except (OSError, TypeError, ValueError) as error:
-        raise LabError(
-            f"The SAE cannot be written to {target}: {error}.", hint="Name another folder."
-        ) from error
-    return target
 
 
 def find(source: str | Path, *, subfolder: str | None, offline: bool) -> Path:

@@ -11,6 +11,7 @@ import torch
 from ...checks import real_number, whole_number
 from ...display import Displayed
 from ...errors import BadCheckpoint, LabError
+from .writing import write_sae
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,9 +267,22 @@ class SparseAutoencoder(Displayed):
         LabError
             If the folder cannot be written.
         """
-        from .files import write_sae
-
-        return write_sae(self, folder)
+        tensors = {
+            "W_enc": self.encoder, "b_enc": self.encoder_bias, "W_dec": self.decoder,
+            "b_dec": self.decoder_bias,
+        }  # fmt: skip
+        if self.threshold is not None:
+            tensors["threshold"] = self.threshold
+        config: dict[str, Any] = {
+            "architecture": {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu"}[self.activation],
+            "apply_b_dec_to_input": self.apply_b_dec_to_input,
+            "normalize_activations": self.normalization,
+        }
+        if self.k is not None:
+            config |= {"k": self.k, "rescale_acts_by_decoder_norm": False}
+        digest = None if self.base_digest is None else dict(self.base_digest)
+        own = {"base_digest": digest, "training": dict(self.training)}
+        return write_sae(folder, tensors, config, layer=self.layer, trained_on=self.trained_on, own=own)
 
     def __repr__(self) -> str:
         kind = {"topk": f"TopK, k = {self.k}", "jumprelu": "JumpReLU", "relu": "ReLU"}[self.activation]

@@ -11,7 +11,7 @@ from ..base.colors import amount_colors
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import TEXT, Markup, bdi, footnotes, group, tag
 from ..base.text import visible
-from ..evals.sae_fit import DEFINITION, fit_heading, weights_note
+from ..base.variance_explained import DEFINITION, fit_heading, weights_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
