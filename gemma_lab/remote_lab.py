@@ -293,6 +293,14 @@ class RemoteLab(ServedLanguageModel, Displayed):
         """Not served: raises `NotTraced`."""
         raise NotTraced("A server reports no activations.", hint=_LOAD)
 
+    def causal_map(self, *_: Any, **__: Any) -> Any:
+        """Not served: raises `NotTraced`."""
+        raise NotTraced("A served model cannot be patched.", hint=_LOAD)
+
+    def attribute_logit(self, *_: Any, **__: Any) -> Any:
+        """Not served: raises `NotTraced`."""
+        raise NotTraced("A server reports no activations.", hint=_LOAD)
+
     def attention_rows(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
         raise NotTraced("A server reports no attention.", hint=_LOAD)

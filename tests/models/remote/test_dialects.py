@@ -170,7 +170,14 @@ def test_what_a_server_leaves_out_is_not_invented(lab_of):
         lab.context  # noqa: B018
     with pytest.raises(NotTraced):
         lab.trace("7 + 5?")
-    for use in (lab.next_token, lab.activations, lab.attention_rows, lab.edit):
+    for use in (
+        lab.next_token,
+        lab.activations,
+        lab.attention_rows,
+        lab.causal_map,
+        lab.attribute_logit,
+        lab.edit,
+    ):
         with pytest.raises(NotTraced):
             use("x")
     for option in ({"attention": True}, {"logit_lens": True}, {"edit": gl.Edit()}):
