@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ...checks import short_repr
 from ...errors import LabError
+from ..questions import Question
 
 if TYPE_CHECKING:
     import torch
@@ -176,12 +178,17 @@ def _stacked(scores: Sequence[tuple[Array, Array]]) -> AnswerScores:
 
 def _as_example(example: Any) -> Any:
     """Return a question as a training example; other forms are read by `fine_tuning.examples`."""
-    if not hasattr(example, "prompt") or not hasattr(example, "answer"):
+    if not isinstance(example, Question):
         return example
-    options = {
-        "images": list(example.images) or None,
-        "video": example.video if example.video is not None else None,
-        "system": example.system,
-    }
-    fields = {"prompt": example.prompt, "answer": example.answer}
-    return fields | {name: value for name, value in options.items() if value is not None}
+    if example.thinking or example.history:
+        raise LabError(
+            f"The question {short_repr(example.prompt)} is answered after "
+            f"{'thinking' if example.thinking else 'a call'}, so its answer alone cannot be read.",
+            hint="Take questions that are answered at once, or pass examples with thoughts or messages.",
+        )
+    fields = {
+        "prompt": example.prompt, "answer": example.answer, "images": list(example.images),
+        "video": example.video, "audio": example.audio, "system": example.system,
+        "tools": list(example.tools), "calls": [] if example.call is None else [example.call],
+    }  # fmt: skip
+    return {name: value for name, value in fields.items() if value is not None and value != []}

@@ -52,7 +52,7 @@ class AblationTest(Displayed):
         Fraction of the routers' choices on these examples that falls on the set, and on each random set,
         ``[draws]``; NaN for heads.
     match
-        What random sets have in common with the set: ``"size"``, ``"load"`` or, for heads, ``"kind"``.
+        What random sets have in common with the set: ``"size"``, ``"load"`` of experts, ``"kind"`` of layer.
     seed
         Of the draws.
     """

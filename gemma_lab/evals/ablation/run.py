@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -113,11 +113,12 @@ def ablate_heads(
     groups: Sequence[str] | None = None,
     target: str | None = None,
     draws: int = 199,
+    match: Literal["size", "kind"] = "size",
     batch_size: int = 256,
     seed: int = 0,
     progress: bool = True,
 ) -> AblationTest:
-    """Test what a set of heads causes: ablate it, and as many random other heads of the same kinds of layer.
+    """Test what a set of heads causes: ablate it, and as many random other heads.
 
     The experiment of Wu et al. 2024 (arXiv:2404.15574, section 4.1), who mask the top retrieval heads and as
     many random ones, with the log-probability of the answers as the measure.
@@ -132,8 +133,11 @@ def ablate_heads(
     examples, claim, groups, target, batch_size, seed, progress
         As for `ablate_experts`.
     draws
-        Number of random sets: as many heads of local and of global layers as are ablated. All of them where
-        there are fewer; one head of a small model leaves too few to decide anything.
+        Number of random sets; all there are, where there are fewer: one head of a small model leaves too few
+        to decide anything.
+    match
+        ``"size"``: as many of all other heads. ``"kind"``: as many of local and of global layers as are
+        ablated, which a model with few global layers may not have.
 
     Returns
     -------
@@ -153,8 +157,10 @@ def ablate_heads(
     listed = heads if isinstance(heads, Mapping) else _pairs(heads)
     chosen = _checked(listed, "head", lambda layer: counts.get(layer, 0), len(lab.architecture.layers),
                       _HEADS_HINT)  # fmt: skip
+    if match not in ("size", "kind"):
+        raise LabError(f"match={match!r} is no way to draw.", hint='match="size" or match="kind".')
     kinds = {
-        (layer, head): str(lab.architecture.layers[layer].kind)
+        (layer, head): str(lab.architecture.layers[layer].kind) if match == "kind" else ""
         for layer, count in counts.items()
         for head in range(count)
     }
@@ -162,12 +168,12 @@ def ablate_heads(
     sets = head_sets(pairs, kinds, draws=draws, seed=seed)
     if not sets:
         raise BadEdit(
-            f"{len(pairs)} of {len(kinds)} heads leave too few of the same kind for a random set.",
-            hint="Ablate at most half of the heads of local and of global layers.",
+            f"{len(pairs)} of {len(kinds)} heads leave too few for a random set (match={match!r}).",
+            hint='Ablate at most half of the heads; of either kind of layer with match="kind".',
         )
     return _test(
         lab, "heads", chosen, examples, claim=_claim(claim, heads, "chosen heads"), groups=groups,
-        target=target, match="kind", batch_size=batch_size, seed=seed, progress=progress,
+        target=target, match=match, batch_size=batch_size, seed=seed, progress=progress,
         draw=lambda _: sets,
     )  # fmt: skip
 

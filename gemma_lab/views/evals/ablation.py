@@ -104,8 +104,8 @@ def ablation_tests_html(data: AblationTests) -> Markup:
         rows, columns=columns, caption=f"Ablation tests of {data.tests[0].model}", align="llrrrrrrl",
         notes=[
             "Effect: log-probability lost per answer token; of a claim about one group, its loss minus that "
-            "of the others. Random sets are matched in size, layers and load (experts) or kind of layer "
-            "(heads). Confirmed: p ≤ 0.01, and ≤ 0.05 corrected for the number of tests (Holm)."
+            "of the others. Random sets are as many experts of the same layers, nearest in load, or as many "
+            "other heads. Confirmed: p ≤ 0.01, and ≤ 0.05 corrected for the number of tests (Holm)."
         ],
     )  # fmt: skip
 

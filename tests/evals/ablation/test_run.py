@@ -66,14 +66,14 @@ def test_every_row_of_a_pass_is_what_an_edit_gives(mini, result, monkeypatch):
 
 
 def test_heads_are_what_an_edit_gives_and_all_sets_are_tried_where_there_are_few(mini):
-    found = ablate_heads(mini, [(5, 0), (3, 1)], PAIRS, draws=199, progress=False)
+    found = ablate_heads(mini, [(5, 0), (3, 1)], PAIRS, draws=199, match="kind", progress=False)
     assert found.components == {3: (1,), 5: (0,)}
     assert found.draws == 3 * 19  # other heads of the one global layer × of the five local ones
     with mini.edit(ablate_heads={5: [0], 3: [1]}):
         np.testing.assert_allclose(found.ablated, [reference(mini, *pair)[0] for pair in PAIRS], atol=2e-5)
     assert np.isnan(found.share)
     single = ablate_heads(mini, {5: [0]}, PAIRS[:1], progress=False)
-    assert single.draws == 3
+    assert single.draws == 23
     assert single.verdict == "undecided"
 
 
@@ -110,6 +110,16 @@ def test_questions_with_pictures_and_groups(mini):
     assert found.intact.min() > -1  # the mini knows them: a picture that was not read would give less
 
 
+def test_questions_with_tools_and_those_whose_answer_comes_later(mini):
+    asked = gl.evals.load_questions(skills=["tools"])
+    call = next(one for one in asked if one.call is not None and not one.history)
+    found = ablate_experts(mini, {0: [1]}, [call], draws=1, progress=False)
+    assert found.intact[0] > -0.5  # of the call's tokens, which the mini knows
+    later = gl.evals.load_questions(skills=["thinking"], per_skill=1)
+    with pytest.raises(LabError, match="thinking"):
+        ablate_experts(mini, {0: [1]}, later, draws=1, progress=False)
+
+
 def test_a_target_is_compared_with_the_others(mini):
     found = ablate_experts(
         mini, SET, PAIRS, groups=["a", "b", "b"], target="a", claim="chosen", draws=4, progress=False
@@ -143,7 +153,19 @@ def test_bad_experts(mini, experts, error):
 
 
 @pytest.mark.parametrize(
-    "heads", [{}, [], None, [(9, 0)], {5: [4]}, [(5,)], 7, {5: [0, 1, 2]}, [("a", 0)], "50"]
+    "heads",
+    [
+        {},
+        [],
+        None,
+        [(9, 0)],
+        {5: [4]},
+        [(5,)],
+        7,
+        {5: range(4), 4: range(4), 3: range(4), 2: [0]},
+        [("a", 0)],
+        "50",
+    ],
 )
 def test_bad_heads(mini, heads):
     with pytest.raises(LabError):
@@ -156,6 +178,10 @@ def test_bad_calls(mini):
             ablate_experts(mini, {0: [1]}, PAIRS, **{"draws": 1, "progress": False} | options)
     with pytest.raises(LabError):
         ablate_experts(mini, {0: [1]}, [], draws=1, progress=False)
+    with pytest.raises(LabError, match="colour"):
+        ablate_heads(mini, {0: [1]}, PAIRS, match="colour", progress=False)
+    with pytest.raises(BadEdit, match="kind"):
+        ablate_heads(mini, {5: [0, 1, 2]}, PAIRS, match="kind", progress=False)
     with pytest.raises(BadEdit, match="no experts"):
         ablate_experts(gl.load("mini-edge"), {0: [1]}, PAIRS, draws=1, progress=False)
 
