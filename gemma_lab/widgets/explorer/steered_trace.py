@@ -64,13 +64,19 @@ class SteeredTrace:
     def strength_of(self, trace: Trace) -> float:
         """Return the strength of this direction in a trace; 0 without it."""
         for one in _edit_of(trace).steer:
-            if (one.direction, one.tokens) == (self._direction, self._tokens):
+            if self._is_mine(one):
                 return one.strength
         return 0.0
 
+    def _is_mine(self, one: Steering) -> bool:
+        return (one.direction, one.tokens) == (self._direction, self._tokens)
+
     def edit(self, trace: Trace, strength: float) -> Edit:
         """Return the edit of a trace with another strength of this direction."""
-        return _edit_of(trace) | self.at(strength)
+        kept = _edit_of(trace)
+        others = [one.to_dict() for one in kept.steer if not self._is_mine(one)]
+        rest = Edit.from_dict({**kept.to_dict(), "steer": others})
+        return rest | self.at(strength) if strength else rest
 
     def request(self, trace: Trace) -> Request:
         """Return the request of a trace.

@@ -133,7 +133,9 @@ TRAITS: dict[str, tuple[str, ...]] = {
     "ExplorerTraits": (
         "selected_tokens",
         "feature",
+        "strength",
         "busy",
+        "_steering",
         "_facts",
         "_tokens",
         "_summary",
@@ -214,7 +216,11 @@ MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
         "fetch": ("side", "layer_index", "queries"),
         "select": ("view", "seq", "layer", "head", "tokens"),
     },
-    "ExplorerMessage": {"select": ("view", "seq", "tokens", "feature"), "ask": ("text",)},
+    "ExplorerMessage": {
+        "select": ("view", "seq", "tokens", "feature"),
+        "steer": ("strength",),
+        "ask": ("text",),
+    },
     "VersusMessage": {"select": ("view", "seq", "layer", "tokens"), "show": ("prompt",)},
     "CausalMessage": {
         "select": ("view", "seq", "cell"),
