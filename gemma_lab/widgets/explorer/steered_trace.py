@@ -73,10 +73,10 @@ class SteeredTrace:
 
     def edit(self, trace: Trace, strength: float) -> Edit:
         """Return the edit of a trace with another strength of this direction."""
-        kept = _edit_of(trace)
+        kept, added = _edit_of(trace), self.at(strength)
         others = [one.to_dict() for one in kept.steer if not self._is_mine(one)]
         rest = Edit.from_dict({**kept.to_dict(), "steer": others})
-        return rest | self.at(strength) if strength else rest
+        return rest | added if added else rest
 
     def request(self, trace: Trace) -> Request:
         """Return the request of a trace.
