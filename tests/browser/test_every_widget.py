@@ -15,11 +15,16 @@ from support.every_widget import every_widget
 
 widgets = every_widget(gl.load("mini-moe", device="cpu", progress=False))
 """
+#: A theme that changes while a cell is out of sight must not make its strips narrow.
+STRIPS = """root => [...root.querySelectorAll(".gl-experts-box")].every(
+  box => Math.abs(box.firstElementChild.clientWidth - box.clientWidth) < 2)"""
 
 
 @pytest.fixture
 def book(open_notebook):
-    return open_notebook(SETUP, *(f"widgets[{name!r}]" for name in sorted(public_widgets())), width=1100)
+    return open_notebook(
+        SETUP, *(f"widgets[{name!r}]" for name in sorted(public_widgets())), width=1200, height=2400
+    )
 
 
 def test_every_widget_is_shown_and_readable_in_both_themes(book, lab_server):
@@ -38,6 +43,7 @@ def test_every_widget_is_shown_and_readable_in_both_themes(book, lab_server):
             assert box["height"] > 100, name
             book.shot(f"widget-{name}-{theme.lower()}", shown)
             assert shown.evaluate(FAINT) == [], f"{name} in {theme}"
+            assert shown.evaluate(STRIPS), f"{name} in {theme}: its strips of experts fill their box"
     book.check_quiet()
     _, work = lab_server
     book.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")

@@ -178,6 +178,7 @@ export class ExpertPanel {
     this.canvas = h("canvas", { role: "img" });
     this.hint = h("div", { class: "gl-note" });
     this.box = h("div", { class: "gl-experts-box" }, this.canvas);
+    this.width = 0; // of the strips, in pixels
     this.node = panel("experts", "Experts", this.box, this.hint);
     this.box.addEventListener("pointermove", (event) => scene.pointLayer(this.under(event)));
     this.box.addEventListener("pointerleave", () => scene.pointLayer(-1));
@@ -221,7 +222,8 @@ export class ExpertPanel {
     const { layers, experts } = this.routing;
     const { theme } = scene;
     const left = 26;
-    const width = Math.max(120, this.box.clientWidth);
+    this.width = this.box.clientWidth || this.width; // none while the cell is out of sight in JupyterLab
+    const width = Math.max(120, this.width);
     const ctx = fitCanvas(this.canvas, width, unit * layers.length);
     const cell = (width - left) / experts;
     ctx.font = `10.5px ${theme.font}`;

@@ -56,6 +56,7 @@ export class CellMap {
   /** @param {Changes} what */
   update(what) {
     if (what.has("size")) {
+      this.drawNames(); // first: their width is not the map's
       const width = Math.max(1, this.scroller.clientWidth - SLANT);
       const fitting = Math.floor(width / Math.max(1, this.scene.length));
       this.cell = Math.max(NARROWEST, Math.min(WIDEST, fitting));
