@@ -159,13 +159,14 @@ def compare_lenses(
 
     from ..models.fine_tuning.encoding import ExampleSet
     from ..trace.lenses.choose import lens_of
+    from ..trace.lenses.fit import listed
     from ..trace.probes.readout import Readout
 
     lens = lens_of(lab)
     readout = Readout(lab.model, jacobians=dict(zip(lens.layers, lens.jacobians, strict=True)))
     skip = whole_number("skip", skip, minimum=0)
     max_tokens = whole_number("max_tokens", max_tokens, minimum=1)
-    encoded = ExampleSet(lab, list(lens_corpus("held-out") if texts is None else texts))
+    encoded = ExampleSet(lab, lens_corpus("held-out") if texts is None else listed(texts))
     if encoded.kinds:
         raise LabError("A text has media.", hint="Leave it out: lenses are compared on text alone.")
     long = [example.ids[:max_tokens] for example in encoded.examples if len(example.ids[:max_tokens]) > skip]

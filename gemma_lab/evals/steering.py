@@ -7,9 +7,9 @@ length in every layer: a direction that does no more than they do stands for not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from ..checks import real_number, short_repr, whole_number
 from ..display import Displayed
 from ..errors import LabError
 from .ablation.answer_scores import AnswerReader
+from .run import checkup
 from .statistics import clustered_mean_interval, wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..lab import Lab
+    from ..models.loading.loaded_model import LoadedModel
     from ..trace.interventions.attention_knockout import SpanLike
     from ..trace.interventions.direction import Direction
+    from .model import EvaluatedModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -138,7 +140,7 @@ class DoseCurve(Displayed):
 
 
 def dose_curve(
-    lab: Lab,
+    lab: LoadedModel,
     direction: Direction,
     targets: Sequence[Any],
     *,
@@ -191,6 +193,7 @@ def dose_curve(
     """
     from tqdm.auto import tqdm
 
+    from ..trace.interventions.apply import editing
     from ..trace.interventions.edit import Edit
     from ..trace.interventions.steering import Steering
 
@@ -198,6 +201,10 @@ def dose_curve(
     controls = whole_number("controls", controls, minimum=1, maximum=999)
     chosen = Steering(direction, layers=layers, tokens=tokens).direction
     randoms = [chosen.random(seed + number) for number in range(controls)]
+    if isinstance(targets, str | bytes | Mapping) or not isinstance(targets, Sequence):
+        raise LabError(
+            f"The targets are {short_repr(targets)}.", hint="Pass pairs of prompt and answer: [(…, …), …]."
+        )
     reader = AnswerReader(lab, targets, batch_size=1)
     count = len(doses)
     log_probs = np.zeros((1 + controls, count, len(reader)))
@@ -210,13 +217,14 @@ def dose_curve(
             right[1, place] = right[0, place]
             continue
         one = chosen if not which else randoms[which - 1]
-        with lab.edit(Edit(steer=Steering(one, doses[place], tokens=tokens))):
+        with editing(lab, Edit(steer=Steering(one, doses[place], tokens=tokens))):
             scores = reader.read_intact()
             log_probs[which, place], reached[which, place] = scores.log_probs[0], scores.right[0]
             if skills and which < len(right):
-                checkup = lab.checkup(skills=skills, full=full, progress=False)
+                asking = cast("EvaluatedModel", lab)  # a lab: a loaded model that can chat
+                found = checkup(asking, skills=skills, full=full, progress=False)
                 right[which, place], asked = (
-                    sum(score.right for score in checkup.skills), sum(score.asked for score in checkup.skills)
+                    sum(score.right for score in found.skills), sum(score.asked for score in found.skills)
                 )  # fmt: skip
     return DoseCurve(
         lab.name, repr(chosen), doses, log_probs[0], reached[0], log_probs[1:], right[0], right[1], asked,

@@ -59,17 +59,17 @@ def test_effects_are_changes_of_log_probability(lab, direction):
 def test_the_checkup_is_asked_at_every_strength(lab, direction, monkeypatch):
     seen = []
 
-    def checkup(*, skills, full, progress):
+    def checkup(asked, *, skills, full, progress):
         from gemma_lab.evals.report import Checkup, GradedAnswer
         from gemma_lab.trace.interventions.apply import active_edit
 
-        edit = active_edit(lab.model)
+        edit = active_edit(asked.model)
         strength = edit.steer[0].strength
         seen.append((edit.steer[0].direction.name, strength, tuple(skills), full, progress))
         question = gl.evals.load_questions(skills=skills, per_skill=1)[0]
         return Checkup("tiny", [GradedAnswer(question, "", strength < 1)] * 4, not_asked={})
 
-    monkeypatch.setattr(lab, "checkup", checkup)
+    monkeypatch.setattr("gemma_lab.evals.steering.checkup", checkup)
     found = dose_curve(
         lab, direction, TARGETS, strengths=(1, 2), skills=["names"], controls=2, progress=False
     )
@@ -107,6 +107,7 @@ def test_p_counts_random_directions_that_do_as_much():
         ({"controls": 0}, LabError, "controls"),
         ({"layers": [9]}, BadEdit, "no layer 9"),
         ({"targets": []}, LabError, "no examples"),
+        ({"targets": "one"}, LabError, "'one'"),
     ],
 )
 def test_bad_arguments_are_clear_errors(lab, direction, change, error, what):

@@ -8,7 +8,7 @@ coordinates: ``ceil(width / copies)`` backward passes per text for all layers to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...checks import whole_number
+from ...checks import short_repr, whole_number
 from ...errors import BadLens, DoesNotFit, LabError
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.fine_tuning.encoding import ExampleSet
@@ -243,7 +243,7 @@ def _usable(model: LoadedModel, texts: Sequence[Any], *, max_tokens: int, skip: 
     LabError
         If a text has media, or none is long enough.
     """
-    encoded = ExampleSet(model, list(texts)).examples
+    encoded = ExampleSet(model, listed(texts)).examples
     for number, example in enumerate(encoded):
         if example.kinds:
             raise LabError(
@@ -258,6 +258,19 @@ def _usable(model: LoadedModel, texts: Sequence[Any], *, max_tokens: int, skip: 
             hint="Pass longer texts, or a smaller skip.",
         )
     return usable
+
+
+def listed(texts: Any) -> list[Any]:
+    """Return texts as a list.
+
+    Raises
+    ------
+    LabError
+        If they are one text, or no list of them.
+    """
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise LabError(f"The texts are {short_repr(texts)}.", hint='Pass a list: ["The sun rose …", …].')
+    return list(texts)
 
 
 def _refuse_adapter(model: LoadedModel) -> None:
