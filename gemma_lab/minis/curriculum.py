@@ -87,6 +87,8 @@ class Curriculum:
         Running losses of what was trained alone.
     sizes
         Running losses by size of images.
+    formed
+        Whether heads that retrieve came with the weights: nothing is trained alone or drilled for them then.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class Curriculum:
         level: int = 0,
         alone: dict[str, float] | None = None,
         sizes: dict[int, float] | None = None,
+        formed: bool = False,
     ) -> None:
+        self._formed = formed or bool(mixture.focus)
         self.sizes, self._grid = ImageSizes(sizes), FULL_GRID
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE}
-        needed = [] if mixture.focus else [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
+        before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE and not self._formed}
+        needed = [] if self._formed else [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
         self.alone = dict.fromkeys(needed, _FIRST) | before
         if mixture.focus:
             self.level = len(_FACTS) - 1  # the mini that such a training starts from has learned them
@@ -194,7 +198,7 @@ class Curriculum:
     def _drilled(self, level: int) -> list[Row]:
         """Return drills until recall has formed, then only questions about facts."""
         drills = self.batcher.drills
-        if level < len(_FACTS) - 1:
+        if level < len(_FACTS) - 1 and not self._formed:
             wanted = {drill: count for drill, count in _FORMING.items() if self._wanted(drill)}
             return [getattr(drills, drill)() for drill, count in wanted.items() for _ in range(count)]
         return [drills.asked()] if self._wanted("asked") else []

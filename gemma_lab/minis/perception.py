@@ -73,7 +73,7 @@ class EncoderPretraining:
         The inputs that the model takes for media.
     """
 
-    media = ENCODED
+    media, teacher = ENCODED, None
 
     def __init__(self, model: Any, skills: Sequence[str], *, begun: Sequence[str]) -> None:
         self.model, self.skills, self.begun = model, skills, list(begun)

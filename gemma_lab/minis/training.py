@@ -140,7 +140,8 @@ class Trainer:
         """
         stage = self._now()
         self.mixture.focus = stage.focus
-        self.curriculum = Curriculum(self.batcher, self.mixture, **came)
+        formed = self.perception.teacher is not None
+        self.curriculum = Curriculum(self.batcher, self.mixture, formed=formed, **came)
         return stage
 
     def train(self) -> None:

@@ -152,3 +152,14 @@ def test_with_a_focus_nothing_is_trained_alone_and_its_drills_are_in_every_step(
         rows = [row.skill for row in one.draw(0.1).rows]
         assert rows.count("called") == 2
         assert rows.count("tools") == 2
+
+
+def test_where_heads_that_retrieve_came_with_the_weights_nothing_is_trained_alone_or_drilled_for_them():
+    tokenizer = build_tokenizer(corpus())
+    skills = ("recall", "scenes", "tools")
+    batcher = Batcher(tokenizer, random.Random(0))
+    one = Curriculum(batcher, Mixture(skills, rows=6), alone={"tools": 0.9}, formed=True)
+    assert one.alone == {}
+    for _ in range(5):
+        assert _skills(one.draw(0.1)) <= {*skills, "asked"}
+    assert (one.level, one.batcher.most_facts) == (0, 3)  # texts still get longer as they are learned
