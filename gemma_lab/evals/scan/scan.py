@@ -204,7 +204,8 @@ class Scan(Displayed):
         return Finding(
             "uncertain",
             "Uncertain tokens",
-            f"{len(self.uncertain)} of {count} tokens are below {_percent(UNCERTAIN)}: {listed}{more}.",
+            f"{len(self.uncertain)} of {count} tokens {'is' if len(self.uncertain) == 1 else 'are'} below "
+            f"{_percent(UNCERTAIN)}: {listed}{more}.",
             f"Below {_percent(UNCERTAIN)}, the other tokens together are likelier; {most}.",
             tuple(one.row for one in self.uncertain if one.row >= 0),
         )
@@ -222,8 +223,9 @@ class Scan(Displayed):
         return Finding(
             "sinks",
             "Attention sinks",
-            f"{len(sinks.tokens)} of {length:,} tokens are sinks of {_percent(sinks.heads_with_sink)} of "
-            f"{len(sinks.heads)} heads{': ' + listed if listed else ''}. The first token receives "
+            f"{len(sinks.tokens)} of {length:,} tokens "
+            f"{'is a sink' if len(sinks.tokens) == 1 else 'are sinks'} of {_percent(sinks.heads_with_sink)} "
+            f"of {len(sinks.heads)} heads{': ' + listed if listed else ''}. The first token receives "
             f"{sinks.first.mean():.2f} on average.",
             f"A sink receives a mean weight of 0.3 or more; uniform attention gives the first token "
             f"{uniform:.2f}. {len(sinks.heads):,} × {length:,} pairs were looked at: the threshold is on the "
@@ -308,8 +310,8 @@ class Scan(Displayed):
             name,
             title,
             f"Without {len(found.chosen)} {kind} (layer.number {listed}) the answer loses "
-            f"{found.effect:+.3f} nats per token, {beyond} (p = {found.adjusted:.3f}).",
-            f"{len(found.controls)} random sets, {found.match}, lose {low:+.3f} to {high:+.3f} (95 %)"
+            f"{found.effect:+.2f} nats per token, {beyond} (p = {found.adjusted:.3f}).",
+            f"{len(found.controls)} random sets, {found.match}, lose {low:+.2f} to {high:+.2f} (95 %)"
             f"{', all that there are' if short else ''}; p is corrected for {len(self.knockouts)} knock-outs "
             f"(Holm) and cannot be below {least:.3f}. "
             f"Picked by: {found.statistic}.",
