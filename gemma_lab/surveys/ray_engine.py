@@ -45,7 +45,8 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
         if ours:
             start_ray(ray, workers)
     context = ray.data.DataContext.get_current()
-    gpus = ray.cluster_resources().get("GPU", 0) if _uses_gpus(settings) else 0
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    gpus = resources.get("GPU", 0) if _uses_gpus(settings) else 0
     shown, context.enable_progress_bars = context.enable_progress_bars, False
     try:
         numbers = ray.data.from_items([{"number": number} for number in left], override_num_blocks=len(left))

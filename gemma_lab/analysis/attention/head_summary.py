@@ -227,8 +227,8 @@ class HeadSummary(Displayed):
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
         if tuple(meta.pop("measures")) != MEASURES:
             raise LabError(f"{path.name} has the measures of another version.", hint="Make it again.")
-        listed = {name: tuple(meta.pop(name)) for name in ("layers", "heads", "local")}
-        return cls(**listed, **meta, **arrays)
+        fields: dict[str, Any] = {name: tuple(meta.pop(name)) for name in ("layers", "heads", "local")}
+        return cls(**fields, **meta, **arrays)
 
     @property
     def _shape(self) -> tuple[int, int]:

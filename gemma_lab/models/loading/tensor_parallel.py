@@ -77,7 +77,7 @@ def loading_options(tp_size: int) -> dict[str, Any]:
     if tp_size == 1:
         return {}
     try:
-        from transformers.distributed import DistributedConfig
+        from transformers.distributed.configuration_utils import DistributedConfig
     except ImportError:
         raise TooOld(
             "Tensor parallelism needs a newer transformers.", hint='pip install -U "transformers>=5.24"'
