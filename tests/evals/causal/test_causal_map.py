@@ -251,7 +251,7 @@ def test_of_two_pictures_only_the_one_that_differs_counts(tiny_lab):
     lab = tiny_lab("31B")
     red, blue = (Image.new("RGB", (96, 96), color) for color in ("red", "blue"))
     clean, corrupted = (lab.request("Which?", images=[red, each], max_soft_tokens=70) for each in (red, blue))
-    found = lab.causal_map(clean, corrupted, controls=1, progress=False)
+    found = lab.causal_map(clean, corrupted, controls=1, spans=1, progress=False)
     second = np.flatnonzero(
         (found.clean_tokens.modalities == "image") & (found.clean_tokens.media_index == 1)
     )
