@@ -147,7 +147,7 @@ def causal_map_text(data: CausalMap, part: Part) -> str:
         cells = int(np.isfinite(data.grid(part).effects).sum())
         out = (
             f"; {int(data.stands_out(part).sum())} of {cells} cells "
-            f"beyond all {data.draws} controls ({_limits(data, part)} nats)"
+            f"beyond all {data.draws} controls ({_limits(data, part)})"
         )
     return (
         f"{data.patching} of the {_PART_NAMES[part]} of {data.model}: log-probability of "
@@ -159,7 +159,7 @@ def causal_map_text(data: CausalMap, part: Part) -> str:
 def _limits(data: CausalMap, part: Part) -> str:
     """Return the largest effects by chance, of tokens before the answer and where it is predicted."""
     thresholds, readout = data.thresholds(part), data.grid(part).readout
-    named = ((thresholds[~readout], ""), (thresholds[readout], " where it is predicted"))
+    named = ((thresholds[~readout], " nats"), (thresholds[readout], " where it is predicted"))
     return ", ".join(f"{values[0]:+.2f}{words}" for values, words in named if len(values))
 
 
