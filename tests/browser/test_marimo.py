@@ -117,7 +117,7 @@ def marimo_page(
         finally:
             context.close()
             server.terminate()
-            server.wait(15)
+            server.wait(120)  # however busy the machine is
 
 
 def test_every_widget_is_shown_and_used_in_marimo(marimo_page):
