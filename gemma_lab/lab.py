@@ -1139,7 +1139,9 @@ class Lab(LoadedModel):
             All 200 questions per skill instead of the first 20.
         skills
             Names of skills; by default all that are asked once and whose modality the model has. ``"calls"``
-            and ``"json"`` are asked without and with a grammar: ``checkup.structured`` compares both.
+            and ``"json"`` are asked without and with a grammar: ``checkup.structured`` compares both. Asked
+            only if they are named, too: ``"large digits"`` (at 140, 280 and 560 soft tokens), ``"which"`` and
+            ``"when"`` (of motion), and ``"instructions"`` (a system prompt that sets the form of the answer).
         progress
             Show a progress bar.
 
