@@ -26,8 +26,8 @@ def head_summary_figure(data: HeadSummary) -> Plot:
         From `gemma_lab.analysis.head_summary` or `gemma_lab.Survey.head_summary`.
     """
     panels = (
-        ("Entropy", "÷ even attention's", data.mean("entropy") / data.mean_if_even("entropy"), 1.0),
-        ("Distance", "÷ even attention's", data.mean("distance") / data.mean_if_even("distance"), 2.0),
+        ("Entropy", "÷ that of even attention", data.mean("entropy") / data.mean_if_even("entropy"), 1.0),
+        ("Distance", "÷ that of even attention", data.mean("distance") / data.mean_if_even("distance"), 2.0),
         ("First token", "share of attention", data.mean("first token"), 1.0),
         ("Sinks of the prompt", "share of attention", data.mean("sink"), 1.0),
     )
