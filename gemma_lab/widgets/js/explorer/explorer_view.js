@@ -53,7 +53,9 @@ export class ExplorerView extends View {
       ask,
       { update: (what) => this.showRow(scene, behind, what) },
     ];
-    const about = `${number(facts.tokens)} tokens · ${facts.records.join(", ").replaceAll("_", " ")}`;
+    const lens = summary.meta.logit_lens?.kind === "jacobian" ? "Jacobian lens" : "logit lens";
+    const records = facts.records.map((name) => (name === "logit_lens" ? lens : name)).join(", ");
+    const about = `${number(facts.tokens)} tokens · ${records}`;
     const name = appendText(h("bdi", { class: "gl-name", dir: "auto" }), facts.name);
     const heading = h("div", { class: "gl-heading" }, name, h("span", { class: "gl-facts" }, about));
     const column = h("div", { class: "gl-panels" }, behind, ...panels.map(({ node }) => node));
