@@ -11,7 +11,7 @@ import pytest
 import gemma_lab as gl
 from gemma_lab.surveys import worker as workers
 
-ROUNDS, PARTITIONS, SIZE = 3, 40, 40
+ROUNDS, PARTITIONS, SIZE = int(os.environ.get("GEMMA_LAB_BENCH_ROUNDS", "3")), 40, 20
 
 
 def prompts(count: int) -> list[dict[str, str]]:
