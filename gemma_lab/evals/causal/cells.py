@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ...checks import short_repr
 from ...errors import LabError
@@ -195,7 +195,7 @@ def as_parts(parts: str | Sequence[str], available: Sequence[Part]) -> tuple[Par
     return tuple(part for part in PARTS if part in listed)
 
 
-def as_spans(spans: int | Sequence[Span] | None, total: int) -> tuple[Span, ...]:
+def as_spans(spans: Any, total: int) -> tuple[Span, ...]:
     """Return spans of tokens: one per token, of equal length, or those given.
 
     Raises

@@ -81,11 +81,11 @@ def causal_map(
         raise LabError(
             "An edit is active; a causal map is of the unchanged model.", hint="Leave its `with` block first."
         )
-    requests = [
+    first, second = (
         build_request(model, prompt, options, max_new_tokens=0).with_options(max_new_tokens=0)
         for prompt in (clean, corrupted)
-    ]
-    pair = make_pair(model, *requests, answer, answer_tokens)
+    )
+    pair = make_pair(model, first, second, answer, answer_tokens)
     drawn = controls if isinstance(controls, int) else None
     given = (
         []
@@ -94,7 +94,7 @@ def causal_map(
     )
     job = _Job(
         model=model,
-        requests=(requests[0], requests[1]),
+        requests=(first, second),
         pair=pair,
         patching=patching,
         method=method,

@@ -146,7 +146,9 @@ class LogitAttribution(Displayed):
         """
         import pandas as pd
 
-        rows = [(each.kind, each.layer, each.index, each.logit) for each in self.components]
+        rows: list[tuple[str, int, int, float]] = [
+            (each.kind, each.layer, each.index, each.logit) for each in self.components
+        ]
         rows += [("rounding", -1, -1, self.rounding), ("soft cap", -1, -1, self.cap_step)]
         return pd.DataFrame(rows, columns=["kind", "layer", "index", "logit"])
 

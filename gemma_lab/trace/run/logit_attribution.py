@@ -231,7 +231,7 @@ def _feed_forward(model: Any, rows: _LastRows, layer: int) -> list[_Part]:
 def _factor(norm: Any, rows: _LastRows, layer: int, name: str) -> torch.Tensor:
     """Return what an RMS norm multiplied its input with in this run, float64 ``[width]``."""
     given = rows.given(layer, name)
-    factor = (given.pow(2).mean() + norm.eps).rsqrt()
+    factor: torch.Tensor = (given.pow(2).mean() + norm.eps).rsqrt()
     if getattr(norm, "weight", None) is not None:
         factor = factor * _weight(norm).double().to(given.device)
     returned = rows.returned(layer, name)
@@ -280,7 +280,8 @@ def _head(model: Any, vectors: torch.Tensor, tokens: list[int]) -> torch.Tensor:
     with torch.no_grad():  # packed: by the head itself
         dtype = next(each.dtype for each in model.parameters() if each.is_floating_point())
         parts = [
-            head(block.to(weight.device, dtype))[:, tokens].double().cpu() for block in vectors.split(_BLOCK)
+            head(block.to(weight.device, dtype))[:, tokens].double().cpu()
+            for block in torch.split(vectors, _BLOCK)
         ]
     return torch.cat(parts)
 

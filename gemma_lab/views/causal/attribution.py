@@ -45,7 +45,7 @@ def logit_attribution_figure(data: LogitAttribution) -> Plot:
 
 def logit_attribution_html(data: LogitAttribution) -> Markup:
     """Return the sums by kind with rounding and soft cap, and the largest components, as tables."""
-    sums = [(kind, f"{value:+.3f}") for kind, value in data.totals().items()]
+    sums: list[tuple[str, str]] = [(kind, f"{value:+.3f}") for kind, value in data.totals().items()]
     sums += [
         ("rounding of the model", f"{data.rounding:+.2g}"),
         ("before the soft cap", f"{data.before_cap:.3f}"),

@@ -231,7 +231,7 @@ class CausalExplorer(LabWidget):
         return len(self._map.clean_tokens) - len(self._map.answer)
 
     def _traced(self, lab: Lab, request: Request, edit: Edit | None = None) -> Trace:
-        asked = LogitLensRequest(positions=[self._position], top=5, targets=[self._map.answer[0]])
+        asked = LogitLensRequest(positions=[self._position], top=5, targets=(self._map.answer[0],))
         count = len(self._map.answer)
         limited = request.with_options(max_new_tokens=count)
         return lab.trace(limited, edit=edit, attention=True, logit_lens=asked, temperature=0.0)
