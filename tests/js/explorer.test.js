@@ -18,11 +18,14 @@ function createScene() {
       top_words: [Uint32Array.of(1, 0, 0, 1), [2, 1, 2]],
       probabilities: [Uint16Array.of(65535, 0, 6554, 0), [2, 1, 2]],
       final_ranks: [Uint32Array.of(0, 7), [2, 1]],
+      feature_ids: [Uint32Array.of(0, 0, 7, 5, 5, 0, 7, 0), [4, 2]],
+      feature_values: [Uint16Array.of(0, 0, 65535, 6554, 13107, 0, 32768, 0), [4, 2]],
     },
     {
       attention: { layers: [4, 9], kinds: ["local", "global"], heads: [0, 5] },
       routing: { layers: [4, 9], experts: 16, scale_max: 0.5 },
       logit_lens: { layers: [4, 9], words: ["x", "y"], k: 2 },
+      features: { fits: true, kept: 2, top: 10 },
     },
   );
   const facts = { epoch: 1, name: "test", tokens: 4, answer_start: 3, records: ["attention"] };
@@ -32,6 +35,7 @@ function createScene() {
     _tokens: tokens(["a", "b", "c", "d"], { generated: [3] }),
     _summary: summary,
     selected_tokens: [],
+    feature: -1,
   });
   return new ExplorerScene(model);
 }
@@ -80,4 +84,38 @@ test("experts and words are those of the row", () => {
   });
   scene.point(1);
   assert.equal(scene.lensWords(1), null);
+});
+
+test("a feature tints the tokens that have it, and a second click ends that", () => {
+  const scene = createScene();
+  const half = 32768 / 65535;
+  assert.deepEqual(scene.featuresOf(1), [
+    { feature: 7, share: 1 },
+    { feature: 5, share: 6554 / 65535 },
+  ]);
+  assert.deepEqual(scene.featuresOf(0), []);
+  assert.equal(scene.featureAt(1), 0);
+  scene.tintByFeature(7);
+  assert.equal(scene.tone, "feature");
+  assert.deepEqual(
+    [...scene.featureShares.shares],
+    [
+      [1, 1],
+      [3, half],
+    ],
+  );
+  assert.deepEqual(scene.featureRange, { top: 1, tokens: 2 });
+  scene.tintByFeature(5);
+  assert.deepEqual([...scene.featureShares.shares.keys()], [1, 2]);
+  scene.tintByFeature(5);
+  assert.equal(scene.tone, "attention");
+  assert.equal(scene.feature, -1);
+});
+
+test("the feature that Python sets tints the text", () => {
+  const scene = createScene();
+  /** @type {any} */ (scene.model).traits.feature = 7;
+  scene.syncFromModel();
+  assert.equal(scene.tone, "feature");
+  assert.equal(scene.featureAt(3), 32768 / 65535);
 });

@@ -71,5 +71,5 @@ def expert_scores(trace: Trace) -> tuple[dict[Unit, float], dict[Unit, int]]:
 
 
 def _sums(ids: NDArray[Any], weights: NDArray[np.float64], experts: int) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = np.bincount(ids.ravel(), weights=np.abs(weights).ravel(), minlength=experts)
-    return found
+    sums = np.bincount(ids.ravel(), weights=np.abs(weights).ravel(), minlength=experts)
+    return np.asarray(sums, dtype=np.float64)

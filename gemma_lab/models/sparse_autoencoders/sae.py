@@ -159,8 +159,9 @@ class SparseAutoencoder(Displayed):
     def to(self, device: Any) -> SparseAutoencoder:
         """Return the SAE with its weights on another device."""
         tensors = ("encoder", "encoder_bias", "decoder", "decoder_bias", "threshold")
-        moved = {name: getattr(self, name) for name in tensors}
-        return replace(self, **{n: None if t is None else t.to(device) for n, t in moved.items()})
+        given = {name: getattr(self, name) for name in tensors}
+        moved: dict[str, Any] = {n: None if t is None else t.to(device) for n, t in given.items()}
+        return replace(self, **moved)
 
     def direction(self, feature: int) -> NDArray[np.float32]:
         """Return the direction that a feature writes: its row of W_dec, float32 ``[width]``.
@@ -298,7 +299,7 @@ class SparseAutoencoder(Displayed):
         return rows.detach().to(self.device, torch.float32)
 
     def _blocks(self, rows: torch.Tensor) -> Iterator[torch.Tensor]:
-        yield from (part for part in rows.split(max(1, _BLOCK // self.features)) if len(part))
+        yield from (part for part in torch.split(rows, max(1, _BLOCK // self.features)) if len(part))
 
     def _normalized(
         self, rows: torch.Tensor

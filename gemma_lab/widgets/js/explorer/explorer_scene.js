@@ -29,7 +29,7 @@ export class ExplorerScene extends Scene {
     this.tokens = new Set(model.get("selected_tokens"));
     this.epoch = this.facts.epoch;
     this.tone = "attention"; // what tints the text
-    this.feature = model.get("feature"); // of an SAE, or -1
+    this.feature = model.get("feature") ?? -1; // of an SAE, or none
     if (this.feature >= 0) this.tone = "feature";
     /** @type {{ feature: number, shares: Map<number, number>, top: number } | null} */
     this.tinted = null;
