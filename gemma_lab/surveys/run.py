@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._version import __version__
 from ..checks import whole_number
 from ..errors import LabError
+from .model_state import MODEL
 from .partition import partition_path
 from .prompts import PromptSource
 from .ray_engine import trace_on_ray
@@ -97,7 +98,6 @@ def survey(
     from tqdm.auto import tqdm
 
     from ..lab import Lab
-    from ..models.loading.resolve import locate
     from ..remote_lab import RemoteLab
 
     folder, settings_of_load = _folder(out), _mapping("load", load)
@@ -114,6 +114,8 @@ def survey(
     if engine == "ray" and isinstance(model, Lab):
         raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
     if not isinstance(model, Lab | RemoteLab):
+        from ..models.loading.resolve import locate
+
         locate(model)  # a wrong name should not cost the start of a worker
     if isinstance(model, Lab):
         check_options(model, options)  # before anything is written
@@ -132,7 +134,10 @@ def survey(
         },
     )
     for draft in folder.glob(".draft-*"):  # of a run that was killed
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
     numbers = range(-(-len(source) // partition_size))
     left = [number for number in numbers if not partition_path(folder, number).is_dir()]
     settings = {
@@ -196,6 +201,8 @@ def _claim(folder: Path, manifest: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
+    if not any(folder.glob("part-*")):
+        (folder / MODEL).unlink(missing_ok=True)
     if path.is_file() and any(folder.glob("part-*")):
         known = open_survey(folder).manifest
         differing = sorted(key for key, value in manifest.items() if known.get(key) != value)

@@ -11,6 +11,7 @@ import numpy as np
 from ..analysis.attention.head_summary import HeadSummary
 from ..checks import whole_number
 from ..errors import LabError
+from .model_state import claim_model
 from .partition import partition_path, token_table, write_partition
 from .prompts import printable
 from .summary import RoutingSummary
@@ -128,6 +129,7 @@ class Worker(PartitionWorker):
         self._lab: Lab = (
             self.model if isinstance(self.model, Lab) else load(self.model, progress=False, **self.load)
         )
+        claim_model(self.folder, self._lab)
         check_options(self._lab, self.options)
 
     def tokens_of(self, index: int, trace: Trace) -> pa.Table:

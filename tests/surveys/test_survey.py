@@ -171,6 +171,23 @@ def test_another_survey_is_not_mixed_in(made, lab):
         survey(PROMPTS[:-1], lab, out=made.folder, partition_size=5, max_new_tokens=6, progress=False)
 
 
+def test_a_survey_goes_on_with_the_same_weights_and_edit_only(tiny_folder, tmp_path):
+    lab = gl.load(tiny_folder("26B-A4B"), device="cpu", dtype="float32")
+    settings = {"out": tmp_path / "s", "partition_size": 1, "progress": False}
+    done = survey(["a", "b"], lab, **settings)
+    for path in done.partitions[1].iterdir():
+        path.unlink()
+    done.partitions[1].rmdir()
+    with lab.edit(ablate_experts={0: [1]}), pytest.raises(LabError, match="edit"):
+        survey(["a", "b"], lab, **settings)
+    weight = lab.model.get_decoder().layers[2].mlp.down_proj.weight.data
+    weight += 0.5
+    with pytest.raises(LabError, match="weights"):
+        survey(["a", "b"], lab, **settings)
+    weight -= 0.5
+    assert survey(["a", "b"], lab, **settings).complete
+
+
 def test_a_refused_prompt_has_its_error_in_its_row(lab, tmp_path):
     rows = ["Hello", {"prompt": "What?", "images": [b"no picture"]}, "Bye"]
     frame = survey(rows, lab, out=tmp_path / "s", progress=False).prompts()
@@ -207,7 +224,8 @@ def test_answers_lens_and_attention_of_any_medium_are_those_of_a_trace(tiny_lab,
         trace = lab.trace(question.messages, system=question.system, **given, **options)
         assert row["reply"] == trace.generation.text
         assert row["correct"] == question.is_correct(trace.generation.text)
-        assert row["prompt_tokens"] + row["generated_tokens"] == len(trace.tokens)
+        assert row["prompt_tokens"] == (~np.asarray(trace.tokens.generated)).sum()
+        assert row["generated_tokens"] == len(trace.generation)
         assert list(row["stable_from_layer"]) == list(trace.logit_lens.stable_from_layer())
         masses = [trace.attention.first_token_mass(one.layer).mean() for one in trace.attention.layers]
         np.testing.assert_allclose(row["first_token_mass"], masses, rtol=1e-6)
