@@ -53,14 +53,15 @@ def record(what: str, versions: str, reports: Sequence[Path]) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the page: the last run of every combination, newest Python first."""
     last = {(row["run"], row["versions"], row["python"].rpartition(".")[0]): row for row in rows}
-    columns = ("Python", *PACKAGES, "tests", "passed", "skipped", "failed", "date")
+    columns = ("Python", *PACKAGES, "tests", "passed", "skipped", "failed", "date", "note")
     lines = ["| " + " | ".join(("run", *columns)) + " |", "|" + "---|" * (len(columns) + 1)]
     for key in sorted(last, key=lambda key: (key[0] != "unit", key[1], key[2])):
         row = last[key]
         failed = row["failures"] + row["errors"]
         passed = row["tests"] - failed - row["skipped"]
         cells = [row["run"], row["python"], *(row[name] for name in PACKAGES)]
-        cells += [f"{row['tests']:,}", f"{passed:,}", row["skipped"], failed, row["date"]]
+        cells += [f"{row['tests']:,}", f"{passed:,}", row["skipped"], failed]
+        cells += [row["date"], row.get("note", "")]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return HEAD + "\n".join(lines) + "\n"
 

@@ -38,9 +38,9 @@ def test_reports_of_one_run_are_added_up_and_the_last_run_is_shown(written):
     assert len(rows) == 2
     unit, notebooks = ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)
     assert unit[:2] == ["unit", platform.python_version()]
-    assert unit[-5:-1] == ["1,010", "1,003", "5", "2"]
+    assert unit[-6:-2] == ["1,010", "1,003", "5", "2"]
     assert notebooks[0] == "notebooks"
-    assert notebooks[-5:-1] == ["1,000", "997", "3", "0"]
+    assert notebooks[-6:-2] == ["1,000", "997", "3", "0"]
 
 
 def test_a_package_that_is_not_installed_is_a_dash(written, monkeypatch):
