@@ -126,4 +126,4 @@ def _batch(
             hook_site(module, at_input, patch, restore)
             hidden = replay.layers(replay.hidden(layer, len(batch), start), layer, start)
         found = replay.logprobs(hidden[:, rows.start - start : rows.stop - start], answer)
-    return [float(each) for each in found.double().sum(-1).cpu()]
+    return [float(each) for each in found.sum(-1).cpu()]

@@ -216,7 +216,7 @@ class _Job:
     def _logprob(self, run: PatchRun) -> float:
         hidden = run.run.output[:, self.pair.answer_rows]
         with torch.no_grad():
-            return float(self.replay.logprobs(hidden, self.pair.answer).double().sum())
+            return float(self.replay.logprobs(hidden, self.pair.answer).sum())
 
     def _result(self, clean: float, corrupted: float) -> CausalMap:
         """Return the map, whose arrays are filled in as results come."""

@@ -24,8 +24,8 @@ from ..probes.model_modules import decoder_of, layers_of
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 _CACHE_NAMES = ("cache", "past_key_values")
-#: Numbers of logits that are normalised at once: 256 MiB in float32.
-_BLOCK = 1 << 26
+#: Numbers of logits that are normalised at once: 256 MiB in float64.
+_BLOCK = 1 << 25
 
 
 @dataclass(eq=False)
@@ -272,7 +272,7 @@ class LayerReplay:
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
     def logprobs(self, hidden: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
-        """Return the log-probability of each token of an answer, float32 ``[rows, tokens of the answer]``.
+        """Return the log-probability of each token of an answer, ``[rows, tokens of the answer]``.
 
         Parameters
         ----------
@@ -287,7 +287,9 @@ class LayerReplay:
         block = max(1, _BLOCK // int(self._head.weight.shape[0]))
         flat = hidden.reshape(-1, width)
         for first in range(0, len(flat), block):
-            logits = self.logits(flat[first : first + block]).float()
+            logits = self.logits(flat[first : first + block])
+            # a sum over the vocabulary in float32 would be off by more than the patch's own rounding
+            logits = logits.double() if logits.device.type != "mps" else logits.float()
             ids = wanted[first : first + block, None].to(logits.device)
             parts.append(logits.gather(1, ids)[:, 0] - logits.logsumexp(-1))
         return torch.cat(parts).reshape(rows, count)
