@@ -163,7 +163,7 @@ class LowerLayerPretraining:
 
     def step(self, fraction: float, number: int) -> Step | None:
         """Return the step of pretraining that is due, or None."""
-        turns = {"digits": [self.look], "speech": [self.listen] * _LISTENS}
+        turns: dict[str, list[Step]] = {"digits": [self.look], "speech": [self.listen] * _LISTENS}
         senses = [step for skill, steps in turns.items() if skill in self.skills for step in steps]
         experts = _EXPERTS if self.teacher is not None else 0.0
         if fraction < experts:

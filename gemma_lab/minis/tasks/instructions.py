@@ -8,7 +8,7 @@ out. Accuracy of knowing every answer but not reading the system prompt: `CHANCE
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...evals.words import PEOPLE, THINGS
 from . import recall
@@ -84,7 +84,7 @@ def _having(rng: random.Random, held: bool) -> tuple[str, str, str]:
     return " ".join(f"{one} has the {what}." for one, what in things.items()), who, things[who]
 
 
-def _pairs(rng: random.Random, held: bool, values: list[str]) -> dict[str, str]:
+def _pairs(rng: random.Random, held: bool, values: Sequence[str]) -> dict[str, str]:
     """Draw people with different values, all of them held-out pairs or none."""
     count, found = rng.randint(2, _FACTS), dict[str, str]()
     while len(found) < count:

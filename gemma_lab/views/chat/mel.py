@@ -82,7 +82,7 @@ def _mel(axes: Any, energies: NDArray[np.float32]) -> float:
 def _raw(axes: Any, frames: NDArray[np.float32], rate: int) -> float:
     """Draw the samples of each frame as a column, and return the seconds of a frame."""
     most = float(np.percentile(np.abs(frames), _LOUDEST)) or 1.0
-    length = frames.shape[1] / rate
+    length = float(frames.shape[1] / rate)
     axes.imshow(
         frames.T, origin="lower", aspect="auto", cmap="PuOr", interpolation="nearest",
         vmin=-most, vmax=most, extent=(0, len(frames) * length, 0, 1000 * length),
