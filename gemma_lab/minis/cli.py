@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
 _RUNS = Path("runs")
 _MINIS = Path("data/minis")
-Mini = Annotated[str, typer.Argument(help="mini-moe or mini-edge.")]
-MiniOrDrafter = Annotated[str, typer.Argument(help="mini-moe, mini-edge or mini-moe-assistant.")]
+Mini = Annotated[str, typer.Argument(help="mini-moe, mini-edge or mini-unified.")]
+MiniOrDrafter = Annotated[
+    str, typer.Argument(help="mini-moe, mini-edge, mini-unified or mini-moe-assistant.")
+]
 Run = Annotated[
     Path | None, typer.Option(help="Folder of the run; default runs/NAME. An existing run is resumed.")
 ]
@@ -39,7 +41,8 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="A published mini to start from; of another name, only its vision encoder and vocabulary."
+            help="A published mini to start from; of another name, only its vision encoder and vocabulary, and "
+            "for mini-unified mini-moe's attention and what it can teach."
         ),
     ] = None,
     keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,

@@ -37,7 +37,8 @@ def test_with_a_teacher_the_experts_come_first_then_sight_and_hearing_in_turn_th
     model, teacher, _ = free
     one = perception(model, _SKILLS, begun=(), teacher=teacher)
     assert one.step(0.0, 0) == one.work
-    assert [one.step(0.2, number) for number in range(4)] == [one.look, one.listen, one.listen, one.look]
+    turns = [one.step(0.2, number) for number in range(5)]
+    assert turns == [one.imitate, one.look, one.listen, one.listen, one.imitate]
     later = [one.step(0.5, number) for number in range(32)]
     assert [number for number, step in enumerate(later) if step is not None] == [0, 8, 16, 24]
     assert later[8] == later[24] == one.listen
@@ -50,8 +51,8 @@ def test_with_a_teacher_the_experts_come_first_then_sight_and_hearing_in_turn_th
 def test_sight_reaches_the_lower_layers_and_the_projection_alone(taught, free):
     model, teacher, batcher = free
     one = perception(model, _SKILLS, begun=(), teacher=teacher if taught else None)
-    losses = one.look(batcher, 2)
-    assert set(losses) == ({"sight", "text"} if taught else {"sight"})
+    losses = one.imitate(batcher, 2) if taught else one.look(batcher, 2)
+    assert set(losses) == ({"imitation", "text"} if taught else {"sight"})
     assert all(0 < loss < float("inf") for loss in losses.values())
     assert _touched(model) == {0, 1, 2, 3, 4, 5, "embed_vision"} | {"language_model"}
     assert all(weight.grad is None for weight in teacher.parameters())
