@@ -41,8 +41,8 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="A published mini to start from; of another name, only its vision encoder and vocabulary, and "
-            "for mini-unified mini-moe's attention and what it can teach."
+            help="A published mini to start from; of another name, only its vision encoder and vocabulary, "
+            "and for mini-unified mini-moe's attention and what it can teach."
         ),
     ] = None,
     keep_words: Annotated[bool, typer.Option(help="Keep that mini's vocabulary.")] = False,
