@@ -187,7 +187,7 @@ class Scan(Displayed):
 
     def _uncertain(self) -> Finding:
         count = 0 if self.trace.generation is None else len(self.trace.generation)
-        most = f"entropy is at most ln {self.vocabulary:,} = {math.log(self.vocabulary):.1f} nats"
+        most = f"The entropy is at most ln {self.vocabulary:,} = {math.log(self.vocabulary):.1f} nats."
         if not self.uncertain:
             return Finding(
                 "uncertain",
@@ -206,7 +206,7 @@ class Scan(Displayed):
             "Uncertain tokens",
             f"{len(self.uncertain)} of {count} tokens {'is' if len(self.uncertain) == 1 else 'are'} below "
             f"{_percent(UNCERTAIN)}: {listed}{more}.",
-            f"Below {_percent(UNCERTAIN)}, the other tokens together are likelier; {most}.",
+            f"Below {_percent(UNCERTAIN)}, the other tokens together are likelier. {most}",
             tuple(one.row for one in self.uncertain if one.row >= 0),
         )
 
