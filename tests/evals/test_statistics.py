@@ -12,6 +12,7 @@ from gemma_lab.evals.statistics import (
     holm,
     mcnemar_test,
     paired_difference_interval,
+    rank_correlation,
     wilson_interval,
 )
 
@@ -83,3 +84,28 @@ def test_a_proportion_counts_equal_clusters_once():
     naive = wilson_interval(int(right.sum()) * 8, 480)
     assert repeated[1] - repeated[0] > 2 * (naive[1] - naive[0])
     assert clustered_proportion_interval(np.ones(5, bool), np.arange(5)) == wilson_interval(5, 5)
+
+
+def test_rank_correlation_is_scipys_and_its_interval_covers_it():
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(0)
+    first = random.normal(size=60).round(1)  # with ties
+    second = (first + random.normal(size=60)).round(1)
+    found = rank_correlation(first, second, np.repeat(np.arange(20), 3), draws=300)
+    assert found.rho == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert found.low < found.rho < found.high
+    assert found.count == 60
+    apart = rank_correlation(first, second, draws=300)
+    assert apart.rho == found.rho
+    assert rank_correlation(first, np.exp(first)).rho == pytest.approx(1)
+    assert rank_correlation(first, -first).rho == pytest.approx(-1)
+
+
+def test_rank_correlation_of_a_constant_or_of_one_cluster_is_not_a_number():
+    same = rank_correlation(np.ones(5), np.arange(5.0))
+    assert np.isnan([same.rho, same.low, same.high]).all()
+    single = rank_correlation(np.arange(5.0), np.arange(5.0), np.zeros(5, dtype=int))
+    assert single.rho == pytest.approx(1)
+    assert np.isnan(single.low)
+    with pytest.raises(ValueError, match="5 and 4"):
+        rank_correlation(np.arange(5.0), np.arange(4.0))
