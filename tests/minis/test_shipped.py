@@ -15,7 +15,7 @@ from gemma_lab.evals.run import checkup
 _QUICKLY = ["digits", "scenes", "speech", "names", "numbers", "tools"]
 
 
-@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge", "mini-unified"])
 def test_what_a_card_says_is_what_the_mini_does(name):
     card = json.loads((data_path("minis") / name / "card.json").read_text(encoding="utf-8"))
     said = {row["skill"]: row for row in card["skills"]}

@@ -77,9 +77,10 @@ def direction(rng: random.Random, held: bool) -> Question:
 
 
 def which(rng: random.Random, held: bool) -> Question:
-    """Draw one clip and ask which of its two shapes moves; the shapes are the groups."""
+    """Draw one clip and ask which of its two shapes moves; the pairs of shapes are the groups."""
     question = _question(rng, "which", held)
-    return dataclasses.replace(question, skill="which", group=question.answer)
+    pair = [shape for shape in SHAPES if f"the {shape}" in question.prompt]
+    return dataclasses.replace(question, skill="which", group=" or ".join(pair))
 
 
 def when(rng: random.Random, held: bool) -> Question:

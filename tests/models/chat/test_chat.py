@@ -248,7 +248,7 @@ def test_media_for_a_model_without_their_tower_name_those_that_have_it(tiny_lab,
     lab = tiny_lab("31B")
     with pytest.raises(BadMedia, match="audio tower") as caught:
         lab.chat("What?", audio=(np.zeros(16_000), 16_000))
-    assert "mini-edge, E2B, E4B, 12B" in caught.value.hint
+    assert "mini-edge, mini-unified, E2B, E4B, 12B" in caught.value.hint
     monkeypatch.setattr(lab, "modalities", frozenset({"text"}))
     with pytest.raises(BadMedia, match="videos") as caught:
         lab.stream("What?", video=([RED], 1.0))
