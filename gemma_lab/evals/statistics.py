@@ -263,7 +263,8 @@ def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     ranks = [_ranks(each) for each in (first, second)]
     if len(first) < 2 or any(each.std() == 0 for each in ranks):
         return math.nan
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
+    correlations: NDArray[np.float64] = np.asarray(np.corrcoef(np.stack(ranks)))
+    return float(correlations[0, 1])
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -179,7 +179,8 @@ def _use(routing: Routing) -> Floats:
     total = np.zeros((layers, routing.experts))
     rows = np.arange(layers)[:, None, None]
     np.add.at(total, (rows, np.asarray(routing.ids, dtype=np.intp)), np.asarray(routing.gate_weights))
-    return total / tokens
+    mean: Floats = total / tokens
+    return mean
 
 
 def _paired(differences: Floats, signs: Floats) -> Floats:

@@ -302,7 +302,8 @@ class AblationTests(Displayed):
 
 
 def _mean_of(inside: Array) -> Array:
-    return inside / inside.sum()
+    mean: Array = inside / inside.sum()
+    return mean
 
 
 def _p(effect: float, controls: Array) -> float:

@@ -47,7 +47,7 @@ class TraceRecords:
             part = getattr(self, name)
             if part is not None and len(part) != len(self.tokens):
                 raise BadTrace(
-                    f"The {name} cover{'' if name == 'features' else 's'} {len(part):,} tokens, the token table {len(self.tokens):,}.",
+                    f"The part {name!r} has {len(part):,} tokens, the token table {len(self.tokens):,}.",
                     hint=_TRACE_AGAIN,
                 )
         lens = self.logit_lens
