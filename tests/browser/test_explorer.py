@@ -154,7 +154,9 @@ explorer"""
 
 
 def test_a_slider_steers_with_the_keyboard(open_notebook: Callable[..., Notebook]) -> None:
-    book = open_notebook(SLIDER, "print(explorer.strength, len(explorer.trace.meta['edit']['steer']))", height=1200)
+    book = open_notebook(
+        SLIDER, "print(explorer.strength, len(explorer.trace.meta['edit']['steer']))", height=1200
+    )
     book.run(0)
     widget = book.page.locator(".gl-look")
     slider = widget.get_by_test_id("strength")

@@ -63,7 +63,7 @@ class CausalGrid:
     layers: tuple[int, ...]
     effects: NDArray[np.float64]
     controls: NDArray[np.float64]
-    readout: NDArray[np.bool_]
+    readout: NDArray[np.bool]
 
     def row(self, layer: int) -> int:
         """Return the row of a layer.
