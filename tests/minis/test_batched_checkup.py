@@ -11,11 +11,11 @@ from gemma_lab.minis.batched_checkup import checkup_in_batches
 _SKILLS = ["digits", "compare", "motion", "names", "thinking", "tools", "records"]
 
 
-@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge", "mini-unified"])
 def test_batches_give_the_answers_of_one_question_at_a_time(name, monkeypatch):
     monkeypatch.setattr("gemma_lab.evals.run.QUICK", 5)
     lab = gl.load(name, progress=False)
-    skills = [*_SKILLS, "speech"] if name == "mini-edge" else _SKILLS
+    skills = [*_SKILLS, "speech"] if name != "mini-moe" else _SKILLS
     one, many = (
         checkup(lab, skills=skills, progress=False),
         checkup_in_batches(lab, skills=skills, per_skill=5),

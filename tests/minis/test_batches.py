@@ -7,9 +7,10 @@ import random
 import pytest
 import torch
 
-from gemma_lab.minis.architecture import SHAPES, mini_config, new_model
+from gemma_lab.minis.architecture import ENCODER_FREE, SHAPES, mini_config, new_model
 from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.encoding import SKIP
+from gemma_lab.minis.media_inputs import ENCODED, RAW
 from gemma_lab.minis.tasks import HEARD, SKILLS
 from gemma_lab.minis.tokenizer import token_id
 
@@ -58,7 +59,7 @@ def test_training_begins_with_few_facts(tokenizer):
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_skill_goes_through_the_model(tokenizer, name):
     model = new_model(mini_config(name, len(tokenizer)), seed=0)
-    batcher = Batcher(tokenizer, random.Random(0))
+    batcher = Batcher(tokenizer, random.Random(0), RAW if name in ENCODER_FREE else ENCODED)
     for skill in SKILLS:
         if skill in HEARD and SHAPES[name]["audio"] is None:
             continue
