@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.core_model_loading import ConversionOps
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
@@ -17,7 +18,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from ...planning.quantization import integer_weights
 from .integers import quantize
-from .layers import SCALES, IntExperts, IntLinear, IntTable, IntTiedHead
+from .layers import SCALES, IntExperts, IntLinear, IntTable, IntTiedHead, packed_parameters
 from .parts import part_of
 
 METHOD = "gemma_lab_integers"
@@ -27,6 +28,9 @@ PACKED = ("attention", "mlp", "experts")
 """Parts whose matrices are packed; the tables only if the configuration says so."""
 
 _TABLES = ("embedding", "ple_table")
+#: Earlier releases of transformers, such as 5.15, cast a weight to the dtype of the parameter that stands for
+#: it before it is packed, which would round it to integers.
+_READS_AS_PLACEHOLDER = not hasattr(HfQuantizer, "get_new_dtype")
 
 
 @register_quantization_config(METHOD)
@@ -89,6 +93,13 @@ class IntegerQuantizer(HfQuantizer):
             return name == "weight"
         return isinstance(module, IntExperts) and name in ("gate_up_proj", "down_proj")
 
+    def param_element_size(self, model: Any, param_name: str, param: torch.Tensor) -> float:
+        """Return the bytes of a weight once it is packed, for device maps that are made before."""
+        if not (param.is_floating_point() and self.param_needs_quantization(model, param_name)):
+            return float(param.element_size())
+        module = model.get_submodule(param_name.rpartition(".")[0])
+        return float(module.bits / 8)  # its scales are buffers of their own
+
     def get_quantize_ops(self) -> ConversionOps:
         """Return the operation that packs a weight."""
         return _Pack()
@@ -108,6 +119,8 @@ class IntegerQuantizer(HfQuantizer):
                 model.set_submodule(name, IntTable(module, **tables))
         if config.embeddings < 16:
             self._pack_head(model, tables)
+        if _READS_AS_PLACEHOLDER:
+            _float_placeholders(model)
         return model
 
     def _pack_head(self, model: Any, options: dict[str, int]) -> None:
@@ -147,6 +160,15 @@ class _Pack(ConversionOps):
             packed[name] = nn.Parameter(made.codes, requires_grad=False)
             packed[name + SCALES] = made.scales
         return packed
+
+
+def _float_placeholders(model: Any) -> None:
+    """Give the parameters that are to be packed the shape and dtype of the weights that are read for them."""
+    dtype = model.dtype
+    for module in list(model.modules()):
+        for name, shape in packed_parameters(module).items():
+            weights = torch.empty(shape, dtype=dtype, device="meta")
+            module.register_parameter(name, nn.Parameter(weights, requires_grad=False))
 
 
 def _is_experts(module: Any) -> bool:
