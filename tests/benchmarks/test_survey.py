@@ -60,17 +60,17 @@ def test_resuming(record, tiny_folder, tmp_path, monkeypatch):
 def test_two_workers(record, tmp_path):
     """Prompts per second once every worker has loaded its model, one thread each."""
     pytest.importorskip("ray")
-    count, size = 1_600, 20
+    count, size = 6_400, 100
 
     def rate(workers: int) -> float:
         done = gl.survey(
             prompts(count), "mini-moe", out=tmp_path / str(workers), engine="ray", workers=workers,
-            partition_size=size, batch_size=10, progress=False, load={"device": "cpu", "dtype": "float32"},
+            partition_size=size, batch_size=20, progress=False, load={"device": "cpu", "dtype": "float32"},
         )  # fmt: skip
         ended = sorted(path.stat().st_mtime for path in done.partitions)[2 * workers :]
         return (len(ended) - 1) * size / (ended[-1] - ended[0])
 
     one, two = rate(1), rate(2)
-    note = f"mini-moe, {count:,} prompts in batches of 10; {one:.0f} and {two:.0f} prompts/s"
+    note = f"mini-moe, {count:,} prompts in partitions of {size} and batches of 20; {one:.0f} and {two:.0f} prompts/s"
     record("survey-workers", round(two / one, 2), "≥ 1.7", "×", f"{note}, {os.cpu_count()} cores")
     assert two / one >= 1.7
