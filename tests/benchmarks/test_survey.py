@@ -71,6 +71,7 @@ def test_two_workers(record, tmp_path):
         return (len(ended) - 1) * size / (ended[-1] - ended[0])
 
     one, two = rate(1), rate(2)
-    note = f"mini-moe, {count:,} prompts in partitions of {size} and batches of 20; {one:.0f} and {two:.0f} prompts/s"
+    rates = f"{one:.0f} and {two:.0f} prompts/s"
+    note = f"mini-moe, {count:,} prompts in partitions of {size} and batches of 20; {rates}"
     record("survey-workers", round(two / one, 2), "≥ 1.7", "×", f"{note}, {os.cpu_count()} cores")
     assert two / one >= 1.7
