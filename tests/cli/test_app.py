@@ -140,6 +140,8 @@ def test_ctrl_c_stops_the_answer_and_the_program_goes_on(tiny_folder):
         [*command, "--max-new-tokens", "4000", "--seed", "5", "--temperature", "1000",
          "--top-p", "1", "--top-k", "0"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0,
+        # a job in a shell's background inherits that SIGINT is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdin
     assert process.stdout
