@@ -14,6 +14,7 @@ from support import shapes
 import gemma_lab as gl
 from gemma_lab.errors import BadCheckpoint, DoesNotFit, LabError, MissingExtra
 from gemma_lab.family.catalog import find
+from gemma_lab.models.quantization import integer_quantizer
 from gemma_lab.models.quantization.integers import quantize
 from gemma_lab.models.quantization.layers import IntEmbedding, IntExperts, IntLinear
 
@@ -58,6 +59,16 @@ def test_logits_are_those_of_the_dequantised_weights(tiny_folder, size, quantiza
     assert IntLinear in kinds
     assert (IntExperts in kinds) == (size == "26B-A4B")
     assert (IntEmbedding in kinds) == quantization.endswith("e8")
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4-g16-e8"])
+def test_placeholders_for_earlier_releases_give_the_same_weights(tiny_folder, quantization, monkeypatch):
+    usual = gl.load(tiny_folder("26B-A4B"), dtype="float32", quantization=quantization)
+    monkeypatch.setattr(integer_quantizer, "_READS_AS_PLACEHOLDER", True)
+    other = gl.load(tiny_folder("26B-A4B"), dtype="float32", quantization=quantization, device_map="auto")
+    stored, found = usual.model.state_dict(), other.model.state_dict()
+    assert stored.keys() == found.keys()
+    assert all(torch.equal(stored[name], found[name]) for name in stored)
 
 
 @pytest.mark.parametrize("size", shapes.SIZES)
