@@ -31,7 +31,7 @@ def test_cells_are_read_with_pointer_and_keys(browser, tmp_path, explorer, theme
     page.on("request", lambda request: requested.append(request.url))
     page.goto(path.as_uri())
     grid, cell = page.get_by_test_id("causal-map"), page.get_by_test_id("causal-cell")
-    expect(cell).to_contain_text("Point at a cell")
+    expect(cell).to_contain_text(f"layer {explorer.causal_map.top(1)[0].layer}: ")  # the one that was traced
     expect(page.get_by_test_id("causal-runs")).to_contain_text("patched")
     box = grid.locator("canvas").bounding_box()
     layers = explorer.causal_map.grid("residual").layers
