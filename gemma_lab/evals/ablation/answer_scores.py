@@ -28,7 +28,7 @@ Components = dict[int, tuple[int, ...]]
 Kind = Literal["experts", "heads"]
 
 #: Tokens of a forward pass at most, over all its rows.
-_TOKENS = 16_384
+_TOKENS = 4_096
 
 
 @dataclass(frozen=True, eq=False)

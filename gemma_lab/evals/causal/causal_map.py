@@ -278,6 +278,9 @@ class CausalMap(Displayed):
     def top(self, count: int = 10, *, part: Part | None = None) -> tuple[CausalEffect, ...]:
         """Return the cells with the largest effects towards the run patched from, largest first.
 
+        Effects that are equal to a thousandth of a nat keep the order of the map, which rounding in another
+        batch or on another machine does not change.
+
         Parameters
         ----------
         count
@@ -287,7 +290,7 @@ class CausalMap(Displayed):
         """
         count = whole_number("count", count, minimum=1)
         cells = self._cells(self.parts if part is None else (self.grid(part).part,))
-        return tuple(sorted(cells, key=lambda cell: -self.sign * cell.effect)[:count])
+        return tuple(sorted(cells, key=lambda cell: round(-self.sign * cell.effect, 3))[:count])
 
     def label(self, cell: CausalEffect) -> str:
         """Describe the place of a cell: ``"layer 3, head 2"``, ``"layer 3, tokens 5–7 'lemon'"``."""
