@@ -103,7 +103,10 @@ def test_noising_is_the_same_the_other_way_round(lab, whole):
     np.testing.assert_allclose(found.effects(), swapped.effects(), atol=NOISE)
     assert found.effects()[-1, -1] == pytest.approx(-whole.gap, abs=1e-4)
     assert found.effects(measure="normalised")[-1, -1] == pytest.approx(0, abs=1e-4)
-    assert found.sign * found.top(1)[0].effect == pytest.approx((found.sign * found.effects()).max())
+    # effects that are equal to a thousandth keep the order of the map
+    assert found.sign * found.top(1)[0].effect == pytest.approx(
+        (found.sign * found.effects()).max(), abs=1e-3
+    )
 
 
 def test_answers_of_several_tokens_and_spans(lab):
