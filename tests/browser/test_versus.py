@@ -32,7 +32,7 @@ def test_cells_are_read_with_pointer_and_keys(browser, tmp_path, explorer, theme
     box = grid.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + 4, box["y"] + 30)
     expect(cell).to_contain_text("layer 0")
-    expect(page.locator(".gl-versus-kind")).to_have_count(2)  # experts of both models
+    expect(page.locator(".gl-cells-kind")).to_have_count(2)  # experts of both models
     page.mouse.move(5, 5)
     grid.focus()
     for key in ("End", "ArrowUp", "Enter"):

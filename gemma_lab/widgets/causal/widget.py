@@ -67,7 +67,7 @@ class CausalExplorer(LabWidget):
     """
 
     _esm = bundle("causal/causal.js")
-    _css = stylesheet("shared/base.css", "shared/view.css", "causal/causal.css")
+    _css = stylesheet("shared/base.css", "shared/view.css", "shared/cells.css", "causal/causal.css")
     _messages = ("select", "show", "open")
     _busy_error = ("A cell is being traced already.", "Wait until it is shown.")
 

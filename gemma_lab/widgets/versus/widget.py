@@ -62,7 +62,7 @@ class VersusExplorer(TraceExplorer):
     """
 
     _esm = bundle("versus/versus.js")
-    _css = stylesheet("shared/base.css", "shared/view.css", "versus/versus.css")
+    _css = stylesheet("shared/base.css", "shared/view.css", "shared/cells.css", "versus/versus.css")
     _messages = ("select", "show")
     _selection = (("layer", "layer"), ("tokens", "selected_tokens"))
 

@@ -45,8 +45,8 @@ class CausalView extends View {
     this.map = map;
     const runs = new RunPanel(scene);
     this.runs = runs;
-    const behind = h("div", { class: "gl-causal-cell", "data-testid": "causal-cell" });
-    const legend = h("div", { class: "gl-causal-legend" });
+    const behind = h("div", { class: "gl-cells-cell", "data-testid": "causal-cell" });
+    const legend = h("div", { class: "gl-cells-legend" });
     const part = { update: (/** @type {Changes} */ what) => this.describe(scene, behind, legend, what) };
     scene.parts = [map, runs, part];
     const { facts } = scene;
@@ -93,7 +93,7 @@ class CausalView extends View {
    * @param {Changes} what
    */
   describe(scene, node, legend, what) {
-    const ramp = h("span", { class: "gl-causal-ramp", style: `background:${scene.signed.gradient()}` });
+    const ramp = h("span", { class: "gl-cells-ramp", style: `background:${scene.signed.gradient()}` });
     const { draws } = scene.facts;
     const framed = draws ? ` · framed: beyond all ${draws} controls` : " · no controls";
     const limit = scene.limit.toPrecision(3);

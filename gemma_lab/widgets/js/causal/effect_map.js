@@ -1,9 +1,9 @@
 // Layers × tokens, heads or experts on a canvas: what each patch does to the answer.
 import { fitCanvas } from "../shared/colors.js";
-import { h, visibleText } from "../shared/dom.js";
+import { visibleText } from "../shared/dom.js";
 import { number } from "../shared/format.js";
+import { HeatMap } from "../shared/heat_map.js";
 
-/** @import { Changes } from "../shared/scene.js" */
 /** @import { CausalScene } from "./causal_scene.js" */
 
 const ROW_HEIGHT = 19; // of a layer, in pixels
@@ -13,50 +13,25 @@ const MAX_CELL = 40;
 const WORD_HEIGHT = 78;
 const LEAN = 44; // how far the last of the words reaches to the right
 
-export class EffectMap {
+/** @extends {HeatMap<CausalScene>} */
+export class EffectMap extends HeatMap {
   /** @param {CausalScene} scene */
   constructor(scene) {
-    this.scene = scene;
-    this.cell = MIN_CELL;
-    this.names = h("canvas", { "aria-hidden": "true" });
-    this.canvas = h("canvas", { "aria-hidden": "true" });
-    this.scroller = h(
-      "div",
-      {
-        class: "gl-causal-scroller",
-        tabindex: 0,
-        role: "application",
-        "aria-roledescription": "heat map",
-        "aria-label": `Effects by layer: ${number(scene.length)} columns, ${scene.layers.length} layers. Arrow keys move, Enter opens.`,
-        "data-testid": "causal-map",
-      },
-      this.canvas,
-    );
-    this.node = h("div", { class: "gl-causal-map" }, this.names, this.scroller);
-    this.scroller.addEventListener("pointermove", (event) => this.point(event));
-    this.scroller.addEventListener("pointerleave", () => scene.point(-1));
-    this.scroller.addEventListener("blur", () => scene.point(-1));
-    this.scroller.addEventListener("click", (event) => {
-      const at = this.at(event);
-      if (at) scene.select(at.column, at.row);
-    });
-    this.scroller.addEventListener("keydown", (event) => this.key(event));
+    const label = `Effects by layer: ${number(scene.length)} columns, ${scene.layers.length} layers. Arrow keys move, Enter opens.`;
+    super(scene, { name: "causal", label, narrowest: MIN_CELL, widest: MAX_CELL, lean: LEAN });
+  }
+
+  get rowCount() {
+    return this.scene.layers.length;
+  }
+
+  /** @param {number} y */
+  rowAt(y) {
+    return Math.floor(y / ROW_HEIGHT);
   }
 
   get height() {
     return this.scene.layers.length * ROW_HEIGHT;
-  }
-
-  /** @param {Changes} what */
-  update(what) {
-    if (what.has("size")) {
-      this.drawNames(); // first: their width is not the map's
-      const width = Math.max(1, this.scroller.clientWidth - LEAN);
-      const fitting = Math.floor(width / Math.max(1, this.scene.length));
-      this.cell = Math.max(MIN_CELL, Math.min(MAX_CELL, fitting));
-    }
-    this.draw();
-    if (what.has("selection") || what.has("hover")) this.reveal();
   }
 
   draw() {
@@ -124,57 +99,6 @@ export class EffectMap {
     });
     ctx.textAlign = "left";
     ctx.fillText("layer", 0, this.height - ROW_HEIGHT / 2);
-  }
-
-  /**
-   * Return the cell at a place of the page.
-   * @param {MouseEvent} event
-   */
-  at(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const column = Math.floor((event.clientX - box.left) / this.cell);
-    const row = Math.floor((event.clientY - box.top) / ROW_HEIGHT);
-    if (column < 0 || column >= this.scene.length || row < 0 || row >= this.scene.layers.length) return null;
-    return { column, row };
-  }
-
-  /** @param {PointerEvent} event */
-  point(event) {
-    const at = this.at(event);
-    if (at) this.scene.point(at.column, at.row);
-    else this.scene.point(-1);
-  }
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    const { scene } = this;
-    const from = scene.shown ?? { column: 0, row: 0 };
-    /** @type {Record<string, [across: number, down: number]>} */
-    const steps = {
-      ArrowLeft: [-1, 0],
-      ArrowRight: [1, 0],
-      ArrowUp: [0, -1],
-      ArrowDown: [0, 1],
-      Home: [-scene.length, 0],
-      End: [scene.length, 0],
-    };
-    const step = steps[event.key];
-    if (step) {
-      const column = Math.max(0, Math.min(scene.length - 1, from.column + step[0]));
-      scene.point(column, Math.max(0, Math.min(scene.layers.length - 1, from.row + step[1])));
-    } else if (event.key === "Enter" || event.key === " ") scene.select(from.column, from.row);
-    else return;
-    event.preventDefault();
-  }
-
-  /** Scroll to the cell that is described, unless the pointer is there. */
-  reveal() {
-    const { scene, scroller, cell } = this;
-    if (!scene.shown || scroller.matches(":hover")) return;
-    const left = scene.shown.column * cell;
-    if (left < scroller.scrollLeft || left + cell > scroller.scrollLeft + scroller.clientWidth) {
-      scroller.scrollLeft = left - scroller.clientWidth / 2;
-    }
   }
 
   /** Say what the cell that is described does. */

@@ -27,7 +27,7 @@ export class RunPanel {
     }
     const title = appendText(h("div", { class: "gl-causal-title", dir: "auto" }), `Patched: ${opened.label}`);
     const sides = opened.sides.map((side) => this.side(side));
-    this.node.replaceChildren(title, h("div", { class: "gl-causal-sides" }, ...sides));
+    this.node.replaceChildren(title, h("div", { class: "gl-cells-sides" }, ...sides));
   }
 
   /**
@@ -41,13 +41,13 @@ export class RunPanel {
     const answer = visibleText(this.scene.facts.answer);
     return h(
       "div",
-      { class: "gl-causal-side" },
-      h("div", { class: "gl-causal-name" }, side.name),
-      h("div", { class: "gl-causal-kind" }, "next token"),
+      { class: "gl-cells-side" },
+      h("div", { class: "gl-cells-name" }, side.name),
+      h("div", { class: "gl-cells-kind" }, "next token"),
       ...next,
       h(
         "div",
-        { class: "gl-causal-kind" },
+        { class: "gl-cells-kind" },
         "logit lens: first token, and probability of ",
         h("bdi", {}, answer),
       ),
@@ -66,10 +66,10 @@ function row(text, share, layer) {
   const name = layer === undefined ? null : h("span", { class: "gl-causal-layer" }, layer);
   return h(
     "div",
-    { class: layer === undefined ? "gl-causal-row" : "gl-causal-row gl-causal-lens" },
+    { class: layer === undefined ? "gl-cells-row" : "gl-cells-row gl-causal-lens" },
     name,
     h("bdi", {}, text),
-    h("span", { class: "gl-causal-bar" }, inner),
+    h("span", { class: "gl-cells-bar" }, inner),
     h("span", {}, weightPercentage(share)),
   );
 }

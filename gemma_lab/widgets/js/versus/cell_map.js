@@ -1,9 +1,9 @@
 // Layers × tokens of a comparison on a canvas; the top row is the divergence of the next token.
 import { fitCanvas } from "../shared/colors.js";
-import { h, visibleText } from "../shared/dom.js";
+import { visibleText } from "../shared/dom.js";
 import { number, percentage } from "../shared/format.js";
+import { HeatMap } from "../shared/heat_map.js";
 
-/** @import { Changes } from "../shared/scene.js" */
 /** @import { VersusScene } from "./versus_scene.js" */
 
 const ROW = 18; // height of a layer, in pixels
@@ -14,34 +14,23 @@ const WIDEST = 34;
 const WORDS = 62; // height of the tokens' texts
 const SLANT = 38; // how far the last of them reaches to the right
 
-export class CellMap {
+/** @extends {HeatMap<VersusScene>} */
+export class CellMap extends HeatMap {
   /** @param {VersusScene} scene */
   constructor(scene) {
-    this.scene = scene;
-    this.cell = NARROWEST;
-    this.names = h("canvas", { "aria-hidden": "true" });
-    this.canvas = h("canvas", { "aria-hidden": "true" });
-    this.scroller = h(
-      "div",
-      {
-        class: "gl-versus-scroller",
-        tabindex: 0,
-        role: "application",
-        "aria-roledescription": "heat map",
-        "aria-label": `Layers by tokens: ${number(scene.length)} tokens, ${scene.layers.length} layers. Arrow keys move, Enter selects.`,
-        "data-testid": "versus-map",
-      },
-      this.canvas,
-    );
-    this.node = h("div", { class: "gl-versus-map" }, this.names, this.scroller);
-    this.scroller.addEventListener("pointermove", (event) => this.point(event));
-    this.scroller.addEventListener("pointerleave", () => scene.point(-1));
-    this.scroller.addEventListener("blur", () => scene.point(-1));
-    this.scroller.addEventListener("click", (event) => {
-      const at = this.at(event);
-      if (at) scene.select(at.column, at.row);
-    });
-    this.scroller.addEventListener("keydown", (event) => this.key(event));
+    const label = `Layers by tokens: ${number(scene.length)} tokens, ${scene.layers.length} layers. Arrow keys move, Enter selects.`;
+    super(scene, { name: "versus", label, narrowest: NARROWEST, widest: WIDEST, lean: SLANT });
+  }
+
+  get rowCount() {
+    return this.scene.rows.length;
+  }
+
+  /** @param {number} y */
+  rowAt(y) {
+    if (y < 0 || y > this.height) return -1;
+    const row = y < ROW + GAP ? 0 : 1 + Math.floor((y - ROW - GAP) / ROW);
+    return Math.min(row, this.rowCount - 1);
   }
 
   /** @param {number} row */
@@ -51,18 +40,6 @@ export class CellMap {
 
   get height() {
     return this.top(this.scene.rows.length);
-  }
-
-  /** @param {Changes} what */
-  update(what) {
-    if (what.has("size")) {
-      this.drawNames(); // first: their width is not the map's
-      const width = Math.max(1, this.scroller.clientWidth - SLANT);
-      const fitting = Math.floor(width / Math.max(1, this.scene.length));
-      this.cell = Math.max(NARROWEST, Math.min(WIDEST, fitting));
-    }
-    this.draw();
-    if (what.has("selection") || what.has("hover")) this.reveal();
   }
 
   draw() {
@@ -129,58 +106,6 @@ export class CellMap {
     if (scene.rows.length > 1) {
       ctx.textAlign = "left";
       ctx.fillText("layer", 0, this.top(1) + ROW / 2);
-    }
-  }
-
-  /**
-   * Return the cell at a place of the page.
-   * @param {MouseEvent} event
-   */
-  at(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const column = Math.floor((event.clientX - box.left) / this.cell);
-    const y = event.clientY - box.top;
-    if (column < 0 || column >= this.scene.length || y < 0 || y > this.height) return null;
-    const row = y < ROW + GAP ? 0 : 1 + Math.floor((y - ROW - GAP) / ROW);
-    return { column, row: Math.min(row, this.scene.rows.length - 1) };
-  }
-
-  /** @param {PointerEvent} event */
-  point(event) {
-    const at = this.at(event);
-    if (at) this.scene.point(at.column, at.row);
-    else this.scene.point(-1);
-  }
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    const { scene } = this;
-    const from = scene.shown ?? { column: 0, row: 0 };
-    /** @type {Record<string, [across: number, down: number]>} */
-    const steps = {
-      ArrowLeft: [-1, 0],
-      ArrowRight: [1, 0],
-      ArrowUp: [0, -1],
-      ArrowDown: [0, 1],
-      Home: [-scene.length, 0],
-      End: [scene.length, 0],
-    };
-    const step = steps[event.key];
-    if (step) {
-      const column = Math.max(0, Math.min(scene.length - 1, from.column + step[0]));
-      scene.point(column, Math.max(0, Math.min(scene.rows.length - 1, from.row + step[1])));
-    } else if (event.key === "Enter" || event.key === " ") scene.select(from.column, from.row);
-    else return;
-    event.preventDefault();
-  }
-
-  /** Scroll to the cell that is described, unless the pointer is there. */
-  reveal() {
-    const { scene, scroller, cell } = this;
-    if (!scene.shown || scroller.matches(":hover")) return;
-    const left = scene.shown.column * cell;
-    if (left < scroller.scrollLeft || left + cell > scroller.scrollLeft + scroller.clientWidth) {
-      scroller.scrollLeft = left - scroller.clientWidth / 2;
     }
   }
 

@@ -8,8 +8,8 @@ export class CellPanel {
   /** @param {VersusScene} scene */
   constructor(scene) {
     this.scene = scene;
-    this.sides = [0, 1].map(() => h("div", { class: "gl-versus-side" }));
-    this.node = h("div", { class: "gl-versus-sides" }, ...this.sides);
+    this.sides = [0, 1].map(() => h("div", { class: "gl-cells-side" }));
+    this.node = h("div", { class: "gl-cells-sides" }, ...this.sides);
   }
 
   update() {
@@ -17,10 +17,10 @@ export class CellPanel {
     const { shown } = scene;
     for (const [index, side] of /** @type {const} */ (["first", "second"]).entries()) {
       const name = appendText(h("bdi", { dir: "auto" }), scene.facts.names[index]);
-      const heading = h("div", { class: "gl-versus-name" }, `${side}: `, name);
+      const heading = h("div", { class: "gl-cells-name" }, `${side}: `, name);
       this.sides[index].replaceChildren(
         heading,
-        shown ? this.next(index, shown.column) : h("div", { class: "gl-versus-rows" }),
+        shown ? this.next(index, shown.column) : h("div", { class: "gl-cells-rows" }),
         shown ? this.experts(side, shown.row, shown.column) : "",
       );
     }
@@ -33,7 +33,7 @@ export class CellPanel {
    */
   next(side, column) {
     const top = this.scene.tops.get(this.scene.start + column);
-    const node = h("div", { class: "gl-versus-rows" });
+    const node = h("div", { class: "gl-cells-rows" });
     if (!top) return node;
     for (const [text, probability] of top.sides[side]) {
       const word = h("bdi", { class: text === top.next ? "gl-versus-same" : "" }, visibleText(text));
@@ -59,7 +59,7 @@ export class CellPanel {
       const mark = alone ? (side === "first" ? " −" : " +") : "";
       return bar(h("span", { class: alone ? "gl-versus-alone" : "" }, `${expert}${mark}`), weight);
     });
-    return h("div", { class: "gl-versus-rows" }, h("div", { class: "gl-versus-kind" }, "experts"), ...rows);
+    return h("div", { class: "gl-cells-rows" }, h("div", { class: "gl-cells-kind" }, "experts"), ...rows);
   }
 }
 
@@ -69,6 +69,6 @@ export class CellPanel {
  */
 function bar(label, share) {
   const inner = h("i", { style: `width:${Math.round(100 * Math.min(1, share))}%` });
-  const box = h("span", { class: "gl-versus-bar" }, inner);
-  return h("div", { class: "gl-versus-row" }, label, box, h("span", {}, weightPercentage(share)));
+  const box = h("span", { class: "gl-cells-bar" }, inner);
+  return h("div", { class: "gl-cells-row" }, label, box, h("span", {}, weightPercentage(share)));
 }

@@ -28,8 +28,8 @@ class VersusView extends View {
     const map = new CellMap(scene);
     this.map = map;
     const panel = new CellPanel(scene);
-    const behind = h("div", { class: "gl-versus-cell", "data-testid": "versus-cell" });
-    const legend = h("div", { class: "gl-versus-legend" });
+    const behind = h("div", { class: "gl-cells-cell", "data-testid": "versus-cell" });
+    const legend = h("div", { class: "gl-cells-legend" });
     const part = { update: (/** @type {Changes} */ what) => this.describe(scene, behind, legend, what) };
     scene.parts = [map, panel, part];
     const names = scene.facts.names.map((name) => appendText(h("bdi", { dir: "auto" }), name));
@@ -92,7 +92,7 @@ class VersusView extends View {
    */
   describe(scene, node, legend, what) {
     const { rounding, chance } = scene.facts;
-    const ramp = h("span", { class: "gl-versus-ramp", style: `background:${scene.ramp.gradient()}` });
+    const ramp = h("span", { class: "gl-cells-ramp", style: `background:${scene.ramp.gradient()}` });
     const words = scene.measure === "flipped" ? "slots flipped" : "gate weight moved";
     const byChance =
       chance === null || scene.measure !== "flipped" ? "" : `, by chance ${percentage(chance)}`;
