@@ -12,6 +12,7 @@ from . import (
     dates,
     digits,
     instructions,
+    irrelevance,
     motion,
     names,
     numbers,
@@ -28,6 +29,7 @@ SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
     "speech": speech.ask, "tones": tones.ask, "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
     "recall": recall.ask, "arithmetic": arithmetic.ask, "thinking": arithmetic.think,
     "tools": calling.ask, "records": records.ask, "instructions": instructions.ask,
+    "irrelevance": irrelevance.ask,
 }  # fmt: skip
 """Skill -> function ``(rng, held_out) -> Question``."""
 SEEN = ("digits", "scenes", "compare", "motion")
@@ -36,7 +38,7 @@ HEARD = ("speech", "tones")
 """Skills that need audio input."""
 _TASKS = (
     digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling,
-    records, instructions,
+    records, instructions, irrelevance,
 )  # fmt: skip
 
 

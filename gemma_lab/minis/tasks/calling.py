@@ -51,8 +51,8 @@ def ask(rng: random.Random, held: bool) -> Question:
         return Question("tools", _request(rng, function, values), "", group="call", tools=tools, call=call)
     if share < _CALLS + _RESULTS:
         return _from_result(rng, held)
-    prompt, answer = _small_talk(rng, held)
-    return Question("tools", prompt, answer, group="no call", tools=_declared(rng, held, [])[0])
+    prompt, answer = small_talk(rng, held)
+    return Question("tools", prompt, answer, group="no call", tools=declarations(rng, held))
 
 
 def is_held_out(key: str, value: object) -> bool:
@@ -93,6 +93,20 @@ def called(
         values = _arguments(rng, function, False, often=often)
         asked.append((_request(rng, function, values), {"name": names[function], "arguments": values}))
     return tools, asked
+
+
+def declarations(rng: random.Random, held: bool) -> tuple[dict[str, Any], ...]:
+    """Draw four to six declared functions."""
+    return _declared(rng, held, [])[0]
+
+
+def unserved(rng: random.Random, held: bool) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Draw a request for a function, and four to six declared functions without that one."""
+    function = rng.choice(FUNCTIONS)
+    while True:
+        tools, names = _declared(rng, held, [])
+        if function not in names:
+            return _request(rng, function, _arguments(rng, function, held)), tools
 
 
 def _arguments(
@@ -182,7 +196,7 @@ def _from_result(rng: random.Random, held: bool) -> Question:
     return Question("tools", prompt, str(result), group="result", tools=tools, history=(earlier,))
 
 
-def _small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
+def small_talk(rng: random.Random, held: bool) -> tuple[str, str]:
     """Draw a request that no function serves; the word to repeat is held out or not."""
     if rng.random() < 0.5:
         words = _WORDS if held else (*_WORDS, *_PASSED)
