@@ -43,7 +43,8 @@ class EvalMethods(ChatMethods, TraceMethods, EditMethods):
             Names of skills; by default all that are asked once and whose modality the model has. ``"calls"``
             and ``"json"`` are asked without and with a grammar: ``checkup.structured`` compares both. Asked
             only if they are named, too: ``"large digits"`` (at 140, 280 and 560 soft tokens), ``"which"`` and
-            ``"when"`` (of motion), and ``"instructions"`` (a system prompt that sets the form of the answer).
+            ``"when"`` (of motion), ``"instructions"`` (a system prompt that sets the form of the answer), and
+            ``"irrelevance"`` (requests that no declared function serves).
         progress
             Show a progress bar.
 

@@ -107,7 +107,7 @@ def test_training_passes_words_of_other_functions_but_none_that_is_held_out_for_
 
 def test_training_repeats_every_word_that_a_function_takes_and_evaluation_only_held_out_ones():
     rng = random.Random(0)
-    said = {held: {calling._small_talk(rng, held)[1] for _ in range(6000)} for held in (False, True)}
+    said = {held: {calling.small_talk(rng, held)[1] for _ in range(6000)} for held in (False, True)}
     assert {"bedroom", "soul", "Turkish", "attic"} <= said[False]
     kept = {word for word in calling._WORDS if calling.is_held_out("repeat", word)}
     assert kept <= said[True]

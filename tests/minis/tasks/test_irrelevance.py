@@ -1,0 +1,88 @@
+"""Requests that nothing serves: no call is right, and what is held out stays out of training."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gemma_lab.evals.words import PEOPLE, THINGS
+from gemma_lab.minis.tasks import calling, irrelevance
+from gemma_lab.minis.tasks.functions import FUNCTIONS
+
+GROUPS = {"greeting", "open", "no tools", "no fitting tool", "small talk"}
+
+
+def _drawn(held, count=1000):
+    rng = random.Random(5)
+    return [irrelevance.ask(rng, held) for _ in range(count)]
+
+
+def _names(question):
+    return [tool["function"]["name"] for tool in question.tools]
+
+
+def _served(prompt):
+    """Return the functions that a request may be for: those with a way to ask that has its words."""
+    found = []
+    for function in FUNCTIONS:
+        for asked in function.asked:
+            parts = [part.split("}")[-1] for part in asked.split("{")]
+            place = 0
+            for part in parts:
+                place = prompt.find(part, place) + len(part) if prompt.find(part, place) >= 0 else -1
+                if place < 0:
+                    break
+            if place >= 0:
+                found.append(function)
+    return found
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_no_declared_function_serves_the_request(held):
+    drawn = _drawn(held)
+    assert {question.group for question in drawn} == GROUPS
+    for question in drawn:
+        assert question.call is None and question.answer and not question.history
+        names = set(_names(question))
+        if question.tools:
+            assert calling.is_held_out_set(list(names)) == held
+        if question.group in ("no tools", "small talk"):
+            assert not question.tools
+        if question.group == "no fitting tool":
+            assert 4 <= len(names) <= 6
+        if question.group in ("no tools", "no fitting tool"):
+            wanted = _served(question.prompt)
+            assert wanted and question.answer == irrelevance.UNKNOWN
+            last = {name.rpartition("_")[2] for function in wanted for name in function.names}
+            if len(wanted) == 1:
+                assert not {name.rpartition("_")[2] for name in names} & last
+
+
+def test_a_greeting_is_returned_with_the_name_that_it_has():
+    for question in _drawn(True):
+        if question.group == "greeting":
+            named = [who for who in PEOPLE if who in question.prompt]
+            assert question.answer == (f"Hello, {named[0]}!" if named else "Hello!")
+
+
+def test_what_is_held_out_is_never_trained_on():
+    def open_requests(held):
+        texts = [question.prompt for question in _drawn(held, 3000) if question.group == "open"]
+        for thing in sorted(THINGS, key=len, reverse=True):
+            texts = [text.replace(f" {thing}", " {}") for text in texts]
+        return set(texts)
+
+    def people(held):
+        return {q.answer for q in _drawn(held, 3000) if q.group == "greeting"} - {"Hello!"}
+
+    assert not open_requests(True) & open_requests(False)
+    assert not people(True) & people(False)
+    assert len(open_requests(True)) >= 10 and len(people(True)) >= 5
+
+
+def test_small_talk_is_that_of_the_tool_task_without_its_functions():
+    for question in _drawn(False):
+        if question.group == "small talk":
+            assert question.answer != irrelevance.UNKNOWN
+            assert question.answer in question.prompt or "opposite" in question.prompt
