@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .models.sparse_autoencoders.sae import SparseAutoencoder
     from .models.tool_use.mcp import McpServer
     from .planning.cost import Ownership
-    from .planning.plans import Plan, plan
+    from .planning.planner import plan
+    from .planning.plans import Plan
     from .remote_lab import RemoteLab, connect
     from .surveys.run import survey
     from .surveys.survey import Survey, open_survey

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LabError
-from ..planning.plans import plan
+from ..planning.planner import plan
 
 
 def plan_command(

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from .cost import Costs, Ownership, TokenCost, break_even_tokens, monthly_cost
     from .devices import Hardware, find_hardware, hardware_names
     from .drafting import published_drafts
+    from .estimates import Estimate
     from .evidence import MeasuredRun, measured_runs
     from .expert_cache import ExpertCache
     from .licensing import Licence, Licences, licences
     from .measurement import SpeedPoint, SpeedReport
     from .memory import MemoryPart
     from .models import ModelShape, model_shape
-    from .plans import Plan, plan
+    from .planner import plan
+    from .plans import Plan
     from .prices import (
         HostedPrice,
         PriceEnded,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
         rental_prices,
     )
     from .quantization import Quantization, integer_weights, quantization_names
-    from .speed import Estimate
 
 __all__ = [
     "Costs",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from ..checks import real_number
+from ..checks import real_number, short_repr
 from ..display import Displayed
-from .prices import HostedPrice
+from ..errors import LabError
+from .facts import unknown
+from .prices import HostedPrice, PriceEnded, hosted_price, rental_price
+
+if TYPE_CHECKING:
+    from .devices import Hardware
+    from .estimates import Estimate
 
 HOURS_A_YEAR = 8760.0
 
@@ -130,6 +136,109 @@ class Costs(Displayed, Sequence[TokenCost]):
     def __repr__(self) -> str:
         rows = ", ".join(f"{row.label} {row.usd_per_m_out:.2f}" for row in self)
         return f"Costs(US dollars for a million tokens of answers: {rows})"
+
+
+def ownership_of(
+    hardware: Hardware, owned: Ownership | Mapping[str, float] | None = None
+) -> Ownership | None:
+    """Return what owning some hardware costs; None if its price or power is not known.
+
+    Parameters
+    ----------
+    hardware
+        Whose price and power are the defaults, times the number of its devices.
+    owned
+        An `Ownership`, or fields of it to change.
+
+    Raises
+    ------
+    LabError
+        If `owned` is neither, or has a field that there is not.
+    """
+    if isinstance(owned, Ownership):
+        return owned
+    if owned is not None and not isinstance(owned, Mapping):
+        raise LabError(
+            f"owned is an Ownership or a mapping, not {short_repr(owned)}.",
+            hint='E.g. {"price_usd": 1500}.',
+        )
+    fields = dict(owned or {})
+    wrong = [name for name in fields if name not in Ownership.__dataclass_fields__]
+    if wrong:
+        raise unknown("field of ownership", wrong[0], Ownership.__dataclass_fields__)
+    of_one = {"price_usd": hardware.price_usd, "power_w": hardware.power_w}
+    defaults = {name: None if value is None else value * hardware.devices for name, value in of_one.items()}
+    values = {**defaults, **fields}
+    if values["price_usd"] is None or values["power_w"] is None:
+        return None
+    return Ownership(**values)  # type: ignore[arg-type]
+
+
+def token_costs(
+    hardware: Hardware,
+    *,
+    answer: Estimate,
+    prompt: Estimate | None,
+    owned: Ownership | None,
+    usd_per_hour: float | None,
+    hosted: Iterable[str],
+    on: str | None,
+    prompt_tokens: int,
+) -> Costs:
+    """Return US dollars of a million tokens on owned and on rented hardware, and of hosted models.
+
+    Parameters
+    ----------
+    answer, prompt
+        Tokens a second of all sequences, and of prompts; `prompt` is None if unknown.
+    owned
+        What owning the hardware costs; None leaves that row out.
+    usd_per_hour
+        Of rented hardware. None: the newest shipped price, if there is one.
+    hosted, on, prompt_tokens
+        Names of hosted models, the day of their prices, and the tokens of a prompt, as for `hosted_price`.
+    """
+    value, low, high = answer.value, answer.low, answer.high
+    rows = []
+    if owned is not None:
+        rows.append(
+            hourly_cost(
+                f"owned {hardware.label}, load {owned.load:.0%}",
+                owned.usd_per_working_hour,
+                prompt=prompt.value if prompt else None,
+                answer=(value, low, high),
+                formula=owned.formula(),
+                source=hardware.source,
+            )
+        )
+    rent = _rent(hardware, usd_per_hour)
+    if rent is not None:
+        usd, where, source = rent
+        rows.append(
+            hourly_cost(
+                f"rented {hardware.label} ({where})",
+                usd,
+                prompt=prompt.value if prompt else None,
+                answer=(value, low, high),
+                formula=f"{usd:g} USD an hour, fully used",
+                source=source,
+            )
+        )
+    notes = []
+    for name in hosted:
+        try:
+            rows.append(hosted_cost(hosted_price(name, on=on, prompt=prompt_tokens)))
+        except PriceEnded as ended:
+            notes.append(ended.what)
+    return Costs(rows, notes)
+
+
+def _rent(hardware: Hardware, usd_per_hour: float | None) -> tuple[float, str, str] | None:
+    """Return US dollars of an hour, where they hold, and their source; None if no price is known."""
+    if usd_per_hour is not None:
+        return real_number("usd_per_hour", usd_per_hour, minimum=0, maximum=1e6), "given", "given"
+    rent = rental_price(hardware.label)
+    return None if rent is None else (rent.usd_per_hour, f"{rent.market}, {rent.date}", rent.source)
 
 
 def hourly_cost(

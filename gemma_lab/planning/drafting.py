@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..checks import real_number, short_repr, whole_number
 from ..errors import LabError
 from .facts import number, read_rows, unknown
-from .speed import Constants, Step, decode_seconds, layer_time_log, weight_share_log
+from .speed import Constants, decode_seconds, layer_time_log, weight_share_log
+from .workload import Step
 
 if TYPE_CHECKING:
     from .models import ModelShape

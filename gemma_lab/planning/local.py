@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ..errors import LabError
 from .devices import GIB, Hardware, find_hardware
 from .models import ModelShape, shape_of
-from .plans import Plan, plan
+from .planner import plan
+from .plans import Plan
 
 if TYPE_CHECKING:
     from ..family.architecture import Architecture

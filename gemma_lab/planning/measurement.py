@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..display import Displayed
 from ..errors import LabError
 from .facts import read_rows
-from .plans import Plan, plan
+from .planner import plan
+from .plans import Plan
 
 if TYPE_CHECKING:
     from .devices import Hardware

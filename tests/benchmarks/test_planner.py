@@ -15,7 +15,7 @@ import pytest
 from gemma_lab.errors import LabError
 from gemma_lab.planning.devices import hardware_names
 from gemma_lab.planning.models import shapes_by_key
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.planning.quantization import quantization_names
 from gemma_lab.planning.runtimes import known_runtimes
 from gemma_lab.widgets.planner.widget import Planner

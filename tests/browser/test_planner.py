@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.pages import open_saved
 
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.views.planning.text import short
 from gemma_lab.widgets.planner.widget import Planner
 

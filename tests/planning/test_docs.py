@@ -7,7 +7,7 @@ import pytest
 from gemma_lab.planning.cost import break_even_tokens
 from gemma_lab.planning.drafting import published_drafts
 from gemma_lab.planning.facts import read_facts, read_rows
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.planning.prices import hosted_price
 from tools.planning.report import END, PAGE, START, tables
 

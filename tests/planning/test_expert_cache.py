@@ -7,7 +7,7 @@ import pytest
 
 from gemma_lab.analysis import expert_cache_curve, offload_speed
 from gemma_lab.errors import LabError
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.trace.records.routing import Routing
 
 CARD = {"name": "RTX 5060 Ti", "link_gb_s": 25}

@@ -13,7 +13,7 @@ import pytest
 from gemma_lab.errors import LabError
 from gemma_lab.planning.cost import Ownership, break_even_tokens, monthly_cost
 from gemma_lab.planning.devices import find_hardware
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.planning.prices import hosted_price
 from gemma_lab.widgets.planner import wire
 

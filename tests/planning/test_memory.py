@@ -11,7 +11,7 @@ from gemma_lab.planning.devices import find_hardware
 from gemma_lab.planning.facts import read_rows
 from gemma_lab.planning.memory import Setting, as_mapping, fits, longest_context, memory_parts, total_bytes
 from gemma_lab.planning.models import model_shape
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.planning.quantization import cache_bits, quantization, quantization_names
 from gemma_lab.planning.runtimes import find_runtime
 

@@ -19,7 +19,7 @@ from gemma_lab.planning.drafting import published_drafts
 from gemma_lab.planning.facts import read_rows
 from gemma_lab.planning.licensing import licences
 from gemma_lab.planning.models import shapes_by_key
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.planning.prices import PriceEnded, hosted_price, hosted_prices, rental_price, rental_prices
 from gemma_lab.planning.quantization import quantization_names
 from gemma_lab.planning.runtimes import known_runtimes
@@ -329,7 +329,7 @@ def test_the_command_line_prints_a_table_or_json() -> None:
 
 def test_planning_loads_no_torch_and_no_numpy() -> None:
     program = (
-        "import sys; from gemma_lab.planning.plans import plan; str(plan('26B-A4B', hardware='RTX 3090'));"
+        "import sys; from gemma_lab.planning.planner import plan; str(plan('26B-A4B', hardware='RTX 3090'));"
         "print(sorted({'torch', 'numpy', 'matplotlib', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,8 +10,9 @@ import pytest
 from gemma_lab.errors import LabError
 from gemma_lab.planning.facts import read_facts, read_rows
 from gemma_lab.planning.models import model_shape
-from gemma_lab.planning.plans import plan
-from gemma_lab.planning.speed import Step, bound_seconds, decode_seconds, decode_step, fitted_constants
+from gemma_lab.planning.planner import plan
+from gemma_lab.planning.speed import bound_seconds, decode_seconds, fitted_constants
+from gemma_lab.planning.workload import Step, decode_step
 from tools.planning.fit import LEVEL, fit, left_out, summary
 from tools.planning.rivals import RIVALS
 from tools.planning.runs import runs, settings

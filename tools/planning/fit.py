@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gemma_lab.assets import data_path
-from gemma_lab.planning.speed import Prompt, decode_seconds, prompt_seconds
+from gemma_lab.planning.speed import decode_seconds, prompt_seconds
+from gemma_lab.planning.workload import Prompt
 
 from .runs import Run, runs, settings
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gemma_lab.planning.facts import read_facts
-from gemma_lab.planning.speed import Step
+from gemma_lab.planning.workload import Step
 
 from .rivals import RIVALS
 from .runs import Run, runs, settings

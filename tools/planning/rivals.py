@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gemma_lab.planning.speed import Step
+from gemma_lab.planning.workload import Step
 
 FORMER_SHARE, FORMER_MS = 0.70, 3.5
 

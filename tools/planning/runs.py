@@ -10,7 +10,7 @@ from gemma_lab.planning.facts import number, read_rows
 from gemma_lab.planning.models import model_shape
 from gemma_lab.planning.quantization import cache_bits, quantization
 from gemma_lab.planning.runtimes import find_runtime
-from gemma_lab.planning.speed import Prompt, Step, decode_step, prompt_work
+from gemma_lab.planning.workload import Prompt, Step, decode_step, prompt_work
 
 FITTED = "fit"
 SHORTEST_PROMPT = 256

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...planning.licensing import Licences
     from ...planning.measurement import SpeedReport
     from ...planning.plans import Plan
-    from ...planning.speed import Estimate
+    from ...planning.estimates import Estimate
 
 
 def plan_text(plan: Plan) -> str:

@@ -13,7 +13,8 @@ from ...errors import LabError
 from ...planning.devices import Hardware, find_hardware, known_hardware
 from ...planning.facts import unknown
 from ...planning.models import model_shape
-from ...planning.plans import Plan, plan
+from ...planning.planner import plan
+from ...planning.plans import Plan
 from ...planning.quantization import quantization
 from ...planning.runtimes import find_runtime, known_runtimes
 from ...views.planning.html import plans_html

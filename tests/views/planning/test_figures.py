@@ -6,7 +6,7 @@ import pytest
 
 from gemma_lab.errors import LabError
 from gemma_lab.planning.cost import Ownership
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.views.planning.figures import (
     PART_COLORS,
     break_even_figure,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gemma_lab.errors import LabError
-from gemma_lab.planning.plans import plan
+from gemma_lab.planning.planner import plan
 from gemma_lab.widgets.planner.widget import Planner
 
 DAY = "2026-11-29"
