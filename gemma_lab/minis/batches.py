@@ -15,6 +15,8 @@ from .tasks import SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 
+SECONDS = 8
+"""Number of times of frames, in whole seconds from the start, that a probe tells apart."""
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}
 
@@ -23,13 +25,15 @@ _KINDS = {"image_token": 1, "video_token": 2}
 class Batch:
     """Rows as tensors: model inputs, labels of shape ``(rows, length)``, and the skill of each row.
 
-    ``news``, of the same shape as the labels, holds the change at each soft token (`Row.news`).
+    ``news`` and ``seconds``, of the same shape as the labels, hold the change at each soft token (`Row.news`)
+    and the whole seconds of the timestamp before its frame, or unknown.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     skills: list[str]
     news: torch.Tensor
+    seconds: torch.Tensor
 
 
 class Batcher:
@@ -88,7 +92,9 @@ class Batcher:
         }  # fmt: skip
         news = torch.full_like(ids, UNKNOWN)
         news[kinds > 0] = torch.tensor([new for row in rows for new in row.news], dtype=ids.dtype)
-        return Batch(inputs | self._media(rows, grid), labels, [row.skill for row in rows], news)
+        seconds = torch.full_like(ids, UNKNOWN)
+        seconds[ids == token_id("video_token")] = torch.tensor(_seconds(rows, grid), dtype=ids.dtype)
+        return Batch(inputs | self._media(rows, grid), labels, [row.skill for row in rows], news, seconds)
 
     def _media(self, rows: list[Row], grid: int) -> dict[str, torch.Tensor]:
         inputs, media = {}, self.encoder.media
@@ -104,3 +110,9 @@ class Batcher:
         if sounds:
             inputs["input_features"], inputs["input_features_mask"] = media.sounds(sounds)
         return inputs
+
+
+def _seconds(rows: list[Row], grid: int) -> list[int]:
+    """Return the whole seconds of the timestamp of each soft token of a frame, in order."""
+    times = [int(at) for row in rows for clip in row.clips for at in clip.times]
+    return [at if at < SECONDS else UNKNOWN for at in times for _ in range(grid**2)]

@@ -23,7 +23,8 @@ _ALONE = {
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
-_DRILLED = {"tools": {"called": 2}}  # skill in focus -> drills of every step, and their rows
+_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 3}}
+"""Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {
     "shown": 0.1,
@@ -146,7 +147,7 @@ class Curriculum:
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
         for skill in self.mixture.focus:
             drills = _DRILLED.get(skill, {})
-            rows += [self._row(drill, grid) for drill, count in drills.items() for _ in range(count)]
+            rows += [self._row(drill, min(grid, FULL_GRID)) for drill, n in drills.items() for _ in range(n)]
         if "recall" in self.mixture.skills:
             rows += self._drilled(level)
         thinks = "thinking" in self.mixture.skills

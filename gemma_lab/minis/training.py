@@ -16,15 +16,16 @@ from tqdm.auto import tqdm
 
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
-from .batches import Batch, Batcher
+from .batches import SECONDS, Batch, Batcher
 from .checkpoint import write_checkpoint
 from .curriculum import ROW, Curriculum
 from .encoding import SKIP, Row
-from .frame_change_probe import FrameChangeProbe
 from .perception import Step, perception
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
+from .soft_token_probe import SoftTokenProbe
 from .tasks import SKILLS, corpus, skills_of
+from .tasks.cells import NEWS
 from .tokenizer import build_tokenizer
 from .weight_transfer import carry_over, teacher_of
 
@@ -34,7 +35,7 @@ _FAR = ("recall", "tools", "retold", "asked", "pairs", "called")
 """Skills and drills where something is to be looked up."""
 _PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_WATCHES = 0.5  # weight of the probe's loss on changes between frames
+_WATCHES = 0.5  # weight of the probes' losses on changes between frames and on their times
 _WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
 
 
@@ -98,16 +99,17 @@ class Trainer:
                 self.earlier = _training_of(start, name)
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
-        self.watching = FrameChangeProbe(self.model)
+        self.watching = SoftTokenProbe(self.model, len(NEWS))
+        self.timing = SoftTokenProbe(self.model, SECONDS)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.probes = torch.nn.ModuleList([*self.perception.probes, self.watching.probe])
+        self.probes = torch.nn.ModuleList([*self.perception.probes, self.watching.probe, self.timing.probe])
         self.optimizer = _optimizer([*self.model.parameters(), *self.probes.parameters()])
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
-        self.noticed = 0.0  # the last loss on changes between frames, in nats per soft token
+        self.noticed: dict[str, float] = {}  # the last losses of these probes, in nats per soft token
         came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
@@ -185,10 +187,11 @@ class Trainer:
         return losses
 
     def _sense(self) -> Step | None:
-        """Return the step of pretraining that is due at this point of the budget, or None."""
-        return (
-            None if self.stage.focus else self.perception.step(self.stage.fraction(self.progress), self.step)
-        )
+        """Return the step of perception alone that is due at this point of the budget, or None."""
+        fraction = (
+            1.0 if self.stage.focus else self.stage.fraction(self.progress)
+        )  # 1: what follows pretraining
+        return self.perception.step(fraction, self.step)
 
     def _practise(self) -> dict[str, float]:
         self.perception.settle(self.mixture)
@@ -199,14 +202,19 @@ class Trainer:
                 with self._window(narrow):
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
-                    watched = self.watching.loss(batch.news)
+                    probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
                 torch.autograd.backward(
-                    loss + _BALANCE * self._balance() + (not self.stage.focus) * _WATCHES * watched
+                    loss + _BALANCE * self._balance() + self._watches * torch.stack([*probed.values()]).sum()
                 )
                 found |= losses
-                self.noticed = self.noticed if not watched else float(watched.detach())
+                self.noticed |= {name: float(each.detach()) for name, each in probed.items() if each}
         self.curriculum.saw(found)
         return found
+
+    @property
+    def _watches(self) -> float:
+        """Weight of the probes of soft tokens, which a training with other skills in focus goes without."""
+        return _WATCHES if not self.stage.focus or "motion" in self.stage.focus else 0.0
 
     @contextlib.contextmanager
     def _window(self, tokens: int | None) -> Iterator[None]:
@@ -272,7 +280,7 @@ class Trainer:
                 for skill in self.skills if skill in self.mixture.losses
             },
             "alone": {name: round(loss, 4) for name, loss in self.curriculum.alone.items()},
-            "news": round(self.noticed, 4),
+            "probes": {name: round(loss, 4) for name, loss in self.noticed.items()},
         }  # fmt: skip
         if self._routed:
             row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]

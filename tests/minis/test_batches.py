@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from gemma_lab.minis.architecture import ENCODER_FREE, SHAPES, mini_config, new_model
-from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.encoding import SKIP
+from gemma_lab.minis.batches import Batcher, _seconds
+from gemma_lab.minis.encoding import SKIP, Row
 from gemma_lab.minis.media_inputs import ENCODED, RAW
-from gemma_lab.minis.tasks import HEARD, SKILLS
+from gemma_lab.minis.tasks import HEARD, SKILLS, Clip
+from gemma_lab.minis.tasks.cells import UNKNOWN
 from gemma_lab.minis.tokenizer import token_id
 
 
@@ -70,3 +71,24 @@ def test_every_skill_goes_through_the_model(tokenizer, name):
             assert hidden.shape[:2] == batch.labels.shape
             assert torch.isfinite(hidden).all()
             assert (batch.labels != SKIP).any()
+
+
+def test_every_soft_token_of_a_frame_has_the_seconds_of_the_timestamp_before_it(tokenizer):
+    """The timestamp in the text is the one that was read: an independent reading of the row."""
+    batcher = Batcher(tokenizer, random.Random(2))
+    batch = batcher.batch([batcher.row("motion", grid=2) for _ in range(4)], grid=2)
+    soft = batch.inputs["input_ids"] == token_id("video_token")
+    assert (batch.seconds[~soft] == UNKNOWN).all()
+    for ids, seconds in zip(batch.inputs["input_ids"].tolist(), batch.seconds.tolist(), strict=True):
+        for place, token in enumerate(ids):
+            if token == token_id("video_token"):
+                start = place - ids[:place][::-1].index(token_id("boi_token"))
+                said = tokenizer.decode(ids[start - 7 : start - 1]).strip()
+                assert said == f"00:{seconds[place]:02d}"
+    assert len(set(batch.seconds[soft].tolist())) > 3
+
+
+def test_times_beyond_those_that_the_probe_tells_apart_are_unknown():
+    clip = Clip(tuple([None] * 3), fps=0.2)  # at 0, 5 and 10 s
+    row = Row("motion", clips=[clip])
+    assert _seconds([row], 1) == [0, 5, UNKNOWN]

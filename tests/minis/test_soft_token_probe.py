@@ -9,8 +9,8 @@ import torch
 
 from gemma_lab.minis.architecture import ENCODER_FREE, SHAPES, mini_config, new_model
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.frame_change_probe import FrameChangeProbe
 from gemma_lab.minis.media_inputs import ENCODED, RAW
+from gemma_lab.minis.soft_token_probe import SoftTokenProbe
 from gemma_lab.minis.tasks.cells import NEWS, UNKNOWN
 from gemma_lab.minis.tokenizer import token_id
 
@@ -22,7 +22,7 @@ def watched(request, tokenizer):
     batcher = Batcher(tokenizer, random.Random(0), media)
     return (
         model,
-        FrameChangeProbe(model),
+        SoftTokenProbe(model, len(NEWS)),
         batcher.batch([batcher.row("compare", grid=2) for _ in range(3)], grid=2),
     )
 
