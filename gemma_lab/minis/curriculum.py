@@ -145,9 +145,10 @@ class Curriculum:
         if level >= _FILLED and rng.random() < _LONG:
             self.batcher.longest = recall.LONGEST
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
-        for skill in self.mixture.focus:
-            drills = _DRILLED.get(skill, {})
-            rows += [self._row(drill, min(grid, FULL_GRID)) for drill, n in drills.items() for _ in range(n)]
+        drills = [_DRILLED.get(skill, {}) for skill in self.mixture.focus]
+        if grid > FULL_GRID:  # a clip of such frames is long: there is none in these steps
+            drills = [{drill: n for drill, n in some.items() if drill != "watched"} for some in drills]
+        rows += [self._row(drill, grid) for some in drills for drill, n in some.items() for _ in range(n)]
         if "recall" in self.mixture.skills:
             rows += self._drilled(level)
         thinks = "thinking" in self.mixture.skills

@@ -10,10 +10,10 @@ from gemma_lab.minis import curriculum
 from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum
 from gemma_lab.minis.encoding import Row
-from gemma_lab.minis.image_sizes import ImageSizes
+from gemma_lab.minis.image_sizes import FULL_GRID, ImageSizes
 from gemma_lab.minis.skill_mixture import Mixture
-from gemma_lab.minis.tasks import corpus, recall
-from gemma_lab.minis.tokenizer import build_tokenizer
+from gemma_lab.minis.tasks import corpus, digits, motion, recall
+from gemma_lab.minis.tokenizer import build_tokenizer, token_id
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,21 @@ def test_where_heads_that_retrieve_came_with_the_weights_nothing_is_trained_alon
     for _ in range(5):
         assert _skills(one.draw(0.1)) <= {*skills, "asked"}
     assert (one.level, one.batcher.most_facts) == (0, 3)  # texts still get longer as they are learned
+
+
+def test_every_row_of_a_step_has_images_of_its_size_with_clips_in_focus_too():
+    skills = ("digits", "motion", "recall")
+    words = build_tokenizer([text for task in (digits, motion, recall) for text in task.corpus()])
+    one = Curriculum(Batcher(words, random.Random(0)), Mixture(skills, rows=3, focus=("motion",)))
+    drilled = set()
+    for size in (FULL_GRID, 11):
+        one.sizes.draw = lambda _rng, size=size: size
+        for _ in range(3):
+            practice = one.draw(0.3)
+            assert practice.grid == size
+            drilled |= {(row.skill, size) for row in practice.rows if row.skill == "watched"}
+            for row in practice.rows:
+                frames = len(row.images) + sum(len(clip.frames) for clip in row.clips)
+                soft = [row.ids.count(token_id(role)) for role in ("image_token", "video_token")]
+                assert sum(soft) == frames * size**2
+    assert drilled == {("watched", FULL_GRID)}
