@@ -55,9 +55,14 @@ RENDERERS: dict[str, dict[str, str]] = {
         "figure": "chat.overruled:overruled_figure",
     },
     "evals.ablation.result.AblationTest": {"figure": "evals.ablation:ablation_test_figure"},
-    "evals.ablation.result.AblationTests": {
-        "html": "evals.ablation:ablation_tests_html",
-        "figure": "evals.ablation:ablation_tests_figure",
+    "evals.ablation.design.StudyDesign": {
+        "html": "evals.ablation_study:design_html",
+        "text": "evals.ablation_study:design_text",
+    },
+    "evals.ablation.study_result.StudyResult": {
+        "html": "evals.ablation_study:result_html",
+        "text": "evals.ablation_study:result_text",
+        "figure": "evals.ablation_study:study_result_figure",
     },
     "evals.acceptance_by_kind.AcceptanceByKind": {
         "figure": "evals.acceptance_by_kind:draft_acceptance_figure"
@@ -92,13 +97,13 @@ RENDERERS: dict[str, dict[str, str]] = {
         "text": "versus.text:versus_text",
         "figure": "versus.figures:versus_figure",
     },
-    "evals.versus.results.CheckupComparison": {
+    "evals.versus.checkups.CheckupComparison": {
         "html": "versus.html:checkup_comparison_html",
         "figure": "versus.figures:checkup_comparison_figure",
     },
-    "evals.versus.results.MemoryComparison": {"figure": "versus.figures:memory_comparison_figure"},
-    "evals.versus.results.SpeedComparison": {"figure": "versus.figures:speed_comparison_figure"},
-    "evals.versus.results.TokenDivergence": {"figure": "versus.figures:token_divergence_figure"},
+    "evals.versus.resources.MemoryComparison": {"figure": "versus.figures:memory_comparison_figure"},
+    "evals.versus.resources.SpeedComparison": {"figure": "versus.figures:speed_comparison_figure"},
+    "evals.versus.answers.TokenDivergence": {"figure": "versus.figures:token_divergence_figure"},
     "evals.tool_calls.ToolCallAccuracy": {
         "html": "evals.tool_calls:tool_call_accuracy_html",
         "figure": "evals.tool_calls:tool_call_accuracy_figure",
@@ -206,6 +211,8 @@ RENDERERS: dict[str, dict[str, str]] = {
 #: Results without a figure, and why.
 NO_FIGURE = {
     "analysis.experts.expert_set.ExpertSet": "gl.evals.ablate_experts tests it, and that has a figure.",
+    "evals.ablation.design.StudyDesign": "It is a list of decisions; the result of the study has a figure.",
+    "evals.ablation.study.AblationStudy": "Its result has one: study.confirm().figure().",
     "evals.draft_timing.DraftTimes": "It is a table of times; gl.plots.draft_speedup_figure uses them.",
     "evals.draft_timing.DraftSpeed": "gl.plots.draft_speedup_figure draws it beside the predicted speed-up.",
     "models.fine_tuning.adapters.Adapters": "Each adapter has one: lab.adapters[name].figure().",

@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .checks import short_repr
 from .display import Displayed
-from .errors import BadTrace, LabError, NotTraced, ServerError
+from .errors import LabError, NotTraced, ServerError
 from .models.chat.options import RequestOptions, check_keywords
 from .models.remote.model import ServedLanguageModel, connected
 from .models.remote.software import EVERY_MODALITY
-from .models.tool_use.runner import Runner, ToolLoop, ToolRun
-from .models.tool_use.toolbox import tools_of
-from .trace.records.served_routing import ServedRouting, read_routed_experts
+from .models.tool_use.methods import ToolMethods
+from .trace.run.served_trace import LOAD_HINT, ServedTrace, served_trace
 
 if TYPE_CHECKING:
     from .evals.report import Checkup
     from .models.chat.request_builder import PromptLike
     from .models.remote.reply import ServerReply
     from .models.remote.stream import ServerStream
-    from .models.tool_use.runner import Approve
-
-_LOAD = "Load the model itself for that: gl.load(…)."
+    from .models.tool_use.runner import ToolRun
 
 
-@dataclass(frozen=True)
-class ServedTrace:
-    """What a server tells of a run: the answer, the experts of its tokens, and token ids.
-
-    Attributes
-    ----------
-    reply
-        The answer.
-    routing
-        Expert ids, without weights; None if the server reported none.
-    ids
-        Token ids of the tokens that `routing` has; None if the server did not report them.
-    generated
-        Which of them belong to the answer, bool ``[T]``; None without numbers of tokens.
-    """
-
-    reply: ServerReply
-    routing: ServedRouting | None
-    ids: tuple[int, ...] | None = field(repr=False)
-    generated: tuple[bool, ...] | None = field(repr=False)
-
-    @property
-    def attention(self) -> Any:
-        """Not served: raises `NotTraced`."""
-        raise NotTraced("A server does not report attention.", hint=_LOAD)
-
-    @property
-    def logit_lens(self) -> Any:
-        """Not served: raises `NotTraced`."""
-        raise NotTraced("A server does not report the residual stream.", hint=_LOAD)
-
-    @property
-    def tokens(self) -> Any:
-        """Not served: raises `NotTraced`; `ids` has what the server reports."""
-        raise NotTraced(
-            "A server reports token ids at most: .ids.",
-            hint="Texts, roles and media need the tokenizer. " + _LOAD,
-        )
-
-
-class RemoteLab(ServedLanguageModel, Displayed):
+class RemoteLab(ServedLanguageModel, ToolMethods, Displayed):
     """A model behind an OpenAI-compatible server, with the methods of `Lab` that a server can serve.
 
     `gemma_lab.connect` returns one. What a server cannot show raises `NotTraced`. Answers are `ServerReply`
@@ -126,34 +83,6 @@ class RemoteLab(ServedLanguageModel, Displayed):
         check_keywords("complete", options, RequestOptions)
         return self.ask(prompt, {**options, "raw": True})
 
-    def run(
-        self,
-        prompt: PromptLike,
-        *,
-        tools: Iterable[Any],
-        max_rounds: int = 8,
-        approve: Approve | None = None,
-        timeout: float = 30.0,
-        max_result_chars: int = 20_000,
-        **options: Any,
-    ) -> ToolRun:
-        """Send a prompt with tools, and run the model's calls here until it answers without one.
-
-        Parameters are those of `Lab.run`: only tools that are passed can run, with arguments that satisfy
-        their declaration, whatever the server answers.
-        """
-        check_keywords("run", options, RequestOptions)
-        runner = Runner(tools_of(tools), approve, timeout, max_result_chars)
-        loop = ToolLoop(self.chat, runner, max_rounds)  # type: ignore[arg-type] # replies of a server
-        self.last_run = None
-        try:
-            self.last_run = loop.run(prompt, **options)
-        except BaseException:
-            if loop.rounds:
-                self.last_run = ToolRun(tuple(loop.rounds), "interrupted")
-            raise
-        return self.last_run
-
     def trace(
         self,
         prompt: PromptLike = None,
@@ -195,7 +124,7 @@ class RemoteLab(ServedLanguageModel, Displayed):
         """
         for name, value in (("attention", attention), ("logit_lens", logit_lens), ("edit", edit)):
             if value is not None and value is not False:
-                raise NotTraced(f"No server has {name}.", hint=_LOAD)
+                raise NotTraced(f"No server has {name}.", hint=LOAD_HINT)
         check_keywords("trace", options, RequestOptions)
         options = {"max_new_tokens": 1, "temperature": 0.0} | options
         made = self.read_experts(
@@ -228,33 +157,12 @@ class RemoteLab(ServedLanguageModel, Displayed):
         BadTrace
             If what it reports contradicts itself or the numbers of tokens.
         """
-        if reply.routed_experts is None:
-            return ServedTrace(reply, None, None, None)
-        routing = self._routing(reply, experts, layers, top_k)
-        _check_length(reply, routing)
-        ids, generated = None, None
-        begin, end = routing.start, routing.start + len(routing)
-        if reply.prompt_ids is not None and reply.new_ids is not None:
-            ids = (*reply.prompt_ids, *reply.new_ids)[begin:end]
-        if reply.prompt_tokens is not None:
-            generated = tuple(place >= reply.prompt_tokens for place in range(begin, end))
-        return ServedTrace(reply, routing, ids, generated)
-
-    def _routing(
-        self, reply: ServerReply, experts: int | None, layers: int | Sequence[int] | None, top_k: int | None
-    ) -> ServedRouting:
-        known = self.served.experts if experts is None else experts
-        if known is None or (layers is None and top_k is None):
-            shape = _published(self.name)
-            if shape is not None:
-                known = shape[0] if known is None else known
-                layers = shape[1] if layers is None and known == shape[0] else layers
-                top_k = shape[2] if top_k is None and known == shape[0] else top_k
-        if known is None:
-            raise LabError(
-                f"Nobody says how many experts {self.name} has.", hint="Pass experts=…, e.g. 128 for 26B-A4B."
-            )
-        return read_routed_experts(reply.routed_experts, experts=known, layers=layers, top_k=top_k)
+        return served_trace(
+            reply,
+            experts=self.served.experts if experts is None else experts,
+            layers=layers,
+            top_k=top_k,
+        )
 
     def checkup(
         self, *, full: bool = False, skills: Sequence[str] | None = None, progress: bool = True
@@ -276,11 +184,11 @@ class RemoteLab(ServedLanguageModel, Displayed):
     @property
     def tokenizer(self) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A server does not give its tokenizer.", hint=_LOAD)
+        raise NotTraced("A server does not give its tokenizer.", hint=LOAD_HINT)
 
     def edit(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A served model cannot be edited.", hint=_LOAD)
+        raise NotTraced("A served model cannot be edited.", hint=LOAD_HINT)
 
     def next_token(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`; ``chat(…, top_logprobs=20)`` has the likeliest tokens."""
@@ -291,19 +199,19 @@ class RemoteLab(ServedLanguageModel, Displayed):
 
     def activations(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A server reports no activations.", hint=_LOAD)
+        raise NotTraced("A server reports no activations.", hint=LOAD_HINT)
 
     def causal_map(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A served model cannot be patched.", hint=_LOAD)
+        raise NotTraced("A served model cannot be patched.", hint=LOAD_HINT)
 
     def attribute_logit(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A server reports no activations.", hint=_LOAD)
+        raise NotTraced("A server reports no activations.", hint=LOAD_HINT)
 
     def attention_rows(self, *_: Any, **__: Any) -> Any:
         """Not served: raises `NotTraced`."""
-        raise NotTraced("A server reports no attention.", hint=_LOAD)
+        raise NotTraced("A server reports no attention.", hint=LOAD_HINT)
 
     def facts(self) -> dict[str, str]:
         """Return what the server says of the model, by name."""
@@ -411,29 +319,3 @@ class _Examined:
                 self._lab.request(prompt, **options), Answer(), seconds=0.0, stopped=True
             )
             return replace(empty, text=f"[no answer: {error.what}]")
-
-
-def _check_length(reply: ServerReply, routing: ServedRouting) -> None:
-    """Raise `BadTrace` unless there is a row for every token that was read: all but the answer's last."""
-    if reply.prompt_tokens is None or reply.new_tokens is None:
-        return
-    read, end = reply.prompt_tokens + max(0, reply.new_tokens - 1), routing.start + len(routing)
-    if end != read:
-        raise BadTrace(
-            f"The server reports experts up to token {end:,}; it read {read:,}.",
-            hint="Positions would be shifted. Does the server leave out cached or speculative tokens?",
-        )
-
-
-def _published(name: str) -> tuple[int, int, int] | None:
-    """Return experts, layers and experts per token of a published checkpoint; None for another name."""
-    from .family.architecture import get_architecture
-    from .family.catalog import catalog
-
-    wanted = name.rpartition("/")[2].lower()
-    for row in catalog():
-        if row.hub_id is not None and row.hub_id.rpartition("/")[2].lower() == wanted:
-            shape = get_architecture(row.size)
-            if shape.experts:
-                return shape.experts, len(shape.layers), shape.top_k
-    return None

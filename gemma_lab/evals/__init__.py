@@ -12,8 +12,11 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from ..trace.lenses.fit import LensCost, lens_cost
-    from .ablation.result import AblationTest, AblationTests
+    from .ablation.design import StudyDesign
+    from .ablation.result import AblationTest
     from .ablation.run import ablate_experts, ablate_heads
+    from .ablation.study import AblationStudy
+    from .ablation.study_result import StudyResult
     from .acceptance_by_kind import AcceptanceByKind, draft_acceptance
     from .bfcl import ToolCallCase, tool_call_cases
     from .causal.causal_map import CausalMap
@@ -42,20 +45,15 @@ if TYPE_CHECKING:
     )
     from .steering import DoseCurve, dose_curve
     from .tool_calls import StructuredAnswer, ToolCallAccuracy, tool_call_accuracy
+    from .versus.answers import AnswerPair, TokenDivergence
+    from .versus.checkups import CheckupComparison, SkillComparison
     from .versus.comparison import ComparedToken, ComparedTokens
-    from .versus.results import (
-        AnswerPair,
-        CheckupComparison,
-        MemoryComparison,
-        SkillComparison,
-        SpeedComparison,
-        TokenDivergence,
-    )
+    from .versus.resources import MemoryComparison, SpeedComparison
     from .versus.sides import Variant, without_adapter, without_drafter
 
 __all__ = [
+    "AblationStudy",
     "AblationTest",
-    "AblationTests",
     "AcceptanceByKind",
     "AnswerPair",
     "CausalEffect",
@@ -86,6 +84,8 @@ __all__ = [
     "SkillComparison",
     "SpeedComparison",
     "StructuredAnswer",
+    "StudyDesign",
+    "StudyResult",
     "TokenDivergence",
     "ToolCallAccuracy",
     "ToolCallCase",

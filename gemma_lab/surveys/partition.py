@@ -16,7 +16,7 @@ from .summary import RoutingSummary
 
 if TYPE_CHECKING:
     from ..analysis.attention.head_summary import HeadSummary
-    from ..remote_lab import ServedTrace
+    from ..trace.run.served_trace import ServedTrace
     from ..trace.trace import Trace
 
 PROMPTS, TOKENS, SUMMARY = "prompts.parquet", "tokens.parquet", "routing.safetensors"

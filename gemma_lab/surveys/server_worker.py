@@ -18,7 +18,7 @@ from .worker import PartitionWorker, empty_row, refusal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..remote_lab import ServedTrace
+    from ..trace.run.served_trace import ServedTrace
     from .prompts import SurveyPrompt
 
 #: Statuses with which a server refuses one prompt; others end the survey, which can be resumed.

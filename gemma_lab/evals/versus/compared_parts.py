@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ...analysis.attention.distance import AttentionDistance
     from ...analysis.experts.flips import RoutingFlips
     from ...trace.trace import Trace
-    from .results import AnswerPair, CheckupComparison, MemoryComparison, SpeedComparison, TokenDivergence
+    from .answers import AnswerPair, TokenDivergence
+    from .checkups import CheckupComparison
+    from .resources import MemoryComparison, SpeedComparison
 
     Ints = NDArray[np.int64]
 

@@ -14,16 +14,11 @@ from ...analysis.comparison import texts_and_labels
 from ...analysis.experts.flips import RoutingFlips, routing_flips
 from ...models.chat.reply import Reply
 from ..statistics import mcnemar_test
+from .answers import AnswerPair, TokenDivergence
+from .checkups import CheckupComparison, compare_checkups
 from .comparison import Versus
 from .reported import reported_bounds
-from .results import (
-    AnswerPair,
-    CheckupComparison,
-    MemoryComparison,
-    SpeedComparison,
-    TokenDivergence,
-    compare_checkups,
-)
+from .resources import MemoryComparison, SpeedComparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from .divergence import Divergence, LogitFiles, divergence
 from .measurement import Measured, Settings, measure, speed
 from .parts import assemble, paired_readings
 from .prompts import asked_prompts
-from .results import SpeedComparison
+from .resources import SpeedComparison
 from .sides import Side, release_memory, sides
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BadPrompt
-from ..media import Video, load_audio, load_image, load_video
-from ..media.sources import rereadable
 from .media_arguments import KINDS, iterate_media, media_list, part_kind, part_source
+from .media_parts import Opening, opened, unopened
 from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
 from .tool_history import (
     Caller,
@@ -41,8 +40,6 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-_LOADERS: dict[str, Callable[..., Any]] = {"image": load_image, "video": load_video, "audio": load_audio}
-_NOUNS = {"image": "image", "video": "video", "audio": "sound"}
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 #: Keys of a message that `_Reader` reads; others are kept for templates that use them.
@@ -55,24 +52,6 @@ _PARTS = (
     'Parts are {"type": "text", "text": …}, {"type": "image", "image": …}, '
     '{"type": "video", "video": …, "fps": …} and {"type": "audio", "audio": …, "rate": …}.'
 )
-
-
-class Opening(NamedTuple):
-    """Options for opening media: number of frames of a video, and a check that runs before decoding."""
-
-    frames: int | None = None
-    check: Callable[[str, Any, dict[str, Any]], None] | None = None
-
-
-class _Unopened(NamedTuple):
-    """A medium that is not decoded yet, and the keywords of its loader."""
-
-    kind: str
-    source: Any
-    keywords: dict[str, Any]
-
-    def opened(self) -> Any:
-        return _LOADERS[self.kind](self.source, **self.keywords)
 
 
 def conversation(
@@ -143,11 +122,11 @@ def conversation(
             )
         messages.insert(0, {"role": "system", "content": system})
     parts = [
-        {"type": kind, kind: _unopened(kind, source, {}, opening)}
+        {"type": kind, kind: unopened(kind, source, {}, opening)}
         for kind, value in zip(KINDS, (images, video, audio), strict=True)
         for source in iterate_media(kind, value)
     ]
-    return [_opened(message) for message in _with_media(messages, parts)]
+    return [opened(message) for message in _with_media(messages, parts)]
 
 
 def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[Call] = ()) -> list[Message]:
@@ -304,7 +283,7 @@ class _Reader:
     def _content(self, content: Any, where: str, images: list[Any]) -> list[Message]:
         """Return the parts of a message: text, opened media, and Anthropic's calls, results and thoughts."""
         parts: list[Message] = [
-            {"type": "image", "image": _unopened("image", image, {}, self._opening)} for image in images
+            {"type": "image", "image": unopened("image", image, {}, self._opening)} for image in images
         ]
         if isinstance(content, str):
             return [*parts, {"type": "text", "text": _text(content, where)}]
@@ -324,7 +303,7 @@ class _Reader:
             }
         if medium := part_kind(fields):
             source = part_source(fields, medium, where)
-            return {"type": medium, medium: _unopened(medium, source, fields, self._opening)}
+            return {"type": medium, medium: unopened(medium, source, fields, self._opening)}
         if kind == "thinking":
             return {"type": kind, "thinking": _text(fields.get("thinking"), where)}
         if kind == "tool_use":
@@ -340,36 +319,6 @@ class _Reader:
                 "result": Result(response, where, None if call_id is None else str(call_id)),
             }
         raise BadPrompt(f"{where} is {short(part)}.", hint=_PARTS)
-
-
-def _unopened(kind: str, source: Any, part: Message, opening: Opening) -> _Unopened:
-    """Return the medium of one part; its other keys are the keywords of `load_video` and `load_audio`."""
-    keywords: dict[str, Any] = {}
-    if kind != "image":
-        keywords = {name: part[name] for name in ("start", "stop") if name in part}
-    if kind == "audio":
-        keywords["rate"] = part.get("rate")
-    elif kind == "video":
-        keywords["fps"] = part.get("fps")
-        default = None if isinstance(source, Video) or "fps" in part else opening.frames
-        keywords["frames"] = part.get("frames", default)
-    medium = _Unopened(kind, rereadable(source, noun=_NOUNS[kind]), keywords)
-    if opening.check is not None:
-        opening.check(*medium)
-    return medium
-
-
-def _opened(message: Message) -> Message:
-    """Return a message with its media decoded, one after the other."""
-    if not isinstance(message.get("content"), list):
-        return message
-    parts = [
-        {"type": part["type"], part["type"]: medium.opened()}
-        if isinstance(medium := part.get(part["type"]), _Unopened)
-        else part
-        for part in message["content"]
-    ]
-    return {**message, "content": parts}
 
 
 def _with_media(messages: list[Message], parts: list[Message]) -> list[Message]:

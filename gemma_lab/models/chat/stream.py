@@ -45,7 +45,47 @@ class Chunk:
     partial: Any = field(default=None, repr=False, compare=False)
 
 
-class Stream:
+class ChunkStream:
+    """An iterator over `Chunk` objects that stops when a loop over it, or its ``with`` block, is left."""
+
+    def __next__(self) -> Chunk:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop the answer."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop the answer, as `stop` does."""
+        self.stop()
+
+    def _is_over(self) -> bool:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Chunk]:
+        # a generator, so that leaving the loop early is noticed at once
+        try:
+            while True:
+                try:
+                    chunk = next(self)
+                except StopIteration:
+                    return
+                yield chunk
+        finally:
+            if not self._is_over():
+                self.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_over():
+            self.stop()
+
+
+class Stream(ChunkStream):
     """A stream of `Chunk` objects; `reply` is the answer when it is over.
 
     The model runs in a separate thread from the first chunk that is read. Leaving a loop over the stream,
@@ -105,21 +145,6 @@ class Stream:
             thread.join()
         self._over = True
 
-    close = stop
-
-    def __iter__(self) -> Iterator[Chunk]:
-        # a generator, so that leaving the loop early is noticed at once
-        try:
-            while True:
-                try:
-                    chunk = next(self)
-                except StopIteration:
-                    return
-                yield chunk
-        finally:
-            if not self._over:
-                self.stop()
-
     def __next__(self) -> Chunk:
         self._begin()
         while not self._ready:
@@ -128,17 +153,12 @@ class Stream:
             self._receive()
         return self._ready.popleft()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def __del__(self) -> None:
         if getattr(self, "_thread", None) is not None and not self._over:
             self._halt.set()
+
+    def _is_over(self) -> bool:
+        return self._over
 
     def __repr__(self) -> str:
         state = "over" if self._over else "not started" if self._thread is None else "running"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import LabError
 from ..chat.request_builder import stop_events
-from ..chat.stream import Chunk
+from ..chat.stream import Chunk, ChunkStream
 from .answers import Answer
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ..chat.request import Request
     from .bodies import Body
     from .http import Connection
@@ -46,7 +44,7 @@ class Asked(Protocol):
         """Return the reply to a request."""
 
 
-class ServerStream:
+class ServerStream(ChunkStream):
     """The answer of a server as a stream of chunks; `reply` is the answer when it is over.
 
     It is read in the thread that iterates. Leaving the loop or the ``with`` block closes the connection, on
@@ -87,20 +85,6 @@ class ServerStream:
             except ValueError:  # another thread reads it: that one sees the event
                 return
 
-    close = stop
-
-    def __iter__(self) -> Iterator[Chunk]:
-        try:
-            while True:
-                try:
-                    chunk = next(self)
-                except StopIteration:
-                    return
-                yield chunk
-        finally:
-            if self._reply is None:
-                self.stop()
-
     def __next__(self) -> Chunk:
         if self._chunks is None:
             if self._reply is not None:
@@ -108,14 +92,8 @@ class ServerStream:
             self._chunks = self._read()
         return next(self._chunks)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._reply is None:
-            self.stop()
+    def _is_over(self) -> bool:
+        return self._reply is not None
 
     def __repr__(self) -> str:
         state = "over" if self._reply is not None else "not started" if self._chunks is None else "running"

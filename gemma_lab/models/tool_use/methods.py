@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..chat.options import RequestOptions, spelled_out
-from ..loading.loaded_model import LoadedModel
+from ...checks import whole_number
+from ..chat.options import RequestOptions, check_keywords, spelled_out
+from ..chat.request_builder import stop_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..chat.request_builder import PromptLike
     from .runner import Approve, ToolRun
 
 
-class ToolMethods(LoadedModel):
-    """Run tools."""
+class ChatModel(Protocol):
+    """What running tools needs of a model: `gemma_lab.Lab` and `gemma_lab.RemoteLab` have it."""
 
     last_run: ToolRun | None
 
+    @property
+    def last_reply(self) -> Any:
+        """The last answer, the partial one after an interrupt."""
+
+    @property
+    def chat(self) -> Callable[..., Any]:
+        """The method that sends a prompt and returns the answer."""
+
+
+class ToolMethods:
+    """Run tools, with the model's own `chat`."""
+
     @spelled_out(RequestOptions)
     def run(
-        self,
+        self: ChatModel,
         prompt: PromptLike,
         *,
         tools: Iterable[Any],
@@ -68,15 +81,19 @@ class ToolMethods(LoadedModel):
         ...     return {"temperature": 21}
         >>> lab.run("What is the weather in Rome?", tools=[weather]).text
         """
-        from .runner import run
+        from .runner import Runner, ToolLoop
+        from .toolbox import tools_of
 
-        return run(
-            self,
-            prompt,
-            tools=tools,
-            max_rounds=max_rounds,
-            approve=approve,
-            timeout=timeout,
-            max_result_chars=max_result_chars,
-            **options,
+        check_keywords(
+            "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
         )
+        max_rounds = whole_number("max_rounds", max_rounds, minimum=1)
+        runner = Runner(tools_of(tools), approve, timeout, max_result_chars, stop_events(options.get("stop")))
+        loop = ToolLoop(self.chat, runner, max_rounds)
+        before, self.last_run = self.last_reply, None
+        try:
+            self.last_run = done = loop.run(prompt, **options)
+        except BaseException:
+            self.last_run = loop.interrupted(None if self.last_reply is before else self.last_reply)
+            raise
+        return done

@@ -9,24 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...checks import whole_number
 from ...display import Displayed
 from ...errors import LabError
-from ..chat.options import RequestOptions, check_keywords
 from ..chat.plain_json import plain
-from ..chat.request_builder import stop_events
-from .toolbox import tools_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..chat.reply import Reply
     from ..chat.request_builder import PromptLike
     from ..chat.tools import Call
-    from ..loading.loaded_model import LoadedModel
     from .tool import Tool
 
 #: Options of the first round only; later rounds continue the conversation.
@@ -241,7 +233,7 @@ def _in_thread(
                 value = asyncio.run(awaited(value))
             outcome.append((value, None))
         except TimeoutError as error:
-            if not str(error):  # ours, from wait_for
+            if not str(error):  # raised by wait_for at the limit, not by the tool
                 return
             outcome.append((None, error))
         except BaseException as error:  # SystemExit and friends of a tool must not end the program
@@ -313,34 +305,3 @@ class ToolLoop:
 
     def _ended(self, ended: Ended) -> ToolRun:
         return ToolRun(tuple(self.rounds), ended)
-
-
-def run(
-    model: LoadedModel,
-    prompt: PromptLike,
-    *,
-    tools: Iterable[Any],
-    max_rounds: int = 8,
-    approve: Approve | None = None,
-    timeout: float = 30.0,
-    max_result_chars: int = 20_000,
-    **options: Any,
-) -> ToolRun:
-    """Generate, run the calls and return their results, until the model answers; see `Lab.run`."""
-    from ..chat.chat import chat  # torch, which a server's replies do not need
-
-    check_keywords(
-        "run", options, RequestOptions, also=("max_rounds", "approve", "timeout", "max_result_chars")
-    )
-    max_rounds = whole_number("max_rounds", max_rounds, minimum=1)
-    runner = Runner(tools_of(tools), approve, timeout, max_result_chars, stop_events(options.get("stop")))
-    loop = ToolLoop(partial(chat, model), runner, max_rounds)
-    before = model.last_reply
-    model.last_run = None
-    try:
-        done = loop.run(prompt, **options)
-    except BaseException:
-        model.last_run = loop.interrupted(None if model.last_reply is before else model.last_reply)
-        raise
-    model.last_run = done
-    return done

@@ -22,13 +22,10 @@ from .panels import (
 if TYPE_CHECKING:
     from ...analysis.attention.distance import AttentionDistance
     from ...analysis.experts.flips import RoutingFlips
+    from ...evals.versus.answers import TokenDivergence
+    from ...evals.versus.checkups import CheckupComparison
     from ...evals.versus.comparison import Versus
-    from ...evals.versus.results import (
-        CheckupComparison,
-        MemoryComparison,
-        SpeedComparison,
-        TokenDivergence,
-    )
+    from ...evals.versus.resources import MemoryComparison, SpeedComparison
 
 _SIDES = ("first", "second")
 #: Width and height of a panel in inches, and the largest number of panels side by side.

@@ -10,8 +10,9 @@ from ..base.html import Markup, bdi, details, escape, group, heading, table, tag
 from ..base.text import counted, percent, shorten, visible, visible_token
 
 if TYPE_CHECKING:
+    from ...evals.versus.answers import AnswerPair
+    from ...evals.versus.checkups import CheckupComparison
     from ...evals.versus.comparison import ComparedTokens, Versus
-    from ...evals.versus.results import AnswerPair, CheckupComparison
     from ...evals.versus.rows import Row
 
 #: Rows of the tables of answers and tokens.

@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 
     from ...analysis.attention.distance import AttentionDistance
     from ...analysis.experts.flips import RoutingFlips
-    from ...evals.versus.results import (
-        CheckupComparison,
-        MemoryComparison,
-        SpeedComparison,
-        TokenDivergence,
-    )
+    from ...evals.versus.answers import TokenDivergence
+    from ...evals.versus.checkups import CheckupComparison
+    from ...evals.versus.resources import MemoryComparison, SpeedComparison
 
 Names = tuple[str, str]
 FIRST, SECOND, BESIDE = OKABE_ITO["blue"], OKABE_ITO["vermillion"], OKABE_ITO["grey"]

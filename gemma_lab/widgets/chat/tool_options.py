@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...checks import real_number, whole_number
 from ...errors import LabError
 from ..shared.base import sendable
-from .approval import Approval, asking
+from .approval import Approval, asking, unattended
 
 if TYPE_CHECKING:
     import threading
@@ -108,6 +108,34 @@ class ToolOptions:
         named = {"tool_choice": self.tool_choice, "schema": self.schema}
         return {name: value for name, value in named.items() if value is not None}
 
+    def unattended(self, approve: bool | Approve | None, asks: Collection[str]) -> Approve | None:
+        """Return who decides about calls while a cell runs, when nobody can click.
+
+        Parameters
+        ----------
+        approve
+            For one prompt: a function, True, False, or None for what the chat was made with.
+        asks
+            Names of the tools whose calls wait for a person as the settings are now.
+
+        Raises
+        ------
+        LabError
+            If calls would wait, or `approve` is something else.
+        """
+        if callable(approve):
+            return approve
+        if approve is None and self.decide is not None:
+            return self.decide
+        if approve not in (None, True, False):
+            raise LabError(
+                f"approve={approve!r:.40} for one prompt.", hint="Pass False, or a function of the call."
+            )
+        waiting = self.tools if approve else () if approve is False else asks
+        if waiting:
+            raise unattended(", ".join(waiting))
+        return _run_all
+
     def runner(
         self,
         cards: CallCards,
@@ -126,3 +154,7 @@ class ToolOptions:
         return CardRunner(
             self.tools, approval, self.timeout, self.max_result_chars, (halt,), cards=cards, approval=approval
         )
+
+
+def _run_all(_call: Any) -> bool:
+    return True

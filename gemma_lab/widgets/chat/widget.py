@@ -12,7 +12,6 @@ from ...views.chat.chat import chat_html, chat_text
 from ..shared.base import sendable
 from ..shared.bundle import bundle, stylesheet
 from ..shared.explorer import check_lab
-from .approval import unattended
 from .composer import Composer, check_prompt
 from .conversation import Conversation
 from .settings import checked_settings, first_settings, sampling_options
@@ -222,7 +221,7 @@ class Chat(Composer):
         prefix = f"sent{self._conversation.next_key()}-"
         attachments = self._decoded(prefix, images, video, audio)
         check_prompt(text, attachments)
-        decide = self._unattended(approve)
+        decide = self._tools.unattended(approve, self.settings["ask"])
         with self._running():
             self._halt.clear()
             return self._answer(self._conversation.open(text, attachments), decide=decide)
@@ -258,7 +257,7 @@ class Chat(Composer):
         LabError
             If there is no prompt, and as `send` does.
         """
-        decide = self._unattended(approve)
+        decide = self._tools.unattended(approve, self.settings["ask"])
         with self._running():
             self._halt.clear()
             return self._answer(self._conversation.reopen(), decide=decide)
@@ -281,21 +280,6 @@ class Chat(Composer):
 
     def _publish_calls(self, cards: dict[str, list[dict[str, Any]]]) -> None:
         self._calls = cards
-
-    def _unattended(self, approve: bool | Approve | None) -> Approve | None:
-        """Return who decides about calls while a cell runs; None if no call waits for anyone."""
-        if callable(approve):
-            return approve
-        if approve is None and self._tools.decide is not None:
-            return self._tools.decide
-        if approve not in (None, True, False):
-            raise LabError(
-                f"approve={approve!r:.40} for one prompt.", hint="Pass False, or a function of the call."
-            )
-        asks = list(self._tools.tools) if approve else [] if approve is False else self.settings["ask"]
-        if asks:
-            raise unattended(", ".join(asks))
-        return _run_all
 
     def _answer(self, exchange: Exchange, *, decide: Approve | None = None, attended: bool = False) -> Reply:
         """Generate the answer to `exchange`, and replace its live turn in any case."""
@@ -404,7 +388,3 @@ class Chat(Composer):
         live = self.turns[-1] if self.turns else {}
         if live.get("state") == "live" and self._answering is not None:
             self._answering.post_all(live["key"])
-
-
-def _run_all(_call: Any) -> bool:
-    return True

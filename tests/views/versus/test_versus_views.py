@@ -12,14 +12,10 @@ from gemma_lab.analysis.attention.distance import AttentionDistance
 from gemma_lab.analysis.experts.flips import RoutingFlips
 from gemma_lab.errors import LabError
 from gemma_lab.evals.statistics import PairedAnswers
+from gemma_lab.evals.versus.answers import AnswerPair, TokenDivergence
+from gemma_lab.evals.versus.checkups import compare_checkups
 from gemma_lab.evals.versus.comparison import Versus
-from gemma_lab.evals.versus.results import (
-    AnswerPair,
-    MemoryComparison,
-    SpeedComparison,
-    TokenDivergence,
-    compare_checkups,
-)
+from gemma_lab.evals.versus.resources import MemoryComparison, SpeedComparison
 from gemma_lab.views.versus.html import versus_html
 from gemma_lab.views.versus.text import versus_text
 
