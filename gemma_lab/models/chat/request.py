@@ -280,6 +280,8 @@ def choice_of_tools(choice: Any, tools: Sequence[Tool], schema: Any) -> str | No
 def token_ids(ids: Any) -> tuple[int, ...]:
     """Return token ids as integers, of a sequence or a one-dimensional array or tensor."""
     listed = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    if not isinstance(listed, list):
+        raise BadPrompt(f"The token ids are {short_repr(ids)}.", hint="Pass several of them: [2, 105].")
     if not listed:
         raise BadPrompt("There are no token ids.", hint="Pass at least one.")
     return tuple(whole_number(f"ids[{index}]", each, minimum=0) for index, each in enumerate(listed))

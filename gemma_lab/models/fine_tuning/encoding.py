@@ -172,7 +172,7 @@ def _answer_ids(model: LoadedModel, answer: Answer, prompt: list[int]) -> list[i
 
 
 def _ids(model: LoadedModel, text: str) -> list[int]:
-    return list(model.tokenizer.encode(text, add_special_tokens=False))
+    return list(Vocabulary(model.tokenizer).ids(text))
 
 
 def _calls_text(model: LoadedModel, answer: Answer) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...checks import has_surrogate, short_repr
+from ...errors import BadPrompt
+
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -28,6 +31,21 @@ class Vocabulary:
         self._special = frozenset(tokenizer.all_special_ids) | {
             index for index, token in added.items() if token.special
         }
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text; names of control tokens in it are taken for them.
+
+        Raises
+        ------
+        BadPrompt
+            If it has half a surrogate pair, which no tokenizer can encode.
+        """
+        if has_surrogate(text):
+            raise BadPrompt(
+                f"{short_repr(text)} holds half a surrogate pair.",
+                hint='Repair it with text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").',
+            )
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def is_special(self, index: int) -> bool:
         """Return whether it is a control token, which adds nothing to the text."""

@@ -64,7 +64,11 @@ class Direction(Displayed):
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        vectors = np.array(self.vectors, dtype=np.float32)  # the caller's array stays writable
+        try:
+            vectors = np.array(self.vectors, dtype=np.float32)  # the caller's array stays writable
+        except (TypeError, ValueError) as error:
+            raise BadEdit(f"The vectors of a direction are {short_repr(self.vectors)}.", hint=HOW) from error
+        object.__setattr__(self, "layers", as_indices(self.layers, "a layer", argument="Direction", hint=HOW))
         if vectors.ndim != 2 or len(vectors) != len(self.layers):
             raise BadEdit(
                 f"A direction of {len(self.layers)} layers has vectors of shape {list(vectors.shape)}.",
@@ -79,6 +83,11 @@ class Direction(Displayed):
             )
         if not isinstance(self.name, str) or len(self.name) > _LONGEST_NAME:
             raise BadEdit(f"A direction is named {short_repr(self.name)}.", hint="Pass a short text.")
+        if not isinstance(self.method, str) or not isinstance(self.model, str):
+            raise BadEdit(
+                f"A direction has the method {short_repr(self.method)}, model {short_repr(self.model)}.",
+                hint="Both are text.",
+            )
         vectors.flags.writeable = False
         object.__setattr__(self, "vectors", vectors)
 
@@ -101,7 +110,7 @@ class Direction(Displayed):
         BadEdit
             If it has no such layer.
         """
-        chosen = sorted(set(as_indices(layers, "a layer")))
+        chosen = sorted(set(as_indices(layers, "a layer", argument="steer", hint=HOW)))
         missing = [layer for layer in chosen if layer not in self.layers]
         if missing or not chosen:
             raise BadEdit(
@@ -157,7 +166,7 @@ class Direction(Displayed):
             isinstance(each, str) for each in (*texts, *weights, *weights.values())
         ):
             raise BadEdit("The facts of a direction are not all text.", hint="Save it again.")
-        layers = as_indices(data["layers"], "a layer")
+        layers = as_indices(data["layers"], "a layer", argument="steer", hint=HOW)
         width = as_index(data["width"], "a width", "steer", hint=HOW)
         try:
             raw = base64.b64decode(data["vectors"], validate=True)

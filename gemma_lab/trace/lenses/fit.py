@@ -92,14 +92,23 @@ def lens_cost(
         Copies of a text that are read together. Default: as many as half of `free` holds, at most 64.
     free
         Free bytes on the model's device.
+
+    Raises
+    ------
+    LabError
+        If it is no model, or a number is out of range.
     """
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
+    if config is None:
+        raise LabError(f"{short_repr(model)} is no model.", hint='Pass lab.model, or gl.meta_model("E2B").')
     text = config.get_text_config()
+    max_tokens = whole_number("max_tokens", max_tokens, minimum=2)
     width, layers = int(text.hidden_size), int(text.num_hidden_layers)
     each = max_tokens * (activation_bytes(model) + 4 * width * (layers + 4))  # gradients of all outputs, too
     if copies is None:
         room = _COPIES if free is None else int(_SHARE * free // each)
         copies = max(1, min(width, _COPIES, room))
+    copies = whole_number("copies", copies, minimum=1, maximum=width)
     return LensCost(
         layers, width, copies, math.ceil(width / copies), copies * each,
         sums=4 * layers * width**2, file=2 * layers * width**2,
@@ -123,13 +132,13 @@ def fit_jacobian_lens(
     """Fit the Jacobian lens of a model on texts; see `Lab.fit_lens`."""
     max_tokens = whole_number("max_tokens", max_tokens, minimum=2)
     skip = whole_number("skip", skip, minimum=0)
+    if not isinstance(corpus, str):
+        raise LabError(f"corpus is {short_repr(corpus)}.", hint='Describe the texts: corpus="my diary".')
     _refuse_adapter(model)
     usable = _usable(model, texts, max_tokens=max_tokens, skip=skip)
     longest = max(map(len, usable))
     free = device_memory(model.device).free
     width = int(model.text_config.hidden_size)
-    if copies is not None:
-        copies = whole_number("copies", copies, minimum=1, maximum=width)
     cost = lens_cost(model.model, max_tokens=longest, copies=copies, free=free)
     _require_memory(model, cost, free)
     digests = weights_digest(model.model)

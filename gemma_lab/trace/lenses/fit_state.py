@@ -54,13 +54,16 @@ class FitState:
         Raises
         ------
         LabError
-            If there is one and `resume` is false.
+            If there is one and `resume` is false, or none can be written.
         BadLens
             If it cannot be read, or is of another fit.
         """
         from safetensors import SafetensorError, safe_open
 
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return
+        if not self.path.exists():
+            self._check_writable()
             return
         if not resume:
             raise LabError(
@@ -79,6 +82,20 @@ class FitState:
                 hint="Delete it, or pass what it was begun with.",
             )
         self._state, self._saved = (done, sums.astype(np.float32)), done
+
+    def _check_writable(self) -> None:
+        """Raise `LabError` before the fit begins if the state cannot be written, not after hours."""
+        assert self.path is not None
+        temporary = self.path.with_suffix(".tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            temporary.unlink()
+        except OSError as error:
+            raise LabError(
+                f"{self.path} cannot be written: {error.strerror or error}.",
+                hint="Name a checkpoint in a folder that may be written to.",
+            ) from error
 
     def add(self, jacobians: Array) -> None:
         """Add the Jacobians of one text; the state is saved once a minute."""

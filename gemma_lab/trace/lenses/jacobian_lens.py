@@ -14,7 +14,7 @@ import numpy as np
 
 from ...checks import short_repr
 from ...display import Displayed
-from ...errors import BadLens, NotTraced
+from ...errors import BadLens, LabError, NotTraced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,14 @@ class JacobianLens(Displayed):
         return pd.DataFrame(rows, columns=["layer", "distance", "effective_rank"])
 
     def save(self, path: str | Path) -> Path:
-        """Write the lens as a safetensors file, its facts as metadata, and return the file's path."""
+        """Write the lens as a safetensors file, its facts as metadata, and return the file's path.
+
+        Raises
+        ------
+        LabError
+            If it cannot be written there.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         facts = {
@@ -157,7 +164,13 @@ class JacobianLens(Displayed):
             **{name: str(getattr(self, name)) for name in _NUMBERS},
         }  # fmt: skip
         target = Path(path)
-        save_file({"jacobians": np.ascontiguousarray(self.jacobians)}, target, metadata=facts)
+        try:
+            save_file({"jacobians": np.ascontiguousarray(self.jacobians)}, target, metadata=facts)
+        except (SafetensorError, OSError) as error:
+            raise LabError(
+                f"{short_repr(str(path))} cannot be written: {short_repr(str(error))}.",
+                hint="Check that its folder exists, may be written to, and has room.",
+            ) from error
         return target
 
     @classmethod

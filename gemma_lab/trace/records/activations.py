@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -194,7 +195,7 @@ def select_indices(indices: Iterable[int] | None, *, count: int, what: str) -> t
         return tuple(range(count))
     if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
         raise BadEdit(f"{what}s is {short_repr(indices)}.", hint=HOW)
-    listed = [int(index) for index in indices]
+    listed = [_whole(index, what) for index in indices]
     for index in listed:
         if not -count <= index < count:
             raise BadEdit(f"There is no {what} {index:,}.", hint=f"There are {what}s 0 to {count - 1:,}.")
@@ -202,6 +203,17 @@ def select_indices(indices: Iterable[int] | None, *, count: int, what: str) -> t
     if not found:
         raise BadEdit(f"No {what} was requested.", hint=HOW)
     return found
+
+
+def _whole(index: Any, what: str) -> int:
+    """Return an index of any integer type; a bool is refused: it comes from a mask."""
+    try:
+        return operator.index(None if isinstance(index, bool) else index)
+    except TypeError as error:
+        raise BadEdit(
+            f"{short_repr(index)} is no {what}; it takes whole numbers.",
+            hint="Of a mask, pass np.flatnonzero(mask).",
+        ) from error
 
 
 def unread(read: int, requested: int) -> BadTrace:
@@ -224,8 +236,17 @@ def _indices_of(have: tuple[int, ...], want: Iterable[int] | None, what: str) ->
     return [have.index(index) for index in listed]
 
 
-def as_indices(value: Any, what: str) -> tuple[int, ...]:
+def as_indices(value: Any, what: str, *, argument: str = "patch", hint: str = HOW) -> tuple[int, ...]:
     """Return an argument as a tuple of indices.
+
+    Parameters
+    ----------
+    value
+        Its value.
+    what
+        What an index counts, e.g. ``"a layer"``.
+    argument, hint
+        Of which edit, and how it is written, for the error.
 
     Raises
     ------
@@ -233,8 +254,8 @@ def as_indices(value: Any, what: str) -> tuple[int, ...]:
         If it is not several integers from 0.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise BadEdit(f"A patch gives {short_repr(value)} where it takes several of {what}.", hint=HOW)
-    return tuple(as_index(index, what, "patch", hint=HOW) for index in value)
+        raise BadEdit(f"{argument} gives {short_repr(value)} where it takes several of {what}.", hint=hint)
+    return tuple(as_index(index, what, argument, hint=hint) for index in value)
 
 
 def brief(numbers: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ...checks import whole_number
 from ...display import Displayed
 from ...errors import LabError
 
@@ -137,6 +138,7 @@ class LogitAttribution(Displayed):
 
     def top(self, count: int = 10) -> tuple[LogitComponent, ...]:
         """Return the components with the largest shares of either sign, largest first."""
+        count = whole_number("count", count, minimum=1)
         return tuple(sorted(self.components, key=lambda each: -abs(each.logit))[:count])
 
     def to_pandas(self) -> Any:

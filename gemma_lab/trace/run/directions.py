@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +37,7 @@ def direction(
     **options: Unpack[PromptOptions],
 ) -> Direction:
     """Return the difference of the mean residual streams of two lists of prompts; see `Lab.direction`."""
-    chosen = None if layers is None else tuple(layers)
-    places = None if positions is None else tuple(positions)
+    chosen, places = _reusable(layers), _reusable(positions)
     found: tuple[int, ...] = ()
     means = []
     for prompts, what in ((positive, "positive"), (negative, "negative")):
@@ -57,6 +56,11 @@ def direction(
         model=model.name,
         weights=weights_digest(model.model),
     )
+
+
+def _reusable(indices: Any) -> Any:
+    """Return an iterator as a tuple, to be read for every prompt; `activations` checks what it holds."""
+    return tuple(indices) if isinstance(indices, Iterator) else indices
 
 
 def _listed(prompts: Any, what: str) -> Sequence[Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...checks import short_repr
+from ...checks import short_repr, whole_number
 from ...errors import BadTrace, LabError
 from ...models.chat.chunked_prefill import read
 from ...models.chat.logits_processors import check_finite
@@ -57,7 +57,10 @@ def attribute_logit(
     check_keywords("attribute_logit", options, PromptOptions, also=("answer", "against"))
     _check_family(model)
     prepared = prepare(model, build_request(model, prompt, options, max_new_tokens=0))
-    tokens = [None if each is None else _token_id(model, each) for each in (answer, against)]
+    tokens = [
+        None if each is None else _token_id(model, name, each)
+        for name, each in (("answer", answer), ("against", against))
+    ]
     rows = _LastRows(model.model)
     with RestoreStack() as restore, raise_on_out_of_memory(model.device, lambda: "while the prompt was read"):
         restore.hold(model.lock)
@@ -336,7 +339,7 @@ def _check_family(model: LoadedModel) -> None:
         )
 
 
-def _token_id(model: LoadedModel, token: Any) -> int:
+def _token_id(model: LoadedModel, name: str, token: Any) -> int:
     """Return the id of a token that is given by its text or its id.
 
     Raises
@@ -345,7 +348,7 @@ def _token_id(model: LoadedModel, token: Any) -> int:
         If it is none, or several.
     """
     if isinstance(token, str):
-        ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
+        ids = Vocabulary(model.tokenizer).ids(token)
         if len(ids) != 1:
             texts = [Vocabulary(model.tokenizer).name(each) for each in ids]
             raise LabError(
@@ -353,9 +356,4 @@ def _token_id(model: LoadedModel, token: Any) -> int:
                 hint="Pass the first of them.",
             )
         return int(ids[0])
-    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < model.vocabulary:
-        raise LabError(
-            f"{short_repr(token)} is no token of {model.name}, which has {model.vocabulary:,}.",
-            hint="Pass its text or its id.",
-        )
-    return token
+    return whole_number(name, token, minimum=0, maximum=model.vocabulary - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -222,7 +223,7 @@ def _check_memory(needed: int, what: str, *, hint: str) -> None:
 def _target(model: LoadedModel, vocabulary: Vocabulary, target: int | str) -> int:
     """Return the id of a token whose rank and probability are followed."""
     if isinstance(target, str):
-        ids = model.tokenizer(target, add_special_tokens=False)["input_ids"]
+        ids = vocabulary.ids(target)
         if len(ids) != 1:
             parts = ", ".join(f"{vocabulary.name(index)!r} ({index})" for index in ids)
             raise LabError(
@@ -230,9 +231,10 @@ def _target(model: LoadedModel, vocabulary: Vocabulary, target: int | str) -> in
                 hint="Follow one of them by its id, or a text of one token; a leading space may matter.",
             )
         return int(ids[0])
-    if isinstance(target, bool) or not 0 <= target < model.vocabulary:
+    index = None if isinstance(target, bool) or not hasattr(target, "__index__") else operator.index(target)
+    if index is None or not 0 <= index < model.vocabulary:
         raise LabError(
-            f"The target {target!r} is no id of the vocabulary's {model.vocabulary:,}.",
+            f"The target {short_repr(target)} is no id of the vocabulary's {model.vocabulary:,}.",
             hint="Ids count from 0.",
         )
-    return int(target)
+    return index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support import shapes
 
+from gemma_lab.errors import BadPrompt
 from gemma_lab.models.tokens.vocabulary import Vocabulary
 
 
@@ -24,6 +25,13 @@ def test_text_bytes_and_control_tokens(pieces):
 
 def test_a_name_the_vocabulary_lacks_is_not_found(pieces):
     assert pieces.find("<|nothing>") is None
+
+
+def test_tokens_of_a_text(pieces):
+    assert pieces.ids("a<turn|>") == (pieces.find("a"), pieces.find("<turn|>"))
+    assert pieces.ids("") == ()
+    with pytest.raises(BadPrompt, match="surrogate"):
+        pieces.ids("a\ud800")
 
 
 def test_padding_rows_of_the_embedding_add_nothing(pieces):

@@ -170,6 +170,10 @@ def test_what_a_model_does_not_have_is_named(lab):
         lab.activations("Hello", layers=[99])
     with pytest.raises(BadEdit, match="There is no position 500"):
         lab.activations("Hello", positions=[500])
+    # a mask and a fraction would be read as other positions
+    for wrong in ([2.7], ["1"], [float("nan")], [None], np.array([True, False, True])):
+        with pytest.raises(BadEdit, match="no position"):
+            lab.activations("Hello", layers=[0], positions=wrong)
 
 
 def test_a_run_that_is_stopped_gives_none():

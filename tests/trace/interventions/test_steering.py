@@ -253,12 +253,28 @@ def test_a_random_direction_has_the_same_lengths(one):
         lambda one: Direction("x", "random", (0,), np.zeros((1, 2))),
         lambda one: Direction("x", "random", (0,), np.full((1, 2), np.inf)),
         lambda one: Direction("x", "random", (0, 1), np.ones((1, 2))),
+        lambda one: Direction("x", "random", (1.5,), np.ones((1, 2))),
+        lambda one: Direction("x", "random", (-1,), np.ones((1, 2))),
+        lambda one: Direction("x", "random", None, np.ones((1, 2))),
+        lambda one: Direction("x", "random", (0,), "vectors"),
+        lambda one: Direction("x", "random", (0, 1), [[1, 2], [3]]),
+        lambda one: Direction("x", None, (0,), np.ones((1, 2))),
+        lambda one: Steering(one, layers=4),
     ],
 )
 def test_anything_else_is_a_clear_error(one, make):
     with pytest.raises(BadEdit) as caught:
         make(one)
     assert caught.value.hint
+    assert "patch" not in str(caught.value).lower()  # it speaks of what was written
+
+
+def test_layers_and_positions_of_a_direction_are_whole_numbers(lab):
+    for wrong in ({"layers": 5}, {"layers": [1.5]}, {"positions": 3}, {"positions": [True]}):
+        with pytest.raises(BadEdit):
+            lab.direction(["I am glad"], ["I am sad"], **wrong)
+    given = lab.direction(["I am glad"], ["I am sad"], layers=iter([2, 1]))
+    assert given == lab.direction(["I am glad"], ["I am sad"], layers=np.array([1, 2]))
 
 
 def test_blocks_are_nested_and_an_error_leaves_nothing(one):

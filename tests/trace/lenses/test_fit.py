@@ -150,6 +150,10 @@ def test_what_cannot_be_fitted_is_refused(small, monkeypatch):
         small.fit_lens(["short"], skip=50, progress=False)
     with pytest.raises(LabError, match="copies"):
         small.fit_lens(TEXTS, copies=10_000, progress=False)
+    with pytest.raises(LabError, match="corpus is 5"):
+        small.fit_lens(TEXTS, corpus=5, progress=False)
+    with pytest.raises(LabError, match="surrogate"):
+        small.fit_lens(["\ud800 and more of it"], progress=False)
     with pytest.raises(BadEdit, match="edit is active"), small.edit(ablate_heads={0: [0]}):
         small.fit_lens(TEXTS, progress=False)
     small.adapter = {"name": "mine", "digest": "0"}
@@ -160,6 +164,25 @@ def test_what_cannot_be_fitted_is_refused(small, monkeypatch):
     with pytest.raises(DoesNotFit, match="main memory"):
         small.fit_lens(TEXTS, progress=False)
     assert small.jacobian_lens is None
+
+
+def test_a_state_that_cannot_be_written_is_refused_before_the_fit(small, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    begun = []
+    with pytest.raises(LabError, match="cannot be written"):
+        small.fit_lens(
+            TEXTS, skip=SKIP, progress=False, checkpoint=tmp_path / "file" / "state",
+            on_text=lambda *done: begun.append(done),
+        )  # fmt: skip
+    assert not begun
+
+
+@pytest.mark.parametrize("wrong", [{"copies": 0}, {"copies": 65}, {"max_tokens": -1}, {"max_tokens": 1.5}])
+def test_a_cost_of_impossible_numbers_is_refused(small, wrong):
+    with pytest.raises(LabError):
+        lens_cost(small.model, **wrong)
+    with pytest.raises(LabError, match="no model"):
+        lens_cost("E2B")
 
 
 def test_what_a_fit_takes_is_known_before():

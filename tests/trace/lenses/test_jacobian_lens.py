@@ -108,6 +108,9 @@ def test_a_lens_is_kept_in_a_file(tmp_path, dtype):
 
 def test_other_files_are_refused(tmp_path):
     lens = random_lens(made("E2B"))
+    for nowhere in (tmp_path / "none" / "a.safetensors", tmp_path):
+        with pytest.raises(LabError, match="cannot be written"):
+            lens.save(nowhere)
     with pytest.raises(BadLens, match="no file"):
         gl.JacobianLens.open(tmp_path / "none.safetensors")
     path = tmp_path / "a.safetensors"

@@ -122,7 +122,16 @@ def test_what_else_writes_to_the_stream_is_not_silently_left_out(lab):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"answer": "two tokens"}, {"answer": 10**9}, {"answer": 1.5}, {"against": -1}]
+    "wrong",
+    [
+        {"answer": "two tokens"},
+        {"answer": 10**9},
+        {"answer": 1.5},
+        {"against": -1},
+        {"answer": "\ud800"},
+        {"answer": True},
+        {"answer": ""},
+    ],
 )
 def test_what_is_no_token_is_refused(tiny_lab, wrong):
     with pytest.raises(LabError):
