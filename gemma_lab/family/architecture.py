@@ -84,7 +84,10 @@ class Architecture(Displayed):
     softcap
         Soft cap of the final logits, or None.
     bidirectional
-        True if the tokens of one image attend to each other in local layers, in both directions.
+        Kinds of layers in which the tokens of one image or video frame attend to each other in both
+        directions, as transformers 5.24 computes it: none in E2B and E4B, ``("local",)`` in 26B-A4B and 31B,
+        within the window; ``("local", "global")`` in 12B, whose model class masks both kinds alike
+        (``Gemma4UnifiedModel.forward``).
     vision, audio
         The configuration of each tower with defaults filled in, or None.
     """
@@ -99,7 +102,7 @@ class Architecture(Displayed):
     ple_vocabulary: int
     tied_embeddings: bool
     softcap: float | None
-    bidirectional: bool
+    bidirectional: tuple[str, ...]
     vision: Mapping[str, Any] | None = field(repr=False, hash=False)
     audio: Mapping[str, Any] | None = field(repr=False, hash=False)
 
@@ -211,10 +214,14 @@ def from_config(config: Mapping[str, Any], *, name: str = "") -> Architecture:
         ple_vocabulary=text["vocab_size_per_layer_input"] if text.get("hidden_size_per_layer_input") else 0,
         tied_embeddings=config.get("tie_word_embeddings", text["tie_word_embeddings"]),
         softcap=text["final_logit_softcapping"],
-        bidirectional=text["use_bidirectional_attention"] == "vision",
+        bidirectional=_bidirectional(text_kind) if text["use_bidirectional_attention"] == "vision" else (),
         vision=_tower(config.get("vision_config"), VISION.get(kind)),
         audio=_tower(config.get("audio_config"), AUDIO.get(kind)),
     )
+
+
+def _bidirectional(text_kind: str) -> tuple[str, ...]:
+    return ("local", "global") if text_kind.startswith("gemma4_unified") else ("local",)
 
 
 def _tower(config: Mapping[str, Any] | None, defaults: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

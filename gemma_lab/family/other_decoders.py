@@ -78,7 +78,7 @@ def from_decoder_config(text: Mapping[str, Any], *, name: str = "") -> Architect
         ple_vocabulary=0,
         tied_embeddings=bool(text.get("tie_word_embeddings")),
         softcap=text.get("final_logit_softcapping"),
-        bidirectional=False,
+        bidirectional=(),
         vision=None,
         audio=None,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gemma_lab.errors import NotGemma4
 from gemma_lab.family.architecture import SIZES, configuration, from_config, get_architecture
@@ -55,6 +57,27 @@ def test_experts_are_in_every_layer_of_26b_and_nowhere_else() -> None:
     layers = get_architecture("26B-A4B").layers
     assert {(layer.experts, layer.top_k, layer.expert_width) for layer in layers} == {(128, 8, 704)}
     assert all(get_architecture(size).experts == 0 for size in SIZES if size != "26B-A4B")
+
+
+def test_where_images_are_read_in_both_directions() -> None:
+    found = {size: get_architecture(size).bidirectional for size in SIZES}
+    local, both = ("local",), ("local", "global")
+    assert found == {"E2B": (), "E4B": (), "12B": both, "26B-A4B": local, "31B": local}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_models_read_images_in_both_directions_where_their_architecture_says(size, tiny_lab) -> None:
+    """In a layer that does, a soft token has keys after itself among its heaviest."""
+    lab = tiny_lab(size)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    trace = lab.trace("Which?", images=[picture], max_soft_tokens=70, attention=True)
+    soft = np.flatnonzero(trace.tokens.modalities == "image")
+    later = {
+        layer.kind
+        for layer in trace.attention.layers
+        if (trace.attention.top_keys(layer.layer)[0][:, soft] > soft[:, None]).any()
+    }
+    assert later == set(get_architecture(size).bidirectional)
 
 
 def test_modalities() -> None:
