@@ -15,7 +15,7 @@ from ...models.loading.weights_digest import weights_digest
 from ...models.sparse_autoencoders.sae import SparseAutoencoder
 from ...models.tokens.vocabulary import Vocabulary
 from ...trace.probes.features import FeatureProbe
-from ...trace.records.features import poor_fit
+from ...trace.records.reconstruction_fit import ReconstructionFit
 from .read_prompts import not_counted, prepared, progress_bar, read_with
 from .top_tokens import FeatureTokens, TopTokens
 
@@ -31,7 +31,7 @@ _DRAWS, _SEED = 2000, 0  # of the bootstrap
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SaeFit(Displayed):
+class SaeFit(ReconstructionFit, Displayed):
     """Variance of the residual stream that a sparse autoencoder (SAE) explains on given prompts.
 
     ``1 − Σ‖x − x̂‖² ÷ Σ‖x − mean‖²`` over all counted tokens, with their mean: 1 is a perfect
@@ -100,9 +100,9 @@ class SaeFit(Displayed):
             return np.asarray(1 - self.squared_errors / self.squares)
 
     @property
-    def fits(self) -> bool:
-        """Whether the fit is good enough to interpret features."""
-        return bool(self.variance_explained >= self.min_variance_explained)
+    def fitted_tokens(self) -> int:
+        """Number of counted tokens of all prompts."""
+        return int(self.tokens.sum())
 
     def top_tokens(self, feature: int) -> FeatureTokens:
         """Return the tokens with the largest activations of a feature, in their contexts.
@@ -112,10 +112,7 @@ class SaeFit(Displayed):
         LabError
             If there is no such feature, or the fit is below `min_variance_explained`.
         """
-        if not self.fits:
-            raise poor_fit(
-                self.sae, self.variance_explained, int(self.tokens.sum()), self.min_variance_explained
-            )
+        self.require_fit()
         return self.top.of(whole_number("feature", feature, minimum=0, maximum=self.features - 1))
 
     def to_pandas(self) -> Any:

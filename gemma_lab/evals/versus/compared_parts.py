@@ -23,36 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ComparedParts:
-    """What was compared of two models; `Versus` documents it.
-
-    Attributes
-    ----------
-    names, descriptions
-        Title of each side, and one line about each model.
-    answers
-        The greedy answers of both to each prompt.
-    checkup
-        The check-ups, question by question.
-    tokens
-        Divergence of the next-token distributions.
-    routing, routing_noise
-        Routing flips of every token that both read, ``[layers, M]``; and those of the first model with
-        itself, reading in two passes.
-    attention, attention_noise
-        Distance of attention rows, and that of the first model with itself.
-    memory
-        Bytes of the weights by part.
-    speed
-        Tokens per second.
-    columns
-        Prompt, row in the first trace and row in the second of each of the M tokens, ``[M, 3]``.
-    traces
-        Of each prompt the reading of the first and of the second model; None where one has none.
-    vocabulary
-        Id → text of the tokens that the comparison names.
-    absent
-        Part → why it is None, or what it leaves out.
-    """
+    """What was compared of two models; `gemma_lab.evals.versus.comparison.Versus` lists the attributes."""
 
     names: tuple[str, str]
     descriptions: tuple[str, str]

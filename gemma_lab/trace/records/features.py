@@ -9,7 +9,8 @@ import numpy as np
 
 from ...checks import whole_number
 from ...display import Displayed
-from ...errors import BadTrace, LabError
+from ...errors import BadTrace
+from .reconstruction_fit import ReconstructionFit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,7 +20,7 @@ _TRACE_AGAIN = "Trace again, or open another file."
 
 
 @dataclass(frozen=True, eq=False)
-class Features(Displayed):
+class Features(ReconstructionFit, Displayed):
     """Features of a sparse autoencoder (SAE) at every token of a trace, T tokens, the k strongest of each.
 
     The arrays are data; what interprets them (`at`, `of`, `to_pandas`, the tint of `gemma_lab.Explorer`)
@@ -118,16 +119,9 @@ class Features(Displayed):
         return float(self.active[self.counted].mean()) if self.counted.any() else float("nan")
 
     @property
-    def fits(self) -> bool:
-        """Whether the fit is good enough to interpret features."""
-        return bool(self.variance_explained >= self.min_variance_explained)
-
-    def require_fit(self) -> None:
-        """Raise `LabError` if the SAE explains too little of this text to interpret its features."""
-        if not self.fits:
-            raise poor_fit(
-                self.sae, self.variance_explained, int(self.counted.sum()), self.min_variance_explained
-            )
+    def fitted_tokens(self) -> int:
+        """Number of counted tokens."""
+        return int(self.counted.sum())
 
     def at(self, token: int) -> dict[int, float]:
         """Return the recorded features of a token with their activations, strongest first.
@@ -214,27 +208,6 @@ class Features(Displayed):
             f"tokens, L0 {self.mean_active:.1f}; {name}, layer {self.layer}, "
             f"{self.features:,} features{other})"
         )
-
-
-def poor_fit(sae: str, explained: float, tokens: int, least: float) -> LabError:
-    """Return the error that refuses to interpret the features of an SAE.
-
-    Parameters
-    ----------
-    sae
-        Its name.
-    explained, tokens
-        Variance explained, and on how many tokens.
-    least
-        The fit that is needed.
-    """
-    worse = " That is worse than the mean of the activations." if explained < 0 else ""
-    return LabError(
-        f"The SAE {sae} explains {explained:.3f} of the variance of these {tokens:,} tokens, less than "
-        f"{least:g}: its features are not interpreted.{worse}",
-        hint="Was it trained on this model? SAEs of a base model gave −1008, −268 and −69 on the activations "
-        "of its -it variant. min_variance_explained of gl.load_sae sets the limit.",
-    )
 
 
 def _bad(what: str) -> BadTrace:

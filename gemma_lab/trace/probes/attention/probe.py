@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 
 from ....errors import BadTrace, LabError
@@ -21,26 +19,16 @@ from ..recorder import Pass
 from ..spill import SpillBuffer
 from .binning import Bins
 from .buffers import BufferPool
-from .checks import OutputCheck, check_numbers
+from .checks import OutputCheck
 from .head_layout import layout_of
 from .interface import AttentionTaps
 from .labels import LABELS, Labels
 from .rows import AttentionRows, RowRequest, RowResult, block_length, max_block_size
 from .sequence import SequenceTracker, TokenSlice
+from .sequence_record import SequenceRecord
 from .taps import AttentionTap
 from .towers import TowerProbe
 from .visible_keys import VisibleKeys, causal_blocks, full_blocks, masked_blocks, shrink_block
-
-
-@dataclass
-class _Sequence:
-    """What is recorded of one sequence of the batch."""
-
-    tracker: SequenceTracker
-    bins: Bins
-    spill: SpillBuffer
-    labels: Labels | None
-    rows: dict[tuple[int, int], tuple[int, Any]] = field(default_factory=dict)
 
 
 class AttentionProbe(AttentionTap):
@@ -95,7 +83,7 @@ class AttentionProbe(AttentionTap):
         self._expected, self._labels = expected, labels
         self._modules: dict[int, torch.nn.Module] = {}
         self._layouts: dict[int, HeadLayout] = {}
-        self._sequences: list[_Sequence] = []
+        self._sequences: list[SequenceRecord] = []
         self._towers = TowerProbe() if self.request.towers else None
         self._forget()
 
@@ -127,13 +115,12 @@ class AttentionProbe(AttentionTap):
                 )
             self._sequences = [self._sequence(row, seen.rows) for row in range(seen.rows)]
         for row, sequence in enumerate(self._sequences):
-            new = sequence.tracker.begin(seen.length, None if seen.real is None else seen.real[row])
-            if sequence.labels is not None:
-                _label_new_tokens(
-                    sequence.labels, sequence.tracker, None if seen.ids is None else seen.ids[row], new
-                )
-            if self.request.pooled:
-                sequence.bins.fit(sequence.tracker.tokens)
+            sequence.begin(
+                seen.length,
+                real=None if seen.real is None else seen.real[row],
+                ids=None if seen.ids is None else seen.ids[row],
+                pooled=self.request.pooled,
+            )
 
     def abandon(self) -> None:
         """Discard the current pass; see `Probe`."""
@@ -146,16 +133,15 @@ class AttentionProbe(AttentionTap):
         del seen
         self._output_check.verify()
         for row, sequence in enumerate(self._sequences):
-            results = [self._results.get((layer, row)) for layer in self._modules]
             if not sequence.tracker.new:
                 continue
-            if any(result is None for result in results):
-                missing = [layer for layer in self._modules if (layer, row) not in self._results]
+            if missing := [layer for layer in self._modules if (layer, row) not in self._results]:
                 raise BadTrace(
                     f"Layers {missing} did not compute attention where it can be observed.",
                     hint='Load the model with attn_implementation="sdpa".',
                 )
-            self._keep(sequence, [result for result in results if result is not None], self._numbers[row])
+            found = {layer: self._results[layer, row] for layer in self._modules}
+            sequence.keep(found, self._numbers[row], compact=self.precision == "compact")
             sequence.tracker.end()
         self._forget()
 
@@ -290,7 +276,7 @@ class AttentionProbe(AttentionTap):
             biases=biases,
             buffers=self._buffers,
         )
-        request = self._row_request(self._sequences[row], query.device)
+        request = self._sequences[row].row_request(self.request, query.device)
         return rows.compute(request, visible, self._out(layer, row, request, query))
 
     def _visible_keys(
@@ -343,39 +329,10 @@ class AttentionProbe(AttentionTap):
         index = list(self._modules).index(layer)
         return {name: array[index] for name, array in self._numbers[row].items()}
 
-    def _row_request(self, sequence: _Sequence, device: torch.device) -> RowRequest:
-        width = sequence.bins.width if self.request.pooled else 0
-        request = RowRequest(self.request.top_k, width, None, rows=frozenset(self.request.rows))
-        if not self.request.statistics:
-            return request
-        if sequence.labels is None:
-            return replace(request, labels=torch.zeros((sequence.tracker.tokens, 0), device=device))
-        return replace(request, labels=sequence.labels.table(device), runs=sequence.labels.runs())
-
-    def _keep(self, sequence: _Sequence, results: list[RowResult], numbers: dict[str, torch.Tensor]) -> None:
-        new = {name: array.transpose(0, 1).cpu().numpy() for name, array in numbers.items()}
-        if "mass_by_label" in new and sequence.labels is not None:
-            # later passes may bring labels that nothing had so far
-            present = new["mass_by_label"]
-            every = np.zeros((*present.shape[:2], len(LABELS), present.shape[3]), dtype=np.float32)
-            every[:, :, list(sequence.labels.present())] = present
-            new["mass_by_label"] = every
-        check_numbers(new, labels=LABELS if sequence.labels is not None else ())
-        if self.precision == "compact":
-            halved = ("entropy", "first_token_mass", "mass_by_label")
-            new |= {name: new[name].astype(np.float16) for name in halved if name in new}
-        if new:
-            sequence.spill.add(new)
-        for layer, result in zip(self._modules, results, strict=True):
-            for part in result.sums:
-                sequence.bins.put(layer, part)
-            for query, (first, weights) in result.rows.items():
-                sequence.rows[layer, query] = _trim(first, weights.cpu().numpy(), sequence.tracker.tokens)
-
-    def _sequence(self, row: int, rows: int) -> _Sequence:
+    def _sequence(self, row: int, rows: int) -> SequenceRecord:
         labels = self._labels[row] if row < len(self._labels) else None
         bins = Bins(limit=self.request.bins, expected=self._expected)
-        return _Sequence(SequenceTracker(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
+        return SequenceRecord(SequenceTracker(), bins, SpillBuffer(limit=self.spill_bytes // rows), labels)
 
     def _heads(self) -> tuple[int, ...]:
         counts = {layout.heads for layout in self._layouts.values()}
@@ -404,25 +361,3 @@ class AttentionProbe(AttentionTap):
         self._visible: dict[
             tuple[int, int, int], tuple[list[VisibleKeys], dict[tuple[int, ...], torch.Tensor]]
         ] = {}
-
-
-def _label_new_tokens(labels: Labels, tracker: SequenceTracker, ids: torch.Tensor | None, new: int) -> None:
-    """Label the tokens of the pass that have no labels yet."""
-    missing = tracker.tokens - len(labels)
-    if missing <= 0:
-        return
-    if ids is None or missing > new:
-        raise BadTrace(
-            f"The sequence has {tracker.tokens:,} tokens, and labels are known for {len(labels):,}.",
-            hint="Make the labels of the prompt that is read.",
-        )
-    for index in ids[-missing:].tolist():
-        labels.write(int(index))
-
-
-def _trim(first: int, row: Any, tokens: int) -> tuple[int, Any]:
-    """Return a row from its first key with any weight on to its last."""
-    seen = np.flatnonzero(row.any(axis=0)[: tokens - first])
-    if not len(seen):
-        return first, row[:, :0]
-    return first + int(seen[0]), np.ascontiguousarray(row[:, seen[0] : seen[-1] + 1])

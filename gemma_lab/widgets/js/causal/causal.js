@@ -1,6 +1,6 @@
 // The explorer of a causal map: its heat map, what a cell does, and the trace behind it.
+import { CellsView } from "../shared/cells_view.js";
 import { appendText, h, labelled, listen, visibleText } from "../shared/dom.js";
-import { View } from "../shared/view.js";
 import { CausalScene } from "./causal_scene.js";
 import { EffectMap } from "./effect_map.js";
 import { RunPanel } from "./run_panel.js";
@@ -26,8 +26,8 @@ function nats(value) {
   return value.toFixed(2).replace("-", "−").replace("−0.00", "0.00");
 }
 
-/** @extends {View<CausalScene, CausalModel>} */
-class CausalView extends View {
+/** @extends {CellsView<CausalScene, CausalModel>} */
+class CausalView extends CellsView {
   /**
    * @param {CausalModel} model
    * @param {HTMLElement} element
@@ -40,7 +40,6 @@ class CausalView extends View {
   begin(cells) {
     const { model } = this;
     const scene = new CausalScene(model, cells ?? model.get("_cells"));
-    this.fitted = 0;
     const map = new EffectMap(scene);
     this.map = map;
     const runs = new RunPanel(scene);
@@ -114,22 +113,8 @@ class CausalView extends View {
     }
   }
 
-  resize() {
-    const width = this.root.clientWidth;
-    if (!width || !this.knowsTheme() || this.fitted === width) return;
-    this.fitted = width;
-    this.scene.notify("size", "data", "selection", "theme");
-  }
-
-  /**
-   * Show another part.
-   * @param {Buffer} [cells]
-   */
-  restart(cells) {
-    const chosen = document.activeElement === this.choice;
-    this.scene = this.begin(cells);
-    this.applyTheme();
-    if (chosen) this.choice?.focus();
+  get chooser() {
+    return this.choice;
   }
 
   listen() {

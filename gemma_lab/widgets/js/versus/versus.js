@@ -1,7 +1,7 @@
 // The explorer of a comparison: a prompt, layers × tokens, and what both models compute in a cell.
+import { CellsView } from "../shared/cells_view.js";
 import { appendText, h, labelled, listen, visibleText } from "../shared/dom.js";
 import { percentage } from "../shared/format.js";
-import { View } from "../shared/view.js";
 import { CellMap } from "./cell_map.js";
 import { CellPanel } from "./cell_panel.js";
 import { VersusScene } from "./versus_scene.js";
@@ -9,8 +9,8 @@ import { VersusScene } from "./versus_scene.js";
 /** @import { Changes } from "../shared/scene.js" */
 /** @import { Buffer, VersusModel } from "../shared/wire_types.js" */
 
-/** @extends {View<VersusScene, VersusModel>} */
-class VersusView extends View {
+/** @extends {CellsView<VersusScene, VersusModel>} */
+class VersusView extends CellsView {
   /**
    * @param {VersusModel} model
    * @param {HTMLElement} element
@@ -24,7 +24,6 @@ class VersusView extends View {
     const { model } = this;
     const scene = new VersusScene(model, cells ?? model.get("_cells"));
     scene.measure = this.measure ?? scene.measure;
-    this.fitted = 0;
     const map = new CellMap(scene);
     this.map = map;
     const panel = new CellPanel(scene);
@@ -120,22 +119,8 @@ class VersusView extends View {
     }
   }
 
-  resize() {
-    const width = this.root.clientWidth;
-    if (!width || !this.knowsTheme() || this.fitted === width) return;
-    this.fitted = width;
-    this.scene.notify("size", "data", "selection", "theme");
-  }
-
-  /**
-   * Show another prompt.
-   * @param {Buffer} [cells]
-   */
-  restart(cells) {
-    const chosen = document.activeElement === this.choice;
-    this.scene = this.begin(cells);
-    this.applyTheme();
-    if (chosen) this.choice?.focus();
+  get chooser() {
+    return this.choice;
   }
 
   listen() {
