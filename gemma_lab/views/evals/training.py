@@ -37,14 +37,19 @@ def training_figure(log: Path, *, name: str) -> Plot:
     skills = list(trained[-1]["running"])
     lines = math.ceil(len(skills) / _COLUMNS)
     layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
-    with new_figure(9.2, 0.7 + 1.75 * lines, **layout) as (figure, grid):
-        for axes, skill in zip(grid.flat, skills, strict=False):
+    with new_figure(9.2, 0.9 + 1.65 * lines, **layout) as (figure, grid):
+        for number, (axes, skill) in enumerate(zip(grid.flat, skills, strict=False)):
             _panel(axes, trained, skill)
+            axes.tick_params(left=False, labelbottom=number + _COLUMNS >= len(skills))
         for axes in list(grid.flat)[len(skills) :]:
             axes.set_visible(False)
         figure.supxlabel("minutes of computing", fontsize=9.5)
-        figure.supylabel("held-out token accuracy, %  ·  loss, % of its start", fontsize=9.5)
+        figure.supylabel("%", fontsize=9.5)
         figure.suptitle(f"Training of {name}", x=0.01, ha="left", fontweight="bold")
+        handles, labels = max(
+            (axes.get_legend_handles_labels() for axes in grid.flat), key=lambda found: len(found[0])
+        )
+        figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     last: dict[str, float] = next(
         (row["held_out_tokens_right"] for row in reversed(rows) if "held_out_tokens_right" in row), {}
     )
@@ -59,18 +64,22 @@ def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
     losses_by_minute = [
         (row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]
     ]
-    losses = [loss for _, loss in losses_by_minute]
-    start = max(losses[: max(1, len(losses) // 10)])
-    axes.plot([at for at, _ in losses_by_minute], [100 * loss / start for loss in losses],
-              color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)))  # fmt: skip
+    highest = max(loss for _, loss in losses_by_minute)
+    axes.plot([at for at, _ in losses_by_minute], [100 * loss / highest for _, loss in losses_by_minute],
+              color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)),
+              label="training loss, % of its highest value")  # fmt: skip
     right = [
         (row["seconds"] / 60, 100 * row["held_out_tokens_right"][skill])
         for row in rows
         if skill in row.get("held_out_tokens_right", {})
     ]
+    axes.set_title(skill, fontsize=9)
     if right:
-        axes.plot(*zip(*right, strict=True), color=OKABE_ITO["blue"], linewidth=2)
-    axes.set_title(f"{skill}  {losses[-1]:.2f} nats", fontsize=8.5, fontweight="normal")
+        axes.plot(*zip(*right, strict=True), color=OKABE_ITO["blue"], linewidth=1.8, marker="o",
+                  markersize=2.6, label="right tokens of held-out answers, %; number: last")  # fmt: skip
+        axes.set_title(
+            f"{right[-1][1]:.0f} %", loc="right", fontsize=9, fontweight="normal", color=OKABE_ITO["blue"]
+        )
     axes.set_ylim(0, 104)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -25,9 +25,13 @@ def test_one_panel_a_skill(tmp_path):
     ]  # fmt: skip
     picture = training_figure(written(tmp_path / "log.jsonl", rows), name="mini-x")
     shown = [axes for axes in picture.figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in shown] == [
-        "digits  0.20 nats", "names  4.00 nats", "recall  1.00 nats",
-    ]  # fmt: skip
+    assert [axes.get_title(loc="left") for axes in shown] == ["digits", "names", "recall"]
+    assert [axes.get_title(loc="right") for axes in shown] == ["90 %", "10 %", ""]
+    (legend,) = picture.figure.legends
+    assert [line.get_color() for line in legend.get_lines()] == [
+        line.get_color() for line in shown[0].lines
+    ], "loss and accuracy are told apart by the legend"
+    assert all(label.get_visible() for axes in shown for label in axes.get_xticklabels())
     assert list(shown[0].lines[1].get_ydata()) == pytest.approx([100 * (1 - 1 / n) for n in range(1, 11)])
     assert list(shown[0].lines[0].get_ydata())[-1] == pytest.approx(10)
     assert len(shown[2].lines) == 1
