@@ -94,6 +94,8 @@ def test_a_lens_is_better_where_the_interval_leaves_out_0():
     plot = made(2, 8).figure()
     assert "layers [0]" in plot.text
     assert len(plot.figure.axes) == 2
+    assert "100 tokens of 20 held-out texts" in plot.figure.get_suptitle()
+    assert all(axes.get_ylabel() for axes in plot.figure.axes)
     assert plot.png()[:4] == b"\x89PNG"
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.figure import FAINT, INK, OKABE_ITO, Plot, hide_frame, new_figure
+from ..base.fonts import families
 from ..base.html import Markup, bdi, table
 from ..base.text import visible, visible_token
+from .maps import plain_token
 
 if TYPE_CHECKING:
     from ...trace.records.logit_attribution import LogitAttribution
@@ -99,9 +101,11 @@ def _by_layer(axes: Any, data: LogitAttribution) -> None:
     axes.set_axisbelow(True)
     step = max(1, len(layers) // 12)
     axes.set_xticks([-1, *layers[::step]], ["emb.", *map(str, data.layers[::step])])
-    axes.set(xlabel="layer", ylabel="share of the logit", title=_heading(data))
+    axes.set(xlabel="layer", ylabel="share of the logit")
+    axes.set_title(_heading(data), fontfamily=list(families()), parse_math=False)
     axes.legend(fontsize=8, loc="best")
 
 
 def _heading(data: LogitAttribution) -> str:
-    return f"{data.before_cap:.2f} before the soft cap, {data.logit:.2f} after"
+    names = " − ".join(f"“{plain_token(each)}”" for each in (data.token, data.against) if each is not None)
+    return f"Logit of {names}: {data.before_cap:.2f}, after the soft cap {data.logit:.2f}"

@@ -67,7 +67,8 @@ def causal_map_figure(
     with new_figure(*_size(shown.shape)) as (figure, axes):
         image = _draw(axes, shown, measure)
         for row, column in zip(*np.nonzero(out), strict=True):
-            axes.add_patch(_frame(column, row))
+            for frame in _frames(column, row):
+                axes.add_patch(frame)
         axes.set_yticks(range(len(rows)), [str(grid.layers[row]) for row in rows])
         axes.set_ylabel("layer")
         if chosen in BY_SPAN:
@@ -75,10 +76,11 @@ def causal_map_figure(
         else:
             axes.set_xlabel(chosen)
         axes.tick_params(length=0)
-        axes.set_title(f"Causal map of {visible(data.model)}: {_PART_NAMES[chosen]}")
+        how = ", by gradient" if data.method == "gradient" else ""
+        axes.set_title(f"Causal map of {visible(data.model)}: {_PART_NAMES[chosen]}{how}")
         hide_frame(axes)
         bar = figure.colorbar(image, ax=axes, pad=0.01)
-        bar.set_label(_bar_label(data, measure))
+        bar.set_label(_bar_label(data, measure), fontfamily=list(families()), parse_math=False)
         bar.outline.set_visible(False)
     return Plot(figure, text=causal_map_text(data, chosen))
 
@@ -130,7 +132,7 @@ def causal_picture_figure(data: CausalMap, *, layers: Sequence[int] | None = Non
             panel.set(xticks=[], yticks=[])
             hide_frame(panel)
         bar = figure.colorbar(drawn, ax=axes[0], pad=0.01)
-        bar.set_label(_bar_label(data, "effect"))
+        bar.set_label(_bar_label(data, "effect"), fontfamily=list(families()), parse_math=False)
         bar.outline.set_visible(False)
     sums = ", ".join(
         f"layer {grid.layers[row]} {values.max():+.2f}" for row, values in zip(rows, effects, strict=True)
@@ -179,10 +181,16 @@ def _draw(axes: Any, effects: NDArray[np.float64], measure: Measure) -> Any:
     )
 
 
-def _frame(column: int, row: int) -> Any:
+def _frames(column: int, row: int) -> list[Any]:
+    """Return the frame of a cell, with a light line inside: it is seen on dark cells, too."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.42, row - 0.42), 0.84, 0.84, fill=False, edgecolor=INK, linewidth=0.9)
+    return [
+        Rectangle(
+            (column - half, row - half), 2 * half, 2 * half, fill=False, edgecolor=color, linewidth=width
+        )
+        for half, color, width in ((0.42, "white", 2.2), (0.45, INK, 1.0))
+    ]
 
 
 def _token_ticks(axes: Any, data: CausalMap, first: int) -> None:
@@ -212,14 +220,14 @@ def _token_labels(data: CausalMap, columns: Sequence[int]) -> list[str]:
             place = f"image, row {round(y0 / max(1, y1 - y0)) + 1}"
         elif kind in ("video", "audio") and tokens.times[start, 0] >= 0:
             place = f"{kind} {tokens.times[start, 0] / 1000:.1f} s"
-        text = place or _plain(data.span_text(column))
+        text = place or plain_token(data.span_text(column))
         labels.append("" if place and text == before else text)
         before = text
     return labels
 
 
-def _plain(text: str) -> str:
-    """Return a token as a figure can draw it."""
+def plain_token(text: str) -> str:
+    """Return a token as a figure can draw it, at most 16 characters; a □ for each that it cannot."""
     shown = shorten(visible_token(text), 16)
     return "".join(character if writable(character) else "□" for character in shown)
 
@@ -238,7 +246,7 @@ def _size(shape: tuple[int, ...]) -> tuple[float, float]:
 def _bar_label(data: CausalMap, measure: Measure) -> str:
     if measure == "normalised":
         return "0 corrupted … 1 clean"
-    return f"change of log p({_plain(data.answer_text)}), nats"
+    return f"change of log p({plain_token(data.answer_text)}), nats"
 
 
 def _boxes(panel: Any, boxes: NDArray[np.int32], values: NDArray[np.float64], limit: float) -> Any:

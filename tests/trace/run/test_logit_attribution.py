@@ -154,7 +154,9 @@ def test_it_is_shown(tiny_lab):
     html = split._repr_html_()
     assert "<script" not in html
     assert f"{split.logit:.3f}" in html
-    assert split.figure().png()
+    plot = split.figure()
+    assert plot.png()
+    assert "“7” − “3”" in plot.figure.axes[0].get_title(loc="left")
     assert "soft cap" in str(split)
     assert split.name == "logit of '7' minus '3'"
     with pytest.raises(LabError, match="per-layer"):

@@ -40,6 +40,15 @@ def _shown(effects):
     return sorted(np.argsort(-largest, kind="stable")[:48])
 
 
+def test_the_figure_frames_what_stands_out_and_names_the_method(found):
+    from dataclasses import replace
+
+    axes = found.figure().figure.axes[0]
+    assert len(axes.patches) == 2 * int(found.stands_out("residual").sum())
+    assert "gradient" not in axes.get_title(loc="left")
+    assert "gradient" in replace(found, method="gradient").figure().figure.axes[0].get_title(loc="left")
+
+
 def test_layers_can_be_chosen_and_parts_must_exist(found):
     assert found.figure(layers=[0, 2]).png()
     for wrong in ({"part": "heads"}, {"layers": [99]}, {"measure": "logit"}):
