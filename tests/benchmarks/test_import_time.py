@@ -20,7 +20,7 @@ def test_import_is_light(record):
     loads_torch = "import sys, gemma_lab; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     seconds(loads_torch)  # writes the byte code; fails if torch was imported
     pairs = [(seconds("import gemma_lab"), seconds("pass")) for _ in range(ROUNDS)]
-    took = statistics.median(ours - empty for ours, empty in pairs)
+    took = statistics.median(kit - empty for kit, empty in pairs)
     record(
         "import-time",
         took,

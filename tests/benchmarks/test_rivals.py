@@ -2,9 +2,9 @@
 
 The model is the text decoder of mini-moe (6 layers, 4 heads), which TransformerLens and nnterp load, too. The
 time is processor time of one thread: the smallest of some rounds. The memory is what a process needs at its
-peak beyond the loaded model: of ours and of the plain prefill beside it the median of some processes, since
-the allocator alone makes one differ from the next by a third. The rivals keep every L×L weight, this one its
-default summary.
+peak beyond the loaded model: of this kit and of the plain prefill beside it the median of some processes,
+since the allocator alone makes one differ from the next by a third. The rivals keep every L×L weight, this
+kit its default summary.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def against(measured: dict, plain: dict, what: str) -> str:
     return f"{measured[what] / plain[what]:.2f} ×"
 
 
-def ours(way: str, decoder: Path, tokens: int) -> dict[str, Any]:
+def captured(way: str, decoder: Path, tokens: int) -> dict[str, Any]:
     """Return what `PROCESSES` processes measured: the least time and the median of the memory."""
-    runs = [rivals.run("capture", way, decoder, tokens, ours=True) for _ in range(PROCESSES)]
+    runs = [rivals.run("capture", way, decoder, tokens, here=True) for _ in range(PROCESSES)]
     memory = [run["memory"] for run in runs]
     return runs[0] | {
         "seconds": min(run["seconds"] for run in runs),
@@ -82,7 +82,7 @@ def rival_figures(decoder: Path, tokens: int) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("tokens", [512, 1024, 2048, 4096])
 def test_capturing_attention(decoder, record, tokens):
-    plain, recorded = ours("plain", decoder, tokens), ours("gemma_lab", decoder, tokens)
+    plain, recorded = captured("plain", decoder, tokens), captured("gemma_lab", decoder, tokens)
     theirs = rival_figures(decoder, tokens)
     case = f"{tokens:,} tokens, text decoder"
     time = recorded["seconds"] / plain["seconds"]

@@ -32,7 +32,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: What JupyterLab itself says on a machine without a network, and nothing of ours.
+#: What JupyterLab itself says on a machine without a network, and no message of this kit.
 FOREIGN_ERRORS = ("api/kernels", "jupyterlab-news", "/lsp/", "favicon")
 
 KERNEL_READY = """() => {

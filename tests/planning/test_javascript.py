@@ -136,11 +136,11 @@ def test_memory_and_speed_of_the_page_equal_pythons(page: dict[str, list[dict[st
         assert answer["parts"] == pytest.approx(parts, rel=1e-12), each
         assert answer["fits"] == made.fits, each
         assert answer["longest"] == made.longest_context, each
-        for name, ours in (("decode", made.decode), ("prompt", made.prompt)):
+        for name, kit in (("decode", made.decode), ("prompt", made.prompt)):
             theirs = answer[name]
-            assert (theirs is None) == (ours is None), (name, each)
-            if ours is not None:
-                expected = {"value": ours.value, "low": ours.low, "high": ours.high}
+            assert (theirs is None) == (kit is None), (name, each)
+            if kit is not None:
+                expected = {"value": kit.value, "low": kit.low, "high": kit.high}
                 assert theirs == pytest.approx(expected, rel=1e-9), (name, each)
 
 

@@ -54,11 +54,11 @@ def qwen_text(layers: int) -> torch.nn.Module:
 
 def test_the_neighbours_have_the_parameters_of_transformers() -> None:
     qwen = qwen_text(40)
-    ours = model_shape("Qwen3.6-35B-A3B")
+    kit = model_shape("Qwen3.6-35B-A3B")
     theirs = sum(parameter.numel() for parameter in qwen.parameters())
-    assert ours.total == pytest.approx(theirs, rel=1e-4)
+    assert kit.total == pytest.approx(theirs, rel=1e-4)
     experts = sum(p.numel() for name, p in qwen.named_parameters() if ".experts." in name)
-    assert ours.parts["experts"] == experts
+    assert kit.parts["experts"] == experts
     gemma = Gemma3TextConfig(
         vocab_size=262_208,
         hidden_size=5376,

@@ -162,8 +162,8 @@ def test_the_break_even_is_where_both_cost_the_same() -> None:
     price = hosted_price("claude-haiku-4.5", on=DAY)
     tokens = break_even_tokens(price, ratio_in=4, owned=owned, prompt=3000, answer=120)
     assert tokens is not None
-    ours = monthly_cost(tokens, ratio_in=4, owned=owned, prompt=3000, answer=120)
-    assert ours == pytest.approx(price.cost(4 * tokens, tokens))
+    kit = monthly_cost(tokens, ratio_in=4, owned=owned, prompt=3000, answer=120)
+    assert kit == pytest.approx(price.cost(4 * tokens, tokens))
     slow = break_even_tokens(price, ratio_in=4, owned=owned, prompt=30, answer=0.5)
     assert slow is None
 

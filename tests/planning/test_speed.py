@@ -44,10 +44,10 @@ def test_errors_with_the_runs_card_left_out_meet_their_bars(measured: list) -> N
 
 def test_it_is_better_than_every_other_rule(measured: list) -> None:
     rows = {row["ids"][0]: row["left_out"] for row in read_facts("errors.json")["rows"]}
-    ours = statistics.median(abs(rows[run.ids[0]] / run.tokens_per_second - 1) for run in measured)
+    kit = statistics.median(abs(rows[run.ids[0]] / run.tokens_per_second - 1) for run in measured)
     for rule in RIVALS.values():
         theirs = statistics.median(abs(rule(run.step) / run.tokens_per_second - 1) for run in measured)
-        assert ours < theirs
+        assert kit < theirs
 
 
 def test_depth_sweeps_are_within_fifteen_percent_at_every_depth(measured: list) -> None:

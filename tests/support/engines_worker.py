@@ -39,8 +39,8 @@ class Guidance:
 
     package = "llguidance"
 
-    def __init__(self, tokenizer: Any, size: int, ends: list[int], *, ours: bool) -> None:
-        if ours:
+    def __init__(self, tokenizer: Any, size: int, ends: list[int], *, kit: bool) -> None:
+        if kit:
             from gemma_lab.models.grammar.engine_tokenizer import engine_tokenizer
 
             self._tokenizer = engine_tokenizer(tokenizer, size, tuple(ends))
@@ -99,8 +99,8 @@ class XGrammar:
 
 
 ENGINES: dict[str, Callable[..., Any]] = {
-    "gemma_lab": lambda *values: Guidance(*values, ours=True),
-    "llguidance": lambda *values: Guidance(*values, ours=False),
+    "gemma_lab": lambda *values: Guidance(*values, kit=True),
+    "llguidance": lambda *values: Guidance(*values, kit=False),
     "xgrammar": XGrammar,
 }
 

@@ -46,7 +46,7 @@ def missing(name: str) -> str:
 
 
 def run(
-    *arguments: Any, ours: bool = False, seconds: float = SECONDS, worker: str = WORKER.name
+    *arguments: Any, here: bool = False, seconds: float = SECONDS, worker: str = WORKER.name
 ) -> dict[str, Any]:
     """Run the worker once in a fresh process, and return what it measured.
 
@@ -56,8 +56,8 @@ def run(
         Of the worker.
     worker
         File name of the worker, beside this module.
-    ours
-        In our environment instead of the rivals'.
+    here
+        In the environment of the tests instead of the rivals'.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def run(
         If it failed, with the last line it wrote, or took longer than `seconds`.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable if ours else python(), WORKER.with_name(worker), *map(str, arguments)]
+    command = [sys.executable if here else python(), WORKER.with_name(worker), *map(str, arguments)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=seconds, check=False

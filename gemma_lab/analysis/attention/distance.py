@@ -118,9 +118,9 @@ def attention_distance(
     distances, between = [], []
     for layer in layers:
         pairs = [
-            (ours.row(layer, query).astype(float), theirs.row(layer, query).astype(float))
-            for ours, theirs in zip(one, two, strict=True)
-            for query in ours.rows
+            (left.row(layer, query).astype(float), right.row(layer, query).astype(float))
+            for left, right in zip(one, two, strict=True)
+            for query in left.rows
         ]
         if any(a.shape != b.shape for a, b in pairs):
             raise LabError(
@@ -165,9 +165,9 @@ def _check(one: list[Attention], two: list[Attention]) -> None:
             "There are no attention rows to compare.",
             hint="Trace with attention=gl.AttentionRequest(rows=(…)).",
         )
-    for ours, theirs in zip(one, two, strict=True):
-        layers = [[layout.layer for layout in each.layers] for each in (ours, theirs)]
-        if ours.rows != theirs.rows or layers[0] != layers[1] or ours.heads != theirs.heads:
+    for left, right in zip(one, two, strict=True):
+        layers = [[layout.layer for layout in each.layers] for each in (left, right)]
+        if left.rows != right.rows or layers[0] != layers[1] or left.heads != right.heads:
             raise LabError(
                 "The two runs have other rows, layers or heads.",
                 hint="Record the same rows in models of one architecture.",

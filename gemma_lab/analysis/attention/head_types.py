@@ -130,12 +130,12 @@ def classify_heads(
     previous token    to the previous token                               0.5 [1]_
     first token       to the first token, of queries from the 8th that    0.3 [2]_ [3]_
                       see it
-    induction         to the tokens after earlier occurrences of the      0.3 (ours) [4]_   above chance
+    induction         to the tokens after earlier occurrences of the      0.3 (own) [4]_    above chance
                       query's token
     retrieval         fraction of an answer's tokens that it copies       0.1 [5]_
-    local             to the 16 nearest tokens, of queries from the 64th  0.5 (ours)
-    picture reading   of text to the images before it                     0.2 (ours)        odds twice uniform
-    language bridging to another language or script                       0.2 (ours)        odds twice uniform
+    local             to the 16 nearest tokens, of queries from the 64th  0.5 (own)
+    picture reading   of text to the images before it                     0.2 (own)         odds twice uniform
+    language bridging to another language or script                       0.2 (own)         odds twice uniform
     ================= =================================================== ================= ==================
 
     Parameters

@@ -138,16 +138,16 @@ def routing_flips(first: Routing | Sequence[Routing], second: Routing | Sequence
     k = max(one[0].top_k, two[0].top_k)
     flipped, weight, chance, chance_weight = [], [], [], []
     for layer in layers:
-        ours, theirs = (_slots(part, layer) for part in (one, two))
-        here = [_distances(ours, theirs, shift=0, experts=experts, k=k)]
-        count = len(ours[0])
+        left, right = (_slots(part, layer) for part in (one, two))
+        here = [_distances(left, right, shift=0, experts=experts, k=k)]
+        count = len(left[0])
         others = [
-            _distances(ours, theirs, shift=shift, experts=experts, k=k)[1]
+            _distances(left, right, shift=shift, experts=experts, k=k)[1]
             for shift in range(1, min(_SHIFTS, count - 1) + 1)
         ]
         flipped.append(here[0][0])
         weight.append(here[0][1])
-        chance.append(_chance(ours[0], theirs[0], experts=experts, k=k))
+        chance.append(_chance(left[0], right[0], experts=experts, k=k))
         chance_weight.append(float(np.mean(others)) if others else float("nan"))
     return RoutingFlips(
         layers, np.stack(flipped), np.stack(weight), np.asarray(chance), np.asarray(chance_weight), k
@@ -190,21 +190,21 @@ def _slots(parts: list[Routing], layer: int) -> tuple[NDArray[Any], NDArray[np.f
 
 
 def _distances(
-    ours: tuple[NDArray[Any], NDArray[np.float32]],
-    theirs: tuple[NDArray[Any], NDArray[np.float32]],
+    left: tuple[NDArray[Any], NDArray[np.float32]],
+    right: tuple[NDArray[Any], NDArray[np.float32]],
     *,
     shift: int,
     experts: int,
     k: int,
 ) -> tuple[Floats, Floats]:
     """Return the flipped fraction and the moved weight of each token; `shift` pairs it with a later one."""
-    ids, weights = (np.roll(each, -shift, axis=0) for each in theirs)
+    ids, weights = (np.roll(each, -shift, axis=0) for each in right)
     flipped, moved = [], []
     for start in range(0, len(ids), _BLOCK):
         part = slice(start, start + _BLOCK)
-        one = _dense(ours[0][part], ours[1][part], experts)
+        one = _dense(left[0][part], left[1][part], experts)
         two = _dense(ids[part], weights[part], experts)
-        common = np.logical_and(_chosen(ours[0][part], experts), _chosen(ids[part], experts)).sum(axis=1)
+        common = np.logical_and(_chosen(left[0][part], experts), _chosen(ids[part], experts)).sum(axis=1)
         flipped.append(1 - common / k)
         moved.append(np.minimum(np.abs(one - two).sum(axis=1, dtype=np.float64) / 2, 1.0))
     return np.concatenate(flipped), np.concatenate(moved)
@@ -222,17 +222,17 @@ def _chosen(ids: NDArray[Any], experts: int) -> NDArray[np.bool_]:
     return table
 
 
-def _chance(ours: NDArray[Any], theirs: NDArray[Any], *, experts: int, k: int) -> float:
+def _chance(left: NDArray[Any], right: NDArray[Any], *, experts: int, k: int) -> float:
     """Return the mean flipped fraction over all pairs of different tokens, from how often experts occur."""
-    count = len(ours)
+    count = len(left)
     if count < 2:
         return float("nan")
-    loads = [np.bincount(ids.ravel(), minlength=experts).astype(float) for ids in (ours, theirs)]
+    loads = [np.bincount(ids.ravel(), minlength=experts).astype(float) for ids in (left, right)]
     same = sum(
         int(
             np.logical_and(
-                _chosen(ours[start : start + _BLOCK], experts),
-                _chosen(theirs[start : start + _BLOCK], experts),
+                _chosen(left[start : start + _BLOCK], experts),
+                _chosen(right[start : start + _BLOCK], experts),
             ).sum()
         )
         for start in range(0, count, _BLOCK)

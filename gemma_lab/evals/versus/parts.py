@@ -196,11 +196,11 @@ def _chance_agreement(tops: Ints) -> float:
     count = len(tops)
     if count < 2:
         return float("nan")
-    ours, theirs = (
+    left, right = (
         dict(zip(*(each.tolist() for each in np.unique(side, return_counts=True)), strict=True))
         for side in tops.T
     )
-    pairs = sum(n * theirs.get(index, 0) for index, n in ours.items())
+    pairs = sum(n * right.get(index, 0) for index, n in left.items())
     same = int((tops[:, 0] == tops[:, 1]).sum())
     return float((pairs - same) / (count * (count - 1)))
 
@@ -324,13 +324,13 @@ def _checkups(one: Measured, other: Measured) -> CheckupComparison:
     first, second = one.checkup, other.checkup
     if first is None or second is None:
         raise NotComparable("not asked for (checkup=False)")
-    ours, theirs = _by_question(first.answers), _by_question(second.answers)
+    one, other = _by_question(first.answers), _by_question(second.answers)
     left: dict[str, str] = {}
     tables = {}
     for skill in dict.fromkeys(answer.question.skill for answer in [*first.answers, *second.answers]):
-        both = [key for key in ours if key in theirs and key[0] == skill]
+        both = [key for key in one if key in other and key[0] == skill]
         if both:
-            tables[skill] = mcnemar_test([ours[key] for key in both], [theirs[key] for key in both])
+            tables[skill] = mcnemar_test([one[key] for key in both], [other[key] for key in both])
         else:
             left[skill] = "not asked of both models"
     if not tables:

@@ -34,12 +34,12 @@ def reported_bounds(first: Reply | ServerReply, second: Reply | ServerReply) -> 
         Nats; empty if a side reports no log-probabilities.
     """
     bounds = []
-    for (text, ours), (other, theirs) in zip(_positions(first), _positions(second), strict=False):
-        ids = {name: number for number, name in enumerate(sorted(ours.keys() | theirs.keys()))}
+    for (text, left), (other, right) in zip(_positions(first), _positions(second), strict=False):
+        ids = {name: number for number, name in enumerate(sorted(left.keys() | right.keys()))}
         bounds.append(
             kl_bound(
-                {ids[name]: value for name, value in ours.items()},
-                {ids[name]: value for name, value in theirs.items()},
+                {ids[name]: value for name, value in left.items()},
+                {ids[name]: value for name, value in right.items()},
             ).nats
         )
         if text != other:

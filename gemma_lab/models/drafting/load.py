@@ -154,7 +154,7 @@ def load_drafter(found: DrafterFiles, base: LoadedModel) -> Drafter:
 def check_fits(found: DrafterFiles, base: LoadedModel) -> None:
     """Raise `BadDrafter` unless a drafter reads what a model computes."""
     text = _text(found)
-    for what, theirs, ours in (
+    for what, needed, given in (
         ("a vocabulary of", text.get("vocab_size"), base.vocabulary),
         (
             "hidden states of width",
@@ -162,15 +162,15 @@ def check_fits(found: DrafterFiles, base: LoadedModel) -> None:
             base.text_config.hidden_size,
         ),
     ):
-        if theirs != ours:
+        if needed != given:
             raise BadDrafter(
-                f"The drafter {found.name} reads {what} {theirs:,}; {base.name} has {ours:,}.", hint=_HINT
+                f"The drafter {found.name} reads {what} {needed:,}; {base.name} has {given:,}.", hint=_HINT
             )
-    mine, its = _kinds(base.text_config), _kinds(_settings(found))
-    for kind, (heads, width) in its.items():
-        if mine.get(kind) != (heads, width):
-            ours = mine.get(kind)
-            has = "none" if ours is None else f"{ours[0]} of width {ours[1]}"
+    base_kinds, drafter_kinds = _kinds(base.text_config), _kinds(_settings(found))
+    for kind, (heads, width) in drafter_kinds.items():
+        if base_kinds.get(kind) != (heads, width):
+            given = base_kinds.get(kind)
+            has = "none" if given is None else f"{given[0]} of width {given[1]}"
             raise BadDrafter(
                 f"The drafter {found.name} reads {heads} key-value heads of width {width} in "
                 f"{kind.replace('_', ' ')}; {base.name} has {has}.",

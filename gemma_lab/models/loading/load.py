@@ -238,10 +238,13 @@ def _require_same_tokens(files: CheckpointFiles, processor: Any) -> None:
             hint="The tokenizer belongs to another model: take the one that came with the weights.",
         )
     for medium in ("image", "audio", "video"):
-        theirs, ours = getattr(processor, f"{medium}_token_id", None), files.config.get(f"{medium}_token_id")
-        if files.config.get("vision_config") and None not in (theirs, ours) and theirs != ours:
+        marked, expected = (
+            getattr(processor, f"{medium}_token_id", None),
+            files.config.get(f"{medium}_token_id"),
+        )
+        if files.config.get("vision_config") and None not in (marked, expected) and marked != expected:
             raise BadCheckpoint(
-                f"The processor in {files.folder} marks {medium} with token {theirs}, the model with {ours}.",
+                f"The processor in {files.folder} marks {medium} with token {marked}, the model with {expected}.",
                 hint="The processor belongs to another model: take the one that came with the weights.",
             )
 

@@ -154,7 +154,7 @@ def _from_bytes(data: bytes, what: str, finish: Callable[[Image.Image, str], Res
 
 def _opened(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, and large images: checked with our own limit
+        warnings.simplefilter("ignore")  # about metadata, and large images: checked against the limit above
         return Image.open(io.BytesIO(data))
 
 

@@ -18,9 +18,9 @@ def test_it_is_what_chat_records_for_its_first_token(tiny_lab, images):
     assert seen.logprobs.shape == (lab.vocabulary,)
     assert np.exp(seen.logprobs).sum() == pytest.approx(1, abs=1e-5)
     assert seen.entropy == pytest.approx(first.entropy, abs=1e-4)
-    for ours, theirs in zip(seen.top(5), first.top_logprobs, strict=True):
-        assert (ours.id, ours.text) == (theirs.id, theirs.text)
-        assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-4)
+    for kit, theirs in zip(seen.top(5), first.top_logprobs, strict=True):
+        assert (kit.id, kit.text) == (theirs.id, theirs.text)
+        assert kit.logprob == pytest.approx(theirs.logprob, abs=1e-4)
 
 
 def test_sampling_cuts_and_renormalises(tiny_lab):

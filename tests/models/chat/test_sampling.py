@@ -59,6 +59,6 @@ def test_probabilities_are_those_of_transformers(sampling):
     if sampling.top_p < 1:
         scores = TopPLogitsWarper(sampling.top_p)(None, scores)
     expected = scores.softmax(-1)[0].numpy()
-    ours = sampling.probabilities(logits)
-    assert ours.sum() == pytest.approx(1)
-    np.testing.assert_allclose(ours, expected, atol=1e-9)
+    kit = sampling.probabilities(logits)
+    assert kit.sum() == pytest.approx(1)
+    np.testing.assert_allclose(kit, expected, atol=1e-9)

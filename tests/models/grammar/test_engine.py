@@ -194,15 +194,15 @@ def test_masks_are_those_of_the_library_s_own_tokenizer(tokenizer):
 
     made = grammar(tokenizer, size=len(tokenizer), ends=[END, 1], schema=answer_schema(Record))
     other = llguidance.hf.from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=[END, 1])
-    ours, theirs = made.matcher(), LLMatcher(other, LLMatcher.grammar_from_lark(made.source))
+    kit, theirs = made.matcher(), LLMatcher(other, LLMatcher.grammar_from_lark(made.source))
     masks = [engine.allocate_token_bitmask(1, made.size) for _ in range(2)]
     text = [not tokenizer.convert_ids_to_tokens(index).startswith("<unused") for index in range(made.size)]
     answer = '{"name": "Ada é 你 🙂 \\n", "tags": ["x", "y z"]}'
     for token in [*tokenizer.encode(answer, add_special_tokens=False), END]:
-        for matcher, mask in zip((ours, theirs), masks, strict=True):
+        for matcher, mask in zip((kit, theirs), masks, strict=True):
             engine.fill_next_token_bitmask(matcher, mask, 0)
         one, two = (np.unpackbits(mask[0].view(np.uint8), bitorder="little")[: made.size] for mask in masks)
         assert (one[text] == two[text]).all(), token
-        assert ours.consume_token(token)
+        assert kit.consume_token(token)
         assert theirs.consume_token(token)
-    assert ours.is_accepting()
+    assert kit.is_accepting()

@@ -50,8 +50,8 @@ def test_no_deprecation_warning(size, tiny_folder, said):
     outdated = (DeprecationWarning, FutureWarning, PendingDeprecationWarning)
     found = [str(one.message) for one in caught if issubclass(one.category, outdated)]
     found += [text for text in said if "deprecat" in text.lower() or "removed in" in text.lower()]
-    ours = [text for text in found if "torch" not in text.lower() or "transformers" in text.lower()]
-    assert not ours
+    kit = [text for text in found if "torch" not in text.lower() or "transformers" in text.lower()]
+    assert not kit
 
 
 def test_the_check_sees_one(tiny_lab, said):

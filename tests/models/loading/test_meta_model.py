@@ -126,14 +126,14 @@ def test_the_defaults_are_the_installed_ones() -> None:
 
     for kind, config in {"gemma4": Gemma4Config, "gemma4_unified": Gemma4UnifiedConfig}.items():
         whole = config(text_config={}, vision_config={}, audio_config={})
-        for ours, theirs in (
+        for kit, theirs in (
             (TEXT[f"{kind}_text"], whole.text_config),
             (VISION[kind], whole.vision_config),
             (AUDIO[kind], whole.audio_config),
         ):
             fresh = theirs.to_dict()
-            expected = {key: fresh[key] for key in ours if key != "layer_types"}
-            assert {key: value for key, value in ours.items() if key != "layer_types"} == expected
+            expected = {key: fresh[key] for key in kit if key != "layer_types"}
+            assert {key: value for key, value in kit.items() if key != "layer_types"} == expected
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones() -> None:

@@ -156,8 +156,8 @@ def test_thoughts_that_were_left_in_the_text(lab_of, text):
 def test_content_in_parts_and_strange_finish_reasons(lab_of):
     parts = [{"type": "text", "text": "1"}, {"type": "text", "text": "2"}]
     assert lab_of(whole({"content": parts}))[0].chat("?").text == "12"
-    for word, ours in (("length", "length"), ("eos", "stop"), (None, "stop"), ("content_filter", "stopped")):
-        assert lab_of(whole({"content": "x"}, word))[0].chat("?").finish_reason == ours
+    for word, kit in (("length", "length"), ("eos", "stop"), (None, "stop"), ("content_filter", "stopped")):
+        assert lab_of(whole({"content": "x"}, word))[0].chat("?").finish_reason == kit
 
 
 def test_what_a_server_leaves_out_is_not_invented(lab_of):

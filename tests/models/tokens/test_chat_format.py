@@ -55,8 +55,8 @@ def test_reading_from_the_last_turn_on_gives_the_same_state(earlier, later):
         whole.read(index)
     tail.read_tail(prompt)
     for index in ids(later):
-        ours, theirs = whole.read(index), tail.read(index)
-        assert (ours.block, ours.outer, ours.is_control) == (theirs.block, theirs.outer, theirs.is_control)
+        kit, theirs = whole.read(index), tail.read(index)
+        assert (kit.block, kit.outer, kit.is_control) == (theirs.block, theirs.outer, theirs.is_control)
 
 
 @settings(max_examples=200, deadline=None)

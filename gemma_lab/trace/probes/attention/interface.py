@@ -1,6 +1,6 @@
 """Observe a model's attention through transformers' attention interface; nothing is patched.
 
-While `AttentionTaps` is open, the model's configurations name a function of ours instead of SDPA or eager
+While `AttentionTaps` is open, the model's configurations name another function than SDPA or eager
 attention. It lets the observers edit the mask, calls the stock function for the output, so that this is the
 same bits, and shows the observers what went in and what came out. Contexts may be nested: all that are open
 on one model share one `TappedAttention`, which is found through the model's own configuration.
