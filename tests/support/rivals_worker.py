@@ -5,8 +5,8 @@ attention. ``python rivals_worker.py page WAY ARRAYS OUT`` writes a page that ne
 ``.npz`` of ``attention`` [layers, heads, tokens, tokens] and ``tokens``. Its bytes are those of the HTML
 that a notebook saves, scripts from elsewhere not counted.
 
-It runs in the rivals' environment, where gemma_lab is not installed (WAY ``gemma_lab`` runs in the other), and
-each way is the one that the tool's own documentation shows for this purpose.
+It runs in the rivals' environment, where gemma_lab is not installed (WAY ``gemma_lab`` runs in the other),
+and each way is the one that the tool's own documentation shows for this purpose.
 """
 
 from __future__ import annotations

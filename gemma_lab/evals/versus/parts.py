@@ -324,13 +324,13 @@ def _checkups(one: Measured, other: Measured) -> CheckupComparison:
     first, second = one.checkup, other.checkup
     if first is None or second is None:
         raise NotComparable("not asked for (checkup=False)")
-    one, other = _by_question(first.answers), _by_question(second.answers)
+    correct = [_by_question(each.answers) for each in (first, second)]
     left: dict[str, str] = {}
     tables = {}
     for skill in dict.fromkeys(answer.question.skill for answer in [*first.answers, *second.answers]):
-        both = [key for key in one if key in other and key[0] == skill]
+        both = [key for key in correct[0] if key in correct[1] and key[0] == skill]
         if both:
-            tables[skill] = mcnemar_test([one[key] for key in both], [other[key] for key in both])
+            tables[skill] = mcnemar_test(*([table[key] for key in both] for table in correct))
         else:
             left[skill] = "not asked of both models"
     if not tables:

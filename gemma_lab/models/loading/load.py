@@ -244,7 +244,8 @@ def _require_same_tokens(files: CheckpointFiles, processor: Any) -> None:
         )
         if files.config.get("vision_config") and None not in (marked, expected) and marked != expected:
             raise BadCheckpoint(
-                f"The processor in {files.folder} marks {medium} with token {marked}, the model with {expected}.",
+                f"The processor in {files.folder} marks {medium} with token {marked}, "
+                f"the model with {expected}.",
                 hint="The processor belongs to another model: take the one that came with the weights.",
             )
 

@@ -108,7 +108,7 @@ def test_all_media_are_checked_before_the_first_one_is_decoded(monkeypatch):
             raise KeyError
 
     with monkeypatch.context() as patch:
-        patch.setattr("gemma_lab.models.chat.messages._LOADERS", {})
+        patch.setattr("gemma_lab.models.chat.media_parts._LOADERS", {})
         with pytest.raises(KeyError):
             conversation("Hi", images=[RED, RED, "no/such.png", RED], check=stop_at_the_broken_one)
     assert checked == [("image", {})] * 3
