@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .analysis.comparison import compare
     from .assets import data_path
     from .errors import LabError
+    from .evals.causal.causal_map import open_causal_map
     from .evals.versus.comparison import Versus
     from .evals.versus.run import versus
     from .family.catalog import Checkpoint, catalog
@@ -117,6 +118,7 @@ __all__ = [
     "load_video",
     "measure",
     "meta_model",
+    "open_causal_map",
     "open_survey",
     "open_trace",
     "plan",

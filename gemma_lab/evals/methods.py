@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from ..models.chat.request_builder import PromptLike
     from ..planning.measurement import SpeedReport
-    from .causal.causal_map import CausalMap, Patching
+    from .causal.causal_map import CausalMap
     from .causal.cells import Part, Span
+    from .causal.map_records import Patching
     from .needle_in_a_haystack import Haystack
     from .report import Checkup
     from .scan.scan import Scan
@@ -203,7 +204,9 @@ class EvalMethods(ChatMethods, TraceMethods, EditMethods):
         ContextFull, DoesNotFit
             If they cannot be read in one pass.
         LabError, TypeError
-            If they do not differ, an edit is active, an argument is out of range, or as `chat` raises.
+            If they do not differ, an edit bound to positions is active (a patch, steering, an attention
+            knockout; edits of experts and heads are part of the map), an argument is out of range, or as
+            `chat` raises.
 
         Examples
         --------

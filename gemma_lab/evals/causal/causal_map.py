@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,10 +12,13 @@ from ...checks import short_repr, whole_number
 from ...display import Displayed
 from ...errors import LabError
 from ..statistics import rank_correlation
-from .cells import BY_SPAN, PARTS, Part, Span
-from .grid import CausalEffect, CausalGrid
+from .cells import BY_SPAN, Part, Span
+from .grid import CausalEffect
+from .map_records import MapRecords
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from ...models.chat.request import Request
@@ -24,14 +27,13 @@ if TYPE_CHECKING:
     from ...trace.interventions.edit import Edit
     from ..statistics import RankCorrelation
 
-Patching = Literal["denoising", "noising"]
 Measure = Literal["effect", "normalised"]
 #: Smallest difference of log-probability, in nats, that effects can be divided by.
 MIN_GAP = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class CausalMap(Displayed):
+class CausalMap(MapRecords, Displayed):
     """What each patch between a clean and a corrupted run does to the answer's log-probability.
 
     Attributes
@@ -43,8 +45,9 @@ class CausalMap(Displayed):
         the answer. ``"noising"``: the other way round: what the answer needs.
     method
         ``"exact"``: every cell was run. ``"gradient"``: its first-order approximation.
-    clean, corrupted
-        The requests.
+    prompts
+        The clean and the corrupted request as JSON values (`Request.to_meta`), media by digest. The
+        properties `clean` and `corrupted` are the requests themselves.
     clean_tokens, corrupted_tokens
         The tokens of both, with those of the answer but the last.
     answer, answer_text
@@ -59,6 +62,13 @@ class CausalMap(Displayed):
         The tokens at which heads and experts were patched.
     grids
         The cells, by part.
+    weights, adapter
+        Digests of the model's weights (`gemma_lab.models.loading.weights_digest`), and name and digest of the
+        adapter that was active, or None.
+    active_edit
+        The edit that was active: of experts and heads, for both runs and all patches; empty if none was.
+    media
+        Pictures, videos and sounds of both requests, opened. A file has the pictures at most.
 
     Notes
     -----
@@ -73,57 +83,6 @@ class CausalMap(Displayed):
     tokens of media: in another order); in noising it writes a change in a random direction, as large at every
     token as the cell's own.
     """
-
-    model: str
-    patching: Patching
-    method: Literal["exact", "gradient"]
-    clean: Request
-    corrupted: Request
-    clean_tokens: TokenTable
-    corrupted_tokens: TokenTable
-    answer: tuple[int, ...]
-    answer_text: str
-    clean_logprob: float
-    corrupted_logprob: float
-    spans: tuple[Span, ...]
-    differing: tuple[int, ...]
-    positions: tuple[int, ...]
-    grids: Mapping[Part, CausalGrid] = field(repr=False)
-
-    @property
-    def gap(self) -> float:
-        """What the corruption takes from the answer: clean minus corrupted log-probability, nats."""
-        return self.clean_logprob - self.corrupted_logprob
-
-    @property
-    def base_tokens(self) -> TokenTable:
-        """The tokens of the run that is patched."""
-        return self.corrupted_tokens if self.patching == "denoising" else self.clean_tokens
-
-    @property
-    def draws(self) -> int:
-        """Number of controls."""
-        return max((len(grid.controls) for grid in self.grids.values()), default=0)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that were patched."""
-        return tuple(part for part in PARTS if part in self.grids)
-
-    def grid(self, part: Part) -> CausalGrid:
-        """Return the cells of a part.
-
-        Raises
-        ------
-        LabError
-            If it was not patched.
-        """
-        if part not in self.grids:
-            raise LabError(
-                f"This map has no part {short_repr(part)}.",
-                hint=f"It has {', '.join(map(repr, self.parts))}.",
-            )
-        return self.grids[part]
 
     def effects(self, part: Part = "residual", *, measure: Measure = "effect") -> NDArray[np.float64]:
         """Return the effects of a part, ``[layers, columns]``.
@@ -142,9 +101,9 @@ class CausalMap(Displayed):
             If there is no such part or measure, or the two runs differ by less than 0.001 nats.
         """
         effects = self.grid(part).effects
-        if measure == "effect":
+        if isinstance(measure, str) and measure == "effect":
             return effects
-        if measure != "normalised":
+        if not isinstance(measure, str) or measure != "normalised":
             raise LabError(
                 f"There is no measure {short_repr(measure)}.", hint='It is "effect" or "normalised".'
             )
@@ -208,6 +167,8 @@ class CausalMap(Displayed):
         LabError
             If the maps have different cells.
         """
+        if not isinstance(other, CausalMap):
+            raise LabError(f"{short_repr(other)} is no causal map.", hint="found.agreement(approximation)")
         parts = [each for each in self.parts if each in other.parts] if part is None else [part]
         values: list[NDArray[np.float64]] = []
         places: list[NDArray[np.integer]] = []
@@ -230,13 +191,10 @@ class CausalMap(Displayed):
         first, second = np.concatenate(values, axis=1)
         return rank_correlation(first, second, np.concatenate(places))
 
-    @property
-    def base_request(self) -> Request:
-        """The request of the run that is patched."""
-        return self.corrupted if self.patching == "denoising" else self.clean
-
     def edit(self, lab: LoadedModel, cell: CausalEffect) -> Edit:
         """Return the patch of a cell as an edit, e.g. to trace the patched run.
+
+        It includes the edit that was active when the map was made.
 
         Parameters
         ----------
@@ -248,7 +206,8 @@ class CausalMap(Displayed):
         Raises
         ------
         LabError
-            If the map has no such cell, or its prompts no longer give its number of tokens.
+            If the map has no such cell, the lab has other weights, another adapter or another active edit, or
+            its prompts no longer give its number of tokens.
 
         Examples
         --------
@@ -259,10 +218,7 @@ class CausalMap(Displayed):
 
         if not isinstance(cell, CausalEffect):
             raise LabError(f"{short_repr(cell)} is no cell of a causal map.", hint="Pass one of found.top().")
-        if lab.name != self.model:
-            raise LabError(
-                f"The map is of {self.model}, not of {lab.name}.", hint="Pass the lab that made it."
-            )
+        self.check_model(lab)
         self.grid(cell.part).row(cell.layer)
         return cell_edit(
             lab,
@@ -273,7 +229,33 @@ class CausalMap(Displayed):
             spans=self.spans,
             positions=self.positions,
             tokens=len(self.clean_tokens),
+            active=self.active_edit,
         )
+
+    def check_model(self, lab: LoadedModel) -> None:
+        """Raise `LabError` unless a lab has the weights and the adapter of the map."""
+        from .cell_edit import check_model
+
+        check_model(lab, name=self.model, weights=self.weights, adapter=self.adapter)
+
+    def save(self, path: str | Path, *, images: bool = False) -> Path:
+        """Write the map as one file and return its path; `gemma_lab.open_causal_map` reads it.
+
+        Parameters
+        ----------
+        path
+            Where to write; an existing file is replaced once the new one is complete.
+        images
+            Whether to store the prompts' pictures as well, so that cells of an opened map can be traced.
+
+        Raises
+        ------
+        LabError
+            If the file cannot be written.
+        """
+        from .map_file import write_map
+
+        return write_map(self, path, images=images)
 
     def top(self, count: int = 10, *, part: Part | None = None) -> tuple[CausalEffect, ...]:
         """Return the cells with the largest effects towards the run patched from, largest first.
@@ -294,17 +276,22 @@ class CausalMap(Displayed):
 
     def label(self, cell: CausalEffect) -> str:
         """Describe the place of a cell: ``"layer 3, head 2"``, ``"layer 3, tokens 5–7 'lemon'"``."""
+        if not isinstance(cell, CausalEffect):
+            raise LabError(f"{short_repr(cell)} is no cell of a causal map.", hint="Pass one of found.top().")
         if cell.part not in BY_SPAN:
             return f"layer {cell.layer}, {cell.part} {cell.column}"
-        start, stop = self.spans[cell.column]
+        start, stop = self._span(cell.column)
         places = f"token {start}" if stop == start + 1 else f"tokens {start}–{stop - 1}"
         return f"layer {cell.layer}, {cell.part}, {places} {self.span_text(cell.column)!r}"
 
     def span_text(self, column: int) -> str:
         """Return the tokens of a span as text, in the clean prompt; where the other differs, ``a→b``."""
-        start, stop = self.spans[column]
+        start, stop = self._span(column)
         one, two = (_text(tokens, start, stop) for tokens in (self.clean_tokens, self.corrupted_tokens))
         return one if one == two else f"{one}→{two}"
+
+    def _span(self, column: int) -> Span:
+        return self.spans[whole_number("column", column, minimum=0, maximum=len(self.spans) - 1)]
 
     def to_pandas(self) -> Any:
         """Return one row per cell: part, layer, column, tokens, effect, normalised, p."""
@@ -325,9 +312,11 @@ class CausalMap(Displayed):
         sizes = [f"{part} {'×'.join(map(str, self.grids[part].effects.shape))}" for part in self.parts]
         best = self.top(1)
         found = f", largest {best[0].effect:+.2f} at {self.label(best[0])}" if best else ""
+        under = f" under {self.active_edit!r}" if self.active_edit else ""
         return (
-            f"CausalMap({self.model}, {self.patching} by {self.method}, answer {self.answer_text!r} "
-            f"{self.corrupted_logprob:.2f} → {self.clean_logprob:.2f} nats: {', '.join(sizes)}{found})"
+            f"CausalMap({' '.join(self.model.split())}, {self.patching} by {self.method}{under}, "
+            f"answer {self.answer_text!r} {self.corrupted_logprob:.2f} → {self.clean_logprob:.2f} nats: "
+            f"{', '.join(sizes)}{found})"
         )
 
     def _cells(self, parts: tuple[Part, ...]) -> Iterator[CausalEffect]:
@@ -343,6 +332,42 @@ class CausalMap(Displayed):
                     float(grid.effects[row, column]),
                     value if np.isfinite(value) else None,
                 )
+
+
+def open_causal_map(path: str | Path, *, requests: Sequence[Request] | None = None) -> CausalMap:
+    """Read a saved causal map, without the model.
+
+    Everything is verified: the checksum of every member of the file, every shape, every number.
+
+    Parameters
+    ----------
+    path
+        A file that `gemma_lab.evals.CausalMap.save` wrote.
+    requests
+        The clean and the corrupted request that the map was made with, for a file that does not have their
+        media. They are compared with what the file states. Without their media a map is shown, but its
+        cells cannot be traced.
+
+    Returns
+    -------
+    CausalMap
+
+    Raises
+    ------
+    BadTrace
+        If there is no such file, or it is truncated, altered, of another version, or no causal map at all.
+    LabError
+        If `requests` are others than the map was made with.
+
+    Examples
+    --------
+    >>> lab.causal_map(clean, corrupted).save("recall.map")
+    >>> gl.open_causal_map("recall.map").figure()
+    """
+    from .map_file import read_map
+
+    records = read_map(path, requests=requests)
+    return CausalMap(**{each.name: getattr(records, each.name) for each in fields(records)})
 
 
 def _text(tokens: TokenTable, start: int, stop: int) -> str:

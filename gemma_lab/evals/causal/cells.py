@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -176,12 +177,12 @@ def as_parts(parts: str | Sequence[str], available: Sequence[Part]) -> tuple[Par
     LabError
         If one does not exist, or the model does not have it.
     """
-    if parts == "all":
+    if isinstance(parts, str) and parts == "all":
         return tuple(available)
-    if not isinstance(parts, str | Iterable):
+    if not isinstance(parts, str | Iterable) or isinstance(parts, bytes | Mapping):
         raise LabError(f"parts is {short_repr(parts)}.", hint=f"Pass some of {', '.join(map(repr, PARTS))}.")
     listed = [parts] if isinstance(parts, str) else list(parts)
-    unknown = [each for each in listed if each not in PARTS]
+    unknown = [each for each in listed if not isinstance(each, str) or each not in PARTS]
     missing = [each for each in listed if each not in available]
     if not listed or unknown or missing:
         what = (
@@ -205,22 +206,34 @@ def as_spans(spans: Any, total: int) -> tuple[Span, ...]:
     """
     if spans is None:
         spans = -(-total // MAX_SPANS)
-    if isinstance(spans, int) and not isinstance(spans, bool) and spans > 0:
-        return tuple((start, min(start + spans, total)) for start in range(0, total, spans))
-    listed = list(spans) if isinstance(spans, Iterable) and not isinstance(spans, str) else []
-    for span in listed:
-        pair = tuple(span) if isinstance(span, Sequence) and not isinstance(span, str) else ()
-        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in pair)
-        if len(pair) != 2 or not whole or not 0 <= pair[0] < pair[1] <= total:
-            raise LabError(
-                f"{short_repr(span)} is no span of {total:,} tokens.",
-                hint="Pass (start, stop) pairs: spans=[(4, 9), (9, 12)], or a number of tokens per span.",
-            )
+    each = as_whole(spans)
+    if each is not None and each > 0:
+        return tuple((start, min(start + each, total)) for start in range(0, total, each))
+    listed = list(spans) if isinstance(spans, Iterable) and not isinstance(spans, str | bytes) else []
     if not listed:
         raise LabError(
             f"spans is {short_repr(spans)}.", hint="Pass (start, stop) pairs, or a number of tokens per span."
         )
-    return tuple((int(start), int(stop)) for start, stop in listed)
+    return tuple(_as_span(span, total) for span in listed)
+
+
+def _as_span(span: Any, total: int) -> Span:
+    listed = list(span) if isinstance(span, Iterable) and not isinstance(span, str | bytes) else []
+    match [as_whole(each) for each in listed]:
+        case [int(start), int(stop)] if 0 <= start < stop <= total:
+            return start, stop
+    raise LabError(
+        f"{short_repr(span)} is no span of {total:,} tokens.",
+        hint="Pass (start, stop) pairs: spans=[(4, 9), (9, 12)], or a number of tokens per span.",
+    )
+
+
+def as_whole(value: Any) -> int | None:
+    """Return a number of any integer type as an `int`, None for anything else; a bool is none."""
+    try:
+        return operator.index(None if isinstance(value, bool) else value)
+    except TypeError:
+        return None
 
 
 def as_positions(positions: Sequence[int] | None, total: int) -> tuple[int, ...]:

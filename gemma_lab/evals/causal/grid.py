@@ -65,6 +65,14 @@ class CausalGrid:
     controls: NDArray[np.float64]
     readout: NDArray[np.bool]
 
+    def equal(self, other: CausalGrid) -> bool:
+        """Return whether two grids hold the same cells and effects; missing ones are equal."""
+        arrays = ("effects", "controls", "readout")
+        return (self.part, self.layers) == (other.part, other.layers) and all(
+            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=name != "readout")
+            for name in arrays
+        )
+
     def row(self, layer: int) -> int:
         """Return the row of a layer.
 

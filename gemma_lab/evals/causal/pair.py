@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -231,14 +232,16 @@ def _shape(grid: Any) -> str:
 
 
 def _answer_ids(model: LoadedModel, clean: Request, answer: Any, answer_tokens: int) -> tuple[int, ...]:
+    from ...models.tokens.vocabulary import Vocabulary
+
     if answer is None:
         return _own_answer(model, clean, whole_number("answer_tokens", answer_tokens, minimum=1))
     if isinstance(answer, str):
-        ids = tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"])
-    elif isinstance(answer, Sequence):
+        ids = Vocabulary(model.tokenizer).ids(answer)
+    elif isinstance(answer, Iterable) and not isinstance(answer, bytes | Mapping | AbstractSet):
         from ...models.chat.request import token_ids
 
-        ids = tuple(token_ids(answer))
+        ids = token_ids(answer)
     else:
         raise LabError(
             f"answer is {short_repr(answer)}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,10 @@ from ...models.chat.options import PromptOptions, check_keywords
 from ...models.chat.out_of_memory import raise_on_out_of_memory
 from ...models.chat.request_builder import build_request
 from ...models.loading.restore import RestoreStack, restores_model
+from ...models.loading.weights_digest import weights_digest
 from ...trace.interventions.apply import active_edit
 from ...trace.run.layer_replay import LayerReplay
-from .causal_map import CausalMap, Patching
+from .causal_map import CausalMap
 from .cells import (
     BY_SPAN,
     PARTS,
@@ -37,6 +38,7 @@ from .cells import (
 from .controls import ControlPrompts, given_control
 from .gradient import estimate_cells, gradients_at
 from .grid import CausalGrid
+from .map_records import Patching
 from .pair import PatchRun, PromptPair, make_pair, record, tokens_of
 from .patching import evaluate_cells
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from ...models.chat.request import Request
     from ...models.chat.request_builder import PromptLike
     from ...models.loading.loaded_model import LoadedModel
+    from ...trace.interventions.edit import Edit
 
 Method = Literal["exact", "gradient"]
 _OPTIONS = (
@@ -77,21 +80,13 @@ def causal_map(
     check_keywords("causal_map", options, PromptOptions, also=_OPTIONS)
     _check(patching, Patching, "patching")
     _check(method, Method, "method")
-    if active_edit(model.model):
-        raise LabError(
-            "An edit is active; a causal map is of the unchanged model.", hint="Leave its `with` block first."
-        )
+    edit = _usable_edit(active_edit(model.model), method)
     first, second = (
         build_request(model, prompt, options, max_new_tokens=0).with_options(max_new_tokens=0)
         for prompt in (clean, corrupted)
     )
     pair = make_pair(model, first, second, answer, answer_tokens)
-    drawn = controls if isinstance(controls, int) else None
-    given = (
-        []
-        if isinstance(controls, int)
-        else [build_request(model, each, options, max_new_tokens=0) for each in _listed(controls)]
-    )
+    count, given = _controls(model, controls, options)
     job = _Job(
         model=model,
         requests=(first, second),
@@ -101,11 +96,12 @@ def causal_map(
         parts=parts,
         spans=as_spans(spans, len(pair.clean.ids)),
         positions=as_positions(positions, len(pair.clean.ids)),
-        draws=len(given) if drawn is None else whole_number("controls", drawn, minimum=0),
+        draws=count,
         given=given,
         random=np.random.default_rng(whole_number("seed", seed, minimum=0)),
         batch_size=None if batch_size is None else whole_number("batch_size", batch_size, minimum=1),
         progress=progress,
+        edit=edit,
     )
     with RestoreStack() as restore, raise_on_out_of_memory(model.device, lambda: "while a map was computed"):
         restore.hold(model.lock)
@@ -129,6 +125,7 @@ class _Job:
     random: np.random.Generator
     batch_size: int | None
     progress: bool
+    edit: Edit
 
     def run(self) -> CausalMap:
         """Record both runs, then patch all cells: first from the other run, then from every control."""
@@ -228,8 +225,7 @@ class _Job:
             model=self.model.name,
             patching=self.patching,
             method=self.method,
-            clean=self.requests[0],
-            corrupted=self.requests[1],
+            prompts=(self.requests[0].to_meta(), self.requests[1].to_meta()),
             clean_tokens=tokens[0],
             corrupted_tokens=tokens[1],
             answer=pair.answer,
@@ -245,6 +241,10 @@ class _Job:
                 )
                 for part in self.parts
             },
+            weights=weights_digest(self.model.model),
+            adapter=dict(self.model.adapter) if self.model.adapter else None,
+            active_edit=self.edit,
+            media=tuple(medium for request in self.requests for _, medium in request.media),
         )
 
     def _readout(self, part: Part) -> Any:
@@ -271,16 +271,45 @@ def _available(run: PatchRun) -> tuple[Part, ...]:
     return tuple(part for part in PARTS if SITES[part] in have and units.get(part, True))
 
 
-def _listed(controls: Any) -> list[Any]:
-    if isinstance(controls, str) or not isinstance(controls, Iterable):
+def _usable_edit(edit: Edit, method: Method) -> Edit:
+    """Return the active edit.
+
+    Raises
+    ------
+    LabError
+        If it is bound to positions, which layers that are run again from a later token on do not have; or for
+        a gradient, if it is of experts: gradients do not flow through an edited router.
+    """
+    bound = [kind for kind in ("knock_out_attention", "patch", "steer") if getattr(edit, kind)]
+    if bound:
+        raise LabError(
+            f"An edit with {bound[0]} is active; a causal map can be made under edits of experts and heads "
+            "alone.",
+            hint="Leave its `with` block first. What it does to an answer say lab.next_token(prompt) in the "
+            "block and outside, and gl.evals.dose_curve for steering.",
+        )
+    if method == "gradient" and (edit.ablate_experts or edit.boost_experts or edit.force_experts):
+        raise LabError(
+            "An edit of experts is active, and gradients do not flow through an edited router.",
+            hint='Leave its `with` block first, or use method="exact".',
+        )
+    return edit
+
+
+def _controls(model: LoadedModel, controls: Any, options: Any) -> tuple[int, list[Request]]:
+    """Return the number of controls, and those that were given; none if they are to be drawn."""
+    if not isinstance(controls, Iterable):
+        return whole_number("controls", controls, minimum=0), []
+    if isinstance(controls, str | bytes | Mapping):
         raise LabError(
             f"controls is {short_repr(controls)}.", hint="Pass their number, or a list of prompts as long."
         )
-    return list(controls)
+    given = [build_request(model, each, options, max_new_tokens=0) for each in controls]
+    return len(given), given
 
 
 def _check(value: Any, kind: Any, name: str) -> None:
-    if value not in get_args(kind):
+    if not isinstance(value, str) or value not in get_args(kind):
         raise LabError(
             f"There is no {name} {short_repr(value)}.",
             hint="It is " + " or ".join(f'"{each}"' for each in get_args(kind)) + ".",

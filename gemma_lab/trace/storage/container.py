@@ -1,4 +1,4 @@
-"""The container of a trace file: a ZIP whose members are stored uncompressed, each with its checksum.
+"""The container of a saved result: a ZIP whose members are stored uncompressed, each with its checksum.
 
 Because nothing is compressed, a member cannot be larger in memory than in the file, arrays can be mapped in
 place, and any ZIP tool opens the file. Nothing is ever extracted to a path.
@@ -13,24 +13,57 @@ import secrets
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import msgspec
 
 from ...errors import BadTrace, LabError
-from .schema import MAX_MANIFEST, Manifest, MemberPart, WrongVersion, read_manifest, write_manifest
+from .schema import MAX_MANIFEST, MemberPart, WrongVersion, read_manifest
 
 MANIFEST = "manifest.json"
-#: Every name that a trace may hold beside its manifest.
-_MEMBER = re.compile(
-    r"(arrays|attention|features)\.safetensors"
-    r"|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet"
-    r"|images/[0-9]{1,4}\.png"
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file holds.
+
+    Attributes
+    ----------
+    noun
+        Its name in errors, ``"trace"``.
+    members
+        Every name that it may hold beside its manifest.
+    read_manifest
+        Returns its manifest, a structure with ``members``; raises ValueError for anything else.
+    remedy
+        How to make another one, ``"trace again"``.
+    """
+
+    noun: str
+    members: re.Pattern[str]
+    read_manifest: Callable[[bytes], Any]
+    remedy: str
+
+    @property
+    def again(self) -> str:
+        """The hint of errors."""
+        return f"Copy the file again from where it was made, or {self.remedy}."
+
+
+TRACE = FileKind(
+    "trace",
+    re.compile(
+        r"(arrays|attention|features)\.safetensors"
+        r"|tables/(tokens|generation|top_logprobs|logit_lens|logit_lens_targets)\.parquet"
+        r"|images/[0-9]{1,4}\.png"
+    ),
+    read_manifest,
+    "trace again",
 )
-AGAIN = "Copy the file again from where it was made, or trace again."
 _CHUNK = 1 << 20
 #: What zipfile raises for files that are not sound.
 _BROKEN = (
@@ -47,7 +80,7 @@ _BROKEN = (
 
 
 class Writer:
-    """Adds members to the trace file that `writing` opened."""
+    """Adds members to the file that `writing` opened."""
 
     def __init__(self, raw: BinaryIO, archive: zipfile.ZipFile) -> None:
         self._raw, self._archive = raw, archive
@@ -61,7 +94,7 @@ class Writer:
     @contextmanager
     def stream(self, name: str, *, size: int) -> Iterator[tuple[Any, int]]:
         """Open a member of about `size` bytes; yields ``write(bytes-like)`` and its offset in the file."""
-        info = zipfile.ZipInfo(name)  # dated 1980: the same trace gives the same bytes
+        info = zipfile.ZipInfo(name)  # dated 1980: the same result gives the same bytes
         info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
         info.file_size = size
         digest, written = hashlib.sha256(), 0
@@ -77,9 +110,9 @@ class Writer:
             yield write, self._raw.tell()
         self.members[name] = MemberPart(bytes=written, sha256=digest.hexdigest())
 
-    def finish(self, manifest: Manifest) -> None:
-        """Add the manifest, with the checksums of all members added before."""
-        self.add(MANIFEST, write_manifest(msgspec.structs.replace(manifest, members=self.members)))
+    def finish(self, manifest: msgspec.Struct, write: Callable[[Any], bytes]) -> None:
+        """Add the manifest as `write` returns it, with the checksums of all members added before."""
+        self.add(MANIFEST, write(msgspec.structs.replace(manifest, members=self.members)))
 
 
 @contextmanager
@@ -91,6 +124,8 @@ def writing(path: Path) -> Iterator[Writer]:
     LabError
         If it cannot be written there.
     """
+    if "\0" in str(path):
+        raise LabError(f"{str(path)!r} is no path.", hint="It has a NUL character.")
     target = path.resolve()  # so that a symbolic link stays one
     part = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
@@ -115,7 +150,7 @@ def _unwritable(path: Path, error: OSError) -> LabError:
 
 
 class Archive:
-    """An open trace file: its manifest, and its members, each verified when it is read.
+    """An open file: its manifest, and its members, each verified when it is read.
 
     Parameters
     ----------
@@ -123,21 +158,24 @@ class Archive:
         The file.
     raw
         The same, open for reading.
+    kind
+        What it is to hold.
 
     Raises
     ------
     BadTrace
-        If it is not a ZIP, is cut short, or holds anything that a trace does not.
+        If it is not a ZIP, is cut short, or holds anything that a file of this kind does not.
     """
 
-    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+    def __init__(self, path: Path, raw: IO[bytes], kind: FileKind = TRACE) -> None:
         self.path = path
+        self.kind = kind
         self._raw = raw
         self.size = os.fstat(raw.fileno()).st_size
         with self._refusing():
             self._zip = zipfile.ZipFile(raw)
         self._infos = self._listed()
-        self.manifest = self._manifest()
+        self.manifest: Any = self._manifest()
         self._check_members(self.manifest.members)
 
     def __contains__(self, name: str) -> bool:
@@ -173,9 +211,9 @@ class Archive:
         named, extra = struct.unpack("<HH", self._raw.read(4))
         return int(info.header_offset + 30 + named + extra)
 
-    def bad(self, what: str, *, hint: str = AGAIN) -> BadTrace:
+    def bad(self, what: str, *, hint: str = "") -> BadTrace:
         """Return the error that names this file and what is wrong with it."""
-        return BadTrace(f"{self.path} is not a valid trace: {what}.", hint=hint)
+        return BadTrace(f"{self.path} is not a valid {self.kind.noun}: {what}.", hint=hint or self.kind.again)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -196,7 +234,8 @@ class Archive:
                 raise self.bad(f"{name[:80]!r} is a link or a device, not data")
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
                 raise self.bad(
-                    f"{name[:80]!r} is compressed or encrypted; members of a trace are stored uncompressed"
+                    f"{name[:80]!r} is compressed or encrypted; members of a {self.kind.noun} are stored "
+                    "uncompressed"
                 )
             if info.compress_size != info.file_size:
                 raise self.bad(
@@ -207,25 +246,26 @@ class Archive:
             raise self.bad(f"its members claim {claimed:,} bytes and the file has {self.size:,}")
         return infos
 
-    def _manifest(self) -> Manifest:
+    def _manifest(self) -> Any:
         info = self._infos.pop(MANIFEST, None)
         if info is None:
             raise self.bad(f"it has no {MANIFEST}")
         with self._refusing(), self._zip.open(info) as member:
             data = member.read(MAX_MANIFEST + 1)
         try:
-            return read_manifest(data)
+            return self.kind.read_manifest(data)
         except WrongVersion as error:
-            hint = "Update gemma_lab: pip install --upgrade gemma_lab." if error.newer else "Trace again."
+            redo = f"{self.kind.remedy.capitalize()}."
+            hint = "Update gemma_lab: pip install --upgrade gemma_lab." if error.newer else redo
             raise self.bad(str(error), hint=hint) from error
         except ValueError as error:
             raise self.bad(str(error)) from error
 
     def _check_members(self, stated: dict[str, MemberPart]) -> None:
-        """Refuse members that no trace has, or that the manifest does not describe."""
+        """Refuse members that no file of this kind has, or that the manifest does not describe."""
         for name in [*stated, *self._infos]:
-            if not _MEMBER.fullmatch(name):
-                raise self.bad(f"it holds {name[:80]!r}, which no trace does")
+            if not self.kind.members.fullmatch(name):
+                raise self.bad(f"it holds {name[:80]!r}, which no {self.kind.noun} does")
             if name not in stated or name not in self._infos:
                 raise self.bad(f"its {MANIFEST} and its contents disagree about {name}")
             size = self._infos[name].file_size
@@ -234,16 +274,16 @@ class Archive:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Archive]:
-    """Open a trace file.
+def reading(path: Path, kind: FileKind = TRACE) -> Iterator[Archive]:
+    """Open a file of a kind.
 
     Raises
     ------
     BadTrace
-        If there is no such file, or it is not a trace.
+        If there is no such file, or it is not of this kind.
     """
     if not path.is_file():
-        what = "is a folder, not a trace" if path.is_dir() else "does not exist"
+        what = f"is a folder, not a {kind.noun}" if path.is_dir() else "does not exist"
         raise BadTrace(f"{path} {what}.", hint=f"Relative paths start at {Path.cwd()}.")
     try:
         raw = path.open("rb")
@@ -253,7 +293,7 @@ def reading(path: Path) -> Iterator[Archive]:
         start = raw.read(4)
         if start[:2] != b"PK":
             raise BadTrace(
-                f"{path} is not a trace: it begins with {start!r}, a trace with b'PK'.",
-                hint="Open a file that Trace.save wrote.",
+                f"{path} is not a {kind.noun}: it begins with {start!r}, a {kind.noun} with b'PK'.",
+                hint=f"Open a file that the method save of a {kind.noun} wrote.",
             )
-        yield Archive(path, raw)
+        yield Archive(path, raw, kind)

@@ -231,11 +231,13 @@ class WrongVersion(ValueError):
     ----------
     version
         What the manifest states.
+    reads
+        The version that is read.
     """
 
-    def __init__(self, version: Any) -> None:
-        super().__init__(f"it has version {str(version)[:20]} of the format; this gemma_lab reads {VERSION}")
-        self.newer = type(version) is int and version > VERSION
+    def __init__(self, version: Any, *, reads: int = VERSION) -> None:
+        super().__init__(f"it has version {str(version)[:20]} of the format; this gemma_lab reads {reads}")
+        self.newer = type(version) is int and version > reads
 
 
 def _unique(name: str, values: Iterable[Hashable]) -> None:

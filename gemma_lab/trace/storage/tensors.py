@@ -23,7 +23,7 @@ Shapes = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 #: Members of more bytes stay in the file, as memory maps.
 IN_MEMORY = 64 << 20
 _ALIGN = 64  # bytes: where the arrays begin in the file, so that memory maps are aligned
-_NAMES = {"<f4": "F32", "<f2": "F16", "<u2": "U16", "|u1": "U8", "<i4": "I32", "<i8": "I64"}
+_NAMES = {"<f8": "F64", "<f4": "F32", "<f2": "F16", "<u2": "U16", "|u1": "U8", "<i4": "I32", "<i8": "I64"}
 _MAX_HEADER = 1 << 16
 
 

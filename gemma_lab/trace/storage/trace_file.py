@@ -5,23 +5,22 @@ The format is described in ``docs/trace-format.md``.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadMedia, BadTrace, LabError
-from ...models.media import load_image
+from ...errors import BadTrace, LabError
 from ...models.tokens.table import TokenTable
 from ..records.generation import Generation
 from ..records.trace_records import TraceRecords
 from .arrow_tables import ALTERNATIVES, GENERATION, TOKENS, generated_rows, stored_tables
 from .attention import MEMBER as ATTENTION_ARRAYS
 from .attention import attention_part, read_attention, write_attention
-from .container import Archive, Writer, reading, writing
+from .container import Archive, reading, writing
 from .features import MEMBER as FEATURE_ARRAYS
 from .features import features_part, read_features, write_features
+from .images import MAX_PIXELS, read_images, write_image
 from .logit_lens import SCHEMAS as LENS_TABLES
 from .logit_lens import logit_lens_part, read_logit_lens
 from .parquet import member_of, read_columns, read_table, write_table
@@ -31,10 +30,6 @@ from .schema import FORMAT, MAX_IMAGES, VERSION, GenerationPart, Manifest, write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-#: Of all images together: 600 MB as RGB.
-MAX_PIXELS = 200_000_000
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False) -> Path:
@@ -72,8 +67,8 @@ def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False
         for name, table in stored_tables(records).items():
             write_table(writer, name, table)
         for number, image in enumerate(stored):
-            _write_image(writer, number, image)
-        writer.finish(manifest)
+            write_image(writer, number, image)
+        writer.finish(manifest, write_manifest)
     return target
 
 
@@ -144,7 +139,7 @@ def _generation_part(generation: Generation) -> GenerationPart:
 
 
 def _read(archive: Archive) -> TraceRecords:
-    manifest = archive.manifest
+    manifest: Manifest = archive.manifest
     routing, generation, lens = manifest.routing, manifest.generation, manifest.logit_lens
     attention, features, count = manifest.attention, manifest.features, manifest.tokens
     _check_members(archive)
@@ -155,7 +150,7 @@ def _read(archive: Archive) -> TraceRecords:
         generation=None if generation is None else _read_generation(archive, generation, tokens=tokens),
         meta=manifest.meta,
         timings=manifest.timings,
-        images=_read_images(archive, manifest.images),
+        images=read_images(archive, manifest.images),
         attention=None if attention is None else read_attention(archive, attention, tokens=count),
         logit_lens=None if lens is None else read_logit_lens(archive, lens),
         features=None if features is None else read_features(archive, features, tokens=count),
@@ -164,7 +159,7 @@ def _read(archive: Archive) -> TraceRecords:
 
 def _check_members(archive: Archive) -> None:
     """Refuse a file that lacks a member, or has one that its manifest does not need."""
-    manifest = archive.manifest
+    manifest: Manifest = archive.manifest
     wanted = {member_of("tokens")} | {f"images/{number}.png" for number in range(manifest.images)}
     if manifest.routing is not None:
         wanted.add(ROUTING_ARRAYS)
@@ -214,25 +209,3 @@ def _read_generation(archive: Archive, part: GenerationPart, *, tokens: TokenTab
         first_choice_ids=chosen["first_choice"],
         overruled=chosen["overruled"],
     )
-
-
-def _write_image(writer: Writer, number: int, image: Image) -> None:
-    sink = io.BytesIO()
-    load_image(image).save(sink, format="PNG")  # RGB as the models take it, without the file's own metadata
-    writer.add(f"images/{number}.png", sink.getvalue())
-
-
-def _read_images(archive: Archive, count: int) -> tuple[Image, ...]:
-    images, pixels = [], 0
-    for number in range(count):
-        name = f"images/{number}.png"
-        data = archive.read(name)
-        width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
-        pixels += width * height
-        if not data.startswith(_PNG) or data[12:16] != b"IHDR" or pixels > MAX_PIXELS:
-            raise archive.bad(f"{name} is not a PNG, or its images have more than {MAX_PIXELS / 1e6:.0f} Mpx")
-        try:
-            images.append(load_image(data))
-        except BadMedia as error:
-            raise archive.bad(f"{name} cannot be read ({error.what})") from error
-    return tuple(images)

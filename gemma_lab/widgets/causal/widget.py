@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ...checks import whole_number
 from ...errors import LabError
 from ...evals.causal.causal_map import CausalMap
 from ...evals.causal.cells import PARTS
@@ -85,10 +86,8 @@ class CausalExplorer(LabWidget):
     def __init__(self, causal_map: CausalMap, *, lab: Lab | None = None) -> None:
         self._map = _checked(causal_map)
         self._lab = None if lab is None else check_lab(lab, "gl.CausalExplorer", verb="causal_map")
-        if lab is not None and lab.name != causal_map.model:
-            raise LabError(
-                f"The map is of {causal_map.model}, not of {lab.name}.", hint="Pass the lab that made it."
-            )
+        if lab is not None:
+            causal_map.check_model(lab)
         self.trace: Trace | None = None
         self._plain: list[dict[str, Any]] = []
         part = causal_map.parts[0]
@@ -131,7 +130,10 @@ class CausalExplorer(LabWidget):
         with self._running():
             if not self._plain:
                 runs = (("clean", self._map.clean), ("corrupted", self._map.corrupted))
-                self._plain = [self._summary(self._traced(lab, request), name) for name, request in runs]
+                self._plain = [
+                    self._summary(self._traced(lab, request, self._map.active_edit), name)
+                    for name, request in runs
+                ]
             found = self._traced(lab, self._map.base_request, self._map.edit(lab, place))
             opened = {
                 "part": place.part,
@@ -218,11 +220,7 @@ class CausalExplorer(LabWidget):
         """
         grid = self._map.grid(part)
         row = grid.row(layer)
-        if not 0 <= column < grid.effects.shape[1]:
-            raise LabError(
-                f"There is no column {column} in the part {part!r}.",
-                hint=f"It has columns 0 to {grid.effects.shape[1] - 1}.",
-            )
+        column = whole_number("column", column, minimum=0, maximum=grid.effects.shape[1] - 1)
         return CausalEffect(grid.part, layer, column, float(grid.effects[row, column]), None)
 
     @property
@@ -230,7 +228,7 @@ class CausalExplorer(LabWidget):
         """The token after which the answer is predicted."""
         return len(self._map.clean_tokens) - len(self._map.answer)
 
-    def _traced(self, lab: Lab, request: Request, edit: Edit | None = None) -> Trace:
+    def _traced(self, lab: Lab, request: Request, edit: Edit) -> Trace:
         asked = LogitLensRequest(positions=[self._position], top=5, targets=(self._map.answer[0],))
         count = len(self._map.answer)
         limited = request.with_options(max_new_tokens=count)

@@ -204,6 +204,10 @@ def test_prompts_that_do_not_align_are_refused_with_both_numbers(lab):
         {"positions": [9999]}, {"patching": "both"}, {"method": "fast"}, {"controls": -1}, {"controls": "x"},
         {"answer": ""}, {"answer": 3.5}, {"answer": [10**9]}, {"batch_size": 0}, {"answer_tokens": 0},
         {"seed": -1}, {"spans": [(0, 9999)]}, {"parts": 5}, {"spans": 2.5}, {"controls": 2.5},
+        {"answer": b"x"}, {"answer": "\ud800"}, {"answer": {5}}, {"answer": np.array(5)}, {"controls": {}},
+        {"patching": np.array(["noising", "x"])}, {"parts": b"mlp"}, {"parts": [["mlp"]]},
+        {"spans": [slice(2)]}, {"positions": [2.7]}, {"positions": np.array([True, False])},
+        {"controls": True},
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(tiny_lab, wrong):
@@ -234,9 +238,79 @@ def test_nothing_is_left_on_the_model_and_what_was_computed_stays(lab, monkeypat
     assert lab.last_causal_map.figure().png()
 
 
-def test_an_active_edit_is_refused(tiny_lab):
-    with tiny_lab("12B").edit(ablate_heads={0: [1]}), pytest.raises(LabError, match="edit is active"):
-        tiny_lab("12B").causal_map(CLEAN, CORRUPTED, progress=False)
+def test_under_an_edit_of_heads_and_experts_both_runs_and_all_patches_are_edited(lab):
+    """Each cell is that of the patch as an edit beside the active one; afterwards the model is as before."""
+    experts = lab.architecture.experts
+    edit = gl.Edit(ablate_heads={0: [1], 2: [0]}, ablate_experts={1: [3]} if experts else ())
+    before = lab.next_token(CLEAN).logprobs
+    with lab.edit(edit):
+        found = lab.causal_map(CLEAN, CORRUPTED, answer="7", parts="all", controls=0, progress=False)
+        token = found.answer[0]
+        assert found.clean_logprob == pytest.approx(logprob(lab, CLEAN, token), abs=NOISE)
+        assert found.corrupted_logprob == pytest.approx(logprob(lab, CORRUPTED, token), abs=NOISE)
+        inside = found.edit(lab, found.top(1)[0])
+    np.testing.assert_array_equal(lab.next_token(CLEAN).logprobs, before)
+    assert found.active_edit == edit
+    assert "ablate_heads" in repr(found)
+    plain = lab.causal_map(CLEAN, CORRUPTED, answer="7", controls=0, progress=False)
+    assert abs(plain.clean_logprob - found.clean_logprob) > NOISE
+    assert inside == found.edit(lab, found.top(1)[0])
+    for part in found.parts:
+        for cell in some_cells(found, part, 2, seed=5):
+            patched = found.edit(lab, cell)
+            assert patched.ablate_heads == edit.ablate_heads
+            with lab.edit(patched):
+                changed = logprob(lab, CORRUPTED, token)
+            assert changed - found.corrupted_logprob == pytest.approx(cell.effect, abs=NOISE), cell
+    with lab.edit(ablate_heads={3: [0]}), pytest.raises(LabError, match="is active"):
+        found.edit(lab, found.top(1)[0])
+
+
+def test_edits_that_are_bound_to_positions_are_refused(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    direction = lab.direction(["I am glad"], ["I am sad"], layers=[1])
+    patch = lab.activations(CLEAN, layers=[1], positions=[3])
+    for edit in (gl.Edit(steer=direction), gl.Edit(patch=patch)):
+        with lab.edit(edit), pytest.raises(LabError, match="is active") as caught:
+            lab.causal_map(CLEAN, CORRUPTED, progress=False)
+        assert "with" in caught.value.hint
+    with lab.edit(ablate_experts={0: [1]}), pytest.raises(LabError, match="gradients do not flow"):
+        lab.causal_map(CLEAN, CORRUPTED, method="gradient", progress=False)
+
+
+def test_a_map_is_of_its_weights_and_adapter(lab, whole):
+    other = Lab(
+        model=type(lab.model)(lab.model.config).eval(), processor=lab.processor, name="tiny"
+    )  # the name is the same
+    cell = whole.top(1)[0]
+    for wrong in (other, None, "tiny"):
+        with pytest.raises(LabError):
+            whole.edit(wrong, cell)
+    with pytest.raises(LabError, match="not of the weights"):
+        gl.CausalExplorer(whole, lab=other)
+    lab.adapter = {"name": "mine", "digest": "0"}
+    try:
+        with pytest.raises(LabError, match="adapter none; active is 'mine'"):
+            whole.edit(lab, cell)
+    finally:
+        lab.adapter = None
+
+
+def test_integers_of_any_type_are_taken(tiny_lab):
+    lab = tiny_lab("12B")
+    plain = lab.causal_map(
+        CLEAN, CORRUPTED, answer=[40, 41], spans=[(0, 5), (5, 9)], controls=0, progress=False
+    )
+    numbers = lab.causal_map(
+        CLEAN, CORRUPTED, answer=np.array([40, 41]), spans=np.array([[0, 5], [5, 9]]), controls=np.int64(0),
+        parts=np.array(["residual"]), progress=False,
+    )  # fmt: skip
+    assert numbers.equal(plain)
+    with pytest.raises(LabError, match="0 to 1"):
+        plain.span_text(2)
+    for wrong in (lambda: plain.label(None), lambda: plain.agreement(None), lambda: plain.grid([])):
+        with pytest.raises(LabError):
+            wrong()
 
 
 def test_its_table_and_its_text(lab, whole):
