@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .views.chat.overruled import overruled_figure
     from .views.chat.reply import reply_figure
     from .views.chat.sampling import sampling_figure, sampling_html, sampling_text
-    from .views.evals.ablation import ablation_test_figure, ablation_tests_figure
+    from .views.evals.ablation import ablation_test_figure
+    from .views.evals.ablation_study import random_set_p_values_figure, study_result_figure
     from .views.evals.acceptance_by_kind import draft_acceptance_figure
     from .views.evals.dose_curve import dose_curve_figure
     from .views.evals.failures import failures_figure
@@ -96,7 +97,6 @@ __all__ = [
     "BudgetResult",
     "Plot",
     "ablation_test_figure",
-    "ablation_tests_figure",
     "adapter_figure",
     "attention_distance_figure",
     "attention_heads_figure",
@@ -151,6 +151,7 @@ __all__ = [
     "plan_memory_figure",
     "plan_speed_figure",
     "qat_grid_figure",
+    "random_set_p_values_figure",
     "reply_figure",
     "retrieval_figure",
     "routing_change_figure",
@@ -169,6 +170,7 @@ __all__ = [
     "specialisation_figure",
     "speed_comparison_figure",
     "speed_report_figure",
+    "study_result_figure",
     "thinking_figure",
     "token_budget_figure",
     "token_divergence_figure",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.attention_traces import arabic, behind
 from support.routing_traces import arabic_trace
+from support.studies import made_study
 
 import gemma_lab as gl
 from gemma_lab.display import NO_FIGURE, RENDERERS, Displayed, renderer
@@ -90,11 +91,7 @@ def results() -> dict[str, typing.Any]:
     curve = gl.analysis.expert_cache_curve(routing, policies=("lru",))
     question = gl.evals.load_questions(skills=["names"], per_skill=1)[0]
     shape = gl.family.get_architecture("26B-A4B")
-    right, nats = np.ones(2, bool), np.full(2, -1.0)
-    ablation = gl.evals.AblationTest(
-        "m", "set", "experts", {0: (1, 2)}, ("a", "b"), None, np.zeros(2), nats, np.full((9, 2), -0.1),
-        right, right, np.ones((9, 2), bool), 0.1, np.full(9, 0.1), "load", 0,
-    )  # fmt: skip
+    study = made_study({"busiest experts": 1.0, "others": 0.0})
     return {
         "load": gl.analysis.expert_load(both),
         "curve": curve,
@@ -111,8 +108,9 @@ def results() -> dict[str, typing.Any]:
         "sinks": gl.analysis.attention_sinks(heads),
         "coverage": gl.analysis.window_coverage(heads),
         "retrieval": gl.analysis.RetrievalScores(((0, 0), (0, 1)), np.asarray([[0.1, 0.6]]), np.zeros(2)),
-        "ablation": ablation,
-        "ablations": gl.evals.AblationTests([ablation]),
+        "ablation": study.tests[0],
+        "study": study,
+        "design": study.design,
         "contrast": gl.analysis.expert_contrast(both, both[::-1], permutations=20),
         "expert set": gl.analysis.ExpertSet({0: [1, 2]}, "busiest experts"),
         "haystack": Haystack("m", (100,), (0.5,), np.asarray([[3]]), np.asarray([[4]])),

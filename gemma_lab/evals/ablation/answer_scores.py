@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from ...models.fine_tuning.encoding import EncodedExample
     from ...models.loading.loaded_model import LoadedModel
     from ...trace.run.layer_replay import LayerReplay
+    from .components import Kind
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Components = dict[int, tuple[int, ...]]
-Kind = Literal["experts", "heads"]
 
 #: Tokens of a forward pass at most, over all its rows.
 _TOKENS = 4_096
@@ -70,7 +69,7 @@ class AnswerReader:
         from ...models.fine_tuning.encoding import ExampleSet
 
         self._lab, self._batch_size = lab, batch_size
-        self._encoded = ExampleSet(lab, [_as_example(one) for one in examples])
+        self._encoded = ExampleSet(lab, [as_example(one) for one in examples])
         if len(self._encoded) != len(examples):
             raise LabError(
                 f"{len(examples)} examples have {len(self._encoded)} answers.",
@@ -176,7 +175,7 @@ def _stacked(scores: Sequence[tuple[Array, Array]]) -> AnswerScores:
     return AnswerScores(np.stack([one[0] for one in scores], 1), np.stack([one[1] for one in scores], 1))
 
 
-def _as_example(example: Any) -> Any:
+def as_example(example: Any) -> Any:
     """Return a question as a training example; other forms are read by `fine_tuning.examples`."""
     if not isinstance(example, Question):
         return example

@@ -1,119 +1,150 @@
-"""Matched random sets: what an ablated set of experts or heads is compared with."""
+"""Random sets: what an ablated set of experts or heads is compared with.
+
+A set and its random sets are exchangeable if the set was chosen by chance, so its p value is then uniform: a
+random set is drawn from *all* units, those of the set included, with as many from each stratum. Drawing from
+the *other* units only would not do: a set with the one head that matters would be compared with sets that
+cannot have it, and a random set would be significant as often as it has that head.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ...errors import LabError
+from .components import all_units, by_layer, units_of
+
 if TYPE_CHECKING:
-    from .answer_scores import Array, Components
+    from ...models.loading.loaded_model import LoadedModel
+    from .components import Components, Kind, Unit
 
-Match = Literal["size", "load"]
+Array = np.ndarray[Any, np.dtype[Any]]
+Match = Literal["size", "load", "kind"]
 
-#: Experts nearest in load, of which one replaces each expert: near, and enough to differ between draws.
-_NEAREST = 8
+#: Experts of a layer, nearest in load, that form a stratum.
+_STRATUM = 16
 #: Draws that are tried for each new set before the sets are taken as exhausted.
 _TRIES = 50
 
 
-def expert_sets(
-    chosen: Components, load: Mapping[int, Array], *, draws: int, match: Match, seed: int
+def read_match(kind: Kind, match: Any) -> Match:
+    """Return what random sets have in common with a set.
+
+    Raises
+    ------
+    LabError
+        If sets of this kind cannot be matched so.
+    """
+    allowed = ("size", "load") if kind == "experts" else ("size", "kind")
+    if match not in allowed:
+        raise LabError(
+            f"match={match!r} is no way to draw {kind}.",
+            hint=" or ".join(f'match="{one}"' for one in allowed),
+        )
+    return match  # type: ignore[no-any-return]
+
+
+def describe_match(kind: Kind, match: Match) -> str:
+    """Return in words what random sets have in common with a set."""
+    if kind == "experts":
+        near = f", among the {_STRATUM} nearest in load" if match == "load" else ""
+        return f"as many experts of each layer{near}"
+    return "as many heads" + (" of local and of global layers" if match == "kind" else "")
+
+
+def strata(lab: LoadedModel, kind: Kind, match: Match, load: Mapping[int, Array]) -> dict[Unit, Hashable]:
+    """Return the stratum of every unit of a model; random sets have as many units of each.
+
+    Parameters
+    ----------
+    lab, kind
+        The model, and which of its units.
+    match
+        ``"size"``: experts of a layer, or all heads, are one stratum. ``"load"``: experts of a layer that are
+        chosen about as often, 16 to a stratum. ``"kind"``: heads of local and of global layers.
+    load
+        By layer, how often each expert is chosen, ``[experts]``.
+    """
+    units = all_units(lab, kind)
+    if kind == "heads":
+        layers = lab.architecture.layers
+        return {unit: str(layers[unit[0]].kind) if match == "kind" else "" for unit in units}
+    if match == "size":
+        return {unit: unit[0] for unit in units}
+    found: dict[Unit, Hashable] = {}
+    for layer, chosen in load.items():
+        order = np.argsort(chosen, kind="stable")
+        for number, block in enumerate(np.array_split(order, max(1, len(order) // _STRATUM))):
+            found |= {(layer, int(expert)): (layer, number) for expert in block}
+    return found
+
+
+def possible_sets(chosen: Components, strata: Mapping[Unit, Hashable]) -> int:
+    """Return how many different random sets a set has, itself not counted."""
+    pools, wanted = _pools(chosen, strata)
+    return math.prod(math.comb(len(pools[name]), count) for name, count in wanted.items()) - 1
+
+
+def random_sets(
+    chosen: Components, strata: Mapping[Unit, Hashable], *, draws: int, seed: int
 ) -> list[Components]:
-    """Draw sets of other experts, as many per layer.
+    """Draw different sets with as many units of each stratum, from all its units.
 
     Parameters
     ----------
     chosen
-        The ablated experts by layer.
-    load
-        By layer, how often each expert is chosen, ``[experts]``.
+        The set, which is not among them.
+    strata
+        Stratum of every unit.
     draws
-        Number of sets; fewer are returned where fewer different ones are found.
-    match
-        ``"load"``: each expert is replaced by one of those nearest in load; ``"size"``: by any other.
+        Number of sets; all there are, where there are no more.
     seed
         Of the draws.
     """
     random = np.random.default_rng(seed)
-
-    def draw() -> Components:
-        return {layer: _others(one, load[layer], match, random) for layer, one in chosen.items()}
-
-    return _different(draw, draws)
-
-
-def head_sets(
-    chosen: Sequence[tuple[int, int]], kinds: Mapping[tuple[int, int], str], *, draws: int, seed: int
-) -> list[Components]:
-    """Draw sets of other heads, as many per kind of layer; all of them where there are no more than `draws`.
-
-    Parameters
-    ----------
-    chosen
-        Layer and head of the ablated heads.
-    kinds
-        Kind of layer of every head of the model, e.g. ``"local"``.
-    draws, seed
-        Number of sets at most, and seed of the draws.
-    """
-    random = np.random.default_rng(seed)
-    wanted = {kind: sum(kinds[head] == kind for head in chosen) for kind in dict.fromkeys(kinds.values())}
-    others = {
-        kind: [head for head, of in kinds.items() if of == kind and head not in set(chosen)]
-        for kind in wanted
-    }
-    possible = math.prod(math.comb(len(others[kind]), count) for kind, count in wanted.items())
-    if possible <= draws:
-        choices = [itertools.combinations(others[kind], count) for kind, count in wanted.items()]
-        return [by_layer(itertools.chain(*one)) for one in itertools.product(*choices)] if possible else []
-
-    def draw() -> Components:
-        picked = [
-            others[kind][index]
-            for kind, count in wanted.items()
-            for index in random.choice(len(others[kind]), count, replace=False)
-        ]
-        return by_layer(picked)
-
-    return _different(draw, draws)
-
-
-def by_layer(components: Any) -> Components:
-    """Return pairs of layer and number as layer to sorted numbers."""
-    found: dict[int, list[int]] = {}
-    for layer, number in components:
-        found.setdefault(int(layer), []).append(int(number))
-    return {layer: tuple(sorted(numbers)) for layer, numbers in sorted(found.items())}
-
-
-def _others(
-    experts: Sequence[int], load: Array, match: Match, random: np.random.Generator
-) -> tuple[int, ...]:
-    """Draw other experts of a layer: any, or for each one of the nearest in load that is still free."""
-    listed = set(experts)
-    others = [expert for expert in range(len(load)) if expert not in listed]
-    if match == "size":
-        return tuple(sorted(int(one) for one in random.choice(others, len(experts), replace=False)))
-    drawn: list[int] = []
-    nearest = max(_NEAREST, len(experts))
-    for expert in random.permutation(experts):
-        free = sorted(
-            (one for one in others if one not in drawn), key=lambda one: abs(load[one] - load[expert])
-        )
-        drawn.append(int(random.choice(free[:nearest])))
-    return tuple(sorted(drawn))
-
-
-def _different(draw: Any, draws: int) -> list[Components]:
-    """Call `draw` until there are enough different sets, or hardly any new ones are found."""
+    pools, wanted = _pools(chosen, strata)
+    own = by_layer(units_of(chosen))
+    if possible_sets(chosen, strata) <= draws:
+        choices = [itertools.combinations(pools[name], count) for name, count in wanted.items()]
+        sets = [by_layer(itertools.chain(*one)) for one in itertools.product(*choices)]
+        kept = [one for one in sets if one != own]
+        return [kept[index] for index in random.permutation(len(kept))]
     found: dict[str, Components] = {}
     for _ in range(draws * _TRIES):
-        one = draw()
-        found.setdefault(str(one), one)
+        drawn = by_layer(
+            pools[name][index]
+            for name, count in wanted.items()
+            for index in random.choice(len(pools[name]), count, replace=False)
+        )
+        if drawn != own:
+            found.setdefault(str(drawn), drawn)
         if len(found) == draws:
             break
     return list(found.values())
+
+
+def _pools(
+    chosen: Components, strata: Mapping[Unit, Hashable]
+) -> tuple[dict[Hashable, list[Unit]], dict[Hashable, int]]:
+    """Return the units of each stratum that the set has units of, and how many it has."""
+    wanted: dict[Hashable, int] = {}
+    for unit in units_of(chosen):
+        wanted[strata[unit]] = wanted.get(strata[unit], 0) + 1
+    pools: dict[Hashable, list[Unit]] = {name: [] for name in wanted}
+    for unit, name in strata.items():
+        if name in pools:
+            pools[name].append(unit)
+    return pools, wanted
+
+
+def shares(sets: Sequence[Components], kind: Kind, load: Mapping[int, Array]) -> Array:
+    """Return the fraction of all choices of all routers that falls on each set; NaN for heads."""
+    if kind == "heads":
+        return np.full(len(sets), np.nan)
+    total = sum(int(one.sum()) for one in load.values())
+    chosen = [sum(int(load[layer][list(of)].sum()) for layer, of in one.items()) for one in sets]
+    return np.array(chosen) / max(total, 1)

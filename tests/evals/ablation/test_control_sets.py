@@ -1,54 +1,118 @@
-"""Random sets: other experts of the same layers, near in load; other heads of the same kinds of layer."""
+"""Random sets: as many units of each stratum, drawn from all of them, so that p values are uniform."""
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import numpy as np
 import pytest
 
-from gemma_lab.evals.ablation.control_sets import expert_sets, head_sets
+import gemma_lab as gl
+from gemma_lab.errors import LabError
+from gemma_lab.evals.ablation.components import by_layer, units_of
+from gemma_lab.evals.ablation.control_sets import (
+    describe_match,
+    possible_sets,
+    random_sets,
+    read_match,
+    shares,
+    strata,
+)
+from gemma_lab.evals.ablation.result import p_value
 
-LOAD = {0: np.arange(100), 3: np.arange(100)[::-1].copy()}
-KINDS = {(layer, head): "global" if layer == 5 else "local" for layer in range(6) for head in range(4)}
+LAYERS = {(layer, one): layer for layer in (0, 3) for one in range(100)}
+HEADS = {(layer, head): "global" if layer == 5 else "local" for layer in range(6) for head in range(4)}
 
 
-@pytest.mark.parametrize("match", ["size", "load"])
-def test_random_sets_are_other_experts_of_the_same_layers(match):
-    sets = expert_sets({0: (5, 17), 3: (2,)}, LOAD, draws=60, match=match, seed=0)
+def test_random_sets_have_as_many_units_of_each_stratum_and_are_different():
+    chosen = {0: (5, 17), 3: (2,)}
+    sets = random_sets(chosen, LAYERS, draws=60, seed=0)
     assert len({str(one) for one in sets}) == 60
+    assert by_layer(units_of(chosen)) not in sets
     for one in sets:
         assert {layer: len(set(numbers)) for layer, numbers in one.items()} == {0: 2, 3: 1}
-        assert not {17, 5} & set(one[0])
-        assert 2 not in one[3]
+    many = random_sets(chosen, LAYERS, draws=3000, seed=0)
+    assert {5, 17} & {number for one in many for number in one[0]}  # units of the set are drawn, too
 
 
-def test_a_busy_expert_is_replaced_by_busy_ones():
-    drawn = expert_sets({0: (98,)}, LOAD, draws=8, match="load", seed=0)
-    assert min(one[0][0] for one in drawn) >= 90
-    sizes = expert_sets({0: (98,)}, LOAD, draws=50, match="size", seed=0)
-    assert min(one[0][0] for one in sizes) < 50
-
-
-def test_fewer_sets_where_there_are_no_more_different_ones():
-    assert len(expert_sets({0: (98,)}, LOAD, draws=500, match="load", seed=0)) == 8
-    assert len(expert_sets({0: (98,)}, LOAD, draws=500, match="size", seed=0)) == 99
-
-
-def test_heads_keep_their_kinds_of_layer():
-    sets = head_sets([(5, 0), (3, 1), (2, 2)], KINDS, draws=100, seed=0)
-    assert len({str(one) for one in sets}) == 100
-    for one in sets:
-        assert len(one[5]) == 1
-        assert sum(map(len, one.values())) == 3
-        assert 0 not in one[5]
-        assert 1 not in one.get(3, ())
-        assert 2 not in one.get(2, ())
-
-
-def test_all_sets_where_there_are_few_and_none_where_there_are_none():
-    assert head_sets([(5, 0)], KINDS, draws=10, seed=0) == [{5: (1,)}, {5: (2,)}, {5: (3,)}]
-    assert head_sets([(5, head) for head in range(3)], KINDS, draws=10, seed=0) == []
+def test_all_other_sets_where_there_are_few_and_none_where_there_are_none():
+    kinds = {head: of for head, of in HEADS.items() if of == "global"}
+    assert sorted(map(str, random_sets({5: (0,)}, kinds, draws=10, seed=0))) == [
+        str({5: (head,)}) for head in (1, 2, 3)
+    ]
+    assert possible_sets({5: (0,)}, kinds) == 3
+    assert random_sets({5: (0, 1, 2, 3)}, kinds, draws=10, seed=0) == []
+    assert possible_sets({5: (0, 1), 3: (0,)}, HEADS) == math.comb(4, 2) * 20 - 1
 
 
 def test_the_seed_repeats_the_draws():
-    one, two, other = (expert_sets({0: (5,)}, LOAD, draws=20, match="size", seed=seed) for seed in (0, 0, 1))
+    one, two, other = (random_sets({0: (5,)}, LAYERS, draws=20, seed=seed) for seed in (0, 0, 1))
     assert one == two != other
+
+
+@pytest.mark.parametrize("outlier", [None, 0])
+def test_p_values_of_all_sets_are_exactly_uniform_even_if_one_unit_does_everything(outlier):
+    """Every set in turn is "the" set: with all draws, each rank occurs once, whatever the units do."""
+    pool = {(0, unit): "" for unit in range(7)}
+    effects = np.random.default_rng(1).normal(size=7)
+    if outlier is not None:
+        effects[outlier] = 100.0
+    found = []
+    for pair in itertools.combinations(range(7), 2):
+        others = random_sets({0: pair}, pool, draws=1000, seed=0)
+        of = np.array([effects[list(one[0])].sum() for one in others])
+        found.append(p_value(effects[list(pair)].sum(), of))
+    assert sorted(found) == pytest.approx([rank / 21 for rank in range(1, 22)])
+
+
+def test_p_values_of_sampled_draws_are_uniform():
+    """With 39 draws of many possible ones, p ≤ 0.05 in 5 % of random sets: of two specific ranks of 40."""
+    pool = {(0, unit): unit // 20 for unit in range(60)}
+    random = np.random.default_rng(0)
+    effects = random.standard_cauchy(60)  # a few units do nearly everything
+    found = []
+    for seed in range(400):
+        chosen = {
+            0: tuple(
+                sorted({int(one) for block in range(3) for one in block * 20 + random.choice(20, 2, False)})
+            )
+        }
+        of = np.array([effects[list(one[0])].sum() for one in random_sets(chosen, pool, draws=39, seed=seed)])
+        found.append(p_value(effects[list(chosen[0])].sum(), of))
+    found = np.array(found)
+    for level in (0.05, 0.25, 0.5):
+        spread = 4 * math.sqrt(level * (1 - level) / len(found))
+        assert abs((found <= level + 1e-9).mean() - level) < spread, level
+
+
+def test_strata_of_a_model():
+    lab = gl.load("mini-moe")
+    load = {layer: np.arange(128)[::-1].copy() for layer in range(6)}
+    by_size = strata(lab, "experts", "size", load)
+    assert len(by_size) == 6 * 128
+    assert len(set(by_size.values())) == 6
+    by_load = strata(lab, "experts", "load", load)
+    members: dict = {}
+    for (layer, expert), name in by_load.items():
+        members.setdefault(name, []).append((layer, expert))
+    assert all(len(of) == 16 and len({layer for layer, _ in of}) == 1 for of in members.values())
+    spans = [(min(e for _, e in of), max(e for _, e in of)) for of in members.values()]
+    assert all(high - low == 15 for low, high in spans)  # neighbours in load, which falls with the number
+    kinds = strata(lab, "heads", "kind", {})
+    assert {layer for (layer, _), kind in kinds.items() if kind == "global"} == {5}
+    assert set(strata(lab, "heads", "size", {}).values()) == {""}
+
+
+def test_matches_are_checked_and_described():
+    for kind, match in (("experts", "kind"), ("heads", "load"), ("experts", "colour"), ("heads", None)):
+        with pytest.raises(LabError):
+            read_match(kind, match)
+    assert "load" in describe_match("experts", "load")
+    assert "global" in describe_match("heads", "kind")
+
+
+def test_shares_are_fractions_of_all_choices():
+    load = {0: np.array([1, 2, 3]), 1: np.array([0, 4, 0])}
+    assert shares([{0: (2,)}, {0: (0,), 1: (1,)}], "experts", load).tolist() == [0.3, 0.5]
+    assert np.isnan(shares([{0: (2,)}], "heads", load)).all()

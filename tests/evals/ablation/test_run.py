@@ -44,11 +44,11 @@ def reference(lab, prompt: str, answer: str) -> tuple[float, bool]:
 
 
 def test_every_row_of_a_pass_is_what_an_edit_gives(mini, result, monkeypatch):
-    import gemma_lab.evals.ablation.run as module
+    import gemma_lab.evals.ablation.compare_sets as module
 
     drawn = []
-    draw = module.expert_sets
-    monkeypatch.setattr(module, "expert_sets", lambda *a, **k: drawn.extend(draw(*a, **k)) or list(drawn))
+    draw = module.random_sets
+    monkeypatch.setattr(module, "random_sets", lambda *a, **k: drawn.extend(draw(*a, **k)) or list(drawn))
     again = ablate_experts(mini, SET, PAIRS, draws=12, progress=False, batch_size=5)
     np.testing.assert_array_equal(again.controls, result.controls)
     plain = [reference(mini, *pair) for pair in PAIRS]
@@ -68,13 +68,13 @@ def test_every_row_of_a_pass_is_what_an_edit_gives(mini, result, monkeypatch):
 def test_heads_are_what_an_edit_gives_and_all_sets_are_tried_where_there_are_few(mini):
     found = ablate_heads(mini, [(5, 0), (3, 1)], PAIRS, draws=199, match="kind", progress=False)
     assert found.components == {3: (1,), 5: (0,)}
-    assert found.draws == 3 * 19  # other heads of the one global layer × of the five local ones
+    assert found.draws == 4 * 20 - 1  # heads of the one global layer × of the five local ones, but these two
     with mini.edit(ablate_heads={5: [0], 3: [1]}):
         np.testing.assert_allclose(found.ablated, [reference(mini, *pair)[0] for pair in PAIRS], atol=2e-5)
     assert np.isnan(found.share)
     single = ablate_heads(mini, {5: [0]}, PAIRS[:1], progress=False)
     assert single.draws == 23
-    assert single.verdict == "undecided"
+    assert single.smallest_p == 1 / 24
 
 
 def test_an_active_edit_is_kept(mini):
@@ -127,6 +127,10 @@ def test_a_target_is_compared_with_the_others(mini):
     lost = found.intact - found.ablated
     assert found.effect == pytest.approx(lost[0] - lost[1:].mean())
     assert found.claim == "chosen"
+    alone = ablate_experts(
+        mini, SET, PAIRS, groups=["a", "b", "b"], target="a", contrast=False, draws=4, progress=False
+    )
+    assert alone.effect == pytest.approx(lost[0])
     with pytest.raises(LabError, match="'c'"):
         ablate_experts(mini, SET, PAIRS, groups=["a", "b", "b"], target="c", draws=4, progress=False)
 
@@ -143,7 +147,7 @@ def test_shares_are_those_of_the_routers(mini, result):
     ("experts", "error"),
     [
         ({}, BadEdit), (None, BadEdit), ({0: []}, BadEdit), ({99: [1]}, BadEdit), ({0: [999]}, BadEdit),
-        ({0: range(100)}, BadEdit), ({0: ["x"]}, LabError), ({"a": [1]}, LabError), ({0: 5}, BadEdit),
+        ({0: range(128)}, BadEdit), ({0: ["x"]}, LabError), ({"a": [1]}, LabError), ({0: 5}, BadEdit),
         ({0: "12"}, BadEdit),
     ],
 )  # fmt: skip
@@ -162,7 +166,7 @@ def test_bad_experts(mini, experts, error):
         {5: [4]},
         [(5,)],
         7,
-        {5: range(4), 4: range(4), 3: range(4), 2: [0]},
+        {layer: range(4) for layer in range(6)},
         [("a", 0)],
         "50",
     ],
@@ -181,7 +185,7 @@ def test_bad_calls(mini):
     with pytest.raises(LabError, match="colour"):
         ablate_heads(mini, {0: [1]}, PAIRS, match="colour", progress=False)
     with pytest.raises(BadEdit, match="kind"):
-        ablate_heads(mini, {5: [0, 1, 2]}, PAIRS, match="kind", progress=False)
+        ablate_heads(mini, {5: range(4)}, PAIRS, match="kind", progress=False)
     with pytest.raises(BadEdit, match="no experts"):
         ablate_experts(gl.load("mini-edge"), {0: [1]}, PAIRS, draws=1, progress=False)
 
