@@ -13,7 +13,9 @@ from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
 from .tokenizer import token_id
 
-_CUES = 9  # about one scene
+_CUES = 9  # about one scene, or at most about one clip
+_BOUND = ("changes", "moves", "rests")  # cues about a clip that ask what is bound to what
+_BOUND_FIRST = 0.7  # share of clips about which they come first: after others, their answers follow from text
 _CALLS = 8  # under one set of declared functions
 _FIRST_WORD = 375  # ids below are control tokens, words of the format and bytes
 
@@ -164,11 +166,15 @@ class Drills:
             soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
             row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]
         row.labels = [SKIP] * len(row.ids)
-        for cue, answer in self.rng.choices(cues, k=_CUES):
+        asked = self.rng.sample(cues, len(cues))  # each once: the answer to a second one is in the row
+        if self.rng.random() < _BOUND_FIRST:
+            asked.sort(key=lambda cue: cue[0] not in _BOUND)
+        for cue, answer in asked[:_CUES]:
             before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
             after = self.encoder.ids(answer)
+            known = len(after) - 1 if cue == "changes" else 0  # of a time, only the last digit is a question
             row.ids += [*before, *after, token_id("eot_token")]
-            row.labels += [SKIP] * len(before) + after + [SKIP]
+            row.labels += [SKIP] * (len(before) + known) + after[known:] + [SKIP]
         return row
 
     def called(self) -> Row:

@@ -62,12 +62,14 @@ _ALSO = {
     "height": "Is the {shape} at the top or at the bottom at {time}?",
 }
 _MORE = 5  # questions of training about a clip beside the first
+_TRAINED = (1, 2, 2, 1)  # how often training asks for each kind: which and when are learned last
 _CLEAR = 0.1  # how far from the middle a thing must lie for its side to be asked for, of the frame's side
 
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw one clip with its question; training asks up to `_MORE` further ones about the same clip."""
-    return _question(rng, rng.choices(list(_KINDS), weights=(2, 1, 1, 1))[0], held)
+    weights = (2, 1, 1, 1) if held else _TRAINED
+    return _question(rng, rng.choices(list(_KINDS), weights=weights)[0], held)
 
 
 def direction(rng: random.Random, held: bool) -> Question:
@@ -204,7 +206,8 @@ def shown(rng: random.Random) -> tuple[Clip, Callable[[int], list[int]], list[tu
         time and ``colour``, ``side`` or ``height``, ``changes`` for the time, ``moves`` and ``rests`` for a
         shape, a shape and ``way`` or ``end``.
     """
-    _, _, film = _KINDS[rng.choice(list(_KINDS))](rng, False)
+    kind = rng.choices(list(_KINDS), weights=_TRAINED)[0]
+    _, _, film = _KINDS[kind](rng, False)
     return film.clip(), functools.partial(changes, film.frames), _cues(film)
 
 
