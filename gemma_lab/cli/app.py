@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from .._version import __version__
 from ..errors import LabError
 from ..minis.cli import app as minis
+from .causal_map import causal_map_command
 from .fine_tuning import fine_tune_command
 from .jacobian_lens import fit_lens_command
 from .load_report import load_report_command
@@ -45,6 +46,7 @@ app.add_typer(minis, name="minis")
 app.command("plan")(plan_command)
 app.command("speed")(speed_command)
 app.command("fine-tune")(fine_tune_command)
+app.command("causal-map")(causal_map_command)
 app.command("fit-lens")(fit_lens_command)
 app.command("load-report")(load_report_command)
 app.command("scan")(scan_command)

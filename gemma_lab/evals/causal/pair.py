@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -147,20 +148,38 @@ def tokens_of(model: LoadedModel, prompt: Prompt, prompt_tokens: int) -> TokenTa
 
 
 def _check_memory(model: LoadedModel, pair: PromptPair) -> None:
-    """Raise `DoesNotFit` if the prompts are not read in one pass, or three recorded runs take too much."""
-    from ...models.chat.prefill_plan import free_memory, plan
+    """Raise `DoesNotFit` if one pass over a prompt and three recorded runs take too much memory.
+
+    Prompts that `chat` reads in several chunks are read in one pass here if that fits.
+    """
+    from ...models.chat.prefill_plan import MEMORY_FRACTION, PrefillMemory, free_memory
     from ...system.hardware import amount
 
-    shape, total = model.architecture, len(pair.clean.ids)
+    shape, total, free = model.architecture, len(pair.clean.ids), free_memory(model)
+    eager = getattr(model.text_config, "_attn_implementation", "sdpa") == "eager"
+    prefill = PrefillMemory.of(shape, value_bytes=model.dtype.itemsize, eager=eager)
     widths = sum(
         4 * shape.hidden + (layer.heads + 2 * layer.kv_heads) * layer.head_dim for layer in shape.layers
     )
-    recorded, free = 3 * total * widths * model.dtype.itemsize, free_memory(model)
-    if recorded > free / 2 or not plan(model, pair.clean).single_pass:
+
+    def needed(tokens: int) -> tuple[int, int]:
+        """Return the bytes of one pass, with the masks of local layers whole, and of three recorded runs."""
+        one_pass = prefill.bytes(tokens, tokens) + prefill.pair * tokens**2
+        return one_pass, 3 * tokens * widths * model.dtype.itemsize
+
+    def fits(tokens: int) -> bool:
+        one_pass, recorded = needed(tokens)
+        return recorded <= free / 2 and one_pass + recorded <= MEMORY_FRACTION * free
+
+    if not fits(total):
+        one_pass, recorded = needed(total)
+        longest = bisect_left(range(total), True, key=lambda tokens: not fits(tokens)) - 1
         raise DoesNotFit(
-            f"A causal map reads {total:,} tokens in one pass and records three runs of {model.name}, "
-            f"{amount(recorded)} in all; {amount(free)} are free.",
-            hint="Shorten the prompts: what stands before the first difference changes nothing.",
+            f"A causal map reads {total:,} tokens in one pass, {amount(one_pass)}, and records three runs of "
+            f"{model.name}, {amount(recorded)}; {amount(free)} are free.",
+            hint=f"Shorten the prompts to some {max(0, longest):,} tokens, answer included."
+            if longest > 0
+            else "Free memory on the model's device, or load a smaller model.",
         )
 
 

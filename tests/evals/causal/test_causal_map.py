@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -354,6 +356,35 @@ def test_sounds_align(tiny_lab):
     longer = lab.request("Which?", audio=(np.tile(high, 2), 16_000))
     with pytest.raises(BadPrompt):
         lab.causal_map(clean, longer, progress=False)
+
+
+def test_prompts_that_chat_reads_in_chunks_are_read_in_one_pass(tiny_lab, monkeypatch):
+    from gemma_lab.models.chat import prefill_plan
+
+    lab = tiny_lab("E2B")
+    whole = lab.causal_map(CLEAN, CORRUPTED, controls=0, progress=False)
+    monkeypatch.setattr(prefill_plan, "SINGLE_PASS_TOKENS", 8)
+    monkeypatch.setattr(prefill_plan, "CHUNK_TOKENS", 8)
+    found = lab.causal_map(CLEAN, CORRUPTED, controls=0, progress=False)
+    assert found.answer == whole.answer
+    np.testing.assert_allclose(found.effects(), whole.effects(), atol=NOISE)
+    cell = whole.top(1)[0]
+    with lab.edit(found.edit(lab, cell)):
+        patched = logprob(lab, CORRUPTED, found.answer[0])
+    assert patched - found.corrupted_logprob == pytest.approx(cell.effect, abs=NOISE)
+
+
+def test_what_does_not_fit_is_refused_with_the_length_that_does(tiny_lab, monkeypatch):
+    lab = tiny_lab("12B")
+    long = CLEAN + " More and more words." * 40
+    pair = (long, long.replace("75", "31"))
+    monkeypatch.setattr("gemma_lab.models.chat.prefill_plan.free_memory", lambda _model: 20 << 20)
+    with pytest.raises(DoesNotFit, match="free") as caught:
+        lab.causal_map(*pair, answer="a", progress=False)
+    longest = int(re.search(r"some ([\d,]+) tokens", caught.value.hint)[1].replace(",", ""))
+    assert 40 < longest < len(lab.trace(long))
+    short = long[: longest - 20]
+    lab.causal_map(short, short.replace("75", "31"), answer="a", spans=200, controls=0, progress=False)
 
 
 def test_what_does_not_fit_is_refused_before_it_is_read(tiny_lab, monkeypatch):
