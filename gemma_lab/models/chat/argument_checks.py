@@ -6,20 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BadPrompt
-from ..grammar.patterns import with_time_limit
+from ..grammar.validator import validator
 from .plain_json import short
 from .tool_schema import Schema
 
 
 def violations(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the arguments of a call under a normalized schema: each with its path."""
-    from jsonschema import Draft202012Validator
-
-    validator = with_time_limit(Draft202012Validator)(
-        _strict(schema, outermost=True), format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
+    checker = validator(_strict(schema, outermost=True), formats=True)
     for error in sorted(
-        validator.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path))
+        checker.iter_errors(arguments), key=lambda error: list(map(str, error.absolute_path))
     ):
         yield from _described(error)
 

@@ -9,18 +9,28 @@ Gemma 4's calls consist. xgrammar starts faster and its masks are faster; both a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import BadSchema, MissingExtra
 from .calls import TEXT, CallGrammar
+from .engine_schema import engine_schema
 from .engine_tokenizer import engine_tokenizer
 from .limits import check_schema_size
 from .schema import AnswerSchema
 
 #: At most one space, after a comma or a colon: allows both usual styles, and no run of spaces.
-_COMPACT = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+_COMPACT = {
+    "whitespace_flexible": False,
+    "item_separator": ", ?",
+    "key_separator": ": ?",
+    # no escapes by number: a name could be written in a second way, and pass for another property
+    "json_allowed_escapes": 'nrbtf"\\',
+}
+#: Where the engine found a fault in the text of a grammar.
+_PLACE = re.compile(r"^at \d+\(\d+\): (?:failed to compile JSON schema: )?")
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,19 @@ def grammar(
     failed, messages = engine.LLMatcher.validate_grammar_with_warnings(compiled, known)
     if failed or messages:  # a warning means that a keyword would be ignored
         raise BadSchema(
-            f"This cannot be enforced: {'; '.join(map(str, messages))[:400]}.",
+            f"This cannot be enforced: {_reasons(messages)}.",
             hint="Leave the keyword out of the schema and check the answer afterwards.",
         )
     fault = engine.LLMatcher(known, compiled).get_error()
     if fault:  # found only when the grammar is started, e.g. a minLength beyond the engine's limits
         raise BadSchema(f"This cannot be enforced: {fault[:400]}.", hint="Simplify the schema.")
     return Grammar(source, size, compiled, known)
+
+
+def _reasons(messages: Sequence[Any]) -> str:
+    """Return what the engine says, without the place in the grammar's text and the text itself."""
+    lines = [str(message).splitlines()[0] for message in messages if str(message)]
+    return "; ".join(dict.fromkeys(_PLACE.sub("", line) for line in lines))[:400].rstrip(".")
 
 
 def _source(
@@ -120,7 +136,7 @@ def _source(
     if thinking:
         rules.append("FREE: /(.|\\n)*/")
     if schema is not None:
-        compact = {**schema.schema, "x-guidance": _COMPACT}
+        compact = {**engine_schema(schema.schema), "x-guidance": _COMPACT}
         rules.append(f"answer: %json {json.dumps(compact)}")
         return "\n".join(rules)
     if tool_choice == "none" or not tools:

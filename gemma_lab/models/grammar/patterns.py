@@ -1,45 +1,74 @@
-"""Checks of values against JSON Schema in which a ``pattern`` has a time limit.
-
-Schemas come from servers and files, and values from a model. Python's ``re`` has no limit, and takes
-exponential time for some pairs of a pattern and a text; the ``regex`` package has one.
-"""
+"""Patterns of JSON Schema: read by the grammar engine as ``re`` reads them, or refused."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import Any
+import re
 
-#: Seconds for the patterns of one value together. What is not decided by then is refused.
-TIME_LIMIT = 1.0
+from ...errors import BadSchema
 
-
-def with_time_limit(validator: Any) -> Any:
-    """Return a validator class of `jsonschema` for one value, whose patterns share `TIME_LIMIT` seconds."""
-    from jsonschema import validators
-
-    return validators.extend(validator, {"pattern": _Patterns().errors})
+#: What is no digit, and no word character, for the engine (ASCII) and for ``re`` (Unicode) alike.
+_NO_DIGIT = r"\P{Nd}"
+_WORD = r"_\p{L}\p{M}\p{N}\p{Pc}\p{Alphabetic}\x{200c}\x{200d}"
+_NO_WORD = f"[^{_WORD}]"
+_FLAGS = re.compile(r"\(\?[a-zA-Z-]*x")
+_HINT = "Write it in the syntax that ECMA-262 and Python share."
 
 
-class _Patterns:
-    def __init__(self) -> None:
-        self._left = TIME_LIMIT
+def engine_pattern(pattern: str) -> str:
+    r"""Return a pattern for the grammar engine, whose matches ``re`` matches, too.
 
-    def errors(self, _validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Any]:
-        """Yield an error if a text does not match, or if there was no time to decide it."""
-        if not isinstance(value, str):
-            return
-        import regex
-        from jsonschema import ValidationError
+    The engine's patterns are Rust's with ASCII digits and words: ``\D`` would match an Arabic digit there,
+    and ``[``, ``&&`` and ``~~`` inside brackets are operators.
 
-        started = time.monotonic()
-        try:
-            matches = regex.search(pattern, value, timeout=max(self._left, 0.001)) is not None
-        except TimeoutError:
-            yield ValidationError(f"{value!r:.80} was not matched with {pattern!r:.80} in {TIME_LIMIT:g} s")
-        except regex.error as error:  # the syntax of `re` and of `regex` differ in rare cases
-            yield ValidationError(f"the pattern {pattern!r:.80} cannot be read: {error}")
+    Parameters
+    ----------
+    pattern
+        A pattern of JSON Schema that Python's ``re`` takes.
+
+    Raises
+    ------
+    BadSchema
+        If the two would read it differently and there is no other way to write it.
+    """
+    if _FLAGS.search(pattern):
+        raise BadSchema(f"The pattern {pattern!r:.80} has the flag x.", hint="Write it without spaces.")
+    made, position = [], 0
+    while position < len(pattern):
+        if pattern[position] == "[":
+            inside, position = _brackets(pattern, position)
+            made.append(inside)
+        elif pattern[position] == "\\":
+            escape = pattern[position : position + 2]
+            made.append({r"\D": _NO_DIGIT, r"\W": _NO_WORD}.get(escape, escape))
+            position += 2
         else:
-            if not matches:
-                yield ValidationError(f"{value!r:.80} does not match {pattern!r:.80}")
-        self._left -= time.monotonic() - started
+            made.append(pattern[position])
+            position += 1
+    return "".join(made)
+
+
+def _brackets(pattern: str, start: int) -> tuple[str, int]:
+    """Return the class in brackets that begins at `start`, and the position after it."""
+    negated = pattern.startswith("[^", start)
+    position = start + 1 + negated
+    made = ["[^" if negated else "["]
+    within = {r"\d": r"\d\p{Nd}", r"\w": rf"\w{_WORD}"} if negated else {r"\D": _NO_DIGIT, r"\W": _NO_WORD}
+    first = position
+    while position < len(pattern):
+        character = pattern[position]
+        if character == "]" and position > first:
+            return "".join([*made, "]"]), position + 1
+        if character == "\\":
+            escape = pattern[position : position + 2]
+            made.append(within.get(escape, escape))
+            position += 2
+            continue
+        if pattern.startswith(("[:", "--"), position):
+            raise BadSchema(
+                f"The pattern {pattern!r:.80} has {pattern[position : position + 2]} in brackets, which has "
+                "several readings.",
+                hint=_HINT,
+            )
+        made.append(f"\\{character}" if character in "[&~" else character)
+        position += 1
+    return "".join(made), position  # without an end: the engine refuses it

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import BadAnswer, BadSchema
+from .answer_types import is_answer_type, type_schema
 from .partial import partial_value
-from .patterns import with_time_limit
+from .validator import validator
 
 _HOW = "schema= takes a pydantic model, a dataclass, a TypedDict or a JSON Schema as a dict."
 _DEEPEST = 64
@@ -44,7 +45,7 @@ class AnswerSchema:
             If the text is not JSON, or does not satisfy the schema; the error has the text.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_float=_finite, parse_constant=_refused)
         except (ValueError, RecursionError) as error:
             raise BadAnswer(
                 f"The answer is not complete JSON: {error}.",
@@ -73,11 +74,16 @@ class AnswerSchema:
 
 def first_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return where and why a value does not satisfy a schema; None if it does."""
-    from jsonschema import validators
+    from referencing.exceptions import Unresolvable
 
-    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
-    validator = with_time_limit(kind)(schema)
-    fault = min(validator.iter_errors(value), key=lambda error: list(map(str, error.path)), default=None)
+    try:
+        fault = min(
+            validator(schema).iter_errors(value), key=lambda error: list(map(str, error.path)), default=None
+        )
+    except Unresolvable as error:
+        return f"the schema cannot be read: {error}"[:200]
+    except RecursionError:
+        return "the schema cannot be read: it refers to itself without an end"
     return None if fault is None else f"{fault.json_path}: {fault.message[:200]}"
 
 
@@ -101,43 +107,11 @@ def answer_schema(source: Any) -> AnswerSchema:
     if isinstance(source, Mapping):
         schema = _plain(source)
         return _checked(AnswerSchema(str(schema.get("title", "JSON")), schema, lambda value: value))
-    model: Any = source
-    if isinstance(source, type) and hasattr(source, "model_json_schema"):
-        try:
-            schema = source.model_json_schema()
-        except Exception as error:  # fields of types that have no schema
-            raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
-        return _checked(AnswerSchema(source.__name__, _closed(_plain(schema)), model.model_validate))
-    if isinstance(source, type) and (dataclasses.is_dataclass(source) or typing.is_typeddict(source)):
-        import msgspec
-
-        try:
-            schema = msgspec.json.schema(source)
-        except (TypeError, NameError) as error:
-            raise BadSchema(f"{source.__name__} has no JSON Schema: {error}.", hint=_HOW) from error
-        kind = source
-        return _checked(
-            AnswerSchema(kind.__name__, _closed(_plain(schema)), lambda value: msgspec.convert(value, kind))
-        )
-    raise BadSchema(f"schema={source!r:.80} is no schema.", hint=_HOW)
-
-
-def _closed(node: Any) -> Any:
-    """Return a type's schema with objects that allow no other properties, where it leaves that open."""
-    if isinstance(node, list):
-        return [_closed(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    made = dict(node)
-    for key in ("properties", "$defs"):
-        if isinstance(node.get(key), dict):
-            made[key] = {name: _closed(part) for name, part in node[key].items()}
-    for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
-        if key in node:
-            made[key] = _closed(node[key])
-    if isinstance(node.get("properties"), dict):
-        made.setdefault("additionalProperties", False)
-    return made
+    if not is_answer_type(source):
+        raise BadSchema(f"schema={source!r:.80} is no schema.", hint=_HOW)
+    schema, convert = type_schema(source)
+    name = getattr(source, "__name__", None) or repr(source)
+    return _checked(AnswerSchema(name, _plain(schema), convert))
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,21 +124,41 @@ def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
     except (TypeError, ValueError) as error:
         raise BadSchema(f"The schema is no JSON: {error}.", hint=_HOW) from None
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "{[") - (character in "}]")
-        deepest = max(deepest, depth)
-    if deepest > _DEEPEST:
-        raise BadSchema(
-            f"The schema is nested {deepest} deep; at most {_DEEPEST}.", hint="Split it with $defs."
-        )
     plain: dict[str, Any] = json.loads(text)
+    level, depth = [plain], 0
+    while level := [inner for node in level for inner in _inner(node)]:
+        depth += 1
+    if depth > _DEEPEST:
+        raise BadSchema(
+            f"The schema is nested {depth} deep; at most {_DEEPEST}.", hint="Split it with $defs."
+        )
     return plain
+
+
+def _inner(node: Any) -> Any:
+    """Return the values in a list or an object, and nothing for anything else."""
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text:.40} is too large")
+    return number
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _checked(answer: AnswerSchema) -> AnswerSchema:
     from jsonschema import SchemaError, validators
 
+    if "draft-03" in str(answer.schema.get("$schema", "")):
+        raise BadSchema(
+            f"{answer.name} is of draft 3 of JSON Schema.",
+            hint="Use draft 4 or later; 2020-12 is the newest.",
+        )
     if not isinstance(answer.schema.get("$schema", ""), str):
         raise BadSchema(f"$schema is {answer.schema['$schema']!r:.80}, which is no address.", hint=_HOW)
     kind = validators.validator_for(answer.schema, default=validators.Draft202012Validator)
@@ -174,4 +168,6 @@ def _checked(answer: AnswerSchema) -> AnswerSchema:
         raise BadSchema(
             f"{answer.name} is no valid JSON Schema: {error.json_path}: {error.message:.200}.", hint=_HOW
         ) from None
+    except (RecursionError, OverflowError) as error:  # of `re`, for a pattern
+        raise BadSchema(f"{answer.name} has a pattern that cannot be read: {error}.", hint=_HOW) from None
     return answer
