@@ -31,8 +31,10 @@ def read_kind(lab: LoadedModel, kind: Any) -> Kind:
     BadEdit
         If the model has no experts.
     LabError
-        If it is neither ``"experts"`` nor ``"heads"``.
+        If it is neither ``"experts"`` nor ``"heads"``, or there is no loaded model.
     """
+    if not hasattr(lab, "model") or not hasattr(lab, "architecture"):
+        raise LabError(f"lab is {short_repr(lab)}.", hint="Pass a loaded model: gl.load('mini-moe').")
     if kind not in ("experts", "heads"):
         raise LabError(f"kind={short_repr(kind)} cannot be ablated.", hint='kind="experts" or kind="heads".')
     if kind == "experts" and not lab.architecture.experts:

@@ -66,7 +66,7 @@ class PlannedClaim:
         if len(self.candidates) == 1:
             return "size given"
         listed = ", ".join(f"{one.size} ({one.standardised:+.1f} SD)" for one in self.candidates)
-        return f"of {listed} on the development questions"
+        return f"of {listed} on the screening questions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class StudyDesign(Displayed):
         rows = [
             ("question", self.question),
             ("development", f"{_listed(self.development)}: choose sets{repeated}"),
-            ("screening", f"{_listed(self.screening)} of them: ablations choose sizes and positive controls"),
+            ("screening", f"{_listed(self.screening)}, of these: ablations choose sizes and positive controls"),
             ("confirmation", f"{_listed(self.confirmation)}: other prompts, read once, by confirm()"),
             ("measure", "log-probability of the right answer lost per token, read after the prompt, nats"),
             ("null", f"{self.draws} random sets for each set, drawn from all {self.kind}, its own included"),
@@ -151,7 +151,7 @@ class StudyDesign(Displayed):
                 f"{self.minimum_effect:g} nats beyond the mean of the random sets",
             ),
             ("failed its control", "not confirmed, though the positive control of its measure was detected "
-             f"(p ≤ {self.alpha:g}, {self.minimum_effect:g} nats)"),
+             f"(p ≤ {self.alpha:g} and {self.minimum_effect:g} nats beyond)"),
             ("inconclusive", "a control fails, or too few other sets match"),
         ]  # fmt: skip
         rows += [(f"claim {number}", self.describe(one)) for number, one in enumerate(self.claims, start=1)]

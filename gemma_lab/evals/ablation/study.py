@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ...models.loading.loaded_model import LoadedModel
     from .answer_scores import AnswerScores
     from .components import Components
-    from .control_sets import Match
     from .result import Measure
 
 #: Random sets per candidate on the development questions: enough to choose a size, not to decide.
@@ -169,7 +168,7 @@ class AblationStudy(Displayed):
         ----------
         sets
             Layer to experts or heads, or pairs of layer and head; or a list of such sets of different sizes.
-            Of those the one is taken that does most damage to the development questions beyond 19 matched
+            Of those the one is taken that does most damage to the screening questions beyond 19 matched
             random sets, in standard deviations of theirs.
         claim
             What the set is said to be. Default: the statistic that chose it.
@@ -198,17 +197,18 @@ class AblationStudy(Displayed):
                 "The design of this study is fixed.",
                 hint="Add claims before design(), or start another study.",
             )
-        candidates = [read_components(self._lab, self._kind, one) for one in self._candidates(sets)]
+        listed = self._candidates(sets)
+        candidates = [read_components(self._lab, self._kind, one) for one in listed]
         measure = read_measure(target, contrast, self._screening.groups)
         how = read_match(self._kind, match or ("load" if self._kind == "experts" else "size"))
-        first = sets[0] if isinstance(sets, Sequence) and sets and candidates[1:] else sets
-        planned = [PlannedTest(name_of(claim, first, self._kind), one, measure, how) for one in candidates]
+        name = name_of(claim, listed[0], self._kind)
+        planned = [PlannedTest(name, one, measure, how) for one in candidates]
         found = self._choose(planned)
         self._claims.append(found)
         return found
 
     def design(self) -> StudyDesign:
-        """Choose the positive controls on the development questions, fix the design and return it.
+        """Choose the positive controls on the screening questions, fix the design and return it.
 
         Raises
         ------
@@ -218,9 +218,8 @@ class AblationStudy(Displayed):
         if self._design is None:
             if not self._claims:
                 raise LabError("The study has no claim.", hint="study.add(experts, 'what they are').")
-            controls = tuple(
-                self._control(one) for one in dict.fromkeys(c.test.measure for c in self._claims)
-            )
+            measures = dict.fromkeys(one.test.measure for one in self._claims)
+            controls = tuple(map(self._control, measures))
             self._design = StudyDesign(
                 model=self._lab.name, kind=self._kind, question=self._question,
                 development=self._split.development.counts, screening=self._screening.counts,
@@ -284,13 +283,13 @@ class AblationStudy(Displayed):
         return self._read
 
     def _choose(self, planned: Sequence[PlannedTest]) -> PlannedClaim:
-        """Choose among sets of different sizes on the development questions."""
+        """Choose among sets of different sizes on the screening questions."""
         reader, intact = self._development()
-        kept = [one for one in planned if self._others(one.components, one.match) >= 1 / self._alpha - 1]
+        kept = [one for one in planned if 1 / (1 + self._others(one)) <= self._alpha]
         if not kept:
             one = planned[0]
             raise BadEdit(
-                f"{one.claim}: only {self._others(one.components, one.match)} other sets match "
+                f"{one.claim}: only {self._others(one)} other sets match "
                 f"(match={one.match!r}), so no p value can be {self._alpha:g}.",
                 hint='Take match="size", fewer of each layer, or more than one head.',
             )
@@ -331,9 +330,9 @@ class AblationStudy(Displayed):
             raise LabError(f"No {self._kind} are left for a {name}.", hint="Pass questions that use them.")
         return self._choose(planned)
 
-    def _others(self, components: Components, match: Match) -> int:
+    def _others(self, planned: PlannedTest) -> int:
         reader, _ = self._development()
-        return possible_sets(components, strata(self._lab, self._kind, match, reader.load))
+        return possible_sets(planned.components, strata(self._lab, self._kind, planned.match, reader.load))
 
 
 def _size(components: Components) -> int:
