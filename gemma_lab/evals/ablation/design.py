@@ -132,7 +132,7 @@ class StudyDesign(Displayed):
         rows = [
             ("question", self.question),
             ("development", f"{_listed(self.development)}: choose sets{repeated}"),
-            ("screening", f"{_listed(self.screening)}, of these: ablations choose sizes and positive controls"),
+            ("screening", f"{_listed(self.screening)}, of these: ablations choose sizes and controls"),
             ("confirmation", f"{_listed(self.confirmation)}: other prompts, read once, by confirm()"),
             ("measure", "log-probability of the right answer lost per token, read after the prompt, nats"),
             ("null", f"{self.draws} random sets for each set, drawn from all {self.kind}, its own included"),
