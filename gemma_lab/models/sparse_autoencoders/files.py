@@ -13,11 +13,13 @@ from ...errors import BadCheckpoint, DoesNotFit, LabError, NotAvailable, Unknown
 from ...system.hardware import amount, free_ram
 from ..loading.checkpoint_files import FLOATING, read_header
 from ..loading.resolve import Location, query_hub
-from .layouts import Given, Tensors, from_plain, from_sae_lens, from_sparsify
+from .layouts import Given, Tensors, from_gemma_scope, from_plain, from_sae_lens, from_sparsify
 from .writing import CONFIG, SAE_LENS
 
 SPARSIFY = "sae.safetensors"
+GEMMA_SCOPE, GEMMA_SCOPE_CONFIG = "params.safetensors", "config.json"
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_ARRAYS = ".npz"
 _MAX_CONFIG = 1 << 20  # bytes
 _LISTED = 8  # folders of a repository that an error lists
 
@@ -39,18 +41,24 @@ def read_sae(path: Path, given: Given) -> dict[str, Any]:
     file = path if path.is_file() else _weights_in(path)
     if file.suffix.lower() in _PICKLES:
         raise _pickle(file)
-    config = file.parent / CONFIG
-    if file.name in (SAE_LENS, SPARSIFY):
+    if file.suffix.lower() == _ARRAYS:
+        raise _arrays(file)
+    if given.input_scale is not None and file.name != SAE_LENS:
+        raise LabError("input_scale is of sae_lens' layout alone.", hint="Leave it out.")
+    config = file.parent / (GEMMA_SCOPE_CONFIG if file.name == GEMMA_SCOPE else CONFIG)
+    if file.name in (SAE_LENS, SPARSIFY, GEMMA_SCOPE):
         if not config.is_file():
-            raise BadCheckpoint(f"{file.parent} has {file.name} and no {CONFIG}.", hint="Download that, too.")
-        _refuse_statements(given)
+            raise BadCheckpoint(
+                f"{file.parent} has {file.name} and no {config.name}.", hint="Download that, too."
+            )
+        _refuse_statements(given, config.name)
         values, tensors = _json(config), _tensors(file)
+        if file.name == GEMMA_SCOPE:
+            return from_gemma_scope(values, tensors, given) | {"layout": "gemma_scope"}
         if file.name == SAE_LENS:
             return from_sae_lens(values, tensors, given) | {"layout": "sae_lens"}
         folder = file.parent.resolve().name
         return from_sparsify(values, tensors, given, folder=folder) | {"layout": "sparsify"}
-    if given.input_scale is not None:
-        raise LabError("input_scale is of sae_lens' layout alone.", hint="Leave it out.")
     return from_plain(_tensors(file), given) | {"layout": "safetensors"}
 
 
@@ -118,7 +126,7 @@ def _download(hub_id: str, folder: str, offline: bool) -> Path:
         ):
             raise _pickle(Path(pickles[0]))
     prefix = f"{folder}/" if folder else ""
-    patterns = [f"{prefix}*.safetensors", f"{prefix}{CONFIG}"]
+    patterns = [f"{prefix}*.safetensors", f"{prefix}{CONFIG}", f"{prefix}{GEMMA_SCOPE_CONFIG}"]
 
     def fetch() -> str:
         ignored = [] if folder else ["*/*"]
@@ -155,7 +163,7 @@ def _inside(subfolder: Any) -> str:
 
 def _weights_in(folder: Path) -> Path:
     """Return the file of weights in a folder."""
-    for name in (SAE_LENS, SPARSIFY):
+    for name in (SAE_LENS, SPARSIFY, GEMMA_SCOPE):
         if (folder / name).exists() or (folder / name).is_symlink():
             return folder / name
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -168,16 +176,22 @@ def _weights_in(folder: Path) -> Path:
         )
     if pickles := [entry for entry in entries if entry.suffix.lower() in _PICKLES]:
         raise _pickle(pickles[0])
+    if arrays := [entry for entry in entries if entry.suffix.lower() == _ARRAYS]:
+        raise _arrays(arrays[0])
     raise NotAvailable(f"{folder} has no SAE.", hint=_folders_hint(_subfolders(folder)))
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(str(each.parent.relative_to(folder).as_posix()) for each in folder.glob(f"**/{CONFIG}"))
+    found = [*folder.glob(f"**/{CONFIG}"), *folder.glob(f"**/{GEMMA_SCOPE}")]
+    return sorted({str(each.parent.relative_to(folder).as_posix()) for each in found})
 
 
 def _folders_hint(folders: list[str]) -> str:
     if not folders:
-        return f"An SAE is a folder with {CONFIG} and {SAE_LENS} or {SPARSIFY}, or one *.safetensors."
+        return (
+            f"An SAE is a folder with {CONFIG} and {SAE_LENS} or {SPARSIFY}, with {GEMMA_SCOPE_CONFIG} and "
+            f"{GEMMA_SCOPE}, or one *.safetensors."
+        )
     more = f", … ({len(folders):,} in all)" if len(folders) > _LISTED else ""
     return f"Name one with subfolder=…: {', '.join(folders[:_LISTED])}{more}."
 
@@ -190,13 +204,21 @@ def _pickle(file: Path) -> BadCheckpoint:
     )
 
 
-def _refuse_statements(given: Given) -> None:
+def _arrays(file: Path) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"{file.name} is an archive of NumPy arrays, as Gemma Scope has for Gemma 2.",
+        hint="If it is of this model, write its arrays with safetensors.numpy.save_file as "
+        f"{GEMMA_SCOPE} (w_enc, b_enc, w_dec, b_dec, threshold) beside a {GEMMA_SCOPE_CONFIG}.",
+    )
+
+
+def _refuse_statements(given: Given, config: str) -> None:
     """Refuse what the caller states about an SAE whose configuration states it."""
     for name in ("activation", "k", "apply_b_dec_to_input"):
         value = getattr(given, name)
         if value is not None:
             raise LabError(
-                f"{name}={short_repr(value)} was passed, and {CONFIG} states it.", hint=f"Leave {name} out."
+                f"{name}={short_repr(value)} was passed, and {config} states it.", hint=f"Leave {name} out."
             )
 
 

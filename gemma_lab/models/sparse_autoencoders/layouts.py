@@ -10,12 +10,16 @@ Layout          Files                                      Tensors
 ``sparsify``    ``cfg.json``, ``sae.safetensors``          ``encoder.weight`` ``[features, width]``,
                                                            ``encoder.bias``, ``W_dec`` ``[features, width]``,
                                                            ``b_dec``; the folder is named after the layer
+``gemma_scope`` ``config.json``, ``params.safetensors``    ``w_enc`` ``[width, features]``, ``b_enc``,
+                                                           ``w_dec`` ``[features, width]``, ``b_dec``,
+                                                           ``threshold``
 ``safetensors`` one ``*.safetensors``                      ``encoder.weight`` ``[features, width]``,
                                                            ``encoder.bias``, ``decoder.weight``
                                                            ``[width, features]``, ``decoder.bias``
 ==============  =========================================  ==================================================
 
-Read in SAELens 6.54.12 and EleutherAI's sparsify 1.3.3, November 2026.
+Read in SAELens 6.54.12 and EleutherAI's sparsify 1.3.3, November 2026. ``gemma_scope`` is that of Gemma
+Scope 2, published for Gemma 3, whose inputs SAELens' loader does not centre either.
 """
 
 from __future__ import annotations
@@ -91,6 +95,7 @@ def from_sae_lens(config: Mapping[str, Any], tensors: Tensors, given: Given) -> 
     if threshold is not None and "b_enc" in parts:  # of a training that was not finished: one for all
         parts.setdefault("threshold", torch.ones_like(parts["b_enc"]) * threshold.float())
     _exactly(parts, names, "sae_lens")
+    _check_sizes(about, parts["W_dec"].shape, width="d_in", features="d_sae")
     parts = _folded(parts, about, scale, given)
     normalization = about.get("normalize_activations") or "none"
     if normalization in (True, "expected_average_only_in", False):
@@ -130,7 +135,10 @@ def from_sparsify(
         raise _not_read("it is a transcoder, which predicts another activation than it reads")
     if config.get("activation", "topk") != "topk":
         raise _not_read(f"its activation is {short_repr(config.get('activation'))}")
+    if _flag(config, "signed", default=False):  # of releases before 1.0
+        raise _not_read("its features can be negative (signed)")
     _exactly(tensors, {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}, "sparsify")
+    _check_sizes(config, tensors["W_dec"].shape, width="d_in", features="num_latents")
     known = _AFTER.fullmatch(folder) is not None
     return {
         "layer": _layer(layer_of_hook(folder) if known or given.layer is None else None, given),
@@ -141,6 +149,38 @@ def from_sparsify(
         "activation": "topk",
         "k": whole_number("k of cfg.json", config.get("k"), minimum=1),
         "apply_b_dec_to_input": True,
+    }
+
+
+def from_gemma_scope(config: Mapping[str, Any], tensors: Tensors, given: Given) -> dict[str, Any]:
+    """Return the parts of a JumpReLU SAE in the layout of Gemma Scope 2, whose input is not centred.
+
+    Raises
+    ------
+    BadCheckpoint
+        If tensors are missing, superfluous, or contradict the configuration.
+    LabError
+        If it is a transcoder or a crosscoder, or of another activation.
+    """
+    hook = config.get("hf_hook_point_in")
+    if config.get("type", "sae") != "sae" or config.get("hf_hook_point_out", hook) != hook:
+        raise _not_read("it predicts another activation than it reads")
+    if _flag(config, "affine_connection", default=False):
+        raise _not_read("it has an affine connection beside its features")
+    if config.get("architecture") != "jump_relu":
+        raise _not_read(f"its architecture is {short_repr(config.get('architecture'))}")
+    _exactly(tensors, {"w_enc", "b_enc", "w_dec", "b_dec", "threshold"}, "Gemma Scope")
+    _check_sizes(config, tensors["w_dec"].shape, width="", features="width")
+    return {
+        "layer": _layer(layer_of_hook(hook), given),
+        "encoder": tensors["w_enc"],
+        "encoder_bias": tensors["b_enc"],
+        "decoder": tensors["w_dec"],
+        "decoder_bias": tensors["b_dec"],
+        "threshold": tensors["threshold"],
+        "activation": "jumprelu",
+        "apply_b_dec_to_input": _flag(config, "apply_b_dec_to_input", default=False),
+        "trained_on": str(config.get("model_name") or ""),
     }
 
 
@@ -278,6 +318,21 @@ def _own(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _texts(digest: Mapping[Any, Any]) -> dict[str, str]:
     return {str(name): value for name, value in digest.items() if isinstance(value, str)}
+
+
+def _check_sizes(config: Mapping[str, Any], shape: Any, *, width: str, features: str) -> None:
+    """Raise `BadCheckpoint` if a configuration states other sizes than ``[features, width]`` of the decoder.
+
+    The two are then of different SAEs. 0 states nothing.
+    """
+    for name, size in zip((features, width), shape, strict=False):
+        stated = config.get(name)
+        if isinstance(stated, int) and stated and stated != size:
+            raise BadCheckpoint(
+                f"The configuration states {name} = {stated:,}; the weights of the decoder have the shape "
+                f"{list(shape)}.",
+                hint="Download both files again.",
+            )
 
 
 def _flag(values: Mapping[str, Any], name: str, *, default: bool) -> bool:

@@ -28,7 +28,7 @@ def load_sae(
     device: Any = "cpu",
     offline: bool | None = None,
 ) -> SparseAutoencoder:
-    """Read a sparse autoencoder (SAE) of the residual stream, in the layout of sae_lens, sparsify or neither.
+    """Read a sparse autoencoder (SAE) of the residual stream, as sae_lens, sparsify or others publish it.
 
     ReLU, TopK, BatchTopK, matryoshka and JumpReLU SAEs as safetensors. Pickles are refused, and so is
     whatever the files leave open: nothing is guessed (`gemma_lab.models.sparse_autoencoders.layouts`). An SAE

@@ -76,7 +76,7 @@ class SparseAutoencoder(Displayed):
     name
         Where it was read from, or what it was trained on.
     layout
-        ``"sae_lens"``, ``"sparsify"``, ``"safetensors"`` or ``"trained here"``.
+        ``"sae_lens"``, ``"sparsify"``, ``"gemma_scope"``, ``"safetensors"`` or ``"trained here"``.
     trained_on
         Name of the model that it was trained on, as far as its files say; ``""`` otherwise.
     base_digest

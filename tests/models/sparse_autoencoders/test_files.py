@@ -101,7 +101,11 @@ def test_the_hub_is_asked_for_one_folder_and_safe_files_only(tmp_path, monkeypat
     (name, options), *_ = asked
     assert name == "owner/saes"
     assert not options["local_files_only"]
-    assert options["allow_patterns"] == ["e2b/layer-17/*.safetensors", "e2b/layer-17/cfg.json"]
+    assert options["allow_patterns"] == [
+        "e2b/layer-17/*.safetensors",
+        "e2b/layer-17/cfg.json",
+        "e2b/layer-17/config.json",
+    ]
     np.testing.assert_array_equal(sae.encoder.numpy(), parts()["W_enc"].numpy())
     with pytest.raises(UnknownModel, match="layer-9"):
         gl.load_sae("owner/saes", subfolder="e2b/layer-9", offline=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.saes import activations, parts, write
 
 import gemma_lab as gl
@@ -215,6 +218,87 @@ def test_sparsify_names_its_folder_after_the_layer(tmp_path):
         write(folder, config | change, sparsify_parts(tensors), "sae.safetensors")
         with pytest.raises(LabError, match="not read"):
             gl.load_sae(folder)
+
+
+def test_signed_features_and_other_sizes_are_refused(tmp_path):
+    tensors, config = parts(), {"activation": "topk", "k": 5, "d_in": 8, "num_latents": 24}
+    folder = tmp_path / "layers.7"
+    assert gl.load_sae(write(folder, config, sparsify_parts(tensors), "sae.safetensors")).features == 24
+    for change, named in (
+        ({"signed": True}, "signed"),
+        ({"d_in": 9}, "d_in"),
+        ({"num_latents": 23}, "latents"),
+    ):
+        write(folder, config | change, sparsify_parts(tensors), "sae.safetensors")
+        with pytest.raises(LabError, match=named):
+            gl.load_sae(folder)
+    write(folder, config, sparsify_parts(tensors), "sae.safetensors")
+    with pytest.raises(LabError, match="input_scale"):
+        gl.load_sae(folder, input_scale=0.5)
+    for change in ({"d_in": 9}, {"d_sae": 25}):
+        with pytest.raises(BadCheckpoint, match=next(iter(change))):
+            opened(tmp_path / "a", NEW | {"architecture": "standard"} | change, tensors)
+
+
+SCOPE = {
+    "hf_hook_point_in": "model.layers.17.output", "hf_hook_point_out": "model.layers.17.output", "width": 24,
+    "model_name": "google/gemma-3-1b-pt", "architecture": "jump_relu", "l0": 20, "affine_connection": False,
+    "type": "sae",
+}  # fmt: skip
+
+
+def scope(folder, config, tensors):
+    """Write an SAE in the layout of Gemma Scope 2."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(
+        {name.replace("W_", "w_"): value for name, value in tensors.items()}, folder / "params.safetensors"
+    )
+    return folder
+
+
+def test_gemma_scope_does_not_centre_its_input(tmp_path):
+    tensors = parts() | {"threshold": torch.rand(24) * 2}
+    sae = gl.load_sae(scope(tmp_path, SCOPE, tensors))
+    assert (sae.layer, sae.layout, sae.trained_on) == (17, "gemma_scope", "google/gemma-3-1b-pt")
+    same(
+        sae,
+        activations(ROWS, tensors, threshold=tensors["threshold"].double().numpy(), subtract=False),
+        tensors,
+    )
+    assert gl.load_sae(tmp_path / "params.safetensors").layer == 17
+    again = gl.load_sae(sae.save(tmp_path / "again"))
+    assert torch.equal(again.encode(ROWS), sae.encode(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"type": "transcoder"}, "predicts"),
+        ({"hf_hook_point_out": "model.layers.18.output"}, "predicts"),
+        ({"affine_connection": True}, "affine"),
+        ({"architecture": "topk"}, "topk"),
+        ({"hf_hook_point_in": "model.layers.5.self_attn.o_proj.input",
+          "hf_hook_point_out": "model.layers.5.self_attn.o_proj.input"}, "residual stream"),
+        ({"width": 25}, "width = 25"),
+    ],
+)  # fmt: skip
+def test_what_else_gemma_scope_has_is_refused(tmp_path, change, named):
+    tensors = parts() | {"threshold": torch.ones(24)}
+    with pytest.raises(LabError, match=named):
+        gl.load_sae(scope(tmp_path, SCOPE | change, tensors))
+    with pytest.raises(LabError, match="input_scale"):
+        gl.load_sae(scope(tmp_path, SCOPE, tensors), input_scale=2)
+    with pytest.raises(BadCheckpoint, match="threshold"):
+        gl.load_sae(scope(tmp_path, SCOPE, parts()))
+
+
+def test_archives_of_numpy_arrays_are_refused_with_the_way_out(tmp_path):
+    np.savez(tmp_path / "params.npz", **{name: value.numpy() for name, value in parts().items()})
+    for source in (tmp_path, tmp_path / "params.npz"):
+        with pytest.raises(BadCheckpoint, match=r"NumPy") as caught:
+            gl.load_sae(source)
+        assert "safetensors" in caught.value.hint
 
 
 def test_a_plain_file_needs_what_it_does_not_say(tmp_path):
