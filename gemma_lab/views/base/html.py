@@ -1,6 +1,6 @@
 """HTML building blocks of every view, escaped by construction.
 
-All markup is made by `tag` and the functions built on it, which escape everything but `markupsafe.Markup`.
+All markup is made by `tag` and the functions built on it, which escape everything but `Markup`.
 The HTML has no scripts and is legible on light and dark pages: nothing sets a background or text colour of
 its own, and borders are translucent. Text from a person or a model goes into ``<bdi>``, so that its writing
 direction cannot rearrange its surroundings.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from markupsafe import Markup, escape
+import markupsafe
+
+from .text import shorten
 
 __all__ = [
     "CHIP",
@@ -38,6 +40,23 @@ _PIXELS = "background:#fff;padding:6px;border-radius:6px;max-width:100%;height:a
 _CAPTION = "font-size:.85em;opacity:.8"
 _SIDES = {"l": "left", "r": "right", "c": "center"}
 _VOID = ("img",)
+
+
+class Markup(markupsafe.Markup):
+    """HTML that a notebook shows as such; combined with other text, that text is escaped."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"Markup({shorten(' '.join(self.striptags().split()), 120)!r})"
+
+
+def escape(value: object) -> Markup:
+    """Return a value as markup, escaped unless it is `Markup`."""
+    return Markup(markupsafe.escape(value))
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:

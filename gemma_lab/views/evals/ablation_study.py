@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
-from ..base.html import definitions, group, table
+from ..base.html import Markup, definitions, group, table
 from ..base.text import visible
 from .ablation import add_legend, draw_row
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from ...evals.ablation.design import StudyDesign
     from ...evals.ablation.study_result import StudyResult
+    from ..base.html import Markup
 
 #: Colour and marker by verdict.
 _MARKS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
-from gemma_lab.views.base.html import Markup, bdi, definitions, escape, footnotes, link, table
+from gemma_lab.views.base.html import Markup, bdi, definitions, escape, footnotes, join, link, table, tag
 
 HOSTILE = '<img src=x onerror="alert(1)"></script>&\''
 
@@ -103,3 +104,19 @@ def test_definitions_are_escaped() -> None:
 
 def test_no_notes_leave_nothing() -> None:
     assert footnotes([]) == ""
+
+
+def test_a_notebook_shows_markup_and_a_terminal_its_text() -> None:
+    made = [
+        tag("p", "a < b"),
+        join(["a < b", tag("b", "c")], " "),
+        escape("a < b"),
+        link("javascript:alert(1)", "a < b"),
+        table([("a < b", 1)], columns=("x", "y")),
+    ]
+    for one in (*made, made[0] + "a < b", Markup("{}").format("a < b")):
+        html, _ = DisplayFormatter().format(one, include={"text/html"})
+        assert html == {"text/html": str(one)}
+        assert "a &lt; b" in html["text/html"]
+        assert "a < b" in repr(one)
+    assert len(repr(tag("p", "x" * 10_000))) < 200
