@@ -70,6 +70,9 @@ def prepare(top: Path, source: Path) -> None:
     """Collect the pages: docs/, the notebooks as committed, CHANGELOG, and the generated reference."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(top / "docs", source)
+    for page in source.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace("](../notebooks/", "](notebooks/"), encoding="utf-8")
     (source / "notebooks").mkdir()
     for path in checkout(top).notebooks:
         notebook = form.read(path)
