@@ -46,6 +46,14 @@ def short_repr(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def type_name(value: Any) -> str:
+    """Return the type of a value with its article, for an error message: ``"an int"``, ``"None"``."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def whole_number(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
     """Return an argument of any integer type as an `int`; a bool is refused.
 

@@ -41,7 +41,11 @@ def lazy_names(module: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[
 
     def resolve(name: str) -> Any:
         if name not in homes or name not in module["__all__"]:
-            msg = f"module {module['__name__']!r} has no attribute {name!r}"
+            import difflib  # here, so that importing the package stays cheap
+
+            near = difflib.get_close_matches(name, module["__all__"], n=1)
+            suggestion = f". Did you mean {near[0]!r}?" if near else ""
+            msg = f"module {module['__name__']!r} has no attribute {name!r}{suggestion}"
             raise AttributeError(msg)
         home, attribute = homes[name]
         try:

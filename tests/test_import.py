@@ -90,3 +90,10 @@ def test_unknown_name_is_an_attribute_error():
     for namespace in _NAMESPACES:
         with pytest.raises(AttributeError, match="nothing"):
             importlib.import_module(namespace).nothing  # noqa: B018
+
+
+def test_a_misspelt_name_is_told_the_nearest_one():
+    with pytest.raises(AttributeError, match="'RoutingExplorer'"):
+        importlib.import_module("gemma_lab").RoutingExplorr  # noqa: B018
+    with pytest.raises(AttributeError, match="'expert_load'"):
+        importlib.import_module("gemma_lab.analysis").expert_loads  # noqa: B018

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import type_name
 from ..display import Displayed
 from ..errors import LabError
 from .alignment import AlignedPair, align, common_prefix
@@ -212,7 +213,7 @@ def compare(first: Trace, second: Trace) -> Comparison:
     for trace in (first, second):
         if not isinstance(trace, Trace):
             raise LabError(
-                f"compare() takes two traces, not a {type(trace).__name__}.",
+                f"compare() takes two traces, not {type_name(trace)}.",
                 hint="For example gl.compare(lab.trace(…), lab.trace(…)).",
             )
     prompts = [trace.tokens.ids[~trace.tokens.generated].tolist() for trace in (first, second)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import type_name
 from ..display import Displayed
 from ..errors import LabError
 from ..models.chat.reply import Reply
@@ -104,7 +105,7 @@ def overruled_tokens(answer: Reply | Trace) -> OverruledTokens:
     if isinstance(answer, Reply):
         return _of_reply(answer)
     if not isinstance(answer, Trace):
-        raise LabError(f"This is a {type(answer).__name__}.", hint="Pass a reply or a trace.")
+        raise LabError(f"This is {type_name(answer)}.", hint="Pass a reply or a trace.")
     generation = answer.generation
     if generation is None:
         raise LabError("The trace has no generated answer.", hint="Trace with max_new_tokens=64.")

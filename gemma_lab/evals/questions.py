@@ -6,6 +6,7 @@ and only this file is needed: images and frames are PNG files, sounds FLAC files
 
 from __future__ import annotations
 
+import difflib
 import functools
 import io
 import json
@@ -171,13 +172,15 @@ def _names(file: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(question.skill for question in _all(file)))
 
 
-def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None = None) -> list[Question]:
+def load_questions(
+    *, skills: str | Sequence[str] | None = None, per_skill: int | None = None
+) -> list[Question]:
     """Return the questions, by skill.
 
     Parameters
     ----------
     skills
-        Names of skills. Default: all that are asked by default.
+        Names of skills, or one name. Default: all that are asked by default.
     per_skill
         Number of questions per skill. Default: all 200.
 
@@ -186,11 +189,15 @@ def load_questions(*, skills: Sequence[str] | None = None, per_skill: int | None
     LabError
         If there is no such skill.
     """
-    unknown = set(skills or ()) - {*skill_names(), *named_skills()} if skills else set()
-    if unknown:
+    skills = [skills] if isinstance(skills, str) else skills
+    known = (*skill_names(), *named_skills())
+    if unknown := [skill for skill in skills or () if skill not in known]:
+        near = difflib.get_close_matches(str(unknown[0]), known, n=1)
+        meant = f"Did you mean {near[0]}? " if near else ""
         raise LabError(
-            f"The check-up has no skill named {', '.join(sorted(unknown))}.",
-            hint=f"Its skills are {', '.join(skill_names())}; only if named: {', '.join(named_skills())}.",
+            f"The check-up has no skill named {', '.join(map(str, unknown))}.",
+            hint=f"{meant}Its skills are {', '.join(skill_names())}; only if named: "
+            f"{', '.join(named_skills())}.",
         )
     return [
         question

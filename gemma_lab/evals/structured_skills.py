@@ -38,6 +38,6 @@ def split_skills(skills: Iterable[str] | None) -> tuple[list[str] | None, list[s
     """Return the skills that are asked once (None stands for all), and those of `STRUCTURED_SKILLS`."""
     if skills is None:
         return None, []
-    named = list(skills)
+    named = [skills] if isinstance(skills, str) else list(skills)
     twice = [skill for skill in STRUCTURED_SKILLS if skill in named]
     return [skill for skill in named if skill not in STRUCTURED_SKILLS], twice

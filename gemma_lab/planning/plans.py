@@ -249,7 +249,7 @@ class Plan(Displayed):
         *,
         owned: Ownership | Mapping[str, float] | None = None,
         usd_per_hour: float | None = None,
-        hosted: Sequence[str] = ("gemma-4-31B", "gemma-4-26B-A4B", "claude-haiku-5.5", "gpt-4o-mini"),
+        hosted: Sequence[str] | None = ("gemma-4-31B", "gemma-4-26B-A4B", "claude-haiku-5.5", "gpt-4o-mini"),
         on: str | None = None,
     ) -> Costs:
         """Return US dollars of a million tokens: owned, rented, hosted.
@@ -262,7 +262,7 @@ class Plan(Displayed):
         usd_per_hour
             Of rented hardware. Default: the newest shipped price; hardware without one is left out.
         hosted
-            Hosted models to compare with.
+            Hosted models to compare with; None for none.
         on
             Day for the prices, ISO. Default: today. A model whose prices have ended by then has no row;
             `Costs.notes` names it.
@@ -283,7 +283,7 @@ class Plan(Displayed):
             prompt=self.prompt,
             owned=self.ownership(owned),
             usd_per_hour=usd_per_hour,
-            hosted=[hosted] if isinstance(hosted, str) else hosted,
+            hosted=[hosted] if isinstance(hosted, str) else hosted or (),
             on=on,
             prompt_tokens=self.prompt_tokens,
         )

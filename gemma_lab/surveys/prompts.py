@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..checks import type_name
 from ..errors import LabError
 from ..models.chat.options import PROMPT_OPTIONS
 
@@ -243,7 +244,7 @@ def _prompt(index: int, row: Any) -> SurveyPrompt:
     if isinstance(row, LabError):
         raise row
     if not isinstance(row, Mapping):
-        raise LabError(f"Prompt {index} is a {type(row).__name__}.", hint=_HOW)
+        raise LabError(f"Prompt {index} is {type_name(row)}.", hint=_HOW)
     texts = [row[name] for name in _TEXTS if row.get(name) is not None]
     if len(texts) != 1:
         raise LabError(f"Prompt {index} has {len(texts)} of prompt and messages; it needs one.", hint=_HOW)

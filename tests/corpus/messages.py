@@ -182,7 +182,7 @@ FORMS = [
         check=lambda prompt: "a\U0010fffe\U0010ffffb" in prompt,
     ),
     refused("an int", lambda: conversation(7), "int"),
-    refused("None", lambda: conversation(None), "NoneType"),
+    refused("None", lambda: conversation(None), "not None"),
     refused("no messages", lambda: conversation([])),
     refused("one message outside a list", lambda: conversation(USER), "dict"),
     refused("a list of strings", lambda: conversation(["Hi"]), "Message 0"),

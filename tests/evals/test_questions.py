@@ -86,6 +86,12 @@ def test_some_skills_are_asked_only_if_they_are_named():
     assert all(question.system and not question.within for question in obeying)
 
 
+def test_one_skill_is_one_name():
+    assert load_questions(skills="digits") == load_questions(skills=["digits"])
+    with pytest.raises(LabError, match="Did you mean digits"):
+        load_questions(skills="digit")
+
+
 def test_an_unknown_skill_is_named_with_those_that_exist():
     with pytest.raises(LabError, match=r"no skill named juggling[\s\S]*digits, .*names"):
         load_questions(skills=["juggling"])

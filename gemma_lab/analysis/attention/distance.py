@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import type_name
 from ...display import Displayed
 from ...errors import LabError
 
@@ -157,7 +158,7 @@ def _check(one: list[Attention], two: list[Attention]) -> None:
     for each in [*one, *two]:
         if not isinstance(each, Attention):
             raise LabError(
-                f"attention_distance takes attention records, not a {type(each).__name__}.",
+                f"attention_distance takes attention records, not {type_name(each)}.",
                 hint="trace.attention is one if the trace was made with attention=gl.AttentionRequest(…).",
             )
     if not one or len(one) != len(two) or not all(each.rows for each in one):

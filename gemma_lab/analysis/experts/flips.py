@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import type_name
 from ...display import Displayed
 from ...errors import LabError
 
@@ -164,7 +165,7 @@ def _check(one: list[Routing], two: list[Routing]) -> None:
     for each in [*one, *two]:
         if not isinstance(each, Routing):
             raise LabError(
-                f"routing_flips takes routing records, not a {type(each).__name__}.",
+                f"routing_flips takes routing records, not {type_name(each)}.",
                 hint="trace.routing is one; it is None for a model without experts.",
             )
     shapes = {(part.layers, part.experts) for part in [*one, *two]}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ...checks import type_name
 from ...errors import BadPrompt
 from .media_arguments import KINDS, iterate_media, media_list, part_kind, part_source
 from .media_parts import Opening, opened, unopened
@@ -106,7 +107,7 @@ def conversation(
     opening = Opening(frames, check)
     if previous is not None and not isinstance(getattr(previous, "messages", None), list):
         raise BadPrompt(
-            f"previous is a {type(previous).__name__}, not a reply.",
+            f"previous is {type_name(previous)}, not a reply.",
             hint="Pass what lab.chat returned; pass earlier messages in the list of messages.",
         )
     messages = [dict(message) for message in previous.messages] if previous is not None else []
@@ -163,7 +164,7 @@ class _Reader:
         prompt = getattr(prompt, "messages", prompt)
         if not isinstance(prompt, list | tuple):
             raise BadPrompt(
-                f"A prompt is a string or a list of messages, not a {type(prompt).__name__}.", hint=_EXAMPLE
+                f"A prompt is a string or a list of messages, not {type_name(prompt)}.", hint=_EXAMPLE
             )
         if not prompt:
             raise BadPrompt("The list of messages is empty.", hint=_EXAMPLE)

@@ -22,6 +22,7 @@ from uuid import UUID
 
 import numpy as np
 
+from ...checks import type_name
 from ...errors import BadPrompt
 
 _NO_SCALAR = object()
@@ -84,6 +85,12 @@ def refuse_control(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             refuse_control(item, where)
+
+
+def without_control(text: str) -> str:
+    """Return a text in which control tokens have a space inside, and half surrogate pairs are replaced."""
+    spaced = _CONTROL.sub(lambda token: f"{token[0][0]} {token[0][1:]}", text)
+    return spaced.encode("utf-8", "replace").decode()
 
 
 def check_encodable(text: str, where: str) -> None:
@@ -163,9 +170,11 @@ def _convert(value: Any, path: str, depth: int) -> Any:
         items = [_convert(item, f"{path}[…]", depth - 1) for item in value]
         return sorted(items, key=lambda item: (type(item).__name__, repr(item)))  # a set has no order
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        if len(value) > MAX_VALUES:  # of a lazy one, such as a range, which was not counted
+            raise BadPrompt(f"{path} holds {len(value):,} values.", hint="Send a part of it.")
         return [_convert(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
     raise BadPrompt(
-        f"{path} is a {type(value).__name__}, which has no plain JSON form.",
+        f"{path} is {type_name(value)}, which has no plain JSON form.",
         hint="Pass text, numbers, lists, dicts, dates, dataclasses, pydantic models, arrays or tables; "
         + (
             "decode bytes first."
@@ -211,9 +220,7 @@ def _key(key: Any, path: str) -> str:
     if isinstance(key, tuple | AbstractSet | Mapping) or isinstance(
         converted := _convert(key, f"{path}: a key", 1), list | dict
     ):
-        raise BadPrompt(
-            f"{path} has the key {short(key)}, a {type(key).__name__}.", hint="Use strings as keys."
-        )
+        raise BadPrompt(f"{path} has the key {short(key)}, {type_name(key)}.", hint="Use strings as keys.")
     return converted if isinstance(converted, str) else json.dumps(converted)
 
 

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...checks import type_name
 from ...errors import BadPrompt
 from .plain_json import as_mapping, check_encodable, iterated, plain, short
 from .tool_call_parser import BadCall, read_call, write_call
@@ -134,7 +135,7 @@ def with_results(reply: Previous | None, results: Any, prompt: object = None) ->
         raise BadPrompt(f"A call of the reply cannot be read: {unreadable[0].problem}.", hint="Ask again.")
     listed = iterated(results)
     if listed is None or len(listed) != len(calls) or not calls:
-        passed = f"a {type(results).__name__}" if listed is None else f"{len(listed)}"
+        passed = type_name(results) if listed is None else f"{len(listed)}"
         raise BadPrompt(
             f"The reply made {len(calls)} call{'' if len(calls) == 1 else 's'}; tool_results is {passed}.",
             hint="Pass a list with one result per call of reply.calls, in order.",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...checks import type_name
 from ...errors import BadPrompt
 from .argument_checks import check_schema, violations
 from .function_schema import declaration, declares
@@ -165,7 +166,7 @@ def _tool(tool: Any, index: int) -> Tool:
     if fields is not None and isinstance(fields.get("function"), Mapping):
         fields = {key: value for key, value in fields["function"].items() if value is not None}
     if fields is None or not isinstance(fields.get("name"), str):
-        raise BadPrompt(f"Tool {index} is a {type(tool).__name__} without a name.", hint=_EXAMPLE)
+        raise BadPrompt(f"Tool {index} is {type_name(tool)} without a name.", hint=_EXAMPLE)
     if fields.get("type") not in (None, "function", "custom"):
         raise BadPrompt(f"Tool {index} is of type {short(fields['type'])}.", hint=_EXAMPLE)
     name = check_name(fields["name"], f"Tool {index}")

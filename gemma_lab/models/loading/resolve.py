@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...assets import data_path
+from ...checks import type_name
 from ...errors import BadCheckpoint, LabError, NotAvailable, UnknownModel
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def locate(name: str | Path | None) -> Location:
         return _folder(name)
     if not isinstance(name, str):
         raise UnknownModel(
-            f"A model is named by a string or a path, not by a {type(name).__name__}.",
+            f"A model is named by a string or a path, not by {type_name(name)}.",
             hint="gl.catalog() lists the names.",
         )
     from ...family.catalog import find, suggest
@@ -65,6 +66,7 @@ def locate(name: str | Path | None) -> Location:
         (name.strip() and Path(name).expanduser().exists())
         or name.startswith((".", "/", "~"))
         or "\\" in name
+        or name.lower().endswith(".gguf")
     ):
         return _folder(Path(name))
     if _HUB_ID.fullmatch(name):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ...checks import short_repr
+from ...checks import short_repr, type_name
 from ...errors import LabError, MissingExtra, TooOld
 from ...planning.quantization import Quantization, known_quantizations, quantization
 from .integers import WORKING_BYTES
@@ -207,7 +207,7 @@ def load_method(wanted: Any) -> LoadMethod | None:
         return None
     if not isinstance(wanted, str | Quantization):
         raise LabError(
-            f"quantization={short_repr(wanted)}: a quantisation is a name, not a {type(wanted).__name__}.",
+            f"quantization={short_repr(wanted)}: a quantisation is a name, not {type_name(wanted)}.",
             hint=f"One of {_listed()}; or gl.planning.integer_weights(bits, group_size=…).",
         )
     try:
@@ -228,7 +228,8 @@ def load_method(wanted: Any) -> LoadMethod | None:
             hint=f"While a 16-bit checkpoint is loaded: {_listed()}.",
         )
     raise LabError(
-        f"{found.name} is read by {', '.join(found.runtimes)}, not by transformers.",
+        f"quantization={short_repr(wanted)} is {found.name} here, which {', '.join(found.runtimes)} "
+        "reads; transformers does not.",
         hint=f"quantization takes {_listed()}.",
     )
 

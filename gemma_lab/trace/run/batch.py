@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...checks import type_name
 from ...errors import BadPrompt, LabError
 from ...models.chat.logits_processors import check_finite
 from ...models.chat.out_of_memory import raise_on_out_of_memory
@@ -133,9 +134,7 @@ def _attention_probe(
         return None
     request = AttentionRequest() if attention is True else attention
     if not isinstance(request, AttentionRequest):
-        raise LabError(
-            f"attention is a {type(attention).__name__}.", hint="Pass True or gl.AttentionRequest(…)."
-        )
+        raise LabError(f"attention is {type_name(attention)}.", hint="Pass True or gl.AttentionRequest(…).")
     tokenizer = model.tokenizer
     vocabulary = Vocabulary(tokenizer)
     labels = (

@@ -9,10 +9,10 @@ from ...units import gib, tokens
 
 if TYPE_CHECKING:
     from ...planning.cost import Costs
+    from ...planning.estimates import Estimate
     from ...planning.licensing import Licences
     from ...planning.measurement import SpeedReport
     from ...planning.plans import Plan
-    from ...planning.estimates import Estimate
 
 
 def plan_text(plan: Plan) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ...checks import whole_number
+from ...checks import type_name, whole_number
 from ...errors import LabError
 from ...evals.causal.causal_map import CausalMap
 from ...evals.causal.cells import PARTS
@@ -285,7 +285,7 @@ class CausalExplorer(LabWidget):
 def _checked(found: Any) -> CausalMap:
     if not isinstance(found, CausalMap):
         raise LabError(
-            f"gl.CausalExplorer takes a causal map, not a {type(found).__name__}.",
+            f"gl.CausalExplorer takes a causal map, not {type_name(found)}.",
             hint="gl.CausalExplorer(lab.causal_map(clean, corrupted), lab=lab)",
         )
     return found

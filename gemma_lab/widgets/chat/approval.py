@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...checks import type_name
 from ...errors import LabError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def asking(approve: Any, tools: Mapping[str, Tool]) -> list[str]:
     if isinstance(approve, str):
         approve = [approve]
     if not isinstance(approve, Iterable) or isinstance(approve, Mapping | bytes):
-        raise LabError(f"approve is a {type(approve).__name__}.", hint=_HOW)
+        raise LabError(f"approve is {type_name(approve)}.", hint=_HOW)
     names = list(dict.fromkeys(approve))
     if unknown := [name for name in names if name not in tools]:
         raise LabError(f"approve names {unknown[0]!r}.", hint=f"Tools: {', '.join(tools) or 'none'}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ...checks import type_name
 from ...errors import LabError
 from ...evals.scan.scan import Scan
 from ...views.evals.scan import scan_html, scan_text
@@ -58,7 +59,7 @@ class ScanExplorer(Explorer):
     def __init__(self, scan: Scan, *, lab: Lab | None = None) -> None:
         if not isinstance(scan, Scan):
             raise LabError(
-                f"gl.ScanExplorer takes a scan, not a {type(scan).__name__}.",
+                f"gl.ScanExplorer takes a scan, not {type_name(scan)}.",
                 hint="gl.ScanExplorer(lab.scan(prompt))",
             )
         self._scan = scan

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from ...checks import type_name
 from ...errors import LabError
 from ...trace.trace import Trace
 from .base import LabWidget
@@ -111,7 +112,7 @@ def check_trace(trace: Any, call: str) -> Trace:
         return trace
     saved = isinstance(trace, str) or hasattr(trace, "__fspath__")
     source = f"gl.open_trace({str(trace)!r})" if saved else "lab.trace(prompt)"
-    raise LabError(f"{call} takes a Trace, not a {type(trace).__name__}.", hint=f"{call}({source})")
+    raise LabError(f"{call} takes a Trace, not {type_name(trace)}.", hint=f"{call}({source})")
 
 
 def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Lab:
@@ -127,4 +128,4 @@ def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Lab:
         return loaded
     source = f"gl.load({lab!r})" if isinstance(lab, str) else 'gl.load("mini-moe")'
     arguments = source if call == "gl.Chat" else f"trace, lab={source}"
-    raise LabError(f"{call} takes a loaded model, not a {type(lab).__name__}.", hint=f"{call}({arguments})")
+    raise LabError(f"{call} takes a loaded model, not {type_name(lab)}.", hint=f"{call}({arguments})")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import traitlets
 
-from ...checks import short_repr
+from ...checks import short_repr, type_name
 from ...errors import BadTrace, LabError
 from ...evals.versus.comparison import Versus
 from ...views.versus.cells import prompt_cells_html, prompt_cells_text
@@ -186,7 +186,7 @@ class VersusExplorer(TraceExplorer):
 def _checked(versus: Any) -> Versus:
     if not isinstance(versus, Versus):
         raise LabError(
-            f"gl.VersusExplorer takes a comparison, not a {type(versus).__name__}.",
+            f"gl.VersusExplorer takes a comparison, not {type_name(versus)}.",
             hint="gl.VersusExplorer(gl.versus(lab, lab.edit(…)))",
         )
     if not len(versus.columns):

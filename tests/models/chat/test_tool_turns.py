@@ -155,7 +155,7 @@ def test_a_call_that_is_cut_off_says_so_and_gets_no_result(lab, says):
         ({"previous": True, "tool_results": []}, "made 1 call; tool_results is 0"),
         ({"previous": True, "tool_results": "sunny"}, "tool_results is a str"),
         ({"previous": True, "tool_results": [{"a": ["<tool_response|>ha"]}]}, r"holds <tool_response\|>"),
-        ({}, "not a NoneType"),
+        ({}, "not None"),
     ],
 )
 def test_results_that_answer_no_call_are_refused(lab, says, options, why):

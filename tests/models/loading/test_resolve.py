@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_lab.errors import UnknownModel
+from gemma_lab.errors import BadCheckpoint, UnknownModel
 from gemma_lab.models.loading.resolve import DEFAULT_MODEL, download, locate
 
 
@@ -61,12 +61,18 @@ def test_without_a_name(monkeypatch, variable):
         ("owner/../x", "No model is called"),
         ("owner/name?x=1", "No model is called"),
         ("<b>x</b>", "No model is called"),
-        (5, "not by a int"),
+        (5, "not by an int"),
     ],
 )
 def test_names_that_mean_nothing(tmp_path, monkeypatch, name, says):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownModel, match=says):
+        locate(name)
+
+
+@pytest.mark.parametrize("name", ["gemma-4-E2B-it-Q4_K_M.gguf", "models/E2B.GGUF"])
+def test_gguf_files_are_named_as_such(name):
+    with pytest.raises(BadCheckpoint, match="GGUF"):
         locate(name)
 
 
