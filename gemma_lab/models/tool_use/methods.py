@@ -32,6 +32,8 @@ class ChatModel(Protocol):
 class ToolMethods:
     """Run tools, with the model's own `chat`."""
 
+    last_run: ToolRun | None
+
     @spelled_out(RequestOptions)
     def run(
         self: ChatModel,
@@ -89,8 +91,15 @@ class ToolMethods:
         )
         max_rounds = whole_number("max_rounds", max_rounds, minimum=1)
         runner = Runner(tools_of(tools), approve, timeout, max_result_chars, stop_events(options.get("stop")))
-        loop = ToolLoop(self.chat, runner, max_rounds)
-        before, self.last_run = self.last_reply, None
+        before = self.last_reply
+
+        def generate(prompt: PromptLike, **options: Any) -> Any:
+            nonlocal before
+            before = self.last_reply
+            return self.chat(prompt, **options)
+
+        loop = ToolLoop(generate, runner, max_rounds)
+        self.last_run = None
         try:
             self.last_run = done = loop.run(prompt, **options)
         except BaseException:
