@@ -9,7 +9,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ _SETS = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
 _SEQUENCES = (collections.abc.Sequence, collections.abc.MutableSequence, collections.deque)
 _ARRAYS = (list, tuple, collections.abc.Iterable, collections.abc.Collection, *_SEQUENCES, *_SETS)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+#: Attributes of limits, and the keywords of JSON Schema that say the same.
+_LIMITS = {
+    "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf", "pattern": "pattern",
+}  # fmt: skip
+_LENGTHS = {
+    "string": {"min_length": "minLength", "max_length": "maxLength"},
+    "array": {"min_length": "minItems", "max_length": "maxItems"},
+}
 _KINDS = "string, integer, number, boolean, array or object"
 
 
@@ -126,7 +135,8 @@ def _schema(hint: Any, where: str, open_types: tuple[Any, ...]) -> Schema:
         hint = hint.__supertype__ if isinstance(hint, typing.NewType) else hint.__value__
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return {**_schema(arguments[0], where, open_types), **_annotated(hint.__metadata__)}
+        schema = _schema(arguments[0], where, open_types)
+        return {**schema, **_annotated(hint.__metadata__), **_limits(hint.__metadata__, schema)}
     if origin is not None and getattr(origin, "_name", "") in ("Required", "NotRequired", "ReadOnly"):
         return _schema(arguments[0], where, open_types)
     if origin in (typing.Union, types.UnionType):
@@ -241,6 +251,22 @@ def _annotated(metadata: tuple[Any, ...]) -> Schema:
         if isinstance(text, str) and text:
             return {"description": text}
     return {}
+
+
+def _limits(metadata: Iterable[Any], schema: Schema) -> Schema:
+    """Return the limits in the metadata of an ``Annotated``: of pydantic, annotated_types or msgspec."""
+    limits: Schema = {}
+    for each in metadata:
+        if isinstance(inner := getattr(each, "metadata", None), list):  # of pydantic's Field
+            limits |= _limits(inner, schema)
+        names = _LIMITS | _LENGTHS.get(str(schema.get("type", "")), {})
+        found = {keyword: getattr(each, name, None) for name, keyword in names.items()}
+        limits |= {
+            keyword: value
+            for keyword, value in found.items()
+            if isinstance(value, int | float | str) and not isinstance(value, bool)
+        }
+    return limits
 
 
 def _known(kind: Any, table: Mapping[Any, Any] | tuple[Any, ...]) -> bool:

@@ -51,7 +51,7 @@ def type_schema(source: Any) -> tuple[dict[str, Any], Converter]:
             _closed(_schema_of(name, lambda: source.model_json_schema(by_alias=by_alias))),
             lambda value: source.model_validate_json(json.dumps(value)),
         )
-    if not _needs_pydantic(source):
+    if not needs_pydantic(source):
         import msgspec
 
         try:
@@ -99,7 +99,8 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and hasattr(kind, "model_json_schema")
 
 
-def _needs_pydantic(source: Any) -> bool:
+def needs_pydantic(source: Any) -> bool:
+    """Return whether a type holds, at any depth, what only pydantic converts and checks."""
     return any(
         _is_model(each)
         or hasattr(each, "__pydantic_validator__")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Self
 
-from ...errors import LabError, MissingExtra
+from ...errors import BadPrompt, LabError, MissingExtra
 from ..chat.tools import declared
 from .tool import Tool
 
+#: Most tools of a server.
+MAX_TOOLS = 1000
+#: Seconds that a server's process has to end when it is closed, before it is killed.
+_TO_END = 15.0
 _HOW = 'For example gl.McpServer("python my_server.py") or gl.McpServer("http://127.0.0.1:8000/mcp").'
 
 
@@ -68,6 +74,8 @@ class McpServer:
         self._closing: asyncio.Event | None = None
         self._client: Any = None
         self._session: Future[None] | None = None
+        self._live: asyncio.Task[Any] | None = None  # the task that holds the session
+        self._opened = False
         self.tools: tuple[Tool, ...] = ()
         try:
             self._open()
@@ -89,16 +97,30 @@ class McpServer:
         """End the session and the server's process; closing twice is safe."""
         if self._loop.is_closed():
             return
-        if self._session is not None and self._closing is not None:
-            self._loop.call_soon_threadsafe(self._closing.set)
-            try:
-                self._session.result(self._timeout)
-            except (Exception, FutureTimeoutError):
-                self._session.cancel()  # a server that fails while it is closed is closed all the same
+        atexit.unregister(self.close)
+        if self._session is not None:
+            if self._closing is not None:
+                self._loop.call_soon_threadsafe(self._closing.set)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self.tools = ()
+
+    async def _end(self) -> None:
+        """Wait until the session has ended; cancel it, and wait for its clean-up, if it does not by itself.
+
+        The SDK's clean-up ends the server's process, and kills one that goes on.
+        """
+        live = self._live
+        if live is None:
+            return
+        if not self._opened:
+            live.cancel()  # it waits for an answer of the server
+        for seconds in (max(self._timeout, _TO_END), _TO_END):
+            if not live.done():
+                await asyncio.wait([live], timeout=seconds)
+            live.cancel()
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call a tool and return its result as plain JSON.
@@ -127,6 +149,7 @@ class McpServer:
         ready: Future[None] = Future()
 
         async def live() -> None:
+            self._live = asyncio.current_task()
             self._closing = asyncio.Event()
             try:
                 async with Client(self._target, read_timeout_seconds=self._timeout) as self._client:
@@ -145,15 +168,24 @@ class McpServer:
             raise LabError(f"{self.name} did not answer within {self._timeout:g} s.", hint=_HOW) from None
         except Exception as error:
             raise LabError(f"{self.name} could not be opened: {_first(error)}.", hint=_HOW) from error
+        self._opened = True
+        atexit.register(self.close)  # a server that ignores the end of its input would outlive the program
 
     def _listed(self, allow: list[str] | None) -> tuple[Tool, ...]:
-        offered, cursor = [], None
+        offered: list[Any] = []
+        cursor: str | None = None
+        end = time.monotonic() + self._timeout
         while True:
             page = self._wait(self._client.list_tools(cursor=cursor), f"the tools of {self.name}")
             offered += page.tools
             cursor = page.next_cursor
             if not cursor:
                 break
+            if len(offered) > MAX_TOOLS or time.monotonic() > end:
+                raise LabError(
+                    f"{self.name} lists tools without an end: {len(offered):,} so far.",
+                    hint=f"At most {MAX_TOOLS:,} tools are read, within the timeout.",
+                )
         if allow is not None:
             missing = sorted(set(allow) - {tool.name for tool in offered})
             if missing:
@@ -162,22 +194,16 @@ class McpServer:
                     hint=f"It has: {', '.join(tool.name for tool in offered) or 'none'}",
                 )
             offered = [tool for tool in offered if tool.name in allow]
-        return tuple(
-            Tool(
-                declared(
-                    [
-                        {
-                            "name": one.name,
-                            "description": one.description or "",
-                            "inputSchema": one.input_schema,
-                        }
-                    ]
-                )[0],
-                _Caller(self, one.name),
-                self.name,
-            )
-            for one in offered
-        )
+        return tuple(self._tool(one) for one in offered)
+
+    def _tool(self, one: Any) -> Tool:
+        tool = {"name": one.name, "description": one.description or "", "inputSchema": one.input_schema}
+        try:
+            return Tool(declared([tool])[0], _Caller(self, one.name), self.name)
+        except BadPrompt as error:
+            raise BadPrompt(
+                error.what, hint=f"{error.hint} Or leave the tool out: allow=[…] names those to offer."
+            ) from None
 
     def _wait(self, work: Coroutine[Any, Any, Any], what: str) -> Any:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import threading
@@ -11,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...checks import real_number, whole_number
 from ...display import Displayed
 from ...errors import LabError
-from ..chat.plain_json import plain
+from ..chat.plain_json import plain, without_control
+from .outcome import outcome_of
 
 if TYPE_CHECKING:
     from ..chat.reply import Reply
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 
 #: Options of the first round only; later rounds continue the conversation.
 _FIRST_ROUND = ("images", "video", "audio", "system", "previous", "tool_results", "tool_choice")
-Ended = Literal["answered", "max_rounds", "not run", "stopped", "interrupted"]
+Ended = Literal["answered", "max_rounds", "not run", "unreadable", "stopped", "interrupted"]
 Status = Literal[
     "ran", "invalid", "unknown", "denied", "failed", "timed out", "too long", "not run", "stopped"
 ]
 #: Decides about a call: True runs it, False or a reason denies it, a mapping runs it with these arguments.
 Approve = Callable[["Call"], "bool | str | Mapping[str, Any]"]
 _STOPPED = "The user stopped the run."
-#: Seconds between two looks at the events that stop a call.
-_POLL = 0.05
+#: Longest time limit of a call, seconds: a day.
+MAX_TIMEOUT = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Execution:
     arguments
         Arguments of the execution: those of the call, or those that `approve` replaced them with.
     status
-        ``"ran"``; ``"invalid"``, ``"unknown"`` or ``"denied"`` if it was not run; ``"failed"``,
+        ``"ran"``; ``"invalid"``, ``"unknown"``, ``"denied"`` or ``"not run"`` (only declared, or beside a
+        call that cannot be read) if it was not run; ``"failed"``,
         ``"timed out"`` or ``"too long"`` if it gave no result; ``"stopped"`` if the run was stopped before or
         during it.
     result
@@ -82,7 +84,8 @@ class ToolRun(Displayed):
         Every reply with its executed calls, in order.
     ended
         ``"answered"``: the last reply calls nothing; ``"max_rounds"``: it still does; ``"not run"``: it
-        calls a tool that was only declared; ``"stopped"``: an answer was cut, or the run was stopped;
+        calls a tool that was only declared; ``"unreadable"``: a call cannot be read, so nothing ran and no
+        result could be returned; ``"stopped"``: an answer was cut, or the run was stopped;
         ``"interrupted"``.
     """
 
@@ -140,6 +143,15 @@ class Runner:
     max_result_chars: int = 20_000
     stop: Sequence[threading.Event] = ()
 
+    def __post_init__(self) -> None:
+        self.timeout = real_number("timeout", self.timeout, minimum=0.001, maximum=MAX_TIMEOUT)
+        self.max_result_chars = whole_number("max_result_chars", self.max_result_chars, minimum=1)
+        if self.approve is not None and not callable(self.approve):
+            raise LabError(
+                f"approve={self.approve!r:.40} is no function.",
+                hint="Pass a function of the call, which returns True, False, a reason or other arguments.",
+            )
+
     def is_stopped(self) -> bool:
         """Return whether one of the events is set."""
         return any(event.is_set() for event in self.stop)
@@ -160,16 +172,13 @@ class Runner:
         arguments: Mapping[str, Any] = call.arguments
         if self.approve is not None:
             decision = self.approve(call)
+            if inspect.iscoroutine(decision):
+                decision.close()
+                raise LabError("approve is a coroutine function.", hint="Pass an ordinary function.")
             if self.is_stopped():
                 return _error(call, "stopped", _STOPPED)
             if isinstance(decision, Mapping):
-                arguments = dict(decision)
-                edited = type(call)(call.name, dict(arguments))
-                if faults := edited.faults([tool.declaration]):
-                    raise LabError(
-                        f"approve returned invalid arguments: {'; '.join(faults)}.",
-                        hint="Return a mapping that satisfies the declaration of the tool.",
-                    )
+                arguments = self._edited(call, tool, decision)
             elif decision is not True:
                 return _error(
                     call,
@@ -179,75 +188,47 @@ class Runner:
         return self._run(call, tool, arguments)
 
     def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
+        assert tool.function is not None
         begin = time.monotonic()
-        outcome = _in_thread(tool.function, arguments, self.timeout, self.stop)
+        outcome = outcome_of(tool.function, arguments, name=call.name, timeout=self.timeout, stop=self.stop)
         seconds = time.monotonic() - begin
         if outcome is None and self.is_stopped():
             return _error(call, "stopped", _STOPPED, arguments, seconds)
         if outcome is None:
             return _error(call, "timed out", f"No result within {self.timeout:g} s.", arguments, seconds)
-        value, error = outcome
-        if error is not None:
-            return _error(call, "failed", f"{type(error).__name__}: {error}"[:500], arguments, seconds)
-        try:
-            result = plain(value, f"The result of {call.name}")
-        except LabError as problem:
-            return _error(call, "failed", problem.what, arguments, seconds)
-        length = len(json.dumps(result, ensure_ascii=False))
+        if outcome.error:
+            status: Status = "invalid" if outcome.invalid else "failed"
+            return _error(call, status, outcome.error, arguments, seconds)
+        length = len(json.dumps(outcome.value, ensure_ascii=False))
         if length > self.max_result_chars:
             message = f"The result has {length:,} characters; the limit is {self.max_result_chars:,}."
             return _error(call, "too long", message, arguments, seconds)
-        return Execution(call, arguments, "ran", result, seconds)
+        return Execution(call, arguments, "ran", outcome.value, seconds)
+
+    def _edited(self, call: Call, tool: Tool, decision: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that `approve` gave, as plain JSON."""
+        arguments: dict[str, Any] = plain(dict(decision), f"What approve returned for {call.name}")
+        if faults := type(call)(call.name, arguments).faults([tool.declaration]):
+            raise LabError(
+                f"approve returned invalid arguments: {'; '.join(faults)}.",
+                hint="Return a mapping that satisfies the declaration of the tool.",
+            )
+        return arguments
 
 
 def _error(
     call: Call, status: Status, message: str, arguments: Mapping[str, Any] | None = None, seconds: float = 0.0
 ) -> Execution:
-    return Execution(
-        call, call.arguments if arguments is None else arguments, status, {"error": message}, seconds
-    )
+    # a message may quote what a tool or a server said: it must not act as the chat format
+    result = {"error": without_control(message)}
+    return Execution(call, call.arguments if arguments is None else arguments, status, result, seconds)
 
 
-def _in_thread(
-    function: Callable[..., Any] | None,
-    arguments: Mapping[str, Any],
-    timeout: float,
-    stop: Sequence[threading.Event] = (),
-) -> tuple[Any, BaseException | None] | None:
-    """Call a function, sync or async, in a separate thread; return None if it takes too long or is stopped.
-
-    That thread has no running event loop, so coroutines run in a notebook, too, and the caller can be
-    interrupted while it waits.
-    """
-    assert function is not None
-    outcome: list[tuple[Any, BaseException | None]] = []
-    over = threading.Event()
-
-    async def awaited(value: Any) -> Any:
-        return await asyncio.wait_for(value, timeout)
-
-    def work() -> None:
-        try:
-            value = function(**arguments)
-            if inspect.isawaitable(value):
-                value = asyncio.run(awaited(value))
-            outcome.append((value, None))
-        except TimeoutError as error:
-            if not str(error):  # raised by wait_for at the limit, not by the tool
-                return
-            outcome.append((None, error))
-        except BaseException as error:  # SystemExit and friends of a tool must not end the program
-            outcome.append((None, error))
-        finally:
-            over.set()
-
-    threading.Thread(target=work, name="gemma_lab tool", daemon=True).start()
-    end = time.monotonic() + timeout
-    while not over.is_set() and (left := end - time.monotonic()) > 0:
-        over.wait(min(left, _POLL) if stop else left)
-        if any(event.is_set() for event in stop):
-            break
-    return outcome[0] if outcome else None
+def _unread(call: Call) -> Execution:
+    """Return the execution of a call of a reply in which one cannot be read: none of them was run."""
+    if call.problem:
+        return _error(call, "invalid", call.problem)
+    return _error(call, "not run", "Another call of the reply cannot be read.")
 
 
 @dataclass
@@ -267,22 +248,34 @@ class ToolLoop:
     ----------
     rounds
         The rounds so far, also after an interrupt.
+    generates
+        Whether a reply is being generated.
     """
 
     generate: Callable[..., Reply]
     runner: Runner
     max_rounds: int = 8
     rounds: list[Round] = field(default_factory=list)
+    generates: bool = field(default=False, init=False)
 
     def run(self, prompt: PromptLike, **options: Any) -> ToolRun:
         """Generate and run calls until a reply calls nothing; the options are those of `chat`."""
+        if options.get("schema") is not None:
+            raise LabError(
+                "An answer bound by a schema calls no tools.",
+                hint="Run without one, then lab.chat(…, previous=run.reply, schema=…).",
+            )
         tools = [tool.declaration for tool in self.runner.tools.values()]
         later = {name: value for name, value in options.items() if name not in _FIRST_ROUND}
-        reply = self.generate(prompt, tools=tools, **options)
+        reply = self._generated(prompt, tools=tools, **options)
         while True:
             self.rounds.append(Round(reply))
             if reply.finish_reason != "stop" or not reply.calls:
                 return self._ended("answered" if reply.finish_reason == "stop" else "stopped")
+            if any(call.problem for call in reply.calls):
+                executions = tuple(_unread(call) for call in reply.calls)
+                self.rounds[-1] = Round(reply, executions)
+                return self._ended("unreadable")
             done: list[Execution] = []
             for call in reply.calls:
                 done.append(self.runner.execute(call))
@@ -295,11 +288,20 @@ class ToolLoop:
             if len(self.rounds) == self.max_rounds:
                 return self._ended("max_rounds")
             results = [execution.result for execution in done]
-            reply = self.generate(None, previous=reply, tool_results=results, tools=tools, **later)
+            reply = self._generated(None, previous=reply, tool_results=results, tools=tools, **later)
+
+    def _generated(self, prompt: PromptLike, **options: Any) -> Reply:
+        self.generates = True
+        reply = self.generate(prompt, **options)
+        self.generates = False
+        return reply
 
     def interrupted(self, last: Reply | None) -> ToolRun | None:
-        """Return the rounds so far, with the partial reply that an interrupt left; None if there are none."""
-        if last is not None and (not self.rounds or last is not self.rounds[-1].reply):
+        """Return the rounds so far, with the partial reply that an interrupt left; None if there are none.
+
+        A reply counts only if the interrupt came while one was generated: a tool may chat, too.
+        """
+        if self.generates and last is not None and (not self.rounds or last is not self.rounds[-1].reply):
             self.rounds.append(Round(last))
         return self._ended("interrupted") if self.rounds else None
 

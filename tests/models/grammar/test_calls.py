@@ -90,7 +90,10 @@ def test_a_tool_that_is_not_there_is_named(tokenizer):
 @pytest.mark.parametrize(
     "part",
     [
-        {"type": "string", "pattern": "a+"}, {"type": "integer", "minimum": 3}, {"format": "date"},
+        {"type": "string", "pattern": "a+"}, {"minimum": 3}, {"format": "date"}, {"minLength": 2},
+        {"type": "string", "format": "email"}, {"type": "integer", "minimum": 5, "maximum": 3},
+        {"type": "object", "propertyNames": {"maxLength": 2}}, {"enum": ["a"], "minLength": 2},
+        {"anyOf": [{"type": "string"}], "maxLength": 3}, {"type": "object", "required": ["x"]},
         {"not": {}}, {"enum": ["<|turn>"]}, {"enum": []}, {"type": "thing"}, {"$ref": "#/$defs/none"},
         {"type": "array", "items": {"allOf": [{}]}}, {"enum": [{"a": 1}]}, False,
         {"type": "array", "minItems": 3, "maxItems": 1},
@@ -114,3 +117,63 @@ def test_definitions_may_refer_to_themselves(tokenizer):
     for text in texts:
         for call in calls(text):
             assert first_fault(call.arguments, tool["function"]["parameters"]) is None
+
+
+Q = '<|"|>'
+
+
+def accepted(tools, tokenizer, *texts):
+    """Whether each text is a call that the grammar allows."""
+    made = grammar(tokenizer, size=len(tokenizer), ends=[END], tools=tools, tool_choice="required")
+    found = []
+    for text in texts:
+        matcher = made.matcher()
+        ids = tokenizer.encode(f"<|tool_call>{text}<tool_call|>", add_special_tokens=False)
+        found.append(matcher.validate_tokens(ids) == len(ids))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "right", "wrong"),
+    [
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "{New York:1,b:2}", "{b:true}"),
+        (
+            {"type": "object", "properties": {}, "additionalProperties": {"type": "integer"}},
+            "{a:1}",
+            "{a:null}",
+        ),
+        ({"type": "object"}, f"{{a:{Q}x{Q},b:[1]}}", "{:1}"),
+        ({"type": "object", "additionalProperties": False}, "{}", "{a:1}"),
+        (
+            {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": True},
+            "{a:1,ab:true}",
+            "{a:true}",
+        ),
+        ({"type": "integer", "minimum": 1, "maximum": 5}, "5", "6"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, "0.2", "0"),
+        ({"type": "string", "format": "date"}, f"{Q}2024-02-29{Q}", f"{Q}2023-02-29{Q}"),
+        ({"type": "string", "format": "date-time"}, f"{Q}2026-01-02T03:04:05Z{Q}", f"{Q}2026-01-02{Q}"),
+        ({"type": "string", "enum": ["a", "b"], "nullable": True}, "null", f"{Q}c{Q}"),
+        ({"enum": [1, 5], "minimum": 3}, "5", "1"),
+    ],
+    ids=str,
+)
+def test_a_value_is_what_its_declaration_allows(part, right, wrong, tokenizer):
+    tools = [function("f", {"v": part}, ["v"])]
+    assert accepted(tools, tokenizer, f"call:f{{v:{right}}}", f"call:f{{v:{wrong}}}") == [True, False]
+    assert not calls(f"<|tool_call>call:f{{v:{right}}}<tool_call|>", tools)[0].problem
+
+
+def test_definitions_of_one_name_in_two_tools_stay_apart(tokenizer):
+    tools = [
+        function(name, {"v": {"$ref": "#/$defs/x"}, "w": {"$ref": "#/$defs/x-"}}, ["v"],
+                 **{"$defs": {"x": {"type": kind}, "x-": {"type": "null"}}})
+        for name, kind in (("p", "integer"), ("q", "boolean"))
+    ]  # fmt: skip
+    texts = ("call:p{v:1}", "call:q{v:1}", "call:p{v:true}", "call:q{v:true}", "call:p{v:1,w:1}")
+    assert accepted(tools, tokenizer, *texts) == [True, False, False, True, False]
+
+
+def test_a_function_without_arguments_takes_none(tokenizer):
+    tools = [function("stop", {})]
+    assert accepted(tools, tokenizer, "call:stop{}", "call:stop{a:1}") == [True, False]

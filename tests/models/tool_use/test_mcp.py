@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +83,36 @@ def test_a_server_starts_where_stderr_is_no_file(original, monkeypatch):
     monkeypatch.setattr(sys, "__stderr__", stream if original else None)
     with McpServer(COMMAND, allow=["weather"]) as server:
         assert server.call("weather", {"city": "Oslo"})["city"] == "Oslo"
+
+
+DEAF = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("code", ["import time; time.sleep(600)", DEAF])
+def test_a_server_that_never_answers_leaves_no_process(code, monkeypatch):
+    started = []
+    popen = asyncio.create_subprocess_exec
+
+    async def noted(*args, **options):
+        started.append(await popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    before = set(threading.enumerate())
+    with pytest.raises(LabError, match="did not answer"):
+        McpServer([sys.executable, "-c", code], timeout=1)
+    assert [process.returncode is not None for process in started] == [True]
+    assert not [each for each in set(threading.enumerate()) - before if each.name == "gemma_lab mcp"]
+
+
+def test_a_list_of_tools_without_an_end_is_refused(stdio, monkeypatch):
+    async def page(cursor=None):
+        return SimpleNamespace(tools=[SimpleNamespace(name="x")] * 400, next_cursor="more")
+
+    monkeypatch.setattr(stdio, "_client", SimpleNamespace(list_tools=page))
+    with pytest.raises(LabError, match="without an end"):
+        stdio._listed(None)
 
 
 @pytest.mark.parametrize("command", ["no_such_program_at_all", [sys.executable, "-c", "print('hello')"], ""])
