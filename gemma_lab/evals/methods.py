@@ -159,7 +159,8 @@ class EvalMethods(ChatMethods, TraceMethods, EditMethods):
             are requests: ``lab.request(prompt, images=[…])``.
         answer
             What is measured: its log-probability after the prompt, summed over its tokens. Text or token ids;
-            by default the beginning of the model's own greedy answer to the clean prompt.
+            by default the beginning of the model's own greedy answer to the clean prompt, which must not be
+            a thought.
         answer_tokens
             Number of tokens of that.
         patching

@@ -278,6 +278,7 @@ def _own_answer(model: LoadedModel, clean: Request, count: int) -> tuple[int, ..
     """Return the first tokens of the model's greedy answer."""
     from ...models.chat.chat import chat
     from ...models.chat.sampling import Sampling
+    from ...models.tokens.vocabulary import Vocabulary
 
     kept = model.last_reply
     try:
@@ -287,6 +288,13 @@ def _own_answer(model: LoadedModel, clean: Request, count: int) -> tuple[int, ..
     ids = tuple(token.id for token in reply.tokens)
     if not ids:
         raise LabError("The model was stopped before it answered.", hint="Run it again, or pass answer=.")
+    opener = Vocabulary(model.tokenizer).find("<|channel>")
+    if ids[0] == opener or reply.tokens[0].kind == "thought":  # some prompts end within a thought
+        raise LabError(
+            "The model begins its answer to the clean prompt with a thought, which does not tell the prompts "
+            "apart.",
+            hint="Pass what is measured, answer=…, or thinking=False.",
+        )
     return ids
 
 

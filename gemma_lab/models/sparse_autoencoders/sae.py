@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from ...checks import real_number, whole_number
+from ...checks import real_number, short_repr, whole_number
 from ...display import Displayed
 from ...errors import BadCheckpoint, LabError
 from .writing import write_sae
@@ -109,6 +109,8 @@ class SparseAutoencoder(Displayed):
         object.__setattr__(self, "layer", whole_number("layer", self.layer, minimum=0))
         least = real_number("min_variance_explained", self.min_variance_explained, minimum=-1e9, maximum=1.0)
         object.__setattr__(self, "min_variance_explained", least)
+        if not isinstance(self.name, str):
+            raise LabError(f"The name of an SAE is {short_repr(self.name)}.", hint="Pass a short text.")
         if self.encoder.ndim != 2:
             raise _bad(self.name, f"its encoder has shape {tuple(self.encoder.shape)}")
         width, features = self.encoder.shape

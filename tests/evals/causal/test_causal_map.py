@@ -315,6 +315,15 @@ def test_integers_of_any_type_are_taken(tiny_lab):
             wrong()
 
 
+def test_a_thought_is_not_taken_for_an_answer():
+    mini = gl.load("mini-moe", device="cpu")
+    asked = ("What is 7 + 5?", "What is 9 + 5?")
+    with pytest.raises(LabError, match="thought"):
+        mini.causal_map(*asked, thinking=True, progress=False)
+    found = mini.causal_map(*asked, thinking=True, answer="12", spans=50, controls=0, progress=False)
+    assert len(found.answer) == 2
+
+
 def test_its_table_and_its_text(lab, whole):
     frame = whole.to_pandas()
     assert list(frame.columns) == ["part", "layer", "column", "tokens", "effect", "normalised", "p"]

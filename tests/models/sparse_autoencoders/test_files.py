@@ -32,6 +32,14 @@ def test_a_saved_one_opens_as_it_was(tmp_path):
     assert "8" in again._repr_html_()
 
 
+@pytest.mark.parametrize("folder", ["", " ", None, 5])
+def test_what_names_no_folder_is_not_written_to(folder):
+    with pytest.raises(LabError, match="no folder"):
+        topk(8, 1).save(folder)
+    with pytest.raises(LabError, match="name of an SAE"):
+        topk(8, 1, name=5)
+
+
 def test_a_pickle_is_never_opened(tmp_path):
     class Bomb:
         def __reduce__(self):
