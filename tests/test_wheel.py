@@ -68,6 +68,7 @@ def test_the_wheel_carries_what_the_manifest_lists_and_no_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         listed = json.loads(archive.read("gemma_lab/_data/manifest.json"))["files"]
+    assert "gemma_lab/py.typed" in names  # so that type checkers read the annotations
     shipped = [file["path"] for file in listed if file["path"].startswith(("minis/", "media/"))]
     assert any(path.startswith("minis/mini-moe/") for path in shipped)
     assert {f"gemma_lab/_data/{path}" for path in shipped} <= set(names)
