@@ -16,7 +16,7 @@ from ...checks import type_name
 from ...errors import BadPrompt
 from .media_arguments import KINDS, iterate_media, media_list, part_kind, part_source
 from .media_parts import Opening, opened, unopened
-from .plain_json import as_mapping, check_encodable, plain, refuse_control, short
+from .plain_json import as_mapping, check_encodable, plain, refuse_control, short, spaced, without_control
 from .tool_history import (
     Caller,
     Result,
@@ -134,12 +134,14 @@ def answered(messages: list[Message], text: str, thinking: str, calls: Iterable[
     """Return the conversation with the model's answer; its thoughts and calls are kept beside it.
 
     The chat templates write one text per message: text behind a call is part of the text before the calls.
+    A control token that the model spelt in ordinary characters, because a tool's result told it to, say, gets
+    a space inside: the next prompt would hold it as a control token.
     """
-    answer: Message = {"role": "assistant", "content": text}
-    if readable := [call.message for call in calls if not call.problem]:
+    answer: Message = {"role": "assistant", "content": without_control(text)}
+    if readable := [spaced(call.message) for call in calls if not call.problem]:
         answer["tool_calls"] = readable
     if thinking:
-        answer["reasoning"] = thinking
+        answer["reasoning"] = without_control(thinking)
     return [*messages, answer]
 
 

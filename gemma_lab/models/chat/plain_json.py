@@ -93,6 +93,15 @@ def without_control(text: str) -> str:
     return spaced.encode("utf-8", "replace").decode()
 
 
+def spaced(value: Any) -> Any:
+    """Return plain JSON with a space inside every control token; see `without_control`."""
+    if isinstance(value, str):
+        return without_control(value)
+    if isinstance(value, dict):
+        return {without_control(key): spaced(item) for key, item in value.items()}
+    return [spaced(item) for item in value] if isinstance(value, list) else value
+
+
 def check_encodable(text: str, where: str) -> None:
     """Raise `BadPrompt` if a text holds half a surrogate pair, which no tokenizer can encode."""
     try:

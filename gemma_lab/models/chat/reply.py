@@ -11,6 +11,7 @@ import numpy as np
 from ...display import Displayed
 from ...errors import BadAnswer, LabError
 from ..drafting.acceptance import Acceptance
+from ..grammar.schema import cut_answer
 from .sampling import Sampling
 
 if TYPE_CHECKING:
@@ -206,16 +207,10 @@ class Reply(Displayed):
         try:
             return schema.parse(self.text)
         except BadAnswer as error:
-            if self.finish_reason == "stop":
+            told = cut_answer(error, self.finish_reason, len(self.tokens))
+            if told is error:
                 raise
-            cut = "was cut at" if self.finish_reason == "length" else "was stopped after"
-            raise BadAnswer(
-                f"The answer {cut} {len(self.tokens):,} tokens and is not complete: {error.what}",
-                hint="Allow more with max_new_tokens=…, or bound texts and lists in the schema (maxLength, "
-                "maxItems); error.text has the answer, error.partial its value as far as it can be read.",
-                text=error.text,
-                partial=error.partial,
-            ) from None
+            raise told from None
 
     @property
     def logprobs(self) -> NDArray[np.float64]:

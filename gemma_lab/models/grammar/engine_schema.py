@@ -162,16 +162,14 @@ def _strictly_inside(schema: dict[str, Any]) -> None:
     kinds = schema.get("type", "number")
     if "number" not in ([kinds] if isinstance(kinds, str) else kinds):
         return
-    for key, other, sign, pick in (
-        ("exclusiveMinimum", "minimum", 1, max),
-        ("exclusiveMaximum", "maximum", -1, min),
-    ):
+    for key, other, sign in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
         value = schema.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         if value == int(value) and 0 <= sign * value < _SMALL:
             inside = value + sign * 1e-9
-            schema[other] = pick(schema.get(other, inside), inside)
+            if other not in schema or sign * schema[other] < sign * inside:
+                schema[other] = inside
             del schema[key]
 
 

@@ -32,7 +32,8 @@ def engine_pattern(pattern: str) -> str:
     """
     if _FLAGS.search(pattern):
         raise BadSchema(f"The pattern {pattern!r:.80} has the flag x.", hint="Write it without spaces.")
-    made, position = [], 0
+    made: list[str] = []
+    position = 0
     while position < len(pattern):
         if pattern[position] == "[":
             inside, position = _brackets(pattern, position)

@@ -72,6 +72,31 @@ class AnswerSchema:
             ) from error
 
 
+def cut_answer(error: BadAnswer, finish: str, tokens: int | None) -> BadAnswer:
+    """Return the error of an answer that does not satisfy its schema because it was cut, or `error` itself.
+
+    Parameters
+    ----------
+    error
+        What `AnswerSchema.parse` raised.
+    finish
+        Why the answer ended: ``"stop"``, ``"length"`` or ``"stopped"``.
+    tokens
+        Its length; None if nobody told it.
+    """
+    if finish == "stop":
+        return error
+    cut = "was cut at" if finish == "length" else "was stopped after"
+    length = "its limit" if tokens is None else f"{tokens:,} tokens"
+    return BadAnswer(
+        f"The answer {cut} {length} and is not complete: {error.what}",
+        hint="Allow more with max_new_tokens=…, or bound texts and lists in the schema (maxLength, "
+        "maxItems); error.text has the answer, error.partial its value as far as it can be read.",
+        text=error.text,
+        partial=error.partial,
+    )
+
+
 def first_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
     """Return where and why a value does not satisfy a schema; None if it does."""
     from referencing.exceptions import Unresolvable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...display import Displayed
-from ...errors import LabError, NotTraced
+from ...errors import BadAnswer, LabError, NotTraced
+from ..grammar.schema import cut_answer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +136,13 @@ class ServerReply(Displayed):
         schema = None if self.request is None else self.request.schema
         if schema is None:
             raise LabError("This answer has no schema.", hint="lab.chat(…, schema=…) asks for one.")
-        return schema.parse(self.text)
+        try:
+            return schema.parse(self.text)
+        except BadAnswer as error:
+            told = cut_answer(error, self.finish_reason, self.new_tokens)
+            if told is error:
+                raise
+            raise told from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON values, without the conversation before it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...errors import LabError
 from ..chat.request_builder import stop_events
 from ..chat.stream import Chunk, ChunkStream
+from ..grammar.partial import partial_value
 from .answers import Answer
 
 if TYPE_CHECKING:
@@ -102,6 +103,12 @@ class ServerStream(ChunkStream):
     def _stopped(self) -> bool:
         return self._halt.is_set() or any(event.is_set() for event in self._events)
 
+    def _partial(self, kind: str, answer: Answer) -> Any:
+        """Return the value so far of an answer that was asked for as JSON; see `Chunk`."""
+        if self._request.schema is None or kind != "text":
+            return None
+        return partial_value(answer.text)
+
     def _read(self) -> Iterator[Chunk]:
         model, answer = self._model, Answer()
         began = time.perf_counter()
@@ -123,7 +130,7 @@ class ServerStream(ChunkStream):
                         break
                     for kind, text in answer.add(event, model.connection.base):
                         first = time.perf_counter() - began if first is None else first
-                        yield Chunk(text, kind, ())
+                        yield Chunk(text, kind, (), self._partial(kind, answer))
                 else:
                     whole = True
             finally:

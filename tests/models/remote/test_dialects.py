@@ -9,7 +9,7 @@ import pytest
 from support.served import scripted
 
 import gemma_lab as gl
-from gemma_lab.errors import BadMedia, ContextFull, LabError, NotTraced, ServerError, UnknownModel
+from gemma_lab.errors import BadAnswer, BadMedia, ContextFull, LabError, NotTraced, ServerError, UnknownModel
 
 DONE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
@@ -330,6 +330,19 @@ def test_streams_that_break_off_or_lack_a_part(lab_of):
         list(lab_of(events(delta(finish="stop")))[0].stream("?"))
     lines = events(delta(content="a\u2028b\x85c"), delta(finish="stop"))
     assert [chunk.text for chunk in lab_of(lines)[0].stream("?")] == ["a\u2028b\x85c"]
+
+
+def test_a_stream_shows_the_value_so_far_and_a_cut_one_says_so(lab_of):
+    pieces = [delta(content=each) for each in ('{"a": "x', 'y", "b"', ": 1")]
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}
+    lab, _ = lab_of(events(delta(reasoning_content="Hm"), *pieces, delta(finish="length")))
+    stream = lab.stream("?", schema=schema)
+    assert [chunk.partial for chunk in stream] == [None, {"a": "x"}, {"a": "xy"}, {"a": "xy"}]
+    with pytest.raises(BadAnswer, match="was cut") as caught:
+        _ = stream.reply.data
+    assert caught.value.partial == {"a": "xy"}
+    lab, _ = lab_of(events(*pieces, delta(content="}"), delta(finish="stop")))
+    assert all(chunk.partial is None for chunk in lab.stream("?"))
 
 
 def test_leaving_a_stream_keeps_what_was_read(lab_of):
