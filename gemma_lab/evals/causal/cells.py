@@ -231,7 +231,7 @@ def _as_span(span: Any, total: int) -> Span:
 def as_whole(value: Any) -> int | None:
     """Return a number of any integer type as an `int`, None for anything else; a bool is none."""
     try:
-        return operator.index(None if isinstance(value, bool) else value)
+        return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadPrompt
+from ...errors import BadPrompt, LabError
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,11 @@ class ControlPrompts:
         The model and its prompts.
     random
         The source of random numbers.
+
+    Raises
+    ------
+    LabError
+        If no token can be another one: the controls would be the clean prompt itself.
     """
 
     model: LoadedModel
@@ -48,6 +53,11 @@ class ControlPrompts:
             known = {self.pair.clean.ids[place], self.pair.corrupted.ids[place]}
             kind = token_kind(str(self.model.tokenizer.convert_ids_to_tokens(self.pair.clean.ids[place])))
             self._others[place] = [each for each in by_kind.get(kind, ()) if each not in known]
+        if not self._soft and not any(self._others.values()):
+            raise LabError(
+                f"No token is of the kind of those at which the prompts differ, {sorted(self._others)}.",
+                hint="Pass prompts to take as controls, controls=[…], or controls=0.",
+            )
 
     def draw(self) -> tuple[Prompt, Callable[[torch.Tensor], torch.Tensor] | None]:
         """Return a prompt, and what changes its input embeddings; None without media."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from ...models.chat.request import Request
 
-FORMAT = "gemma_lab causal map"
-VERSION = 1
+FORMAT: Final = "gemma_lab causal map"
+VERSION: Final = 1
 _EFFECTS = "effects.safetensors"
 _TABLES = ("clean_tokens", "corrupted_tokens")
 #: What a request that is passed shares with the one that is stated.

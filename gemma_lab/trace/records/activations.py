@@ -208,12 +208,15 @@ def select_indices(indices: Iterable[int] | None, *, count: int, what: str) -> t
 def _whole(index: Any, what: str) -> int:
     """Return an index of any integer type; a bool is refused: it comes from a mask."""
     try:
-        return operator.index(None if isinstance(index, bool) else index)
-    except TypeError as error:
+        number = None if isinstance(index, bool) else operator.index(index)
+    except TypeError:
+        number = None
+    if number is None:
         raise BadEdit(
             f"{short_repr(index)} is no {what}; it takes whole numbers.",
             hint="Of a mask, pass np.flatnonzero(mask).",
-        ) from error
+        )
+    return number
 
 
 def unread(read: int, requested: int) -> BadTrace:

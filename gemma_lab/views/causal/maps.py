@@ -151,10 +151,11 @@ def causal_map_text(data: CausalMap, part: Part) -> str:
             f"; {int(data.stands_out(part).sum())} of {cells} cells "
             f"beyond all {data.draws} controls ({_limits(data, part)})"
         )
+    under = f"; under {data.active_edit!r}" if data.active_edit else ""
     return (
         f"{data.patching} of the {_PART_NAMES[part]} of {data.model}: log-probability of "
         f"{data.answer_text!r} {data.corrupted_logprob:.2f} corrupted, {data.clean_logprob:.2f} clean"
-        f"{where}{out}"
+        f"{where}{out}{under}"
     )
 
 

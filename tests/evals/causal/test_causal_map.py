@@ -182,6 +182,16 @@ def test_controls_are_a_null_for_all_cells_of_a_family(lab):
     np.testing.assert_array_equal(again.grid("residual").controls, grid.controls)
 
 
+def test_controls_that_would_be_the_clean_prompt_are_not_drawn(tiny_lab, monkeypatch):
+    lab = tiny_lab("12B")
+    monkeypatch.setattr("gemma_lab.evals.causal.controls._by_kind", lambda _model: {})
+    with pytest.raises(LabError, match="of the kind"):
+        lab.causal_map(CLEAN, CORRUPTED, answer="7", spans=50, progress=False)
+    with lab.edit(ablate_heads={0: [1]}):
+        found = lab.causal_map(CLEAN, CORRUPTED, answer="7", spans=50, controls=0, progress=False)
+    assert "under Edit(ablate_heads" in str(found.figure())
+
+
 def test_given_controls_are_taken(lab):
     same = lab.causal_map(CLEAN, CORRUPTED, controls=[CLEAN, CLEAN], progress=False)
     grid = same.grid("residual")
