@@ -197,8 +197,9 @@ def table(
 
 def definitions(pairs: Iterable[tuple[object, object]], *, caption: object = "") -> Markup:
     """Build a list of terms and their values (``<dl>``), for the properties of one object."""
-    items = [
-        tag("dt", term, style="font-weight:600") + tag("dd", value, style="margin:0 0 .25em 0")
+    items = [  # JupyterLab's style makes a term as wide as a fifth of its place
+        tag("dt", term, style="font-weight:600;width:auto")
+        + tag("dd", value, style="margin:0 0 .25em 0;width:auto")
         for term, value in pairs
     ]
     columns = "display:grid;grid-template-columns:max-content 1fr;gap:0 1em;margin:.25em 0"

@@ -28,14 +28,14 @@ _WRITTEN = 0.05
 
 
 def causal_map_html(data: CausalMap, part: Part | None = None) -> Markup:
-    """Return a part of a causal map as a table of layers × tokens, and the largest effects of all parts.
+    """Return a part of a causal map as a table of layers × tokens, and the largest effects.
 
     Parameters
     ----------
     data
         From `gemma_lab.Lab.causal_map`.
     part
-        Default: the first part of the map.
+        The part. Default: the first one of the map, and the largest effects of all parts.
     """
     chosen = data.parts[0] if part is None else part
     rows = [
@@ -44,7 +44,7 @@ def causal_map_html(data: CausalMap, part: Part | None = None) -> Markup:
             f"{each.effect:+.3f}",
             "" if each.p is None else f"{each.p:.2g}",
         )
-        for each in data.top(_ROWS)
+        for each in data.top(_ROWS, part=part)
     ]
     notes = [] if not data.draws else [
         f"p: controls of {data.draws} that reach as far in any cell of the part, plus 1, ÷ {data.draws + 1}."
@@ -72,7 +72,6 @@ def causal_grid_html(data: CausalMap, part: Part) -> Markup:
         body.append(tag("tr", tag("th", grid.layers[row], scope="row", style=_CORNER), *cells))
     listed = tag(
         "table",
-        tag("caption", visible(causal_map_text(data, part)), style="text-align:start"),
         tag("thead", tag("tr", tag("th", "layer", scope="col", style=_CORNER), *head)),
         tag("tbody", *body),
         style="border-collapse:collapse;font-size:12px",
@@ -80,7 +79,8 @@ def causal_grid_html(data: CausalMap, part: Part) -> Markup:
     left = grid.effects.shape[1] - len(columns)
     notes = ["Orange raises, purple lowers the answer's log-probability, nats. Bold: beyond all controls."]
     notes += [f"{left:,} columns with smaller effects are not shown."] if left else []
-    return tag("div", listed, style="overflow-x:auto") + footnotes(notes)
+    name = tag("div", visible(causal_map_text(data, part)), style="margin:.25em 0")
+    return name + tag("div", listed, style="overflow-x:auto") + footnotes(notes)
 
 
 def _columns(effects: NDArray[np.float64]) -> list[int]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ...evals.steering import DoseCurve
 
 
+#: Strengths that are labelled one by one.
+_TICKS = 9
+
+
 def dose_curve_figure(data: DoseCurve) -> Plot:
     """Draw effect and check-up score by strength, with 95 % intervals and those of random directions.
 
@@ -45,6 +49,8 @@ def dose_curve_figure(data: DoseCurve) -> Plot:
             axes[1].set(title="Check-up", ylabel="right answers, %", ylim=(0, 103))
         for one in axes:
             one.set_xlabel("strength")
+            if len(strengths) <= _TICKS:
+                one.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
             one.grid(axis="y", color=FAINT, lw=0.8)
             one.set_axisbelow(True)
             hide_frame(one, keep="left bottom")

@@ -11,7 +11,7 @@ from ...trace.records.logit_lens import LENS_NAMES, LogitLens
 from ..base.colors import amount_colors
 from ..base.figure import OKABE_ITO, Plot, hide_frame, new_figure
 from ..base.html import Markup, bdi, footnotes, group, tag
-from ..base.text import visible
+from ..base.text import visible, visible_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def logit_lens_html(trace: Trace | LogitLens, *, positions: Sequence[int] | None
     name = "Trace" if isinstance(trace, LogitLens) else bdi(visible(str(trace.meta.get("model", "model"))))
     table = tag(
         "table",
-        tag("caption", name, f": {_name(logit_lens).lower()}, next token by layer", style="text-align:start"),
+        tag("caption", name, f": {_name(logit_lens)}, next token by layer", style="text-align:start"),
         tag("thead", tag("tr", tag("th", "layer", scope="col", style=_CORNER), *head)),
         tag("tbody", *rows),
         style="border-collapse:collapse;font-size:12px",
@@ -152,7 +152,12 @@ def _token(trace: Trace | LogitLens, position: int) -> str:
     kind = str(trace.tokens.modalities[position])
     if kind in ("image", "video", "audio"):
         return f"⟨{kind}⟩"
-    return visible(str(trace.tokens.texts[position]) or str(trace.tokens.pieces[position]))
+    return _shown(str(trace.tokens.texts[position]) or str(trace.tokens.pieces[position]))
+
+
+def _shown(text: str) -> str:
+    """Return a token as it is written, and one of white space alone by its signs."""
+    return visible(text) if text.strip() else visible_token(text)
 
 
 def _row(lens: LogitLens, row: int, indices: list[int]) -> Markup:
@@ -162,9 +167,9 @@ def _row(lens: LogitLens, row: int, indices: list[int]) -> Markup:
         red, green, blue = amount_colors(np.asarray([min(probability, 1.0)]))[0].tolist()
         ink = "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
         top = zip(lens.ids[row, index].tolist(), lens.logprobs[row, index], strict=True)
-        title = ", ".join(f"{visible(lens.token_texts[id_])} {np.exp(logprob):.3f}" for id_, logprob in top)
+        title = ", ".join(f"{_shown(lens.token_texts[id_])} {np.exp(logprob):.3f}" for id_, logprob in top)
         weight = "700" if lens.ranks[row, index, 0] == 0 else "400"
-        word = bdi(visible(lens.token_texts[int(lens.ids[row, index, 0])]), title=title)
+        word = bdi(_shown(lens.token_texts[int(lens.ids[row, index, 0])]), title=title)
         style = f"{_CELL};background:rgb({red},{green},{blue});color:{ink};font-weight:{weight}"
         cells.append(tag("td", word, style=style))
     return tag("tr", tag("th", lens.layers[row], scope="row", style=_CORNER), *cells)

@@ -63,6 +63,11 @@ def test_the_html_lists_the_largest_effects_with_p_values(found):
     assert "controls of 2" in html
 
 
+def test_the_html_of_a_part_lists_the_effects_of_that_part(found):
+    listed = re.findall(r">layer \d+, ([a-z]+)", causal_map_html(found, "head"))
+    assert listed == ["head"] * 8
+
+
 def test_signed_colours_are_purple_white_and_orange():
     low, zero, high = signed_colors(np.array([-1.0, 0.0, 1.0])).astype(int)
     assert low[2] > low[0] > low[1]

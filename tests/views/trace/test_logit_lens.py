@@ -39,6 +39,13 @@ def test_the_page_is_escaped_and_isolated(trace):
     assert "font-weight:700" in page
 
 
+def test_tokens_of_white_space_are_seen_and_the_lens_is_named(trace):
+    lens = replace(trace.logit_lens, token_texts={**WORDS, 3: "\n"}, kind="jacobian")
+    page = logit_lens_html(replace(trace, logit_lens=lens))
+    assert ">↵</bdi>" in page
+    assert ": Jacobian lens, " in page
+
+
 def test_the_text_says_from_where_the_answer_stands(trace):
     text = logit_lens_text(trace)
     for part in ("3 layers × 2 positions", "' cat'", "layer 1"):
