@@ -61,7 +61,7 @@ def _language(rng: random.Random, held: bool) -> Question:
 
 def _length(rng: random.Random, held: bool) -> Question:
     form = rng.choice(list(_LENGTH))
-    text, who, what = _having(rng, held)
+    text, who, what = having(rng, held)
     answer = what if form == "word" else f"{who} has the {what}."
     prompt = f"{text} What does {who} have?"
     return Question("instructions", prompt, answer, group="length", system=rng.choice(_LENGTH[form]))
@@ -77,16 +77,16 @@ def _numbers(rng: random.Random, held: bool) -> Question:
     return Question("instructions", prompt, answer, group="numbers", system=rng.choice(_NUMBERS[form]))
 
 
-def _having(rng: random.Random, held: bool) -> tuple[str, str, str]:
-    """Return a text of who has which thing, one of its people, and what that one has."""
-    things = _pairs(rng, held, THINGS)
+def having(rng: random.Random, held: bool, *, least: int = 2) -> tuple[str, str, str]:
+    """Return a text of `least` to four facts (who has which thing), one of its people, and what that one has."""
+    things = _pairs(rng, held, THINGS, least=least)
     who = rng.choice(list(things))
     return " ".join(f"{one} has the {what}." for one, what in things.items()), who, things[who]
 
 
-def _pairs(rng: random.Random, held: bool, values: Sequence[str]) -> dict[str, str]:
+def _pairs(rng: random.Random, held: bool, values: Sequence[str], *, least: int = 2) -> dict[str, str]:
     """Draw people with different values, all of them held-out pairs or none."""
-    count, found = rng.randint(2, _FACTS), dict[str, str]()
+    count, found = rng.randint(least, _FACTS), dict[str, str]()
     while len(found) < count:
         who, what = rng.choice(PEOPLE), rng.choice(values)
         if who not in found and what not in found.values() and recall.is_held_out(who, what) == held:

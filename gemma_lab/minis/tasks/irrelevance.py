@@ -2,8 +2,9 @@
 
 Without such questions in training, a mini writes a call to a function that nobody declared when it is greeted
 (mini-moe did for two of three greetings). The right answer is never a call: a greeting is returned, small
-talk of the tool task has its answer, and everything else is answered with `UNKNOWN`. The term is that of the
-Berkeley Function-Calling Leaderboard.
+talk of the tool task has its answer, a question about a short text is answered from it, and everything else
+is answered with `UNKNOWN`, also what a text does not say. The term is that of the Berkeley Function-Calling
+Leaderboard.
 
 Held out, by hash: a fifth of the open requests and of the people that greetings name, and, where a function
 would be needed, the argument values and sets of functions that `gemma_lab.minis.tasks.calling` holds out.
@@ -16,13 +17,14 @@ import random
 from collections.abc import Callable
 
 from ...evals.words import PEOPLE, THINGS
-from . import calling
+from . import calling, instructions
 from .question import Question, held_out
 
 UNKNOWN = "I do not know."
 """The answer to a request that cannot be served."""
 
 _DECLARED = 0.4  # share of greetings and open requests beside declared functions
+_UNSAID = 0.35  # share of questions about a text that it has no answer to
 _NAMELESS = 0.4  # share of greetings without a name
 _GREETINGS = (
     "Hello", "Hello!", "Hi", "Hi!", "Hi there!", "Hey", "Good morning!", "Good evening!", "Good day.",
@@ -96,12 +98,21 @@ def _small_talk(rng: random.Random, held: bool) -> Question:
     return Question("irrelevance", prompt, answer, group="small talk")
 
 
+def _about_a_text(rng: random.Random, held: bool) -> Question:
+    text, who, what = instructions.having(rng, held, least=1)
+    if rng.random() < _UNSAID:
+        who, what = rng.choice([name for name in PEOPLE if name not in text]), UNKNOWN
+    group = "not in the text" if what == UNKNOWN else "text"
+    return Question("irrelevance", f"{text} What does {who} have?", what, group=group)
+
+
 _KINDS: dict[str, Callable[[random.Random, bool], Question]] = {
     "greeting": _greeting,
     "open": _open,
     "no tools": _without_tools,
     "no fitting tool": _without_fitting_tool,
     "small talk": _small_talk,
+    "text": _about_a_text,
 }
 
 

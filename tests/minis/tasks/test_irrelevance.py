@@ -10,7 +10,7 @@ from gemma_lab.evals.words import PEOPLE, THINGS
 from gemma_lab.minis.tasks import calling, irrelevance
 from gemma_lab.minis.tasks.functions import FUNCTIONS
 
-GROUPS = {"greeting", "open", "no tools", "no fitting tool", "small talk"}
+GROUPS = {"greeting", "open", "no tools", "no fitting tool", "small talk", "text", "not in the text"}
 
 
 def _drawn(held, count=1000):
@@ -90,3 +90,13 @@ def test_small_talk_is_that_of_the_tool_task_without_its_functions():
         if question.group == "small talk":
             assert question.answer != irrelevance.UNKNOWN
             assert question.answer in question.prompt or "opposite" in question.prompt
+
+
+def test_a_question_about_a_text_is_answered_if_the_text_says_it():
+    for question in _drawn(True):
+        if question.group in ("text", "not in the text"):
+            *facts, asked = question.prompt.split(". ")
+            who = asked.removeprefix("What does ").removesuffix(" have?")
+            said = [fact.split(" the ")[1] for fact in facts if fact.startswith(f"{who} has")]
+            assert question.answer == (said[0] if said else irrelevance.UNKNOWN)
+            assert bool(said) == (question.group == "text")
