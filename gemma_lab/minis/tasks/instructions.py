@@ -78,7 +78,7 @@ def _numbers(rng: random.Random, held: bool) -> Question:
 
 
 def having(rng: random.Random, held: bool, *, least: int = 2) -> tuple[str, str, str]:
-    """Return a text of `least` to four facts (who has which thing), one of its people, and what that one has."""
+    """Return a text of `least` to four facts (who has which thing), one of the people, and their thing."""
     things = _pairs(rng, held, THINGS, least=least)
     who = rng.choice(list(things))
     return " ".join(f"{one} has the {what}." for one, what in things.items()), who, things[who]
