@@ -142,7 +142,7 @@ def random_set_p_values_figure(data: StudyResult) -> Plot:
 
 def _rows(result: StudyResult) -> list[tuple[str, ...]]:
     findings: Sequence[Any] = [*result.findings, *(None for _ in result.positive_controls)]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     verdicts = [*result.verdicts, *map(result.control_verdict, result.positive_controls)]
     for one, found, verdict in zip(
         (*result.tests, *result.positive_controls), findings, verdicts, strict=True
