@@ -187,6 +187,12 @@ class Runner:
                 )
         return self._run(call, tool, arguments)
 
+    def skip(self, call: Call) -> Execution:
+        """Return the execution of a call of a reply in which one cannot be read: none of them is run."""
+        if call.problem:
+            return _error(call, "invalid", call.problem)
+        return _error(call, "not run", "Another call of the reply cannot be read.")
+
     def _run(self, call: Call, tool: Tool, arguments: Mapping[str, Any]) -> Execution:
         assert tool.function is not None
         begin = time.monotonic()
@@ -222,13 +228,6 @@ def _error(
     # a message may quote what a tool or a server said: it must not act as the chat format
     result = {"error": without_control(message)}
     return Execution(call, call.arguments if arguments is None else arguments, status, result, seconds)
-
-
-def _unread(call: Call) -> Execution:
-    """Return the execution of a call of a reply in which one cannot be read: none of them was run."""
-    if call.problem:
-        return _error(call, "invalid", call.problem)
-    return _error(call, "not run", "Another call of the reply cannot be read.")
 
 
 @dataclass
@@ -273,7 +272,7 @@ class ToolLoop:
             if reply.finish_reason != "stop" or not reply.calls:
                 return self._ended("answered" if reply.finish_reason == "stop" else "stopped")
             if any(call.problem for call in reply.calls):
-                executions = tuple(_unread(call) for call in reply.calls)
+                executions = tuple(self.runner.skip(call) for call in reply.calls)
                 self.rounds[-1] = Round(reply, executions)
                 return self._ended("unreadable")
             done: list[Execution] = []

@@ -39,6 +39,13 @@ class CardRunner(Runner):
         self.cards.end(card, execution)
         return execution
 
+    def skip(self, call: Call) -> Execution:
+        """Return why a call is not run, and show it on its card; see `Runner`."""
+        assert self.cards is not None
+        execution = super().skip(call)
+        self.cards.end(self.cards.next(), execution)
+        return execution
+
 
 @dataclass
 class Answering:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LabError
+from ...models.chat.plain_json import plain
 from ..shared.base import sendable
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ def checked_arguments(text: str, call: Call, tool: Tool) -> dict[str, Any]:
     Raises
     ------
     LabError
-        If the text is no JSON object, or the declaration of the tool does not allow the arguments.
+        If the text is no JSON object, holds what no result or call can hold, or the declaration of the tool
+        does not allow the arguments.
     """
     try:
         arguments = json.loads(text, parse_constant=_refuse_constant)
@@ -178,11 +180,13 @@ def checked_arguments(text: str, call: Call, tool: Tool) -> dict[str, Any]:
         raise LabError(f"This is not JSON: {error or 'nested too deep'}.", hint="Correct it.") from error
     if not isinstance(arguments, dict):
         raise LabError("Arguments are a JSON object.", hint='For example {"city": "Rome"}.')
-    if faults := type(call)(call.name, arguments).faults([tool.declaration]):
+    # numbers beyond floats and control tokens are refused
+    checked: dict[str, Any] = plain(arguments, "The arguments")
+    if faults := type(call)(call.name, checked).faults([tool.declaration]):
         raise LabError(
             f"{tool.name} does not take these arguments: {'; '.join(faults)}.", hint="Correct them."
         )
-    return arguments
+    return checked
 
 
 def shown_json(value: Any) -> str:

@@ -95,7 +95,7 @@ def test_edited_arguments_are_checked_before_they_run() -> None:
     name = cards(chat)[0]["id"]
     for wrong, said in [
         ("", "JSON"), ("[1]", "object"), ('{"city": 5}', "city"), ('{"town": "x"}', "town"),
-        ('{"city": NaN}', "NaN"), ("[" * 100_000, "JSON"), ("{", "JSON"),
+        ('{"city": NaN}', "NaN"), ('{"city": "<turn|>"}', "<turn|>"), ("[" * 100_000, "JSON"), ("{", "JSON"),
     ]:  # fmt: skip
         post(chat, "edit", call=name, arguments=wrong)
         assert states(chat) == ["waiting"]
@@ -239,11 +239,10 @@ def test_failures_of_tools_models_and_callers_are_shown() -> None:
 
     invalid = call_tokens("broken", town="Rome")
     unknown = call_tokens("nothing", city="Rome")
-    unreadable = [token("<|tool_call>call:broken{<tool_call|>", kind="tool")]
-    script = [*call_tokens("broken", city="Rome"), *invalid, *unknown, *unreadable]
+    script = [*call_tokens("broken", city="Rome"), *invalid, *unknown]
     chat = Chat(ScriptedLab([script, words("sorry")]), tools=[broken], approve=False)
     chat.send("?")
-    assert states(chat) == ["failed", "invalid", "unknown", "invalid"]
+    assert states(chat) == ["failed", "invalid", "unknown"]
     assert cards(chat)[0]["result"] == "ValueError: <b>no</b>"
     html, text = chat._static_fallback()
     assert "<b>no" not in html
@@ -257,6 +256,15 @@ def test_failures_of_tools_models_and_callers_are_shown() -> None:
     assert states(later) == ["ran"]
     assert later.replies[0].calls[0].name == "weather"  # what ran is not forgotten
     assert not later._returned
+
+
+def test_nothing_runs_beside_a_call_that_cannot_be_read() -> None:
+    unreadable = [token("<|tool_call>call:weather{<tool_call|>", kind="tool")]
+    chat = Chat(ScriptedLab([[*ROME, *unreadable], words("later")]), tools=[weather], approve=False)
+    chat.send("?")
+    assert states(chat) == ["not run", "invalid"]
+    assert chat.runs[0].ended == "unreadable"
+    assert not chat.busy
 
 
 def test_it_ends_after_its_rounds_and_says_so() -> None:
