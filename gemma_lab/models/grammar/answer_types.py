@@ -161,10 +161,12 @@ def _tags_required(schema: dict[str, Any]) -> dict[str, Any]:
         node = left.pop()
         if isinstance(node, dict):
             left += node.values()
-            tag = node.get("discriminator")
-            for branch in node.get("oneOf", ()) if isinstance(tag, dict) else ():
+            tag, branches = node.get("discriminator"), node.get("oneOf")
+            if not isinstance(tag, dict) or not isinstance(branches, list):
+                continue  # no union, or a field of that name
+            name = tag.get("propertyName")
+            for branch in branches:
                 part = definitions.get(str(branch.get("$ref", "")).removeprefix("#/$defs/"), branch)
-                name = tag.get("propertyName")
                 if name in part.get("properties", {}) and name not in part.get("required", ()):
                     part["required"] = [*part.get("required", ()), name]
         elif isinstance(node, list):

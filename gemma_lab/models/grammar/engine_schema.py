@@ -54,7 +54,8 @@ def engine_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         If it allows no value that ends, or what it says cannot be enforced; the message names the place.
     """
     check_finite(schema)
-    return _Rewriter(schema).node(schema, "$")
+    made: dict[str, Any] = _Rewriter(schema).node(schema, "$")
+    return made
 
 
 class _Rewriter:

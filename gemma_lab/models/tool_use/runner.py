@@ -171,7 +171,7 @@ class Runner:
             return _error(call, "invalid", "; ".join(faults))
         arguments: Mapping[str, Any] = call.arguments
         if self.approve is not None:
-            decision = self.approve(call)
+            decision: Any = self.approve(call)  # of the caller: anything
             if inspect.iscoroutine(decision):
                 decision.close()
                 raise LabError("approve is a coroutine function.", hint="Pass an ordinary function.")

@@ -158,6 +158,14 @@ def test_a_tag_with_a_default_is_required():
     assert "kind" not in answer_schema(Cat).schema["required"]
 
 
+def test_fields_may_be_named_as_keywords():
+    class Named(pydantic.BaseModel):
+        discriminator: int
+        oneOf: int  # noqa: N815
+
+    assert answer_schema(Named).parse('{"discriminator": 1, "oneOf": 2}') == Named(discriminator=1, oneOf=2)
+
+
 def test_what_has_no_schema_says_so():
     @dataclass
     class Odd:
