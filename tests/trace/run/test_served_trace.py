@@ -1,4 +1,4 @@
-"""Experts that a server reported: told apart by token, filled in from published shapes, refused if shifted."""
+"""Experts that a server reported: one row per token read, published shapes, shifted rows refused."""
 
 from __future__ import annotations
 
