@@ -152,11 +152,15 @@ def _rows(result: StudyResult) -> list[tuple[str, ...]]:
         rows.append((
             one.claim, f"{one.count} {one.kind}", f"{one.effect:+.3f}",
             f"{one.control_effects.mean():+.3f} ± {one.control_effects.std():.3f}",
-            f"{one.excess:+.3f} ({low:+.3f} to {high:+.3f})", "{} of {}".format(*one.harmed),
+            f"{one.excess:+.3f} ({_interval(low, high)})", "{} of {}".format(*one.harmed),
             f"{intact:.0%} → {ablated:.0%} ({others:.0%})", f"{one.p:.3g}",
             f"{found.p_adjusted:.3g}" if found else "", verdict,
         ))  # fmt: skip
     return rows
+
+
+def _interval(low: float, high: float) -> str:
+    return "one question" if np.isnan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
 def _short(claim: str) -> str:
