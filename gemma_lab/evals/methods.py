@@ -45,7 +45,7 @@ class EvalMethods(ChatMethods, TraceMethods, EditMethods):
             and ``"json"`` are asked without and with a grammar: ``checkup.structured`` compares both. Asked
             only if they are named, too: ``"large digits"`` (at 140, 280 and 560 soft tokens), ``"which"`` and
             ``"when"`` (of motion), ``"instructions"`` (a system prompt that sets the form of the answer), and
-            ``"irrelevance"`` (requests that no declared function serves).
+            ``"abstention"`` (greetings, and requests that a mini cannot serve).
         progress
             Show a progress bar.
 

@@ -20,7 +20,7 @@ TARGETS = {
     "digits": 0.95, "scenes": 0.90, "compare": 0.85, "direction": 0.90, "speech": 0.85, "names": 0.90,
     "numbers": 0.90, "dates": 0.90, "recall": 0.98, "thinking": 0.90, "tools": 0.95, "records": 0.95,
     "facts": 0.90, "large digits": 0.90, "which": 0.85, "when": 0.85, "instructions": 0.90,
-    "irrelevance": 0.90,
+    "abstention": 0.90,
 }  # fmt: skip
 """The accuracy that each skill is meant to reach, as a share; skills beside these have none."""
 _LESS = 0.05  # what a mini without encoders may have less of
@@ -28,8 +28,8 @@ _LESS = 0.05  # what a mini without encoders may have less of
 _ASKED = SKILLS | {"direction": motion.direction, "facts": recall.facts, "long recall": recall.long}
 # asked only if they are named: what the published minis were not trained for, or fail at
 _NAMED = {"large digits": digits.enlarged, "which": motion.which, "when": motion.when,
-          "instructions": SKILLS["instructions"], "irrelevance": SKILLS["irrelevance"]}  # fmt: skip
-_EXACT = ("numbers", "instructions", "irrelevance")  # skills whose answer must be the whole reply
+          "instructions": SKILLS["instructions"], "abstention": SKILLS["abstention"]}  # fmt: skip
+_EXACT = ("numbers", "instructions", "abstention")  # skills whose answer must be the whole reply
 
 
 def held_out_questions(*, each: int = 200, seed: int = 1, named: bool = False) -> list[Asked]:

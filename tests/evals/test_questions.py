@@ -71,7 +71,7 @@ def test_pictures_come_as_rgb_and_texts_without():
 
 
 def test_some_skills_are_asked_only_if_they_are_named():
-    assert set(named_skills()) == {"large digits", "which", "when", "instructions", "irrelevance"}
+    assert set(named_skills()) == {"large digits", "which", "when", "instructions", "abstention"}
     assert not set(named_skills()) & set(skill_names())
     assert not {question.skill for question in load_questions(per_skill=1)} & set(named_skills())
     for skill in named_skills():

@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable
 
 from . import (
+    abstention,
     arithmetic,
     calling,
     compare,
     dates,
     digits,
     instructions,
-    irrelevance,
     motion,
     names,
     numbers,
@@ -29,7 +29,7 @@ SKILLS: dict[str, Callable[[random.Random, bool], Question]] = {
     "speech": speech.ask, "tones": tones.ask, "names": names.ask, "numbers": numbers.ask, "dates": dates.ask,
     "recall": recall.ask, "arithmetic": arithmetic.ask, "thinking": arithmetic.think,
     "tools": calling.ask, "records": records.ask, "instructions": instructions.ask,
-    "irrelevance": irrelevance.ask,
+    "abstention": abstention.ask,
 }  # fmt: skip
 """Skill -> function ``(rng, held_out) -> Question``."""
 SEEN = ("digits", "scenes", "compare", "motion")
@@ -38,7 +38,7 @@ HEARD = ("speech", "tones")
 """Skills that need audio input."""
 _TASKS = (
     digits, scenes, compare, motion, speech, tones, names, numbers, dates, recall, arithmetic, calling,
-    records, instructions, irrelevance,
+    records, instructions, abstention,
 )  # fmt: skip
 
 

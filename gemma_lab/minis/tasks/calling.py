@@ -52,7 +52,7 @@ def ask(rng: random.Random, held: bool) -> Question:
     if share < _CALLS + _RESULTS:
         return _from_result(rng, held)
     prompt, answer = small_talk(rng, held)
-    return Question("tools", prompt, answer, group="no call", tools=declarations(rng, held))
+    return Question("tools", prompt, answer, group="no call", tools=_declared(rng, held, [])[0])
 
 
 def is_held_out(key: str, value: object) -> bool:
@@ -95,18 +95,10 @@ def called(
     return tools, asked
 
 
-def declarations(rng: random.Random, held: bool) -> tuple[dict[str, Any], ...]:
-    """Draw four to six declared functions."""
-    return _declared(rng, held, [])[0]
-
-
-def unserved(rng: random.Random, held: bool) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Draw a request for a function, and four to six declared functions without that one."""
+def requested(rng: random.Random, held: bool) -> str:
+    """Draw a request for a function, without any declaration."""
     function = rng.choice(FUNCTIONS)
-    while True:
-        tools, names = _declared(rng, held, [])
-        if function not in names:
-            return _request(rng, function, _arguments(rng, function, held)), tools
+    return _request(rng, function, _arguments(rng, function, held))
 
 
 def _arguments(

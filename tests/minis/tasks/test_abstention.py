@@ -1,4 +1,4 @@
-"""Requests that nothing serves: no call is right, and what is held out stays out of training."""
+"""Requests without functions: no call is right, and what is held out stays out of training."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import random
 import pytest
 
 from gemma_lab.evals.words import PEOPLE, THINGS
-from gemma_lab.minis.tasks import calling, irrelevance
+from gemma_lab.minis.tasks import abstention
 from gemma_lab.minis.tasks.functions import FUNCTIONS
 
-GROUPS = {"greeting", "open", "no tools", "no fitting tool", "small talk", "text", "not in the text"}
+GROUPS = {"greeting", "open", "no tools", "small talk", "text", "not in the text"}
 
 
 def _drawn(held, count=1000):
     rng = random.Random(5)
-    return [irrelevance.ask(rng, held) for _ in range(count)]
-
-
-def _names(question):
-    return [tool["function"]["name"] for tool in question.tools]
+    return [abstention.ask(rng, held) for _ in range(count)]
 
 
 def _served(prompt):
@@ -39,27 +35,17 @@ def _served(prompt):
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_no_declared_function_serves_the_request(held):
+def test_nothing_is_declared_and_no_call_is_right(held):
     drawn = _drawn(held)
     assert {question.group for question in drawn} == GROUPS
     for question in drawn:
         assert question.answer
         assert question.call is None
         assert not question.history
-        names = set(_names(question))
-        if question.tools:
-            assert calling.is_held_out_set(list(names)) == held
-        if question.group in ("no tools", "small talk"):
-            assert not question.tools
-        if question.group == "no fitting tool":
-            assert 4 <= len(names) <= 6
-        if question.group in ("no tools", "no fitting tool"):
-            wanted = _served(question.prompt)
-            assert wanted
-            assert question.answer == irrelevance.UNKNOWN
-            last = {name.rpartition("_")[2] for function in wanted for name in function.names}
-            if len(wanted) == 1:
-                assert not {name.rpartition("_")[2] for name in names} & last
+        assert not question.tools
+        if question.group == "no tools":
+            assert _served(question.prompt)
+            assert question.answer == abstention.UNKNOWN
 
 
 def test_a_greeting_is_returned_with_the_name_that_it_has():
@@ -88,7 +74,7 @@ def test_what_is_held_out_is_never_trained_on():
 def test_small_talk_is_that_of_the_tool_task_without_its_functions():
     for question in _drawn(False):
         if question.group == "small talk":
-            assert question.answer != irrelevance.UNKNOWN
+            assert question.answer != abstention.UNKNOWN
             assert question.answer in question.prompt or "opposite" in question.prompt
 
 
@@ -98,5 +84,5 @@ def test_a_question_about_a_text_is_answered_if_the_text_says_it():
             *facts, asked = question.prompt.split(". ")
             who = asked.removeprefix("What does ").removesuffix(" have?")
             said = [fact.split(" the ")[1] for fact in facts if fact.startswith(f"{who} has")]
-            assert question.answer == (said[0] if said else irrelevance.UNKNOWN)
+            assert question.answer == (said[0] if said else abstention.UNKNOWN)
             assert bool(said) == (question.group == "text")
