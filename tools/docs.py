@@ -79,9 +79,9 @@ def prepare(top: Path, source: Path) -> None:
         notebook.cells = [cell for cell in notebook.cells if cell.id != "badges"]  # pictures from elsewhere
         text = form.dumps(notebook).replace("](../docs/", "](../")
         (source / "notebooks" / path.name).write_text(text, encoding="utf-8")
-    for page in ("CONTRIBUTING.md", "CHANGELOG.md"):
-        text = (top / page).read_text(encoding="utf-8")
-        (source / page.lower()).write_text(text.replace("](docs/", "]("), encoding="utf-8")
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (top / name).read_text(encoding="utf-8")
+        (source / name.lower()).write_text(text.replace("](docs/", "]("), encoding="utf-8")
     (source / "reference").mkdir()
     described: dict[int, str] = {}
     for namespace, title in NAMESPACES.items():

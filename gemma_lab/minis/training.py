@@ -191,7 +191,8 @@ class Trainer:
         fraction = (
             1.0 if self.stage.focus else self.stage.fraction(self.progress)
         )  # 1: what follows pretraining
-        return self.perception.step(fraction, self.step)
+        step: Step | None = self.perception.step(fraction, self.step)
+        return step
 
     def _practise(self) -> dict[str, float]:
         self.perception.settle(self.mixture)
