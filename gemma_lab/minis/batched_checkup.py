@@ -6,6 +6,7 @@ calls of its many small layers, so that a batch of 40 questions takes little mor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..lab import Lab
 
 _ROWS = 40
+_PAIRS = 60_000_000  # of patches of one image, over a batch: 40 images of 560 soft tokens took 17 GB
 
 
 def checkup_in_batches(
@@ -70,13 +72,24 @@ def _answered(lab: Lab, questions: Sequence[Question]) -> Iterator[tuple[int, Gr
     with tqdm(total=len(questions), desc=f"check-up of {lab.name}", leave=False) as bar:
         for group in groups.values():
             group.sort(key=lambda one: len(one[2].ids))
-            for start in range(0, len(group), _ROWS):
-                part = group[start : start + _ROWS]
+            rows = _rows(group[0][2])
+            for start in range(0, len(group), rows):
+                part = group[start : start + rows]
                 limit = answer_limit(part[0][1])
                 replies = _generated(lab, [prompt for *_, prompt in part], limit=limit)
                 for (number, question, prompt), ids in zip(part, replies, strict=True):
                     yield number, _graded(vocabulary, question, prompt, ids)
                 bar.update(len(part))
+
+
+def _rows(prompt: Prompt) -> int:
+    """Return how many prompts like this one a batch has: fewer where the vision encoder has many patches."""
+    pairs = 0
+    for name, value in prompt.inputs.items():
+        if name.startswith("pixel_values"):
+            *frames, patches, _ = value.shape
+            pairs += math.prod(frames) * patches**2
+    return max(1, min(_ROWS, _PAIRS // pairs)) if pairs else _ROWS
 
 
 def _prompt(lab: Lab, question: Question) -> Prompt:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 import gemma_lab as gl
 from gemma_lab.evals.run import checkup
-from gemma_lab.minis.batched_checkup import checkup_in_batches
+from gemma_lab.minis.batched_checkup import _rows, checkup_in_batches
 
 _SKILLS = ["digits", "compare", "motion", "names", "thinking", "tools", "records"]
 
@@ -33,3 +36,12 @@ def test_skills_of_a_sense_that_the_mini_lacks_are_not_asked():
     found = checkup_in_batches(gl.load("mini-moe", progress=False), skills=["speech", "names"], per_skill=1)
     assert set(found.not_asked) == {"speech"}
     assert [score.name for score in found.skills] == ["names"]
+
+
+@pytest.mark.parametrize(("soft_tokens", "rows"), [(70, 40), (140, 40), (280, 11), (560, 2)])
+def test_a_batch_of_large_images_has_few_rows(soft_tokens, rows):
+    """Attention between all patches of 40 images of 560 soft tokens takes 17 GB."""
+    side = {70: 8, 140: 11, 280: 16, 560: 23}[soft_tokens]
+    images = torch.empty(1, 9 * side**2, 768, device="meta")
+    assert _rows(SimpleNamespace(inputs={"pixel_values": images})) == rows
+    assert _rows(SimpleNamespace(inputs={"input_ids": torch.empty(1, 9)})) == 40
