@@ -6,8 +6,8 @@ token to the timestamp before its frame. A trained mini-moe saw changes of colou
 linear probes found the change on the soft tokens of a thing in 95 % of held-out clips (chance 50 %), the time
 of the frame on them in 42 % (chance 20 %). A probe gives each soft token an answer of its own, below the last
 global layer with keys of its own, which can then attend to it. After 45 minutes with both probes, mini-moe's
-told 91 to 99 % of changes and 98 to 99 % of times at 64 soft tokens a frame (32 clips of each kind), but which
-thing moves and when it changes was still guessed: its only global layer is the last one.
+told 91 to 99 % of changes and 98 to 99 % of times at 64 soft tokens a frame (32 clips of each kind), but
+which thing moves and when it changes was still guessed: its only global layer is the last one.
 """
 
 from __future__ import annotations
