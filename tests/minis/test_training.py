@@ -142,10 +142,12 @@ def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monke
     assert all(p.requires_grad for p in one.model.model.vision_tower.parameters())
 
 
-def test_a_focus_trains_no_tower_alone_keeps_its_rate_and_is_kept_when_resumed(trainer, tmp_path):
+def test_a_focus_has_no_pretraining_keeps_its_rate_and_is_kept_when_resumed(trainer, tmp_path):
     one = trainer(skills=("names", "digits"), focus=("names",), rate=0.25)
-    assert [one._sense() for one.step in range(20)] == [None] * 20
-    one.step = one._joint = 500
+    glances = [one._sense() for one.step in range(40)]
+    assert [step for step, glance in enumerate(glances) if glance] == [0, 16, 32]
+    assert {glance for glance in glances if glance} == {one.perception._glance}
+    one.step = one._joint = 501
     one._practise = dict
     one._step()
     assert {group["lr"] for group in one.optimizer.param_groups} == {0.25 * 2e-3}

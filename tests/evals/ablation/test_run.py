@@ -106,7 +106,7 @@ def test_questions_with_pictures_and_groups(mini):
     found = ablate_experts(mini, {0: [1]}, questions, draws=3, progress=False)
     assert set(found.groups) == {question.group for question in questions}
     assert np.isfinite(found.controls).all()
-    assert set(found.to_pandas()["group"]) == {"all", *found.groups}
+    assert set(found.to_pandas()["group"]) == {"measure", *found.groups}
     assert found.intact.min() > -1  # the mini knows them: a picture that was not read would give less
 
 

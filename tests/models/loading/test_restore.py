@@ -25,6 +25,7 @@ def test_what_was_changed_is_put_back_in_reverse_order():
 
 def test_interrupts_are_held_while_putting_back_and_delivered_afterwards():
     done = []
+    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 
     def interrupted():
         signal.raise_signal(signal.SIGINT)
@@ -36,6 +37,7 @@ def test_interrupts_are_held_while_putting_back_and_delivered_afterwards():
         restore.undo(interrupted)
     assert done == ["undone", "last"]
     assert signal.getsignal(signal.SIGINT) == before
+    signal.signal(signal.SIGINT, started)
 
 
 def test_an_action_that_is_interrupted_runs_again():
