@@ -145,10 +145,10 @@ class Curriculum:
         if level >= _FILLED and rng.random() < _LONG:
             self.batcher.longest = recall.LONGEST
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
-        drills = [_DRILLED.get(skill, {}) for skill in self.mixture.focus]
-        if grid > FULL_GRID:  # a clip of such frames is long: there is none in these steps
-            drills = [{drill: n for drill, n in some.items() if drill != "watched"} for some in drills]
-        rows += [self._row(drill, grid) for some in drills for drill, n in some.items() for _ in range(n)]
+        for skill in self.mixture.focus:
+            for drill, count in _DRILLED.get(skill, {}).items():
+                if drill != "watched" or grid <= FULL_GRID:  # a clip of larger frames is too long
+                    rows += [self._row(drill, grid) for _ in range(count)]
         if "recall" in self.mixture.skills:
             rows += self._drilled(level)
         thinks = "thinking" in self.mixture.skills

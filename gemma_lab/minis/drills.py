@@ -149,11 +149,8 @@ class Drills:
     def watched(self, *, grid: int) -> Row:
         """Return a clip with short cues about it, with loss on the answers.
 
-        As `shown`, for clips. A trained mini-moe saw changes of colour, but guessed when they were. In 100
-        held-out clips, linear probes below the global layer found a change on the soft tokens of a thing in
-        95 % (chance 50 %), but the time of the frame on the changed ones in 42 % (chance 20 %), while the
-        frame whose soft tokens differ most from those before was always the right one. What is seen must be
-        bound to when: cues ask for the time of a change, the thing that moves, and what is seen at a time.
+        As `shown`, for clips. What is seen must be bound to when (`gemma_lab.minis.soft_token_probe`): cues
+        ask for the time of a change, the thing that moves, and what is seen at a time.
 
         Parameters
         ----------

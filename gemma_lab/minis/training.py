@@ -18,9 +18,10 @@ from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
 from .batches import SECONDS, Batch, Batcher
 from .checkpoint import write_checkpoint
-from .curriculum import ROW, Curriculum
-from .encoding import SKIP, Row
+from .curriculum import Curriculum
+from .encoding import SKIP
 from .perception import Step, perception
+from .row_groups import by_length, by_window
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
 from .soft_token_probe import SoftTokenProbe
@@ -31,9 +32,6 @@ from .weight_transfer import carry_over, teacher_of
 
 _PEAK_RATE = 2e-3
 _ROWS = 12  # packed rows of one step
-_FAR = ("recall", "tools", "retold", "asked", "pairs", "called")
-"""Skills and drills where something is to be looked up."""
-_PARTS = (200, ROW)  # most tokens of the rows that are padded together
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _WATCHES = 0.5  # weight of the probes' losses on changes between frames and on their times
 _WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
@@ -188,9 +186,8 @@ class Trainer:
 
     def _sense(self) -> Step | None:
         """Return the step of perception alone that is due at this point of the budget, or None."""
-        fraction = (
-            1.0 if self.stage.focus else self.stage.fraction(self.progress)
-        )  # 1: what follows pretraining
+        # with a focus, only what follows pretraining
+        fraction = 1.0 if self.stage.focus else self.stage.fraction(self.progress)
         step: Step | None = self.perception.step(fraction, self.step)
         return step
 
@@ -198,8 +195,8 @@ class Trainer:
         self.perception.settle(self.mixture)
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
         found: dict[str, float] = {}
-        for part in _by_length(practice.rows):
-            for some, narrow in _looked_up(part, practice.window):
+        for part in by_length(practice.rows):
+            for some, narrow in by_window(part, practice.window):
                 with self._window(narrow):
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
@@ -368,23 +365,6 @@ def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float 
         )
     if rate is not None and not 0 < rate < math.inf:
         raise LabError(f"The learning rate is {rate} times that of a new mini.", hint="Pass 0.3, say.")
-
-
-def _looked_up(rows: list[Row], window: int | None) -> list[tuple[list[Row], int | None]]:
-    """Separate the rows that require retrieval, and return them with their sliding windows."""
-    if window is None:
-        return [(rows, None)]
-    far = [row for row in rows if row.skill in _FAR]
-    near = [row for row in rows if row.skill not in _FAR]
-    return [(part, wide) for part, wide in ((far, window), (near, None)) if part]
-
-
-def _by_length(rows: list[Row]) -> list[list[Row]]:
-    """Return rows in up to three batches, so that a few long ones do not pad all others."""
-    parts: dict[int, list[Row]] = {}
-    for row in rows:
-        parts.setdefault(sum(len(row.ids) > most for most in _PARTS), []).append(row)
-    return list(parts.values())
 
 
 def _tokenizer(run: Path, kept: Path | None) -> Any:

@@ -26,9 +26,8 @@ from ...trace.storage.arrow_tables import TOKENS
 from ...trace.storage.container import Archive, FileKind, reading, writing
 from ...trace.storage.images import MAX_PIXELS, read_images, write_image
 from ...trace.storage.parquet import member_of, read_table, write_table
-from ...trace.storage.schema import MAX_IMAGES, MAX_MANIFEST, Layers, MemberPart, Size, Tokens, WrongVersion
+from ...trace.storage.schema import MAX_IMAGES, Layers, MemberPart, Size, Tokens, read_schema
 from ...trace.storage.schema import Part as ManifestPart
-from ...trace.storage.strict_json import strict_json
 from ...trace.storage.tensors import Shapes, read_tensors, widest_first, write_tensors
 from .cells import BY_SPAN, PARTS, Part
 from .grid import CausalGrid
@@ -127,20 +126,7 @@ def read_manifest(data: bytes) -> MapManifest:
     ValueError
         If it is anything else than what the schema allows.
     """
-    _refuse(len(data) > MAX_MANIFEST, f"manifest.json has {len(data):,} bytes, more than {MAX_MANIFEST:,}")
-    values = strict_json(data)
-    _refuse(
-        not isinstance(values, dict) or values.get("format") != FORMAT, "manifest.json is of something else"
-    )
-    if values.get("version") != VERSION or isinstance(values["version"], bool):
-        raise WrongVersion(values.get("version"), reads=VERSION)
-    try:
-        manifest = msgspec.convert(values, MapManifest)
-    except msgspec.ValidationError as error:
-        what = str(error).replace("`$.", "`")[:300]
-        raise ValueError(f"manifest.json does not describe a causal map: {what}") from error
-    check_json(values, "manifest.json")
-    return manifest
+    return read_schema(data, MapManifest, file_format=FORMAT, version=VERSION, what="a causal map")
 
 
 KIND = FileKind(

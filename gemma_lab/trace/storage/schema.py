@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,8 @@ from ..records.json_values import check_json
 from ..records.logit_lens import MAX_TARGETS, MAX_TOP, LensKind
 from ..records.routing import MAX_EXPERTS, Precision
 from .strict_json import strict_json
+
+_Schema = TypeVar("_Schema", bound=Struct)
 
 FORMAT: Final = "gemma_lab trace"
 VERSION: Final = 3
@@ -202,6 +204,26 @@ def read_manifest(data: bytes) -> Manifest:
     ValueError
         If it is anything else than what the schema allows; the path of the offending value is named.
     """
+    return read_schema(data, Manifest, file_format=FORMAT, version=VERSION, what="a trace")
+
+
+def read_schema(data: bytes, schema: type[_Schema], *, file_format: str, version: int, what: str) -> _Schema:
+    """Read ``manifest.json`` of a file in this container as a schema of msgspec.
+
+    Parameters
+    ----------
+    file_format, version
+        What the manifest has to state.
+    what
+        What it describes, for errors.
+
+    Raises
+    ------
+    WrongVersion
+        If it is a manifest of another version of the format.
+    ValueError
+        If it is anything else than what the schema allows; the path of the offending value is named.
+    """
     if len(data) > MAX_MANIFEST:
         msg = f"manifest.json has {len(data):,} bytes, more than {MAX_MANIFEST:,}"
         raise ValueError(msg)
@@ -210,15 +232,15 @@ def read_manifest(data: bytes) -> Manifest:
     except ValueError as error:
         msg = f"manifest.json cannot be read: {error}"
         raise ValueError(msg) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != file_format:
         msg = "manifest.json is of something else"
         raise ValueError(msg)
-    if values.get("version") != VERSION or isinstance(values["version"], bool):
-        raise WrongVersion(values.get("version"))
+    if values.get("version") != version or isinstance(values["version"], bool):
+        raise WrongVersion(values.get("version"), reads=version)
     try:
-        manifest = msgspec.convert(values, Manifest)
+        manifest = msgspec.convert(values, schema)
     except msgspec.ValidationError as error:
-        msg = f"manifest.json does not describe a trace: {str(error).replace('`$.', '`')[:300]}"
+        msg = f"manifest.json does not describe {what}: {str(error).replace('`$.', '`')[:300]}"
         raise ValueError(msg) from error
     check_json(values, "manifest.json")
     return manifest
