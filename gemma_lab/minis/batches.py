@@ -11,12 +11,11 @@ import torch
 from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
 from .media_inputs import ENCODED, MediaInputs
+from .picture_probe import CLASSES, SECONDS
 from .tasks import SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 
-SECONDS = 8
-"""Number of times of frames, in whole seconds from the start, that a probe tells apart."""
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}
 
@@ -26,7 +25,8 @@ class Batch:
     """Rows as tensors: model inputs, labels of shape ``(rows, length)``, and the skill of each row.
 
     ``news`` and ``seconds``, of the same shape as the labels, hold the change at each soft token (`Row.news`)
-    and the whole seconds of the timestamp before its frame, or unknown.
+    and the whole seconds of the timestamp before its frame, or unknown; each of ``pictures`` the class of an
+    image or frame at the token that ends it.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -34,6 +34,7 @@ class Batch:
     skills: list[str]
     news: torch.Tensor
     seconds: torch.Tensor
+    pictures: dict[str, torch.Tensor]
 
 
 class Batcher:
@@ -94,7 +95,10 @@ class Batcher:
         news[kinds > 0] = torch.tensor([new for row in rows for new in row.news], dtype=ids.dtype)
         seconds = torch.full_like(ids, UNKNOWN)
         seconds[ids == token_id("video_token")] = torch.tensor(_seconds(rows, grid), dtype=ids.dtype)
-        return Batch(inputs | self._media(rows, grid), labels, [row.skill for row in rows], news, seconds)
+        return Batch(
+            inputs | self._media(rows, grid), labels, [row.skill for row in rows], news, seconds,
+            _pictures(rows, ids),
+        )  # fmt: skip
 
     def _media(self, rows: list[Row], grid: int) -> dict[str, torch.Tensor]:
         inputs, media = {}, self.encoder.media
@@ -116,3 +120,15 @@ def _seconds(rows: list[Row], grid: int) -> list[int]:
     """Return the whole seconds of the timestamp of each soft token of a frame, in order."""
     times = [int(at) for row in rows for clip in row.clips for at in clip.times]
     return [at if at < SECONDS else UNKNOWN for at in times for _ in range(grid**2)]
+
+
+def _pictures(rows: list[Row], ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return kind → class of each image or frame at the token that ends it, ``(rows, length)``."""
+    ends = ids == token_id("eoi_token")
+    said = [one for row in rows for one in row.pictures]
+    found = {}
+    for kind, classes in CLASSES.items():
+        found[kind] = torch.full_like(ids, UNKNOWN)
+        known = [one.get(kind, UNKNOWN) for one in said]
+        found[kind][ends] = torch.tensor([at if at < classes else UNKNOWN for at in known], dtype=ids.dtype)
+    return found

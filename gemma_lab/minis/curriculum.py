@@ -23,7 +23,7 @@ _ALONE = {
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
-_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 5}}
+_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 4}}
 """Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {

@@ -137,7 +137,7 @@ class Drills:
         seen = [token_id("boi_token"), *[token_id("image_token")] * grid**2, token_id("eoi_token")]
         row = Row("shown", [token_id("bos_token"), *seen], [SKIP] * (1 + len(seen)))
         row.images.append(draw(scene, size=scenes.SIDE, background=paper(self.rng)))
-        row.news = [UNKNOWN] * grid**2
+        row.news, row.pictures = [UNKNOWN] * grid**2, [{"count": len(scene) - 1}]
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
             before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
@@ -157,8 +157,9 @@ class Drills:
         grid
             Soft tokens per side of each frame.
         """
-        clip, news, cues = motion.shown(self.rng)
-        row = Row("watched", [token_id("bos_token")], clips=[clip], news=news(grid))
+        clip, news, happened, cues = motion.shown(self.rng)
+        said = [one | {"second": int(at)} for one, at in zip(happened, clip.times, strict=True)]
+        row = Row("watched", [token_id("bos_token")], clips=[clip], news=news(grid), pictures=said)
         for at in clip.times:
             soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
             row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]

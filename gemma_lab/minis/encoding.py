@@ -19,7 +19,8 @@ SKIP = -100  # the label that the loss leaves out
 class Row:
     """One packed row: token ids, labels that carry loss, and its media, in order.
 
-    ``news`` holds the change at each soft token of an image or frame (`Question.news`).
+    ``news`` holds the change at each soft token of an image or frame (`Question.news`), ``pictures`` what can
+    be said about each of them (`Question.pictures`).
     """
 
     skill: str
@@ -29,10 +30,11 @@ class Row:
     clips: list[Any] = field(default_factory=list)
     sounds: list[Any] = field(default_factory=list)
     news: list[int] = field(default_factory=list)
+    pictures: list[dict[str, int]] = field(default_factory=list)
 
     def extend(self, more: Row) -> None:
         """Append another row."""
-        for name in ("ids", "labels", "images", "clips", "sounds", "news"):
+        for name in ("ids", "labels", "images", "clips", "sounds", "news", "pictures"):
             getattr(self, name).extend(getattr(more, name))
 
 
@@ -94,7 +96,7 @@ class Encoder:
         sounds = [] if question.audio is None else [question.audio]
         return Row(
             question.skill, before + answer + end, labels + answer + [SKIP] * len(end),
-            list(question.images), clips, sounds, _news(question, grid),
+            list(question.images), clips, sounds, _news(question, grid), pictures_of(question),
         )  # fmt: skip
 
     def _prompt(self, question: Question) -> str:
@@ -167,6 +169,15 @@ def _news(question: Question, grid: int) -> list[int]:
         return question.news(grid)
     pictures = len(question.images) + (0 if question.video is None else len(question.video.frames))
     return [UNKNOWN] * grid**2 * pictures
+
+
+def pictures_of(question: Question) -> list[dict[str, int]]:
+    """Return what can be said about each image or frame of a question, of frames their second, too."""
+    times = () if question.video is None else question.video.times
+    said = question.pictures or ({},) * (len(question.images) + len(times))
+    if times:
+        said = tuple(one | {"second": int(at)} for one, at in zip(said, times, strict=True))
+    return list(said)
 
 
 def filled(draw: Callable[[], Row], length: int) -> Row:

@@ -14,18 +14,22 @@ import torch
 
 from .batches import Batcher
 from .dense_from_experts import DenseFromExperts
-from .encoding import Row
-from .image_sizes import FULL_GRID, ImageSizes
+from .encoding import SKIP, Row
+from .image_sizes import FULL_GRID, LIMITS, ImageSizes
 from .lower_layers import LowerLayers
 from .media_inputs import ENCODED, RAW
 from .skill_mixture import Mixture
 from .tasks import HEARD, SEEN
+from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 from .vision_pretraining import VisionProbe, drawn
 
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each encoder learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
 _GLANCE = 16  # number of steps between images with a larger limit of soft tokens
+_GLANCE_FOCUS = 2  # the same where digits are in focus
+_GLANCED = 1, 2, 3  # how often these are of each of the larger sizes
+_LARGE = 12  # images of one such step
 _PICTURES = 18, 9  # maximum number of images in a step of perception alone, and with the full grid
 _SOUNDS = 24  # the same of sounds
 _HEARS = (
@@ -33,6 +37,7 @@ _HEARS = (
 )
 _SEES = 0.3  # the same of scenes for the vision encoder
 _EXPERTS, _PERCEPTION = 0.06, 0.3  # shares of the first stage without encoders
+_REFRESHED = 3  # steps to one of perception alone, where an earlier mini's lower layers are the start
 _LISTENS = 2  # steps with sounds to a step with images, which takes four times as long
 _TEXTS = 2  # rows of text beside images, which the lower layers learn to leave as they are
 
@@ -48,13 +53,13 @@ def perception(model: Any, skills: Sequence[str], *, begun: Sequence[str], teach
     skills
         The trained skills.
     begun
-        Senses whose encoder comes trained: ``"sight"``, ``"hearing"``.
+        Senses whose encoder, or lower layers, come trained: ``"sight"``, ``"hearing"``.
     teacher
         A mini with a vision encoder, whose soft tokens a decoder without one is to reproduce, or None.
     """
     if getattr(model.model, "vision_tower", None) is not None:
         return EncoderPretraining(model, skills, begun=begun)
-    return LowerLayerPretraining(model, skills, teacher=teacher)
+    return LowerLayerPretraining(model, skills, begun=begun, teacher=teacher)
 
 
 class EncoderPretraining:
@@ -71,9 +76,11 @@ class EncoderPretraining:
         Modules with weights of their own.
     media
         The inputs that the model takes for media.
+    large
+        Whether half of all steps are with large images.
     """
 
-    media, teacher = ENCODED, None
+    media, teacher, large = ENCODED, None, False
 
     def __init__(self, model: Any, skills: Sequence[str], *, begun: Sequence[str]) -> None:
         self.model, self.skills, self.begun = model, skills, list(begun)
@@ -102,32 +109,47 @@ class EncoderPretraining:
                 if start <= fraction < start + share:
                     return step
                 start += share
-        return self._glance if "digits" in self.skills and number % _GLANCE == 0 else None
+        every = _GLANCE_FOCUS if self.large else _GLANCE
+        return self._glance if "digits" in self.skills and number % every == 0 else None
 
     def centre(self, seed: int) -> None:
         """Before and after pretraining of the audio encoder, remove the mean of its outputs."""
         if self.hearing and "speech" in self.skills and "hearing" not in self.begun:
             self.hearing.centre(random.Random(seed), sounds=48)
 
-    def settle(self, mixture: Mixture) -> None:
+    def settle(self, mixture: Mixture, *, grid: int) -> None:
         """Let encoders learn with the decoder, or not.
 
         A decoder that does not listen or look yet sends an encoder only noise, which undoes what it learned.
+        Of large images the vision encoder learns by its probe alone, from some soft tokens at a time, which
+        takes a tenth of the time.
+
+        Parameters
+        ----------
+        mixture
+            Running loss of each skill.
+        grid
+            Soft tokens per side of the next step's images.
         """
         towers = (("vision_tower", "scenes", _SEES), ("audio_tower", "speech", _HEARS))
         for tower, skill, most in towers:
             if skill in self.skills:
-                getattr(self.model.model, tower).requires_grad_(mixture.loss(skill) < most)
+                learns = mixture.loss(skill) < most and not (skill == "scenes" and grid > FULL_GRID)
+                getattr(self.model.model, tower).requires_grad_(learns)
 
     def look(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Pretrain the vision encoder on images, of a drawn size unless it is given."""
         grid = grid or ImageSizes().draw(batcher.rng)
-        return _backward("sight", self.sight.loss(batcher.rng, pictures=_pictures(grid), grid=grid))
+        if grid > FULL_GRID:
+            loss = self.sight.large_loss(batcher.rng, pictures=_LARGE, grid=grid)
+        else:
+            loss = self.sight.loss(batcher.rng, pictures=_pictures(grid), grid=grid)
+        return _backward("large" if grid > FULL_GRID else "sight", loss)
 
     def _glance(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the vision encoder on larger images, which few steps with questions have."""
         self.model.model.vision_tower.requires_grad_(True)
-        return self.look(batcher, ImageSizes().draw_large(batcher.rng))
+        return self.look(batcher, batcher.rng.choices(list(LIMITS), _GLANCED)[0])
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the audio encoder."""
@@ -145,17 +167,16 @@ class LowerLayerPretraining:
 
     Parameters
     ----------
-    model, skills, teacher
+    model, skills, begun, teacher
         As for `perception`.
     """
 
-    media = RAW
+    media, large = RAW, False
 
-    def __init__(self, model: Any, skills: Sequence[str], *, teacher: Any) -> None:
+    def __init__(self, model: Any, skills: Sequence[str], *, begun: Sequence[str], teacher: Any) -> None:
         from .audio_pretraining import AudioProbe
 
-        self.model, self.skills, self.teacher = model, skills, teacher
-        self.begun: list[str] = []
+        self.model, self.skills, self.teacher, self.begun = model, skills, teacher, list(begun)
         self.lower = LowerLayers(model)
         self.sight = VisionProbe(model, see=self.lower.see, media=RAW)
         self.hearing = AudioProbe(model, hear=self.lower.hear, media=RAW)
@@ -168,6 +189,9 @@ class LowerLayerPretraining:
         looks: list[Step] = [self.look] if self.teacher is None else [self.imitate, self.look]
         turns: dict[str, list[Step]] = {"digits": looks, "speech": [self.listen] * _LISTENS}
         senses = [step for skill, steps in turns.items() if skill in self.skills for step in steps]
+        if self.begun:  # what is built on them must not be lost
+            alone, turn = divmod(number, _REFRESHED)
+            return None if turn or not senses else senses[alone % len(senses)]
         experts = _EXPERTS if self.teacher is not None else 0.0
         if fraction < experts:
             return self.work
@@ -180,7 +204,7 @@ class LowerLayerPretraining:
     def centre(self, seed: int) -> None:
         """Do nothing: there is no audio encoder."""
 
-    def settle(self, mixture: Mixture) -> None:
+    def settle(self, mixture: Mixture, *, grid: int) -> None:
         """Do nothing: there are no encoders."""
 
     def work(self, batcher: Batcher) -> dict[str, float]:
@@ -254,7 +278,10 @@ def _image_rows(rng: random.Random, *, pictures: int, grid: int) -> list[Row]:
     soft = [token_id("image_token")] * grid**2
     ids = [token_id("bos_token"), token_id("boi_token"), *soft, token_id("eoi_token")]
     images, _ = drawn(rng, pictures=pictures, grid=grid)
-    return [Row("sight", list(ids), [-100] * len(ids), [image], news=[-100] * grid**2) for image in images]
+    return [
+        Row("sight", list(ids), [SKIP] * len(ids), [image], news=[UNKNOWN] * grid**2, pictures=[{}])
+        for image in images
+    ]
 
 
 @torch.no_grad()

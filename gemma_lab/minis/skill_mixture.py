@@ -48,7 +48,8 @@ class Mixture:
     def draw(self, rng: random.Random) -> dict[str, int]:
         """Draw skill → rows of the next step; a skill with twice the loss gets twice the rows on average."""
         others = [skill for skill in self.skills if skill not in self.focus]
-        drawn = [skill for skill, _ in zip(itertools.cycle(self.focus), range(self.rows // _FOCUS))]
+        turns = itertools.cycle(rng.sample(self.focus, len(self.focus)))
+        drawn = list(itertools.islice(turns, self.rows // _FOCUS))
         if others:
             drawn += rng.choices(others, [self._weight(skill) for skill in others], k=self.rows - len(drawn))
         return Counter(drawn)

@@ -7,7 +7,7 @@ linear probes found the change on the soft tokens of a thing in 95 % of held-out
 of the frame on them in 42 % (chance 20 %). A probe gives each soft token an answer of its own, below the last
 global layer with keys of its own, which can then attend to it. After 45 minutes with both probes, mini-moe's
 told 91 to 99 % of changes and 98 to 99 % of times at 64 soft tokens a frame (32 clips of each kind), but
-which thing moves and when it changes was still guessed: its only global layer is the last one.
+which thing moves and when it changes was still guessed (`gemma_lab.minis.picture_probe`).
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from .tasks.cells import UNKNOWN
 
 
 class SoftTokenProbe:
-    """Linear probe on the hidden states of soft tokens, with the hook that keeps them.
+    """Linear probe on the hidden states of some tokens, with the hook that keeps them.
 
     Parameters
     ----------
     model
-        A Gemma 4 model; the probe reads the layer before its last global layer with keys of its own.
+        A Gemma 4 model.
     classes
         Number of classes that it tells apart.
+    below
+        How many layers below the last global one with keys of its own the probe reads.
     """
 
-    def __init__(self, model: Any, classes: int) -> None:
+    def __init__(self, model: Any, classes: int, *, below: int = 1) -> None:
         text = model.config.text_config
         self.probe = torch.nn.Linear(text.hidden_size, classes)
         self._hidden: torch.Tensor | None = None
         own = text.layer_types[: text.num_hidden_layers - text.num_kv_shared_layers]
         last = max(number for number, kind in enumerate(own) if kind == "full_attention")
-        layer = model.model.language_model.layers[last - 1]
+        layer = model.model.language_model.layers[last - below]
         layer.register_forward_hook(self._keep)
 
     def _keep(self, _module: Any, _inputs: Any, output: Any) -> None:

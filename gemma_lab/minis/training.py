@@ -16,16 +16,17 @@ from tqdm.auto import tqdm
 
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
-from .batches import SECONDS, Batch, Batcher
+from .batches import Batch, Batcher
 from .checkpoint import write_checkpoint
 from .curriculum import Curriculum
 from .encoding import SKIP
 from .perception import Step, perception
+from .picture_probe import SECONDS, PictureProbe
 from .row_groups import by_length, by_window
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
 from .soft_token_probe import SoftTokenProbe
-from .tasks import SKILLS, corpus, skills_of
+from .tasks import SEEN, SKILLS, corpus, skills_of
 from .tasks.cells import NEWS
 from .tokenizer import build_tokenizer
 from .weight_transfer import carry_over, teacher_of
@@ -97,17 +98,21 @@ class Trainer:
                 self.earlier = _training_of(start, name)
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
-        self.watching = SoftTokenProbe(self.model, len(NEWS))
-        self.timing = SoftTokenProbe(self.model, SECONDS)
+        # what soft tokens show is gathered one layer above
+        self.watching = SoftTokenProbe(self.model, len(NEWS), below=2)
+        self.timing = SoftTokenProbe(self.model, SECONDS, below=2)
+        self.pictured = PictureProbe(self.model)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.probes = torch.nn.ModuleList([*self.perception.probes, self.watching.probe, self.timing.probe])
+        self.probes = torch.nn.ModuleList(
+            [*self.perception.probes, self.watching.probe, self.timing.probe, self.pictured.probe]
+        )
         self.optimizer = _optimizer([*self.model.parameters(), *self.probes.parameters()])
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
-        self.noticed: dict[str, float] = {}  # the last losses of these probes, in nats per soft token
+        self.noticed: dict[str, float] = {}  # the last losses of these probes, in nats per token
         came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
@@ -140,6 +145,7 @@ class Trainer:
         """
         stage = self._now()
         self.mixture.focus = stage.focus
+        self.perception.large = "digits" in stage.focus
         formed = self.perception.teacher is not None
         self.curriculum = Curriculum(self.batcher, self.mixture, formed=formed, **came)
         return stage
@@ -192,8 +198,8 @@ class Trainer:
         return step
 
     def _practise(self) -> dict[str, float]:
-        self.perception.settle(self.mixture)
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
+        self.perception.settle(self.mixture, grid=practice.grid)
         found: dict[str, float] = {}
         for part in by_length(practice.rows):
             for some, narrow in by_window(part, practice.window):
@@ -201,6 +207,7 @@ class Trainer:
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
                     probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
+                    probed |= self.pictured.losses(batch.pictures)
                 torch.autograd.backward(
                     loss + _BALANCE * self._balance() + self._watches * torch.stack([*probed.values()]).sum()
                 )
@@ -211,8 +218,8 @@ class Trainer:
 
     @property
     def _watches(self) -> float:
-        """Weight of the probes of soft tokens, which a training with other skills in focus goes without."""
-        return _WATCHES if not self.stage.focus or "motion" in self.stage.focus else 0.0
+        """Weight of the probes of images, which a training with other skills in focus goes without."""
+        return _WATCHES if not self.stage.focus or set(self.stage.focus) & set(SEEN) else 0.0
 
     @contextlib.contextmanager
     def _window(self, tokens: int | None) -> Iterator[None]:

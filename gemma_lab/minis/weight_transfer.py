@@ -29,6 +29,7 @@ _SENSES = {"sight": "vision_tower.", "hearing": "audio_tower."}
 _OF_LAYER = ("self_attn.", "input_layernorm.", "post_attention_layernorm.", "pre_feedforward_layernorm.",
              "post_feedforward_layernorm.", "layer_scalar")  # fmt: skip
 _LAYER = "model.language_model.layers."
+_HEAD = "lm_head.weight"
 _QUIET = 1 / 3  # of a new model's outputs of the lower layers below taken ones, which expect the embeddings
 
 
@@ -48,28 +49,28 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
     Returns
     -------
     list of str
-        The encoders that are trained after the transfer: ``"sight"``, ``"hearing"``.
+        What perceives after the transfer: ``"sight"``, ``"hearing"``.
 
     Raises
     ------
     LabError
         If it has other weights than the model, or weights of another size.
     """
-    from safetensors.torch import load_file
     from transformers import GemmaTokenizer
 
-    old = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    old = _weights(folder)
     before = GemmaTokenizer.from_pretrained(folder)
     if before.get_vocab() != tokenizer.get_vocab():
         pieces = _pieces(before, tokenizer)
         for name in old:
             if name.endswith(_BY_PIECE):
                 old[name] = torch.stack([old[name][ids].mean(0) for ids in pieces])
-    wanted = {name: weight.shape for name, weight in model.state_dict().items() if name != "lm_head.weight"}
+    wanted = {name: weight.shape for name, weight in model.state_dict().items() if name != _HEAD}
+    alike: tuple[str, ...] | None = None  # all of them
     if _kind(json.loads((folder / "config.json").read_text(encoding="utf-8"))) != _kind(
         model.config.to_dict()
     ):
-        alike: tuple[str, ...] = _ALIKE
+        alike = _ALIKE
         if encoder_free(model.config) and _experts(folder):
             old, alike = _above(old, lower_layers(model.config)), (*_ALIKE, "language_model.")
             _quieten(model)
@@ -87,6 +88,8 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
             hint="Start from a mini that this release trained.",
         )
     model.load_state_dict(old, strict=False)  # the head is tied to the embeddings
+    if encoder_free(model.config) and alike is None:
+        return list(_SENSES)
     return [sense for sense, part in _SENSES.items() if any(part in name for name in old)]
 
 
@@ -100,6 +103,16 @@ def teacher_of(model: Any, tokenizer: Any, folder: Path) -> Any:
     teacher = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
     carry_over(teacher, tokenizer, folder)
     return teacher.requires_grad_(False)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return a published mini's weights by their names in the model: files name some of them differently."""
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = getattr(transformers, config["architectures"][0])
+    weights: dict[str, torch.Tensor] = kind.from_pretrained(folder, dtype=torch.float32).state_dict()
+    return {name: weight for name, weight in weights.items() if name != _HEAD}
 
 
 def _kind(config: dict[str, Any]) -> tuple[str, bool]:

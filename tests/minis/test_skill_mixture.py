@@ -76,5 +76,17 @@ def test_skills_in_focus_share_a_third_of_every_step_and_the_others_are_drawn_ev
     assert 340 < names < 460
 
 
+def test_more_skills_in_focus_than_rows_take_turns():
+    focus = ("names", "digits", "tools", "records", "dates")
+    mixture = Mixture((*focus, "recall"), rows=12, focus=focus)
+    rng, counts = random.Random(0), dict.fromkeys(focus, 0)
+    for _ in range(200):
+        drawn = mixture.draw(rng)
+        assert drawn["recall"] == 8
+        for skill in focus:
+            counts[skill] += drawn[skill]
+    assert all(130 < rows < 190 for rows in counts.values())  # 160 each on average
+
+
 def test_with_nothing_but_a_focus_only_its_rows_are_drawn():
     assert Mixture(("tools",), rows=12, focus=("tools",)).draw(random.Random(0)) == {"tools": 4}

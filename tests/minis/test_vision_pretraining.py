@@ -57,6 +57,45 @@ def test_a_picture_is_judged_by_itself_whatever_stands_beside_it(sight):
         torch.testing.assert_close(found[1:2], alone[kind], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+def test_all_soft_tokens_kept_are_those_of_the_model(name):
+    probe = VisionProbe(new_model(mini_config(name, 512), seed=0))
+    images, _ = drawn(random.Random(0), pictures=2, grid=3)
+    pixels, positions = stacked_patches(images, 3)
+    with torch.no_grad():
+        whole = torch.stack(list(probe.model.model.get_image_features(pixels, positions).pooler_output))
+        some = probe.some(pixels, positions, torch.arange(9))
+        torch.testing.assert_close(some, whole, atol=1e-5, rtol=1e-5)
+        part = probe.some(pixels, positions, torch.tensor([2, 7]))
+    assert part.shape == (2, 2, whole.shape[-1])
+
+
+def test_a_soft_token_that_is_left_out_is_not_seen(sight):
+    images, _ = drawn(random.Random(0), pictures=1, grid=3)
+    pixels, positions = stacked_patches(images, 3)
+    other = pixels.clone()
+    row, column = positions[0, :, 1], positions[0, :, 0]
+    fifth = (row // 3 == 1) & (column // 3 == 2)  # soft token 5
+    other[0, fifth] = 1 - other[0, fifth]
+    kept = torch.tensor([0, 4, 8])
+    with torch.no_grad():
+        assert torch.equal(sight.some(pixels, positions, kept), sight.some(other, positions, kept))
+        with_it = torch.tensor([0, 5, 8])
+        assert not torch.equal(sight.some(pixels, positions, with_it), sight.some(other, positions, with_it))
+
+
+def test_large_images_teach_the_tower_from_some_of_their_soft_tokens():
+    probe = VisionProbe(new_model(mini_config("mini-moe", 512), seed=0))
+    seen = []
+    probe.model.model.vision_tower.patch_embedder.input_proj.register_forward_hook(
+        lambda _module, given, _out: seen.append(tuple(given[0].shape[:2]))
+    )
+    loss = probe.large_loss(random.Random(0), pictures=2, grid=11)
+    torch.autograd.backward(loss)
+    assert seen == [(2, 900), (2, 24 * 24)]  # 100 of 121 soft tokens, and the usual size to compare with
+    assert probe.model.model.vision_tower.encoder.layers[2].mlp.up_proj.linear.weight.grad.abs().sum() > 0
+
+
 def test_the_loss_teaches_the_tower_and_not_the_decoder(sight):
     loss = sight.loss(random.Random(0), pictures=2, grid=2)
     torch.autograd.backward(loss)

@@ -7,6 +7,7 @@ import torch
 
 from gemma_lab.errors import LabError
 from gemma_lab.minis.architecture import mini_config, new_model
+from gemma_lab.minis.checkpoint import write_checkpoint
 from gemma_lab.minis.tokenizer import build_tokenizer
 from gemma_lab.minis.weight_transfer import carry_over, teacher_of
 
@@ -98,3 +99,13 @@ def test_minis_with_encoders_still_take_no_attention_of_each_other(published):
     assert carry_over(after, tokenizer, folder) == []
     assert torch.equal(after.model.language_model.layers[0].self_attn.q_proj.weight, own)
     assert teacher_of(after, tokenizer, folder) is None
+
+
+def test_lower_layers_of_a_mini_without_encoders_come_trained(tmp_path):
+    tokenizer = build_tokenizer(_OLD, vocab_size=420)
+    before = new_model(mini_config("mini-unified", len(tokenizer)), seed=3)
+    write_checkpoint(before, tokenizer, tmp_path)
+    after = new_model(mini_config("mini-unified", len(tokenizer)), seed=4)
+    assert carry_over(after, tokenizer, tmp_path) == ["sight", "hearing"]
+    for name, weight in before.state_dict().items():
+        assert torch.equal(weight.bfloat16().float(), after.state_dict()[name])

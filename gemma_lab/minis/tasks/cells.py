@@ -83,6 +83,28 @@ def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
     return news
 
 
+def events(scenes: Sequence[Sequence[Thing]]) -> list[dict[str, int]]:
+    """Return what happened in each of consecutive images: its kind, and the shape that it happened to.
+
+    Parameters
+    ----------
+    scenes
+        Things of each image, always the same ones in the same order, of which one changes at most.
+
+    Returns
+    -------
+    list of dict
+        ``happened``, an index into `NEWS`, and ``which``, a shape counted from 1 or 0 for none; nothing for
+        the first image.
+    """
+    found: list[dict[str, int]] = [{}]
+    for before, after in itertools.pairwise(scenes):
+        kinds = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
+        shapes = [ALL_SHAPES.index(one.shape) + 1 for one, kind in zip(after, kinds, strict=True) if kind]
+        found.append({"happened": max(kinds), "which": shapes[0] if shapes else 0})
+    return found
+
+
 def _happened(old: Thing, new: Thing) -> str:
     if (old.x, old.y) != (new.x, new.y):
         return "moved"

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 
 from . import digits
-from .cells import NEWS, UNKNOWN, changes
+from .cells import NEWS, UNKNOWN, changes, events
 from .drawing import COLOURS, HELD_OUT, SHAPES, Thing, draw, paper, place
 from .question import Question
 from .scenes import MOST, SIDE, things
@@ -37,15 +37,16 @@ _ALSO = {
 _Parts = dict[str, list[str]]
 """A key of `_ALSO` -> the answer for each picture."""
 _News = Callable[[int], list[int]] | None
-_Pair = tuple[tuple[object, ...], str, _Parts, _News]
-"""Two pictures, the answer, what can be asked about each of them, and what is new in the second."""
+_Said = tuple[dict[str, int], dict[str, int]]
+_Pair = tuple[tuple[object, ...], str, _Parts, _News, _Said]
+"""Two pictures, the answer, what can be asked about each, `Question.news` and `Question.pictures`."""
 _FAR = 0.3  # how far a thing must have moved to be in another place, of the picture's side
 
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw two images with their question; training also asks about each of the two."""
     kind = rng.choice(list(_KINDS))
-    images, answer, parts, news = _KINDS[kind](rng, held)
+    images, answer, parts, news, said = _KINDS[kind](rng, held)
     more = [
         (_ALSO[part].format(which=which), change)
         for part, each in parts.items()
@@ -53,7 +54,9 @@ def ask(rng: random.Random, held: bool) -> Question:
     ]
     rng.shuffle(more)
     prompt, more = rng.choice(_ASK[kind]), [] if held else more
-    return Question("compare", prompt, answer, images=images, group=kind, more=tuple(more), news=news)
+    return Question(
+        "compare", prompt, answer, images=images, group=kind, more=tuple(more), news=news, pictures=said
+    )
 
 
 @functools.cache
@@ -71,8 +74,10 @@ def _same(rng: random.Random, held: bool) -> _Pair:
     while not same and second == first:
         second = rng.randrange(10)
     images = tuple(digits.draw(rng.choice(drawings[digit]), rng) for digit in (first, second))
-    news = functools.partial(_other, "same digit" if same else "other digit")
-    return images, "yes" if same else "no", {"same": [str(first), str(second)]}, news
+    change = "same digit" if same else "other digit"
+    said = {"digit": first}, {"digit": second, "happened": NEWS.index(change)}
+    news = functools.partial(_other, change)
+    return images, "yes" if same else "no", {"same": [str(first), str(second)]}, news, said
 
 
 def _other(change: str, grid: int) -> list[int]:
@@ -89,7 +94,8 @@ def _more(rng: random.Random, held: bool) -> _Pair:
         for scene in [things(rng, held and number == unseen, count=count, more=not held)]
     )
     answer = "first" if counts[0] > counts[1] else "second"
-    return images, answer, {"more": [str(count) for count in counts]}, None
+    said = {"count": counts[0] - 1}, {"count": counts[1] - 1}
+    return images, answer, {"more": [str(count) for count in counts]}, None, said
 
 
 def _changed(rng: random.Random, held: bool) -> _Pair:
@@ -101,7 +107,8 @@ def _changed(rng: random.Random, held: bool) -> _Pair:
     background = paper(rng)
     images = tuple(draw([one], size=SIDE, background=background) for one in (before, after))
     parts = {"colour": [before.colour, after.colour], "shape": [before.shape, after.shape]}
-    return images, what, parts, functools.partial(changes, [[before], [after]])
+    first, second = events([[before], [after]])
+    return images, what, parts, functools.partial(changes, [[before], [after]]), (first, second)
 
 
 def _one_changed(rng: random.Random, what: str) -> tuple[Thing, Thing]:

@@ -71,7 +71,8 @@ def ask(rng: random.Random, held: bool) -> Question:
     """Draw an image of a digit, held out or not, with its question."""
     index = rng.choice(indices(held))
     answer = str(_digits()[1][index])
-    return Question("digits", rng.choice(_ASK), answer, images=(draw(index, rng),), group=answer)
+    images, pictures = (draw(index, rng),), ({"digit": int(answer)},)
+    return Question("digits", rng.choice(_ASK), answer, images=images, group=answer, pictures=pictures)
 
 
 def enlarged(rng: random.Random, held: bool) -> Question:

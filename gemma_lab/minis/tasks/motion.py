@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...models.media.video import format_timestamp
-from .cells import changes
+from .cells import changes, events
 from .drawing import (
     COLOURS,
     HELD_OUT,
@@ -192,23 +192,27 @@ def _question(rng: random.Random, kind: str, held: bool) -> Question:
         more.pop(prompt, None)
     news = functools.partial(changes, film.frames)
     return Question(
-        "motion", prompt, answer, video=film.clip(), group=kind, more=tuple(more.items()), news=news
-    )
+        "motion", prompt, answer, video=film.clip(), group=kind, more=tuple(more.items()), news=news,
+        pictures=tuple(events(film.frames)),
+    )  # fmt: skip
 
 
-def shown(rng: random.Random) -> tuple[Clip, Callable[[int], list[int]], list[tuple[str, str]]]:
+_Shown = tuple[Clip, Callable[[int], list[int]], list[dict[str, int]], list[tuple[str, str]]]
+
+
+def shown(rng: random.Random) -> _Shown:
     """Draw a clip of training and all short cues about it, for a drill.
 
     Returns
     -------
     tuple
-        The clip; the change at each soft token as `Question.news`; cues of one to three words and answers: a
+        The clip; `Question.news` and `Question.pictures` of it; cues of one to three words and answers: a
         time and ``colour``, ``side`` or ``height``, ``changes`` for the time, ``moves`` and ``rests`` for a
         shape, a shape and ``way`` or ``end``.
     """
     kind = rng.choices(list(_KINDS), weights=_TRAINED)[0]
     _, _, film = _KINDS[kind](rng, False)
-    return film.clip(), functools.partial(changes, film.frames), _cues(film)
+    return film.clip(), functools.partial(changes, film.frames), events(film.frames), _cues(film)
 
 
 def _cues(film: _Film) -> list[tuple[str, str]]:

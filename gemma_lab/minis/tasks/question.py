@@ -67,6 +67,9 @@ class Question:
     news
         Soft tokens per side → change at each soft token of its images or frames since the previous one
         (`gemma_lab.minis.tasks.cells`), in order; for training, None where unknown.
+    pictures
+        What can be said about each image or frame as a whole, as kind → class
+        (`gemma_lab.minis.picture_probe`), in order; for training, empty where nothing is known.
     """
 
     skill: str
@@ -86,6 +89,7 @@ class Question:
     schema: dict[str, Any] | None = None
     soft_tokens: int | None = None
     news: Callable[[int], list[int]] | None = None
+    pictures: tuple[dict[str, int], ...] = ()
 
 
 def held_out(key: str, *, share: float = 0.15) -> bool:

@@ -125,7 +125,10 @@ def ask(rng: random.Random, held: bool) -> Question:
         more[another] = right
     more.pop(prompt, None)
     picture = draw(scene, size=SIDE, background=paper(rng))
-    return Question("scenes", prompt, answer, images=(picture,), group=kind, more=tuple(more.items()))
+    return Question(
+        "scenes", prompt, answer, images=(picture,), group=kind, more=tuple(more.items()),
+        pictures=({"count": len(scene) - 1},),
+    )  # fmt: skip
 
 
 def corpus() -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import random
 
 from gemma_lab.minis.tasks import compare, motion
-from gemma_lab.minis.tasks.cells import NEWS, UNKNOWN, changes
+from gemma_lab.minis.tasks.cells import ALL_SHAPES, NEWS, UNKNOWN, changes, events
 from gemma_lab.minis.tasks.drawing import Thing
 
 HERE = Thing("blue", "square", 0.31, 0.31, 0.16)
@@ -42,6 +42,17 @@ def test_what_lies_on_an_edge_is_not_said():
     assert UNKNOWN in changes([[HERE], [HERE]], GRID)[GRID**2 :]
 
 
+def test_an_image_says_what_happened_since_the_one_before_and_to_which_shape():
+    red = dataclasses.replace(HERE, colour="red")
+    star = Thing("green", "star", 0.8, 0.3, 0.16)
+    gone = dataclasses.replace(star, y=0.6)
+    first, second, third, fourth = events([[HERE, star], [red, star], [red, star], [red, gone]])
+    assert first == {}
+    assert second == {"happened": NEWS.index("other colour"), "which": ALL_SHAPES.index("square") + 1}
+    assert third == {"happened": NEWS.index("nothing"), "which": 0}
+    assert fourth == {"happened": NEWS.index("moved"), "which": ALL_SHAPES.index("star") + 1}
+
+
 def _drawn(ask, group):
     found = (ask(random.Random(seed), False) for seed in range(400))
     return [question for question in found if question.group == group][:20]
@@ -64,3 +75,10 @@ def test_pairs_of_pictures_say_what_changed_and_whether_the_digit_did():
         second = question.news(GRID)[GRID**2 :]
         assert {NEWS[new] for new in second} == {"same digit" if question.answer == "yes" else "other digit"}
     assert all(question.news is None for question in _drawn(compare.ask, "more"))
+    for question in _drawn(compare.ask, "more"):
+        first, second = (said["count"] for said in question.pictures)
+        assert question.answer == ("first" if first > second else "second")
+    for question in _drawn(compare.ask, "same"):
+        first, second = question.pictures
+        assert (first["digit"] == second["digit"]) == (question.answer == "yes")
+        assert NEWS[second["happened"]] == ("same digit" if question.answer == "yes" else "other digit")
