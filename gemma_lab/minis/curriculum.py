@@ -20,16 +20,20 @@ _ALONE = {
     "far": {"asked": 8, "retold": 2, "recall": 6},
     "compare": {"compare": 8},
     "watched": {"watched": 5, "motion": 2},
+    "eventful": {"eventful": 8},
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
-_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 4}}
+_OF_CLIPS = ("watched", "eventful")  # drills whose rows are too long with larger frames
+_SMALLER = {"eventful": (4, 6, FULL_GRID)}  # grids of what is trained alone, where they vary
+_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 2, "eventful": 2}}
 """Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LEARNED_ALONE = {
     "shown": 0.1,
     "far": 0.1,
     "watched": 0.1,
+    "eventful": 0.2,
 }  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
 _TOGETHER = 0.75  # share of the budget from which there are no such turns
@@ -37,6 +41,7 @@ _NEEDS = {
     "shown": "scenes",
     "far": "recall",
     "watched": "motion",
+    "eventful": "motion",
 }  # skills that these are for; the others are skills themselves
 _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
@@ -72,6 +77,11 @@ class Practice:
     grid: int
     window: int | None
 
+    @property
+    def shows(self) -> bool:
+        """Whether the vision encoder learns from the images: not from large ones, nor from eventful clips."""
+        return self.grid <= FULL_GRID and any(row.skill != "eventful" for row in self.rows)
+
 
 class Curriculum:
     """Draws the rows of training steps; harder ones follow once easier ones are learned.
@@ -106,8 +116,10 @@ class Curriculum:
         self.sizes, self._grid = ImageSizes(sizes), FULL_GRID
         self.batcher, self.mixture, self.level = batcher, mixture, level
         self._drills: dict[str, float] = {}  # running losses
-        before = {one: loss for one, loss in (alone or {}).items() if one in _ALONE and not self._formed}
-        needed = [] if self._formed else [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
+        needed = [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
+        if self._formed:
+            needed = [one for one in needed if one == "eventful" and "motion" in mixture.focus]
+        before = {one: loss for one, loss in (alone or {}).items() if one in needed}
         self.alone = dict.fromkeys(needed, _FIRST) | before
         if mixture.focus:
             self.level = len(_FACTS) - 1  # the mini that such a training starts from has learned them
@@ -133,7 +145,7 @@ class Curriculum:
         self._now = self._turn(progress)
         near = self._now == "far" or rng.random() < _NEAR
         if self._now:
-            grid = min(grid, FULL_GRID)
+            grid = rng.choice(_SMALLER.get(self._now, (min(grid, FULL_GRID),)))
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
             return Practice(rows, grid, window if near else None)
         if grid > FULL_GRID:
@@ -147,7 +159,7 @@ class Curriculum:
         rows = [self.batcher.row(skill, grid=grid) for skill, count in counts.items() for _ in range(count)]
         for skill in self.mixture.focus:
             for drill, count in _DRILLED.get(skill, {}).items():
-                if drill != "watched" or grid <= FULL_GRID:  # a clip of larger frames is too long
+                if drill not in _OF_CLIPS or grid <= FULL_GRID:  # a clip of larger frames is too long
                     rows += [self._row(drill, grid) for _ in range(count)]
         if "recall" in self.mixture.skills:
             rows += self._drilled(level)
@@ -191,7 +203,7 @@ class Curriculum:
         if name in SKILLS:
             return self.batcher.row(name, grid=grid)
         drill: Callable[..., Row] = getattr(self.batcher.drills, name)
-        return drill(grid=grid) if name in ("shown", "watched") else drill()
+        return drill(grid=grid) if name in ("shown", *_OF_CLIPS) else drill()
 
     def _wanted(self, drill: str) -> bool:
         share = max(_SELDOM, self._drills.get(drill, _SURE) / _SURE)

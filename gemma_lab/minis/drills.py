@@ -8,7 +8,7 @@ from typing import Any
 from ..evals.words import PEOPLE, THINGS
 from ..models.media.video import format_timestamp
 from .encoding import SKIP, Encoder, Row, filled
-from .tasks import arithmetic, calling, motion, recall, scenes
+from .tasks import Clip, arithmetic, calling, cells, eventful_clips, motion, recall, scenes
 from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
 from .tokenizer import token_id
@@ -158,19 +158,44 @@ class Drills:
             Soft tokens per side of each frame.
         """
         clip, news, happened, cues = motion.shown(self.rng)
+        asked = self.rng.sample(cues, len(cues))  # each once: the answer to a second one is in the row
+        if self.rng.random() < _BOUND_FIRST:
+            asked.sort(key=lambda cue: cue[0] not in _BOUND)
+        return self._of_clip("watched", clip, news(grid), happened, asked, grid)
+
+    def eventful(self, *, grid: int) -> Row:
+        """Return a clip in which anything may happen in any frame, with short cues, and loss on the answers.
+
+        As `watched`. Only comparing frames tells what happened (`gemma_lab.minis.tasks.eventful_clips`).
+        """
+        clip, frames = motion.eventful_clip(self.rng)
+        cues = eventful_clips.cues(frames, [format_timestamp(at) for at in clip.times])
+        news, happened = cells.changes(frames, grid), cells.events(frames)
+        asked = self.rng.sample(cues, len(cues))
+        asked.sort(key=lambda cue: "changes" not in cue[0])
+        return self._of_clip("eventful", clip, news, happened, asked, grid)
+
+    def _of_clip(
+        self,
+        name: str,
+        clip: Clip,
+        news: list[int],
+        happened: list[dict[str, int]],
+        cues: list[tuple[str, str]],
+        grid: int,
+    ) -> Row:
+        """Return a clip with the first of its cues."""
         said = [one | {"second": int(at)} for one, at in zip(happened, clip.times, strict=True)]
-        row = Row("watched", [token_id("bos_token")], clips=[clip], news=news(grid), pictures=said)
+        row = Row(name, [token_id("bos_token")], clips=[clip], news=news, pictures=said)
         for at in clip.times:
             soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
             row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]
         row.labels = [SKIP] * len(row.ids)
-        asked = self.rng.sample(cues, len(cues))  # each once: the answer to a second one is in the row
-        if self.rng.random() < _BOUND_FIRST:
-            asked.sort(key=lambda cue: cue[0] not in _BOUND)
-        for cue, answer in asked[:_CUES]:
+        for cue, answer in cues[:_CUES]:
             before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
             after = self.encoder.ids(answer)
-            known = len(after) - 1 if cue == "changes" else 0  # of a time, only the last digit is a question
+            # of a time, only the last digit is a question
+            known = len(after) - 1 if answer[0].isdigit() else 0
             row.ids += [*before, *after, token_id("eot_token")]
             row.labels += [SKIP] * (len(before) + known) + after[known:] + [SKIP]
         return row

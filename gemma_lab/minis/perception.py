@@ -26,7 +26,7 @@ from .vision_pretraining import VisionProbe, drawn
 
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each encoder learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
-_GLANCE = 16  # number of steps between images with a larger limit of soft tokens
+_GLANCE = 8  # number of steps between images with a larger limit of soft tokens
 _GLANCE_FOCUS = 2  # the same where digits are in focus
 _GLANCED = 1, 2, 3  # how often these are of each of the larger sizes
 _LARGE = 12  # images of one such step
@@ -117,7 +117,7 @@ class EncoderPretraining:
         if self.hearing and "speech" in self.skills and "hearing" not in self.begun:
             self.hearing.centre(random.Random(seed), sounds=48)
 
-    def settle(self, mixture: Mixture, *, grid: int) -> None:
+    def settle(self, mixture: Mixture, *, shows: bool) -> None:
         """Let encoders learn with the decoder, or not.
 
         A decoder that does not listen or look yet sends an encoder only noise, which undoes what it learned.
@@ -128,13 +128,13 @@ class EncoderPretraining:
         ----------
         mixture
             Running loss of each skill.
-        grid
-            Soft tokens per side of the next step's images.
+        shows
+            Whether the next step's images are any for the vision encoder to learn from.
         """
         towers = (("vision_tower", "scenes", _SEES), ("audio_tower", "speech", _HEARS))
         for tower, skill, most in towers:
             if skill in self.skills:
-                learns = mixture.loss(skill) < most and not (skill == "scenes" and grid > FULL_GRID)
+                learns = mixture.loss(skill) < most and (shows or skill != "scenes")
                 getattr(self.model.model, tower).requires_grad_(learns)
 
     def look(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
@@ -204,7 +204,7 @@ class LowerLayerPretraining:
     def centre(self, seed: int) -> None:
         """Do nothing: there is no audio encoder."""
 
-    def settle(self, mixture: Mixture, *, grid: int) -> None:
+    def settle(self, mixture: Mixture, *, shows: bool) -> None:
         """Do nothing: there are no encoders."""
 
     def work(self, batcher: Batcher) -> dict[str, float]:

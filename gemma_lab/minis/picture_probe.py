@@ -3,8 +3,7 @@
 A question about a clip is answered by the global layer, which has to find one of some 300 soft tokens and to
 read what happened there, and when. The token after a frame's soft tokens can gather both within the window of
 the local layers, as the last word of a sentence does for its facts; the global layer then retrieves from one
-token per frame, as it does from texts. Questions alone did not teach local layers to gather it: which thing
-moves, and when one changes, stayed guesses after 49 minutes with probes of soft tokens only.
+token per frame, as it does from texts.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 Questions about a clip have one answer for hundreds of soft tokens, and two things hardly formed from them:
 the comparison of a soft token with the one at its position in the previous frame, and the binding of a soft
-token to the timestamp before its frame. A trained mini-moe saw changes of colour, but guessed when they were:
-linear probes found the change on the soft tokens of a thing in 95 % of held-out clips (chance 50 %), the time
-of the frame on them in 42 % (chance 20 %). A probe gives each soft token an answer of its own, below the last
-global layer with keys of its own, which can then attend to it. After 45 minutes with both probes, mini-moe's
-told 91 to 99 % of changes and 98 to 99 % of times at 64 soft tokens a frame (32 clips of each kind), but
-which thing moves and when it changes was still guessed (`gemma_lab.minis.picture_probe`).
+token to the timestamp before its frame. A probe gives each soft token an answer of its own, in a layer below
+the last global one with keys of its own, which can then retrieve it.
+
+A probe learns whatever tells its answer. On clips of questions, where the number of shapes tells what kind of
+change to expect, mini-moe's found 91 to 99 % of the changed soft tokens and called those of resting shapes
+changed, too. On clips in which anything may happen (`gemma_lab.minis.tasks.eventful_clips`), a new probe of
+the same weights told 45 % of five kinds apart after half a minute (chance 20 %): frames were not compared.
+After four minutes of such clips alone it told 87 %.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class Trainer:
 
     def _practise(self) -> dict[str, float]:
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
-        self.perception.settle(self.mixture, grid=practice.grid)
+        self.perception.settle(self.mixture, shows=practice.shows)
         found: dict[str, float] = {}
         for part in by_length(practice.rows):
             for some, narrow in by_window(part, practice.window):

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 import gemma_lab as gl
+from gemma_lab.assets import data_path
+from gemma_lab.evals.questions import SLOW, skill_names
 from gemma_lab.evals.run import checkup
+from gemma_lab.minis.architecture import mini_config, new_model
 from gemma_lab.minis.batched_checkup import _rows, checkup_in_batches
+from gemma_lab.minis.checkpoint import write_checkpoint
 
 _SKILLS = ["digits", "compare", "motion", "names", "thinking", "tools", "records"]
 
@@ -30,6 +34,18 @@ def test_batches_give_the_answers_of_one_question_at_a_time(name, monkeypatch):
         (score.name, score.right, score.asked, score.chance) for score in many.skills
     ]
     assert dict(many.not_asked) == dict(one.not_asked)
+
+
+def test_random_weights_are_at_chance_in_every_skill(tmp_path):
+    from transformers import GemmaTokenizer
+
+    tokenizer = GemmaTokenizer.from_pretrained(data_path("minis/mini-edge"))
+    write_checkpoint(new_model(mini_config("mini-edge", len(tokenizer)), seed=0), tokenizer, tmp_path)
+    skills = [skill for skill in (*skill_names(), "which", "when", "instructions") if skill not in SLOW]
+    found = checkup_in_batches(gl.load(tmp_path, progress=False), skills=skills, per_skill=10)
+    assert len(found.skills) == len(skills)
+    for score in found.skills:
+        assert score.interval[0] <= score.chance, score.name
 
 
 def test_skills_of_a_sense_that_the_mini_lacks_are_not_asked():

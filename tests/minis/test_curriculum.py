@@ -8,7 +8,7 @@ import pytest
 
 from gemma_lab.minis import curriculum
 from gemma_lab.minis.batches import Batcher
-from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum
+from gemma_lab.minis.curriculum import _BETWEEN, _TURN, ROW, Curriculum, Practice
 from gemma_lab.minis.encoding import Row
 from gemma_lab.minis.image_sizes import FULL_GRID, ImageSizes
 from gemma_lab.minis.skill_mixture import Mixture
@@ -169,15 +169,38 @@ def test_every_row_of_a_step_has_images_of_its_size_with_clips_in_focus_too():
     skills = ("digits", "motion", "recall")
     words = build_tokenizer([text for task in (digits, motion, recall) for text in task.corpus()])
     one = Curriculum(Batcher(words, random.Random(0)), Mixture(skills, rows=3, focus=("motion",)))
+    one.alone = {}
     drilled = set()
     for size in (FULL_GRID, 11):
         one.sizes.draw = lambda _rng, size=size: size
         for _ in range(3):
             practice = one.draw(0.3)
             assert practice.grid == size
-            drilled |= {(row.skill, size) for row in practice.rows if row.skill == "watched"}
+            drilled |= {(row.skill, size) for row in practice.rows if row.skill in ("watched", "eventful")}
             for row in practice.rows:
                 frames = len(row.images) + sum(len(clip.frames) for clip in row.clips)
                 soft = [row.ids.count(token_id(role)) for role in ("image_token", "video_token")]
                 assert sum(soft) == frames * size**2
-    assert drilled == {("watched", FULL_GRID)}
+    assert drilled == {("watched", FULL_GRID), ("eventful", FULL_GRID)}
+
+
+def test_with_clips_in_focus_eventful_ones_have_turns_of_their_own_until_they_are_learned():
+    words = build_tokenizer(corpus())
+    mixture = Mixture(("motion", "names"), rows=3, focus=("motion",))
+    one = Curriculum(Batcher(words, random.Random(0)), mixture)
+    assert one.alone == {"eventful": 1.0}
+    drawn = [one.draw(0.1) for _ in range(3)]
+    assert {row.skill for practice in drawn for row in practice.rows} == {"eventful"}
+    assert {practice.grid for practice in drawn} <= {4, 6, FULL_GRID}
+    for _ in range(60):
+        one.saw({"eventful": 0.01})
+    together = one.draw(0.1)
+    assert {"motion", "names"} & {row.skill for row in together.rows}
+    assert sum(row.skill == "eventful" for row in together.rows) == 2
+
+
+def test_the_vision_encoder_does_not_learn_from_large_images_or_eventful_clips_alone():
+    rows = [Row("eventful"), Row("eventful")]
+    assert not Practice(rows, FULL_GRID, None).shows
+    assert Practice([*rows, Row("motion")], FULL_GRID, None).shows
+    assert not Practice([Row("digits")], FULL_GRID + 3, None).shows

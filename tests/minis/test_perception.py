@@ -9,7 +9,6 @@ import pytest
 from gemma_lab.minis.architecture import mini_config, new_model
 from gemma_lab.minis.batches import Batcher
 from gemma_lab.minis.dense_from_experts import DenseFromExperts
-from gemma_lab.minis.image_sizes import FULL_GRID
 from gemma_lab.minis.media_inputs import RAW
 from gemma_lab.minis.perception import perception
 from gemma_lab.minis.skill_mixture import Mixture
@@ -41,9 +40,9 @@ def test_with_a_teacher_the_experts_come_first_then_sight_and_hearing_in_turn_th
     assert one.step(0.0, 0) == one.work
     turns = [one.step(0.2, number) for number in range(5)]
     assert turns == [one.imitate, one.look, one.listen, one.listen, one.imitate]
-    later = [one.step(0.5, number) for number in range(32)]
-    assert [number for number, step in enumerate(later) if step is not None] == [0, 8, 16, 24]
-    assert later[8] == later[24] == one.listen
+    later = [one.step(0.5, number) for number in range(16)]
+    assert [number for number, step in enumerate(later) if step is not None] == [0, 4, 8, 12]
+    assert later[4] == later[12] == one.listen
     alone = perception(model, _SKILLS, begun=(), teacher=None)
     assert alone.step(0.0, 0) == alone.look
     assert perception(model, ("names",), begun=(), teacher=None).step(0.0, 0) is None
@@ -57,23 +56,23 @@ def test_lower_layers_that_came_trained_are_refreshed_between_other_steps(free):
     assert {steps[0], steps[3], steps[6]} == {one.look, one.listen}
 
 
-def test_the_vision_encoder_learns_of_large_images_by_its_probe_alone(tokenizer):
+def test_the_vision_encoder_learns_with_the_decoder_from_some_steps_once_the_decoder_sees(tokenizer):
     model = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
     one, mixture = perception(model, ("scenes",), begun=(), teacher=None), Mixture(("scenes",), rows=1)
     mixture.saw({"scenes": 0.01})
     tower = model.model.vision_tower.encoder.layers[0].mlp.up_proj.linear.weight
-    for grid, learns in ((FULL_GRID, True), (FULL_GRID + 3, False)):
-        one.settle(mixture, grid=grid)
-        assert tower.requires_grad == learns
+    for shows in (True, False):
+        one.settle(mixture, shows=shows)
+        assert tower.requires_grad == shows
     mixture.losses["scenes"] = 2.0
-    one.settle(mixture, grid=FULL_GRID)
+    one.settle(mixture, shows=True)
     assert not tower.requires_grad
 
 
 def test_with_digits_in_focus_every_other_step_has_large_images(tokenizer):
     model = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
     one = perception(model, ("digits",), begun=("sight",), teacher=None)
-    assert sum(one.step(1.0, number) is not None for number in range(16)) == 1
+    assert sum(one.step(1.0, number) is not None for number in range(16)) == 2
     one.large = True
     assert [one.step(1.0, number) is not None for number in range(4)] == [True, False] * 2
 

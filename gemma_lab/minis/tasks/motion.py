@@ -30,6 +30,7 @@ from .drawing import (
     paper,
     thing,
 )
+from .eventful_clips import eventful
 from .question import Clip, Question
 
 CHANCE = {"direction": 1 / 4, "which": 1 / 2, "when": 0.26, "colour": 0.2}
@@ -213,6 +214,12 @@ def shown(rng: random.Random) -> _Shown:
     kind = rng.choices(list(_KINDS), weights=_TRAINED)[0]
     _, _, film = _KINDS[kind](rng, False)
     return film.clip(), functools.partial(changes, film.frames), events(film.frames), _cues(film)
+
+
+def eventful_clip(rng: random.Random) -> tuple[Clip, list[list[Thing]]]:
+    """Draw a clip of `gemma_lab.minis.tasks.eventful_clips`, one frame per second, and its things."""
+    frames = eventful(rng)
+    return _Film(frames, 1.0, paper(rng)).clip(), frames
 
 
 def _cues(film: _Film) -> list[tuple[str, str]]:
