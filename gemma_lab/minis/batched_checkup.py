@@ -22,6 +22,7 @@ from ..models.tokens.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from ..lab import Lab
 
+_Asked = tuple[int, Question, Prompt]
 _ROWS = 40
 _PAIRS = 60_000_000  # of patches of one image, over a batch: 40 images of 560 soft tokens took 17 GB
 
@@ -61,25 +62,37 @@ def checkup_in_batches(
 
 
 def _answered(lab: Lab, questions: Sequence[Question]) -> Iterator[tuple[int, GradedAnswer]]:
-    """Yield the number of each question and its graded answer, batch by batch."""
+    """Yield the number of each question and its graded answer, batch by batch.
+
+    One skill is prepared at a time: the frames of 800 clips take 7 GB.
+    """
     from tqdm.auto import tqdm
 
-    groups: dict[Any, list[tuple[int, Question, Prompt]]] = {}
+    skills: dict[str, list[tuple[int, Question]]] = {}
     for number, question in enumerate(questions):
-        prompt = _prompt(lab, question)
-        groups.setdefault(_alike(question, prompt), []).append((number, question, prompt))
+        skills.setdefault(question.skill, []).append((number, question))
     vocabulary = Vocabulary(lab.tokenizer)
     with tqdm(total=len(questions), desc=f"check-up of {lab.name}", leave=False) as bar:
-        for group in groups.values():
-            group.sort(key=lambda one: len(one[2].ids))
-            rows = _rows(group[0][2])
-            for start in range(0, len(group), rows):
-                part = group[start : start + rows]
+        for skill in skills.values():
+            for part in _batches(lab, skill):
                 limit = answer_limit(part[0][1])
                 replies = _generated(lab, [prompt for *_, prompt in part], limit=limit)
                 for (number, question, prompt), ids in zip(part, replies, strict=True):
                     yield number, _graded(vocabulary, question, prompt, ids)
                 bar.update(len(part))
+
+
+def _batches(lab: Lab, numbered: Sequence[tuple[int, Question]]) -> Iterator[list[_Asked]]:
+    """Yield questions of one skill, with their numbers and prompts, that can be asked together."""
+    groups: dict[Any, list[_Asked]] = {}
+    for number, question in numbered:
+        prompt = _prompt(lab, question)
+        groups.setdefault(_alike(question, prompt), []).append((number, question, prompt))
+    for group in groups.values():
+        group.sort(key=lambda one: len(one[2].ids))
+        rows = _rows(group[0][2])
+        for start in range(0, len(group), rows):
+            yield group[start : start + rows]
 
 
 def _rows(prompt: Prompt) -> int:

@@ -13,6 +13,7 @@ import typer
 from ..errors import LabError
 from .architecture import SHAPES
 from .drafter_architecture import BASES
+from .model_card import IMAGE_SKILLS
 from .training_log import write_log
 
 if TYPE_CHECKING:
@@ -128,6 +129,33 @@ def _earlier_log(trainer: Trainer) -> Path | None:
     """Return the log of the training that a run continues; None from nothing or from another mini."""
     log = trainer.start / "training.jsonl" if trainer.start else None
     return log if log and log.exists() and trainer.earlier and "name" not in trainer.earlier else None
+
+
+@app.command()
+def align_vision(
+    folder: Annotated[Path, typer.Argument(help="Output folder: weights and model card.")],
+    decoder: Annotated[Path, typer.Option(help="Folder of the mini whose decoder stays as it is.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of the mini whose vision encoder is taken.")],
+    minutes: Annotated[float, typer.Option(help="Budget of processor time per thread, in minutes.")] = 9,
+    seed: int = 0,
+) -> None:
+    """Teach one mini's vision encoder to speak to another's decoder, which stays as it is."""
+    from transformers import GemmaTokenizer
+
+    from .vision_alignment import VisionAlignment
+
+    cards = [json.loads((one / "card.json").read_text(encoding="utf-8")) for one in (decoder, encoder)]
+    name, tokenizer = cards[0]["name"], GemmaTokenizer.from_pretrained(decoder)
+    alignment = VisionAlignment(name, tokenizer, decoder=decoder, encoder=encoder, seed=seed)
+    left = alignment.train(minutes)
+    alignment.publish(folder, log=decoder / "training.jsonl")
+    training = {
+        "steps": alignment.steps, "minutes": round(alignment.spent / 60, 1), "seed": seed,
+        "skills": cards[0]["training"]["skills"], "stages": [{"name": "vision alignment", "errors": left}],
+        "started_from": cards[0]["training"], "vision_from": cards[1]["training"],
+    }  # fmt: skip
+    texts = [row for row in cards[0]["skills"] if row["skill"] not in IMAGE_SKILLS]
+    _card(folder, training, name=name, skills=list(IMAGE_SKILLS), earlier=texts)
 
 
 @app.command()

@@ -25,10 +25,11 @@ _ALONE = {
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
 _OF_CLIPS = ("watched", "eventful")  # drills whose rows are too long with larger frames
-_SMALLER = {"eventful": (4, 6, FULL_GRID)}  # grids of what is trained alone, where they vary
+_SMALLER = {"eventful": (4, 4, 6, FULL_GRID)}  # grids of what is trained alone, where they vary
 _DRILLED = {"tools": {"called": 2}, "motion": {"watched": 2, "eventful": 2}}
 """Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
+_LONGER = {"eventful": 2}  # turns with more steps, which are short
 _LEARNED_ALONE = {
     "shown": 0.1,
     "far": 0.1,
@@ -36,7 +37,7 @@ _LEARNED_ALONE = {
     "eventful": 0.2,
 }  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
-_TOGETHER = 0.75  # share of the budget from which there are no such turns
+_TOGETHER = 0.8  # share of the budget from which there are no such turns
 _NEEDS = {
     "shown": "scenes",
     "far": "recall",
@@ -168,6 +169,11 @@ class Curriculum:
             rows.append(self.batcher.drills.worked())
         return Practice(rows, grid, window if near else None)
 
+    @property
+    def alone_now(self) -> bool:
+        """Whether the steps of this turn train one thing alone."""
+        return self._now is not None
+
     def saw(self, losses: dict[str, float]) -> None:
         """Record the losses of the last step, of skills and of drills, in nats per token."""
         if self._now is None:
@@ -190,7 +196,7 @@ class Curriculum:
         if self._left < 0 or (self._now and self._now not in wanted):
             alone = self._now is None and wanted
             self._now = max(wanted, key=self._since.__getitem__) if alone else None
-            self._left = (_TURN if alone else _BETWEEN) - 1
+            self._left = (_LONGER.get(self._now or "", 1) * _TURN if alone else _BETWEEN) - 1
             for one in self._since:
                 self._since[one] = 0 if one == self._now else self._since[one] + 1
         return self._now

@@ -29,6 +29,8 @@ _ASKED = SKILLS | {"direction": motion.direction, "facts": recall.facts, "long r
 # asked only if they are named: what the published minis were not trained for, or fail at
 _NAMED = {"large digits": digits.enlarged, "which": motion.which, "when": motion.when,
           "instructions": SKILLS["instructions"], "abstention": SKILLS["abstention"]}  # fmt: skip
+IMAGE_SKILLS = ("digits", "scenes", "compare", "motion", "direction", "large digits", "which", "when")
+"""What is asked again when only the vision encoder changed."""
 _EXACT = ("numbers", "instructions", "abstention")  # skills whose answer must be the whole reply
 
 

@@ -192,6 +192,8 @@ class Trainer:
 
     def _sense(self) -> Step | None:
         """Return the step of perception alone that is due at this point of the budget, or None."""
+        if self.stage.focus and self.curriculum.alone_now:
+            return None
         # with a focus, only what follows pretraining
         fraction = 1.0 if self.stage.focus else self.stage.fraction(self.progress)
         step: Step | None = self.perception.step(fraction, self.step)

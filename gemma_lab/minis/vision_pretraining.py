@@ -101,6 +101,14 @@ class VisionProbe:
         made: torch.Tensor = self.model.model.embed_vision(inputs_embeds=pooled)
         return made
 
+    def draw_kept(self, rng: random.Random, grid: int) -> torch.Tensor:
+        """Draw which soft tokens of a large image a step has."""
+        return torch.tensor(sorted(rng.sample(range(grid**2), min(grid**2, _KEPT))))
+
+    def soft_tokens(self, pixels: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Return the soft tokens of images, ``(images, soft tokens, width)``."""
+        return self._see(pixels, positions)
+
     def large_loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw large training images and return the losses of some of their soft tokens.
 
@@ -108,7 +116,7 @@ class VisionProbe:
         the usual size, relative to the variance of those: a decoder that reads one can read the other.
         """
         images, truth = drawn(rng, pictures=pictures, grid=grid, every=2)
-        kept = torch.tensor(sorted(rng.sample(range(grid**2), min(grid**2, _KEPT))))
+        kept = self.draw_kept(rng, grid)
         soft = self.some(*self.media.images(images, grid), kept)
         with torch.no_grad():
             usual = self._see(*self.media.images(images, FULL_GRID)).mean(1)

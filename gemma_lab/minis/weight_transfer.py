@@ -58,7 +58,7 @@ def carry_over(model: Any, tokenizer: Any, folder: Path) -> list[str]:
     """
     from transformers import GemmaTokenizer
 
-    old = _weights(folder)
+    old = published_weights(folder)
     before = GemmaTokenizer.from_pretrained(folder)
     if before.get_vocab() != tokenizer.get_vocab():
         pieces = _pieces(before, tokenizer)
@@ -105,7 +105,7 @@ def teacher_of(model: Any, tokenizer: Any, folder: Path) -> Any:
     return teacher.requires_grad_(False)
 
 
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
+def published_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return a published mini's weights by their names in the model: files name some of them differently."""
     import transformers
 
