@@ -30,6 +30,7 @@ from .weight_transfer import carry_over, published_weights
 _RATE = 1e-3
 _PICTURES = 12  # of a step
 _OFTEN = 1, 2, 3  # how often of each of the larger sizes
+_USUAL = 3.0  # weight of soft tokens at the usual size: most images have it
 _PLACES = 0.3  # weight of soft tokens of large images, each by itself
 _EYES = ("model.vision_tower.", "model.embed_vision.")
 
@@ -69,7 +70,7 @@ class VisionAlignment:
         self._optimizer = torch.optim.AdamW(self._weights, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.0)
 
     def loss(self, *, grid: int, pictures: int = _PICTURES) -> dict[str, torch.Tensor]:
-        """Draw training images and return the errors, relative to the variance of what the decoder expects.
+        """Draw training images and return the weighted errors, relative to the variance of what is expected.
 
         Parameters
         ----------
@@ -87,7 +88,7 @@ class VisionAlignment:
         there = wanted[:, row * FULL_GRID + column]
         spread, spread_of_means = wanted.var(), wanted.mean(1).var(0).mean()
         return {
-            "usual": (made - wanted).square().mean() / spread,
+            "usual": _USUAL * (made - wanted).square().mean() / spread,
             "large": (large.mean(1) - wanted.mean(1)).square().mean() / spread_of_means,
             "places": _PLACES * (large - there).square().mean() / spread,
         }
