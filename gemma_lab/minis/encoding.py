@@ -174,10 +174,9 @@ def _news(question: Question, grid: int) -> list[int]:
 def pictures_of(question: Question) -> list[dict[str, int]]:
     """Return what can be said about each image or frame of a question, of frames their second, too."""
     times = () if question.video is None else question.video.times
-    said = question.pictures or ({},) * (len(question.images) + len(times))
-    if times:
-        said = tuple(one | {"second": int(at)} for one, at in zip(said, times, strict=True))
-    return list(said)
+    seconds = [*({} for _ in question.images), *({"second": int(at)} for at in times)]
+    said = question.pictures or ({},) * len(seconds)
+    return [one | second for one, second in zip(said, seconds, strict=True)]
 
 
 def filled(draw: Callable[[], Row], length: int) -> Row:

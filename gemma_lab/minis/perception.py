@@ -27,7 +27,7 @@ from .vision_pretraining import VisionProbe, drawn
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each encoder learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
 _GLANCE = 8  # number of steps between images with a larger limit of soft tokens
-_GLANCE_FOCUS = 2  # the same where digits are in focus
+_GLANCE_FOCUS = 4  # the same where digits are in focus
 _GLANCED = 1, 2, 3  # how often these are of each of the larger sizes
 _LARGE = 12  # images of one such step
 _PICTURES = 18, 9  # maximum number of images in a step of perception alone, and with the full grid
@@ -77,7 +77,7 @@ class EncoderPretraining:
     media
         The inputs that the model takes for media.
     large
-        Whether half of all steps are with large images.
+        Whether more steps are with large images.
     """
 
     media, teacher, large = ENCODED, None, False

@@ -42,7 +42,7 @@ def test_random_weights_are_at_chance_in_every_skill(tmp_path):
     tokenizer = GemmaTokenizer.from_pretrained(data_path("minis/mini-edge"))
     write_checkpoint(new_model(mini_config("mini-edge", len(tokenizer)), seed=0), tokenizer, tmp_path)
     skills = [skill for skill in (*skill_names(), "which", "when", "instructions") if skill not in SLOW]
-    found = checkup_in_batches(gl.load(tmp_path, progress=False), skills=skills, per_skill=10)
+    found = checkup_in_batches(gl.load(tmp_path, progress=False), skills=skills, per_skill=5)
     assert len(found.skills) == len(skills)
     for score in found.skills:
         assert score.interval[0] <= score.chance, score.name

@@ -69,12 +69,12 @@ def test_the_vision_encoder_learns_with_the_decoder_from_some_steps_once_the_dec
     assert not tower.requires_grad
 
 
-def test_with_digits_in_focus_every_other_step_has_large_images(tokenizer):
+def test_with_digits_in_focus_every_fourth_step_has_large_images(tokenizer):
     model = new_model(mini_config("mini-moe", len(tokenizer)), seed=0)
     one = perception(model, ("digits",), begun=("sight",), teacher=None)
     assert sum(one.step(1.0, number) is not None for number in range(16)) == 2
     one.large = True
-    assert [one.step(1.0, number) is not None for number in range(4)] == [True, False] * 2
+    assert [one.step(1.0, number) is not None for number in range(8)] == [True, False, False, False] * 2
 
 
 @pytest.mark.parametrize("taught", [True, False])

@@ -130,22 +130,21 @@ def test_the_vision_tower_glances_at_larger_pictures_now_and_then(trainer, monke
     seen = []
     loss = one.perception.sight.loss
     monkeypatch.setattr(
-        one.perception.sight, "loss", lambda rng, *, pictures, grid: seen.append((grid, pictures)) or loss(
-            rng, pictures=1, grid=4
-        ),
+        one.perception.sight, "large_loss", lambda rng, *, pictures, grid: seen.append((grid, pictures))
+        or loss(rng, pictures=1, grid=4),
     )  # fmt: skip
     for one.step in range(32, 40):
         if one._sense() is not None:
             one._sense()(one.batcher)
     assert len(seen) == 1
-    assert seen[0] in ((11, 5), (16, 2), (23, 1))
+    assert seen[0] in ((11, 12), (16, 12), (23, 12))
     assert all(p.requires_grad for p in one.model.model.vision_tower.parameters())
 
 
 def test_a_focus_has_no_pretraining_keeps_its_rate_and_is_kept_when_resumed(trainer, tmp_path):
     one = trainer(skills=("names", "digits"), focus=("names",), rate=0.25)
     glances = [one._sense() for one.step in range(40)]
-    assert [step for step, glance in enumerate(glances) if glance] == [0, 16, 32]
+    assert [step for step, glance in enumerate(glances) if glance] == [0, 8, 16, 24, 32]
     assert {glance for glance in glances if glance} == {one.perception._glance}
     one.step = one._joint = 501
     one._practise = dict
