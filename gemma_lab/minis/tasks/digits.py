@@ -71,8 +71,10 @@ def ask(rng: random.Random, held: bool) -> Question:
     """Draw an image of a digit, held out or not, with its question."""
     index = rng.choice(indices(held))
     answer = str(_digits()[1][index])
-    images, pictures = (draw(index, rng),), ({"digit": int(answer)},)
-    return Question("digits", rng.choice(_ASK), answer, images=images, group=answer, pictures=pictures)
+    return Question(
+        "digits", rng.choice(_ASK), answer, images=(draw(index, rng),), group=answer,
+        pictures=({"digit": int(answer)},),
+    )  # fmt: skip
 
 
 def enlarged(rng: random.Random, held: bool) -> Question:
