@@ -18,6 +18,7 @@ _SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps wit
 _LARGE_SHARE, _MOST_SHARE = 0.06, 0.12  # share of steps with larger grids: once learned, and at most
 _OFTEN = {11: 3, 16: 2, 23: 1}  # how often each of them, where their losses are the same
 _LEAST, _MUCH = 0.05, 0.5  # of a loss above that of the full grid, in nats per token: as a weight, the most
+_ALONE = 1, 2, 3  # how often each of them where the vision encoder learns alone, from some soft tokens
 _SMOOTH = 0.9  # share of a running loss that a step keeps
 
 
@@ -60,3 +61,8 @@ class ImageSizes:
     def _large_share(self) -> float:
         behind = sum(self._behind(grid) for grid in _OFTEN) / len(_OFTEN)
         return _LARGE_SHARE + (_MOST_SHARE - _LARGE_SHARE) * behind / _MUCH
+
+
+def draw_large_alone(rng: random.Random) -> int:
+    """Draw a larger grid for a step of the vision encoder alone, where each takes the same time."""
+    return rng.choices(list(LIMITS), _ALONE)[0]

@@ -15,7 +15,7 @@ import torch
 from .batches import Batcher
 from .dense_from_experts import DenseFromExperts
 from .encoding import SKIP, Row
-from .image_sizes import FULL_GRID, LIMITS, ImageSizes
+from .image_sizes import FULL_GRID, ImageSizes, draw_large_alone
 from .lower_layers import LowerLayers
 from .media_inputs import ENCODED, RAW
 from .skill_mixture import Mixture
@@ -28,7 +28,6 @@ _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which e
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
 _GLANCE = 8  # number of steps between images with a larger limit of soft tokens
 _GLANCE_FOCUS = 4  # the same where digits are in focus
-_GLANCED = 1, 2, 3  # how often these are of each of the larger sizes
 _LARGE = 12  # images of one such step
 _PICTURES = 18, 9  # maximum number of images in a step of perception alone, and with the full grid
 _SOUNDS = 24  # the same of sounds
@@ -149,7 +148,7 @@ class EncoderPretraining:
     def _glance(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the vision encoder on larger images, which few steps with questions have."""
         self.model.model.vision_tower.requires_grad_(True)
-        return self.look(batcher, batcher.rng.choices(list(LIMITS), _GLANCED)[0])
+        return self.look(batcher, draw_large_alone(batcher.rng))
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the audio encoder."""

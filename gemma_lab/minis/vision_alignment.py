@@ -23,13 +23,12 @@ from tqdm.auto import tqdm
 from ..errors import LabError
 from .architecture import mini_config, new_model
 from .checkpoint import write_checkpoint
-from .image_sizes import FULL_GRID, LIMITS
+from .image_sizes import FULL_GRID, draw_large_alone
 from .vision_pretraining import VisionProbe, drawn
 from .weight_transfer import carry_over, published_weights
 
 _RATE = 1e-3
 _PICTURES = 12  # of a step
-_OFTEN = 1, 2, 3  # how often of each of the larger sizes
 _USUAL = 3.0  # weight of soft tokens at the usual size: most images have it
 _PLACES = 0.3  # weight of soft tokens of large images, each by itself
 _EYES = ("model.vision_tower.", "model.embed_vision.")
@@ -102,7 +101,7 @@ class VisionAlignment:
             late = self.spent / (60 * minutes)
             for group in self._optimizer.param_groups:
                 group["lr"] = _RATE * min(1, (self.steps + 1) / 20) * 0.5 * (1 + math.cos(math.pi * late))
-            losses = self.loss(grid=self.rng.choices(list(LIMITS), _OFTEN)[0])
+            losses = self.loss(grid=draw_large_alone(self.rng))
             torch.autograd.backward(torch.stack([*losses.values()]).sum())
             torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
             self._optimizer.step()

@@ -41,6 +41,11 @@ class VisionProbe:
         ``(pixels, positions) -> (images, soft tokens, width)``. Default: the vision encoder and projection.
     media
         The inputs that the model takes for images.
+
+    Attributes
+    ----------
+    soft_tokens
+        `see`, or its default.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class VisionProbe:
         media: MediaInputs = ENCODED,
     ) -> None:
         self.model, self.media = model, media
-        self._see = self._encoded if see is None else see
+        self.soft_tokens = self._encoded if see is None else see
         width = model.config.text_config.hidden_size
         self.probe = torch.nn.ModuleDict(
             {"whole": torch.nn.Linear(width, sum(_WHOLE.values())),
@@ -60,7 +65,7 @@ class VisionProbe:
 
     def logits(self, pixels: torch.Tensor, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the logits: kind → ``(images, classes)`` or ``(images, soft tokens, classes)``."""
-        return self._told(self._see(pixels, positions))
+        return self._told(self.soft_tokens(pixels, positions))
 
     def _told(self, soft: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the probes' logits of soft tokens, ``(images, soft tokens, width)``."""
@@ -105,10 +110,6 @@ class VisionProbe:
         """Draw which soft tokens of a large image a step has."""
         return torch.tensor(sorted(rng.sample(range(grid**2), min(grid**2, _KEPT))))
 
-    def soft_tokens(self, pixels: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Return the soft tokens of images, ``(images, soft tokens, width)``."""
-        return self._see(pixels, positions)
-
     def large_loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw large training images and return the losses of some of their soft tokens.
 
@@ -119,7 +120,7 @@ class VisionProbe:
         kept = self.draw_kept(rng, grid)
         soft = self.some(*self.media.images(images, grid), kept)
         with torch.no_grad():
-            usual = self._see(*self.media.images(images, FULL_GRID)).mean(1)
+            usual = self.soft_tokens(*self.media.images(images, FULL_GRID)).mean(1)
         apart = (soft.mean(1) - usual).square().mean() / usual.var(0).mean()
         seen = {kind: labels if kind in _WHOLE else labels[:, kept] for kind, labels in truth.items()}
         return _loss(self._told(soft), seen) + apart
