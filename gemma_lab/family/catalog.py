@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 from ..assets import data_root
 from ..display import Displayed
@@ -120,18 +120,28 @@ class Checkpoint(Displayed):
 
 
 class Catalog(Displayed, Sequence[Checkpoint]):
-    """A sequence of checkpoints, minis first, then by size."""
+    """A sequence of checkpoints, minis first, then by size; an index is a number, a slice or an alias."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._checkpoints = tuple(checkpoints)
 
     @overload
-    def __getitem__(self, index: int) -> Checkpoint: ...
+    def __getitem__(self, index: int | str) -> Checkpoint: ...
     @overload
     def __getitem__(self, index: slice) -> Catalog: ...
-    def __getitem__(self, index: int | slice) -> Checkpoint | Catalog:
+    def __getitem__(self, index: int | slice | str) -> Checkpoint | Catalog:
+        if isinstance(index, str):
+            return _named(self, index) or self._missing(index)
         found = self._checkpoints[index]
         return found if isinstance(found, Checkpoint) else Catalog(found)
+
+    def _missing(self, name: str) -> NoReturn:
+        known = [checkpoint.alias for checkpoint in self]
+        near = [alias for alias in suggest(name) if alias in known]
+        raise LabError(
+            f"There is no checkpoint {name!r} among these {len(self)}.",
+            hint=f"Similar: {', '.join(near)}." if near else "list(catalog) shows all of them.",
+        )
 
     def __len__(self) -> int:
         return len(self._checkpoints)
@@ -191,8 +201,12 @@ def catalog(
 
 def find(name: str) -> Checkpoint | None:
     """Return the checkpoint of this alias, hub id or mini name, or None. The case does not matter."""
+    return _named(catalog(), name)
+
+
+def _named(checkpoints: Iterable[Checkpoint], name: str) -> Checkpoint | None:
     wanted = name.strip().lower()
-    for checkpoint in catalog():
+    for checkpoint in checkpoints:
         if wanted and wanted in (checkpoint.alias, (checkpoint.hub_id or "").lower()):
             return checkpoint
     return None

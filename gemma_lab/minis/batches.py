@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .attention_guide import Look
 from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
 from .media_inputs import ENCODED, MediaInputs
@@ -26,7 +27,7 @@ class Batch:
 
     ``news`` and ``seconds``, of the same shape as the labels, hold the change at each soft token (`Row.news`)
     and the whole seconds of the timestamp before its frame, or unknown; each of ``pictures`` the class of an
-    image or frame at the token that ends it.
+    image or frame at the token that ends it; ``looks`` what should be attended to (`Row.looks`).
     """
 
     inputs: dict[str, torch.Tensor]
@@ -35,6 +36,7 @@ class Batch:
     news: torch.Tensor
     seconds: torch.Tensor
     pictures: dict[str, torch.Tensor]
+    looks: list[Look]
 
 
 class Batcher:
@@ -97,7 +99,7 @@ class Batcher:
         seconds[ids == token_id("video_token")] = torch.tensor(_seconds(rows, grid), dtype=ids.dtype)
         return Batch(
             inputs | self._media(rows, grid), labels, [row.skill for row in rows], news, seconds,
-            _pictures(rows, ids),
+            _pictures(rows, ids), [(number, *look) for number, row in enumerate(rows) for look in row.looks],
         )  # fmt: skip
 
     def _media(self, rows: list[Row], grid: int) -> dict[str, torch.Tensor]:

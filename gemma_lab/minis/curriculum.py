@@ -20,13 +20,14 @@ _ALONE = {
     "far": {"asked": 8, "retold": 2, "recall": 6},
     "compare": {"compare": 8},
     "watched": {"watched": 5, "motion": 2},
-    "eventful": {"eventful": 8},
+    "eventful": {"eventful": 3, "pointed": 5},
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
-_OF_CLIPS = ("watched", "eventful")  # drills whose rows are too long with larger frames
+_OF_CLIPS = ("watched", "eventful", "pointed")  # drills whose rows are too long with larger frames
+_UNSEEN = ("eventful", "pointed")  # what the vision encoder does not learn from
 _SMALLER = {"eventful": (4, 4, 6, FULL_GRID)}  # grids of what is trained alone, where they vary
-_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 2, "eventful": 2}}
+_DRILLED = {"tools": {"called": 2}, "motion": {"watched": 1, "eventful": 2, "pointed": 2}}
 """Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
 _LONGER = {"eventful": 2}  # turns with more steps, which are short
@@ -37,13 +38,14 @@ _LEARNED_ALONE = {
     "eventful": 0.2,
 }  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
-_TOGETHER = 0.8  # share of the budget from which there are no such turns
+_TOGETHER = 0.6  # share of the budget from which there are no such turns: the learning rate falls from here
 _NEEDS = {
     "shown": "scenes",
     "far": "recall",
     "watched": "motion",
     "eventful": "motion",
 }  # skills that these are for; the others are skills themselves
+_FOR_FOCUS = {"eventful": "motion"}  # trained alone even when retrieval has formed -> the focus it needs
 _FIRST = 1.0  # where that loss begins
 _NEAR = 0.5  # share of the other steps with such a window
 _NARROW = (24, 48, 96)  # windows of the local layers in some steps with retrieval
@@ -81,7 +83,7 @@ class Practice:
     @property
     def shows(self) -> bool:
         """Whether the vision encoder learns from the images: not from large ones, nor from eventful clips."""
-        return self.grid <= FULL_GRID and any(row.skill != "eventful" for row in self.rows)
+        return self.grid <= FULL_GRID and any(row.skill not in _UNSEEN for row in self.rows)
 
 
 class Curriculum:
@@ -119,7 +121,7 @@ class Curriculum:
         self._drills: dict[str, float] = {}  # running losses
         needed = [one for one in _ALONE if _NEEDS.get(one, one) in mixture.skills]
         if self._formed:
-            needed = [one for one in needed if one == "eventful" and "motion" in mixture.focus]
+            needed = [one for one in needed if _FOR_FOCUS.get(one) in mixture.focus]
         before = {one: loss for one, loss in (alone or {}).items() if one in needed}
         self.alone = dict.fromkeys(needed, _FIRST) | before
         if mixture.focus:

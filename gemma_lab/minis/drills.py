@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evals.words import PEOPLE, THINGS
 from ..models.media.video import format_timestamp
-from .encoding import SKIP, Encoder, Row, filled
+from .encoding import SKIP, Encoder, Row, filled, timed
 from .tasks import Clip, arithmetic, calling, cells, eventful_clips, motion, recall, scenes
 from .tasks.cells import UNKNOWN
 from .tasks.drawing import draw, paper
@@ -175,6 +175,34 @@ class Drills:
         asked.sort(key=lambda cue: "changes" not in cue[0])
         return self._of_clip("eventful", clip, news, happened, asked, grid)
 
+    def pointed(self, *, grid: int) -> Row:
+        """Return a question about a clip, with what its answer has to attend to, and loss on that token.
+
+        Which shape moves is read from its soft tokens, when a colour changes from the token that ends the
+        frame.
+
+        Parameters
+        ----------
+        grid
+            Soft tokens per side of each frame.
+        """
+        question = motion.pointed(self.rng)
+        row = self.encoder.row(question, grid=grid)
+        answer = next(at for at, label in enumerate(row.labels) if label != SKIP)
+        timed = question.group == "when"
+        if timed:
+            answer += len(self.encoder.ids(question.answer)) - 1  # only its last digit is a question
+            ends = [at for at, token in enumerate(row.ids) if token == token_id("eoi_token")]
+            tokens = [at for at, one in zip(ends, row.pictures, strict=True) if one.get("happened")]
+        else:
+            soft = [at for at, token in enumerate(row.ids) if token == token_id("video_token")]
+            moved = cells.NEWS.index("moved")
+            tokens = [at for at, new in zip(soft, row.news, strict=True) if new == moved]
+        row.skill = "pointed"
+        row.labels = [label if at == answer else SKIP for at, label in enumerate(row.labels)]
+        row.looks = [(answer - 1, tokens)] if tokens else []
+        return row
+
     def _of_clip(
         self,
         name: str,
@@ -185,8 +213,9 @@ class Drills:
         grid: int,
     ) -> Row:
         """Return a clip with the first of its cues."""
-        said = [one | {"second": int(at)} for one, at in zip(happened, clip.times, strict=True)]
-        row = Row(name, [token_id("bos_token")], clips=[clip], news=news, pictures=said)
+        row = Row(
+            name, [token_id("bos_token")], clips=[clip], news=news, pictures=timed(happened, clip.times)
+        )
         for at in clip.times:
             soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
             row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]

@@ -20,7 +20,8 @@ class Row:
     """One packed row: token ids, labels that carry loss, and its media, in order.
 
     ``news`` holds the change at each soft token of an image or frame (`Question.news`), ``pictures`` what can
-    be said about each of them (`Question.pictures`).
+    be said about each of them (`Question.pictures`), ``looks`` positions of tokens and of those that they
+    should attend to (`gemma_lab.minis.attention_guide`).
     """
 
     skill: str
@@ -31,9 +32,12 @@ class Row:
     sounds: list[Any] = field(default_factory=list)
     news: list[int] = field(default_factory=list)
     pictures: list[dict[str, int]] = field(default_factory=list)
+    looks: list[tuple[int, list[int]]] = field(default_factory=list)
 
     def extend(self, more: Row) -> None:
         """Append another row."""
+        here = len(self.ids)
+        self.looks += [(here + at, [here + token for token in tokens]) for at, tokens in more.looks]
         for name in ("ids", "labels", "images", "clips", "sounds", "news", "pictures"):
             getattr(self, name).extend(getattr(more, name))
 
@@ -173,10 +177,14 @@ def _news(question: Question, grid: int) -> list[int]:
 
 def pictures_of(question: Question) -> list[dict[str, int]]:
     """Return what can be said about each image or frame of a question, of frames their second, too."""
-    times = () if question.video is None else question.video.times
-    seconds = [*({} for _ in question.images), *({"second": int(at)} for at in times)]
-    said = question.pictures or ({},) * len(seconds)
-    return [one | second for one, second in zip(said, seconds, strict=True)]
+    images, times = len(question.images), () if question.video is None else question.video.times
+    said = question.pictures or ({},) * (images + len(times))
+    return [*said[:images], *timed(said[images:], times)]
+
+
+def timed(pictures: Sequence[dict[str, int]], times: Sequence[float]) -> list[dict[str, int]]:
+    """Return what can be said about frames with the second of each, from their times in seconds."""
+    return [one | {"second": int(at)} for one, at in zip(pictures, times, strict=True)]
 
 
 def filled(draw: Callable[[], Row], length: int) -> Row:

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
+from .attention_guide import AttentionGuide
 from .batches import Batch, Batcher
 from .checkpoint import write_checkpoint
 from .curriculum import Curriculum
@@ -34,7 +35,7 @@ from .weight_transfer import carry_over, teacher_of
 _PEAK_RATE = 2e-3
 _ROWS = 12  # packed rows of one step
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_WATCHES = 0.5  # weight of the probes' losses on changes between frames and on their times
+_WATCHES = 0.5  # weight of the losses of probes and of the guide
 _WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
 
 
@@ -101,7 +102,7 @@ class Trainer:
         # what soft tokens show is gathered one layer above
         self.watching = SoftTokenProbe(self.model, len(NEWS), below=2)
         self.timing = SoftTokenProbe(self.model, SECONDS, below=2)
-        self.pictured = PictureProbe(self.model)
+        self.pictured, self.guide = PictureProbe(self.model), AttentionGuide(self.model)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -146,7 +147,8 @@ class Trainer:
         stage = self._now()
         self.mixture.focus = stage.focus
         self.perception.large = "digits" in stage.focus
-        formed = self.perception.teacher is not None
+        again = self.earlier is not None and "name" not in self.earlier  # of this mini, not of another
+        formed = self.perception.teacher is not None or again
         self.curriculum = Curriculum(self.batcher, self.mixture, formed=formed, **came)
         return stage
 
@@ -209,7 +211,7 @@ class Trainer:
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
                     probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
-                    probed |= self.pictured.losses(batch.pictures)
+                    probed |= self.pictured.losses(batch.pictures) | {"looks": self.guide.loss(batch.looks)}
                 torch.autograd.backward(
                     loss + _BALANCE * self._balance() + self._watches * torch.stack([*probed.values()]).sum()
                 )

@@ -137,6 +137,15 @@ def test_slices_and_plain_data(no_minis: None) -> None:
     assert plain["checkpoints"][1]["hub_id"] == "google/gemma-4-E2B-it"
 
 
+def test_names_are_indices(no_minis: None) -> None:
+    assert catalog()["E2B-it"] == catalog()["google/gemma-4-e2b-it"] == find("e2b-it")
+    with pytest.raises(LabError, match="'e2b-xt' among these 31") as caught:
+        catalog()["e2b-xt"]
+    assert "e2b-it" in (caught.value.hint or "")
+    with pytest.raises(LabError, match="among these"):
+        catalog(size="31B")["e2b-it"]
+
+
 def test_the_repr_of_an_entry_is_one_line() -> None:
     assert repr(find("26b-a4b-it")) == (
         "Checkpoint(26b-a4b-it: 25.81 B parameters, 30 layers, 128 experts top-8, text+image+video, "

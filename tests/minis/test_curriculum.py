@@ -176,12 +176,13 @@ def test_every_row_of_a_step_has_images_of_its_size_with_clips_in_focus_too():
         for _ in range(3):
             practice = one.draw(0.3)
             assert practice.grid == size
-            drilled |= {(row.skill, size) for row in practice.rows if row.skill in ("watched", "eventful")}
+            of_clips = ("watched", "eventful", "pointed")
+            drilled |= {(row.skill, size) for row in practice.rows if row.skill in of_clips}
             for row in practice.rows:
                 frames = len(row.images) + sum(len(clip.frames) for clip in row.clips)
                 soft = [row.ids.count(token_id(role)) for role in ("image_token", "video_token")]
                 assert sum(soft) == frames * size**2
-    assert drilled == {("watched", FULL_GRID), ("eventful", FULL_GRID)}
+    assert drilled == {(drill, FULL_GRID) for drill in of_clips}
 
 
 def test_with_clips_in_focus_eventful_ones_have_turns_of_their_own_until_they_are_learned():
@@ -190,17 +191,25 @@ def test_with_clips_in_focus_eventful_ones_have_turns_of_their_own_until_they_ar
     one = Curriculum(Batcher(words, random.Random(0)), mixture)
     assert one.alone == {"eventful": 1.0}
     drawn = [one.draw(0.1) for _ in range(3)]
-    assert {row.skill for practice in drawn for row in practice.rows} == {"eventful"}
+    assert {row.skill for practice in drawn for row in practice.rows} == {"eventful", "pointed"}
     assert {practice.grid for practice in drawn} <= {4, 6, FULL_GRID}
     for _ in range(60):
         one.saw({"eventful": 0.01})
     together = one.draw(0.1)
     assert {"motion", "names"} & {row.skill for row in together.rows}
     assert sum(row.skill == "eventful" for row in together.rows) == 2
+    assert sum(row.skill == "pointed" for row in together.rows) == 2
+
+
+def test_a_mini_that_goes_on_without_a_focus_trains_nothing_alone():
+    words = build_tokenizer(corpus())
+    batcher = Batcher(words, random.Random(0))
+    assert Curriculum(batcher, Mixture(("motion", "recall"), rows=3), formed=True).alone == {}
+    assert Curriculum(batcher, Mixture(("motion", "recall"), rows=3)).alone
 
 
 def test_the_vision_encoder_does_not_learn_from_large_images_or_eventful_clips_alone():
-    rows = [Row("eventful"), Row("eventful")]
+    rows = [Row("eventful"), Row("pointed")]
     assert not Practice(rows, FULL_GRID, None).shows
     assert Practice([*rows, Row("motion")], FULL_GRID, None).shows
     assert not Practice([Row("digits")], FULL_GRID + 3, None).shows

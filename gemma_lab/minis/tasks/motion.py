@@ -216,6 +216,12 @@ def shown(rng: random.Random) -> _Shown:
     return film.clip(), functools.partial(changes, film.frames), events(film.frames), _cues(film)
 
 
+def pointed(rng: random.Random) -> Question:
+    """Draw one question of training whose answer lies in a few soft tokens: which moves, or when."""
+    kind = rng.choices(("which", "when"), (2, 1))[0]  # which is learned last
+    return dataclasses.replace(_question(rng, kind, False), more=())
+
+
 def eventful_clip(rng: random.Random) -> tuple[Clip, list[list[Thing]]]:
     """Draw a clip of `gemma_lab.minis.tasks.eventful_clips`, one frame per second, and its things."""
     frames = eventful(rng)
