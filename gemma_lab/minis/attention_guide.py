@@ -3,7 +3,8 @@
 The answer to *when does it change?* depends on one of some 300 tokens. Until the global layer attends to it,
 what it reads there teaches nothing, and while it reads nothing, no gradient tells it where to attend: after
 five minutes of such questions alone, accuracy was still that of a guess. Here the layer learns directly where
-to attend (guided attention, Liu et al. 2016, arXiv:1609.04186); the answer then follows.
+to attend (supervised attention, Liu et al. 2016, arXiv:1609.04186). In weights that compared frames already,
+the answer followed within three minutes.
 """
 
 from __future__ import annotations
