@@ -128,7 +128,7 @@ def _publish(trainer: Trainer, folder: Path) -> None:
 def _earlier_log(trainer: Trainer) -> Path | None:
     """Return the log of the training that a run continues; None from nothing or from another mini."""
     log = trainer.start / "training.jsonl" if trainer.start else None
-    return log if log and log.exists() and trainer.earlier and "name" not in trainer.earlier else None
+    return log if log and log.exists() and trainer.continues else None
 
 
 @app.command()

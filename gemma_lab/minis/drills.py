@@ -189,8 +189,7 @@ class Drills:
         question = motion.pointed(self.rng)
         row = self.encoder.row(question, grid=grid)
         answer = next(at for at, label in enumerate(row.labels) if label != SKIP)
-        timed = question.group == "when"
-        if timed:
+        if question.group == "when":
             answer += len(self.encoder.ids(question.answer)) - 1  # only its last digit is a question
             ends = [at for at, token in enumerate(row.ids) if token == token_id("eoi_token")]
             tokens = [at for at, one in zip(ends, row.pictures, strict=True) if one.get("happened")]

@@ -65,7 +65,7 @@ class Trainer:
     focus
         Skills that get a third of the rows of every step, and their drills, while the others are rehearsed:
         for an earlier mini that has learned everything. Neither are encoders pretrained again then, nor is
-        anything trained alone. A resumed run keeps its own.
+        anything trained alone but clips, if motion is in focus. A resumed run keeps its own.
     rate
         Peak learning rate, as a share of that of a new mini. Default: 1, and 0.5 from an earlier mini. A
         resumed run keeps its own.
@@ -133,6 +133,11 @@ class Trainer:
         """Fraction of the budget that is spent, 0 to 1."""
         return min(1.0, self.spent / (60 * self.minutes))
 
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on from an earlier training of this mini, not of another."""
+        return self.earlier is not None and "name" not in self.earlier
+
     def _now(self) -> Stage:
         return next(stage for stage in reversed(self.stages) if self.progress >= stage.start)
 
@@ -147,8 +152,7 @@ class Trainer:
         stage = self._now()
         self.mixture.focus = stage.focus
         self.perception.large = "digits" in stage.focus
-        again = self.earlier is not None and "name" not in self.earlier  # of this mini, not of another
-        formed = self.perception.teacher is not None or again
+        formed = self.perception.teacher is not None or self.continues
         self.curriculum = Curriculum(self.batcher, self.mixture, formed=formed, **came)
         return stage
 
