@@ -19,6 +19,7 @@ from .tokenizer import token_id
 
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}
+_COMPARED = 32  # soft tokens of a question that learn where to attend in the picture before
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Batch:
 
     ``news`` and ``seconds``, of the same shape as the labels, hold the change at each soft token (`Row.news`)
     and the whole seconds of the timestamp before its frame, or unknown; each of ``pictures`` the class of an
-    image or frame at the token that ends it; ``looks`` what should be attended to (`Row.looks`).
+    image or frame at the token that ends it; ``looks`` what should be attended to (`Row.looks`); ``before``
+    some soft tokens, each with that at the same place one image or frame earlier.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -37,6 +39,7 @@ class Batch:
     seconds: torch.Tensor
     pictures: dict[str, torch.Tensor]
     looks: list[Look]
+    before: list[Look]
 
 
 class Batcher:
@@ -100,7 +103,21 @@ class Batcher:
         return Batch(
             inputs | self._media(rows, grid), labels, [row.skill for row in rows], news, seconds,
             _pictures(rows, ids), [(number, *look) for number, row in enumerate(rows) for look in row.looks],
+            self._before(rows, grid),
         )  # fmt: skip
+
+    def _before(self, rows: list[Row], grid: int) -> list[Look]:
+        """Return some soft tokens of pictures with those at the same place of the pictures before."""
+        found: list[Look] = []
+        shown = {token_id(role) for role in _KINDS}
+        for number, row in enumerate(rows):
+            soft = [at for at, token in enumerate(row.ids) if token in shown]
+            for pictures in row.series:
+                here, soft = soft[: pictures * grid**2], soft[pictures * grid**2 :]
+                pairs = list(zip(here[grid**2 :], here, strict=False))
+                some = self.rng.sample(pairs, min(_COMPARED, len(pairs)))
+                found += [(number, at, [earlier]) for at, earlier in some]
+        return found
 
     def _media(self, rows: list[Row], grid: int) -> dict[str, torch.Tensor]:
         inputs, media = {}, self.encoder.media

@@ -20,13 +20,12 @@ _ALONE = {
     "far": {"asked": 8, "retold": 2, "recall": 6},
     "compare": {"compare": 8},
     "watched": {"watched": 5, "motion": 2},
-    "eventful": {"eventful": 3, "pointed": 5},
+    "eventful": {"eventful": 2, "pointed": 4},
     "tools": {"called": 5, "tools": 3},
 }
 """Phase in which some skills are trained alone -> skills and drills, and rows of each per step."""
 _OF_CLIPS = ("watched", "eventful", "pointed")  # drills whose rows are too long with larger frames
 _UNSEEN = ("eventful", "pointed")  # what the vision encoder does not learn from
-_SMALLER = {"eventful": (4, 4, 6, FULL_GRID)}  # grids of what is trained alone, where they vary
 _DRILLED = {"tools": {"called": 2}, "motion": {"watched": 1, "eventful": 2, "pointed": 2}}
 """Skill in focus -> drills of every step, and their rows."""
 _TURN, _BETWEEN = 60, 40  # steps of such a turn, and steps of everything after it
@@ -35,7 +34,7 @@ _LEARNED_ALONE = {
     "shown": 0.1,
     "far": 0.1,
     "watched": 0.1,
-    "eventful": 0.2,
+    "eventful": 0.3,
 }  # running loss in nats per token at which no turn is needed
 _SURE_ALONE = 0.06  # the same of the others
 _TOGETHER = 0.6  # share of the budget from which there are no such turns: the learning rate falls from here
@@ -148,7 +147,7 @@ class Curriculum:
         self._now = self._turn(progress)
         near = self._now == "far" or rng.random() < _NEAR
         if self._now:
-            grid = rng.choice(_SMALLER.get(self._now, (min(grid, FULL_GRID),)))
+            grid = FULL_GRID if self._now == "eventful" else min(grid, FULL_GRID)
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
             return Practice(rows, grid, window if near else None)
         if grid > FULL_GRID:

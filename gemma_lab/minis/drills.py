@@ -137,7 +137,7 @@ class Drills:
         seen = [token_id("boi_token"), *[token_id("image_token")] * grid**2, token_id("eoi_token")]
         row = Row("shown", [token_id("bos_token"), *seen], [SKIP] * (1 + len(seen)))
         row.images.append(draw(scene, size=scenes.SIDE, background=paper(self.rng)))
-        row.news, row.pictures = [UNKNOWN] * grid**2, [{"count": len(scene) - 1}]
+        row.news, row.pictures, row.series = [UNKNOWN] * grid**2, [{"count": len(scene) - 1}], [1]
         for _ in range(_CUES):
             cue, answer = scenes.cue(self.rng, scene)
             before = self.encoder.ids(f" {cue}") + self._gap(none=2 / 3, part=1)
@@ -213,8 +213,9 @@ class Drills:
     ) -> Row:
         """Return a clip with the first of its cues."""
         row = Row(
-            name, [token_id("bos_token")], clips=[clip], news=news, pictures=timed(happened, clip.times)
-        )
+            name, [token_id("bos_token")], clips=[clip], news=news, pictures=timed(happened, clip.times),
+            series=[len(clip.times)],
+        )  # fmt: skip
         for at in clip.times:
             soft = [token_id("boi_token"), *[token_id("video_token")] * grid**2, token_id("eoi_token")]
             row.ids += [*self.encoder.ids(f"{format_timestamp(at)} "), *soft]

@@ -21,7 +21,8 @@ class Row:
 
     ``news`` holds the change at each soft token of an image or frame (`Question.news`), ``pictures`` what can
     be said about each of them (`Question.pictures`), ``looks`` positions of tokens and of those that they
-    should attend to (`gemma_lab.minis.attention_guide`).
+    should attend to (`gemma_lab.minis.attention_guide`), ``series`` the number of pictures of each question:
+    images or frames, one after the other, which are compared.
     """
 
     skill: str
@@ -33,12 +34,13 @@ class Row:
     news: list[int] = field(default_factory=list)
     pictures: list[dict[str, int]] = field(default_factory=list)
     looks: list[tuple[int, list[int]]] = field(default_factory=list)
+    series: list[int] = field(default_factory=list)
 
     def extend(self, more: Row) -> None:
         """Append another row."""
         here = len(self.ids)
         self.looks += [(here + at, [here + token for token in tokens]) for at, tokens in more.looks]
-        for name in ("ids", "labels", "images", "clips", "sounds", "news", "pictures"):
+        for name in ("ids", "labels", "images", "clips", "sounds", "news", "pictures", "series"):
             getattr(self, name).extend(getattr(more, name))
 
 
@@ -98,9 +100,11 @@ class Encoder:
         end = self.ids("\n") if not question.call else []  # nothing follows a call but its result
         clips = [] if question.video is None else [question.video]
         sounds = [] if question.audio is None else [question.audio]
+        pictures = pictures_of(question)
         return Row(
             question.skill, before + answer + end, labels + answer + [SKIP] * len(end),
-            list(question.images), clips, sounds, _news(question, grid), pictures_of(question),
+            list(question.images), clips, sounds, _news(question, grid), pictures,
+            series=[len(pictures)] if pictures else [],
         )  # fmt: skip
 
     def _prompt(self, question: Question) -> str:

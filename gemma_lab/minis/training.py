@@ -35,7 +35,8 @@ from .weight_transfer import carry_over, teacher_of
 _PEAK_RATE = 2e-3
 _ROWS = 12  # packed rows of one step
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
-_WATCHES = 0.5  # weight of the losses of probes and of the guide
+_WATCHES = 0.5  # weight of the losses of probes and of guides
+_COMPARES = 1  # layer with a head that attends to the same place one frame earlier
 _WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
 
 
@@ -102,7 +103,8 @@ class Trainer:
         # what soft tokens show is gathered one layer above
         self.watching = SoftTokenProbe(self.model, len(NEWS), below=2)
         self.timing = SoftTokenProbe(self.model, SECONDS, below=2)
-        self.pictured, self.guide = PictureProbe(self.model), AttentionGuide(self.model)
+        self.pictured = PictureProbe(self.model)
+        self.answering, self.comparing = AttentionGuide(self.model), AttentionGuide(self.model, _COMPARES)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -215,7 +217,9 @@ class Trainer:
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
                     probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
-                    probed |= self.pictured.losses(batch.pictures) | {"looks": self.guide.loss(batch.looks)}
+                    probed |= self.pictured.losses(batch.pictures)
+                    probed["looks"] = self.answering.loss(batch.looks)
+                    probed["before"] = self.comparing.loss(batch.before)
                 torch.autograd.backward(
                     loss + _BALANCE * self._balance() + self._watches * torch.stack([*probed.values()]).sum()
                 )
@@ -327,11 +331,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
-        self._joint, self.perception.begun, self.earlier = (
-            state["joint"],
-            state["begun"],
-            state.get("earlier"),
-        )
+        self._joint, self.perception.begun = state["joint"], state["begun"]
+        self.earlier = state.get("earlier")
         self.stages = stages(
             tuple(skill for skill in SKILLS if skill in state["trained"]),
             focus=tuple(state.get("focus", ())), rate=state.get("rate"), again=state.get("again", True),

@@ -13,8 +13,10 @@ PLACES = 8
 """Number of parts per side of an image."""
 UNKNOWN = -100
 """Label of soft tokens that show two things or the edge of one."""
-NEWS = ("nothing", "moved", "left", "other colour", "other shape", "same digit", "other digit")
-"""What may be new at a soft token since the picture before."""
+NEWS = ("nothing", "moved", "left", "other colour", "other shape", "same digit", "other digit", "rested")
+"""What may be new at a soft token since the picture before: ``"nothing"`` where no thing is either time,
+``"rested"`` where the same one is. With one class for both, whatever showed a thing was told as moved."""
+_INSIDE, _OUTSIDE = 0.85, 1.0  # radii within which a thing covers the centre of a soft token, or outside not
 _CORE = 0.7  # how much of a thing's radius a soft token's centre lies in that surely shows it
 
 
@@ -61,6 +63,10 @@ def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
 def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
     """Return the change at each soft token of consecutive images, an index into `NEWS` or unknown.
 
+    A thing moves by about one soft token at a time, so that most of those that show it showed it before, as
+    if it rested. ``"moved"`` are those which it came to cover, ``"left"`` those which it uncovered; others
+    that it covers are unknown.
+
     Parameters
     ----------
     scenes
@@ -69,18 +75,38 @@ def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
         Soft tokens per side.
     """
     news, seen = [UNKNOWN] * grid**2, [shown(scene, grid) for scene in scenes]
-    for (before, after), (there, here) in zip(
-        itertools.pairwise(scenes), itertools.pairwise(seen), strict=True
-    ):
+    covered = [_covered(scene, grid) for scene in scenes]
+    for at, (before, after) in enumerate(itertools.pairwise(scenes)):
         happened = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
-        for was, now in zip(there, here, strict=True):
-            if now > 0:
-                news.append(happened[now - 1])
-            elif now == 0 and was >= 0:
-                news.append(NEWS.index("left" if was else "nothing"))
-            else:
-                news.append(UNKNOWN)
+        news += [
+            _news(happened, *labels)
+            for labels in zip(seen[at], seen[at + 1], covered[at], covered[at + 1], strict=True)
+        ]
     return news
+
+
+def _news(happened: Sequence[int], was: int, now: int, there: int, here: int) -> int:
+    """Return the change at one soft token from what it showed and shows (`shown`, `_covered`)."""
+    moved = NEWS.index("moved")
+    if here > 0 and happened[here - 1] == moved:
+        return moved if there == 0 else UNKNOWN
+    if there > 0 and happened[there - 1] == moved:
+        return NEWS.index("left") if here == 0 else UNKNOWN
+    if now > 0:
+        return happened[now - 1] or NEWS.index("rested")
+    return NEWS.index("nothing") if now == was == 0 else UNKNOWN
+
+
+def _covered(scene: Sequence[Thing], grid: int) -> list[int]:
+    """Return which thing covers the centre of each soft token, as `shown`, which is surer and says less."""
+    found = []
+    for number in range(grid**2):
+        x, y = (number % grid + 0.5) / grid, (number // grid + 0.5) / grid
+        far = [math.dist((x, y), (one.x, one.y)) / one.radius for one in scene]
+        within = [place for place, away in enumerate(far, 1) if away < _INSIDE]
+        outside = all(away > _OUTSIDE for away in far)
+        found.append(within[0] if len(within) == 1 else 0 if outside else UNKNOWN)
+    return found
 
 
 def events(scenes: Sequence[Sequence[Thing]]) -> list[dict[str, int]]:
