@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -15,6 +16,7 @@ from .tokenizer import token_id
 _LENGTH = 40  # tokens that are generated
 _CONTEXT = 144  # tokens of the prompt, at most
 _REPEATED = 0.5  # share of prompts that repeat a phrase; a mini goes on with it, or with another loop
+_MEDIA = ("boi_token", "eoi_token", "boa_token", "eoa_token", "image_token", "video_token", "audio_token")
 _PHRASE, _TIMES = (1, 10), (3, 8)  # tokens of a phrase, and how often it is repeated
 
 
@@ -46,8 +48,14 @@ def continued(base: Any, batcher: Batcher, *, skills: tuple[str, ...], count: in
     ].tolist()
     return [
         Row("continued", prompt + more, [SKIP] * len(prompt) + more)
-        for prompt, more in zip(prompts, written, strict=True)
+        for prompt, more in zip(prompts, map(_text, written), strict=True)
     ]
+
+
+def _text(written: list[int]) -> list[int]:
+    """Return what precedes the first token of media: a picture that a mini only writes is not there."""
+    media = {token_id(role) for role in _MEDIA}
+    return list(itertools.takewhile(lambda token: token not in media, written))
 
 
 def _asked(batcher: Batcher, skill: str) -> list[int]:

@@ -11,15 +11,30 @@ import torch
 import gemma_lab as gl
 from gemma_lab.errors import LabError
 from gemma_lab.minis.batches import Batcher
+from gemma_lab.minis.continuations import continued
 from gemma_lab.minis.drafter_batches import drafts
 from gemma_lab.minis.drafter_training import STEPS, DrafterTrainer
 from gemma_lab.minis.encoding import SKIP
+from gemma_lab.minis.tokenizer import token_id
 from gemma_lab.models.drafting.drafter import Drafter
 
 
 @pytest.fixture
 def trainer(tmp_path):
     return DrafterTrainer(tmp_path / "run", minutes=1, seed=3)
+
+
+def test_what_a_mini_writes_ends_before_media_that_are_not_there(trainer, monkeypatch):
+    def written(*, input_ids, **_):
+        rows = [[7, 8, token_id("eoi_token"), 9], [7, 8, 9, 10], [token_id("video_token")] * 4]
+        return torch.cat([input_ids, torch.tensor(rows)], dim=1)
+
+    monkeypatch.setattr(trainer.base, "generate", written)
+    batcher = Batcher(trainer.tokenizer, random.Random(0))
+    rows = continued(trainer.base, batcher, skills=("names", "digits"), count=3)
+    assert [sum(label != SKIP for label in row.labels) for row in rows] == [2, 4, 0]
+    batch = batcher.batch(rows)
+    assert len(drafts(trainer.base, batch, steps=STEPS, most=8, rng=random.Random(0)).positions) == 3
 
 
 def test_training_sees_what_assisted_decoding_shows(trainer):
