@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ from .drills import Drills
 from .encoding import SKIP, Encoder, Row, filled
 from .media_inputs import ENCODED, MediaInputs
 from .picture_probe import CLASSES, SECONDS
-from .tasks import SKILLS, Question, recall
+from .tasks import HEARD, SEEN, SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 
 #: values of ``mm_token_type_ids``
 _KINDS = {"image_token": 1, "video_token": 2}
+_CHANGED = 0.2  # share of questions about media that are followed by one about something else
+_OTHERS = ("names", "numbers", "dates")  # without them it answered with what the media show
 _COMPARED = 32  # soft tokens of a question that learn where to attend in the picture before
 
 
@@ -79,7 +82,11 @@ class Batcher:
     def _ask(self, skill: str, held_out: bool) -> Question:
         if skill == "recall" and not held_out:
             return recall.ask(self.rng, False, most=self.most_facts, longest=self.longest)
-        return SKILLS[skill](self.rng, held_out)
+        question = SKILLS[skill](self.rng, held_out)
+        if not held_out and skill in (*SEEN, *HEARD) and self.rng.random() < _CHANGED:
+            other = SKILLS[self.rng.choice(_OTHERS)](self.rng, False)
+            question = dataclasses.replace(question, more=(*question.more, (other.prompt, other.answer)))
+        return question
 
     def batch(self, rows: list[Row], *, grid: int = 4) -> Batch:
         """Return rows as one batch, padded on the right to the longest."""

@@ -48,6 +48,22 @@ def test_a_batch_pads_on_the_right_without_loss(tokenizer):
     assert not batch.inputs["attention_mask"][0, short:].any()
 
 
+def test_some_questions_about_pictures_are_followed_by_one_about_something_else(tokenizer):
+    batcher = Batcher(tokenizer, random.Random(2))
+    rows = [batcher.row("digits", length=1) for _ in range(60)]
+    answered = [sum(label == token_id("eot_token") for label in row.labels) for row in rows]
+    changed = [row for row, answers in zip(rows, answered, strict=True) if answers == 2]
+    assert set(answered) == {1, 2}
+    assert 4 <= len(changed) <= 22
+    for row in changed:
+        words = tokenizer.decode([label for label in row.labels if label != SKIP])
+        digit, other = words.split("<turn|>")[:2]
+        assert len(digit.strip()) == 1
+        assert len(other.strip()) > 1
+    asked = [batcher.row("digits", length=1, held_out=True) for _ in range(40)]
+    assert all(sum(label == token_id("eot_token") for label in row.labels) == 1 for row in asked)
+
+
 def test_training_begins_with_few_facts(tokenizer):
     batcher = Batcher(tokenizer, random.Random(0))
     batcher.most_facts = 2
