@@ -147,6 +147,7 @@ class Curriculum:
         self._now = self._turn(progress)
         near = self._now == "far" or rng.random() < _NEAR
         if self._now:
+            # with one size of frames, the frame before is always equally far away
             grid = FULL_GRID if self._now == "eventful" else min(grid, FULL_GRID)
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
             return Practice(rows, grid, window if near else None)

@@ -17,7 +17,7 @@ from gemma_lab.minis.tokenizer import token_id
 
 
 def _attended(name, tokenizer, *, layer=None, window=None):
-    """Return a guide's loss, its model and batch, and the weights of the layer that it guides."""
+    """Return a guide, its model, a batch that went through, and the weights of the layer that it guides."""
     batcher = Batcher(tokenizer, random.Random(1), RAW if name in ENCODER_FREE else ENCODED)
     model = new_model(mini_config(name, len(tokenizer)), seed=0)
     model.set_attn_implementation("eager")

@@ -31,8 +31,7 @@ def shown(scene: Sequence[Thing], grid: int) -> list[int]:
         Soft tokens per side.
     """
     found, half = [], 0.5 / grid
-    for number in range(grid**2):
-        x, y = (number % grid + 0.5) / grid, (number // grid + 0.5) / grid
+    for x, y in _centres(grid):
         far = [math.dist((x, y), (one.x, one.y)) for one in scene]
         surely = [
             place
@@ -40,8 +39,19 @@ def shown(scene: Sequence[Thing], grid: int) -> list[int]:
             if away < _CORE * one.radius or max(abs(one.x - x), abs(one.y - y)) < half
         ]
         clear = all(away > one.radius + half * math.sqrt(2) for one, away in zip(scene, far, strict=True))
-        found.append(surely[0] if len(surely) == 1 else 0 if clear else UNKNOWN)
+        found.append(_only(surely, nothing=clear))
     return found
+
+
+def _centres(grid: int) -> list[tuple[float, float]]:
+    """Return the centres of an image's soft tokens, row by row."""
+    along = [(number + 0.5) / grid for number in range(grid)]
+    return [(x, y) for y in along for x in along]
+
+
+def _only(places: Sequence[int], *, nothing: bool) -> int:
+    """Return the one place, 0 if there is nothing, and otherwise that it is unknown."""
+    return places[0] if len(places) == 1 else 0 if nothing else UNKNOWN
 
 
 def cells(scene: Sequence[Thing], grid: int) -> list[tuple[int, int, int, int]]:
@@ -77,7 +87,7 @@ def changes(scenes: Sequence[Sequence[Thing]], grid: int) -> list[int]:
     news, seen = [UNKNOWN] * grid**2, [shown(scene, grid) for scene in scenes]
     covered = [_covered(scene, grid) for scene in scenes]
     for at, (before, after) in enumerate(itertools.pairwise(scenes)):
-        happened = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
+        happened = _kinds(before, after)
         news += [
             _news(happened, *labels)
             for labels in zip(seen[at], seen[at + 1], covered[at], covered[at + 1], strict=True)
@@ -100,12 +110,10 @@ def _news(happened: Sequence[int], was: int, now: int, there: int, here: int) ->
 def _covered(scene: Sequence[Thing], grid: int) -> list[int]:
     """Return which thing covers the centre of each soft token, as `shown`, which is surer and says less."""
     found = []
-    for number in range(grid**2):
-        x, y = (number % grid + 0.5) / grid, (number // grid + 0.5) / grid
+    for x, y in _centres(grid):
         far = [math.dist((x, y), (one.x, one.y)) / one.radius for one in scene]
         within = [place for place, away in enumerate(far, 1) if away < _INSIDE]
-        outside = all(away > _OUTSIDE for away in far)
-        found.append(within[0] if len(within) == 1 else 0 if outside else UNKNOWN)
+        found.append(_only(within, nothing=all(away > _OUTSIDE for away in far)))
     return found
 
 
@@ -125,10 +133,15 @@ def events(scenes: Sequence[Sequence[Thing]]) -> list[dict[str, int]]:
     """
     found: list[dict[str, int]] = [{}]
     for before, after in itertools.pairwise(scenes):
-        kinds = [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
+        kinds = _kinds(before, after)
         shapes = [ALL_SHAPES.index(one.shape) + 1 for one, kind in zip(after, kinds, strict=True) if kind]
         found.append({"happened": max(kinds), "which": shapes[0] if shapes else 0})
     return found
+
+
+def _kinds(before: Sequence[Thing], after: Sequence[Thing]) -> list[int]:
+    """Return what happened to each thing between two images, an index into `NEWS`."""
+    return [NEWS.index(_happened(old, new)) for old, new in zip(before, after, strict=True)]
 
 
 def _happened(old: Thing, new: Thing) -> str:
