@@ -28,6 +28,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Tokens of a forward pass at most, over all its rows.
 _TOKENS = 4_096
+#: Logits in memory at once, but for one row: a row has the size of the vocabulary per token of the answer.
+_LOGITS = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +164,13 @@ def _score(replay: LayerReplay, hidden: torch.Tensor, wanted: Sequence[int]) -> 
     import torch
 
     log_probs, right = [], []
-    for row in hidden:  # one at a time: a row of logits has the size of the vocabulary
-        logits = replay.logits(row).float()
-        ids = torch.tensor(list(wanted), device=logits.device)
-        chosen = logits.gather(1, ids[:, None])[:, 0]
-        log_probs.append(float((chosen - logits.logsumexp(-1)).mean()))
-        right.append(bool((logits.argmax(-1) == ids).all()))
+    vocabulary = replay.model.config.get_text_config().vocab_size
+    for some in hidden.split(max(1, _LOGITS // (len(wanted) * vocabulary))):
+        logits = replay.logits(some).float()
+        ids = torch.tensor(list(wanted), device=logits.device).expand(len(some), -1)
+        chosen = logits.gather(-1, ids[..., None])[..., 0]
+        log_probs += (chosen - logits.logsumexp(-1)).mean(-1).tolist()
+        right += (logits.argmax(-1) == ids).all(-1).tolist()
     return np.array(log_probs), np.array(right)
 
 

@@ -40,7 +40,7 @@ class AblationStudy(Displayed):
 
     No statistic of a running model tells what its answers need (arXiv:2606.10703), and an ablation that finds
     nothing may only be too weak. So every measure has a positive control, the experts or heads that did most
-    damage to the development questions, and the null has a negative control: random sets, tested like the
+    damage to the screening questions, and the null has a negative control: random sets, tested like the
     claims, whose p values have to be uniform. Claims that do not exceed their random sets have failed if the
     positive control did; otherwise nothing is decided.
 
@@ -278,8 +278,9 @@ class AblationStudy(Displayed):
             reader = AnswerReader(self._lab, self._screening.examples, batch_size=self._batch_size)
             self._read = reader, reader.read_intact()
             self._order = CausalOrder(
-                self._kind, *self._read, self._screening.groups, all_units(self._lab, self._kind)
-            )
+                self._kind, *self._read, self._screening.groups, all_units(self._lab, self._kind),
+                seed=self._seed,
+            )  # fmt: skip
         return self._read
 
     def _choose(self, planned: Sequence[PlannedTest]) -> PlannedClaim:
@@ -313,9 +314,11 @@ class AblationStudy(Displayed):
         of = [one for one in self._claims if one.test.measure == measure]
         match = next((one.test.match for one in of if one.test.match != "size"), of[0].test.match)
         sizes = sorted({candidate.size for one in of for candidate in one.candidates})
+        if self._kind == "experts":
+            sizes = sizes[-1:]  # fewer look better on the questions that ranked them, and on no others
         reader, _ = self._development()
         groups = strata(self._lab, self._kind, match, reader.load)
-        title = f"effects of single {self._kind} of {self._lab.name}"
+        title = f"effects of {self._kind} of {self._lab.name}"
         with tqdm(desc=title, disable=not self._progress, leave=False) as bar:
             order = self._order.select(sizes[-1], measure, groups, bar=bar)
             layer = self._order.layer(measure, bar=bar) if self._kind == "heads" else []
