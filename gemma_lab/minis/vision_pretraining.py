@@ -123,28 +123,34 @@ class VisionProbe:
             usual = self.soft_tokens(*self.media.images(images, FULL_GRID)).mean(1)
         apart = (soft.mean(1) - usual).square().mean() / usual.var(0).mean()
         seen = {kind: labels if kind in _WHOLE else labels[:, kept] for kind, labels in truth.items()}
-        return _loss(self._told(soft), seen) + apart
+        return torch.stack([*_losses(self._told(soft), seen).values()]).mean() + apart
 
     def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw training images of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
 
         Soft tokens of things weigh as much as those of the background.
         """
+        losses = self.losses(rng, pictures=pictures, grid=grid)
+        return torch.stack([*losses.values()]).mean()
+
+    def losses(self, rng: random.Random, *, pictures: int, grid: int) -> dict[str, torch.Tensor]:
+        """Draw training images as for `loss` and return the cross-entropy of each kind of label."""
         images, truth = drawn(rng, pictures=pictures, grid=grid)
-        return _loss(self.logits(*self.media.images(images, grid)), truth)
+        return _losses(self.logits(*self.media.images(images, grid)), truth)
 
 
-def _loss(found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the mean cross-entropy over kinds."""
-    losses = []
+def _losses(found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the cross-entropy of each kind."""
+    losses = {}
     for kind, labels in truth.items():
         flat = labels.flatten()
         each = torch.nn.functional.cross_entropy(
             found[kind].flatten(0, -2), flat, ignore_index=UNKNOWN, reduction="none"
         )
         parts = [flat > 0, flat == 0] if kind in ("colour", "shape") else [flat != UNKNOWN]
-        losses += [each[part].mean() / len(parts) for part in parts if part.any()]
-    return torch.stack(losses).sum() / len(truth)
+        shares = [each[part].mean() / len(parts) for part in parts if part.any()]
+        losses[kind] = torch.stack(shares).sum() if shares else each.sum()
+    return losses
 
 
 def drawn(

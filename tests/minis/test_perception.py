@@ -38,7 +38,8 @@ def test_with_a_teacher_the_experts_come_first_then_sight_and_hearing_in_turn_th
     model, teacher, _ = free
     one = perception(model, _SKILLS, begun=(), teacher=teacher)
     assert one.step(0.0, 0) == one.work
-    turns = [one.step(0.2, number) for number in range(5)]
+    turns = [one.step(0.2, number) for number in range(0, 700, 140)]
+    assert {one.step(0.2, number) for number in range(140, 280)} == {one.look}
     assert turns == [one.imitate, one.look, one.listen, one.listen, one.imitate]
     later = [one.step(0.5, number) for number in range(16)]
     assert [number for number, step in enumerate(later) if step is not None] == [0, 4, 8, 12]
@@ -54,6 +55,18 @@ def test_lower_layers_that_came_trained_are_refreshed_between_other_steps(free):
     steps = [one.step(0.01, number) for number in range(9)]
     assert [step is not None for step in steps] == [True, False, False] * 3
     assert {steps[0], steps[3], steps[6]} == {one.look, one.listen}
+
+
+def test_lower_layers_that_perceive_too_little_are_trained_in_turns_until_they_do(free):
+    model, _, _ = free
+    one = perception(model, _SKILLS, begun=("sight", "hearing"), teacher=None)
+    one.losses |= {"sight": 0.7, "hearing": 0.9}
+    steps = [one.step(0.01, number) for number in range(320)]
+    assert steps == [one.look] * 140 + [None] * 20 + [one.listen] * 140 + [None] * 20
+    one.losses["hearing"] = 0.05
+    assert {one.step(0.01, number) for number in range(160, 300)} == {one.look}
+    one.losses["sight"] = 0.05
+    assert [one.step(0.01, number) is not None for number in range(9)] == [True, False, False] * 3
 
 
 def test_the_vision_encoder_learns_with_the_decoder_from_some_steps_once_the_decoder_sees(tokenizer):
