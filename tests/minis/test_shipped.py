@@ -46,3 +46,20 @@ def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():
     idle = used.never_used.mean(axis=1)
     assert used.counts.shape == (6, 128)
     assert idle.max() <= 0.1, idle
+
+
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge"])
+def test_after_a_picture_questions_about_something_else_are_answered(name):
+    lab = gl.load(name, progress=False)
+    right = 0
+    pairs = zip(load_questions(skills=["digits"], per_skill=10) * 2,
+                load_questions(skills=["names", "numbers"], per_skill=10), strict=True)  # fmt: skip
+    for first, second in pairs:
+        shown = [{"type": "image", "image": one} for one in first.opened_images]
+        earlier = [
+            {"role": "user", "content": [*shown, {"type": "text", "text": first.prompt}]},
+            {"role": "assistant", "content": first.answer},
+        ]
+        answer = lab.chat([*earlier, *second.messages], temperature=0, max_new_tokens=24)
+        right += second.is_correct(answer.text)
+    assert right >= 16  # of 20; minis that no such conversation was trained on had 11 and 18

@@ -165,7 +165,7 @@ def _score(replay: LayerReplay, hidden: torch.Tensor, wanted: Sequence[int]) -> 
 
     log_probs, right = [], []
     vocabulary = replay.model.config.get_text_config().vocab_size
-    for some in hidden.split(max(1, _LOGITS // (len(wanted) * vocabulary))):
+    for some in torch.split(hidden, max(1, _LOGITS // (len(wanted) * vocabulary))):
         logits = replay.logits(some).float()
         ids = torch.tensor(list(wanted), device=logits.device).expand(len(some), -1)
         chosen = logits.gather(-1, ids[..., None])[..., 0]
