@@ -216,17 +216,23 @@ class Trainer:
                 with self._window(narrow):
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
-                    probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
-                    probed |= self.pictured.losses(batch.pictures)
-                    probed["looks"] = self.answering.loss(batch.looks)
-                    probed["before"] = self.comparing.loss(batch.before)
-                torch.autograd.backward(
-                    loss + _BALANCE * self._balance() + self._watches * torch.stack([*probed.values()]).sum()
-                )
+                    probed = self._probed(batch) if self._watches else {}
+                total = loss + _BALANCE * self._balance()
+                if probed:
+                    total = total + self._watches * torch.stack([*probed.values()]).sum()
+                torch.autograd.backward(total)
                 found |= losses
                 self.noticed |= {name: float(each.detach()) for name, each in probed.items() if each}
         self.curriculum.saw(found)
         return found
+
+    def _probed(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the losses of the probes and guides that watch a forward pass, by name."""
+        probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
+        probed |= self.pictured.losses(batch.pictures)
+        probed["looks"] = self.answering.loss(batch.looks)
+        probed["before"] = self.comparing.loss(batch.before)
+        return probed
 
     @property
     def _watches(self) -> float:

@@ -165,6 +165,16 @@ def test_a_focus_on_what_is_not_trained_and_no_rate_are_refused(options, named, 
         Trainer(tmp_path, minutes=1, skills=("names",), **options)
 
 
+@pytest.mark.parametrize("focus", ["names", "motion"])
+def test_images_are_probed_only_with_skills_of_images_in_focus(focus, trainer):
+    one = trainer(skills=("names", "motion"), focus=(focus,))
+    seen = one._practise()
+    assert "motion" in seen or "pointed" in seen  # images, in either
+    assert bool(one.noticed) == (focus == "motion")
+    learned = [weight.grad is not None for weight in one.pictured.probe.parameters()]
+    assert any(learned) == (focus == "motion")
+
+
 def test_the_last_stage_begins_when_its_time_has_come_and_goes_on_when_resumed(trainer, tmp_path):
     one = trainer(skills=("names", "tools"))
     one._practise = dict
