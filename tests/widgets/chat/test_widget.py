@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -375,7 +376,32 @@ def test_an_interrupt_while_the_turn_is_settled_leaves_the_chat_free(messages, m
     assert chat.send("And now?").text == "fine"
 
 
-def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages) -> None:
+@pytest.fixture
+def sends(monkeypatch):
+    """Run a send that real interrupts reach; what is pressed after it does not reach the test."""
+    sending = False
+
+    def pressed(*_: object) -> None:
+        if sending:
+            raise KeyboardInterrupt
+
+    def run(send: Callable[[], object]) -> bool:
+        """Return whether an interrupt came out of the send."""
+        nonlocal sending
+        stopped = True
+        with contextlib.suppress(KeyboardInterrupt):
+            sending = True
+            send()
+            stopped = False
+        sending = False
+        return stopped
+
+    before = signal.signal(signal.SIGINT, pressed)
+    yield run
+    signal.signal(signal.SIGINT, before)
+
+
+def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages, sends) -> None:
     chat = Chat(ScriptedLab([words(*"abcdefgh") for _ in range(200)], pause=0.0005))
     draws = random.Random(7)
 
@@ -384,18 +410,16 @@ def test_stop_pressed_twice_at_any_time_leaves_the_chat_free(messages) -> None:
             time.sleep(delay)
             os.kill(os.getpid(), signal.SIGINT)
 
+    stopped = 0
     for number in range(40):
         delays = [draws.uniform(0, 0.006), draws.uniform(0.0002, 0.003)]
         presses = threading.Thread(target=press, args=(delays,))
-        with contextlib.suppress(KeyboardInterrupt):
-            presses.start()
-            chat.send(f"{number}?")
-        for _ in range(2):  # presses that came after the answer
-            with contextlib.suppress(KeyboardInterrupt):
-                presses.join()
-                time.sleep(0.001)
+        presses.start()
+        stopped += sends(lambda number=number: chat.send(f"{number}?"))
+        presses.join()
         assert not chat.busy
         assert not chat.turns or chat.turns[-1].get("state") != "live"
+    assert stopped
     assert chat.send("And now?").text == "abcdefgh"
 
 
