@@ -22,7 +22,7 @@ from .skill_mixture import Mixture
 from .tasks import HEARD, SEEN
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
-from .vision_pretraining import VisionProbe, drawn
+from .vision_pretraining import VisionProbe, drawn, mean_loss
 
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each encoder learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
@@ -212,15 +212,14 @@ class LowerLayerPretraining:
         and of sounds by turns, a probe told 55 % of the shapes; after two minutes of images alone, 88 %.
         """
         named = {"sight": self.look, "hearing": self.listen}
-        weak = [step for name, step in named.items() if step in senses and self._perceives_little(name)]
+        weak = [
+            step for name, step in named.items() if step in senses and self.losses.get(name, 0.0) > _PERCEIVES
+        ]
         if weak:
             turn, place = divmod(number, _TURN + _BETWEEN)
             return weak[turn % len(weak)] if place < _TURN else None
         alone, turn = divmod(number, _REFRESHED)
         return None if turn or not senses else senses[alone % len(senses)]
-
-    def _perceives_little(self, name: str) -> bool:
-        return self.losses.get(name, 0.0) > _PERCEIVES
 
     def centre(self, seed: int) -> None:
         """Do nothing: there is no audio encoder."""
@@ -248,7 +247,7 @@ class LowerLayerPretraining:
         kinds = self.sight.losses(batcher.rng, pictures=_pictures(grid), grid=grid)
         if grid == FULL_GRID:
             self._perceived("sight", max(float(loss.detach()) for loss in kinds.values()))
-        return _backward("sight", torch.stack([*kinds.values()]).mean())
+        return _backward("sight", mean_loss(kinds))
 
     def _perceived(self, name: str, loss: float) -> None:
         self.losses[name] = _SMOOTH * self.losses.get(name, loss) + (1 - _SMOOTH) * loss

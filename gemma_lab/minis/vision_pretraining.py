@@ -123,20 +123,24 @@ class VisionProbe:
             usual = self.soft_tokens(*self.media.images(images, FULL_GRID)).mean(1)
         apart = (soft.mean(1) - usual).square().mean() / usual.var(0).mean()
         seen = {kind: labels if kind in _WHOLE else labels[:, kept] for kind, labels in truth.items()}
-        return torch.stack([*_losses(self._told(soft), seen).values()]).mean() + apart
+        return mean_loss(_losses(self._told(soft), seen)) + apart
 
     def loss(self, rng: random.Random, *, pictures: int, grid: int) -> torch.Tensor:
         """Draw training images of `grid` × `grid` soft tokens and return the probes' mean cross-entropy.
 
         Soft tokens of things weigh as much as those of the background.
         """
-        losses = self.losses(rng, pictures=pictures, grid=grid)
-        return torch.stack([*losses.values()]).mean()
+        return mean_loss(self.losses(rng, pictures=pictures, grid=grid))
 
     def losses(self, rng: random.Random, *, pictures: int, grid: int) -> dict[str, torch.Tensor]:
         """Draw training images as for `loss` and return the cross-entropy of each kind of label."""
         images, truth = drawn(rng, pictures=pictures, grid=grid)
         return _losses(self.logits(*self.media.images(images, grid)), truth)
+
+
+def mean_loss(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the mean over kinds of label."""
+    return torch.stack([*losses.values()]).mean()
 
 
 def _losses(found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -377,7 +377,7 @@ def test_an_interrupt_while_the_turn_is_settled_leaves_the_chat_free(messages, m
 
 
 @pytest.fixture
-def sends(monkeypatch):
+def sends():
     """Run a send that real interrupts reach; what is pressed after it does not reach the test."""
     sending = False
 
