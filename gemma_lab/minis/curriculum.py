@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .batches import Batcher
 from .encoding import Row
 from .image_sizes import FULL_GRID, ImageSizes
+from .running_loss import record
 from .skill_mixture import Mixture
 from .tasks import SEEN, SKILLS, recall
 
@@ -56,7 +57,7 @@ _LONG = 0.3  # share of steps with such texts
 _WORKED = 0.05  # running loss of thinking, in nats per token, at which its steps are not drilled any more
 _SURE = 0.25  # running loss of a drill, in nats per token, below which it is left out of more and more steps
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
-_SMOOTH = 0.9  # share of a drill's running loss that a step keeps
+_KEEP = 0.9  # share of a drill's running loss that a step keeps
 _FULL = 3  # rows per visual skill, at most, where images have the full grid
 _ENLARGED = ("digits", "scenes")  # skills with larger images, one row of one of them per step
 
@@ -182,10 +183,10 @@ class Curriculum:
             self.sizes.saw(self._grid, [losses[skill] for skill in _ENLARGED if skill in losses])
             self.mixture.saw(losses)
             for drill in losses.keys() - set(self.mixture.skills):
-                self._drills[drill] = _smoothed(self._drills.get(drill, losses[drill]), losses[drill])
+                record(self._drills, drill, losses[drill], keep=_KEEP)
         else:
             mean = sum(losses.values()) / len(losses)
-            self.alone[self._now] = _smoothed(self.alone[self._now], mean)
+            record(self.alone, self._now, mean, keep=_KEEP)
 
     def _turn(self, progress: float) -> str | None:
         """Return what is trained alone at this point, or None for everything together.
@@ -234,7 +235,3 @@ class Curriculum:
             self.level += 1
             losses["recall"] = 2 * _LEARNED  # judged anew
         return self.level
-
-
-def _smoothed(before: float, loss: float) -> float:
-    return _SMOOTH * before + (1 - _SMOOTH) * loss

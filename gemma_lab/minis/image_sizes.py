@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 
+from .running_loss import record
+
 FULL_GRID = 8
 """Soft tokens a side that the processor makes of a square picture."""
 LIMITS = {11: 140, 16: 280, 23: 560}
@@ -19,7 +21,7 @@ _LARGE_SHARE, _MOST_SHARE = 0.06, 0.12  # share of steps with larger grids: once
 _OFTEN = {11: 3, 16: 2, 23: 1}  # how often each of them, where their losses are the same
 _LEAST, _MUCH = 0.05, 0.5  # of a loss above that of the full grid, in nats per token: as a weight, the most
 _ALONE = 1, 2, 3  # how often each of them where the vision encoder learns alone, from some soft tokens
-_SMOOTH = 0.9  # share of a running loss that a step keeps
+_KEEP = 0.9  # share of a running loss that a step keeps
 
 
 class ImageSizes:
@@ -50,7 +52,7 @@ class ImageSizes:
         """Record the losses of a step's images of one size."""
         if losses and grid >= FULL_GRID:
             mean = sum(losses) / len(losses)
-            self.losses[grid] = _SMOOTH * self.losses.get(grid, mean) + (1 - _SMOOTH) * mean
+            record(self.losses, grid, mean, keep=_KEEP)
 
     def _behind(self, grid: int) -> float:
         """Return how much larger the loss of a larger grid is than that of the full one, up to a limit."""

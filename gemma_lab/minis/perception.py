@@ -18,6 +18,7 @@ from .encoding import SKIP, Row
 from .image_sizes import FULL_GRID, ImageSizes, draw_large_alone
 from .lower_layers import LowerLayers
 from .media_inputs import ENCODED, RAW
+from .running_loss import record
 from .skill_mixture import Mixture
 from .tasks import HEARD, SEEN
 from .tasks.cells import UNKNOWN
@@ -40,7 +41,7 @@ _REFRESHED = 3  # steps to one of perception alone, where an earlier mini's lowe
 _TURN = 140  # steps of one sense alone
 _BETWEEN = 20  # steps of all else between such turns, where trained lower layers perceive too little
 _PERCEIVES = 0.35  # running loss of a probe's worst kind, in nats, below which they perceive enough
-_SMOOTH = 0.95  # share of that loss that a step keeps
+_KEEP = 0.95  # share of that loss that a step keeps
 _LISTENS = 2  # steps with sounds to a step with images, which takes four times as long
 _TEXTS = 2  # rows of text beside images, which the lower layers learn to leave as they are
 
@@ -250,7 +251,7 @@ class LowerLayerPretraining:
         return _backward("sight", mean_loss(kinds))
 
     def _perceived(self, name: str, loss: float) -> None:
-        self.losses[name] = _SMOOTH * self.losses.get(name, loss) + (1 - _SMOOTH) * loss
+        record(self.losses, name, loss, keep=_KEEP)
 
     def imitate(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Teach the lower layers the teacher's soft tokens of images, and to leave text as it is."""

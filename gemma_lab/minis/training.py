@@ -16,28 +16,23 @@ from tqdm.auto import tqdm
 
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
-from .attention_guide import AttentionGuide
 from .batches import Batch, Batcher
 from .checkpoint import write_checkpoint
 from .curriculum import Curriculum
 from .encoding import SKIP
+from .optimizer import new_optimizer, set_rates
 from .perception import Step, perception
-from .picture_probe import SECONDS, PictureProbe
 from .row_groups import by_length, by_window
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
-from .soft_token_probe import SoftTokenProbe
 from .tasks import SEEN, SKILLS, corpus, skills_of
-from .tasks.cells import NEWS
 from .tokenizer import build_tokenizer
+from .watchers import Watchers
 from .weight_transfer import carry_over, teacher_of
 
-_PEAK_RATE = 2e-3
 _ROWS = 12  # packed rows of one step
 _BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
 _WATCHES = 0.5  # weight of the losses of probes and of guides
-_COMPARES = 1  # layer with a head that attends to the same place one frame earlier
-_WIDE, _WIDE_RATE = 2048, 0.1  # inputs of a layer that learns more slowly: its sums move with each of them
 
 
 class Trainer:
@@ -100,22 +95,15 @@ class Trainer:
                 self.earlier = _training_of(start, name)
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
-        # what soft tokens show is gathered one layer above
-        self.watching = SoftTokenProbe(self.model, len(NEWS), below=2)
-        self.timing = SoftTokenProbe(self.model, SECONDS, below=2)
-        self.pictured = PictureProbe(self.model)
-        self.answering, self.comparing = AttentionGuide(self.model), AttentionGuide(self.model, _COMPARES)
+        self.watchers = Watchers(self.model)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
         self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.probes = torch.nn.ModuleList(
-            [*self.perception.probes, self.watching.probe, self.timing.probe, self.pictured.probe]
-        )
-        self.optimizer = _optimizer([*self.model.parameters(), *self.probes.parameters()])
+        self.probes = torch.nn.ModuleList([*self.perception.probes, *self.watchers.probes])
+        self.optimizer = new_optimizer(self.model, self.probes)
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
-        self.noticed: dict[str, float] = {}  # the last losses of these probes, in nats per token
         came: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             if path.endswith(".router"):
@@ -186,11 +174,10 @@ class Trainer:
         if sense is None and not self._joint and not self.stage.focus:
             self.perception.centre(self.seed)
         self._joint += sense is None
-        warm = min(1, ((self._joint if sense is None else self.step) + 1) / 100)
-        for group in self.optimizer.param_groups:
-            group["lr"] = (
-                _PEAK_RATE * group.get("share", 1.0) * warm * self.stage.learning_rate(self.progress)
-            )
+        steps = self._joint if sense is None else self.step  # each kind of step warms up by itself
+        set_rates(
+            self.optimizer, self.stage.learning_rate(self.progress), steps=steps, continues=self.continues
+        )
         losses = self._practise() if sense is None else sense(self.batcher)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -216,28 +203,18 @@ class Trainer:
                 with self._window(narrow):
                     batch = self.batcher.batch(some, grid=practice.grid)
                     loss, losses = self._loss(batch)
-                    probed = self._probed(batch) if self._watches else {}
-                total = loss + _BALANCE * self._balance()
-                if probed:
-                    total = total + self._watches * torch.stack([*probed.values()]).sum()
+                    total = loss + _BALANCE * self._balance()
+                    if self._watches:
+                        total = total + _WATCHES * self.watchers.loss(batch)
                 torch.autograd.backward(total)
                 found |= losses
-                self.noticed |= {name: float(each.detach()) for name, each in probed.items() if each}
         self.curriculum.saw(found)
         return found
 
-    def _probed(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the losses of the probes and guides that watch a forward pass, by name."""
-        probed = {"news": self.watching.loss(batch.news), "time": self.timing.loss(batch.seconds)}
-        probed |= self.pictured.losses(batch.pictures)
-        probed["looks"] = self.answering.loss(batch.looks)
-        probed["before"] = self.comparing.loss(batch.before)
-        return probed
-
     @property
-    def _watches(self) -> float:
-        """Weight of the probes of images, which a training with other skills in focus goes without."""
-        return _WATCHES if not self.stage.focus or set(self.stage.focus) & set(SEEN) else 0.0
+    def _watches(self) -> bool:
+        """Whether images are watched, which a training with other skills in focus goes without."""
+        return not self.stage.focus or bool(set(self.stage.focus) & set(SEEN))
 
     @contextlib.contextmanager
     def _window(self, tokens: int | None) -> Iterator[None]:
@@ -303,7 +280,7 @@ class Trainer:
                 for skill in self.skills if skill in self.mixture.losses
             },
             "alone": {name: round(loss, 4) for name, loss in self.curriculum.alone.items()},
-            "probes": {name: round(loss, 4) for name, loss in self.noticed.items()},
+            "probes": {name: round(loss, 4) for name, loss in self.watchers.last.items()},
         }  # fmt: skip
         if self._routed:
             row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
@@ -353,23 +330,6 @@ class Trainer:
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship (`gemma_lab.minis.checkpoint`)."""
         write_checkpoint(self.model, self.tokenizer, folder)
-
-
-def _optimizer(weights: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Return AdamW whose groups have a share of the learning rate each, and no decay of vectors."""
-    wide = [weight for weight in weights if weight.ndim == 2 and weight.shape[1] > _WIDE]
-    slow = {id(weight) for weight in wide}
-    groups: list[dict[str, Any]] = [
-        {
-            "params": [p for p in weights if p.ndim > 1 and id(p) not in slow],
-            "weight_decay": 0.01,
-            "share": 1.0,
-        },
-        {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
-    ]
-    if wide:
-        groups.append({"params": wide, "weight_decay": 0.01, "share": _WIDE_RATE})
-    return torch.optim.AdamW(groups, lr=_PEAK_RATE, betas=(0.9, 0.98), fused=True)
 
 
 def _training_of(folder: Path, name: str) -> dict[str, Any]:

@@ -170,8 +170,8 @@ def test_images_are_probed_only_with_skills_of_images_in_focus(focus, trainer):
     one = trainer(skills=("names", "motion"), focus=(focus,))
     seen = one._practise()
     assert "motion" in seen or "pointed" in seen  # images, in either
-    assert bool(one.noticed) == (focus == "motion")
-    learned = [weight.grad is not None for weight in one.pictured.probe.parameters()]
+    assert bool(one.watchers.last) == (focus == "motion")
+    learned = [weight.grad is not None for probe in one.watchers.probes for weight in probe.parameters()]
     assert any(learned) == (focus == "motion")
 
 
