@@ -6,10 +6,13 @@ import itertools
 import random
 from collections import Counter
 
-_SMOOTH = 0.97  # share of the running loss that a step keeps
+from .running_loss import record
+
+_KEEP = 0.97  # share of the running loss that a step keeps
 _LEAST, _MOST = 0.05, 2.0  # bounds of a skill's running loss as a weight; the second until it was practised
-# Losses are means of tokens: one wrong token spoils an answer of many, and hardly shows.
-_LONGER = {"thinking": 0.15, "tools": 0.15, "records": 0.12, "recall": 0.12}
+# Losses are means of tokens: one wrong token spoils an answer of many, and hardly shows. Of comparisons only
+# the first answer needs both pictures.
+_LONGER = {"thinking": 0.15, "tools": 0.15, "records": 0.12, "recall": 0.12, "compare": 0.2}
 # A sum that is answered at once stays a guess: its loss would take a third of all rows for ever.
 _FIXED = {"arithmetic": 0.15}
 _FOCUS = 3  # one row in so many is of a skill in focus
@@ -63,4 +66,4 @@ class Mixture:
         """Record the loss of each skill in one step, in nats per token."""
         for skill, loss in losses.items():
             if skill in self.skills:
-                self.losses[skill] = _SMOOTH * self.losses.get(skill, loss) + (1 - _SMOOTH) * loss
+                record(self.losses, skill, loss, keep=_KEEP)

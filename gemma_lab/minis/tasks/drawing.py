@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from .outlines import MORE_OUTLINES, turned
+
 COLOURS = {
     "red": (215, 40, 40),
     "green": (40, 150, 60),
@@ -28,15 +30,15 @@ MORE_COLOURS = {
     "cyan": (40, 190, 215),
 }
 """Colours of training alone, for a shape to be learned apart from the few colours that it is asked in."""
-MORE_SHAPES = ("arrow", "diamond", "moon")
-"""Shapes of training alone."""
+MORE_SHAPES = tuple(MORE_OUTLINES)
+"""Shapes of training alone: the more of them have a colour, the less its look depends on the shape."""
 HELD_OUT = frozenset({("yellow", "circle"), ("blue", "square"), ("red", "triangle"), ("purple", "star")})
 """The (colour, shape) that training never draws."""
 
 _FINER = 3  # drawn this much larger, then averaged: smooth edges
 _GAP = 0.03  # between two things, of the picture's side
 _SHADE = 14  # how far a channel may lie from its colour
-_MORE = 0.25  # share of a training's things with a colour, and with a shape, of training alone
+_MORE = 0.25, 0.4  # share of a training's things with a colour, and with a shape, of training alone
 _INKS = COLOURS | MORE_COLOURS
 
 
@@ -81,7 +83,7 @@ def combination(rng: random.Random, held: bool, *, more: bool = False) -> tuple[
         Include colours and shapes that only training uses.
     """
     while True:
-        strange = (rng.random() < _MORE, rng.random() < _MORE) if more else (False, False)
+        strange = [more and rng.random() < share for share in _MORE]
         colour = rng.choice(list(MORE_COLOURS if strange[0] else COLOURS))
         shape = rng.choice(MORE_SHAPES if strange[1] else SHAPES)
         if ((colour, shape) in HELD_OUT) == held:
@@ -139,7 +141,7 @@ def draw(things: list[Thing], *, size: int, background: tuple[int, int, int] = (
 
 
 def _outline(one: Thing) -> list[tuple[float, float]]:
-    points = _around(one) if one.shape in SHAPES else _turned(_MORE_OUTLINES[one.shape], one.turn)
+    points = _around(one) if one.shape in SHAPES else turned(MORE_OUTLINES[one.shape], one.turn)
     return [(one.x + one.radius * x, one.y + one.radius * y) for x, y in points]
 
 
@@ -152,23 +154,3 @@ def _around(one: Thing) -> list[tuple[float, float]]:
         reach = 0.42 if one.shape == "star" and corner % 2 else 1.0
         points.append((reach * math.cos(angle), reach * math.sin(angle)))
     return points
-
-
-def _turned(points: list[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
-    turn = complex(math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))
-    return [((complex(*point) * turn).real, (complex(*point) * turn).imag) for point in points]
-
-
-def _moon() -> list[tuple[float, float]]:
-    outer = [math.radians(angle) for angle in range(50, 311, 10)]
-    inner = [(0.42 + 0.78 * math.cos(angle), 0.78 * math.sin(angle)) for angle in reversed(outer)]
-    return [(math.cos(angle), math.sin(angle)) for angle in outer] + inner
-
-
-#: shape of training alone -> its outline in a circle of radius 1
-_MORE_OUTLINES = {
-    "arrow": [(0.0, -1.0), (0.75, -0.1), (0.28, -0.1), (0.28, 0.95),
-              (-0.28, 0.95), (-0.28, -0.1), (-0.75, -0.1)],
-    "diamond": [(0.0, -1.0), (0.5, 0.0), (0.0, 1.0), (-0.5, 0.0)],
-    "moon": _moon(),
-}  # fmt: skip
