@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...checks import type_name
 from ...display import Displayed
 from ...errors import LabError
 from .integers import quantize
@@ -153,14 +154,14 @@ def qat_grid(lab: Any) -> QatGrid:
     Raises
     ------
     LabError
-        If the model is quantised already.
+        If the model is quantised already, or none of this process.
 
     Examples
     --------
     >>> gl.qat_grid(gl.load("12b-it-qat-q4_0-unquantized")).on_grid
     ('embedding', 'attention', 'mlp')
     """
-    _require_plain(lab)
+    _require_plain(lab, "gl.qat_grid")
     counts: dict[str, list[tuple[int, int, float]]] = {}
     left_out: dict[str, str] = {}
     for name, weight in lab.model.named_parameters():
@@ -207,7 +208,7 @@ def to_q4_0_grid(lab: Any) -> None:
     Raises
     ------
     LabError
-        If the model is quantised already.
+        If the model is quantised already, or none of this process.
 
     Examples
     --------
@@ -215,14 +216,17 @@ def to_q4_0_grid(lab: Any) -> None:
     >>> gl.to_q4_0_grid(rounded)
     >>> gl.versus(gl.load("mini-moe"), rounded)
     """
-    _require_plain(lab)
+    _require_plain(lab, "gl.to_q4_0_grid")
     with torch.no_grad():
         for name, weight in lab.model.named_parameters():
             if part_of(name) in _MATRICES and weight.ndim >= 2:
                 weight.copy_(quantize(weight, bits=4, group_size=BLOCK).dequantize())
 
 
-def _require_plain(lab: Any) -> None:
+def _require_plain(lab: Any, call: str) -> None:
+    if not isinstance(getattr(lab, "model", None), torch.nn.Module):
+        source = f"gl.load({lab!r})" if isinstance(lab, str) else 'gl.load("mini-moe")'
+        raise LabError(f"{call} takes a loaded model, not {type_name(lab)}.", hint=f"{call}({source})")
     if is_quantized(lab.model):
         raise LabError(
             f"{lab.name} is quantised already ({method_name(lab.model)}), so its weights are on that grid.",

@@ -100,6 +100,13 @@ def test_a_quantised_model_is_refused(tiny_folder):
         gl.qat_grid(gl.load(tiny_folder("31B"), dtype="float32", quantization="int4"))
 
 
+@pytest.mark.parametrize("call", [gl.qat_grid, to_q4_0_grid])
+@pytest.mark.parametrize(("what", "named"), [(None, "None"), ("mini-moe", "gl.load\\('mini-moe'\\)")])
+def test_what_is_no_loaded_model_is_refused(call, what, named):
+    with pytest.raises(LabError, match=f"(?s)takes a loaded model, not .*{named}"):
+        call(what)
+
+
 def test_results_as_tables(tiny_folder):
     found = gl.qat_grid(gl.load(tiny_folder("31B"), dtype="float32"))
     assert list(found.to_pandas()["on_grid"]) == [0] * len(found.parts)
