@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from ...errors import LabError
 from ..base.figure import FAINT, OKABE_ITO, Plot, hide_frame, new_figure
 
 _COLUMNS = 5
+_GAP = 60.0  # minutes without a row over which no line goes: their log was not kept
 
 
 def training_figure(log: Path, *, name: str) -> Plot:
@@ -39,7 +41,7 @@ def training_figure(log: Path, *, name: str) -> Plot:
     layout = {"nrows": lines, "ncols": _COLUMNS, "sharex": True, "sharey": True, "squeeze": False}
     with new_figure(9.2, 0.9 + 1.65 * lines, **layout) as (figure, grid):
         for number, (axes, skill) in enumerate(zip(grid.flat, skills, strict=False)):
-            _panel(axes, trained, skill)
+            _panel(axes, rows, skill)
             axes.tick_params(left=False, labelbottom=number + _COLUMNS >= len(skills))
         for axes in list(grid.flat)[len(skills) :]:
             axes.set_visible(False)
@@ -62,12 +64,12 @@ def training_figure(log: Path, *, name: str) -> Plot:
 
 def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
     losses_by_minute = [
-        (row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row["running"]
+        (row["seconds"] / 60, row["running"][skill]) for row in rows if skill in row.get("running", {})
     ]
     highest = max(loss for _, loss in losses_by_minute)
-    axes.plot([at for at, _ in losses_by_minute], [100 * loss / highest for _, loss in losses_by_minute],
-              color=OKABE_ITO["grey"], linewidth=1, linestyle=(0, (3, 1.5)),
-              label="training loss, % of its highest value")  # fmt: skip
+    shares = [(minute, 100 * loss / highest) for minute, loss in losses_by_minute]
+    axes.plot(*zip(*_parted(shares), strict=True), color=OKABE_ITO["grey"], linewidth=1,
+              linestyle=(0, (3, 1.5)), label="training loss, % of its highest value")  # fmt: skip
     right = [
         (row["seconds"] / 60, 100 * row["held_out_tokens_right"][skill])
         for row in rows
@@ -75,7 +77,7 @@ def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
     ]
     axes.set_title(skill, fontsize=9)
     if right:
-        axes.plot(*zip(*right, strict=True), color=OKABE_ITO["blue"], linewidth=1.8, marker="o",
+        axes.plot(*zip(*_parted(right), strict=True), color=OKABE_ITO["blue"], linewidth=1.8, marker="o",
                   markersize=2.6, label="right tokens of held-out answers, %; number: last")  # fmt: skip
         axes.set_title(
             f"{right[-1][1]:.0f} %", loc="right", fontsize=9, fontweight="normal", color=OKABE_ITO["blue"]
@@ -84,3 +86,13 @@ def _panel(axes: Any, rows: list[dict[str, Any]], skill: str) -> None:
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     hide_frame(axes, keep="bottom")
+
+
+def _parted(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points by minute with nothing, NaN, between two that are more than `_GAP` apart."""
+    parted = points[:1]
+    for before, after in itertools.pairwise(points):
+        if after[0] - before[0] > _GAP:
+            parted.append((before[0], math.nan))
+        parted.append(after)
+    return parted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -38,6 +39,20 @@ def test_one_panel_a_skill(tmp_path):
     assert "10 minutes" in picture.text
     assert "digits 90%, names 10%" in picture.text
     assert picture.png()[:4] == b"\x89PNG"
+
+
+def test_no_line_goes_over_a_part_whose_log_was_not_kept(tmp_path):
+    rows = [
+        {"step": n, "seconds": 60.0 * minute, "loss": {}, "running": {"names": 2.0},
+         "held_out_tokens_right": {"names": 0.5}}
+        for n, minute in enumerate((1, 2, 200, 201))
+    ]  # fmt: skip
+    (axes,) = [
+        axes for axes in training_figure(written(tmp_path / "log.jsonl", rows), name="x").figure.axes
+        if axes.get_visible()
+    ]  # fmt: skip
+    for line in axes.lines:
+        assert [math.isnan(value) for value in line.get_ydata()] == [False, False, True, False, False]
 
 
 def test_a_log_without_losses_is_refused(tmp_path):
