@@ -57,6 +57,9 @@ def train(
             help="Peak learning rate as a share of a new mini's; default 1, from an earlier one 0.5."
         ),
     ] = None,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Quantisation-aware training: weights on the grid of Q4_0.")
+    ] = False,
     seed: int = 0,
     publish_to: Annotated[
         Path | None,
@@ -80,7 +83,7 @@ def train(
     folder = run or _RUNS / _known(name)
     trainer = Trainer(
         folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words,
-        focus=tuple(focus.split(",")) if focus else (), rate=rate,
+        focus=tuple(focus.split(",")) if focus else (), rate=rate, qat=qat,
     )  # fmt: skip
     trainer.train()
     if publish_to is not None and trainer.progress >= 1:
@@ -120,7 +123,7 @@ def _publish(trainer: Trainer, folder: Path) -> None:
     training = {
         "steps": trainer.step, "minutes": minutes, "seed": trainer.seed, "skills": trained,
         "stages": [asdict(stage) for stage in trainer.stages],
-    }  # fmt: skip
+    } | ({"quantization_aware": "Q4_0"} if trainer.qat else {})  # fmt: skip
     started = {"started_from": trainer.earlier} if trainer.earlier else {}
     _card(folder, training | started, name=trainer.name)
 

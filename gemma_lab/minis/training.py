@@ -22,10 +22,11 @@ from .curriculum import Curriculum
 from .encoding import SKIP
 from .optimizer import new_optimizer, set_rates
 from .perception import Step, perception
+from .rounded_weights import RoundedWeights
 from .row_groups import by_length, by_window
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
-from .tasks import SEEN, SKILLS, corpus, skills_of
+from .tasks import HEARD, SEEN, SKILLS, corpus, skills_of
 from .tokenizer import build_tokenizer
 from .watchers import Watchers
 from .weight_transfer import carry_over, teacher_of
@@ -65,6 +66,9 @@ class Trainer:
     rate
         Peak learning rate, as a share of that of a new mini. Default: 1, and 0.5 from an earlier mini. A
         resumed run keeps its own.
+    qat
+        Quantisation-aware training: weights are on the grid of Q4_0 in every pass, and when published.
+        A resumed run keeps it.
     """
 
     def __init__(
@@ -79,10 +83,11 @@ class Trainer:
         keep_words: bool = False,
         focus: tuple[str, ...] = (),
         rate: float | None = None,
+        qat: bool = False,
     ) -> None:
         self.run, self.name, self.minutes, self.seed = run, name, minutes, seed
         self.skills = skills_of(hears=SHAPES[name]["audio"] is not None) if skills is None else skills
-        self.start = start
+        self.start, self.qat = start, qat
         _check_options(self.skills, focus, rate)
         run.mkdir(parents=True, exist_ok=True)
         self.tokenizer = _tokenizer(run, start if keep_words else None)
@@ -175,15 +180,22 @@ class Trainer:
             self.perception.centre(self.seed)
         self._joint += sense is None
         steps = self._joint if sense is None else self.step  # each kind of step warms up by itself
+        perceives = any(skill in self.skills for skill in SEEN + HEARD)  # otherwise nothing is probed
         set_rates(
-            self.optimizer, self.stage.learning_rate(self.progress), steps=steps, continues=self.continues
-        )
-        losses = self._practise() if sense is None else sense(self.batcher)
+            self.optimizer, self.stage.learning_rate(self.progress), steps=steps,
+            continues=self.continues and perceives,
+        )  # fmt: skip
+        with self._rounded():
+            losses = self._practise() if sense is None else sense(self.batcher)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return losses
+
+    def _rounded(self) -> contextlib.AbstractContextManager[None]:
+        """Have the weights that quantisation-aware training rounds on their grid."""
+        return RoundedWeights(self.model).applied() if self.qat else contextlib.nullcontext()
 
     def _sense(self) -> Step | None:
         """Return the step of perception alone that is due at this point of the budget, or None."""
@@ -259,7 +271,8 @@ class Trainer:
         shares = {}
         for skill in self.skills:
             batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
-            logits, truth, _ = self._answers(batch)
+            with self._rounded():
+                logits, truth, _ = self._answers(batch)
             shares[skill] = round(float((logits.argmax(-1) == truth).float().mean()), 3)
         return shares
 
@@ -298,6 +311,7 @@ class Trainer:
             "sizes": self.curriculum.sizes.losses, "begun": self.perception.begun,
             "earlier": self.earlier, "start": str(self.start or ""), "rate": self.stages[0].rate,
             "focus": list(self.stages[0].focus), "again": len(self.stages) == 1,
+            "qat": self.qat,
         }  # fmt: skip
         torch.save(state, self.run / "state.tmp")
         (self.run / "state.tmp").replace(self.run / "state.pt")
@@ -315,7 +329,7 @@ class Trainer:
         self.probes.load_state_dict(state["probes"])
         self.step, self.spent, self.seed = state["step"], state["spent"], state["seed"]
         self._joint, self.perception.begun = state["joint"], state["begun"]
-        self.earlier = state.get("earlier")
+        self.earlier, self.qat = state.get("earlier"), state.get("qat", False)
         self.stages = stages(
             tuple(skill for skill in SKILLS if skill in state["trained"]),
             focus=tuple(state.get("focus", ())), rate=state.get("rate"), again=state.get("again", True),
@@ -329,7 +343,8 @@ class Trainer:
 
     def publish(self, folder: Path) -> None:
         """Write the checkpoint to ship (`gemma_lab.minis.checkpoint`)."""
-        write_checkpoint(self.model, self.tokenizer, folder)
+        with self._rounded():
+            write_checkpoint(self.model, self.tokenizer, folder)
 
 
 def _training_of(folder: Path, name: str) -> dict[str, Any]:

@@ -266,6 +266,22 @@ def test_a_layer_of_thousands_of_inputs_learns_more_slowly(trainer):
     assert len(rates) == len([*one.model.parameters(), *one.probes.parameters()])
 
 
+def test_quantisation_aware_training_moves_all_weights_and_publishes_those_of_the_grid(trainer, tmp_path):
+    one = trainer(skills=("names",), qat=True)
+    one.mixture.rows = 2
+    one._joint = 100
+    one._step()
+    weight = one.model.model.language_model.layers[0].mlp.up_proj.weight
+    assert len(weight[0, :32].unique()) > 16
+    one._save()
+    again = Trainer(tmp_path, minutes=1, skills=("names",))
+    assert again.qat
+    again.publish(tmp_path / "mini-moe")
+    assert torch.equal(again.model.model.language_model.layers[0].mlp.up_proj.weight, weight)
+    found = gl.qat_grid(gl.load(tmp_path / "mini-moe", progress=False))
+    assert set(found.on_grid) == {part.part for part in found.parts} >= {"embedding", "attention", "experts"}
+
+
 def test_questions_are_drawn_from_the_held_out_part_of_every_skill_the_same_every_time():
     drawn = held_out_questions(each=3)
     assert drawn == held_out_questions(each=3)

@@ -6,6 +6,7 @@ holds them; packing those to int4 with groups of 32 loses nothing. Other weights
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -217,10 +218,21 @@ def to_q4_0_grid(lab: Any) -> None:
     >>> gl.versus(gl.load("mini-moe"), rounded)
     """
     _require_plain(lab, "gl.to_q4_0_grid")
-    with torch.no_grad():
-        for name, weight in lab.model.named_parameters():
-            if part_of(name) in _MATRICES and weight.ndim >= 2:
-                weight.copy_(quantize(weight, bits=4, group_size=BLOCK).dequantize())
+    round_to_grid(rounded_matrices(lab.model))
+
+
+def rounded_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Return the weights that Q4_0 rounds, each once: not router, norms and towers."""
+    return [
+        weight for name, weight in model.named_parameters() if part_of(name) in _MATRICES and weight.ndim >= 2
+    ]
+
+
+@torch.no_grad()
+def round_to_grid(weights: Iterable[torch.Tensor]) -> None:
+    """Round weights to a Q4_0 grid, in place."""
+    for weight in weights:
+        weight.copy_(quantize(weight, bits=4, group_size=BLOCK).dequantize())
 
 
 def _require_plain(lab: Any, call: str) -> None:
