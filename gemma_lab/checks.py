@@ -54,6 +54,20 @@ def type_name(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
+def no_loaded_model(value: Any, call: str, *, before: str = "") -> LabError:
+    """Return the error for what was given in place of a loaded model.
+
+    Parameters
+    ----------
+    call
+        What was called, e.g. ``"gl.Chat"``.
+    before
+        Arguments before the model, for the hint.
+    """
+    source = f"gl.load({value!r})" if isinstance(value, str) else 'gl.load("mini-moe")'
+    return LabError(f"{call} takes a loaded model, not {type_name(value)}.", hint=f"{call}({before}{source})")
+
+
 def whole_number(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
     """Return an argument of any integer type as an `int`; a bool is refused.
 

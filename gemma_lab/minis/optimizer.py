@@ -31,7 +31,7 @@ def new_optimizer(model: torch.nn.Module, probes: torch.nn.Module) -> torch.opti
     return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, share: float, *, steps: int, continues: bool) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, share: float, *, steps: int, probes_first: bool) -> None:
     """Set the learning rate of each group for the next step.
 
     Parameters
@@ -40,11 +40,11 @@ def set_rates(optimizer: torch.optim.Optimizer, share: float, *, steps: int, con
         Share of `PEAK_RATE` at this point of the training, without warm-up.
     steps
         Number of earlier steps.
-    continues
-        Whether the model was trained before. New probes would teach it noise: they learn alone first then, at
-        the full rate, while Adam gathers the moments of the model's gradients.
+    probes_first
+        Whether probes learn alone in the first steps, at the full rate, while Adam gathers the moments of the
+        model's gradients: new ones would teach a trained model noise.
     """
-    alone = _PROBES_ALONE if continues else 0
+    alone = _PROBES_ALONE if probes_first else 0
     warm = min(1.0, max(0, steps + 1 - alone) / _WARM)
     for group in optimizer.param_groups:
         probing = group["of"] == "probes" and steps < alone

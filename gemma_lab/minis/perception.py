@@ -247,11 +247,9 @@ class LowerLayerPretraining:
         grid = grid or ImageSizes().draw(batcher.rng)
         kinds = self.sight.losses(batcher.rng, pictures=_pictures(grid), grid=grid)
         if grid == FULL_GRID:
-            self._perceived("sight", max(float(loss.detach()) for loss in kinds.values()))
+            worst = max(float(loss.detach()) for loss in kinds.values())
+            record(self.losses, "sight", worst, keep=_KEEP)
         return _backward("sight", mean_loss(kinds))
-
-    def _perceived(self, name: str, loss: float) -> None:
-        record(self.losses, name, loss, keep=_KEEP)
 
     def imitate(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Teach the lower layers the teacher's soft tokens of images, and to leave text as it is."""
@@ -288,7 +286,7 @@ class LowerLayerPretraining:
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the lower layers on sounds."""
         losses = _backward("hearing", self.hearing.loss(batcher.rng, sounds=_SOUNDS))
-        self._perceived("hearing", losses["hearing"])
+        record(self.losses, "hearing", losses["hearing"], keep=_KEEP)
         return losses
 
 

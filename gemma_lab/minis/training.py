@@ -22,7 +22,7 @@ from .curriculum import Curriculum
 from .encoding import SKIP
 from .optimizer import new_optimizer, set_rates
 from .perception import Step, perception
-from .rounded_weights import RoundedWeights
+from .rounded_weights import rounded_weights
 from .row_groups import by_length, by_window
 from .schedule import Stage, stages
 from .skill_mixture import Mixture
@@ -183,7 +183,7 @@ class Trainer:
         perceives = any(skill in self.skills for skill in SEEN + HEARD)  # otherwise nothing is probed
         set_rates(
             self.optimizer, self.stage.learning_rate(self.progress), steps=steps,
-            continues=self.continues and perceives,
+            probes_first=self.continues and perceives,
         )  # fmt: skip
         with self._rounded():
             losses = self._practise() if sense is None else sense(self.batcher)
@@ -195,7 +195,7 @@ class Trainer:
 
     def _rounded(self) -> contextlib.AbstractContextManager[None]:
         """Have the weights that quantisation-aware training rounds on their grid."""
-        return RoundedWeights(self.model).applied() if self.qat else contextlib.nullcontext()
+        return rounded_weights(self.model) if self.qat else contextlib.nullcontext()
 
     def _sense(self) -> Step | None:
         """Return the step of perception alone that is due at this point of the budget, or None."""
@@ -269,11 +269,11 @@ class Trainer:
         """Return skill → accuracy of held-out answer tokens, given the answer before them."""
         batcher = Batcher(self.tokenizer, random.Random(self.step), self.perception.media)
         shares = {}
-        for skill in self.skills:
-            batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
-            with self._rounded():
+        with self._rounded():
+            for skill in self.skills:
+                batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
                 logits, truth, _ = self._answers(batch)
-            shares[skill] = round(float((logits.argmax(-1) == truth).float().mean()), 3)
+                shares[skill] = round(float((logits.argmax(-1) == truth).float().mean()), 3)
         return shares
 
     def _balance(self) -> torch.Tensor:

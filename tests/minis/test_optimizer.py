@@ -32,7 +32,7 @@ def test_every_weight_is_in_one_group_and_vectors_do_not_decay(optimizer):
 
 
 def test_all_rates_rise_from_the_first_step_of_a_new_model(optimizer):
-    set_rates(optimizer, 0.5, steps=9, continues=False)
+    set_rates(optimizer, 0.5, steps=9, probes_first=False)
     rate = PEAK_RATE * 0.5 * 10 / 100
     found = rates(optimizer)
     assert found[("model", 1.0)] == found[("probes", 1.0)] == {rate}
@@ -41,11 +41,11 @@ def test_all_rates_rise_from_the_first_step_of_a_new_model(optimizer):
 
 
 def test_probes_of_a_trained_model_learn_alone_first(optimizer):
-    set_rates(optimizer, 0.5, steps=0, continues=True)
+    set_rates(optimizer, 0.5, steps=0, probes_first=True)
     assert rates(optimizer) == {
         ("model", 1.0): {0.0}, ("model", 0.1): {0.0}, ("probes", 1.0): {PEAK_RATE}
     }  # fmt: skip
-    set_rates(optimizer, 0.5, steps=500, continues=True)
+    set_rates(optimizer, 0.5, steps=500, probes_first=True)
     assert rates(optimizer)[("model", 1.0)] == rates(optimizer)[("probes", 1.0)] == {0.5 * PEAK_RATE}
 
 
@@ -54,7 +54,7 @@ def test_a_trained_model_stays_as_it_is_while_probes_learn(optimizer):
         for weight in group["params"]:
             weight.grad = torch.ones_like(weight)
     before = [weight.clone() for group in optimizer.param_groups for weight in group["params"]]
-    set_rates(optimizer, 0.5, steps=0, continues=True)
+    set_rates(optimizer, 0.5, steps=0, probes_first=True)
     optimizer.step()
     moved = [
         (group["of"], not torch.equal(weight, before.pop(0)))

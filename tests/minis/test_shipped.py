@@ -12,6 +12,7 @@ from gemma_lab.analysis.experts.load import expert_load
 from gemma_lab.assets import data_path
 from gemma_lab.evals.questions import SLOW, load_questions, skill_names
 from gemma_lab.evals.run import checkup
+from gemma_lab.minis.batched_checkup import checkup_in_batches
 
 _BY_CHANCE = 1e-3 / 17  # of 17 scores, that one is so far from its card
 _QUICKLY = ["digits", "scenes", "speech", "names", "numbers", "tools"]
@@ -30,6 +31,15 @@ def test_what_a_card_says_is_what_the_mini_does(name):
         chance = hypergeom(200, all_right, score.asked)
         assert min(chance.cdf(score.right), chance.sf(score.right - 1)) > _BY_CHANCE, score
         assert said[score.name]["questions"] == 200
+
+
+@pytest.mark.parametrize("name", ["mini-moe", "mini-edge", "mini-unified"])
+def test_a_card_counts_the_right_answers_to_all_questions(name):
+    card = json.loads((data_path("minis") / name / "card.json").read_text(encoding="utf-8"))
+    said = {row["skill"]: row["accuracy"] for row in card["skills"]}
+    found = checkup_in_batches(gl.load(name, progress=False), skills=["scenes", "names", "tools"])
+    for score in found.skills:
+        assert score.right / score.asked == pytest.approx(said[score.name], abs=0.01), score
 
 
 def test_no_layer_has_more_than_a_tenth_of_its_experts_idle():

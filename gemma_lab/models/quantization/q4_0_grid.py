@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...checks import type_name
+from ...checks import no_loaded_model
 from ...display import Displayed
 from ...errors import LabError
 from .integers import quantize
@@ -237,8 +237,7 @@ def round_to_grid(weights: Iterable[torch.Tensor]) -> None:
 
 def _require_plain(lab: Any, call: str) -> None:
     if not isinstance(getattr(lab, "model", None), torch.nn.Module):
-        source = f"gl.load({lab!r})" if isinstance(lab, str) else 'gl.load("mini-moe")'
-        raise LabError(f"{call} takes a loaded model, not {type_name(lab)}.", hint=f"{call}({source})")
+        raise no_loaded_model(lab, call)
     if is_quantized(lab.model):
         raise LabError(
             f"{lab.name} is quantised already ({method_name(lab.model)}), so its weights are on that grid.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from ...checks import type_name
+from ...checks import no_loaded_model, type_name
 from ...errors import LabError
 from ...trace.trace import Trace
 from .base import LabWidget
@@ -126,6 +126,4 @@ def check_lab(lab: Any, call: str, *, verb: str = "trace") -> Lab:
     if callable(getattr(lab, verb, None)):
         loaded: Lab = lab
         return loaded
-    source = f"gl.load({lab!r})" if isinstance(lab, str) else 'gl.load("mini-moe")'
-    arguments = source if call == "gl.Chat" else f"trace, lab={source}"
-    raise LabError(f"{call} takes a loaded model, not {type_name(lab)}.", hint=f"{call}({arguments})")
+    raise no_loaded_model(lab, call, before="" if call == "gl.Chat" else "trace, lab=")
