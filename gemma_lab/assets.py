@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .checks import as_path
 from .errors import LabError
 
 _PACKAGE = Path(__file__).parent
@@ -37,7 +38,7 @@ def data_path(relative: str) -> Path:
     LabError
         If it does not exist.
     """
-    path = data_root() / relative
+    path = data_root() / as_path("relative", relative, example='gl.data_path("minis/mini-moe")')
     if not path.exists():
         raise LabError(
             f"{relative!r} is not among the data that ships with gemma_lab.",

@@ -1,9 +1,11 @@
-"""Check arguments of functions: indices, whole numbers, texts."""
+"""Check arguments of functions: indices, numbers, lists, paths, texts."""
 
 from __future__ import annotations
 
 import math
 import operator
+import os
+from pathlib import Path
 from typing import Any
 
 from .errors import BadEdit, LabError
@@ -128,6 +130,53 @@ def real_number(name: str, value: Any, *, minimum: float, maximum: float, hint: 
             hint=hint or f"For example {name}={min(max(minimum, 1.0), maximum):g}.",
         )
     return number
+
+
+def as_path(name: str, value: Any, *, example: str) -> Path:
+    """Return an argument as a path, ``~`` expanded.
+
+    Parameters
+    ----------
+    name
+        Name of the argument, for the error.
+    value
+        Its value.
+    example
+        A call that takes one, for the hint.
+
+    Raises
+    ------
+    LabError
+        If it is no path.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise LabError(f"{name} is {short_repr(value)}, not a path.", hint=example)
+    return Path(value).expanduser()
+
+
+def members(name: str, value: Any, *, example: str) -> tuple[Any, ...]:
+    """Return the members of an argument that is a list, a set, an array or another iterable; text is none.
+
+    Parameters
+    ----------
+    name
+        Name of the argument, for the error.
+    value
+        Its value.
+    example
+        The argument with a value, for the hint.
+
+    Raises
+    ------
+    LabError
+        If it has no members.
+    """
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return tuple(value)
+    except TypeError:
+        raise LabError(f"{name}={short_repr(value)} is not a list.", hint=f"For example {example}.") from None
 
 
 def has_surrogate(text: str) -> bool:

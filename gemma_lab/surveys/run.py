@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._version import __version__
 from ..checks import whole_number
 from ..errors import LabError
-from .model_state import MODEL
-from .partition import partition_path
 from .prompts import PromptSource
 from .ray_engine import trace_on_ray
 from .ray_worker import make_worker
-from .survey import MANIFEST, VERSION, Survey, open_survey
+from .survey import VERSION, Survey, open_survey
+from .survey_folder import as_folder, claim, partitions_left
 from .worker import check_options
 
 if TYPE_CHECKING:
@@ -97,10 +91,9 @@ def survey(
     """
     from tqdm.auto import tqdm
 
-    from ..lab import Lab
     from ..remote_lab import RemoteLab
 
-    folder, settings_of_load = _folder(out), _mapping("load", load)
+    folder, settings_of_load = as_folder(out), _mapping("load", load)
     source = PromptSource(prompts)
     source.check()
     partition_size = whole_number("partition_size", partition_size, minimum=1)
@@ -111,19 +104,12 @@ def survey(
         raise LabError(f"keep_tokens={keep_tokens!r:.40} is not True or False.")
     if engine not in ("local", "ray"):
         raise LabError(f"engine={engine!r} is no engine.", hint="engine='local' or engine='ray'.")
-    if engine == "ray" and isinstance(model, Lab):
-        raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
-    if not isinstance(model, Lab | RemoteLab):
-        from ..models.loading.resolve import locate
-
-        locate(model)  # a wrong name should not cost the start of a worker
-    if isinstance(model, Lab):
-        check_options(model, options)  # before anything is written
-    _claim(
+    _check_model(model, engine, options)  # before a worker starts or anything is written
+    claim(
         folder,
         {
             "version": VERSION,
-            "model": _name(model) if isinstance(model, Lab | RemoteLab) else str(model),
+            "model": _name(model),
             "prompts": len(source),
             "prompts_sha256": source.digest(),
             "partition_size": partition_size,
@@ -133,13 +119,7 @@ def survey(
             "options": {name: repr(value) for name, value in sorted(options.items())},
         },
     )
-    for draft in folder.glob(".draft-*"):  # of a run that was killed
-        if draft.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-        else:
-            draft.unlink(missing_ok=True)
-    numbers = range(-(-len(source) // partition_size))
-    left = [number for number in numbers if not partition_path(folder, number).is_dir()]
+    left = partitions_left(folder, prompts=len(source), size=partition_size)
     settings = {
         "source": source,
         "model": model,
@@ -160,15 +140,6 @@ def survey(
     return open_survey(folder)
 
 
-def _folder(out: Any) -> Path:
-    """Return the folder of a survey; raise `LabError` if it is no path, or a file."""
-    if not isinstance(out, str | Path) or not str(out):
-        raise LabError(f"out={out!r:.80} is no folder.", hint="Pass a path; the folder is made.")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise LabError(f"{out} is a file.", hint="Pass another path for out=; the folder is made.")
-    return Path(out)
-
-
 def _mapping(name: str, value: Any) -> dict[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise LabError(
@@ -177,8 +148,27 @@ def _mapping(name: str, value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
-def _name(model: Lab | RemoteLab) -> str:
+def _check_model(model: Any, engine: str, options: dict[str, Any]) -> None:
+    """Raise `LabError` if a model cannot be traced this way."""
+    from ..lab import Lab
+    from ..remote_lab import RemoteLab
+
+    if isinstance(model, Lab):
+        if engine == "ray":
+            raise LabError("A loaded model cannot be sent to workers.", hint="Pass its name or folder.")
+        check_options(model, options)
+    elif model is None:
+        raise LabError("A survey needs a model, not None.", hint='gl.survey(prompts, "mini-moe", out=…)')
+    elif not isinstance(model, RemoteLab):
+        from ..models.loading.resolve import locate
+
+        locate(model)
+
+
+def _name(model: Lab | RemoteLab | str | Path) -> str:
     """Return what a manifest calls a model: the same model behind another server is another one."""
+    if isinstance(model, str | Path):
+        return str(model)
     connection = getattr(model, "connection", None)
     return model.name if connection is None else f"{model.name} at {connection.base}"
 
@@ -192,33 +182,3 @@ def _run(left: list[int], settings: dict[str, Any], engine: str, workers: int) -
             yield worker.trace_partition(number)
         return
     yield from trace_on_ray(left, settings, workers)
-
-
-def _claim(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of a new survey, or check that an existing one has the same settings.
-
-    One that has no partition yet is a new one: a wrong option is corrected by the next call.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    if not any(folder.glob("part-*")):
-        (folder / MODEL).unlink(missing_ok=True)
-    if path.is_file() and any(folder.glob("part-*")):
-        known = open_survey(folder).manifest
-        differing = sorted(key for key, value in manifest.items() if known.get(key) != value)
-        if differing:
-            listed = ", ".join(f"{key} {known.get(key)!r:.60}" for key in differing)
-            raise LabError(
-                f"{folder} holds another survey: {listed}.",
-                hint="Choose another folder for out=, or repeat the call that began it.",
-            )
-        return
-    if any(folder.glob("part-*")):
-        raise LabError(f"{folder} has partitions and no manifest.", hint="Choose another folder for out=.")
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(
-        json.dumps(manifest | {"gemma_lab": __version__, "python": platform.python_version()}, indent=1)
-        + "\n",
-        encoding="utf-8",
-    )
-    draft.replace(path)

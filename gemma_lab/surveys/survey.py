@@ -14,7 +14,7 @@ import numpy as np
 from ..analysis.attention.head_summary import HeadSummary
 from ..analysis.experts.coactivation import Coactivation, expected_pairs
 from ..analysis.experts.load import ExpertLoad
-from ..checks import whole_number
+from ..checks import as_path, whole_number
 from ..display import Displayed
 from ..errors import LabError, NotTraced
 from .partition import HEADS, PROMPTS, SUMMARY, TOKENS, label_column
@@ -229,7 +229,7 @@ def open_survey(folder: str | Path) -> Survey:
     LabError
         If there is none, or it is of a newer version.
     """
-    path = Path(folder) / MANIFEST
+    path = as_path("folder", folder, example='gl.open_survey("survey")') / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]

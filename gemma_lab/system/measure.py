@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+from ..checks import type_name
+from ..errors import LabError
+
 T = TypeVar("T")
 _REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -48,6 +51,11 @@ def measure(function: Callable[..., T], *arguments: Any) -> Measurement[T]:
     *arguments
         Its positional arguments.
 
+    Raises
+    ------
+    LabError
+        If it cannot be called.
+
     Returns
     -------
     Measurement
@@ -56,6 +64,11 @@ def measure(function: Callable[..., T], *arguments: Any) -> Measurement[T]:
     --------
     >>> gl.measure(lab.trace, "Hello").extra_bytes
     """
+    if not callable(function):
+        raise LabError(
+            f"measure takes a function and its arguments, not {type_name(function)}.",
+            hint='gl.measure(lab.trace, "Hello") calls it.',
+        )
     with _Peak() as peak:
         start = time.perf_counter()
         result = function(*arguments)

@@ -210,9 +210,9 @@ def _candidates(model: str | None) -> list[Checkpoint]:
 
     if model is None:
         return [row for row in catalog(standalone=True) if row.variant in ("it", "mini")]
-    found = find(model)
+    found = find(model) if isinstance(model, str) else None
     if found is None:
-        close = suggest(model)
+        close = suggest(model) if isinstance(model, str) else []
         hint = f"Did you mean {' or '.join(close)}?" if close else "gl.catalog() lists the names."
         raise UnknownModel(f"No model is called {model!r}.", hint=hint)
     return [found]

@@ -28,8 +28,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Tokens of a forward pass at most, over all its rows.
 _TOKENS = 4_096
-#: Logits in memory at once, but for one row: a row has the size of the vocabulary per token of the answer.
-_LOGITS = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,17 +159,8 @@ class AnswerReader:
 
 def _score(replay: LayerReplay, hidden: torch.Tensor, wanted: Sequence[int]) -> tuple[Array, Array]:
     """Return log-probability and correctness of an answer for rows of the last layer's output, ``[rows]``."""
-    import torch
-
-    log_probs, right = [], []
-    vocabulary = replay.model.config.get_text_config().vocab_size
-    for some in torch.split(hidden, max(1, _LOGITS // (len(wanted) * vocabulary))):
-        logits = replay.logits(some).float()
-        ids = torch.tensor(list(wanted), device=logits.device).expand(len(some), -1)
-        chosen = logits.gather(-1, ids[..., None])[..., 0]
-        log_probs += (chosen - logits.logsumexp(-1)).mean(-1).tolist()
-        right += (logits.argmax(-1) == ids).all(-1).tolist()
-    return np.array(log_probs), np.array(right)
+    logprobs, first = replay.score(hidden, wanted)
+    return logprobs.mean(-1).cpu().double().numpy(), first.all(-1).cpu().numpy()
 
 
 def _stacked(scores: Sequence[tuple[Array, Array]]) -> AnswerScores:

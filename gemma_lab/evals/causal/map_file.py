@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Meta
 
-from ...checks import short_repr
+from ...checks import as_path, short_repr
 from ...errors import BadEdit, BadTrace, LabError
 from ...models.tokens.table import TokenTable
 from ...trace.interventions.edit import Edit
@@ -171,9 +171,7 @@ def write_map(found: MapRecords, path: str | Path, *, images: bool = False) -> P
 
 def read_map(path: str | Path, *, requests: Sequence[Request] | None = None) -> MapRecords:
     """Read the parts of a saved causal map; see `gemma_lab.open_causal_map`."""
-    if not isinstance(path, str | Path):
-        raise LabError(f"path is {short_repr(path)}.", hint='gl.open_causal_map("recall.map")')
-    with reading(Path(path).expanduser(), KIND) as archive:
+    with reading(as_path("path", path, example='gl.open_causal_map("recall.map")'), KIND) as archive:
         try:
             found = _read(archive)
             media = read_images(archive, archive.manifest.images)

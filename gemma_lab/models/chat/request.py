@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ...checks import short_repr, whole_number
+from ...checks import members, short_repr, whole_number
 from ...errors import BadPrompt, LabError
 from ..grammar.schema import AnswerSchema, answer_schema
 from ..media import Audio, Video, check_max_soft_tokens, load_audio, load_image, load_video
@@ -97,7 +97,7 @@ class Request:
         if not isinstance(self.sampling, Sampling):
             raise LabError(f"sampling is {short_repr(self.sampling)}.", hint="Pass gl.Sampling(…).")
         values: dict[str, Any] = {
-            "messages": tuple(self.messages),
+            "messages": _messages(self.messages),
             "ids": None if self.ids is None else token_ids(self.ids),
             "tools": tuple(self.tools),
             "thinking": yes_or_no("thinking", self.thinking),
@@ -247,6 +247,15 @@ def yes_or_no(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise LabError(f"{name}={short_repr(value)} is not a bool.", hint=f"{name}=True or {name}=False.")
     return bool(value)
+
+
+def _messages(messages: Any) -> tuple[Message, ...]:
+    example = 'messages=[{"role": "user", "content": "Hello"}]'
+    found = members("messages", messages, example=example)
+    for message in found:
+        if not isinstance(message, Mapping):
+            raise LabError(f"messages has {short_repr(message)}.", hint=f"For example {example}.")
+    return found
 
 
 def stop_strings(stop: Any) -> tuple[str, ...]:

@@ -261,36 +261,19 @@ def _model(
     tp_size: int = 1,
 ) -> Any:
     import transformers
-    from safetensors import SafetensorError
 
     class_name = require_gemma4(
         files.config, name=location.name, checkpoint=location.checkpoint, method=method
     )
-    options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
-    device_map = placement.device_map
-    if method is not None:
-        method.check_shapes({name: tensor.shape for name, tensor in files.tensors.items()}, placement.device)
-        options["quantization_config"] = method.config(placement.dtype)
-        # the libraries would choose a GPU themselves
-        device_map = {"": placement.device} if device_map is None else device_map
-    settings = checkpoint_format(files.config)
-    if settings is not None and settings.dequantizes:
-        # at once: by itself it would happen in the first run, and the memory would not be counted until then
-        config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True)
-        config.quantization_config = {**files.config["quantization_config"], "dequantize": True}
-        options["config"] = config
-    if tp_size > 1:
-        options |= loading_options(tp_size)
-        device_map = None  # transformers gives each process its own device
+    options = _options(files, placement, method, tp_size=tp_size)
+    if attn_implementation:
+        options["attn_implementation"] = attn_implementation
     if offload_folder is not None:
         options["offload_folder"] = str(offload_folder)
-    if placement.max_memory is not None:
-        options["max_memory"] = placement.max_memory
     try:
         model, info = getattr(transformers, class_name).from_pretrained(
             files.folder,
             dtype=placement.dtype,
-            device_map=device_map,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
@@ -299,24 +282,67 @@ def _model(
             **options,
         )
     except Exception as error:  # transformers, accelerate, safetensors and torch raise many types
-        if is_out_of_memory(error):
-            raise _ran_out(files, location, placement, method) from error
-        if isinstance(error, SafetensorError | OSError):
-            raise BadCheckpoint(
-                f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
-            ) from error
-        if method is not None and offload_folder is not None:
-            raise LabError(
-                f"{location.name} in {method.name} cannot lie on disk in part: {error}",
-                hint="Layers on disk need floating-point weights: leave out quantization, or offload_folder.",
-            ) from error
-        # an attention that is not installed, a device map that does not work out
-        raise LabError(
-            f"transformers cannot load {location.name} this way: {error}",
-            hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
+        raise _no_model(
+            error, files, location, placement, method, offloads=offload_folder is not None
         ) from error
     verify_weights(model, info, files)
     return model
+
+
+def _options(
+    files: CheckpointFiles, placement: Placement, method: LoadMethod | None, *, tp_size: int
+) -> dict[str, Any]:
+    """Return keywords of ``from_pretrained``: where the weights go, and in which format."""
+    import transformers
+
+    options: dict[str, Any] = {"device_map": placement.device_map}
+    if method is not None:
+        method.check_shapes({name: tensor.shape for name, tensor in files.tensors.items()}, placement.device)
+        options["quantization_config"] = method.config(placement.dtype)
+        if placement.device_map is None:  # the libraries would choose a GPU themselves
+            options["device_map"] = {"": placement.device}
+    settings = checkpoint_format(files.config)
+    if settings is not None and settings.dequantizes:
+        # at once: by itself it would happen in the first run, and the memory would not be counted until then
+        config = transformers.AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        config.quantization_config = {**files.config["quantization_config"], "dequantize": True}
+        options["config"] = config
+    if tp_size > 1:
+        options |= loading_options(tp_size)
+        options["device_map"] = None  # transformers gives each process its own device
+    if placement.max_memory is not None:
+        options["max_memory"] = placement.max_memory
+    return options
+
+
+def _no_model(
+    error: Exception,
+    files: CheckpointFiles,
+    location: Location,
+    placement: Placement,
+    method: LoadMethod | None,
+    *,
+    offloads: bool,
+) -> LabError:
+    """Return what an error of ``from_pretrained`` means for the person who loads the model."""
+    from safetensors import SafetensorError
+
+    if is_out_of_memory(error):
+        return _ran_out(files, location, placement, method)
+    if isinstance(error, SafetensorError | OSError):
+        return BadCheckpoint(
+            f"The weights in {files.folder} cannot be read: {error}", hint="Download or copy them again."
+        )
+    if method is not None and offloads:
+        return LabError(
+            f"{location.name} in {method.name} cannot lie on disk in part: {error}",
+            hint="Layers on disk need floating-point weights: leave out quantization, or offload_folder.",
+        )
+    # an attention that is not installed, a device map that does not work out
+    return LabError(
+        f"transformers cannot load {location.name} this way: {error}",
+        hint="Check attn_implementation and device_map; a map names each module once, or is 'auto'.",
+    )
 
 
 def _ran_out(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...checks import whole_number
+from ...checks import members, whole_number
 from ...display import Displayed
 from ...errors import LabError, NotTraced
 from .attention_bands import from_band
@@ -63,8 +63,19 @@ class AttentionRequest:
         for name in ("layers", "heads"):
             chosen = getattr(self, name)
             if chosen is not None:
-                keep(name, tuple(sorted({whole_number(name, one, minimum=0) for one in chosen})))
-        keep("rows", tuple(whole_number("rows", row, minimum=-(1 << 30)) for row in self.rows))
+                keep(
+                    name,
+                    tuple(
+                        sorted(
+                            {
+                                whole_number(name, one, minimum=0)
+                                for one in members(name, chosen, example=f"{name}=[0]")
+                            }
+                        )
+                    ),
+                )
+        rows = members("rows", self.rows, example="rows=[-1]")
+        keep("rows", tuple(whole_number("rows", row, minimum=-(1 << 30)) for row in rows))
 
 
 @dataclass(frozen=True)

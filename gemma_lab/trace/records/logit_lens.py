@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ...checks import has_surrogate, short_repr, whole_number
+from ...checks import has_surrogate, members, short_repr, whole_number
 from ...display import Displayed
 from ...errors import BadTrace, LabError, NotTraced
 
@@ -58,14 +58,18 @@ class LogitLensRequest:
                 f"There is no lens {short_repr(self.kind)}.", hint='kind="logit" or kind="jacobian".'
             )
         object.__setattr__(self, "top", whole_number("top", self.top, minimum=1, maximum=MAX_TOP))
-        if len(self.targets) > MAX_TARGETS:
+        targets = members("targets", self.targets, example='targets=("7", "3")')
+        if len(targets) > MAX_TARGETS:
             raise LabError(
-                f"{len(self.targets)} targets are more than {MAX_TARGETS}.", hint="Follow fewer tokens."
+                f"{len(targets)} targets are more than {MAX_TARGETS}.", hint="Follow fewer tokens."
             )
         if self.positions is not None:
-            positions = tuple(whole_number("positions", one, minimum=-(1 << 30)) for one in self.positions)
+            positions = tuple(
+                whole_number("positions", one, minimum=-(1 << 30))
+                for one in members("positions", self.positions, example="positions=range(-4, 0)")
+            )
             object.__setattr__(self, "positions", positions)
-        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "targets", targets)
 
 
 @dataclass(frozen=True, eq=False)

@@ -274,6 +274,15 @@ class LayerReplay:
     def logprobs(self, hidden: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
         """Return the log-probability of each token of an answer, ``[rows, tokens of the answer]``.
 
+        See `score`.
+        """
+        return self.score(hidden, answer)[0]
+
+    def score(self, hidden: torch.Tensor, answer: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities of an answer's tokens, and whether they are the most probable ones.
+
+        Both are ``[rows, tokens of the answer]``.
+
         Parameters
         ----------
         hidden
@@ -283,16 +292,17 @@ class LayerReplay:
         """
         rows, count, width = hidden.shape
         wanted = torch.tensor(list(answer)).repeat(rows)
-        parts = []
+        logprobs, first = [], []
         block = max(1, _BLOCK // int(self._head.weight.shape[0]))
         flat = hidden.reshape(-1, width)
-        for first in range(0, len(flat), block):
-            logits = self.logits(flat[first : first + block])
+        for start in range(0, len(flat), block):
+            logits = self.logits(flat[start : start + block])
             # a sum over the vocabulary in float32 would be off by more than the patch's own rounding
             logits = logits.double() if logits.device.type != "mps" else logits.float()
-            ids = wanted[first : first + block, None].to(logits.device)
-            parts.append(logits.gather(1, ids)[:, 0] - logits.logsumexp(-1))
-        return torch.cat(parts).reshape(rows, count)
+            ids = wanted[start : start + block].to(logits.device)
+            logprobs.append(logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1))
+            first.append(logits.argmax(-1) == ids)
+        return torch.cat(logprobs).reshape(rows, count), torch.cat(first).reshape(rows, count)
 
     def _cut(self, kwargs: dict[str, Any], start: int) -> None:
         """Cut masks and positions to the tokens from `start` on."""

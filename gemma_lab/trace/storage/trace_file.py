@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import as_path
 from ...errors import BadTrace, LabError
 from ...models.tokens.table import TokenTable
 from ..records.generation import Generation
@@ -83,7 +84,7 @@ def read_trace(path: str | Path) -> TraceRecords:
     BadTrace
         If there is no such file, or it is truncated, altered, of another version, or not a trace at all.
     """
-    with reading(Path(path).expanduser()) as archive:
+    with reading(as_path("path", path, example='gl.open_trace("recall.trace")')) as archive:
         try:
             records = _read(archive)
             records.check()
