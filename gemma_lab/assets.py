@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .checks import as_path
 from .errors import LabError
 
 _PACKAGE = Path(__file__).parent
@@ -38,7 +37,9 @@ def data_path(relative: str) -> Path:
     LabError
         If it does not exist.
     """
-    path = data_root() / as_path("relative", relative, example='gl.data_path("minis/mini-moe")')
+    if not isinstance(relative, str | Path):
+        raise LabError(f"{relative!r:.60} is not a path.", hint='gl.data_path("minis/mini-moe")')
+    path = data_root() / relative
     if not path.exists():
         raise LabError(
             f"{relative!r} is not among the data that ships with gemma_lab.",

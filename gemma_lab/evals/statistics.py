@@ -108,9 +108,11 @@ def paired_difference_interval(first: int, second: int, trials: int) -> tuple[fl
 
     Raises
     ------
-    ZeroDivisionError
-        If `trials` is −2.
+    ValueError
+        If there are more discordant pairs than pairs, or none at all.
     """
+    if not 0 <= first + second <= trials or min(first, second) < 0 or trials < 1:
+        raise ValueError(f"{first} and {second} of {trials} pairs")
     total = trials + 2
     only_first, only_second = (first + 1) / total, (second + 1) / total
     difference = only_second - only_first

@@ -87,10 +87,9 @@ class DoseCurve(Displayed):
     def p(self) -> Array:
         """P value of each effect against the random directions, ``(1 + b) ÷ (1 + R)``, ``[S]``.
 
-        b is the number of random directions whose effect is as large or larger, in the same direction.
+        b is the number of random directions whose effect is as large or larger, up or down: a two-sided test.
         """
-        sign = np.where(self.effects < 0, -1.0, 1.0)
-        larger = (sign * self.control_effects >= sign * self.effects).sum(axis=0)
+        larger = (np.abs(self.control_effects) >= np.abs(self.effects)).sum(axis=0)
         values: Array = (1 + larger) / (1 + len(self.control_effects))
         return values
 

@@ -16,7 +16,7 @@ from ..evals.run import answer_limit, checkup, question_options
 from ..models.chat.prompt import Prompt, prepare
 from ..models.chat.request_builder import build_request
 from ..models.chat.tools import calls
-from ..models.chat.transcript import Record, Transcript
+from ..models.chat.transcript import split_reply
 from ..models.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ def _generated(lab: Lab, prompts: Sequence[Prompt], *, limit: int) -> list[list[
 
 
 def _graded(vocabulary: Vocabulary, question: Question, prompt: Prompt, ids: Sequence[int]) -> GradedAnswer:
-    transcript, nothing = Transcript(vocabulary, prompt.ids), Record(0.0, 0.0)
-    tokens = [token for index in ids for token in transcript.add(index, nothing)] + transcript.end()
-    text, tool = ("".join(token.text for token in tokens if token.kind == kind) for kind in ("text", "tool"))
+    text, tool = split_reply(vocabulary, prompt.ids, ids)
     made = calls(tool, prompt.request.tools)
     reply = " ".join(filter(None, (text, *(call.text for call in made))))
     return GradedAnswer(question, reply, question.is_correct(text, made))

@@ -166,14 +166,15 @@ def evaluate(
     name: Mini = "mini-moe",
     folder: Annotated[Path | None, typer.Option(help="Its folder; default data/minis/NAME.")] = None,
     skills: Annotated[
-        str, typer.Option(help="Skills, comma-separated; the card keeps the others. Default all.")
+        str,
+        typer.Option(help="Skills, comma-separated; the card keeps the others. Default those of a check-up."),
     ] = "",
 ) -> None:
     """Evaluate a published mini on the held-out questions and rewrite its model card."""
     folder = folder or _MINIS / _known(name)
     card = json.loads((folder / "card.json").read_text())
     only = skills.split(",") if skills else None
-    _card(folder, card["training"], name=card["name"], skills=only, earlier=card["skills"] if only else [])
+    _card(folder, card["training"], name=card["name"], skills=only, earlier=card["skills"])
 
 
 def _known(name: str) -> str:

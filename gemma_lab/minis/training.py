@@ -7,6 +7,7 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,17 +210,21 @@ class Trainer:
     def _practise(self) -> dict[str, float]:
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
         self.perception.settle(self.mixture, shows=practice.shows)
-        found: dict[str, float] = {}
-        for part in by_length(practice.rows):
-            for some, narrow in by_window(part, practice.window):
-                with self._window(narrow):
-                    batch = self.batcher.batch(some, grid=practice.grid)
-                    loss, losses = self._loss(batch)
-                    total = loss + _BALANCE * self._balance()
-                    if self._watches:
-                        total = total + _WATCHES * self.watchers.loss(batch)
-                torch.autograd.backward(total)
-                found |= losses
+        parts = [some for part in by_length(practice.rows) for some in by_window(part, practice.window)]
+        rows = Counter(row.skill for row in practice.rows)
+        found: dict[str, float] = dict.fromkeys(rows, 0.0)
+        for some, narrow in parts:
+            with self._window(narrow):
+                batch = self.batcher.batch(some, grid=practice.grid)
+                shares = {name: count / rows[name] for name, count in Counter(batch.skills).items()}
+                losses = self._losses(batch)
+                total = torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
+                total = total + _BALANCE * self._balance()
+                if self._watches:
+                    total = total + _WATCHES * self.watchers.loss(batch)
+            torch.autograd.backward(total)
+            for name, loss in losses.items():
+                found[name] += shares[name] * float(loss.detach())
         self.curriculum.saw(found)
         return found
 
@@ -253,16 +258,13 @@ class Trainer:
         cap = self.model.config.text_config.final_logit_softcapping
         return (torch.tanh(logits / cap) * cap).float(), labels[wanted], wanted.nonzero()[:, 0]
 
-    def _loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the sum of the skills' mean losses, and each of them in nats per token."""
+    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return skill → mean loss of its answers, in nats per token."""
         logits, truth, row = self._answers(batch)
         each = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
         names = list(dict.fromkeys(batch.skills))
         skill = torch.tensor([names.index(name) for name in batch.skills])[row]
-        means = [each[skill == number].mean() for number in range(len(names))]
-        return torch.stack(means).sum(), {
-            name: float(mean.detach()) for name, mean in zip(names, means, strict=True)
-        }
+        return {name: each[skill == number].mean() for number, name in enumerate(names)}
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
@@ -355,6 +357,10 @@ def _training_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_options(skills: tuple[str, ...], focus: tuple[str, ...], rate: float | None) -> None:
+    if unknown := [skill for skill in skills if skill not in SKILLS]:
+        raise LabError(
+            f"No skill is called {', '.join(map(repr, unknown))}.", hint=f"There are {', '.join(SKILLS)}."
+        )
     if other := [skill for skill in focus if skill not in skills]:
         raise LabError(
             f"The focus is on {', '.join(other)}, which is not trained.",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..checks import type_name
 from ..errors import LabError
+from ..evals.run import question_options
 from ..models.chat.options import PROMPT_OPTIONS
 
 _HOW = (
@@ -237,10 +238,8 @@ def _prompt(index: int, row: Any) -> SurveyPrompt:
     if isinstance(row, str):
         return SurveyPrompt(index, row)
     if hasattr(row, "is_correct"):  # a question of the check-up
-        options = {"images": row.opened_images, "video": row.video, "audio": row.audio, "system": row.system,
-                   "thinking": row.thinking, "tools": row.tools or None}  # fmt: skip
-        used = {name: value for name, value in options.items() if value is not None and value != ()}
-        return SurveyPrompt(index, row.messages, used, {"skill": row.skill, "group": row.group}, row)
+        prompt, options = question_options(row)
+        return SurveyPrompt(index, prompt, options, {"skill": row.skill, "group": row.group}, row)
     if isinstance(row, LabError):
         raise row
     if not isinstance(row, Mapping):

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ..evals.questions import Question
     from ..lab import Lab
+    from ..models.chat.tools import Call
+    from ..trace.records.generation import Generation
     from ..trace.trace import Trace
     from .prompts import PromptSource, SurveyPrompt
 
@@ -82,7 +85,7 @@ class PartitionWorker:
     def options_of(self, prompt: SurveyPrompt) -> dict[str, Any]:
         """Return the options of a prompt: its own, the survey's, and its seed if tokens are drawn."""
         options = {**prompt.options, **self.options}
-        if self.options.get("temperature"):
+        if self.options.get("temperature") or self.options.get("sampling") is not None:
             options["seed"] = self.seed + prompt.index
         return options
 
@@ -159,7 +162,7 @@ class Worker(PartitionWorker):
             traces = self._trace_together(batch) if len(batch) > 1 else None
             if traces is not None:
                 yield from (
-                    (one, _filled(one, trace), trace) for one, trace in zip(batch, traces, strict=True)
+                    (one, self._filled(one, trace), trace) for one, trace in zip(batch, traces, strict=True)
                 )
                 continue
             for prompt in batch:
@@ -196,7 +199,38 @@ class Worker(PartitionWorker):
             trace = self._lab.trace(prompt.prompt, **self.options_of(prompt))
         except LabError as error:
             return empty_row(prompt) | refusal(error), None
-        return _filled(prompt, trace), trace
+        return self._filled(prompt, trace), trace
+
+    def _filled(self, prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:
+        """Return the row of a prompt with what its trace recorded."""
+        row, generation = empty_row(prompt), trace.generation
+        generated = 0 if generation is None else len(generation)
+        row["prompt_tokens"] = int((~np.asarray(trace.tokens.generated)).sum())
+        row["generated_tokens"] = generated
+        if generation is not None:
+            row["reply"], row["finish_reason"] = generation.text, generation.finish_reason
+            row["mean_logprob"] = float(np.mean(generation.logprobs)) if generated else None
+            if prompt.question is not None:
+                made = self._calls(prompt.question, trace, generation)
+                row["correct"] = bool(prompt.question.is_correct(generation.text, made))
+        if trace.attention is not None:
+            row["first_token_mass"] = [
+                float(np.mean(trace.attention.first_token_mass(layout.layer)))
+                for layout in trace.attention.layers
+            ]
+        if trace.logit_lens is not None:
+            row["stable_from_layer"] = [int(layer) for layer in trace.logit_lens.stable_from_layer()]
+        return row
+
+    def _calls(self, question: Question, trace: Trace, generation: Generation) -> tuple[Call, ...]:
+        """Return the tool calls in an answer, read as `Lab.chat` reads them."""
+        from ..models.chat.tools import calls, declared
+        from ..models.chat.transcript import split_reply
+        from ..models.tokens.vocabulary import Vocabulary
+
+        prompt = trace.tokens.ids[~np.asarray(trace.tokens.generated)].tolist()
+        _, tool = split_reply(Vocabulary(self._lab.tokenizer), prompt, generation.ids.tolist())
+        return calls(tool, declared(question.tools))
 
 
 def check_options(lab: Lab, options: dict[str, Any]) -> None:
@@ -222,24 +256,3 @@ def empty_row(prompt: SurveyPrompt) -> dict[str, Any]:
 def refusal(error: LabError) -> dict[str, Any]:
     """Return what the row of a prompt that was refused says."""
     return {"error": printable(f"{type(error).__name__}: {error.what}")}
-
-
-def _filled(prompt: SurveyPrompt, trace: Trace) -> dict[str, Any]:
-    """Return the row of a prompt with what its trace recorded."""
-    row, generation = empty_row(prompt), trace.generation
-    generated = 0 if generation is None else len(generation)
-    row["prompt_tokens"] = int((~np.asarray(trace.tokens.generated)).sum())
-    row["generated_tokens"] = generated
-    if generation is not None:
-        row["reply"], row["finish_reason"] = generation.text, generation.finish_reason
-        row["mean_logprob"] = float(np.mean(generation.logprobs)) if generated else None
-        if prompt.question is not None:
-            row["correct"] = bool(prompt.question.is_correct(generation.text))
-    if trace.attention is not None:
-        row["first_token_mass"] = [
-            float(np.mean(trace.attention.first_token_mass(layout.layer)))
-            for layout in trace.attention.layers
-        ]
-    if trace.logit_lens is not None:
-        row["stable_from_layer"] = [int(layer) for layer in trace.logit_lens.stable_from_layer()]
-    return row

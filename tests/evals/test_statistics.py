@@ -55,6 +55,9 @@ def test_the_paired_interval_covers_the_difference():
         low, high = paired_difference_interval(only_first, only_second, 40)
         covered += low <= -0.1 <= high
     assert 0.93 <= covered / 600 <= 0.99
+    for impossible in ((15, 15, 20), (0, 0, 0), (-1, 3, 20)):
+        with pytest.raises(ValueError, match="pairs"):
+            paired_difference_interval(*impossible)
     low, high = paired_difference_interval(0, 0, 20)
     assert low == -high
     assert -1 <= low < 0

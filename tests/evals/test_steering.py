@@ -94,6 +94,10 @@ def test_p_counts_random_directions_that_do_as_much():
     )
     np.testing.assert_allclose(curve.effects, [-1.5, 0, 1])
     np.testing.assert_allclose(curve.p, [3 / 4, 1, 3 / 4])
+    one = DoseCurve(
+        "m", "d", (-1.0, 0.0, 1.0), log_probs, log_probs == 0, -controls, np.zeros(3), np.zeros(3), 0, ()
+    )
+    np.testing.assert_allclose(one.p, curve.p)  # two-sided: as far the other way is as far
     assert curve.to_pandas()["reached"].tolist() == [0, 0, 1]
 
 

@@ -271,3 +271,30 @@ def test_no_survey_there(tmp_path):
     with pytest.raises(LabError):
         open_survey(tmp_path)
     assert gl
+
+
+def test_calls_of_tools_are_graded_as_the_check_up_grades_them(tmp_path):
+    lab = gl.load("mini-moe", progress=False)
+    asked = load_questions(skills=["tools"], per_skill=6)
+    options = {"max_new_tokens": 64, "temperature": 0}
+    frame = survey(asked, lab, out=tmp_path / "s", progress=False, **options).prompts()
+    replies = [lab.chat(one.messages, tools=one.tools, system=one.system, **options) for one in asked]
+    right = [one.is_correct(reply.text, reply.calls) for one, reply in zip(asked, replies, strict=True)]
+    assert frame["correct"].tolist() == right
+    assert any(each and one.call is not None for each, one in zip(right, asked, strict=True))
+
+
+def test_questions_are_asked_as_the_check_up_asks_them():
+    (question,) = load_questions(skills=["large digits"], per_skill=1)
+    (prompt,) = PromptSource([question]).read(0, 1)
+    assert prompt.prompt == question.prompt
+    assert prompt.options["max_soft_tokens"] == question.soft_tokens is not None
+
+
+def test_sampling_has_the_seed_of_the_survey(lab, tmp_path):
+    options = {"max_new_tokens": 6, "sampling": gl.Sampling(temperature=1.5), "progress": False}
+    replies = [
+        survey(["One.", "Two."], lab, out=tmp_path / name, seed=3, **options).prompts()["reply"].tolist()
+        for name in ("a", "b")
+    ]
+    assert replies[0] == replies[1]

@@ -73,8 +73,17 @@ def strata(lab: LoadedModel, kind: Kind, match: Match, load: Mapping[int, Array]
     if kind == "heads":
         layers = lab.architecture.layers
         return {unit: str(layers[unit[0]].kind) if match == "kind" else "" for unit in units}
-    if match == "size":
-        return {unit: unit[0] for unit in units}
+    return {unit: unit[0] for unit in units} if match == "size" else load_strata(load)
+
+
+def load_strata(load: Mapping[int, Array]) -> dict[Unit, Hashable]:
+    """Return the stratum of every expert: those of a layer that are chosen about as often, 16 to a stratum.
+
+    Parameters
+    ----------
+    load
+        By layer, how often each expert is chosen, ``[experts]``.
+    """
     found: dict[Unit, Hashable] = {}
     for layer, chosen in load.items():
         order = np.argsort(chosen, kind="stable")

@@ -123,6 +123,8 @@ def split_examples(
             )
         sides[0].extend(found[:development])
         sides[1].extend(found[development:])
+    if not sides[0]:
+        raise LabError("There are no examples.", hint="Pass questions, or pairs of a prompt and its answer.")
     one, two = (Part(*zip(*side, strict=True)) for side in sides)
     return Split(one, two, repeated)
 

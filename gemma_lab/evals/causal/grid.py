@@ -98,9 +98,8 @@ class CausalGrid:
         numpy.ndarray
             ``[complete draws, columns]``.
         """
-        complete = np.asarray(
-            np.isfinite(self.controls).any(axis=(1, 2)) if self.controls.size else np.zeros(0, bool)
-        )
+        read = np.isfinite(self.controls) | ~np.isfinite(self.effects)
+        complete = np.asarray(read.all(axis=(1, 2)) if self.controls.size else np.zeros(0, bool))
         found = np.full((int(complete.sum()), len(self.readout)), np.nan)
         signed = sign * self.controls[complete] if len(complete) else np.zeros((0, *self.effects.shape))
         for family in (self.readout, ~self.readout):

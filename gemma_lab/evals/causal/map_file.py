@@ -195,9 +195,7 @@ def _media_of(found: MapRecords, requests: Any) -> tuple[Any, ...]:
         )
     for name, request, stated in zip(("clean", "corrupted"), listed, found.prompts, strict=True):
         given = request.to_meta()
-        other = [
-            key for key in ("messages", "ids", "media", "tools", "thinking") if given[key] != stated[key]
-        ]
+        other = [key for key in _SHARED if given[key] != stated[key]]
         if other:
             raise LabError(
                 f"The {name} request is not that of the map: other {', '.join(other)}.",

@@ -134,12 +134,21 @@ class AnswerDepth(Displayed):
 
 
 def answer_depth(trace: Trace) -> AnswerDepth | None:
-    """Return where the lens has the answer first; None if it was not recorded behind the answer."""
+    """Return where the lens has the answer first; None if it was not recorded behind the answer.
+
+    Of a token that was sampled, or bound by a grammar, the lens follows another one, the last layer's first
+    choice: such tokens are left out.
+    """
     lens = trace.logit_lens
     if lens is None:
         return None
-    behind = set(rows_behind_answer(trace).tolist())
-    columns = [at for at, row in enumerate(lens.positions.tolist()) if row in behind]
+    rows = rows_behind_answer(trace).tolist()
+    generation = trace.generation
+    written = {} if generation is None else dict(zip(rows, generation.ids.tolist(), strict=False))
+    columns = [
+        at for at, row in enumerate(lens.positions.tolist())
+        if row in rows and written.get(row, lens.target_ids[at, 0]) == lens.target_ids[at, 0]
+    ]  # fmt: skip
     if not columns:
         return None
     chosen = lens.target_ids[columns, 0]

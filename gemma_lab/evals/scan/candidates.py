@@ -50,21 +50,21 @@ def head_kinds(trace: Trace) -> dict[Unit, str]:
     return {(one.layer, head): one.kind for one in attention.layers for head in attention.heads}
 
 
-def expert_scores(trace: Trace) -> tuple[dict[Unit, float], dict[Unit, int]]:
+def expert_scores(trace: Trace) -> tuple[dict[Unit, float], dict[int, NDArray[np.int64]]]:
     """Return the statistic of every expert that the answer's rows chose, and the load of every expert.
 
-    The statistic is the sum of the weights applied to its output; the load, how many tokens chose it.
+    The statistic is the sum of the weights applied to its output; the load, by layer, how many tokens chose
+    each expert, ``[experts]``.
     """
     routing = trace.routing
     if routing is None:
         return {}, {}
     rows = rows_behind_answer(trace)
     scores: dict[Unit, float] = {}
-    load: dict[Unit, int] = {}
+    load: dict[int, NDArray[np.int64]] = {}
     ids, weights = np.asarray(routing.ids), np.asarray(routing.weights, dtype=np.float64)
     for at, layer in enumerate(routing.layers):
-        counts = np.bincount(ids[at].ravel(), minlength=routing.experts)
-        load |= {(layer, expert): int(count) for expert, count in enumerate(counts)}
+        load[layer] = np.bincount(ids[at].ravel(), minlength=routing.experts)
         sums = _sums(ids[at][rows], weights[at][rows], routing.experts)
         scores |= {(layer, int(expert)): float(sums[expert]) for expert in np.flatnonzero(sums)}
     return scores, load

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from ...display import Displayed
 from ...trace.interventions.edit import Edit
+from ..ablation.components import Components, by_layer
+from ..ablation.control_sets import random_sets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Layer and number of a head or an expert.
 Unit = tuple[int, int]
-#: Other units among which a control is drawn for each candidate, the nearest in what is matched.
-_NEAREST = 8
-_ATTEMPTS = 20  # draws of a set per control that is wanted, before fewer are taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ class Knockout(Displayed):
 def knock_out(
     kind: Literal["heads", "experts"],
     scores: dict[Unit, float],
-    matched: dict[Unit, Any],
+    strata: Mapping[Unit, Hashable],
     *,
     count: int,
     draws: int,
@@ -102,9 +101,9 @@ def knock_out(
         Of the units.
     scores
         Unit to the statistic that picks candidates; the largest are taken.
-    matched
-        Unit to what its control must share, or be near in if it is a number. Experts are matched within
-        their layer.
+    strata
+        Stratum of every unit: random sets have as many units of each, drawn from all of them
+        (`gemma_lab.evals.ablation.control_sets`).
     count
         Number of candidates.
     draws, seed
@@ -118,56 +117,24 @@ def knock_out(
     """
     best = sorted(scores, key=lambda unit: (-scores[unit], unit))[:count]
 
-    def loss(units: Sequence[Unit]) -> float:
+    def loss(units: Components) -> float:
         found = intact - logprob(_edit(kind, units))
         advance()
         return found
 
-    sets = _control_sets(best, matched, kind=kind, draws=draws, seed=seed)
+    chosen = by_layer(best)
+    sets = random_sets(chosen, strata, draws=draws, seed=seed)
     return Knockout(
         kind=kind,
         chosen=tuple(best),
         scores=tuple(float(scores[unit]) for unit in best),
         statistic=statistic,
         match=match,
-        effect=loss(best),
-        alone=tuple(loss([unit]) for unit in best),
+        effect=loss(chosen),
+        alone=tuple(loss(by_layer([unit])) for unit in best),
         controls=np.array([loss(units) for units in sets]),
     )
 
 
-def _edit(kind: str, units: Sequence[Unit]) -> Edit:
-    by_layer: dict[int, list[int]] = {}
-    for layer, number in units:
-        by_layer.setdefault(layer, []).append(number)
-    return Edit(ablate_heads=by_layer) if kind == "heads" else Edit(ablate_experts=by_layer)
-
-
-def _control_sets(
-    best: Sequence[Unit], matched: dict[Unit, Any], *, kind: str, draws: int, seed: int
-) -> list[tuple[Unit, ...]]:
-    """Draw different sets of other units, each unit like one of the candidates."""
-    random = np.random.default_rng(seed)
-    others = [unit for unit in matched if unit not in set(best)]
-    pools = {unit: _pool(unit, others, matched, kind) for unit in best}
-    found: dict[tuple[Unit, ...], None] = {}
-    for _ in range(_ATTEMPTS * draws):
-        if len(found) == draws:
-            break
-        drawn: list[Unit] = []
-        for unit in best:
-            free = [other for other in pools[unit] if other not in drawn]
-            if kind == "experts":
-                free = sorted(free, key=lambda one, to=matched[unit]: abs(matched[one] - to))  # type: ignore[misc]
-                free = free[: max(_NEAREST, len(best))]
-            if free:
-                drawn.append(free[int(random.integers(len(free)))])
-        if len(drawn) == len(best):
-            found[tuple(sorted(drawn))] = None
-    return list(found)
-
-
-def _pool(unit: Unit, others: Sequence[Unit], matched: dict[Unit, Any], kind: str) -> list[Unit]:
-    if kind == "experts":
-        return [other for other in others if other[0] == unit[0]]
-    return [other for other in others if matched[other] == matched[unit]]
+def _edit(kind: str, units: Components) -> Edit:
+    return Edit(ablate_heads=units) if kind == "heads" else Edit(ablate_experts=units)

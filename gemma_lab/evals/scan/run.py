@@ -17,6 +17,7 @@ from ...models.chat.sampling import Sampling
 from ...models.loading.restore import restores_model
 from ...models.tokens.vocabulary import Vocabulary
 from ...trace.run.run import trace
+from ..ablation.control_sets import load_strata
 from ..statistics import holm
 from .against_chance import answer_depth, load_against_chance
 from .answer_reading import AnswerReading
@@ -136,21 +137,21 @@ def _knockouts(
     if experts and traced.routing is not None:
         match = "as many of each layer, chosen about as often in this text"
         count = min(traced.routing.top_k, len(experts))
-        wanted.append(("experts", experts, load, count, EXPERT_STATISTIC, match))
+        wanted.append(("experts", experts, load_strata(load), count, EXPERT_STATISTIC, match))
     reading = AnswerReading(model, request, generation.ids.tolist())
     intact = reading.logprob()
     found: list[Knockout] = []
     total = sum(1 + count + draws for _, _, _, count, _, _ in wanted)
     with tqdm(total=total, desc=f"knock-outs of {model.name}", leave=False, disable=not progress) as bar:
-        for kind, scores, matched, count, statistic, match in wanted:
+        for kind, scores, strata, count, statistic, match in wanted:
             one = knock_out(
                 kind,  # type: ignore[arg-type]
-                scores, matched, count=count, draws=draws, seed=seed, statistic=statistic, match=match,
+                scores, strata, count=count, draws=draws, seed=seed, statistic=statistic, match=match,
                 logprob=reading.logprob, intact=intact, advance=bar.update,
             )  # fmt: skip
             if len(one.controls):
                 found.append(one)
             else:
-                skipped[f"{kind[:-1]} knock-out"] = f"there are no other {kind} to draw random sets from"
+                skipped[f"{kind[:-1]} knock-out"] = f"there is no other set of {kind} to draw"
     adjusted = holm([one.p for one in found])
     return tuple(replace(one, adjusted=value) for one, value in zip(found, adjusted, strict=True))

@@ -12,6 +12,7 @@ import numpy as np
 from ...analysis.attention.head_types import HEAD_THRESHOLDS
 from ...display import Displayed
 from ...errors import LabError
+from .candidates import rows_behind_answer
 
 if TYPE_CHECKING:
     from ...analysis.attention.head_types import HeadTypes
@@ -286,12 +287,25 @@ class Scan(Displayed):
         return Finding(
             "lens",
             "Logit lens",
-            f"The first token of the answer is first in layer {int(depth.first[0])} and stays so from layer "
+            f"{self._which(depth.rows[0])} is first in layer {int(depth.first[0])} and "
+            "stays so from layer "
             f"{int(depth.stable[0])} on, of layers {depth.layers[0]} to {depth.layers[-1]}; in layer "
             f"{depth.layers[half]}, {_percent(float(depth.share[half]))} of {len(depth.rows)} tokens are so "
             "already.",
-            null,
+            null + self._left_out(len(depth.rows)),
             tuple(row + 1 for row in depth.rows if row + 1 < len(self.trace))[:1] or depth.rows[:1],
+        )
+
+    def _which(self, row: int) -> str:
+        """Return in words which token of the answer a row decides."""
+        number = row - int(rows_behind_answer(self.trace)[0]) + 1
+        return "The first token of the answer" if number == 1 else f"Token {number} of the answer"
+
+    def _left_out(self, rows: int) -> str:
+        count = 0 if self.trace.generation is None else len(self.trace.generation)
+        left = max(0, count - rows)
+        return (
+            f" {left} of {count} tokens are not the last layer's first choice and left out." if left else ""
         )
 
     def _knockout(self, kind: str) -> Finding:

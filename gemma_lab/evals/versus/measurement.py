@@ -188,9 +188,12 @@ def measure(
             comparable = given is None or found.same_vocabulary(given)
             trace = control = None
             if local and answer and comparable and index not in found.refused:
-                trace = _read(lab, prompt, answer, settings, on_logits, index)
-                if on_control is not None:
-                    control = _read(lab, prompt, answer, settings, on_control, index, apart=True)
+                try:
+                    trace = _read(lab, prompt, answer, settings, on_logits, index)
+                    if on_control is not None:
+                        control = _read(lab, prompt, answer, settings, on_control, index, apart=True)
+                except REFUSALS as error:  # an answer that is too long here
+                    found.refused[index] = error.what
             found.traces.append(trace)
             found.controls.append(control)
         if local:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ...models.remote.reply import ServerReply
     from ...trace.trace import Trace
-    from ..report import GradedAnswer
+    from ..report import Checkup
     from .divergence import Divergence
     from .measurement import Measured, Shape
 
@@ -324,10 +324,10 @@ def _checkups(one: Measured, other: Measured) -> CheckupComparison:
     first, second = one.checkup, other.checkup
     if first is None or second is None:
         raise NotComparable("not asked for (checkup=False)")
-    correct = [_by_question(each.answers) for each in (first, second)]
+    correct = [_by_question(each) for each in (first, second)]
     left: dict[str, str] = {}
     tables = {}
-    for skill in dict.fromkeys(answer.question.skill for answer in [*first.answers, *second.answers]):
+    for skill in dict.fromkeys(key[0] for key in [*correct[0], *correct[1]]):
         both = [key for key in correct[0] if key in correct[1] and key[0] == skill]
         if both:
             tables[skill] = mcnemar_test(*([table[key] for key in both] for table in correct))
@@ -342,14 +342,20 @@ def _checkups(one: Measured, other: Measured) -> CheckupComparison:
     )
 
 
-def _by_question(answers: Iterable[GradedAnswer]) -> dict[tuple[Any, ...], bool]:
-    """Return the grades by question; one that occurs twice is counted in its second place, too."""
+def _by_question(checkup: Checkup) -> dict[tuple[Any, ...], bool]:
+    """Return the grades by skill and question; one that occurs twice is counted in its second place, too.
+
+    A skill that is asked with and without a grammar is two, as in `Checkup.skills`.
+    """
     found: dict[tuple[Any, ...], bool] = {}
     seen: dict[tuple[Any, ...], int] = {}
-    for answer in answers:
+    for answer in checkup.answers:
         question = answer.question
         key = (question.skill, question.group, question.prompt, question.wanted, question.images,
                question.frames, question.sound)  # fmt: skip
         seen[key] = seen.get(key, 0) + 1
         found[*key, seen[key]] = answer.right
+    for skill, accuracy in checkup.structured.items():
+        for one in accuracy.answers:
+            found[f"{skill} with grammar" if one.grammar else skill, one.number, one.case] = one.right
     return found

@@ -91,9 +91,13 @@ def _count(rng: random.Random, scene: Sequence[Thing]) -> tuple[str, str]:
         if rng.random() < 0.5:
             some, many = f"{one.colour} objects", sum(other.colour == one.colour for other in scene)
         else:
-            some, many = f"{one.shape}s", sum(other.shape == one.shape for other in scene)
+            some, many = _plural(one.shape), sum(other.shape == one.shape for other in scene)
         return rng.choice(_COUNT_SOME).format(some=some), str(many)
     return rng.choice(_ASK["count"]), str(len(scene))
+
+
+def _plural(shape: str) -> str:
+    return f"{shape}es" if shape.endswith("s") else f"{shape}s"
 
 
 def _sides(one: Thing) -> list[tuple[str, str]]:
@@ -136,6 +140,6 @@ def corpus() -> list[str]:
     colours, shapes = (*COLOURS, *MORE_COLOURS), (*SHAPES, *MORE_SHAPES)
     named = [(colour, shape) for colour in colours for shape in shapes]
     texts = [ask.format(colour=c, shape=s) for asks in _ASK.values() for ask in asks for c, s in named]
-    some = [*(f"{colour} objects" for colour in colours), *(f"{shape}s" for shape in shapes)]
+    some = [*(f"{colour} objects" for colour in colours), *map(_plural, shapes)]
     texts += [ask.format(some=many) for ask in _COUNT_SOME for many in some]
     return texts + [*colours, *shapes, "left", "right", "top", "bottom"] * 20

@@ -77,8 +77,9 @@ def digit(number: int, *, language: str, voice: str) -> Any:
 def utter(rng: random.Random, numbers: list[int], *, language: str, voice: str) -> Any:
     """Join digits into a new utterance: float32 mono at 16 kHz, at most 3 s.
 
-    Speed and pitch change together by up to a tenth, loudness by a factor of up to three, pauses are 40 to
-    160 ms, with some silence before and after, and noise 30 to 50 dB below.
+    Speed and pitch change together by up to a tenth, and further where it would be longer; loudness changes
+    by a factor of up to three. Pauses are 40 to 160 ms, with some silence before and after, and noise 30 to
+    50 dB below.
     """
     import numpy as np
 

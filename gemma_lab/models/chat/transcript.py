@@ -107,6 +107,22 @@ class Transcript:
         )
 
 
+def split_reply(vocabulary: Vocabulary, prompt: Sequence[int], ids: Sequence[int]) -> tuple[str, str]:
+    """Return the visible text of a reply and that of its tool calls, thoughts left out.
+
+    Parameters
+    ----------
+    vocabulary
+        The vocabulary.
+    prompt, ids
+        Ids of the prompt and of the reply.
+    """
+    transcript, unscored = Transcript(vocabulary, prompt), Record(0.0, 0.0)
+    tokens = [token for index in ids for token in transcript.add(index, unscored)] + transcript.end()
+    text, tool = ("".join(token.text for token in tokens if token.kind == kind) for kind in ("text", "tool"))
+    return text, tool
+
+
 def _kind(block: str, outer: str) -> Kind:
     if block == "tool_call":
         return "tool"

@@ -19,6 +19,20 @@ def layers_of(model: torch.nn.Module) -> list[torch.nn.Module]:
     return list(layers)
 
 
+def device_of(module: torch.nn.Module) -> torch.device | None:
+    """Return the device that a module computes on; None if it has no parameters.
+
+    Parameters that accelerate offloaded are on the device ``meta`` between calls: its hook names the device.
+    """
+    first = next(module.parameters(), None)
+    if first is None:
+        return None
+    hook: Any = getattr(module, "_hf_hook", None)
+    named = [getattr(one, "execution_device", None) for one in getattr(hook, "hooks", (hook,))]
+    known = [device for device in named if device is not None]
+    return torch.device(known[0]) if first.is_meta and known else first.device
+
+
 def entry_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the modules whose call runs the layers, outermost first: the model, its body, its decoder."""
     modules = [model]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...errors import LabError
+from .model_modules import device_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,9 +62,8 @@ class Readout:
 
     @property
     def device(self) -> torch.device:
-        """Device of the output head."""
-        device: torch.device = self._head.weight.device
-        return device
+        """Device that the output head computes on."""
+        return device_of(self._head) or torch.device("cpu")
 
     @property
     def vocabulary(self) -> int:
@@ -79,9 +79,9 @@ class Readout:
         return moved.to(hidden.dtype)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits of ``[rows, width]``, in the model's own dtype, as its last lines do."""
-        norm = next(self.norm.parameters(), None)
-        normed = self.norm(hidden if norm is None else hidden.to(norm.device)).to(self.device)
+        """Return the logits of ``[…, width]``, in the model's own dtype, as its last lines do."""
+        device = device_of(self.norm)
+        normed = self.norm(hidden if device is None else hidden.to(device)).to(self.device)
         logits: torch.Tensor = self._head(normed)
         if self._cap is not None:
             logits = torch.tanh(logits / self._cap) * self._cap

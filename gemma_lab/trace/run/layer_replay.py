@@ -20,6 +20,7 @@ from ...errors import BadTrace, LabError
 from ...models.loading.compat_cache import cache_name
 from ...models.loading.restore import RestoreStack
 from ..probes.model_modules import decoder_of, layers_of
+from ..probes.readout import Readout
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -152,7 +153,7 @@ def record_run(
 
     def keep_output(_module: Any, _args: Any, output: Any) -> None:
         # a copy: what follows may work in place
-        last.append((output[0] if isinstance(output, tuple) else output).detach())
+        last.append((output[0] if isinstance(output, tuple) else output).detach().clone())
 
     def replace(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert change_embeds is not None
@@ -200,10 +201,8 @@ class LayerReplay:
     def __init__(self, model: Any, run: RecordedRun, *, suffix: bool | None = None) -> None:
         self.model, self.run = model, run
         self._layers = layers_of(model)
-        self._norm: Any = decoder_of(model).norm
-        self._head: Any = model.get_output_embeddings()
+        self._readout = Readout(model)
         config = model.config.get_text_config()
-        self._cap: float | None = getattr(config, "final_logit_softcapping", None)
         self._implementation = str(getattr(config, "_attn_implementation", "sdpa"))
         family = str(getattr(config, "model_type", ""))
         can_cut = family.startswith("gemma4") and self._masks_can_be_cut()
@@ -266,10 +265,7 @@ class LayerReplay:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows of the last layer's output, soft cap applied, ``[…, vocabulary]``."""
-        norm = next(iter(self._norm.parameters()), None)
-        normed = self._norm(hidden if norm is None else hidden.to(norm.device))
-        logits: torch.Tensor = self._head(normed.to(self._head.weight.device))
-        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+        return self._readout.logits(hidden)
 
     def logprobs(self, hidden: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
         """Return the log-probability of each token of an answer, ``[rows, tokens of the answer]``.
@@ -293,7 +289,7 @@ class LayerReplay:
         rows, count, width = hidden.shape
         wanted = torch.tensor(list(answer)).repeat(rows)
         logprobs, first = [], []
-        block = max(1, _BLOCK // int(self._head.weight.shape[0]))
+        block = max(1, _BLOCK // self._readout.vocabulary)
         flat = hidden.reshape(-1, width)
         for start in range(0, len(flat), block):
             logits = self.logits(flat[start : start + block])

@@ -224,6 +224,8 @@ def test_bad_studies(planted, tiny_lab):
         gl.evals.AblationStudy(tiny_lab("31B"), "experts", pairs)
     with pytest.raises(LabError):
         gl.evals.AblationStudy(lab, "experts", "abc")
+    with pytest.raises(LabError, match="There are no examples"):
+        gl.evals.AblationStudy(lab, "experts", [])
     with pytest.raises(LabError, match="loaded model"):
         gl.evals.AblationStudy("mini-moe", "experts", pairs)
     open_study = study()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -430,3 +431,15 @@ def test_a_batch_that_takes_too_much_memory_is_halved(tiny_lab, monkeypatch):
     np.testing.assert_allclose(found.effects(), whole.effects(), atol=NOISE)
     assert max(sizes) > 3
     assert sizes.count(3) + sizes.count(2) + sizes.count(1) > 3
+
+
+def test_a_control_that_was_interrupted_is_not_counted(lab):
+    found = lab.causal_map(CLEAN, CORRUPTED, parts=["residual"], controls=3, progress=False)
+    grid = found.grids["residual"]
+    controls = grid.controls.copy()
+    controls[1, -1, -1] = np.nan
+    cut = dataclasses.replace(grid, controls=controls)
+    assert len(grid.extremes(1)) == 3
+    np.testing.assert_array_equal(cut.extremes(1), grid.extremes(1)[[0, 2]])
+    controls = np.where(np.arange(controls.size).reshape(controls.shape) % 2, np.nan, 0.0)
+    assert np.isnan(dataclasses.replace(grid, controls=controls).p_values(1)).all()

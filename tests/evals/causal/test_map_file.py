@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import stat
@@ -207,3 +208,12 @@ def test_where_it_cannot_be_written(found, tmp_path):
         with pytest.raises(LabError):
             found.save(nowhere)
     assert not list(tmp_path.iterdir())
+
+
+def test_requests_that_were_made_another_way_are_refused(lab, found, tmp_path):
+    path = found.save(tmp_path / "one.map")
+    clean, corrupted = (gl.Request.from_meta(each, ()) for each in found.prompts)
+    assert gl.open_causal_map(path, requests=(clean, corrupted)).equal(found)
+    other = dataclasses.replace(clean, max_soft_tokens=280)
+    with pytest.raises(LabError, match="The clean request is not that of the map: other max_soft_tokens"):
+        gl.open_causal_map(path, requests=(other, corrupted))

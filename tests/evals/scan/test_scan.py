@@ -14,7 +14,7 @@ from support.routing_traces import arabic_trace
 
 import gemma_lab as gl
 from gemma_lab.errors import LabError
-from gemma_lab.evals.scan.against_chance import load_against_chance
+from gemma_lab.evals.scan.against_chance import answer_depth, load_against_chance
 from gemma_lab.evals.scan.answer_reading import AnswerReading
 from gemma_lab.evals.scan.candidates import head_scores, rows_behind_answer
 from gemma_lab.evals.scan.knockout import knock_out
@@ -116,8 +116,40 @@ def test_a_knockout_counts_sets_that_do_as_much_damage():
     worst = run({unit: -damage[unit] for unit in damage})
     assert worst.p == 1.0
     few = run({unit: damage[unit] for unit in damage}, draws=500)
-    assert len(few.controls) == 14 * 13 // 2  # every pair of the others, none twice
+    assert len(few.controls) == 16 * 15 // 2 - 1  # every other pair, none twice
     assert "p = " in repr(best)
+
+
+def test_candidates_that_were_chosen_by_chance_are_seldom_significant():
+    rng = np.random.default_rng(0)
+    units = [(layer, head) for layer in range(4) for head in range(4)]
+
+    def logprob(edit):
+        heads = edit.to_dict()["ablate_heads"]
+        return -float(any(int(layer) == 1 and 2 in listed for layer, listed in heads.items()))  # one matters
+
+    found = [
+        knock_out(
+            "heads", dict(zip(units, rng.random(len(units)), strict=True)), dict.fromkeys(units, "local"),
+            count=4, draws=19, seed=seed, statistic="s", match="m", logprob=logprob, intact=0.0,
+            advance=lambda: None,
+        ).p for seed in range(200)
+    ]  # fmt: skip
+    assert np.mean(np.array(found) <= 0.05) <= 0.09  # 5 % and two standard errors; 25 % without that head
+
+
+def test_the_lens_is_read_of_tokens_that_are_its_first_choice(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    options = {"max_new_tokens": 6, "logit_lens": True, "attention": True}
+    greedy = answer_depth(lab.trace(TEXT, temperature=0, **options))
+    assert len(greedy.rows) >= 6
+    drawn = lab.trace(TEXT, temperature=5.0, top_k=0, top_p=1.0, seed=2, **options)
+    lens, depth = drawn.logit_lens, answer_depth(drawn)
+    first = int(rows_behind_answer(drawn)[0])
+    own = [first + at for at, chosen in enumerate(drawn.generation.ids.tolist())
+           if chosen == lens.target_ids[lens.positions.tolist().index(first + at), 0]]  # fmt: skip
+    assert len(own) < 6
+    assert [row for row in ([] if depth is None else depth.rows) if row < first + 6] == own
 
 
 def test_even_loads_are_not_called_uneven():

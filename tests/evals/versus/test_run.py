@@ -14,10 +14,11 @@ from PIL import Image
 from support.moe import hooks
 
 import gemma_lab as gl
-from gemma_lab.errors import BadEdit, LabError, NotTraced, ServerError
+from gemma_lab.errors import BadEdit, ContextFull, LabError, NotTraced, ServerError
 from gemma_lab.evals.questions import Question
 from gemma_lab.evals.report import Checkup, GradedAnswer
 from gemma_lab.evals.statistics import PairedAnswers
+from gemma_lab.evals.tool_calls import StructuredAnswer, ToolCallAccuracy
 from gemma_lab.models.chat.prompt import prepare
 from gemma_lab.models.chat.sampling import Sampling
 from gemma_lab.models.remote.reply import ScoredText, ServerReply
@@ -372,3 +373,38 @@ def test_an_edit_of_another_model_is_refused(moe, tiny_lab):
         gl.versus(moe, gl.Edit(ablate_experts={999: [1]}), PROMPTS, **QUIET)
     with pytest.raises(LabError):
         gl.evals.Variant(moe, None)
+
+
+def test_skills_with_and_without_a_grammar_are_compared(moe):
+    def checkup(model, grades):
+        answers = [
+            StructuredAnswer(number, f"case {number}", "tools", grammar, "r", "" if right else "wrong", True)
+            for grammar, several in grades.items() for number, right in enumerate(several)
+        ]  # fmt: skip
+        return Checkup(
+            model, [], not_asked={}, structured={"calls": ToolCallAccuracy(model, tuple(answers), {})}
+        )
+
+    pair = (
+        checkup("a", {False: [1, 0, 0], True: [1, 1, 0]}),
+        checkup("b", {False: [1, 1, 0], True: [1, 1, 1]}),
+    )
+    found = gl.versus(moe, moe, PROMPTS[:1], checkup=pair, **QUIET).checkup
+    assert [skill.skill for skill in found.skills] == ["calls", "calls with grammar"]
+    assert [skill.answers for skill in found.skills] == [PairedAnswers(1, 0, 1, 1), PairedAnswers(2, 0, 1, 0)]
+
+
+def test_an_answer_that_does_not_fit_one_model_is_not_read_there_and_the_others_are(moe, monkeypatch):
+    from gemma_lab.evals.versus import measurement
+
+    read, count = measurement.read_answer, iter(range(100))
+
+    def fails_once(*args, **options):
+        if next(count) == 0:
+            raise ContextFull("5 tokens are left.", hint="Ask for fewer.")
+        return read(*args, **options)
+
+    monkeypatch.setattr(measurement, "read_answer", fails_once)
+    found = gl.versus(moe, EDIT, PROMPTS[:2], checkup=False, **QUIET)
+    assert len(set(found.tokens.prompt)) == 1
+    assert "5 tokens are left." in str(found)

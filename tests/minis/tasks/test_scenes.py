@@ -78,3 +78,8 @@ def test_chance_is_what_the_commonest_answer_gets():
         answers = [q.answer for q in asked if q.group == kind]
         best = 1 / 2 if kind == "where" else max(answers.count(one) for one in answers) / len(answers)
         assert abs(best - chance) < 0.08
+
+
+def test_shapes_are_counted_in_the_plural():
+    assert [scenes._plural(shape) for shape in ("star", "cross")] == ["stars", "crosses"]
+    assert not any("crosss" in text for text in scenes.corpus())

@@ -14,15 +14,21 @@ KEPT = {"attention": True, "logit_lens": True, "max_new_tokens": 8}
 
 
 def device_map(model) -> dict[str, str]:
-    """Map every module of a mini once: two decoder layers on disk, the rest in memory."""
+    """Map every module of a mini once: two decoder layers and the final norm on disk, the rest in memory."""
     parts = {name: "cpu" for name, _ in model.named_children() if name != "model"}
     parts |= {f"model.{name}": "cpu" for name, _ in model.model.named_children() if name != "language_model"}
     language = model.model.language_model
     parts |= {f"model.language_model.{n}": "cpu" for n, _ in language.named_children() if n != "layers"}
-    return parts | {
-        f"model.language_model.layers.{number}": "disk" if number in ON_DISK else "cpu"
-        for number in range(len(language.layers))
-    }
+    return (
+        parts
+        | {
+            "model.language_model.norm": "disk",
+        }
+        | {
+            f"model.language_model.layers.{number}": "disk" if number in ON_DISK else "cpu"
+            for number in range(len(language.layers))
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,12 @@ def assert_equal(trace, other) -> None:
 
 def test_traces_are_equal(labs):
     assert_equal(*(lab.trace(PROMPT, **KEPT) for lab in labs))
+
+
+def test_causal_maps_are_equal(labs):
+    clean = "The code of Ben is 75. Tell me the code of Ben."
+    maps = [lab.causal_map(clean, clean.replace("75", "31"), controls=0, progress=False) for lab in labs]
+    np.testing.assert_array_equal(*(each.effects("residual") for each in maps))
 
 
 @pytest.mark.parametrize("edit", [{"ablate_experts": {3: [17, 5]}}, {"ablate_heads": {3: [0], 4: [1]}}])
