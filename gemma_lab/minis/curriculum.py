@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,7 +60,8 @@ _SURE = 0.25  # running loss of a drill, in nats per token, below which it is le
 _SELDOM = 0.1  # share of steps that even a drill without any loss is part of
 _KEEP = 0.9  # share of a drill's running loss that a step keeps
 _FULL = 3  # rows per visual skill, at most, where images have the full grid
-_ENLARGED = ("digits", "scenes")  # skills with larger images, one row of one of them per step
+_ENLARGED = ("digits", "scenes")  # skills with larger images
+_ENLARGED_TOKENS = 600  # soft tokens of a step's larger images, at most
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,9 @@ class Curriculum:
             rows = [self._row(name, grid) for name, count in _ALONE[self._now].items() for _ in range(count)]
             return Practice(rows, grid, window if near else None)
         if grid > FULL_GRID:
-            seen = [skill for skill in _ENLARGED if skill in counts]
+            seen = [skill for skill in _ENLARGED if skill in self.mixture.skills]
             counts = {skill: count for skill, count in counts.items() if skill not in SEEN}
-            counts |= {rng.choice(seen): 1} if seen else {}
+            counts |= Counter(rng.choices(seen, k=_ENLARGED_TOKENS // grid**2)) if seen else {}
         elif grid == FULL_GRID:
             counts = {skill: min(_FULL, count) if skill in SEEN else count for skill, count in counts.items()}
         if level >= _FILLED and rng.random() < _LONG:

@@ -17,7 +17,7 @@ LIMITS = {11: 140, 16: 280, 23: 560}
 """Larger grids, and the limit of soft tokens that gives each."""
 
 _SMALL, _SMALL_SHARE = (4, 6), 0.14  # smaller grids, and the share of steps with them
-_LARGE_SHARE, _MOST_SHARE = 0.06, 0.12  # share of steps with larger grids: once learned, and at most
+_LARGE_SHARE, _MOST_SHARE = 0.06, 0.2  # share of steps with larger grids: once learned, and at most
 _OFTEN = {11: 3, 16: 2, 23: 1}  # how often each of them, where their losses are the same
 _LEAST, _MUCH = 0.05, 0.5  # of a loss above that of the full grid, in nats per token: as a weight, the most
 _ALONE = 1, 2, 3  # how often each of them where the vision encoder learns alone, from some soft tokens

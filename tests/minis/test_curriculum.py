@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -121,19 +122,23 @@ def test_what_is_to_be_looked_up_is_practised_under_narrow_windows(tokenizer):
     assert {mixed.draw(0.3).window for _ in range(60)} == {None, 24, 48, 96}
 
 
-def test_steps_with_large_pictures_have_one_row_of_them_and_no_clips(tokenizer, monkeypatch):
+@pytest.mark.parametrize(("grid", "rows"), [(11, 4), (16, 2), (23, 1)])
+def test_steps_with_large_pictures_have_few_rows_of_them_and_no_clips(tokenizer, monkeypatch, grid, rows):
     skills = ("digits", "scenes", "compare", "motion", "names")
     one = _curriculum(tokenizer, skills=skills)
     one.mixture.rows = 12
-    drawn = []
-    monkeypatch.setattr(ImageSizes, "draw", lambda self, rng: 11)
+    drawn, every = [], Counter()
+    monkeypatch.setattr(ImageSizes, "draw", lambda self, rng: grid)
     monkeypatch.setattr(one, "_row", lambda name, grid: pytest.fail("nothing is practised alone"))
     monkeypatch.setattr(one.batcher, "row", lambda skill, grid: drawn.append(skill) or Row(skill))
-    for _ in range(10):
+    for _ in range(20):
         drawn.clear()
-        assert one.draw(0.3).grid == 11
+        assert one.draw(0.3).grid == grid
         assert {"compare", "motion"}.isdisjoint(drawn)
-        assert sum(skill in ("digits", "scenes") for skill in drawn) == 1
+        assert sum(skill in ("digits", "scenes") for skill in drawn) == rows
+        every.update(drawn)
+    assert every["digits"]
+    assert every["scenes"]
 
 
 def test_what_is_practised_alone_has_no_larger_pictures(tokenizer, monkeypatch):
