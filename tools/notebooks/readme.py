@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gemma_lab.errors import LabError
+from gemma_lab.evals.statistics import wilson_interval
 
 from .links import badges
 from .opening import opening
@@ -53,24 +54,42 @@ def card_table(card: dict[str, Any]) -> str:
     card
         As the evaluation command writes it: ``skills`` is a list of
         ``{"skill", "questions", "accuracy", "interval_95", "target", …}``; shares, not percent. A skill
-        without a target has None there.
+        without a target has None there. With ``target_of_each_group``, its ``groups`` have rows, too.
     """
     head = ["| skill | held-out questions | right | 95 % interval | target |", "|---|---:|---:|---|---:|"]
     rows = []
     for skill in card["skills"]:
-        low, high = skill["interval_95"]
-        target = "reported" if skill["target"] is None else f"{skill['target']:.0%}"
-        if skill["target"] is not None and skill["accuracy"] < skill["target"]:
-            target += ", **missed**"
-        cells = [
-            _cell(skill["skill"]),
-            f"{skill['questions']:,}",
-            f"{skill['accuracy']:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            target,
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(_card_row(skill))
+        if skill.get("target_of_each_group"):
+            rows += [_card_row(_group(skill, name)) for name in skill["groups"]]
     return "\n".join([*head, *rows])
+
+
+def _card_row(skill: dict[str, Any]) -> str:
+    low, high = skill["interval_95"]
+    target = "reported" if skill["target"] is None else f"{skill['target']:.0%}"
+    if skill["target"] is not None and skill["accuracy"] < skill["target"]:
+        target += ", **missed**"
+    cells = [
+        _cell(skill["skill"]),
+        f"{skill['questions']:,}",
+        f"{skill['accuracy']:.1%}",
+        f"{low:.1%} to {high:.1%}",
+        target,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _group(skill: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one group of a skill as a row of its own."""
+    right, questions = skill["groups"][name]["right"], skill["groups"][name]["questions"]
+    return {
+        "skill": f"{skill['skill']}: {name}",
+        "questions": questions,
+        "accuracy": right / questions,
+        "interval_95": wilson_interval(right, questions),
+        "target": skill["target"],
+    }
 
 
 def written(project: Checkout) -> str:

@@ -38,6 +38,22 @@ def test_a_card_becomes_a_table():
     assert reported.endswith("| reported |")
 
 
+def test_groups_that_are_each_meant_to_reach_a_target_have_rows():
+    skill = {
+        "skill": "large digits",
+        "questions": 20,
+        "accuracy": 0.9,
+        "interval_95": [0.7, 0.97],
+        "target": 0.9,
+        "groups": {"140": {"right": 10, "questions": 10}, "560": {"right": 8, "questions": 10}},
+    }
+    assert len(card_table({"skills": [skill]}).splitlines()) == 3
+    rows = card_table({"skills": [skill | {"target_of_each_group": True}]}).splitlines()[2:]
+    assert rows[0] == "| large digits | 20 | 90.0% | 70.0% to 97.0% | 90% |"
+    assert rows[1].startswith("| large digits: 140 | 10 | 100.0% |")
+    assert rows[2] == "| large digits: 560 | 10 | 80.0% | 49.0% to 94.3% | 90%, **missed** |"
+
+
 def test_the_readme_is_in_step():
     place = checkout()
     text = (place.folder / "README.md").read_text(encoding="utf-8")
