@@ -85,9 +85,9 @@ def trainer(run, tmp_path):
 def test_some_steps_look_far_under_a_narrow_window_and_leave_it_as_it_was(trainer, monkeypatch):
     one = trainer(skills=("names", "recall"))
     seen = []
-    loss, text = one._loss, one.model.config.text_config
+    losses, text = one._losses, one.model.config.text_config
     monkeypatch.setattr(
-        one, "_loss", lambda batch: seen.append((text.sliding_window, {*batch.skills})) or loss(batch)
+        one, "_losses", lambda batch: seen.append((text.sliding_window, {*batch.skills})) or losses(batch)
     )
     for one.step in (2, 3):
         one._practise()

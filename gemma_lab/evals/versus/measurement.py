@@ -193,7 +193,8 @@ def measure(
                     if on_control is not None:
                         control = _read(lab, prompt, answer, settings, on_control, index, apart=True)
                 except REFUSALS as error:  # an answer that is too long here
-                    found.refused[index] = error.what
+                    found.refused[index], trace = error.what, None
+                    found.answers[index] = None
             found.traces.append(trace)
             found.controls.append(control)
         if local:

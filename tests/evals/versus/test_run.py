@@ -394,17 +394,18 @@ def test_skills_with_and_without_a_grammar_are_compared(moe):
     assert [skill.answers for skill in found.skills] == [PairedAnswers(1, 0, 1, 1), PairedAnswers(2, 0, 1, 0)]
 
 
-def test_an_answer_that_does_not_fit_one_model_is_not_read_there_and_the_others_are(moe, monkeypatch):
+@pytest.mark.parametrize("fails", [0, 1, 4])  # the first model's reading, its control, the second's
+def test_an_answer_that_does_not_fit_one_model_is_not_read_there_and_the_others_are(moe, monkeypatch, fails):
     from gemma_lab.evals.versus import measurement
 
     read, count = measurement.read_answer, iter(range(100))
 
     def fails_once(*args, **options):
-        if next(count) == 0:
+        if next(count) == fails:
             raise ContextFull("5 tokens are left.", hint="Ask for fewer.")
         return read(*args, **options)
 
     monkeypatch.setattr(measurement, "read_answer", fails_once)
     found = gl.versus(moe, EDIT, PROMPTS[:2], checkup=False, **QUIET)
-    assert len(set(found.tokens.prompt)) == 1
+    assert set(found.tokens.prompt) == {1}
     assert "5 tokens are left." in str(found)
