@@ -25,8 +25,8 @@ from ..probes.readout import Readout
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 _CACHE_NAMES = ("cache", "past_key_values")
-#: Numbers of logits that are normalised at once: 256 MiB in float64.
-_BLOCK = 1 << 25
+#: Logits normalised at once, 32 MiB in float64, and the least rows of them: each block reads the output head.
+_BLOCK, _LEAST_ROWS = 1 << 22, 64
 
 
 @dataclass(eq=False)
@@ -289,7 +289,7 @@ class LayerReplay:
         rows, count, width = hidden.shape
         wanted = torch.tensor(list(answer)).repeat(rows)
         logprobs, first = [], []
-        block = max(1, _BLOCK // self._readout.vocabulary)
+        block = max(_LEAST_ROWS, _BLOCK // self._readout.vocabulary)
         flat = hidden.reshape(-1, width)
         for start in range(0, len(flat), block):
             logits = self.logits(flat[start : start + block])
