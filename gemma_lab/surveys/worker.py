@@ -128,10 +128,12 @@ class Worker(PartitionWorker):
 
     def __post_init__(self) -> None:
         from ..lab import Lab, load
+        from ..models.tokens.vocabulary import Vocabulary
 
         self._lab: Lab = (
             self.model if isinstance(self.model, Lab) else load(self.model, progress=False, **self.load)
         )
+        self._vocabulary = Vocabulary(self._lab.tokenizer)
         claim_model(self.folder, self._lab)
         check_options(self._lab, self.options)
 
@@ -226,10 +228,9 @@ class Worker(PartitionWorker):
         """Return the tool calls in an answer, read as `Lab.chat` reads them."""
         from ..models.chat.tools import calls, declared
         from ..models.chat.transcript import split_reply
-        from ..models.tokens.vocabulary import Vocabulary
 
         prompt = trace.tokens.ids[~np.asarray(trace.tokens.generated)].tolist()
-        _, tool = split_reply(Vocabulary(self._lab.tokenizer), prompt, generation.ids.tolist())
+        _, tool = split_reply(self._vocabulary, prompt, generation.ids.tolist())
         return calls(tool, declared(question.tools))
 
 

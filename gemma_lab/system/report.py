@@ -210,9 +210,10 @@ def _candidates(model: str | None) -> list[Checkpoint]:
 
     if model is None:
         return [row for row in catalog(standalone=True) if row.variant in ("it", "mini")]
-    found = find(model) if isinstance(model, str) else None
+    name = model if isinstance(model, str) else ""
+    found = find(name)
     if found is None:
-        close = suggest(model) if isinstance(model, str) else []
+        close = suggest(name)
         hint = f"Did you mean {' or '.join(close)}?" if close else "gl.catalog() lists the names."
         raise UnknownModel(f"No model is called {model!r}.", hint=hint)
     return [found]

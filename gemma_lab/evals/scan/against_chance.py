@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,13 +143,13 @@ def answer_depth(trace: Trace) -> AnswerDepth | None:
     lens = trace.logit_lens
     if lens is None:
         return None
-    rows = rows_behind_answer(trace).tolist()
-    generation = trace.generation
-    written = {} if generation is None else dict(zip(rows, generation.ids.tolist(), strict=False))
+    ids = [] if trace.generation is None else trace.generation.ids.tolist()
+    written = dict(zip_longest(rows_behind_answer(trace).tolist(), ids))  # None: nothing was written after it
     columns = [
-        at for at, row in enumerate(lens.positions.tolist())
-        if row in rows and written.get(row, lens.target_ids[at, 0]) == lens.target_ids[at, 0]
-    ]  # fmt: skip
+        at
+        for at, row in enumerate(lens.positions.tolist())
+        if row in written and written[row] in (None, lens.target_ids[at, 0])
+    ]
     if not columns:
         return None
     chosen = lens.target_ids[columns, 0]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...trace.trace import Trace
-    from .knockout import Unit
+    from ..ablation.components import Unit
 
 HEAD_STATISTIC = "largest weight on one token, mean of the answer's rows"
 EXPERT_STATISTIC = "applied gate weight, sum over the answer's rows"

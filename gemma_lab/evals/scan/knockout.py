@@ -10,12 +10,10 @@ import numpy as np
 
 from ...display import Displayed
 from ...trace.interventions.edit import Edit
-from ..ablation.components import Components, by_layer
+from ..ablation.components import Components, Unit, by_layer
 from ..ablation.control_sets import random_sets
 
 Array = np.ndarray[Any, np.dtype[Any]]
-#: Layer and number of a head or an expert.
-Unit = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,17 +63,8 @@ class AttentionRequest:
         for name in ("layers", "heads"):
             chosen = getattr(self, name)
             if chosen is not None:
-                keep(
-                    name,
-                    tuple(
-                        sorted(
-                            {
-                                whole_number(name, one, minimum=0)
-                                for one in members(name, chosen, example=f"{name}=[0]")
-                            }
-                        )
-                    ),
-                )
+                chosen = members(name, chosen, example=f"{name}=[0]")
+                keep(name, tuple(sorted({whole_number(name, one, minimum=0) for one in chosen})))
         rows = members("rows", self.rows, example="rows=[-1]")
         keep("rows", tuple(whole_number("rows", row, minimum=-(1 << 30)) for row in rows))
 

@@ -19,16 +19,11 @@ def device_map(model) -> dict[str, str]:
     parts |= {f"model.{name}": "cpu" for name, _ in model.model.named_children() if name != "language_model"}
     language = model.model.language_model
     parts |= {f"model.language_model.{n}": "cpu" for n, _ in language.named_children() if n != "layers"}
-    return (
-        parts
-        | {
-            "model.language_model.norm": "disk",
-        }
-        | {
-            f"model.language_model.layers.{number}": "disk" if number in ON_DISK else "cpu"
-            for number in range(len(language.layers))
-        }
-    )
+    parts["model.language_model.norm"] = "disk"
+    return parts | {
+        f"model.language_model.layers.{number}": "disk" if number in ON_DISK else "cpu"
+        for number in range(len(language.layers))
+    }
 
 
 @pytest.fixture(scope="module")
