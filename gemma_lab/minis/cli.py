@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from .training_log import write_log
 
 if TYPE_CHECKING:
     from .training import Trainer
+    from .workers import Workers
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and publish the mini models.")
 _RUNS = Path("runs")
@@ -35,7 +37,10 @@ Run = Annotated[
 def train(
     name: MiniOrDrafter = "mini-moe",
     minutes: Annotated[
-        float, typer.Option(help="Budget of processor time per thread, in minutes, over all sessions.")
+        float,
+        typer.Option(
+            help="Budget of processor time per thread of each worker, in minutes, over all sessions."
+        ),
     ] = 180,
     run: Run = None,
     skills: Annotated[str, typer.Option(help="Skills to train, comma-separated; default all.")] = "",
@@ -60,6 +65,9 @@ def train(
     qat: Annotated[
         bool, typer.Option("--qat", help="Quantisation-aware training: weights on the grid of Q4_0.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the rows of each step, at most one per core.")
+    ] = 1,
     seed: int = 0,
     publish_to: Annotated[
         Path | None,
@@ -78,16 +86,28 @@ def train(
         DrafterTrainer(run or _RUNS / name, name=name, minutes=minutes, seed=seed, start=start).train()
         return
     from .training import Trainer
+    from .workers import started
 
-    chosen = tuple(skills.split(",")) if skills else None
-    folder = run or _RUNS / _known(name)
-    trainer = Trainer(
-        folder, name=name, minutes=minutes, seed=seed, skills=chosen, start=start, keep_words=keep_words,
-        focus=tuple(focus.split(",")) if focus else (), rate=rate, qat=qat,
-    )  # fmt: skip
-    trainer.train()
+    options: dict[str, Any] = {
+        "run": run or _RUNS / _known(name), "name": name, "minutes": minutes, "seed": seed,
+        "skills": tuple(skills.split(",")) if skills else None, "start": start, "keep_words": keep_words,
+        "focus": tuple(focus.split(",")) if focus else (), "rate": rate, "qat": qat,
+    }  # fmt: skip
+    trainer = Trainer(**options)
+    with started(workers, partial(_train_beside, options)) as place:
+        trainer.join(place)
+        trainer.train()
     if publish_to is not None and trainer.progress >= 1:
         _publish(trainer, publish_to)
+
+
+def _train_beside(options: dict[str, Any], place: Workers) -> None:
+    """Train as one of several workers, of which the first one saves."""
+    from .training import Trainer
+
+    trainer = Trainer(**options)
+    trainer.join(place)
+    trainer.train()
 
 
 @app.command()

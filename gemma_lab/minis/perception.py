@@ -24,6 +24,7 @@ from .tasks import HEARD, SEEN
 from .tasks.cells import UNKNOWN
 from .tokenizer import token_id
 from .vision_pretraining import VisionProbe, drawn, mean_loss
+from .workers import Workers
 
 _SENSES = {"sight": 0.2, "hearing": 0.06}  # share of the first stage in which each encoder learns alone
 _AGAIN = 0.25  # how much of that when an earlier mini's weights are the start
@@ -82,9 +83,11 @@ class EncoderPretraining:
         The inputs that the model takes for media.
     large
         Whether more steps are with large images.
+    workers
+        Number of processes that share the images and sounds of a step.
     """
 
-    media, teacher, large = ENCODED, None, False
+    media, teacher, large, workers = ENCODED, None, False, 1
 
     def __init__(self, model: Any, skills: Sequence[str], *, begun: Sequence[str]) -> None:
         self.model, self.skills, self.begun = model, skills, list(begun)
@@ -116,6 +119,9 @@ class EncoderPretraining:
         every = _GLANCE_FOCUS if self.large else _GLANCE
         return self._glance if "digits" in self.skills and number % every == 0 else None
 
+    def agree(self, workers: Workers) -> None:
+        """Do nothing: the budget decides on steps."""
+
     def centre(self, seed: int) -> None:
         """Before and after pretraining of the audio encoder, remove the mean of its outputs."""
         if self.hearing and "speech" in self.skills and "hearing" not in self.begun:
@@ -145,9 +151,9 @@ class EncoderPretraining:
         """Pretrain the vision encoder on images, of a drawn size unless it is given."""
         grid = grid or ImageSizes().draw(batcher.rng)
         if grid > FULL_GRID:
-            loss = self.sight.large_loss(batcher.rng, pictures=_LARGE, grid=grid)
+            loss = self.sight.large_loss(batcher.rng, pictures=-(-_LARGE // self.workers), grid=grid)
         else:
-            loss = self.sight.loss(batcher.rng, pictures=_pictures(grid), grid=grid)
+            loss = self.sight.loss(batcher.rng, pictures=_pictures(grid, self.workers), grid=grid)
         return _backward("large" if grid > FULL_GRID else "sight", loss)
 
     def _glance(self, batcher: Batcher) -> dict[str, float]:
@@ -158,7 +164,7 @@ class EncoderPretraining:
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the audio encoder."""
         assert self.hearing is not None  # only minis with audio input have the skill
-        return _backward("hearing", self.hearing.loss(batcher.rng, sounds=_SOUNDS))
+        return _backward("hearing", self.hearing.loss(batcher.rng, sounds=-(-_SOUNDS // self.workers)))
 
 
 class LowerLayerPretraining:
@@ -175,7 +181,7 @@ class LowerLayerPretraining:
         As for `perception`.
     """
 
-    media, large = RAW, False
+    media, large, workers = RAW, False, 1
 
     def __init__(self, model: Any, skills: Sequence[str], *, begun: Sequence[str], teacher: Any) -> None:
         from .audio_pretraining import AudioProbe
@@ -222,6 +228,10 @@ class LowerLayerPretraining:
         alone, turn = divmod(number, _REFRESHED)
         return None if turn or not senses else senses[alone % len(senses)]
 
+    def agree(self, workers: Workers) -> None:
+        """Give all workers the same losses, which decide on the next steps."""
+        self.losses = workers.mean(self.losses, ("sight", "hearing"))
+
     def centre(self, seed: int) -> None:
         """Do nothing: there is no audio encoder."""
 
@@ -245,7 +255,7 @@ class LowerLayerPretraining:
     def look(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Pretrain the lower layers on images by the probe; they have a drawn size unless it is given."""
         grid = grid or ImageSizes().draw(batcher.rng)
-        kinds = self.sight.losses(batcher.rng, pictures=_pictures(grid), grid=grid)
+        kinds = self.sight.losses(batcher.rng, pictures=_pictures(grid, self.workers), grid=grid)
         if grid == FULL_GRID:
             worst = max(float(loss.detach()) for loss in kinds.values())
             record(self.losses, "sight", worst, keep=_KEEP)
@@ -254,7 +264,7 @@ class LowerLayerPretraining:
     def imitate(self, batcher: Batcher, grid: int | None = None) -> dict[str, float]:
         """Teach the lower layers the teacher's soft tokens of images, and to leave text as it is."""
         grid = grid or ImageSizes().draw(batcher.rng)
-        rows = _image_rows(batcher.rng, pictures=_pictures(grid), grid=grid)
+        rows = _image_rows(batcher.rng, pictures=_pictures(grid, self.workers), grid=grid)
         if grid <= FULL_GRID and "motion" in self.skills and batcher.rng.random() < 0.5:
             rows.append(batcher.row("motion", grid=grid, length=1))
         losses = self._alike(batcher, rows, grid)
@@ -285,7 +295,7 @@ class LowerLayerPretraining:
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the lower layers on sounds."""
-        losses = _backward("hearing", self.hearing.loss(batcher.rng, sounds=_SOUNDS))
+        losses = _backward("hearing", self.hearing.loss(batcher.rng, sounds=-(-_SOUNDS // self.workers)))
         record(self.losses, "hearing", losses["hearing"], keep=_KEEP)
         return losses
 
@@ -295,9 +305,10 @@ def _backward(name: str, loss: torch.Tensor) -> dict[str, float]:
     return {name: float(loss.detach())}
 
 
-def _pictures(grid: int) -> int:
+def _pictures(grid: int, workers: int) -> int:
+    """Return the number of images of one of some workers in a step."""
     most, full = _PICTURES
-    return max(1, min(most, round(full * FULL_GRID**2 / grid**2)))
+    return max(1, round(min(most, full * FULL_GRID**2 / grid**2) / workers))
 
 
 def _image_rows(rng: random.Random, *, pictures: int, grid: int) -> list[Row]:

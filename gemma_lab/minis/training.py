@@ -8,7 +8,6 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from tqdm.auto import tqdm
 
 from ..errors import LabError
 from .architecture import SHAPES, mini_config, new_model
-from .batches import Batch, Batcher
+from .batches import Batcher
 from .checkpoint import write_checkpoint
 from .curriculum import Curriculum
-from .encoding import SKIP
+from .encoding import SKIP, Row
+from .forward_pass import ForwardPass
 from .optimizer import new_optimizer, set_rates
 from .perception import Step, perception
 from .rounded_weights import rounded_weights
@@ -31,9 +31,10 @@ from .tasks import HEARD, SEEN, SKILLS, corpus, skills_of
 from .tokenizer import build_tokenizer
 from .watchers import Watchers
 from .weight_transfer import carry_over, teacher_of
+from .workers import Workers
 
 _ROWS = 12  # packed rows of one step
-_BALANCE = 0.01  # weight of the load-balancing loss (Switch Transformer, arXiv 2101.03961, eq. 4)
+_BALANCE = 0.01  # weight of the load-balancing loss, as in Switch Transformer (arXiv 2101.03961)
 _WATCHES = 0.5  # weight of the losses of probes and of guides
 
 
@@ -48,7 +49,8 @@ class Trainer:
     name
         A key of `gemma_lab.minis.architecture.SHAPES`.
     minutes
-        The total budget, of processor time per thread, so that other processes do not shorten the training.
+        The total budget, of processor time per thread of each worker, so that other processes do not shorten
+        the training.
         Stages (`gemma_lab.minis.schedule`), the learning rate and the curriculum follow the fraction that is
         spent.
     seed
@@ -101,25 +103,32 @@ class Trainer:
                 self.earlier = _training_of(start, name)
         self.stages = stages(self.skills, focus=focus, rate=rate, again=start is not None)
         self.perception = perception(self.model, self.skills, begun=begun, teacher=self._teacher())
-        self.watchers = Watchers(self.model)
+        self.watchers, self.forward = Watchers(self.model), ForwardPass(self.model)
         if not (run / "state.pt").exists():
             self.perception.centre(seed)
-        self._routed: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.probes = torch.nn.ModuleList([*self.perception.probes, *self.watchers.probes])
         self.optimizer = new_optimizer(self.model, self.probes)
         self.step, self.spent, self.trained = 0, 0.0, set(self.skills)
         self.mixture = Mixture(self.skills, rows=_ROWS)
         self._joint = 0
         came: dict[str, Any] = {}
-        for path, module in self.model.named_modules():
-            if path.endswith(".router"):
-                module.register_forward_hook(lambda _m, _i, out: self._routed.append((out[0], out[2])))
         if (run / "state.pt").exists():
             came = self._resume()
-        self.batcher = Batcher(
-            self.tokenizer, random.Random(f"{self.seed} {self.step}"), self.perception.media
-        )
+        self.batcher = self._batcher(f"{self.seed} {self.step}")
+        self.join(Workers())
         self.stage = self._enter(**came)
+
+    def join(self, workers: Workers) -> None:
+        """Train as one of several workers with the first one's weights.
+
+        All draw the same rows, of which each computes its share; perception draws its own in each of them.
+        """
+        self.workers, self.perception.workers = workers, workers.count
+        self._own = self._batcher(f"{self.seed} {self.step} {workers.rank}")
+        workers.copy_from_first([*self.model.state_dict().values(), *self.probes.state_dict().values()])
+
+    def _batcher(self, seed: str) -> Batcher:
+        return Batcher(self.tokenizer, random.Random(seed), self.perception.media)
 
     def _teacher(self) -> Any:
         return None if self.start is None else teacher_of(self.model, self.tokenizer, self.start)
@@ -154,16 +163,19 @@ class Trainer:
 
     def train(self) -> None:
         """Train until the budget is spent; an interrupt saves the state first."""
-        bar = tqdm(total=60 * self.minutes, initial=self.spent, unit="s", desc=self.name, mininterval=5)
+        bar = tqdm(
+            total=60 * self.minutes, initial=self.spent, unit="s", desc=self.name, mininterval=5,
+            disable=not self.workers.first,
+        )  # fmt: skip
         saved = self.spent
         try:
             while self.progress < 1:
                 start = time.process_time()
                 losses = self._step()
-                took = (time.process_time() - start) / torch.get_num_threads()
+                took = self.workers.most((time.process_time() - start) / torch.get_num_threads())
                 self.spent += took
                 bar.update(took)
-                if self.step % 20 == 0:
+                if self.step % 20 == 0 and self.workers.first:
                     self._log(losses)
                     bar.set_postfix({skill: f"{loss:.2f}" for skill, loss in losses.items()})
                 if self.spent - saved > 120:
@@ -187,7 +199,9 @@ class Trainer:
             probes_first=self.continues and perceives,
         )  # fmt: skip
         with self._rounded():
-            losses = self._practise() if sense is None else sense(self.batcher)
+            losses = self._practise() if sense is None else self._perceive(sense)
+        learned = [*self.model.parameters(), *self.probes.parameters()]
+        self.workers.add_up(learned, scale=1.0 if sense is None else 1 / self.workers.count)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -207,24 +221,35 @@ class Trainer:
         step: Step | None = self.perception.step(fraction, self.step)
         return step
 
+    def _perceive(self, sense: Step) -> dict[str, float]:
+        """Have each worker see or hear images or sounds of its own, and return its losses."""
+        losses = sense(self._own)
+        self.perception.agree(self.workers)
+        return losses
+
     def _practise(self) -> dict[str, float]:
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
         self.perception.settle(self.mixture, shows=practice.shows)
-        parts = [some for part in by_length(practice.rows) for some in by_window(part, practice.window)]
-        rows = Counter(row.skill for row in practice.rows)
-        found: dict[str, float] = dict.fromkeys(rows, 0.0)
+        shared = self.workers.share(practice.rows)
+        parts = [some for part in by_length(shared) for some in by_window(part, practice.window)]
+        tokens = _answer_tokens(practice.rows)
+        found: dict[str, float] = dict.fromkeys(tokens, 0.0)
         for some, narrow in parts:
-            with self._window(narrow):
-                batch = self.batcher.batch(some, grid=practice.grid)
-                shares = {name: count / rows[name] for name, count in Counter(batch.skills).items()}
-                losses = self._losses(batch)
+            with self.forward.window(narrow):
+                batch = self._own.batch(
+                    some, grid=practice.grid
+                )  # draws, too: which soft tokens are compared
+                shares = {name: count / tokens[name] for name, count in _answer_tokens(some).items()}
+                losses = self.forward.losses(batch)
                 total = torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()
-                total = total + _BALANCE * self._balance()
+                beside = _BALANCE * self.forward.balance()
                 if self._watches:
-                    total = total + _WATCHES * self.watchers.loss(batch)
+                    beside = beside + _WATCHES * self.watchers.loss(batch)
+                total = total + beside / self.workers.count
             torch.autograd.backward(total)
             for name, loss in losses.items():
                 found[name] += shares[name] * float(loss.detach())
+        found = self.workers.sum(found)
         self.curriculum.saw(found)
         return found
 
@@ -233,40 +258,6 @@ class Trainer:
         """Whether images are watched, which a training with other skills in focus goes without."""
         return not self.stage.focus or bool(set(self.stage.focus) & set(SEEN))
 
-    @contextlib.contextmanager
-    def _window(self, tokens: int | None) -> Iterator[None]:
-        """Set the sliding window of the local layers.
-
-        What is within their window is retrieved by local layers and never by the global layer, the only one
-        that reaches further; with a smaller window it has to learn retrieval.
-        """
-        text = self.model.config.text_config
-        before = text.sliding_window
-        text.sliding_window = before if tokens is None else min(tokens, before)
-        try:
-            yield
-        finally:
-            text.sliding_window = before
-
-    def _answers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return logits of the target tokens, the tokens, and the row of each."""
-        self._routed.clear()
-        hidden = self.model.model(**batch.inputs, use_cache=False).last_hidden_state[:, :-1]
-        labels = batch.labels[:, 1:]
-        wanted = labels != SKIP  # the head is the widest layer: only answers go through it
-        logits = self.model.lm_head(hidden[wanted])
-        cap = self.model.config.text_config.final_logit_softcapping
-        return (torch.tanh(logits / cap) * cap).float(), labels[wanted], wanted.nonzero()[:, 0]
-
-    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return skill → mean loss of its answers, in nats per token."""
-        logits, truth, row = self._answers(batch)
-        each = torch.nn.functional.cross_entropy(logits, truth, reduction="none")
-        names = list(dict.fromkeys(batch.skills))
-        skill = torch.tensor([names.index(name) for name in batch.skills])[row]
-        return {name: each[skill == number].mean() for number, name in enumerate(names)}
-
-    @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         """Return skill → accuracy of held-out answer tokens, given the answer before them."""
         batcher = Batcher(self.tokenizer, random.Random(self.step), self.perception.media)
@@ -274,16 +265,8 @@ class Trainer:
         with self._rounded():
             for skill in self.skills:
                 batch = batcher.batch([batcher.row(skill, held_out=True) for _ in range(6)])
-                logits, truth, _ = self._answers(batch)
-                shares[skill] = round(float((logits.argmax(-1) == truth).float().mean()), 3)
+                shares[skill] = round(self.forward.share_right(batch), 3)
         return shares
-
-    def _balance(self) -> torch.Tensor:
-        terms = []
-        for probabilities, chosen in self._routed:
-            share = _counts(probabilities, chosen).float() / chosen.numel()
-            terms.append(probabilities.shape[-1] * (share * probabilities.mean(0)).sum())
-        return torch.stack(terms).mean() if terms else torch.zeros(())
 
     def _log(self, losses: dict[str, float]) -> None:
         row: dict[str, Any] = {
@@ -297,14 +280,16 @@ class Trainer:
             "alone": {name: round(loss, 4) for name, loss in self.curriculum.alone.items()},
             "probes": {name: round(loss, 4) for name, loss in self.watchers.last.items()},
         }  # fmt: skip
-        if self._routed:
-            row["unused_experts_last_batch"] = [int((_counts(*routed) == 0).sum()) for routed in self._routed]
+        if unused := self.forward.unused_experts():
+            row["unused_experts_last_batch"] = unused
         if self.step % 400 == 0:
             row["held_out_tokens_right"] = self._held_out()
         with (self.run / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def _save(self) -> None:
+        if not self.workers.first:
+            return
         state = {
             "name": self.name, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "probes": self.probes.state_dict(), "step": self.step, "spent": self.spent, "seed": self.seed,
@@ -382,6 +367,9 @@ def _tokenizer(run: Path, kept: Path | None) -> Any:
     return GemmaTokenizer.from_pretrained(folder)
 
 
-def _counts(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Return the number of tokens routed to each expert, shape ``(experts,)``."""
-    return torch.bincount(chosen.flatten(), minlength=probabilities.shape[-1])
+def _answer_tokens(rows: list[Row]) -> Counter[str]:
+    """Return skill → number of tokens of its answers."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found[row.skill] += sum(label != SKIP for label in row.labels)
+    return found

@@ -85,9 +85,11 @@ def trainer(run, tmp_path):
 def test_some_steps_look_far_under_a_narrow_window_and_leave_it_as_it_was(trainer, monkeypatch):
     one = trainer(skills=("names", "recall"))
     seen = []
-    losses, text = one._losses, one.model.config.text_config
+    losses, text = one.forward.losses, one.model.config.text_config
     monkeypatch.setattr(
-        one, "_losses", lambda batch: seen.append((text.sliding_window, {*batch.skills})) or losses(batch)
+        one.forward,
+        "losses",
+        lambda batch: seen.append((text.sliding_window, {*batch.skills})) or losses(batch),
     )
     for one.step in (2, 3):
         one._practise()
@@ -108,7 +110,7 @@ def test_a_narrow_window_hides_from_local_layers_what_lies_further_back(trainer)
     with torch.no_grad():
         for window, same in ((None, False), (3, True)):
             made.clear()
-            with one._window(window):
+            with one.forward.window(window):
                 for each in (ids, other):
                     one.model.model(input_ids=each, use_cache=False)
             first, second = (out[0] if isinstance(out, tuple) else out for out in made)
@@ -331,13 +333,13 @@ def test_a_skill_that_there_is_not_is_refused_before_anything_is_made(tmp_path):
 
 def test_a_skill_in_two_groups_of_rows_counts_once(trainer, monkeypatch):
     one = trainer(skills=("names",))
-    row = one.batcher.row("names")
-    practice = Practice([row, row, row], 8, None)
+    a, b, c = (one.batcher.row("names", length=length) for length in (192, 60, 120))
+    practice = Practice([a, b, c], 8, None)
     monkeypatch.setattr(one.curriculum, "draw", lambda progress: practice)
-    monkeypatch.setattr(one, "_balance", lambda: torch.zeros(()))
+    monkeypatch.setattr(one.forward, "balance", lambda: torch.zeros(()))
     monkeypatch.setattr(type(one), "_watches", False)
     found, gradients = [], []
-    for groups in ([[row, row, row]], [[row], [row, row]]):
+    for groups in ([[a, b, c]], [[a], [b, c]]):
         monkeypatch.setattr(training, "by_length", lambda rows, groups=groups: groups)
         one.optimizer.zero_grad()
         found.append(one._practise()["names"])
