@@ -75,7 +75,7 @@ class PromptSource:
         self._places: list[int] = []  # of every _STRIDE-th row of JSON lines
         self._group: tuple[int, Any] | None = None  # the row group of Parquet that was read last
         if isinstance(source, str | Path) and _kind(source):
-            self._path = Path(source)
+            self._path = Path(source).expanduser()
             if not self._path.is_file():
                 raise LabError(f"There is no file {self._path}.", hint=_HOW)
         else:

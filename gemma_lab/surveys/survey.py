@@ -229,7 +229,8 @@ def open_survey(folder: str | Path) -> Survey:
     LabError
         If there is none, or it is of a newer version.
     """
-    path = as_path("folder", folder, example='gl.open_survey("survey")') / MANIFEST
+    target = as_path("folder", folder, example='gl.open_survey("survey")')
+    path = target / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]
@@ -245,4 +246,4 @@ def open_survey(folder: str | Path) -> Survey:
         whole_number(f"{name} of {path}", manifest.get(name), minimum=1)
     if not isinstance(manifest.get("model"), str):
         raise LabError(f"{path} names no model.", hint="It is damaged; make the survey again.")
-    return Survey(Path(folder), manifest)
+    return Survey(target, manifest)

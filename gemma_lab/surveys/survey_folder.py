@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..checks import as_path
 from ..errors import LabError
+from ..files import make_folder
 from .model_state import MODEL
 from .partition import partition_path
 from .survey import MANIFEST, open_survey
@@ -18,11 +20,10 @@ from .survey import MANIFEST, open_survey
 
 def as_folder(out: Any) -> Path:
     """Return the folder of a survey; raise `LabError` if it is no path, or a file."""
-    if not isinstance(out, str | Path) or not str(out):
-        raise LabError(f"out={out!r:.80} is no folder.", hint="Pass a path; the folder is made.")
-    if Path(out).exists() and not Path(out).is_dir():
-        raise LabError(f"{out} is a file.", hint="Pass another path for out=; the folder is made.")
-    return Path(out)
+    folder = as_path("out", out, example="Pass a path, out='my-survey'; the folder is made.")
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"{folder} is a file.", hint="Pass another path for out=; the folder is made.")
+    return folder
 
 
 def claim(folder: Path, manifest: dict[str, Any]) -> None:
@@ -30,7 +31,7 @@ def claim(folder: Path, manifest: dict[str, Any]) -> None:
 
     One that has no partition yet is a new one: a wrong option is corrected by the next call.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("out", folder, example="gl.survey(prompts, model, out='my-survey')")
     path = folder / MANIFEST
     if not any(folder.glob("part-*")):
         (folder / MODEL).unlink(missing_ok=True)

@@ -147,14 +147,12 @@ def write_map(found: MapRecords, path: str | Path, *, images: bool = False) -> P
             f"{MAX_IMAGES:,} of {MAX_PIXELS / 1e6:.0f} Mpx.",
             hint="Save the map without images=True.",
         )
+    target = as_path("path", path, example='found.save("recall.map")')
     try:
-        target = Path(path).expanduser()
         manifest = _manifest(found, len(stored))
         write_manifest(manifest)
     except (TypeError, ValueError) as error:
-        raise LabError(
-            f"The map cannot be saved: {error}.", hint="Its name is a path, and its numbers are finite."
-        ) from error
+        raise LabError(f"The map cannot be saved: {error}.", hint="Its numbers have to be finite.") from error
     grids = {grid.part: grid for grid in found.grids.values()}
     with writing(target) as writer:
         write_tensors(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...display import Displayed
 from ...errors import LabError
+from ...files import make_folder
 from .adapter_data import AdapterData
 from .adapter_files import write_adapter
 from .layouts import LAYOUTS, Layout
@@ -123,7 +124,8 @@ class Adapter(AdapterData, Displayed):
         """
         if layout not in LAYOUTS:
             raise LabError(f"layout={layout!r}.", hint=f"One of {', '.join(map(repr, LAYOUTS))}.")
-        return write_adapter(self, Path(folder), layout)
+        target = make_folder("folder", folder, example='adapter.save("my-adapter")')
+        return write_adapter(self, target, layout)
 
     def collection(self) -> Any:
         """Return the ``lab.adapters`` that it is in.

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...checks import as_path
 from ...errors import BadCheckpoint, LabError, NotAvailable
 from .adapter_data import AdapterData
 from .layouts import Layout, read_layout, to_packed, to_per_expert
@@ -26,14 +27,13 @@ _PLAIN = {
 
 
 def write_adapter(adapter: AdapterData, folder: Path, layout: Layout) -> Path:
-    """Write an adapter; `Adapter.save` documents the layouts."""
+    """Write an adapter to an existing folder; `Adapter.save` documents the layouts."""
     from safetensors.torch import save_file
 
     if layout == "packed":
         tensors = to_packed(adapter.tensors)
     else:
         tensors = to_per_expert(adapter.tensors, adapter.shapes)
-    folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _WEIGHTS, {"format": "pt"}
     )
@@ -77,7 +77,7 @@ def read_adapter(model: torch.nn.Module, folder: str | Path, *, name: str | None
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = Path(folder)
+    folder = _folder(folder)
     config, rank, alpha = require_adapter(folder)
     try:
         written = load_file(folder / _WEIGHTS)
@@ -107,6 +107,10 @@ def read_adapter(model: torch.nn.Module, folder: str | Path, *, name: str | None
     )
 
 
+def _folder(folder: Any) -> Path:
+    return as_path("adapter", folder, example='gl.load("mini-moe", adapter="my-adapter")')
+
+
 def require_adapter(folder: str | Path) -> tuple[dict[str, Any], int, float]:
     """Return configuration, rank and alpha of an adapter, or raise before a model is loaded for it.
 
@@ -118,7 +122,7 @@ def require_adapter(folder: str | Path) -> tuple[dict[str, Any], int, float]:
         As `read_adapter` does, weights not included.
     """
     peft()
-    folder = Path(folder)
+    folder = _folder(folder)
     if not (folder / _CONFIG).is_file() or not (folder / _WEIGHTS).is_file():
         raise NotAvailable(
             f"{folder} has no adapter: {_CONFIG} or {_WEIGHTS} is missing.",

@@ -10,7 +10,7 @@ from weakref import ref
 
 import torch
 
-from ...checks import short_repr
+from ...checks import as_path, short_repr
 from ...display import Displayed
 from ...errors import LabError
 from ..loading.restore import RestoreStack
@@ -165,6 +165,8 @@ class Adapters(Displayed):
     def merge(self, name: str, folder: str | Path | None = None) -> None:
         """Add an adapter to the weights for good; see `Adapter.merge`."""
         layers = self.own_layers(name)
+        if folder is not None:
+            folder = as_path("folder", folder, example='adapter.merge("my-model")')
         self.disable()
         with RestoreStack() as restore:
             self._hold(restore)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...checks import as_path
 from ...errors import BadCheckpoint, LabError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class TrainingCheckpoint:
     def __init__(
         self, folder: str | Path, *, settings: TrainingSettings, examples: str, base: str | None
     ) -> None:
-        self.path = Path(folder) / _FILE
+        target = as_path("checkpoint", folder, example='lab.fine_tune(examples, checkpoint="runs/roman")')
+        self.path = target / _FILE
         self._run = {"settings": settings.to_dict(), "examples": examples, "base": base}
 
     def load(self, *, resume: bool) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..._version import __version__
-from ...checks import short_repr
+from ...checks import as_path
 from ...errors import LabError
 
 CONFIG, SAE_LENS = "cfg.json", "sae_weights.safetensors"
@@ -49,9 +49,7 @@ def write_sae(
     """
     from safetensors.torch import save_file
 
-    if not isinstance(folder, str | Path) or not str(folder).strip():
-        raise LabError(f"{short_repr(folder)} is no folder.", hint='sae.save("my-sae")')
-    target = Path(folder).expanduser()
+    target = as_path("folder", folder, example='sae.save("my-sae")')
     width, features = tensors["W_enc"].shape
     values = {
         **config,

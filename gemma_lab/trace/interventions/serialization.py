@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ...checks import short_repr
+from ...checks import as_path, short_repr
 from ...errors import BadEdit
+from ...files import write_file
 from ..storage.strict_json import strict_json
 from .attention_knockout import AttentionKnockout
 from .patch import Patch
@@ -88,10 +89,9 @@ def from_plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(edit: Any, path: str | Path) -> Path:
     """Write an edit as a JSON file and return the file's path."""
-    target = Path(path)
     values = {"format": _FORMAT, "version": _VERSION, **to_plain(edit)}
-    target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return target
+    data = (json.dumps(values, indent=2) + "\n").encode()
+    return write_file(path, data, example='edit.save("ablation.json")')
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def read(path: str | Path) -> dict[str, Any]:
     BadEdit
         If the file is anything else.
     """
-    file = Path(path)
+    file = as_path("path", path, example='gl.Edit.open("ablation.json")')
     if not file.is_file():
         raise BadEdit(f"There is no file {short_repr(str(path))}.", hint="Give the path of a saved edit.")
     with file.open("rb") as opened:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import as_path
 from ...errors import BadLens, LabError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,7 +33,8 @@ class FitState:
     """
 
     def __init__(self, path: str | Path | None, *, layers: int, width: int, run: dict[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
+        example = 'lab.fit_lens(texts, corpus="my diary", checkpoint="runs/lens.npz")'
+        self.path = None if path is None else as_path("checkpoint", path, example=example)
         # one attribute: an interrupt leaves the sums of as many texts as were counted
         self._state: tuple[int, Array] = (0, np.zeros((layers, width, width), dtype=np.float32))
         self._run = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...checks import short_repr
+from ...checks import as_path, short_repr
 from ...display import Displayed
 from ...errors import BadLens, LabError, NotTraced
 
@@ -163,7 +163,7 @@ class JacobianLens(Displayed):
             "date": self.date, "layers": json.dumps(list(self.layers)), **self.weights,
             **{name: str(getattr(self, name)) for name in _NUMBERS},
         }  # fmt: skip
-        target = Path(path)
+        target = as_path("path", path, example='lens.save("my-lens.safetensors")')
         try:
             save_file({"jacobians": np.ascontiguousarray(self.jacobians)}, target, metadata=facts)
         except (SafetensorError, OSError) as error:
@@ -184,7 +184,7 @@ class JacobianLens(Displayed):
         """
         from safetensors import SafetensorError, safe_open
 
-        file, facts = Path(path), read_facts(path)
+        file, facts = _file(path), read_facts(path)
         try:
             with safe_open(file, framework="numpy") as opened:
                 found = opened.get_slice("jacobians")
@@ -218,6 +218,10 @@ class JacobianLens(Displayed):
         )
 
 
+def _file(path: Any) -> Path:
+    return as_path("path", path, example='gl.JacobianLens.open("my-lens.safetensors")')
+
+
 def read_facts(path: str | Path) -> dict[str, str]:
     """Return the metadata of a lens file without reading its matrices.
 
@@ -228,7 +232,7 @@ def read_facts(path: str | Path) -> dict[str, str]:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = Path(path)
+    file = _file(path)
     if not file.is_file():
         raise BadLens(f"There is no file {short_repr(str(path))}.", hint="Give the path of a saved lens.")
     try:

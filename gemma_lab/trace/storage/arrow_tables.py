@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...files import make_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -181,8 +183,7 @@ def write_parquet(trace: TraceRecords, folder: str | Path) -> list[Path]:
     -------
     list of Path
     """
-    target = Path(folder).expanduser()
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder("folder", folder, example='trace.to_parquet("tables")')
     tables = stored_tables(trace)
     for name, table in tables.items():
         pq.write_table(table, target / f"{name}.parquet")

@@ -55,7 +55,7 @@ def write_trace(records: TraceRecords, path: str | Path, *, images: bool = False
         If it cannot be written there, or `read_trace` would refuse it: too many tokens or pixels, values that
         no model gives, or values in ``meta`` or ``timings`` that are not JSON.
     """
-    target = Path(path).expanduser()
+    target = as_path("path", path, example='trace.save("recall.trace")')
     stored = records.images if images else ()
     manifest = _manifest(records, stored)
     with writing(target) as writer:

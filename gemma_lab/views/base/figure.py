@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...files import write_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -89,10 +91,8 @@ class Plot:
         return packed.getvalue()
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure as PNG and return its path."""
-        target = Path(path)
-        target.write_bytes(self.png())
-        return target
+        """Write the figure as PNG and return its path; raise `LabError` if it cannot be written."""
+        return write_file(path, self.png(), example='plot.save("load.png")')
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         width, height = (round(inches * _SHOWN_DPI) for inches in self.figure.get_size_inches())

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import LabError
+from ...files import write_file
 from .bundle import bundle
 
 if TYPE_CHECKING:
@@ -115,12 +115,6 @@ def write_page(
     Raises
     ------
     LabError
-        If the folder does not exist.
+        If it cannot be written.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise LabError(
-            f"The folder {target.parent} does not exist.", hint="Create it, or write somewhere else."
-        )
-    target.write_text(page(state, answers, **content), encoding="utf-8")
-    return target
+    return write_file(path, page(state, answers, **content).encode(), example='explorer.save("trace.html")')

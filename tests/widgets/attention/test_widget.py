@@ -163,7 +163,7 @@ def test_the_bundle_holds_a_script_free_twin_and_a_stable_text(monkeypatch) -> N
 
 
 def test_a_saved_page_is_packed_says_what_it_keeps_and_loads_nothing(tmp_path) -> None:
-    with pytest.raises(LabError, match="does not exist"):
+    with pytest.raises(LabError, match="cannot be written"):
         AttentionExplorer(arabic()).to_html(tmp_path / "no" / "a.html")
     path = AttentionExplorer(long(40_000, layers=2)).to_html(tmp_path / "long.html")
     page = path.read_text()
