@@ -111,7 +111,7 @@ def results() -> dict[str, typing.Any]:
         "ablation": study.tests[0],
         "study": study,
         "design": study.design,
-        "contrast": gl.analysis.expert_contrast(both, both[::-1], permutations=20),
+        "contrast": gl.analysis.expert_contrast(both, both[::-1], alpha=0.5, permutations=20),
         "expert set": gl.analysis.ExpertSet({0: [1, 2]}, "busiest experts"),
         "haystack": Haystack("m", (100,), (0.5,), np.asarray([[3]]), np.asarray([[4]])),
         "checkup": Checkup("m", [GradedAnswer(question, "<script>", False)], not_asked={}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,7 @@ class ExpertContrast(Displayed):
     alpha
         Family-wise error rate of `found`.
     permutations, seed
-        Of the baseline.
+        Of the baseline; permutations are all that there are if no more were asked for.
     """
 
     layers: tuple[int, ...]
@@ -120,7 +122,8 @@ def expert_contrast(
     answers right, against the same questions where it fails, single out experts that the answers may depend
     on. They compare router logits; this compares the gate weights that were applied, which is what a trace
     holds. Scores are corrected for the number of experts by the largest score of every permutation (Westfall
-    and Young 1993): group labels are permuted among runs, or exchanged within pairs.
+    and Young 1993): group labels are permuted among runs, or exchanged within pairs. Where there are no more
+    ways to do so than `permutations`, each is taken once, so that p is exact.
 
     Parameters
     ----------
@@ -143,7 +146,8 @@ def expert_contrast(
     Raises
     ------
     LabError
-        If a group has fewer than two runs, pairs do not match, or the routings are of different models.
+        If a group has fewer than two runs, pairs do not match, the routings are of different models, or the
+        runs are too few for any p ≤ `alpha`.
     """
     check_permutations(whole_number("permutations", permutations, minimum=1), alpha)
     counts = (len(first), len(second))
@@ -152,25 +156,53 @@ def expert_contrast(
             f"The groups have {counts[0]} and {counts[1]} runs.",
             hint="Two runs each at least" + (", as many in both groups for pairs." if paired else "."),
         )
+    ways = _ways(counts, paired=paired, alpha=alpha)
     pool = RoutingPool([*first, *second])
     use = np.stack([_use(one) for one in pool.parts])
-    inside = np.arange(len(use)) < counts[0]
+    runs = np.arange(len(use))
+    inside = runs < counts[0]
+    exact = ways <= permutations
     random = np.random.default_rng(seed)
     if paired:
         differences = use[inside] - use[~inside]
         score = _paired(differences, np.ones(counts[0]))
-        drawn = (_paired(differences, random.choice((-1.0, 1.0), counts[0])) for _ in range(permutations))
+        signs = (
+            map(np.array, itertools.product((1.0, -1.0), repeat=counts[0])) if exact
+            else (random.choice((-1.0, 1.0), counts[0]) for _ in range(permutations))
+        )  # fmt: skip
+        drawn = [_paired(differences, one) for one in signs]
     else:
         score = _welch(use, inside)
-        drawn = (_welch(use, random.permutation(inside)) for _ in range(permutations))
+        groups = (
+            (np.isin(runs, chosen) for chosen in itertools.combinations(runs, counts[0]))
+            if exact else (random.permutation(inside) for _ in range(permutations))
+        )  # fmt: skip
+        drawn = [_welch(use, one) for one in groups]
     maxima = np.sort([float(np.abs(one).max()) for one in drawn])
-    reached = permutations - np.searchsorted(maxima, np.abs(score) * (1 - 1e-9), side="left")
+    reached = len(maxima) - np.searchsorted(maxima, np.abs(score) * (1 - 1e-9), side="left")
     return ExpertContrast(
         layers=pool.layers, names=(str(names[0]), str(names[1])), runs=counts,
         use=np.stack([use[inside].mean(axis=0), use[~inside].mean(axis=0)]), score=score,
-        p=(1 + reached) / (1 + permutations), paired=paired, alpha=alpha, permutations=permutations,
-        seed=seed,
+        # all ways include that of the runs themselves; to random ones it is added
+        p=reached / ways if exact else (1 + reached) / (1 + permutations),
+        paired=paired, alpha=alpha, permutations=len(maxima), seed=seed,
     )  # fmt: skip
+
+
+def _ways(counts: tuple[int, int], *, paired: bool, alpha: float) -> int:
+    """Return the number of ways to exchange pairs or to permute labels; raise if none can reach `alpha`.
+
+    The mirrored one has the same absolute scores, where there is one.
+    """
+    ways = 2 ** counts[0] if paired else math.comb(sum(counts), counts[0])
+    least = (2 if paired or counts[0] == counts[1] else 1) / ways
+    if least > alpha:
+        runs = f"{counts[0]} pairs have" if paired else f"{counts[0]} and {counts[1]} runs have"
+        raise LabError(
+            f"{runs} {ways} permutations, so that no p value is below {least:.3g}; alpha is {alpha}.",
+            hint="Take more runs, or a larger alpha.",
+        )
+    return ways
 
 
 def _use(routing: Routing) -> Floats:

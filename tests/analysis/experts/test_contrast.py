@@ -85,8 +85,31 @@ def test_pairs_cancel_what_depends_on_the_question():
     assert paired.score[:, 7].min() > plain.score[:, 7].max()
 
 
+def test_few_runs_are_tested_against_every_permutation():
+    first, second = runs(6, favourite=5), runs(6, seed=1)
+    exact = expert_contrast(first, second, paired=True, permutations=64)
+    assert (exact.permutations, exact.p.min()) == (64, 2 / 64)  # its mirror image is as far away
+    assert exact.found[1, 5]
+    same = expert_contrast(first, second, paired=True, permutations=64, seed=9)
+    np.testing.assert_array_equal(same.p, exact.p)
+    drawn = expert_contrast(first, second, paired=True, permutations=63)
+    assert (drawn.permutations, drawn.p.min() * 64 % 1) == (63, 0)
+    apart = expert_contrast(first[:4], second[:5], permutations=126)
+    assert apart.permutations == 126
+    assert np.isin((apart.p * 126).round(9), np.arange(1, 127)).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "paired", "least"),
+    [(5, 5, True, "0.0625"), (3, 3, False, "0.1"), (2, 3, False, "0.1")],
+)
+def test_runs_that_are_too_few_for_any_finding_are_refused(first, second, paired, least):
+    with pytest.raises(LabError, match=f"no p value is below {least}; alpha is 0.05"):
+        expert_contrast(runs(first), runs(second, seed=1), paired=paired, permutations=200)
+
+
 def test_bad_groups():
-    one = runs(3)
+    one = runs(6)
     for first, second, options in (
         (one[:1], one, {}), (one, [], {}), (one, one[:2], {"paired": True}), (one, one, {"permutations": 3}),
     ):  # fmt: skip
