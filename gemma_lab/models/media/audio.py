@@ -166,8 +166,7 @@ def audio_seconds(
             total = MAX_SECONDS
     else:
         samples, hertz = _with_rate(source, rate)
-        shape = samples.shape if hasattr(samples, "shape") else np.shape(samples)
-        total = max(shape, default=0) / hertz
+        total = max(_shape(samples), default=0) / hertz
     first, last = _span(total, start, stop)
     return last - first
 
@@ -180,10 +179,23 @@ def _with_rate(source: Any, rate: Any) -> tuple[Any, float]:
         raise BadMedia(f"A value of type {type(samples).__name__} is not a sound.", hint=_ACCEPTED)
     if rate is None:
         raise BadMedia(
-            f"An array of shape {np.shape(samples)} is a sound only with its rate.",
+            f"An array of shape {_shape(samples)} is a sound only with its rate.",
             hint="Pass the two together: audio=(samples, 16_000) for 16,000 samples per second.",
         )
     return samples, check_rate("rate", rate, minimum=1000, maximum=768_000, example="44_100")
+
+
+def _shape(samples: Any) -> tuple[int, ...]:
+    """Return the shape of an array, a tensor or nested lists."""
+    if hasattr(samples, "shape"):
+        return tuple(samples.shape)
+    try:
+        return np.shape(samples)
+    except ValueError as error:  # lists of different lengths, or an array among other things
+        raise BadMedia(
+            f"A {type(samples).__name__} of {len(samples)} things of different shapes is not a sound.",
+            hint=_ACCEPTED,
+        ) from error
 
 
 def _read(source: Any, start: float | None, stop: float | None) -> tuple[NDArray[np.float32], int, int]:

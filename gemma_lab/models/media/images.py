@@ -274,7 +274,12 @@ def _levels(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.round(array.astype(np.float64) * 255).astype(np.uint8) if floats else array.astype(np.uint8)
 
 
+_FEW_LEVELS = 16
+
+
 def _scaling_hint(low: float, high: float, *, floats: bool) -> str:
+    if floats and low >= 0 and high <= _FEW_LEVELS:  # as scikit-learn's digits, from 0 to 16
+        return f"If {high:g} is white, pass array / {high:g}."
     if floats and low >= 0 and high <= 255:
         return "If 255 is white, pass array / 255."
     if low >= 0 and high <= 65_535:

@@ -131,6 +131,10 @@ def test_too_long_offers_the_choice_and_is_never_cut_silently():
         ((np.zeros(SAMPLE_RATE, np.int64), SAMPLE_RATE), "array of int64"),
         ((np.zeros((SAMPLE_RATE, 20)), SAMPLE_RATE), r"shape \("),
         ((np.zeros((2, 2, SAMPLE_RATE)), SAMPLE_RATE), r"shape \("),
+        ((TONE, None), "things of different shapes"),
+        ((TONE, "16000"), "things of different shapes"),
+        ((TONE, SAMPLE_RATE, 1), "things of different shapes"),
+        ([[1, 2], [3]], "things of different shapes"),
         ((TONE, 0), "rate="),
         ((TONE, True), "rate="),
         (7, "type int"),
@@ -146,6 +150,11 @@ def test_what_is_no_sound_says_so(source, match):
     with pytest.raises(BadMedia, match=match) as caught:
         load_audio(source)
     assert caught.value.hint
+
+
+def test_the_length_of_channels_of_different_lengths_is_refused():
+    with pytest.raises(BadMedia, match="different shapes"):
+        audio_seconds(([[0.1] * 1000, [0.2] * 999], SAMPLE_RATE))
 
 
 @pytest.mark.parametrize(

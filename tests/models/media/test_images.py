@@ -178,6 +178,14 @@ def test_a_hint_leads_to_an_image():
         np.testing.assert_array_equal(np.asarray(load_image(fixed(array)))[:, :, 0], GRAY)
 
 
+def test_a_picture_of_sixteen_levels_is_told_its_own_white():
+    array = np.arange(17.0)[:, None] * np.ones(8)  # as scikit-learn's digits
+    with pytest.raises(BadMedia) as caught:
+        load_image(array)
+    assert "If 16 is white, pass array / 16" in caught.value.hint
+    assert load_image(array / 16).getextrema() == ((0, 255),) * 3
+
+
 def test_sizes_come_from_headers(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (300, 200)).save(path, comment=b"x" * 60_000)
