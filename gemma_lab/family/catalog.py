@@ -21,6 +21,7 @@ from .parameters import count_parameters
 from .sources import Source, read_data, source
 
 _PREFIX = "google/gemma-4-"
+_DRAFTING = "5.20.0"  # of transformers: what `gemma_lab.models.drafting` needs
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def _checkpoint(row: Mapping[str, Any], size: Mapping[str, Any]) -> Checkpoint:
         layer_types=MappingProxyType(dict(kinds)),
         experts=None if drafter else shape.experts or None,
         top_k=None if drafter else shape.top_k or None,
-        min_transformers=row.get("min_transformers", size["min_transformers"]),
+        min_transformers=_DRAFTING if drafter else row.get("min_transformers", size["min_transformers"]),
         parameters=row.get("parameters") if drafter else count_parameters(shape).total,
         weight_bytes=MappingProxyType(all_weight_bytes(shape) if plain else row.get("weight_bytes", {})),
         released=row.get("released", size["released"]),
@@ -299,7 +300,7 @@ def _mini_drafter(folder: Path) -> Checkpoint:
         layer_types=MappingProxyType({"local": len(text["layer_types"]) - whole, "global": whole}),
         experts=None,
         top_k=None,
-        min_transformers="5.15.0",
+        min_transformers=_DRAFTING,
         parameters=count,
         weight_bytes=MappingProxyType({"bf16": 2 * count, "fp32": 4 * count}),
         released="",
