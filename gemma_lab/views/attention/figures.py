@@ -71,7 +71,7 @@ def attention_heads_figure(trace: Trace | Attention) -> Plot:
     attention = require_attention_maps(trace)
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
-    with new_figure(wide, 0.9 + (wide - 1.0) / layers * heads) as (figure, axes):
+    with new_figure(wide, 1.1 + (wide - 1.0) / layers * heads) as (figure, axes):
         axes.imshow(all_heads_image(attention), interpolation="nearest")
         tile = tile_size(attention)
         middles = tile * (np.arange(layers) + 0.5)
@@ -81,7 +81,7 @@ def attention_heads_figure(trace: Trace | Attention) -> Plot:
         for tick, layout in zip(axes.get_xticklabels(), attention.layers, strict=True):
             tick.set_fontweight("bold" if layout.kind == "global" else "normal")
         axes.set(xlabel=f"layer (global ones bold{describe_kv_sharing(attention)})", ylabel="head")
-        axes.set_title("Attention pattern of every head, without the first token")
+        axes.set_title("Attention pattern of every head,\nwithout the first token")
         hide_frame(axes)
     kinds = ", ".join(
         f"{n} {kind}" for kind in _KINDS if (n := sum(o.kind == kind for o in attention.layers))
@@ -162,7 +162,8 @@ def image_attention_figure(
             f"Layer {layer}, {'all heads' if head is None else f'head {head}'}: {total:.1%} of the attention"
         )
         hide_frame(axes)
-        axes.set(xticks=[], yticks=[])
+        most = float(weights[patches].max(initial=0.0))
+        axes.set(xticks=[], yticks=[], xlabel=f"darkest patch: {most:.1%} of the attention")
     return Plot(figure, text=text)
 
 

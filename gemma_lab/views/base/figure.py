@@ -32,7 +32,6 @@ OKABE_ITO = {
 
 INK, FAINT = "#222222", "#D9D9D9"
 DPI = 144
-COLOURS = 96
 _SHOWN_DPI = 96  # an inch of figure on screen; the PNG has more pixels, for sharp screens
 
 _RC: Any = {
@@ -77,7 +76,9 @@ class Plot:
     def png(self) -> bytes:
         """Encode the figure as PNG; the same figure gives the same bytes.
 
-        A palette of `COLOURS` colours takes a third of the bytes, without a visible difference.
+        A palette of 256 colours takes a quarter to a half of the bytes. It covers the range of colours, so
+        that small marks keep theirs: in eight experts on a photograph no value is more than 11 of 255 off,
+        with a palette of the commonest colours 41.
         """
         import matplotlib as mpl
         from PIL import Image
@@ -86,7 +87,8 @@ class Plot:
         with mpl.rc_context(_RC):
             self.figure.savefig(drawn, format="png", dpi=DPI)
         with Image.open(drawn) as image:
-            flat = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            full = image.convert("RGB")
+        flat = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         flat.save(packed, format="png", optimize=True)
         return packed.getvalue()
 

@@ -24,6 +24,7 @@ def ablation_test_figure(data: AblationTest) -> Plot:
     groups = np.array(data.groups)
     labels = [f"{entry.group} ({entry.examples})" for entry in frame.itertuples()]
     target = data.measure.target
+    labels[0] = f"all questions ({len(data.intact)})"
     if target is not None:
         labels[0] = f"{target} minus the others" if data.measure.contrast else f"of {target}"
     with new_figure(7.5, 1.8 + 0.45 * len(frame)) as (figure, axes):

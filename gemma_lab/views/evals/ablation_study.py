@@ -164,4 +164,5 @@ def _interval(low: float, high: float) -> str:
 
 
 def _short(claim: str) -> str:
-    return claim if len(claim) <= 44 else f"{claim[:43]}…"
+    """Return a claim on up to two lines of a label."""
+    return "\n".join(textwrap.wrap(claim, 36, max_lines=2, placeholder=" …"))

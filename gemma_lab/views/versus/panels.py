@@ -88,9 +88,10 @@ def draw_divergence(axes: Axes, data: TokenDivergence) -> None:
     low, high = data.agreement_interval
     axes.set_title(f"Next token: same top {data.agreement:.1%}")
     axes.text(
-        0.02, 0.02,
+        0.98, 0.98,
         f"same top: {low:.1%} to {high:.1%}\nby chance {data.chance_agreement:.1%}",
-        transform=axes.transAxes, fontsize=8, va="bottom",
+        transform=axes.transAxes, fontsize=8, va="top", ha="right",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
 
 
@@ -100,8 +101,9 @@ def draw_flips(
     """Draw the slots flipped and the gate weight moved of each layer, beside chance and rounding."""
     rows = np.arange(len(data.layers))
     series = (
-        (data.flipped, FIRST, "o", "slots flipped"),
-        (data.weight, OKABE_ITO["orange"], "s", "gate weight moved"),
+        # not the colours of the two models
+        (data.flipped, OKABE_ITO["green"], "o", "slots flipped"),
+        (data.weight, OKABE_ITO["purple"], "s", "gate weight moved"),
     )
     highest = 0.0
     for shift, (values, colour, marker, label) in zip((-0.07, 0.07), series, strict=True):

@@ -23,7 +23,7 @@ def made(claim: str, effect: float, measure: Measure | None = None) -> AblationT
 def test_a_test_has_a_row_per_group():
     picture = ablation_test_figure(made("set", 2.0))
     (axes,) = picture.figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["measure (4)", "a (2)", "b (2)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["all questions (4)", "a (2)", "b (2)"]
     points = [line for line in axes.lines if line.get_marker() == "D"]
     assert [float(line.get_xdata()[0]) for line in points] == pytest.approx([1.0, 2.0, 0.0])
     assert "199 random sets" in picture.text
