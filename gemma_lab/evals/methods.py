@@ -274,7 +274,7 @@ class EvalMethods(ChatMethods, TraceMethods, EditMethods):
 
         Examples
         --------
-        >>> scan = lab.scan("Ada has a lemon. Ben has a pear. What has Ada?")
+        >>> scan = lab.scan("Ada has the lemon. Ben has the pear. What does Ada have?")
         >>> scan.finding("head knock-out").result
         """
         from .scan.run import scan

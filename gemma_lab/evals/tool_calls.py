@@ -27,7 +27,7 @@ _MAX_TOKENS = 256
 
 @dataclass(frozen=True)
 class StructuredAnswer:
-    """A graded answer.
+    """A graded answer in JSON or with tool calls: what is wrong in it, and whether a grammar bound it.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes(Displayed):
-    """The table of `changes`."""
+    """The table of `changes_since_gemma3`: one row per documented change."""
 
     rows: tuple[Change, ...]
 

@@ -336,8 +336,22 @@ def break_even_tokens(
 ) -> float | None:
     """Return the tokens of answers a month from which on owned hardware costs less than a hosted model.
 
-    None if that never happens: the hosted price is below electricity, or the hardware is not fast enough to
-    make that number of tokens in a month. Parameters as in `monthly_cost`.
+    Parameters
+    ----------
+    price
+        Of the hosted model, from `hosted_price`.
+    ratio_in
+        Tokens of prompts for each token of an answer.
+    owned
+        Price, power and years; its load is not used.
+    prompt, answer
+        Tokens a second on that hardware. None as `prompt` leaves the time for prompts out.
+
+    Returns
+    -------
+    float or None
+        None if that never happens: the hosted price is below electricity, or the hardware is not fast enough
+        to make that number of tokens in a month.
     """
     _check_rates(ratio_in, prompt, answer)
     hosted = price.cost(ratio_in, 1.0)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace(TraceRecords, Displayed):
-    """What a model computed for a prompt, opened without the model and without torch.
+    """What a model computed for a prompt.
 
-    Made by `Lab.trace`, or read from a file by `open_trace`.
+    Made by `Lab.trace`, or read from a file by `open_trace`, which needs neither the model nor torch.
 
     Attributes
     ----------

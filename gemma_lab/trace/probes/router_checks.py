@@ -187,7 +187,7 @@ class Decisions:
             if not rule_error <= max(_ABOUT, 4 * step):
                 raise BadTrace(
                     f"{layer} weighs its experts up to {rule_error:.3g} off the rule of {router.family}.",
-                    hint="This release of transformers routes in another way; install one from 5.15 to 5.23.",
+                    hint="This release of transformers routes in another way; install one from 5.15 to 5.24.",
                 )
             if not topk_margin <= 0:
                 raise BadTrace(

@@ -2,7 +2,7 @@
 
 transformers' routers return ``(scores, weights, ids)``: weights and ids of shape ``[tokens, top_k]`` as they
 are handed to the experts, and scores ``[tokens, experts]`` that are probabilities in some families and
-versions (Gemma 4 up to at least 5.23) and logits in others. The values themselves decide which it is.
+versions (Gemma 4 up to at least 5.24) and logits in others. The values themselves decide which it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FAMILIES = {
 }
 #: Number of tokens whose scores are tested for being probabilities; the probe checks the sums of all.
 _LOOKED_AT = 16
-_RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.23."
+_RELEASE = "This release of transformers has another form of router; install one from 5.15 to 5.24."
 
 
 class RouterEdit:

@@ -45,7 +45,17 @@ def sampling_html(
 def sampling_text(
     distribution: Distribution, samplings: Mapping[str, Sampling] | None = None, *, count: int = 10
 ) -> str:
-    """Return the table of `sampling_html` as text."""
+    """Return the table of `sampling_html` as text.
+
+    Parameters
+    ----------
+    distribution
+        From `Lab.next_token`.
+    samplings
+        Name to sampling, one column each.
+    count
+        Number of tokens.
+    """
     columns, rows = _cells(distribution, samplings or {}, count)
     lines = [("next token", *columns)] + [(label, *map(_share, values)) for _, label, values in rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns) + 1)]

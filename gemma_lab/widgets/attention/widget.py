@@ -72,7 +72,7 @@ class AttentionExplorer(TraceExplorer):
 
     Examples
     --------
-    >>> trace = lab.trace("Ada has a lemon. What has Ada?", max_new_tokens=4, attention=True)
+    >>> trace = lab.trace("Ada has the lemon. What does Ada have?", max_new_tokens=4, attention=True)
     >>> explorer = gl.AttentionExplorer(trace, lab=lab)
     >>> explorer.layer, explorer.head = 5, 2
     >>> explorer.fetch([12, 13])                     # exact rows, recomputed by the model

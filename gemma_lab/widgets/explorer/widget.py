@@ -69,7 +69,8 @@ class Explorer(TraceExplorer):
 
     Examples
     --------
-    >>> trace = lab.trace("Ada has a lemon. What has Ada?", max_new_tokens=6, attention=True, logit_lens=True)
+    >>> prompt = "Ada has the lemon. What does Ada have?"
+    >>> trace = lab.trace(prompt, max_new_tokens=6, attention=True, logit_lens=True)
     >>> explorer = gl.Explorer(trace, lab=lab)
     >>> explorer.selected_tokens = [21]
     >>> explorer.to_html("explorer.html")

@@ -43,7 +43,7 @@ class ScanExplorer(Explorer):
 
     Examples
     --------
-    >>> scan = lab.scan("Ada has a lemon. What has Ada?")
+    >>> scan = lab.scan("Ada has the lemon. What does Ada have?")
     >>> gl.ScanExplorer(scan).to_html("scan.html")
     """
 
