@@ -149,7 +149,7 @@ def as_path(name: str, value: Any, *, example: str) -> Path:
     LabError
         If it is no path.
     """
-    if not isinstance(value, str | os.PathLike) or not str(value):
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
         raise LabError(f"{name} is {short_repr(value)}, not a path.", hint=example)
     return Path(value).expanduser()
 

@@ -58,7 +58,7 @@ def test_a_tilde_is_the_home_folder_where_something_is_written(write, home):
     assert not Path("~").exists()
 
 
-@pytest.mark.parametrize("path", [None, 5, "", ["a"]])
+@pytest.mark.parametrize("path", [None, 5, "", " ", ["a"]])
 @pytest.mark.parametrize("verb", [*WRITES.values(), *READS.values()], ids=[*WRITES, *READS])
 def test_what_is_no_path_is_refused(verb, path):
     with pytest.raises(LabError, match="not a path"):

@@ -42,6 +42,8 @@ class CausalOrder:
         All units; experts that no token chose are left out, since nothing is lost without them.
     seed
         Of the random sets.
+    room
+        By layer, how many of its units can be ablated at once. Default: all.
     """
 
     def __init__(
@@ -53,9 +55,15 @@ class CausalOrder:
         units: list[Unit],
         *,
         seed: int = 0,
+        room: Mapping[int, int] | None = None,
     ) -> None:
         self._kind, self._reader, self._intact, self._groups = kind, reader, intact, groups
-        self._units = [unit for unit in units if kind == "heads" or reader.load[unit[0]][unit[1]] > 0]
+        self._room = {unit[0]: len(units) for unit in units} | dict(room or {})
+        self._units = [
+            unit
+            for unit in units
+            if self._room[unit[0]] > 0 and (kind == "heads" or reader.load[unit[0]][unit[1]] > 0)
+        ]
         self._seed = seed
         self._among: tuple[Array, Array] | None = None  # random sets, and what is read without them
 
@@ -64,7 +72,8 @@ class CausalOrder:
     ) -> list[Unit]:
         """Return units in the order of the damage without them, the ones with the largest effect first.
 
-        At most half of a stratum is selected, so that there are other sets to compare with.
+        At most half of a stratum is selected, so that there are other sets to compare with, and no more of a
+        layer than can be ablated at once.
 
         Parameters
         ----------
@@ -81,12 +90,14 @@ class CausalOrder:
         for name in strata.values():
             sizes[name] = sizes.get(name, 0) + 1
         room = {name: max(1, size // 2) for name, size in sizes.items()}
+        of_layer = dict(self._room)
         selected: list[Unit] = []
         for at in np.argsort(-self._lost(measure, bar), kind="stable"):
             unit = self._units[at]
-            if len(selected) < count and room[strata[unit]] > 0:
+            if len(selected) < count and room[strata[unit]] > 0 and of_layer[unit[0]] > 0:
                 selected.append(unit)
                 room[strata[unit]] -= 1
+                of_layer[unit[0]] -= 1
         return selected
 
     def _lost(self, measure: Measure, bar: Any) -> Array:
@@ -94,9 +105,7 @@ class CausalOrder:
         if not self._units:
             return np.zeros(0)
         if self._among is None:
-            random = np.random.default_rng(self._seed)
-            members = random.random((max(_FEWEST_SETS, len(self._units)), len(self._units))) < _FRACTION
-            members[~members.any(1), 0] = True  # no set is empty
+            members = self._random_members()
             sets = [[unit for unit, is_in in zip(self._units, row, strict=True) if is_in] for row in members]
             self._among = members, self._read(sets, bar)
         members, log_probs = self._among
@@ -104,6 +113,19 @@ class CausalOrder:
         inside = members.sum(0)
         with_each, without = damage @ members, damage @ ~members
         return np.asarray(with_each / np.maximum(inside, 1) - without / np.maximum(len(members) - inside, 1))
+
+    def _random_members(self) -> Array:
+        """Return which units are in each random set, ``[sets, units]``: some, and of no layer too many."""
+        random = np.random.default_rng(self._seed)
+        members = random.random((max(_FEWEST_SETS, len(self._units)), len(self._units))) < _FRACTION
+        members[~members.any(1), 0] = True  # no set is empty
+        layers = np.array([unit[0] for unit in self._units])
+        for layer in np.unique(layers):
+            inside, most = members & (layers == layer), self._room[int(layer)]
+            for row in np.flatnonzero(inside.sum(1) > most):
+                listed = np.flatnonzero(inside[row])
+                members[row, random.choice(listed, len(listed) - most, replace=False)] = False
+        return members
 
     def layer(self, measure: Measure, *, bar: Any) -> list[Unit]:
         """Return all units of the layer that does most damage when all of them are ablated.

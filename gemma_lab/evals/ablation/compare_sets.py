@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .control_sets import possible_sets, random_sets, shares, strata
-from .result import AblationTest, Measure, p_value
+from .control_sets import possible_sets, random_sets, require_experts_left, shares, strata
+from .model_state import adapter_of, edit_of
+from .result import AblationTest, Measure, p_value, require_finite
 
 if TYPE_CHECKING:
     from ...models.loading.loaded_model import LoadedModel
@@ -91,12 +92,21 @@ def compare_sets(
         Of the draws; each set has draws of its own.
     progress
         Show a progress bar.
+
+    Raises
+    ------
+    BadEdit
+        If a random set could leave too few experts under the active edit.
+    LabError
+        If an effect is not finite.
     """
     from tqdm.auto import tqdm
 
     drawn = []
     for number, one in enumerate(planned):
         of = strata(lab, kind, one.match, reader.load)
+        if kind == "experts":
+            require_experts_left(lab, one.components, of)
         found = random_sets(one.components, of, draws=draws + negatives, seed=seed + number)
         spare = negatives if possible_sets(one.components, of) >= draws + negatives else 0
         drawn.append((found[: len(found) - spare], found[len(found) - spare :]))
@@ -114,8 +124,9 @@ def compare_sets(
             measure=one.measure, match=one.match, seed=seed, intact=intact.log_probs[0],
             ablated=scores.log_probs[first], controls=scores.log_probs[at], right_intact=intact.right[0],
             right_ablated=scores.right[first], right_controls=scores.right[at], share=float(share[first]),
-            control_shares=share[at],
+            control_shares=share[at], adapter=adapter_of(lab), active_edit=edit_of(lab) or None,
         )  # fmt: skip
+        require_finite(test.effect, test.control_effects)
         others = test.effects_of(scores.log_probs[at.stop : stop])
         controls = test.control_effects
         results.append(SetComparison(test, np.array([p_value(float(each), controls) for each in others])))

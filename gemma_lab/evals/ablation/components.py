@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...checks import short_repr, whole_number
@@ -45,7 +46,7 @@ def read_kind(lab: LoadedModel, kind: Any) -> Kind:
 
 
 def read_components(lab: LoadedModel, kind: Kind, given: Any) -> Components:
-    """Return a set as layer to sorted numbers.
+    """Return a set as layer to sorted numbers, checked as `Lab.edit` checks it under the active edit.
 
     Parameters
     ----------
@@ -59,17 +60,71 @@ def read_components(lab: LoadedModel, kind: Kind, given: Any) -> Components:
     Raises
     ------
     BadEdit
-        If there are none, or the model has no such experts or heads.
+        If there are none, the model has no such experts or heads, or, with the active edit, too few experts
+        would be left or one would be both ablated and forced.
     """
     if kind == "heads" and not isinstance(given, Mapping):
         given = _pairs(given)
     counts = _counts(lab, kind)
-    return _checked(given, kind, lambda layer: counts.get(layer, 0), len(lab.architecture.layers))
+    found = _checked(given, kind, lambda layer: counts.get(layer, 0), len(lab.architecture.layers))
+    require_applicable(lab, kind, found)
+    return found
+
+
+def require_applicable(lab: LoadedModel, kind: Kind, components: Components) -> None:
+    """Raise `BadEdit` unless `Lab.edit` could ablate a set under the active edit."""
+    from ...trace.interventions.apply import EditContext, active_edit
+    from ...trace.interventions.edit import Edit
+
+    ablated = Edit(ablate_experts=components) if kind == "experts" else Edit(ablate_heads=components)
+    EditContext(lab.model, active_edit(lab.model) | ablated, name=lab.name)  # checks, and is not entered
 
 
 def all_units(lab: LoadedModel, kind: Kind) -> list[Unit]:
-    """Return every expert or head of the model that can be ablated, as layer and number."""
-    return [(layer, one) for layer, count in _counts(lab, kind).items() for one in range(count)]
+    """Return every expert or head of the model that can be ablated, as layer and number.
+
+    An expert that the active edit forces cannot be: it would be always and never chosen.
+    """
+    forced: dict[int, tuple[int, ...]] = {}
+    if kind == "experts":
+        forced = {layer: here.forced for layer, here in expert_limits(lab).items()}
+    return [
+        (layer, one)
+        for layer, count in _counts(lab, kind).items()
+        for one in range(count)
+        if one not in forced.get(layer, ())
+    ]
+
+
+@dataclass(frozen=True)
+class ExpertLimit:
+    """How many experts of a layer can be ablated, and which cannot.
+
+    Attributes
+    ----------
+    most
+        Number of experts that can be ablated, those of the active edit included: every token needs the rest.
+    ablated, forced
+        Experts that the active edit ablates, and those that it forces.
+    """
+
+    most: int
+    ablated: tuple[int, ...]
+    forced: tuple[int, ...]
+
+
+def expert_limits(lab: LoadedModel) -> dict[int, ExpertLimit]:
+    """Return, by layer, what limits the sets of its experts that can be ablated under the active edit."""
+    from ...trace.interventions.apply import active_edit
+    from ...trace.probes.routers import routers
+
+    edit = active_edit(lab.model)
+    return {
+        router.layer: ExpertLimit(
+            router.experts - router.top_k, edit.at(router.layer).ablate, edit.at(router.layer).force
+        )
+        for router in routers(lab.model, missing_ok=True)
+    }
 
 
 def by_layer(units: Iterable[Unit]) -> Components:

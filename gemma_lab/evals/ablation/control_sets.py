@@ -1,9 +1,10 @@
 """Random sets: what an ablated set of experts or heads is compared with.
 
 A set and its random sets are exchangeable if the set was chosen by chance, so its p value is then uniform: a
-random set is drawn from *all* units, those of the set included, with as many from each stratum. Drawing from
-the *other* units only would not do: a set with the one head that matters would be compared with sets that
-cannot have it, and a random set would be significant as often as it has that head.
+random set is drawn from *all* units, those of the set included, with as many from each stratum. Experts that
+an active edit forces can be in neither. Drawing from the *other* units only would not do: a set with the one
+head that matters would be compared with sets that cannot have it, and a random set would be significant as
+often as it has that head.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import LabError
-from .components import all_units, by_layer, units_of
+from ...errors import BadEdit, LabError
+from .components import all_units, by_layer, expert_limits, units_of
 
 if TYPE_CHECKING:
     from ...models.loading.loaded_model import LoadedModel
@@ -57,7 +58,7 @@ def describe_match(kind: Kind, match: Match) -> str:
 
 
 def strata(lab: LoadedModel, kind: Kind, match: Match, load: Mapping[int, Array]) -> dict[Unit, Hashable]:
-    """Return the stratum of every unit of a model; random sets have as many units of each.
+    """Return the stratum of every unit of a model that can be ablated; random sets have as many of each.
 
     Parameters
     ----------
@@ -73,7 +74,10 @@ def strata(lab: LoadedModel, kind: Kind, match: Match, load: Mapping[int, Array]
     if kind == "heads":
         layers = lab.architecture.layers
         return {unit: str(layers[unit[0]].kind) if match == "kind" else "" for unit in units}
-    return {unit: unit[0] for unit in units} if match == "size" else load_strata(load)
+    if match == "size":
+        return {unit: unit[0] for unit in units}
+    usable = set(units)
+    return {unit: name for unit, name in load_strata(load).items() if unit in usable}
 
 
 def load_strata(load: Mapping[int, Array]) -> dict[Unit, Hashable]:
@@ -96,6 +100,36 @@ def possible_sets(chosen: Components, strata: Mapping[Unit, Hashable]) -> int:
     """Return how many different random sets a set has, itself not counted."""
     pools, wanted = _pools(chosen, strata)
     return math.prod(math.comb(len(pools[name]), count) for name, count in wanted.items()) - 1
+
+
+def require_experts_left(lab: LoadedModel, chosen: Components, strata: Mapping[Unit, Hashable]) -> None:
+    """Raise `BadEdit` if a random set could leave a layer with fewer experts than it chooses for a token.
+
+    Without an active edit no random set can that matches a set which itself leaves enough. With one, a set
+    may name experts that the edit ablates anyway, where its random sets name others.
+
+    Parameters
+    ----------
+    lab
+        A mixture-of-experts model.
+    chosen
+        The set that random sets are to match.
+    strata
+        Stratum of every expert.
+    """
+    pools, wanted = _pools(chosen, strata)
+    for layer, limit in expert_limits(lab).items():
+        gone = set(limit.ablated)
+        more = 0
+        for name, count in wanted.items():
+            of_layer = [unit for unit in pools[name] if unit[0] == layer]
+            more += min(count, sum(unit[1] not in gone for unit in of_layer))
+        if more and len(gone) + more > limit.most:
+            raise BadEdit(
+                f"The active edit ablates {len(gone)} experts of layer {layer}, and a random set could "
+                f"ablate {more} others; at most {limit.most} can be ablated, as every token needs the rest.",
+                hint="Leave out of the set what the active edit ablates, or ablate fewer.",
+            )
 
 
 def random_sets(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...display import Displayed
 from .control_sets import describe_match
+from .model_state import describe_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...trace.interventions.edit import Edit
     from .compare_sets import PlannedTest
     from .components import Kind
 
@@ -100,6 +104,10 @@ class StudyDesign(Displayed):
         Of the split and the draws.
     digests
         SHA-256 of the prompts: of the development questions, and of the confirmation questions.
+    adapter
+        Name and digest of the adapter that is active from start to end, or None.
+    active_edit
+        The edit that is; None if none is.
     """
 
     model: str
@@ -119,6 +127,8 @@ class StudyDesign(Displayed):
     minimum_effect: float
     seed: int
     digests: tuple[tuple[str, ...], tuple[str, ...]] = field(repr=False)
+    adapter: Mapping[str, str] | None = None
+    active_edit: Edit | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -128,9 +138,11 @@ class StudyDesign(Displayed):
     @property
     def rows(self) -> tuple[tuple[str, str], ...]:
         """The design as terms and texts, in the order in which it is decided."""
+        state = describe_state(self.adapter, self.active_edit)
         repeated = f"; {self.repeated} repeated prompts left out" if self.repeated else ""
         rows = [
             ("question", self.question),
+            *([("model", f"{self.model} under {state}, from start to end")] if state else []),
             ("development", f"{_listed(self.development)}: choose sets{repeated}"),
             ("screening", f"{_listed(self.screening)}, of these: ablations choose sizes and controls"),
             ("confirmation", f"{_listed(self.confirmation)}: other prompts, read once, by confirm()"),
@@ -166,7 +178,14 @@ class StudyDesign(Displayed):
 
     def to_json(self) -> str:
         """Return the design, with the sets and the digests of all prompts, as JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, default=str)
+        plain = asdict(replace(self, adapter=None, active_edit=None))
+        # Only where there are any: all other designs keep the fingerprints that they were published with.
+        del plain["adapter"], plain["active_edit"]
+        if self.adapter:
+            plain["adapter"] = dict(self.adapter)
+        if self.active_edit:
+            plain["active_edit"] = self.active_edit.to_dict()
+        return json.dumps(plain, ensure_ascii=False, sort_keys=True, default=str)
 
     def to_pandas(self) -> Any:
         """Return `rows` as a frame."""

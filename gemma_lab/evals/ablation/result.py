@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...display import Displayed
+from ...errors import LabError
 from ..statistics import clustered_mean_interval
 from .control_sets import describe_match
+from .model_state import describe_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...trace.interventions.edit import Edit
     from .components import Components, Kind
     from .control_sets import Match
 
@@ -84,6 +89,10 @@ class AblationTest(Displayed):
     share, control_shares
         Fraction of the routers' choices on these examples that falls on the set, and on each random set,
         ``[draws]``; NaN for heads.
+    adapter
+        Name and digest of the adapter that was active, or None.
+    active_edit
+        The edit that was active, for the intact answers and for all sets; None if none was.
     """
 
     model: str
@@ -102,6 +111,8 @@ class AblationTest(Displayed):
     right_controls: Array
     share: float
     control_shares: Array
+    adapter: Mapping[str, str] | None = None
+    active_edit: Edit | None = None
 
     @property
     def count(self) -> int:
@@ -203,18 +214,18 @@ class AblationTest(Displayed):
         """Effect, random sets and p value, as one sentence."""
         low, high = np.quantile(self.control_effects, [0.025, 0.975])
         return (
-            f"Without {self.claim} ({self.count} {self.kind}): {self.effect:+.3f} nats, {self.null} "
-            f"{low:+.3f} to {high:+.3f} (95 %), p = {self.p:.3g}."
+            f"Without {self.claim} ({self.count} {self.kind}{self._state}): {self.effect:+.3f} nats, "
+            f"{self.null} {low:+.3f} to {high:+.3f} (95 %), p = {self.p:.3g}."
         )
 
     def __repr__(self) -> str:
         intact, ablated, others = self.accuracy
         controls = self.control_effects
         return (
-            f"AblationTest({self.model}, {self.claim}: {self.count} {self.kind}; measure: {self.measure}; "
-            f"null: {self.null}; {len(self.intact)} questions: {self.effect:+.3f}, random sets "
-            f"{controls.mean():+.3f} ± {controls.std():.3f}, p = {self.p:.3g}; right {intact:.0%} → "
-            f"{ablated:.0%}, random {others:.0%})"
+            f"AblationTest({self.model}{self._state}, {self.claim}: {self.count} {self.kind}; "
+            f"measure: {self.measure}; null: {self.null}; {len(self.intact)} questions: {self.effect:+.3f}, "
+            f"random sets {controls.mean():+.3f} ± {controls.std():.3f}, p = {self.p:.3g}; "
+            f"right {intact:.0%} → {ablated:.0%}, random {others:.0%})"
         )
 
     def to_pandas(self) -> Any:
@@ -238,11 +249,35 @@ class AblationTest(Displayed):
         return label, int((weights != 0).sum()), effect, low, high, p_value(effect, controls)
 
     @property
+    def _state(self) -> str:
+        """Adapter and active edit in words; nothing without them."""
+        state = describe_state(self.adapter, self.active_edit)
+        return f" under {state}" if state else ""
+
+    @property
     def _weights(self) -> Array:
         return self.measure.weights(self.groups)
 
 
 def p_value(effect: float, controls: Array) -> float:
-    """Return ``(1 + b) ÷ (1 + draws)``, b the number of random sets with the same effect or a larger one."""
+    """Return ``(1 + b) ÷ (1 + draws)``, b the number of random sets with the same effect or a larger one.
+
+    Raises
+    ------
+    LabError
+        If an effect is not finite: it is neither larger nor smaller than others.
+    """
+    require_finite(effect, controls)
     # equal effects count as equal in spite of rounding
     return (1 + int((controls >= effect - 1e-9).sum())) / (1 + len(controls))
+
+
+def require_finite(effect: float, controls: Array) -> None:
+    """Raise `LabError` unless the effects of a set and of its random sets are finite."""
+    bad = int((~np.isfinite(controls)).sum())
+    if bad or not np.isfinite(effect):
+        raise LabError(
+            f"The effect is {effect:g}, and {bad} of {len(controls)} effects of random sets are not finite, "
+            "so there is no p value.",
+            hint="The model gave NaN or infinite log-probabilities; look at its logits for these examples.",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...checks import whole_number
+from ...checks import members, short_repr, whole_number
 from ...errors import BadEdit, LabError
 from .answer_scores import AnswerReader
 from .compare_sets import PlannedTest, compare_sets
@@ -82,7 +82,8 @@ def ablate_experts(
     Raises
     ------
     BadEdit
-        If the model has no such experts, or there is no other set that matches.
+        If the model has no such experts, there is no other set that matches, or, with the active edit, too
+        few experts would be left or one would be both ablated and forced.
     LabError
         If there are no examples, one cannot be used, or no example is of the target.
     """
@@ -148,19 +149,39 @@ def name_of(given: str | None, components: Any, kind: Kind) -> str:
     return str(given or getattr(components, "statistic", None) or f"chosen {kind}")
 
 
+def read_examples(examples: Any) -> Sequence[Any]:
+    """Return examples as they were given.
+
+    Raises
+    ------
+    LabError
+        If they are no list. A text has letters and a mapping has keys, which are no examples.
+    """
+    if isinstance(examples, str | bytes | bytearray) or not isinstance(examples, Sequence):
+        raise LabError(
+            f"examples is {short_repr(examples)}.",
+            hint='Pass a list of questions, or of pairs: [("What is 9 plus 4?", "13")].',
+        )
+    return examples
+
+
 def read_groups(groups: Sequence[str] | None, examples: Sequence[Any]) -> tuple[str, ...]:
     """Return the group of each example: as given, or that of a question.
 
     Raises
     ------
     LabError
-        If there is not one group per example.
+        If they are no list, or not one per example. A text, a mapping or a set does not say which example has
+        which group.
     """
     if groups is None:
         return tuple(str(getattr(one, "group", "")) for one in examples)
-    if len(groups) != len(examples):
-        raise LabError(f"{len(groups)} groups for {len(examples)} examples.", hint="Pass one per example.")
-    return tuple(map(str, groups))
+    if isinstance(groups, Mapping | set | frozenset | bytearray):
+        raise LabError(f"groups={short_repr(groups)} is not a list.", hint="Pass one name per example.")
+    named = members("groups", groups, example='groups=["words", "digits"]')
+    if len(named) != len(examples):
+        raise LabError(f"{len(named)} groups for {len(examples)} examples.", hint="Pass one per example.")
+    return tuple(map(str, named))
 
 
 def read_measure(target: str | None, contrast: bool, groups: tuple[str, ...]) -> Measure:
@@ -212,9 +233,10 @@ def _test(
     seed: int,
     progress: bool,
 ) -> AblationTest:
-    draws = whole_number("draws", draws, minimum=1)
+    draws, seed = whole_number("draws", draws, minimum=1), whole_number("seed", seed, minimum=0)
     kind, match = read_kind(lab, kind), read_match(kind, match)
     chosen = read_components(lab, kind, given)
+    examples = read_examples(examples)
     named = read_groups(groups, examples)
     measure = read_measure(target, contrast, named)
     reader = AnswerReader(lab, examples, batch_size=whole_number("batch_size", batch_size, minimum=1))

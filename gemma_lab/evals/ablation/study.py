@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...checks import real_number, short_repr, whole_number
+from ...checks import real_number, whole_number
 from ...display import Displayed
 from ...errors import BadEdit, LabError
 from .answer_scores import AnswerReader
 from .causal_order import CausalOrder
 from .compare_sets import PlannedTest, compare_sets
-from .components import all_units, by_layer, read_components, read_kind
-from .control_sets import possible_sets, read_match, strata
+from .components import all_units, by_layer, expert_limits, read_components, read_kind
+from .control_sets import possible_sets, read_match, require_experts_left, strata
 from .design import Candidate, PlannedClaim, StudyDesign
-from .run import name_of, read_groups, read_measure
+from .model_state import ModelState
+from .run import name_of, read_examples, read_groups, read_measure
 from .split import split_examples
 from .study_result import StudyResult
 
@@ -43,6 +44,9 @@ class AblationStudy(Displayed):
     damage to the screening questions, and the null has a negative control: random sets, tested like the
     claims, whose p values have to be uniform. Claims that do not exceed their random sets have failed if the
     positive control did; otherwise nothing is decided.
+
+    A study is of one model: the weights, the adapter and the edit that is active when it is made must be the
+    same whenever it reads questions.
 
     Parameters
     ----------
@@ -122,13 +126,13 @@ class AblationStudy(Displayed):
                 f"draws={draws} allows no p value below {1 / (self._draws + 1):.3g}; alpha is {alpha:g}.",
                 hint=f"Take draws={math.ceil(1 / self._alpha) - 1} or more.",
             )
-        if isinstance(examples, str) or not isinstance(examples, Sequence):
-            raise LabError(f"examples is {short_repr(examples)}.", hint="Pass a list of questions.")
+        examples = read_examples(examples)
         self._seed = whole_number("seed", seed, minimum=0)
         self._batch_size = whole_number("batch_size", batch_size, minimum=1)
         self._progress = bool(progress)
         if confirmation is not None:
             confirmation = whole_number("confirmation", confirmation, minimum=1)
+        self._state = ModelState.of(lab)
         self._question = str(question or f"Which of these sets of {self._kind} do the answers need?")
         self._split = split_examples(
             lab, examples, read_groups(groups, examples),
@@ -188,15 +192,18 @@ class AblationStudy(Displayed):
         Raises
         ------
         BadEdit
-            If the model has no such experts or heads, or too few other sets match for `alpha`.
+            If the model has no such experts or heads, too few other sets match for `alpha`, or, with the
+            active edit, too few experts would be left or one would be both ablated and forced.
         LabError
-            If the design is fixed, or the target has no questions.
+            If the design is fixed, the target has no questions, or the model's weights, adapter or active
+            edit are no longer those that the study began with.
         """
         if self._design is not None:
             raise LabError(
                 "The design of this study is fixed.",
                 hint="Add claims before design(), or start another study.",
             )
+        self._state.require(self._lab)
         listed = self._candidates(sets)
         candidates = [read_components(self._lab, self._kind, one) for one in listed]
         measure = read_measure(target, contrast, self._screening.groups)
@@ -213,11 +220,12 @@ class AblationStudy(Displayed):
         Raises
         ------
         LabError
-            If there is no claim.
+            If there is no claim, or the model is not the one that the study began with.
         """
         if self._design is None:
             if not self._claims:
                 raise LabError("The study has no claim.", hint="study.add(experts, 'what they are').")
+            self._state.require(self._lab)
             measures = dict.fromkeys(one.test.measure for one in self._claims)
             controls = tuple(map(self._control, measures))
             self._design = StudyDesign(
@@ -229,12 +237,20 @@ class AblationStudy(Displayed):
                 development_draws=_DEVELOPMENT_DRAWS, negatives=_NEGATIVES, alpha=self._alpha,
                 family_alpha=self._family_alpha, minimum_effect=self._minimum_effect, seed=self._seed,
                 digests=(self._split.development.digests, self._split.confirmation.digests),
+                adapter=self._state.adapter, active_edit=self._state.active_edit or None,
             )  # fmt: skip
         return self._design
 
     def confirm(self) -> StudyResult:
-        """Read the confirmation questions, once, and return the result; later calls return the same one."""
+        """Read the confirmation questions, once, and return the result; later calls return the same one.
+
+        Raises
+        ------
+        LabError
+            If there is no claim, or the model is not the one that the study began with.
+        """
         if self._result is None:
+            self._state.require(self._lab)
             design, part = self.design(), self._split.confirmation
             reader = AnswerReader(self._lab, part.examples, batch_size=self._batch_size)
             found = compare_sets(
@@ -279,13 +295,17 @@ class AblationStudy(Displayed):
             self._read = reader, reader.read_intact()
             self._order = CausalOrder(
                 self._kind, *self._read, self._screening.groups, all_units(self._lab, self._kind),
-                seed=self._seed,
+                seed=self._seed, room=self._room(),
             )  # fmt: skip
         return self._read
 
     def _choose(self, planned: Sequence[PlannedTest]) -> PlannedClaim:
         """Choose among sets of different sizes on the screening questions."""
         reader, intact = self._development()
+        for one in planned if self._kind == "experts" else ():
+            require_experts_left(
+                self._lab, one.components, strata(self._lab, self._kind, one.match, reader.load)
+            )
         kept = [one for one in planned if 1 / (1 + self._others(one)) <= self._alpha]
         if not kept:
             one = planned[0]
@@ -332,6 +352,12 @@ class AblationStudy(Displayed):
         if not planned:
             raise LabError(f"No {self._kind} are left for a {name}.", hint="Pass questions that use them.")
         return self._choose(planned)
+
+    def _room(self) -> dict[int, int]:
+        """Return how many experts of each layer can be ablated besides those of the active edit."""
+        if self._kind == "heads":
+            return {}
+        return {layer: of.most - len(of.ablated) for layer, of in expert_limits(self._lab).items()}
 
     def _others(self, planned: PlannedTest) -> int:
         reader, _ = self._development()

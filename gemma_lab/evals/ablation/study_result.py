@@ -115,7 +115,7 @@ class StudyResult(Displayed):
         if self._significant(test) and adjusted <= design.family_alpha:
             return "confirmed", "more damage than random sets, also corrected for the number of claims"
         if not self.detected(test.measure):
-            return "inconclusive", "positive control failed: no set was found that these questions need"
+            return "inconclusive", "positive control not detected: sets that are needed would be missed, too"
         if test.p > design.alpha:
             return "failed its control", "random sets do as much damage; the positive control does more"
         if test.excess < design.minimum_effect:

@@ -11,7 +11,7 @@ For one token with router probabilities ``p``, ``k`` experts to choose, boosts `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,7 +43,8 @@ class EditRouter(RouterEdit):
 class _Terms:
     """An edit of one layer as tensors over its experts; None for a part it does not have.
 
-    Of shape ``[experts]``; ablated ones may differ from token to token, ``[tokens, experts]``.
+    Of shape ``[experts]``; ablated ones may differ from row to row, ``[rows, experts]``, and, once the number
+    of tokens is known, from token to token, ``[tokens, experts]``.
     """
 
     boost: torch.Tensor | None
@@ -67,10 +68,29 @@ class _Terms:
             boost = boost.to(device)
         return cls(boost, mask(edit.ablate), mask(edit.force))
 
+    def to(self, device: torch.device) -> _Terms:
+        """Return the terms on a device."""
+        parts = (self.boost, self.ablated, self.forced)
+        return _Terms(*(None if part is None else part.to(device) for part in parts))
 
-def terms_of_rows(ablated: torch.Tensor) -> _Terms:
-    """Return the edit that ablates other experts for every token, ``[tokens, experts]``."""
-    return _Terms(None, ablated, None)
+    def for_tokens(self, tokens: int) -> _Terms:
+        """Return terms of rows as terms of tokens, as many for each row."""
+        if self.ablated is None:
+            return self
+        return replace(self, ablated=self.ablated.repeat_interleave(tokens // len(self.ablated), dim=0))
+
+
+def terms_of_rows(ablated: torch.Tensor, forced: torch.Tensor | None) -> _Terms:
+    """Return the edit that ablates other experts in every row of a batch, and forces the same ones in all.
+
+    Parameters
+    ----------
+    ablated
+        Whether each expert is ablated, ``[rows, experts]``.
+    forced
+        Whether each is forced, ``[experts]``; None if none is.
+    """
+    return _Terms(None, ablated, forced)
 
 
 def edited_output(router: Router, original: RouterOutput, terms: _Terms) -> RouterOutput:

@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 
+from ...errors import BadEdit
 from ...models.loading.restore import RestoreStack
 from ..probes.routers import Router, RouterEdit, routers
+from .apply import active_edit
+from .edit import LayerEdit
 from .head_ablation import heads_of
 from .router_edit import edited_output, terms_of_rows
+from .validation import named
 
 Sets = Sequence[Mapping[int, Sequence[int]]]
 
@@ -19,7 +23,8 @@ def hook_rows(model: torch.nn.Module, restore: RestoreStack, *, experts: Sets = 
     """Register hooks that ablate, in row i of every batch, the i-th set of experts and of heads.
 
     What each row computes is what the same set ablated by an `Edit` gives, up to the rounding of the batch.
-    The edit that is active already is kept: its hooks run first.
+    The edit that is active already is kept: its hooks run first, and the experts that it ablates and forces
+    are ablated and forced in every row.
 
     Parameters
     ----------
@@ -29,12 +34,18 @@ def hook_rows(model: torch.nn.Module, restore: RestoreStack, *, experts: Sets = 
         Removes the hooks.
     experts, heads
         One mapping of layer to experts, or to query heads, per row.
+
+    Raises
+    ------
+    BadEdit
+        If a row ablates an expert that the active edit forces.
     """
     if experts:
+        active = active_edit(model)
         for router in routers(model):
             listed = [tuple(one.get(router.layer, ())) for one in experts]
             if any(listed):
-                restore.hook(router.module, RowExperts(router, listed))
+                restore.hook(router.module, RowExperts(router, listed, active.at(router.layer)))
     if heads:
         for layer, of in heads_of(model).items():
             listed = [tuple(one.get(layer, ())) for one in heads]
@@ -45,16 +56,27 @@ def hook_rows(model: torch.nn.Module, restore: RestoreStack, *, experts: Sets = 
 class RowExperts(RouterEdit):
     """The forward hook of a router that never chooses a row's ablated experts."""
 
-    def __init__(self, router: Router, listed: Sequence[tuple[int, ...]]) -> None:
-        self.router, self._mask = router, row_mask(listed, router.experts)
+    def __init__(self, router: Router, listed: Sequence[tuple[int, ...]], active: LayerEdit) -> None:
+        self.router = router
+        ablated = row_mask([(*one, *active.ablate) for one in listed], router.experts)
+        forced = row_mask([active.force], router.experts)[0]
+        both = (ablated & forced).any(0).nonzero().flatten().tolist()
+        if both:
+            raise BadEdit(
+                f"{named('Expert', both)} of layer {router.layer} is forced by the active edit, and would be "
+                "ablated.",
+                hint="Leave the `with` block of that edit, or ablate other experts.",
+            )
+        # The choice is made anew, so what the active edit forces has to be forced again. Its boosts are in
+        # the probabilities already.
+        self._terms = terms_of_rows(ablated, forced if active.force else None)
 
     def __call__(self, _module: torch.nn.Module, _args: Any, output: Any) -> Any:
         """Return the router's output under the ablation, in its original form."""
         original = self.router.read(output)
-        tokens = len(original.probabilities)
-        self._mask = self._mask.to(original.probabilities.device)
-        mask = self._mask.repeat_interleave(tokens // len(self._mask), dim=0)
-        return self.router.write(edited_output(self.router, original, terms_of_rows(mask)), output)
+        self._terms = self._terms.to(original.probabilities.device)
+        terms = self._terms.for_tokens(len(original.probabilities))
+        return self.router.write(edited_output(self.router, original, terms), output)
 
 
 class RowHeads:

@@ -19,12 +19,13 @@ class KnownReader:
 
     def __init__(self) -> None:
         self.load = {layer: np.ones(4) for layer in range(3)}
-        self.read_sets = 0
+        self.read_sets, self.largest = 0, 0  # units of a layer in one set
 
     def read(self, sets, kind, *, bar):
         self.read_sets += len(sets)
         rows = []
         for one in sets:
+            self.largest = max(self.largest, *map(len, one.values()))
             units = {(layer, head) for layer, heads in one.items() for head in heads}
             lost_a = 2.0 * ((0, 1) in units) + 0.1 * ((2, 0) in units)
             lost_b = 5.0 * ({(1, 2), (1, 3)} <= units)
@@ -32,10 +33,10 @@ class KnownReader:
         return AnswerScores(np.array(rows), np.ones((len(sets), 2), bool))
 
 
-def order(kind="heads", units=HEADS, seed=0):
+def order(kind="heads", units=HEADS, seed=0, room=None):
     reader = KnownReader()
     intact = AnswerScores(np.zeros((1, 2)), np.ones((1, 2), bool))
-    return CausalOrder(kind, reader, intact, GROUPS, units, seed=seed), reader
+    return CausalOrder(kind, reader, intact, GROUPS, units, seed=seed, room=room), reader
 
 
 BAR = SimpleNamespace(update=lambda: None)
@@ -66,6 +67,19 @@ def test_at_most_half_of_a_stratum_is_selected():
     made, _ = order()
     found = made.select(12, Measure(), {unit: unit[0] for unit in HEADS}, bar=BAR)
     assert {layer: sum(unit[0] == layer for unit in found) for layer in range(3)} == {0: 2, 1: 2, 2: 2}
+
+
+def test_no_more_of_a_layer_are_ablated_than_can_be():
+    made, reader = order(room={0: 1, 1: 1, 2: 0})
+    found = made.select(12, Measure("a", contrast=False), ALL, bar=BAR)
+    assert found[0] == (0, 1)
+    assert sorted(layer for layer, _ in found) == [0, 1]  # (2, 0) does damage, but cannot be ablated
+    assert reader.largest == 1
+    free, reader = order()
+    free.select(1, Measure(), ALL, bar=BAR)
+    assert reader.largest > 1
+    same, _ = order(room=dict.fromkeys(range(3), 4))
+    np.testing.assert_array_equal(same._random_members(), free._random_members())
 
 
 def test_experts_that_no_token_chose_are_left_out():

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import gemma_lab as gl
-from gemma_lab.errors import LabError
+from gemma_lab.errors import BadEdit, LabError
 from gemma_lab.evals.ablation.components import by_layer, units_of
 from gemma_lab.evals.ablation.control_sets import (
     describe_match,
     possible_sets,
     random_sets,
     read_match,
+    require_experts_left,
     shares,
     strata,
 )
@@ -102,6 +103,29 @@ def test_strata_of_a_model():
     kinds = strata(lab, "heads", "kind", {})
     assert {layer for (layer, _), kind in kinds.items() if kind == "global"} == {5}
     assert set(strata(lab, "heads", "size", {}).values()) == {""}
+
+
+def test_experts_that_an_active_edit_forces_have_no_stratum():
+    lab = gl.load("mini-moe")
+    load = {layer: np.arange(128) for layer in range(6)}
+    free = {match: strata(lab, "experts", match, load) for match in ("size", "load")}
+    with lab.edit(force_experts={2: [7, 90]}):
+        for match, of in free.items():
+            under = strata(lab, "experts", match, load)
+            assert of.keys() - under.keys() == {(2, 7), (2, 90)}
+            assert all(of[unit] == name for unit, name in under.items())
+        assert len(strata(lab, "heads", "size", {})) == 24
+
+
+def test_random_sets_leave_enough_experts_or_are_refused():
+    lab = gl.load("mini-moe")
+    of = strata(lab, "experts", "size", {})
+    with lab.edit(ablate_experts={3: range(100)}):
+        require_experts_left(lab, {3: tuple(range(100, 120)), 0: (1,)}, of)
+        require_experts_left(lab, {3: tuple(range(95, 115))}, of)  # at most 20 others
+        with pytest.raises(BadEdit, match=r"ablates 100 experts of layer 3.* 21 others; at most 120"):
+            require_experts_left(lab, {3: tuple(range(21))}, of)  # none more itself
+    require_experts_left(lab, {3: tuple(range(120))}, of)
 
 
 def test_matches_are_checked_and_described():

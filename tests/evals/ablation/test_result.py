@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gemma_lab.evals.ablation.result import AblationTest, Measure
+from gemma_lab.errors import LabError
+from gemma_lab.evals.ablation.result import AblationTest, Measure, p_value
 from gemma_lab.evals.statistics import clustered_mean_interval
 
 
@@ -43,6 +44,15 @@ def test_equal_effects_count_as_equal_in_spite_of_rounding():
     assert one.standardised == 0.0
     object.__setattr__(one, "ablated", one.ablated - 1)
     assert one.standardised == np.inf
+
+
+@pytest.mark.parametrize(
+    ("effect", "controls"), [(np.nan, [0, 1]), (np.inf, [0, 1]), (0.5, [0, np.nan]), (0.5, [-np.inf, 0])]
+)
+def test_there_is_no_p_value_of_effects_that_are_not_finite(effect, controls):
+    with pytest.raises(LabError, match="not finite"):
+        p_value(effect, np.array(controls, dtype=float))
+    assert p_value(0.5, np.array([0.0, 1.0])) == pytest.approx(2 / 3)
 
 
 def test_a_target_alone_or_minus_the_others():

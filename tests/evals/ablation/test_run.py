@@ -85,6 +85,86 @@ def test_an_active_edit_is_kept(mini):
         assert found.ablated[0] == pytest.approx(reference(mini, *PAIRS[0])[0], abs=2e-5)
 
 
+@pytest.mark.parametrize("match", ["size", "load"])
+def test_what_an_active_edit_forces_stays_forced_and_is_in_no_random_set(mini, match, monkeypatch):
+    import gemma_lab.evals.ablation.compare_sets as module
+
+    drawn = []
+    draw = module.random_sets
+    monkeypatch.setattr(module, "random_sets", lambda *a, **k: drawn.extend(draw(*a, **k)) or list(drawn))
+    active = gl.Edit(force_experts={0: [3, 90], 3: range(100, 108)}, boost_experts={3: {100: 2.0}})
+    with mini.edit(active):
+        found = ablate_experts(mini, SET, PAIRS[:2], draws=30, match=match, progress=False)
+    assert found.active_edit == active
+    assert not {one for sets in drawn for one in sets[0]} & {3, 90}
+    assert not {one for sets in drawn for one in sets[3]} & set(range(100, 108))
+    for sets, log_probs in ((SET, found.ablated), (drawn[0], found.controls[0])):
+        with mini.edit(active | gl.Edit(ablate_experts=sets)):
+            expected = [reference(mini, *pair)[0] for pair in PAIRS[:2]]
+        np.testing.assert_allclose(log_probs, expected, atol=2e-5)
+
+
+def test_other_sets_are_counted_without_the_forced_experts(mini):
+    with mini.edit(force_experts={3: [1, 2]}):
+        found = ablate_experts(mini, {3: [5]}, PAIRS[:1], draws=199, match="size", progress=False)
+    assert found.draws == 128 - 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("experts", "active", "match"),
+    [
+        ({3: range(128), 2: [1, 2]}, {}, "Leave at least 8"),
+        ({3: range(127)}, {}, "127 of 128 experts"),
+        ({3: range(121)}, {}, "121 of 128 experts"),
+        ({3: range(60, 121)}, {"ablate_experts": {3: range(60)}}, "121 of 128 experts"),
+        ({3: [7], 1: [1]}, {"force_experts": {3: [7]}}, "both ablated and forced"),
+        ({3: [7]}, {"force_experts": [7]}, "both ablated and forced"),
+        # the set ablates 5 more, a random set of 55 up to 55 more
+        (
+            {3: range(15, 70)},
+            {"ablate_experts": {3: range(66)}},
+            "ablates 66 experts of layer 3, .* 55 others",
+        ),
+    ],
+)
+def test_sets_that_an_edit_would_refuse(mini, experts, active, match):
+    with mini.edit(**active), pytest.raises(BadEdit, match=match):
+        ablate_experts(mini, experts, PAIRS[:1], draws=3, match="size", progress=False)
+
+
+def test_as_many_experts_as_an_edit_may_ablate(mini):
+    most = {3: range(60, 120)}
+    with mini.edit(ablate_experts={3: range(60)}):
+        found = ablate_experts(mini, most, PAIRS[:1], draws=5, match="size", progress=False)
+    with mini.edit(ablate_experts={3: range(120)}):
+        assert found.ablated[0] == pytest.approx(reference(mini, *PAIRS[0])[0], abs=2e-5)
+    assert np.isfinite(found.controls).all()
+
+
+def test_a_result_names_the_edit_and_the_adapter_that_were_active(mini, result, monkeypatch):
+    assert result.active_edit is None
+    assert result.adapter is None
+    assert " under " not in repr(result) + result.conclusion
+    monkeypatch.setattr(mini, "adapter", {"name": "mine", "digest": "0123456789ab"})
+    with mini.edit(ablate_heads={1: [0]}):
+        found = ablate_heads(mini, {5: [0]}, PAIRS[:1], draws=3, progress=False)
+    assert found.active_edit == gl.Edit(ablate_heads={1: [0]})
+    assert found.adapter == {"name": "mine", "digest": "0123456789ab"}
+    for text in (repr(found), found.conclusion):
+        assert "'mine' (01234567) and Edit(ablate_heads={1: [0]})" in text
+    with mini.edit(boost_experts={1: {0: 0}}):  # changes nothing
+        assert ablate_heads(mini, {5: [0]}, PAIRS[:1], draws=3, progress=False).active_edit is None
+
+
+def test_log_probabilities_that_are_not_finite_give_no_result(mini, monkeypatch):
+    import gemma_lab.evals.ablation.answer_scores as module
+
+    score = module._score
+    monkeypatch.setattr(module, "_score", lambda *a: (score(*a)[0] * np.nan, score(*a)[1]))
+    with pytest.raises(LabError, match=r"nan, and 3 of 3"):
+        ablate_experts(mini, SET, PAIRS[:1], draws=3, progress=False)
+
+
 def test_nothing_is_left_behind(mini, monkeypatch):
     before = reference(mini, *PAIRS[0])
     ablate_experts(mini, SET, PAIRS[:1], draws=2, progress=False)
@@ -135,6 +215,12 @@ def test_a_target_is_compared_with_the_others(mini):
         ablate_experts(mini, SET, PAIRS, groups=["a", "b", "b"], target="c", draws=4, progress=False)
 
 
+def test_groups_of_any_list(mini):
+    for groups in (np.array(["a", "b", "b"]), iter(["a", "b", "b"]), ("a", "b", "b")):
+        found = ablate_heads(mini, {5: [1]}, PAIRS, groups=groups, draws=1, progress=False)
+        assert found.groups == ("a", "b", "b")
+
+
 def test_shares_are_those_of_the_routers(mini, result):
     routing = [mini.trace(prompt, max_new_tokens=0).routing for prompt, _ in PAIRS]
     load = gl.analysis.expert_load(routing)
@@ -182,6 +268,17 @@ def test_bad_calls(mini):
             ablate_experts(mini, {0: [1]}, PAIRS, **{"draws": 1, "progress": False} | options)
     with pytest.raises(LabError):
         ablate_experts(mini, {0: [1]}, [], draws=1, progress=False)
+    for seed in ("x", None, 1.5, -1, True):
+        with pytest.raises(LabError, match="seed"):
+            ablate_experts(mini, {0: [1]}, PAIRS, seed=seed, draws=1, progress=False)
+        with pytest.raises(LabError, match="seed"):
+            ablate_heads(mini, {5: [1]}, PAIRS, seed=seed, progress=False)
+    for groups in ("abc", b"abc", bytearray(3), {"a": 1, "b": 2, "c": 3}, {"a", "b", "c"}, 5, iter("ab")):
+        with pytest.raises(LabError, match="groups"):
+            ablate_heads(mini, {5: [1]}, PAIRS, groups=groups, draws=1, progress=False)
+    for examples in (PAIRS[1][0], b"abc", bytearray(3), dict(PAIRS), None, 5, iter(PAIRS), set(PAIRS)):
+        with pytest.raises(LabError, match="examples is"):
+            ablate_heads(mini, {5: [1]}, examples, draws=1, progress=False)
     with pytest.raises(LabError, match="colour"):
         ablate_heads(mini, {0: [1]}, PAIRS, match="colour", progress=False)
     with pytest.raises(BadEdit, match="kind"):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.studies import made_study
 
 import gemma_lab as gl
 from gemma_lab.errors import BadEdit, LabError
@@ -177,6 +178,87 @@ def test_the_design_is_complete_before_anything_is_confirmed(tiny_lab):
     assert "199 random sets" in text
 
 
+def heads_study(lab, **options):
+    pairs = [(prompt, "x") for prompt in PROMPTS]
+    return gl.evals.AblationStudy(
+        lab, "heads", pairs, **{"development": 2, "confirmation": 2, "progress": False} | options
+    )
+
+
+def test_a_study_is_of_one_model(tiny_lab, monkeypatch):
+    lab = tiny_lab("31B")
+    study, sets = heads_study(lab), {5: [0], 3: [1]}
+    with lab.edit(ablate_heads={1: [0]}), pytest.raises(LabError, match="began under no edit; Edit"):
+        study.add(sets)
+    study.add(sets)
+    norm = decoder_of(lab.model).norm.weight
+    with monkeypatch.context() as patched:
+        patched.setattr(norm, "data", norm.data * 2)
+        with pytest.raises(LabError, match=r"weights of .* have changed .* norms"):
+            study.design()
+    with monkeypatch.context() as patched:
+        patched.setattr(lab, "adapter", {"name": "mine", "digest": "0123456789ab"})
+        with pytest.raises(LabError, match=r"began with no adapter; the adapter 'mine' \(01234567\)"):
+            study.design()
+    study.design()
+    with lab.edit(ablate_heads={1: [0]}), pytest.raises(LabError, match="active"):
+        study.confirm()
+    found = study.confirm()
+    with lab.edit(ablate_heads={1: [0]}):
+        assert study.confirm() is found  # nothing is read any more
+    with lab.edit(ablate_heads={1: [0]}):
+        under = heads_study(lab)
+    with pytest.raises(LabError, match="no edit is active"):
+        under.add(sets)
+
+
+def test_a_design_names_the_edit_and_the_adapter(tiny_lab, monkeypatch):
+    lab, active = tiny_lab("31B"), gl.Edit(ablate_heads={1: [0]})
+    made = []
+    for edit in (gl.Edit(), active):
+        with lab.edit(edit):
+            study = heads_study(lab)
+            study.add({5: [0], 3: [1]})
+            made.append(study.design())
+            if edit:
+                assert study.confirm().tests[0].active_edit == active
+    plain, under = made
+    assert plain.active_edit is plain.adapter is None
+    assert under.active_edit == active
+    saved = json.loads(under.to_json())
+    assert gl.Edit.from_dict(saved["active_edit"]) == active
+    assert dict(under.rows)["model"] == f"{lab.name} under {active!r}, from start to end"
+    # without an edit neither the rows nor what is hashed have anything of it
+    assert json.loads(plain.to_json()).keys() == saved.keys() - {"active_edit"}
+    assert "model" not in dict(plain.rows)
+    monkeypatch.setattr(lab, "adapter", {"name": "mine", "digest": "0123456789ab"})
+    study = heads_study(lab)
+    study.add({5: [0], 3: [1]})
+    assert json.loads(study.design().to_json())["adapter"] == lab.adapter
+    assert "'mine' (01234567), from start" in str(study.design()).replace("\n", " ")
+
+
+def test_a_published_fingerprint_stays():
+    assert made_study({"one": 1.0}).design.fingerprint == "d571794adaa1"
+
+
+def test_a_claim_that_cannot_be_ablated_under_the_active_edit(planted):
+    lab, cause, _, pairs = planted
+    other = next(one for one in range(128) if one != cause)
+    with lab.edit(force_experts={CAUSE_LAYER: [cause]}, ablate_experts={0: range(100)}):
+        study = gl.evals.AblationStudy(lab, "experts", pairs, development=1, confirmation=1, progress=False)
+        for sets, why in (
+            ({CAUSE_LAYER: [cause]}, "both ablated and forced"),
+            ({0: range(100, 125)}, "125 of 128 experts"),
+            ({0: range(30)}, "28 others; at most"),
+        ):
+            with pytest.raises(BadEdit, match=why):
+                study.add(sets, match="size")
+        study.add({CAUSE_LAYER: [other], 0: [101]}, match="size")
+        control = study.design().controls[0].test.components
+    assert cause not in control.get(CAUSE_LAYER, ())
+
+
 def test_draws_suffice_for_the_correction(planted):
     lab, cause, _, pairs = planted
     study = gl.evals.AblationStudy(
@@ -222,8 +304,12 @@ def test_bad_studies(planted, tiny_lab):
         gl.evals.AblationStudy(lab, "layers", pairs)
     with pytest.raises(BadEdit, match="no experts"):
         gl.evals.AblationStudy(tiny_lab("31B"), "experts", pairs)
-    with pytest.raises(LabError):
-        gl.evals.AblationStudy(lab, "experts", "abc")
+    for examples in ("abc", b"abc", dict(pairs), None, 5, iter(pairs)):
+        with pytest.raises(LabError, match="examples is"):
+            gl.evals.AblationStudy(lab, "experts", examples)
+    for groups in ("a" * len(pairs), dict.fromkeys(range(len(pairs))), set(range(len(pairs))), 5, iter("ab")):
+        with pytest.raises(LabError, match="groups"):
+            study(groups=groups)
     with pytest.raises(LabError, match="There are no examples"):
         gl.evals.AblationStudy(lab, "experts", [])
     with pytest.raises(LabError, match="loaded model"):
