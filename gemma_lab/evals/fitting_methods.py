@@ -71,7 +71,8 @@ class FittingMethods(TraceMethods):
         Raises
         ------
         LabError
-            If no text is long enough, one has media, or the model passes no gradients.
+            If no text is long enough, one has media, the model passes no gradients, or `on_text` cannot be
+            called.
         BadLens
             If an adapter is active, or the state is of another fit.
         BadEdit
@@ -84,13 +85,19 @@ class FittingMethods(TraceMethods):
         >>> lens = lab.fit_lens(["The sun rose over the quiet village and …"], corpus="my diary")
         >>> lab.trace("What is XIV?", logit_lens="jacobian").logit_lens
         """
-        from ..errors import BadEdit
+        from ..checks import short_repr
+        from ..errors import BadEdit, LabError
         from ..trace.interventions.apply import active_edit
         from ..trace.lenses.fit import fit_jacobian_lens
         from .lens_texts import DESCRIPTION, lens_corpus
 
         if active_edit(self.model):
             raise BadEdit("An edit is active; a lens is fitted on the model itself.", hint="Leave its block.")
+        if on_text is not None and not callable(on_text):
+            raise LabError(
+                f"on_text is {short_repr(on_text)}, which cannot be called.",
+                hint="For example on_text=lambda done, of: print(done, of).",
+            )
         described = corpus or (DESCRIPTION if texts is None else "texts of the caller")
         found = fit_jacobian_lens(
             self,
@@ -135,7 +142,8 @@ class FittingMethods(TraceMethods):
         -------
         SaeFit
             Variance explained with its interval over prompts, active features per token, features that no
-            token has, and the tokens that a feature is largest at.
+            token has, and the tokens that a feature is largest at. Under an active edit it is the fit to
+            the edited model, and the result says so.
 
         Raises
         ------
@@ -204,6 +212,8 @@ class FittingMethods(TraceMethods):
 
         Raises
         ------
+        BadEdit
+            If an edit is active.
         DoesNotFit
             If its weights and their optimiser take more memory than is free.
         LabError

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..checks import real_number, short_repr, whole_number
+from ..checks import members, no_loaded_model, real_number, short_repr, whole_number
 from ..display import Displayed
-from ..errors import LabError
-from .ablation.answer_scores import AnswerReader
+from ..errors import BadEdit, LabError
+from .ablation.answer_scores import AnswerReader, as_example
+from .questions import load_questions
 from .run import checkup
 from .statistics import clustered_mean_interval, wilson_interval
+from .structured_skills import split_skills
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from ..models.loading.loaded_model import LoadedModel
     from ..trace.interventions.attention_knockout import SpanLike
     from ..trace.interventions.direction import Direction
+    from ..trace.interventions.steering import Steering
     from .model import EvaluatedModel
+    from .report import Checkup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -146,7 +150,7 @@ def dose_curve(
     strengths: Iterable[float] = (-4, -2, -1, 0, 1, 2, 4),
     layers: Iterable[int] | None = None,
     tokens: SpanLike | None = None,
-    skills: Sequence[str] = (),
+    skills: str | Sequence[str] = (),
     full: bool = False,
     controls: int = 9,
     seed: int = 0,
@@ -168,7 +172,8 @@ def dose_curve(
     layers, tokens
         As of `gemma_lab.Steering`.
     skills
-        Skills of the check-up that are asked at every strength, for the damage. Default: none.
+        Skills of the check-up, or one, that are asked at every strength, for the damage. Default: none.
+        ``lab.last_checkup`` stays as it was: these answers are of a steered model.
     full
         All 200 questions per skill instead of the first 20.
     controls
@@ -186,25 +191,34 @@ def dose_curve(
     Raises
     ------
     BadEdit
-        If the direction does not fit the model.
+        If the direction does not fit the model, `tokens` begin beyond what is read of a target, or an edit
+        that steers is active: strengths would replace or add to its own.
     LabError
-        If a strength is no number, there are no targets, or a skill does not exist.
+        If there is no loaded model, an argument is of another form or out of range, there are no targets, or
+        a skill does not exist.
     """
     from tqdm.auto import tqdm
 
+    from ..models.loading.loaded_model import LoadedModel
     from ..trace.interventions.apply import editing
     from ..trace.interventions.edit import Edit
     from ..trace.interventions.steering import Steering
 
-    doses = _strengths(strengths)
+    if not isinstance(lab, LoadedModel):
+        raise no_loaded_model(lab, "gl.evals.dose_curve")
+    _refuse_steered(lab)
+    doses, named = _strengths(strengths), _skills(skills)
+    seed = whole_number("seed", seed, minimum=0)
     controls = whole_number("controls", controls, minimum=1, maximum=999)
-    chosen = Steering(direction, layers=layers, tokens=tokens).direction
+    steering = Steering(direction, layers=layers, tokens=tokens)
+    chosen = steering.direction
     randoms = [chosen.random(seed + number) for number in range(controls)]
     if isinstance(targets, str | bytes | Mapping) or not isinstance(targets, Sequence):
         raise LabError(
             f"The targets are {short_repr(targets)}.", hint="Pass pairs of prompt and answer: [(…, …), …]."
         )
     reader = AnswerReader(lab, targets, batch_size=1)
+    _check_reach(lab, steering, targets)
     count = len(doses)
     log_probs = np.zeros((1 + controls, count, len(reader)))
     reached = np.zeros(log_probs.shape, dtype=bool)
@@ -219,16 +233,61 @@ def dose_curve(
         with editing(lab, Edit(steer=Steering(one, doses[place], tokens=tokens))):
             scores = reader.read_intact()
             log_probs[which, place], reached[which, place] = scores.log_probs[0], scores.right[0]
-            if skills and which < len(right):
+            if named and which < len(right):
                 asking = cast("EvaluatedModel", lab)  # a lab: a loaded model that can chat
-                found = checkup(asking, skills=skills, full=full, progress=False)
+                found = _checkup(asking, named, full=full)
                 right[which, place], asked = (
                     sum(score.right for score in found.skills), sum(score.asked for score in found.skills)
                 )  # fmt: skip
     return DoseCurve(
         lab.name, repr(chosen), doses, log_probs[0], reached[0], log_probs[1:], right[0], right[1], asked,
-        tuple(skills),
+        named,
     )  # fmt: skip
+
+
+def _refuse_steered(lab: LoadedModel) -> None:
+    """Raise `BadEdit` if the model is steered already.
+
+    A steering along the same direction would be replaced, and others added to, so that the direction and its
+    controls would be measured on different models.
+    """
+    from ..trace.interventions.apply import active_edit
+
+    active = [steering for steering in active_edit(lab.model).steer if steering.strength]
+    if active:
+        raise BadEdit(
+            f"An edit that steers is active, {short_repr(active[0])}; a dose curve begins without steering.",
+            hint="Leave its `with` block.",
+        )
+
+
+def _check_reach(lab: LoadedModel, steering: Steering, targets: Sequence[Any]) -> None:
+    """Raise `BadEdit` unless the steering applies to a token that the score of every target depends on."""
+    from ..models.fine_tuning.encoding import ExampleSet
+    from ..trace.interventions.edit import Edit
+
+    if steering.tokens is None:
+        return
+    encoded = ExampleSet(lab, [as_example(one) for one in targets])
+    for index in range(len(encoded)):
+        # nothing is predicted from the last token
+        Edit(steer=steering).check_length(len(encoded.get(index).ids) - 1)
+
+
+def _skills(given: Any) -> tuple[str, ...]:
+    """Return the names of skills as a tuple, after checking that they exist."""
+    named = (given,) if isinstance(given, str) else members("skills", given, example='skills=["names"]')
+    load_questions(skills=split_skills(named)[0])
+    return named
+
+
+def _checkup(lab: EvaluatedModel, skills: tuple[str, ...], *, full: bool) -> Checkup:
+    """Ask questions under the active steering; the check-up of the model itself is kept."""
+    kept = lab.last_checkup
+    try:
+        return checkup(lab, skills=skills, full=full, progress=False)
+    finally:
+        lab.last_checkup = kept
 
 
 def _strengths(values: Any) -> tuple[float, ...]:

@@ -101,6 +101,67 @@ def test_p_counts_random_directions_that_do_as_much():
     assert curve.to_pandas()["reached"].tolist() == [0, 0, 1]
 
 
+def test_a_steered_model_has_no_dose_curve(lab, direction):
+    with lab.edit(steer=Steering(direction, 2.0)), pytest.raises(BadEdit, match="steers is active"):
+        dose_curve(lab, direction, TARGETS, controls=1, progress=False)
+    with lab.edit(steer=direction.random(3)), pytest.raises(BadEdit, match="steers is active"):
+        dose_curve(lab, direction, TARGETS, controls=1, progress=False)
+
+
+def test_under_another_edit_all_strengths_are_those_of_the_edited_model(lab, direction):
+    edit = Edit(ablate_heads={0: [1]})
+    with lab.edit(edit):
+        found = dose_curve(lab, direction, TARGETS, strengths=(2,), controls=1, progress=False)
+    for place, steer in enumerate(((), Steering(direction, 2))):
+        expected = log_prob(lab, *TARGETS[0], edit | Edit(steer=steer))
+        assert found.log_probs[place, 0] == pytest.approx(expected, abs=1e-3)
+    assert found.log_probs[0, 0] != pytest.approx(log_prob(lab, *TARGETS[0], Edit()), abs=1e-6)
+
+
+def test_a_steering_that_no_target_reaches_is_refused(lab, direction):
+    from gemma_lab.models.fine_tuning.encoding import ExampleSet
+
+    lengths = [len(example.ids) for example in ExampleSet(lab, TARGETS).examples]
+    last = min(lengths) - 1  # read of every target, but nothing is predicted from it in the shortest
+    for tokens in ((5000, 5001), (max(lengths), None), (last, last + 1)):
+        with pytest.raises(BadEdit, match=f"token {tokens[0]:,}"):
+            dose_curve(lab, direction, TARGETS, tokens=tokens, controls=1, progress=False)
+    found = dose_curve(
+        lab, direction, TARGETS, strengths=(40,), tokens=(last - 1, last), controls=1, progress=False
+    )
+    assert (found.log_probs[1] != found.log_probs[0]).all()
+
+
+def test_the_checkup_of_the_model_itself_is_kept(lab, direction, monkeypatch):
+    asked = []
+
+    def checkup(lab, *, skills, full, progress):
+        from gemma_lab.evals.report import Checkup, GradedAnswer
+
+        asked.append(tuple(skills))
+        question = gl.evals.load_questions(skills=skills, per_skill=1)[0]
+        lab.last_checkup = Checkup("steered", [GradedAnswer(question, "", False)], not_asked={})
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return lab.last_checkup
+
+    monkeypatch.setattr("gemma_lab.evals.steering.checkup", checkup)
+    monkeypatch.setattr(lab, "last_checkup", kept := object())
+    options = {"strengths": (1,), "controls": 1, "skills": "names", "progress": False}
+    assert dose_curve(lab, direction, TARGETS, **options).skills == ("names",)
+    assert set(asked) == {("names",)}
+    assert lab.last_checkup is kept
+    with pytest.raises(KeyboardInterrupt):
+        dose_curve(lab, direction, TARGETS, **options)
+    assert lab.last_checkup is kept
+
+
+@pytest.mark.parametrize("wrong", [5, "mini-moe", None])
+def test_no_loaded_model(direction, wrong):
+    with pytest.raises(LabError, match=r"dose_curve takes a loaded model"):
+        dose_curve(wrong, direction, TARGETS)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "what"),
     [
@@ -112,6 +173,12 @@ def test_p_counts_random_directions_that_do_as_much():
         ({"layers": [9]}, BadEdit, "no layer 9"),
         ({"targets": []}, LabError, "no examples"),
         ({"targets": "one"}, LabError, "'one'"),
+        ({"seed": "x"}, LabError, "seed='x'"),
+        ({"seed": None}, LabError, "seed=None"),
+        ({"seed": True}, LabError, "seed=True"),
+        ({"skills": 5}, LabError, "skills=5"),
+        ({"skills": [5]}, LabError, "no skill named 5"),
+        ({"skills": "nothing"}, LabError, "no skill named nothing"),
     ],
 )
 def test_bad_arguments_are_clear_errors(lab, direction, change, error, what):

@@ -158,17 +158,18 @@ class CausalMap(MapRecords, Displayed):
         Parameters
         ----------
         other
-            A map of the same prompts and parts.
+            A map of the same prompts, answer, patching and parts; the model may be another one.
         part
             Of one part only; by default all parts of both maps.
 
         Raises
         ------
         LabError
-            If the maps have different cells.
+            If the maps are of other prompts, of another answer or patching, or have different cells.
         """
         if not isinstance(other, CausalMap):
             raise LabError(f"{short_repr(other)} is no causal map.", hint="found.agreement(approximation)")
+        self._require_same_question(other)
         parts = [each for each in self.parts if each in other.parts] if part is None else [part]
         values: list[NDArray[np.float64]] = []
         places: list[NDArray[np.integer]] = []
@@ -190,6 +191,22 @@ class CausalMap(MapRecords, Displayed):
             )
         first, second = np.concatenate(values, axis=1)
         return rank_correlation(first, second, np.concatenate(places))
+
+    def _require_same_question(self, other: CausalMap) -> None:
+        """Raise `LabError` unless another map is of the same tokens, answer and patching."""
+        hint = "Make both from the same prompts, answer= and patching=."
+        for what in ("clean", "corrupted"):
+            one, two = (getattr(each, f"{what}_tokens").ids for each in (self, other))
+            if len(one) != len(two) or (one != two).any():
+                raise LabError(
+                    f"The maps are of other {what} prompts or answers: {len(one):,} and {len(two):,} tokens"
+                    + (f", {int((one != two).sum()):,} of them other ones." if len(one) == len(two) else "."),
+                    hint=hint,
+                )
+        for name, kind in (("answer", "log-probability of"), ("patching", "effect of")):
+            one, two = getattr(self, name), getattr(other, name)
+            if one != two:
+                raise LabError(f"The maps are of the {kind} {one!r} and of {two!r}.", hint=hint)
 
     def edit(self, lab: LoadedModel, cell: CausalEffect) -> Edit:
         """Return the patch of a cell as an edit, e.g. to trace the patched run.

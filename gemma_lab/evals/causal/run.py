@@ -45,6 +45,7 @@ from .patching import evaluate_cells
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from ...models.chat.prompt import Prompt
     from ...models.chat.request import Request
     from ...models.chat.request_builder import PromptLike
     from ...models.loading.loaded_model import LoadedModel
@@ -86,7 +87,7 @@ def causal_map(
         for prompt in (clean, corrupted)
     )
     pair = make_pair(model, first, second, answer, answer_tokens)
-    count, given = _controls(model, controls, options)
+    count, given = _controls(model, controls, options, pair)
     job = _Job(
         model=model,
         requests=(first, second),
@@ -121,7 +122,7 @@ class _Job:
     spans: tuple[Span, ...]
     positions: tuple[int, ...]
     draws: int
-    given: Sequence[Request]
+    given: Sequence[Prompt]
     random: np.random.Generator
     batch_size: int | None
     progress: bool
@@ -204,7 +205,7 @@ class _Job:
 
     def _control(self, draw: int) -> PatchRun:
         if self.given:
-            return record(self.model, given_control(self.model, self.pair, self.given[draw], draw))
+            return record(self.model, self.given[draw])
         if not hasattr(self, "prompts"):
             self.prompts = ControlPrompts(self.model, self.pair, self.random)
         prompt, change_embeds = self.prompts.draw()
@@ -296,15 +297,19 @@ def _usable_edit(edit: Edit, method: Method) -> Edit:
     return edit
 
 
-def _controls(model: LoadedModel, controls: Any, options: Any) -> tuple[int, list[Request]]:
-    """Return the number of controls, and those that were given; none if they are to be drawn."""
+def _controls(model: LoadedModel, controls: Any, options: Any, pair: PromptPair) -> tuple[int, list[Prompt]]:
+    """Return the number of controls, and those that were given; none if they are to be drawn.
+
+    All are prepared here, so that one that does not fit the pair is refused before the map is computed.
+    """
     if not isinstance(controls, Iterable):
         return whole_number("controls", controls, minimum=0), []
     if isinstance(controls, str | bytes | Mapping):
         raise LabError(
             f"controls is {short_repr(controls)}.", hint="Pass their number, or a list of prompts as long."
         )
-    given = [build_request(model, each, options, max_new_tokens=0) for each in controls]
+    requests = (build_request(model, each, options, max_new_tokens=0) for each in controls)
+    given = [given_control(model, pair, request, number) for number, request in enumerate(requests)]
     return len(given), given
 
 

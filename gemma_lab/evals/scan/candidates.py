@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ...trace.trace import Trace
@@ -68,6 +70,26 @@ def expert_scores(trace: Trace) -> tuple[dict[Unit, float], dict[int, NDArray[np
         sums = _sums(ids[at][rows], weights[at][rows], routing.experts)
         scores |= {(layer, int(expert)): float(sums[expert]) for expert in np.flatnonzero(sums)}
     return scores, load
+
+
+def with_room(scores: dict[Unit, float], room: Mapping[int, int]) -> dict[Unit, float]:
+    """Return the units with the largest scores of each layer, as many as can be ablated there together.
+
+    Random sets have as many of each layer as the candidates, so what is possible for these is for those.
+
+    Parameters
+    ----------
+    scores
+        Unit to its score.
+    room
+        By layer, how many units can be ablated.
+    """
+    left, kept = dict(room), set()
+    for unit in sorted(scores, key=lambda unit: (-scores[unit], unit)):
+        if left[unit[0]] > 0:
+            left[unit[0]] -= 1
+            kept.add(unit)
+    return {unit: score for unit, score in scores.items() if unit in kept}
 
 
 def _sums(ids: NDArray[Any], weights: NDArray[np.float64], experts: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from ...models.chat.request_builder import build_request
 from ...models.chat.sampling import Sampling
 from ...models.loading.restore import restores_model
 from ...models.tokens.vocabulary import Vocabulary
+from ...trace.interventions.apply import active_edit
 from ...trace.run.run import trace
 from ..ablation.control_sets import load_strata
 from ..statistics import holm
 from .against_chance import answer_depth, load_against_chance
 from .answer_reading import AnswerReading
-from .candidates import EXPERT_STATISTIC, HEAD_STATISTIC, expert_scores, head_kinds, head_scores
+from .candidates import EXPERT_STATISTIC, HEAD_STATISTIC, expert_scores, head_kinds, head_scores, with_room
 from .knockout import Knockout, knock_out
 from .scan import UNCERTAIN, Scan, UncertainToken
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from ...models.chat.request import Request
     from ...models.chat.request_builder import PromptLike
     from ...models.loading.loaded_model import LoadedModel
+    from ...trace.interventions.edit import Edit
+    from ...trace.records.routing import Routing
     from ...trace.trace import Trace
 
 #: Heads that are knocked out together; of experts, as many as a token has.
@@ -128,16 +132,8 @@ def _knockouts(
     if not draws or generation is None:
         skipped |= dict.fromkeys(("head knock-out", "expert knock-out"), "draws=0 was passed")
         return ()
-    heads, (experts, load) = head_scores(traced), expert_scores(traced)
-    wanted: list[tuple[str, dict[Any, float], dict[Any, Any], int, str, str]] = []
-    if heads:
-        count = min(_HEADS, max(1, len(heads) // 4))
-        match = "as many heads of local and of global layers"
-        wanted.append(("heads", heads, head_kinds(traced), count, HEAD_STATISTIC, match))
-    if experts and traced.routing is not None:
-        match = "as many of each layer, chosen about as often in this text"
-        count = min(traced.routing.top_k, len(experts))
-        wanted.append(("experts", experts, load_strata(load), count, EXPERT_STATISTIC, match))
+    edit = active_edit(model.model)
+    wanted = [*_heads(traced, edit, skipped), *_experts(traced, edit, skipped)]
     reading = AnswerReading(model, request, generation.ids.tolist())
     intact = reading.logprob()
     found: list[Knockout] = []
@@ -155,3 +151,64 @@ def _knockouts(
                 skipped[f"{kind[:-1]} knock-out"] = f"there is no other set of {kind} to draw"
     adjusted = holm([one.p for one in found])
     return tuple(replace(one, adjusted=value) for one, value in zip(found, adjusted, strict=True))
+
+
+#: Kind, score of every candidate, stratum of every unit, number of candidates, statistic, match in words.
+_Wanted = tuple[str, dict[Any, float], dict[Any, Any], int, str, str]
+
+
+def _heads(traced: Trace, edit: Edit, skipped: dict[str, str]) -> Iterator[_Wanted]:
+    """Return what to knock out of the heads, if there is anything; heads that are ablated already are not."""
+    kinds = head_kinds(traced)
+    ablated = {unit for unit in kinds if unit[1] in edit.listed("ablate_heads", unit[0])}
+    scores = _without(head_scores(traced), ablated)
+    match = "as many heads of local and of global layers" + (", none ablated already" if ablated else "")
+    if scores:
+        count = min(_HEADS, max(1, len(scores) // 4))
+        yield "heads", scores, _without(kinds, ablated), count, HEAD_STATISTIC, match
+    elif ablated:
+        skipped["head knock-out"] = "the active edit ablates all heads that were recorded"
+
+
+def _experts(traced: Trace, edit: Edit, skipped: dict[str, str]) -> Iterator[_Wanted]:
+    """Return what to knock out of the experts, if there is anything that the active edit leaves."""
+    if traced.routing is None:
+        return
+    scores, load = expert_scores(traced)
+    strata = load_strata(load)
+    fixed = {unit for unit in strata if unit[1] in _fixed_experts(edit, unit[0])}
+    scores = with_room(_without(scores, fixed), _room(edit, traced.routing))
+    match = "as many of each layer, chosen about as often in this text"
+    match += ", none ablated or forced already" if fixed else ""
+    if scores:
+        count = min(traced.routing.top_k, len(scores))
+        yield "experts", scores, _without(strata, fixed), count, EXPERT_STATISTIC, match
+    else:
+        skipped["expert knock-out"] = _no_experts(edit, traced.routing)
+
+
+def _without(units: dict[Any, Any], left_out: set[Any]) -> dict[Any, Any]:
+    return {unit: value for unit, value in units.items() if unit not in left_out}
+
+
+def _fixed_experts(edit: Edit, layer: int) -> set[int]:
+    """Return the experts that an edit ablates, or forces: ablating those as well would contradict it."""
+    return {*edit.listed("ablate_experts", layer), *edit.listed("force_experts", layer)}
+
+
+def _room(edit: Edit, routing: Routing) -> dict[int, int]:
+    """Return how many more experts of each layer can be ablated: a token needs `top_k` of them."""
+    return {
+        layer: routing.experts - routing.top_k - len(edit.listed("ablate_experts", layer))
+        for layer in routing.layers
+    }
+
+
+def _no_experts(edit: Edit, routing: Routing) -> str:
+    """Return why no expert can be knocked out."""
+    if not edit:
+        return f"each token needs {routing.top_k} of {routing.experts} experts, and none can be spared"
+    return (
+        f"the active edit ablates or forces so many experts that of those chosen for the answer none can be "
+        f"spared; each token needs {routing.top_k} of {routing.experts}"
+    )

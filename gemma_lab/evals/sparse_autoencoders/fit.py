@@ -14,6 +14,8 @@ from ...models.loading.restore import restores_model
 from ...models.loading.weights_digest import weights_digest
 from ...models.sparse_autoencoders.sae import SparseAutoencoder
 from ...models.tokens.vocabulary import Vocabulary
+from ...trace.interventions.apply import active_edit
+from ...trace.interventions.edit import Edit
 from ...trace.probes.features import FeatureProbe
 from ...trace.records.reconstruction_fit import ReconstructionFit
 from .read_prompts import not_counted, prepared, progress_bar, read_with
@@ -59,6 +61,8 @@ class SaeFit(ReconstructionFit, Displayed):
         Fit below which features are not interpreted.
     same_weights
         Whether the model has the weights that the SAE was trained on; None if its files do not say.
+    active_edit
+        The edit that was active while the prompts were read; empty if none was.
     """
 
     sae: str
@@ -74,6 +78,7 @@ class SaeFit(ReconstructionFit, Displayed):
     min_variance_explained: float
     same_weights: bool | None
     top: TopTokens = field(repr=False)
+    active_edit: Edit = field(default_factory=Edit)
 
     @property
     def variance_explained(self) -> float:
@@ -132,12 +137,13 @@ class SaeFit(ReconstructionFit, Displayed):
         low, high = self.interval
         poor = "" if self.fits else f", below {self.min_variance_explained:g}: not interpreted"
         other = "; trained on other weights" if self.same_weights is False else ""
+        edited = f"; under {self.active_edit!r}" if self.active_edit else ""
         sae, model = (" ".join(name.split()) for name in (self.sae, self.model))
         return (
             f"SaeFit(variance explained {self.variance_explained:.3f} [{low:.3f}, {high:.3f}] on "
             f"{int(self.tokens.sum()):,} tokens of {len(self.tokens):,} prompts{poor}; "
             f"L0 {self.mean_active:.1f}, {self.dead:.1%} of {self.features:,} features in no token; "
-            f"{sae} on {model}, layer {self.layer}{other})"
+            f"{sae} on {model}, layer {self.layer}{other}{edited})"
         )
 
     def _explained(self, weights: Array) -> Array:
@@ -164,6 +170,7 @@ def sae_fit(
         raise LabError(f"sae is {short_repr(sae)}.", hint='Pass gl.load_sae("owner/name/folder").')
     text = model.text_config
     sae.check_model(name=model.name, width=int(text.hidden_size), layers=int(text.num_hidden_layers))
+    edit = active_edit(model.model)
     listed = list(prepared(model, prompts, dict(options), call="sae_fit"))
     top = TopTokens(Vocabulary(model.tokenizer))
     found: list[tuple[Features, Any]] = []
@@ -195,6 +202,7 @@ def sae_fit(
         min_variance_explained=sae.min_variance_explained,
         same_weights=sae.same_weights(weights_digest(model.model)),
         top=top.finished(),
+        active_edit=edit,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...checks import short_repr
@@ -43,10 +43,10 @@ def prepared(model: LoadedModel, prompts: Any, options: dict[str, Any], *, call:
     Raises
     ------
     LabError
-        If it is a single text, or holds none.
+        If it is a single text or message, a mapping, or holds none.
     """
     check_keywords(call, options, PromptOptions)
-    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+    if isinstance(prompts, str | bytes | Mapping) or not isinstance(prompts, Iterable):
         raise LabError(f"{call} takes several prompts, not {short_repr(prompts)}.", hint=_EXAMPLE)
     listed = list(prompts)
     if not listed:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...checks import real_number, whole_number
-from ...errors import DoesNotFit, LabError
+from ...errors import BadEdit, DoesNotFit, LabError
 from ...models.loading.restore import restores_model
 from ...models.loading.weights_digest import weights_digest
 from ...models.sparse_autoencoders.sae import MAX_KEPT, MIN_VARIANCE_EXPLAINED, SparseAutoencoder
 from ...system.hardware import amount, free_ram
+from ...trace.interventions.apply import active_edit
 from ...trace.probes.features import ResidualProbe
 from .read_prompts import not_counted, prepared, progress_bar, read_with
 
@@ -69,6 +70,8 @@ def train_sae(
     **options: Unpack[PromptOptions],
 ) -> SparseAutoencoder:
     """Train a TopK sparse autoencoder; see `Lab.train_sae`."""
+    if active_edit(model.model):
+        raise BadEdit("An edit is active; an SAE is trained on the model itself.", hint="Leave its block.")
     layers, width = int(model.text_config.num_hidden_layers), int(model.text_config.hidden_size)
     layer = whole_number("layer", layer, minimum=0, maximum=layers - 1)
     features = whole_number("features", 8 * width if features is None else features, minimum=2)

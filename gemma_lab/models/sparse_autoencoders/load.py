@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import LabError
 from ...system.report import offline as offline_by_environment
 from .files import find, read_sae
 from .layouts import Given
@@ -82,10 +81,4 @@ def load_sae(
     parts = read_sae(path, given)
     name = str(source) if subfolder is None else f"{source}/{subfolder}"
     sae = SparseAutoencoder(name=name, min_variance_explained=min_variance_explained, **parts)
-    try:
-        return sae.to(device)
-    except (RuntimeError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LabError(
-            f"The SAE cannot be brought to {device!r}: {reason}", hint='device="cpu" works.'
-        ) from error
+    return sae.to(device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from ...checks import real_number, short_repr, whole_number
+from ...checks import real_number, short_repr, type_name, whole_number
 from ...display import Displayed
 from ...errors import BadCheckpoint, LabError
 from .writing import write_sae
@@ -159,11 +159,25 @@ class SparseAutoencoder(Displayed):
         return self.encoder.device
 
     def to(self, device: Any) -> SparseAutoencoder:
-        """Return the SAE with its weights on another device."""
+        """Return the SAE with its weights on another device.
+
+        Raises
+        ------
+        LabError
+            If there is no such device, or it cannot hold them.
+        """
         tensors = ("encoder", "encoder_bias", "decoder", "decoder_bias", "threshold")
         given = {name: getattr(self, name) for name in tensors}
-        moved: dict[str, Any] = {n: None if t is None else t.to(device) for n, t in given.items()}
-        return replace(self, **moved)
+        try:
+            place = torch.device(device)  # .to() would take a dtype, too
+            moved: dict[str, Any] = {n: None if t is None else t.to(place) for n, t in given.items()}
+            return replace(self, **moved)
+        except (RuntimeError, TypeError, AssertionError) as error:  # torch without CUDA asserts
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise LabError(
+                f"The SAE {self.name} cannot be brought to {short_repr(device)}: {first}",
+                hint='The device "cpu" works.',
+            ) from error
 
     def direction(self, feature: int) -> NDArray[np.float32]:
         """Return the direction that a feature writes: its row of W_dec, float32 ``[width]``.
@@ -214,6 +228,11 @@ class SparseAutoencoder(Displayed):
         ----------
         rows
             Of the residual stream after `layer`, ``[rows, width]``.
+
+        Raises
+        ------
+        LabError
+            If it is no tensor, or not as wide as the SAE.
         """
         return self._encode(self._normalized(self._rows(rows))[0])
 
@@ -227,8 +246,21 @@ class SparseAutoencoder(Displayed):
             What `encode` returned, or an edited copy.
         rows
             The rows that were encoded: a normalisation is undone by their own mean and scale.
+
+        Raises
+        ------
+        LabError
+            If one of both is no tensor, or has another shape.
         """
-        _, scale, shift = self._normalized(self._rows(rows))
+        read = self._rows(rows)
+        _require_tensor(activations, "activations")
+        if tuple(activations.shape) != (len(read), self.features):
+            raise LabError(
+                f"The SAE {self.name} decodes {len(read):,} rows of {self.features:,} features, not "
+                f"{tuple(activations.shape)}.",
+                hint="Pass what sae.encode(rows) returned, or an edited copy, and the same rows.",
+            )
+        _, scale, shift = self._normalized(read)
         out: torch.Tensor = activations.to(self.device) @ self.decoder + self.decoder_bias
         return out if scale is None else out * scale + shift
 
@@ -293,6 +325,7 @@ class SparseAutoencoder(Displayed):
         return f"SparseAutoencoder({name}: {self.features:,} features after layer {self.layer}, {kind})"
 
     def _rows(self, rows: torch.Tensor) -> torch.Tensor:
+        _require_tensor(rows, "rows")
         if rows.ndim != 2 or rows.shape[1] != self.width:
             raise LabError(
                 f"The SAE {self.name} reads rows of {self.width:,} values, not {tuple(rows.shape)}.",
@@ -336,6 +369,14 @@ def _in_order(ids: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, to
     order = values.argsort(dim=-1, descending=True, stable=True)
     ids, values = ids.gather(-1, order), values.gather(-1, order).clamp_min(0)
     return ids.masked_fill(values <= 0, -1), values
+
+
+def _require_tensor(value: Any, name: str) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise LabError(
+            f"{name} is {type_name(value)}, not a tensor.",
+            hint="torch.from_numpy(array) is the tensor of an array.",
+        )
 
 
 def _bad(name: str, what: str) -> BadCheckpoint:

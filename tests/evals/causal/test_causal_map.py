@@ -202,6 +202,33 @@ def test_given_controls_are_taken(lab):
         lab.causal_map(CLEAN, CORRUPTED, controls=["Short"], progress=False)
 
 
+def test_given_controls_are_checked_before_anything_is_patched(tiny_lab, monkeypatch):
+    lab, ran = tiny_lab("26B-A4B"), []
+    monkeypatch.setattr("gemma_lab.evals.causal.run.record", lambda *_a, **_k: ran.append(1))
+    before = lab.last_causal_map
+    with pytest.raises(BadPrompt, match="Control 1 has"):
+        lab.causal_map(CLEAN, CORRUPTED, controls=[CLEAN, "Short"], progress=False)
+    assert not ran
+    assert lab.last_causal_map is before
+
+
+def test_maps_of_other_prompts_answers_and_patchings_are_not_compared(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    options = {"answer": "7", "spans": 8, "controls": 0, "progress": False}
+    found = lab.causal_map(CLEAN, CORRUPTED, **options)
+    assert found.agreement(lab.causal_map(CLEAN, CORRUPTED, **options)).rho == pytest.approx(1)
+    others = [
+        ("clean prompts", lab.causal_map(CLEAN.replace("75", "48"), CORRUPTED, **options)),
+        ("corrupted prompts", lab.causal_map(CLEAN, CORRUPTED.replace("31", "48"), **options)),
+        ("clean prompts", lab.causal_map(CLEAN + " Now", CORRUPTED + " Now", **options)),
+        ("log-probability", lab.causal_map(CLEAN, CORRUPTED, **(options | {"answer": "4"}))),
+        ("effect", lab.causal_map(CLEAN, CORRUPTED, patching="noising", **options)),
+    ]
+    for what, other in others:
+        with pytest.raises(LabError, match=f"of (other|the) {what}"):
+            found.agreement(other)
+
+
 def test_prompts_that_do_not_align_are_refused_with_both_numbers(lab):
     lengths = [len(lab.trace(text)) for text in (CLEAN, CLEAN + " Now.")]
     with pytest.raises(BadPrompt, match=f"{lengths[0]}.*{lengths[1]}"):

@@ -14,12 +14,14 @@ from support.routing_traces import arabic_trace
 
 import gemma_lab as gl
 from gemma_lab.errors import LabError
+from gemma_lab.evals.ablation.components import by_layer
 from gemma_lab.evals.scan.against_chance import answer_depth, load_against_chance
 from gemma_lab.evals.scan.answer_reading import AnswerReading
-from gemma_lab.evals.scan.candidates import head_scores, rows_behind_answer
+from gemma_lab.evals.scan.candidates import head_scores, rows_behind_answer, with_room
 from gemma_lab.evals.scan.knockout import knock_out
 from gemma_lab.models.chat.prompt import prepare
 from gemma_lab.trace.interventions.edit import Edit
+from gemma_lab.trace.probes.routers import routers
 from gemma_lab.trace.records.served_routing import ServedRouting
 
 TEXT = "Ada has a lemon and a red house. " * 2
@@ -199,6 +201,68 @@ def test_arguments(tiny_lab):
         lab.scan(TEXT, no_such=1)
     with pytest.raises(LabError, match="knock"):
         without.finding("nothing")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(force_experts={layer: [0, 1, 2] for layer in range(9)}),
+        Edit(ablate_experts={1: range(119)}),
+        Edit(ablate_experts=range(100), force_experts={1: [120]}),
+        Edit(ablate_heads={0: [0, 1], 1: [2]}),
+    ],
+    ids=["forced", "few left", "both", "heads"],
+)
+def test_under_an_edit_only_what_it_leaves_is_knocked_out(tiny_lab, monkeypatch, edit):
+    lab = tiny_lab("26B-A4B")
+    layers = {router.layer: router for router in routers(lab.model)}
+    edit = Edit(
+        ablate_experts=edit.ablate_experts, ablate_heads=edit.ablate_heads,
+        force_experts={layer: of for layer, of in edit.force_experts.items() if layer in layers},
+    )  # fmt: skip
+    tried, logprob = [], AnswerReading.logprob
+
+    def kept(self, knocked_out=None):
+        tried.append(knocked_out)
+        return logprob(self, knocked_out)
+
+    monkeypatch.setattr(AnswerReading, "logprob", kept)
+    with lab.edit(edit):
+        scan = lab.scan(TEXT, max_new_tokens=2, draws=30, progress=False)
+    assert {one.kind for one in scan.knockouts} == {"heads", "experts"}
+    assert len(tried) > 60
+    for one in filter(None, tried):
+        for layer, router in layers.items():
+            ablated = set(edit.listed("ablate_experts", layer))
+            gone = set(one.listed("ablate_experts", layer))
+            assert not gone & (ablated | set(edit.listed("force_experts", layer)))
+            assert len(gone | ablated) <= router.experts - router.top_k
+        for layer, of in edit.ablate_heads.items():
+            assert not set(of) & set(one.listed("ablate_heads", layer))
+    kind = "heads" if edit.ablate_heads else "experts"
+    found = next(one for one in scan.knockouts if one.kind == kind)
+    assert "already" in found.match
+    with lab.edit(edit):  # what it says of all candidates, read again
+        request = gl.Request.from_meta(scan.trace.meta, scan.trace.images)
+        reading = AnswerReading(lab, request, scan.trace.generation.ids.tolist())
+        without = Edit(**{f"ablate_{kind}": by_layer(found.chosen)})
+        assert reading.logprob() - reading.logprob(without) == pytest.approx(found.effect, abs=1e-5)
+
+
+def test_an_edit_that_leaves_no_expert_to_knock_out_is_said(tiny_lab):
+    lab = tiny_lab("26B-A4B")
+    router = routers(lab.model)[0]
+    with lab.edit(ablate_experts=range(router.experts - router.top_k)):
+        scan = lab.scan(TEXT, max_new_tokens=2, draws=3, progress=False)
+    finding = scan.finding("expert knock-out")
+    assert not finding.tested
+    assert "the active edit" in finding.result
+    assert [one.kind for one in scan.knockouts] == ["heads"]
+
+
+def test_as_many_units_of_a_layer_stay_candidates_as_can_be_ablated():
+    scores = {(0, 5): 0.9, (0, 1): 0.8, (0, 2): 0.7, (1, 3): 0.1, (2, 0): 1.0}
+    assert list(with_room(scores, {0: 2, 1: 9, 2: 0})) == [(0, 5), (0, 1), (1, 3)]
 
 
 def test_too_few_sets_are_said_to_be_too_few(tiny_lab):

@@ -9,7 +9,7 @@ from support.moe import hooks
 from support.saes import perfect, topk
 
 import gemma_lab as gl
-from gemma_lab.errors import DoesNotFit, LabError
+from gemma_lab.errors import BadEdit, DoesNotFit, LabError
 from gemma_lab.evals.sparse_autoencoders import train
 from gemma_lab.models.chat.messages import conversation
 from gemma_lab.models.chat.prompt import prepare
@@ -101,7 +101,7 @@ def test_top_tokens_are_the_largest_activations(lab):
         fit.top_tokens(10**6)
 
 
-@pytest.mark.parametrize("prompts", ["one text", [], 5, None])
+@pytest.mark.parametrize("prompts", ["one text", [], 5, None, {"a": 1}, {"role": "user", "content": "a"}])
 def test_prompts_are_several(lab, prompts):
     with pytest.raises(LabError, match="prompt"):
         lab.sae_fit(perfect(int(lab.text_config.hidden_size), 0), prompts)
@@ -126,6 +126,42 @@ def test_training_explains_more_than_chance_again_and_again(lab):
     assert fit.variance_explained > 0.8 > 0 > untrained.variance_explained
     assert sae.training["steps"] == 120
     assert fit.same_weights is True
+
+
+def test_an_edited_model_trains_no_sae_and_its_fit_says_so(lab):
+    options = {"layer": 1, "features": 64, "k": 4, "steps": 2, "progress": False}
+    sae = lab.train_sae(PROMPTS, **options)
+    plain = lab.sae_fit(sae, PROMPTS, progress=False)
+    assert not plain.active_edit
+    assert "under" not in repr(plain)
+    edit = gl.Edit(ablate_heads={0: [0, 1]})
+    with lab.edit(edit):
+        with pytest.raises(BadEdit, match="active"):
+            lab.train_sae(PROMPTS, **options)
+        rows = [rows_of(lab, text, 1) for text in PROMPTS]
+        fit = lab.sae_fit(sae, PROMPTS, progress=False)
+    assert fit.active_edit == edit
+    assert "under Edit(ablate_heads" in repr(fit)
+    errors = [
+        (each - sae.decode(sae.encode(each), each)).square().sum() for each in map(torch.Tensor.float, rows)
+    ]
+    np.testing.assert_allclose(fit.squared_errors, np.array([float(each) for each in errors]), rtol=1e-3)
+    assert (fit.squared_errors != plain.squared_errors).any()
+
+
+def test_rows_and_devices_that_are_none(lab):
+    sae = topk(8, 0)
+    rows = torch.zeros(2, 8)
+    for wrong in (np.zeros((2, 8)), [1], None):
+        for call in (sae.encode, sae.encoded, lambda w: sae.decode(w, rows), lambda w: sae.decode(rows, w)):
+            with pytest.raises(LabError, match="not a tensor"):
+                call(wrong)
+    with pytest.raises(LabError, match="features"):
+        sae.decode(rows[:, :3], rows)
+    for device in ("nope", None, [1], torch.float16, "meta"):
+        with pytest.raises(LabError, match="cannot be brought"):
+            sae.to(device)
+    assert sae.to("cpu").device == sae.to(torch.device("cpu")).device == torch.device("cpu")
 
 
 def test_a_corpus_beyond_the_buffer_is_read_again(lab, monkeypatch):

@@ -192,3 +192,9 @@ def test_what_a_fit_takes_is_known_before():
     assert cost.file == 2 * 35 * 1536**2
     assert "35 layers × 1,536²: 96 backward passes of 16 copies" in str(cost)
     assert lens_cost(model, free=8 << 30).activations < 4 << 30
+
+
+def test_what_cannot_be_called_is_refused_before_the_fit(small):
+    for wrong in (5, "print", True):
+        with pytest.raises(LabError, match="on_text"):
+            small.fit_lens(TEXTS, skip=SKIP, progress=False, on_text=wrong)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
 
-from gemma_lab.views.base.figure import OKABE_ITO, Plot, hide_frame, new_figure
+from gemma_lab.views.base.figure import NEAR, OKABE_ITO, Plot, hide_frame, new_figure
 
 
 def small() -> Plot:
@@ -44,3 +48,23 @@ def test_the_card_is_white_and_has_no_date(tmp_path: Path) -> None:
 def test_only_the_named_sides_stay() -> None:
     (axes,) = small().figure.axes
     assert [side for side, spine in axes.spines.items() if spine.get_visible()] == ["bottom"]
+
+
+@pytest.mark.parametrize("photograph", [False, True])
+def test_small_marks_keep_their_colours_beside_a_photograph(photograph) -> None:
+    shades = np.full((24, 32, 3), 255)
+    if photograph:
+        down, across = np.mgrid[0:24, 0:32]
+        shades = np.stack([60 + 7 * down, 90 + 4 * across, 220 - 5 * down], axis=-1)
+    colours = list(OKABE_ITO.values())
+    with new_figure(4, 3) as (figure, axes):
+        axes.imshow(np.kron(shades, np.ones((8, 8, 1))).astype(np.uint8), extent=(0, 32, 24, 0))
+        for place, colour in enumerate(colours):
+            axes.plot(2 + 3 * place, 5, "s", ms=7, color=colour)
+    drawn = Plot(figure, text="marks").png()
+    with Image.open(io.BytesIO(drawn)) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    for colour in colours:
+        wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        near = np.abs(pixels - wanted).max(axis=1) <= NEAR
+        assert near.sum() > 100, colour
