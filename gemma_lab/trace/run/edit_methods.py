@@ -119,7 +119,8 @@ class EditMethods(LoadedModel):
         Raises
         ------
         BadEdit
-            If a list is empty, a layer or position does not exist, or both lists are read alike.
+            If a list is empty, a layer or position does not exist, or both lists are read alike: they
+            differ by rounding alone.
         LabError, TypeError
             As `chat` does.
 
