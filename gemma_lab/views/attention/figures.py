@@ -71,7 +71,7 @@ def attention_heads_figure(trace: Trace | Attention) -> Plot:
     attention = require_attention_maps(trace)
     layers, heads = len(attention.layers), len(attention.heads)
     wide = min(12.0, 1.0 + 0.62 * layers)
-    with new_figure(wide, 1.1 + (wide - 1.0) / layers * heads) as (figure, axes):
+    with new_figure(wide, 1.45 + (wide - 1.0) / layers * heads) as (figure, axes):
         axes.imshow(all_heads_image(attention), interpolation="nearest")
         tile = tile_size(attention)
         middles = tile * (np.arange(layers) + 0.5)
