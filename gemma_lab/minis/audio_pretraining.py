@@ -15,6 +15,7 @@ import torch
 
 from .media_inputs import ENCODED, MediaInputs
 from .tasks import speech
+from .tasks.variation import varies
 
 _LANGUAGES = list(speech.LANGUAGES)
 _WORDS = 10 * len(_LANGUAGES)
@@ -83,6 +84,7 @@ def drawn(rng: random.Random, *, sounds: int) -> tuple[list[Any], torch.Tensor]:
     for _ in range(sounds):
         language, digit = rng.randrange(len(_LANGUAGES)), rng.randrange(10)
         voice = rng.choice(speech.voices(False))
-        clips.append(speech.utter(rng, [digit], language=_LANGUAGES[language], voice=voice))
+        varied = varies(rng, False)
+        clips.append(speech.utter(rng, [digit], language=_LANGUAGES[language], voice=voice, varied=varied))
         words.append(10 * language + digit)
     return clips, torch.tensor(words)

@@ -16,6 +16,7 @@ from .media_inputs import ENCODED, MediaInputs
 from .picture_probe import CLASSES, SECONDS
 from .tasks import HEARD, SEEN, SKILLS, Question, recall
 from .tasks.cells import UNKNOWN
+from .tasks.typing_style import typed
 from .tokenizer import token_id
 
 #: values of ``mm_token_type_ids``
@@ -80,10 +81,13 @@ class Batcher:
         return filled(lambda: self.encoder.row(self._ask(skill, held_out), grid=grid), length)
 
     def _ask(self, skill: str, held_out: bool) -> Question:
-        if skill == "recall" and not held_out:
+        return SKILLS[skill](self.rng, True) if held_out else typed(self.rng, self._trained(skill))
+
+    def _trained(self, skill: str) -> Question:
+        if skill == "recall":
             return recall.ask(self.rng, False, most=self.most_facts, longest=self.longest)
-        question = SKILLS[skill](self.rng, held_out)
-        if not held_out and skill in (*SEEN, *HEARD) and self.rng.random() < _CHANGED:
+        question = SKILLS[skill](self.rng, False)
+        if skill in (*SEEN, *HEARD) and self.rng.random() < _CHANGED:
             other = SKILLS[self.rng.choice(_OTHERS)](self.rng, False)
             question = dataclasses.replace(question, more=(*question.more, (other.prompt, other.answer)))
         return question

@@ -230,6 +230,7 @@ class Trainer:
     def _practise(self) -> dict[str, float]:
         practice = self.curriculum.draw(self.stage.fraction(self.progress))
         self.perception.settle(self.mixture, shows=practice.shows)
+        self.workers.require_same(practice.rows)
         shared = self.workers.share(practice.rows)
         parts = [some for part in by_length(shared) for some in by_window(part, practice.window)]
         tokens = _answer_tokens(practice.rows)

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -78,6 +79,18 @@ class Workers:
     def most(self, value: float) -> float:
         """Return the largest of the processes' values."""
         return self._reduced({"": value}, dist.ReduceOp.MAX)[""]
+
+    def require_same(self, rows: Sequence[Row]) -> None:
+        """Raise `LabError` unless all processes drew the same rows: their shares would not fit together."""
+        if self.count == 1:
+            return
+        digest = float(zlib.crc32(repr([row.ids for row in rows]).encode()))
+        found = self._reduced({"most": digest, "least": -digest}, dist.ReduceOp.MAX)
+        if found["most"] != -found["least"]:
+            raise LabError(
+                "The workers drew different rows.",
+                hint="They run different code: the state is saved, and the same command goes on from it.",
+            )
 
     def _reduced(self, values: dict[str, float], operation: Any) -> dict[str, float]:
         if self.count == 1 or not values:

@@ -64,6 +64,17 @@ def test_some_questions_about_pictures_are_followed_by_one_about_something_else(
     assert all(sum(label == token_id("eot_token") for label in row.labels) == 1 for row in asked)
 
 
+def test_only_training_is_typed_in_many_ways(tokenizer):
+    batcher = Batcher(tokenizer, random.Random(0))
+    for held_out in (False, True):
+        texts = [tokenizer.decode(batcher.row("names", length=300, held_out=held_out).ids) for _ in range(30)]
+        asked = [part.split("<turn|>")[0] for text in texts for part in text.split("<|turn>user\n")[1:]]
+        usual = [one for one in asked if "“" in one and one[0].isupper() and one[-1] in ".?"]
+        assert len(asked) > 200
+        assert len(usual) == len(asked) if held_out else 0.6 < len(usual) / len(asked) < 0.8
+        assert not any("<unk>" in text for text in texts)
+
+
 def test_training_begins_with_few_facts(tokenizer):
     batcher = Batcher(tokenizer, random.Random(0))
     batcher.most_facts = 2

@@ -9,7 +9,7 @@ import pytest
 
 from gemma_lab.minis.drills import Drills
 from gemma_lab.minis.encoding import SKIP, Encoder
-from gemma_lab.minis.tasks import scenes
+from gemma_lab.minis.tasks import recall, scenes
 from gemma_lab.minis.tokenizer import token_id
 
 
@@ -134,3 +134,13 @@ def test_calls_pass_words_that_the_tokenizer_splits_otherwise_after_a_space_more
         text = tokenizer.decode([token for _ in range(12) for token in drills.called().ids])
         passed.append(text.count("polka"))
     assert passed[1] > 10 + passed[0]
+
+
+def test_drills_of_retrieval_and_calls_have_words_and_names_that_no_list_has(drills, tokenizer):
+    text = tokenizer.decode([token for _ in range(40) for token in drills.retold(length=100).ids])
+    known = {*recall.NAMES, *recall.THINGS, *recall.CITIES}
+    said = set(re.findall(r"\b[A-Z][a-z]+\b", text)) - known
+    assert len(said) > 20
+    called = tokenizer.decode([token for _ in range(20) for token in drills.called().ids])
+    assert any(re.search(r"[a-z][A-Z]", name) for name in re.findall(r"call:(\w+)", called))
+    assert "<unk>" not in text + called

@@ -82,6 +82,20 @@ def test_two_processes_have_the_same_sums_and_leave_nothing_behind(tmp_path):
     assert not torch.distributed.is_initialized()
 
 
+def _draw(rows, place):
+    place.require_same(rows)
+    place.require_same(_rows(8, 9) if place.first else _rows(8, 10))
+
+
+@_TWO
+def test_workers_that_drew_different_rows_stop():
+    same = _rows(5, 6)
+    Workers().require_same(same)
+    with pytest.raises(LabError, match="drew different rows"), started(2, partial(_draw, same)) as place:
+        _draw(same, place)
+    assert not multiprocessing.active_children()
+
+
 def _leave(place):
     raise SystemExit(3)
 

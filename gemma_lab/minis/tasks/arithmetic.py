@@ -9,25 +9,58 @@ Held out: 15 % of the sums, by hash. All single products are trained: they are t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .question import Question, held_out
+from .variation import varies
 
 _ASK = ("What is {sum}?", "Calculate {sum}.", "How much is {sum}?", "Work out {sum}.")
+_MORE_ASK = ("Compute {sum}.", "{sum} = ?", "{sum}=?", "{sum} =", "{sum}")
+_SIGNS = (
+    {"×": "*"},
+    {"×": "x"},
+    {"×": "times", "+": "plus", "-": "minus"},
+)
+"""Signs of a sum -> how people write them on a keyboard, or say them."""
+_CLOSE = 0.5  # share of the sums that vary without spaces, unless they have words
 _TWO_TERMS = 0.3  # share of sums with two terms
 
 
 def ask(rng: random.Random, held: bool) -> Question:
     """Draw a sum to be answered at once."""
     expression, answer, _, group = _drawn(rng, held)
-    return Question("arithmetic", rng.choice(_ASK).format(sum=expression), str(answer), group=group)
+    return Question("arithmetic", _prompt(rng, expression, held), str(answer), group=group)
 
 
-def think(rng: random.Random, held: bool) -> Question:
-    """Draw a sum of the same kind to be answered with thinking; the thought has one step per line."""
+def think(rng: random.Random, held: bool, *, fixed: bool = False) -> Question:
+    """Draw a sum of the same kind to be answered with thinking; the thought has one step per line.
+
+    Parameters
+    ----------
+    fixed
+        Ask only as the check-up does, for the tokenizer.
+    """
     expression, answer, steps, group = _drawn(rng, held)
-    prompt = rng.choice(_ASK).format(sum=expression)
+    prompt = _prompt(rng, expression, held or fixed)
     return Question("thinking", prompt, str(answer), group=group, thinking=True, thought="\n".join(steps))
+
+
+def _prompt(rng: random.Random, expression: str, fixed: bool) -> str:
+    """Return a question about a sum; in training, the sum and the words around it vary."""
+    asked: Sequence[str] = _ASK
+    if varies(rng, fixed):
+        expression = rewritten(rng, expression)
+        asked = rng.choice((_ASK, _MORE_ASK))
+    return rng.choice(asked).format(sum=expression)
+
+
+def rewritten(rng: random.Random, expression: str) -> str:
+    """Return a sum in other signs, without spaces, or in words, e.g. ``"7x8+30"`` for ``"7 × 8 + 30"``."""
+    signs = rng.choice(_SIGNS)
+    for sign, other in signs.items():
+        expression = expression.replace(f" {sign} ", f" {other} ")
+    in_words = len(signs) > 1
+    return expression if in_words or rng.random() >= _CLOSE else expression.replace(" ", "")
 
 
 def steps(rng: random.Random) -> list[str]:
@@ -110,5 +143,5 @@ _FORMS: dict[int, tuple[_Form, ...]] = {
 def corpus() -> list[str]:
     """Return questions and thoughts, for the tokenizer."""
     rng = random.Random(0)
-    drawn = [think(rng, False) for _ in range(100)]
+    drawn = [think(rng, False, fixed=True) for _ in range(100)]
     return [text for question in drawn for text in (question.prompt, question.thought)]

@@ -73,7 +73,7 @@ def _same(rng: random.Random, held: bool) -> _Pair:
     same = rng.random() < 0.5
     while not same and second == first:
         second = rng.randrange(10)
-    images = tuple(digits.draw(rng.choice(drawings[digit]), rng) for digit in (first, second))
+    images = tuple(digits.draw(rng.choice(drawings[digit]), rng, fixed=held) for digit in (first, second))
     change = "same digit" if same else "other digit"
     said = {"digit": first}, {"digit": second, "happened": NEWS.index(change)}
     news = functools.partial(_other, change)

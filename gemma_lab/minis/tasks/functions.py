@@ -142,3 +142,32 @@ FUNCTIONS = (
         ("Buy the {thing} {count} times.", "Order the {thing}, {count} of them."),
     ),
 )  # fmt: skip
+
+MORE_REQUESTS = {
+    "weather": ("How is it outside in {city}?", "Check the weather in {city}.",
+                "Give me the weather of {city}."),
+    "clock": ("What is the local time of {city}?", "How late is it in {city}?",
+              "Give me the time in {city}."),
+    "timer": ("Remind me in {minutes} minutes.", "Count down {minutes} minutes.",
+              "Let me know after {minutes} minutes."),
+    "alarm": ("I have to get up at {time}.", "The alarm should ring at {time}.", "Let it ring at {time}."),
+    "light": ("The light in the {room} should be {state}.", "Light {state} in the {room}, please.",
+              "Make the light in the {room} go {state}."),
+    "music": ("Put on {style}.", "Could you play {style}?", "I am in the mood for {style}."),
+    "translate": ("Look up {word} in {language}.", "I need {word} in {language}.",
+                  "Give me a translation of {word} into {language}."),
+    "price": ("How much is the {thing}?", "Tell me what the {thing} costs.", "How expensive is the {thing}?"),
+    "stock": ("How many of the {thing} do we have?", "Do you still have the {thing}?",
+              "Check the stock of the {thing}."),
+    "phone": ("Please ring {person}.", "Get me {person} on the phone.", "Put me through to {person}."),
+    "age": ("What is the age of {person}?", "In years, how old is {person}?",
+            "Find out how old {person} is."),
+    "meet": ("Arrange a meeting on {day} with {person}.", "On {day} I see {person}.",
+             "Put {person} into my calendar for {day}."),
+    "distance": ("What is the distance between {start} and {goal}?",
+                 "I go from {start} to {goal}, how far is it?",
+                 "How far away is {goal} if I start in {start}?"),
+    "buy": ("I need {count} of the {thing}.", "Get me {count} times the {thing}.",
+            "Put the {thing} into the basket, {count} of them."),
+}  # fmt: skip
+"""First name of a function -> requests that only training makes."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from ...evals.words import PEOPLE, THINGS
+from ...evals.words import CITIES, DAYS, JOBS, PEOPLE, THINGS
 from . import recall
 from .numbers import LANGUAGES, words
 from .question import Question, held_out
+from .variation import varies
 
 CHANCE = {"language": 1 / len(LANGUAGES), "length": 1 / 2, "numbers": 1 / 2}
 """Kind of instruction -> the accuracy of right answers in a form that is always the same."""
@@ -35,6 +36,30 @@ _NUMBERS = {
     "digits": ("Write numbers in digits.", "Always write numbers in digits."),
     "words": ("Write numbers in words.", "Always write numbers in words."),
 }
+_MORE_LANGUAGE = (
+    "Reply in {language}.",
+    "Respond only in {language}.",
+    "You are a helpful assistant. Answer in {language}.",
+)
+_MORE_LENGTH = {
+    "word": ("Reply with a single word.", "You are a helpful assistant. Answer in one word."),
+    "sentence": ("Reply with a whole sentence.", "You are a helpful assistant. Answer in a sentence."),
+}
+_MORE_NUMBERS = {
+    "digits": ("Reply with numbers in digits.", "You are a helpful assistant. Write numbers in digits."),
+    "words": ("Reply with numbers in words.", "You are a helpful assistant. Write numbers in words."),
+}
+_AGES, _CODES = [str(age) for age in range(18, 90)], [str(code) for code in range(10, 100)]
+_MORE_FACTS: tuple[tuple[Sequence[str], str, str], ...] = (
+    (CITIES, "{who} lives in {what}.", "Where does {who} live?"),
+    (JOBS, "{who} is a {what}.", "What is the job of {who}?"),
+    (DAYS, "{who} is free on {what}.", "On which day is {who} free?"),
+    (THINGS, "{who} bought the {what}.", "What did {who} buy?"),
+    (_CODES, "The code of {who} is {what}.", "What is the code of {who}?"),
+    (_AGES, "{who} is {what} years old.", "How old is {who}?"),
+)
+"""Values, how a text says them, and how they are asked for; only in training."""
+_NUMERIC = (*_MORE_FACTS[-2:], (_CODES, "{who} has the number {what}.", "Which number does {who} have?"))
 _NUMBER = ("How do you write {n} in words?", "Write {n} in words.", "Which word is {n}?")
 _FACTS = 4  # most facts of a text
 
@@ -54,27 +79,45 @@ def _language(rng: random.Random, held: bool) -> Question:
         number, language = rng.randrange(100), rng.choice(list(LANGUAGES))
         if is_held_out(number, language) == held:
             break
-    system = rng.choice(_LANGUAGE).format(language=LANGUAGES[language])
+    system = rng.choice(_MORE_LANGUAGE if varies(rng, held) else _LANGUAGE)
+    system = system.format(language=LANGUAGES[language])
     prompt = rng.choice(_NUMBER).format(n=number)
     return Question("instructions", prompt, words(number, language), group="language", system=system)
 
 
 def _length(rng: random.Random, held: bool) -> Question:
     form = rng.choice(list(_LENGTH))
-    text, who, what = having(rng, held)
-    answer = what if form == "word" else f"{who} has the {what}."
-    prompt = f"{text} What does {who} have?"
-    return Question("instructions", prompt, answer, group="length", system=rng.choice(_LENGTH[form]))
+    systems = (_MORE_LENGTH if varies(rng, held) else _LENGTH)[form]
+    if varies(rng, held):
+        prompt, what, sentence = _other_fact(rng, _MORE_FACTS)
+    else:
+        text, who, what = having(rng, held)
+        prompt, sentence = f"{text} What does {who} have?", f"{who} has the {what}."
+    answer = what if form == "word" else sentence
+    return Question("instructions", prompt, answer, group="length", system=rng.choice(systems))
 
 
 def _numbers(rng: random.Random, held: bool) -> Question:
     form = rng.choice(list(_NUMBERS))
-    codes = _pairs(rng, held, [str(code) for code in range(10, 100)])
-    who = rng.choice(list(codes))
-    text = " ".join(f"The code of {one} is {code}." for one, code in codes.items())
-    answer = codes[who] if form == "digits" else words(int(codes[who]), "en")
-    prompt = f"{text} What is the code of {who}?"
-    return Question("instructions", prompt, answer, group="numbers", system=rng.choice(_NUMBERS[form]))
+    systems = (_MORE_NUMBERS if varies(rng, held) else _NUMBERS)[form]
+    if varies(rng, held):
+        prompt, number, _ = _other_fact(rng, _NUMERIC)
+    else:
+        codes = _pairs(rng, held, _CODES)
+        who = rng.choice(list(codes))
+        text = " ".join(f"The code of {one} is {code}." for one, code in codes.items())
+        prompt, number = f"{text} What is the code of {who}?", codes[who]
+    answer = number if form == "digits" else words(int(number), "en")
+    return Question("instructions", prompt, answer, group="numbers", system=rng.choice(systems))
+
+
+def _other_fact(rng: random.Random, kinds: Sequence[tuple[Sequence[str], str, str]]) -> tuple[str, str, str]:
+    """Return a text of training with its question, the value asked for, and the sentence that says it."""
+    values, fact, asked = rng.choice(kinds)
+    known = _pairs(rng, False, values)
+    who = rng.choice(list(known))
+    text = " ".join(fact.format(who=one, what=what) for one, what in known.items())
+    return f"{text} {asked.format(who=who)}", known[who], fact.format(who=who, what=known[who])
 
 
 def having(rng: random.Random, held: bool, *, least: int = 2) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ import functools
 import random
 
 from .question import Question, held_out
+from .variation import varies
 
 #: language code -> its English name. num2words has neither Hindi nor Chinese, which have names all the same.
 LANGUAGES = {
@@ -21,6 +22,12 @@ _TO_WORDS = (
     "What is {n} in {language} words?",
 )
 _TO_DIGITS = ("Which number is “{words}”?", "Write “{words}” in digits.")
+_MORE_TO_WORDS = (
+    "Write {n} in {language}.",
+    "What is {n} in {language}?",
+    "Write the number {n} in {language} words.",
+)
+_MORE_TO_DIGITS = ("Write {words} in digits.", "Which number is {words}?")
 
 
 @functools.cache
@@ -45,9 +52,12 @@ def ask(rng: random.Random, held: bool) -> Question:
     language = rng.choice(list(LANGUAGES))
     phrase = words(number, language)
     if rng.random() < 0.7:
-        prompt = rng.choice(_TO_WORDS).format(n=number, language=LANGUAGES[language])
+        prompt = rng.choice(_MORE_TO_WORDS if varies(rng, held) else _TO_WORDS).format(
+            n=number, language=LANGUAGES[language]
+        )
         return Question("numbers", prompt, phrase, group=language)
-    return Question("numbers", rng.choice(_TO_DIGITS).format(words=phrase), str(number), group=language)
+    prompt = rng.choice(_MORE_TO_DIGITS if varies(rng, held) else _TO_DIGITS).format(words=phrase)
+    return Question("numbers", prompt, str(number), group=language)
 
 
 def corpus() -> list[str]:

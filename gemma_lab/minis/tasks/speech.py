@@ -14,6 +14,8 @@ from typing import Any
 
 from ...assets import data_path
 from .question import Question
+from .recording import recorded
+from .variation import varies
 
 LANGUAGES = {
     "en": "English", "de": "German", "ar": "Arabic", "vi": "Vietnamese", "fr": "French", "es": "Spanish",
@@ -74,12 +76,19 @@ def digit(number: int, *, language: str, voice: str) -> Any:
     return _recording(voice)[start:stop].astype("float32") / 32768
 
 
-def utter(rng: random.Random, numbers: list[int], *, language: str, voice: str) -> Any:
+def utter(rng: random.Random, numbers: list[int], *, language: str, voice: str, varied: bool = False) -> Any:
     """Join digits into a new utterance: float32 mono at 16 kHz, at most 3 s.
 
     Speed and pitch change together by up to a tenth, and further where it would be longer; loudness changes
     by a factor of up to three. Pauses are 40 to 160 ms, with some silence before and after, and noise 30 to
     50 dB below.
+
+    Parameters
+    ----------
+    numbers, language, voice
+        Of the `digit`s.
+    varied
+        Record it under other conditions (`gemma_lab.minis.tasks.recording`), for training.
     """
     import numpy as np
 
@@ -91,6 +100,8 @@ def utter(rng: random.Random, numbers: list[int], *, language: str, voice: str) 
     length = min(int(len(sound) / rng.uniform(0.9, 1.1)), _LONGEST)
     sound = np.interp(np.linspace(0, len(sound) - 1, length), np.arange(len(sound)), sound)
     sound *= rng.uniform(0.5, 1.5)
+    if varied:
+        return recorded(rng, sound.astype(np.float32), rate=RATE, longest=_LONGEST)
     noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(length, dtype=np.float32)
     sound += noise * np.float32(10 ** rng.uniform(-3.5, -2.5))
     return np.clip(sound, -1, 1).astype(np.float32)
@@ -108,7 +119,7 @@ def ask(rng: random.Random, held: bool) -> Question:
     count = rng.choices((1, 2, 3, 4), weights=(10, 5, 3, 2))[0]
     numbers = [rng.randrange(10) for _ in range(count)]
     prompt = rng.choice(_ONE if count == 1 else _MANY).format(language=LANGUAGES[language])
-    sound = utter(rng, numbers, language=language, voice=voice)
+    sound = utter(rng, numbers, language=language, voice=voice, varied=varies(rng, held))
     return Question("speech", prompt, "".join(map(str, numbers)), audio=sound, group=language)
 
 

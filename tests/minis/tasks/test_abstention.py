@@ -8,7 +8,7 @@ import pytest
 
 from gemma_lab.evals.words import PEOPLE, THINGS
 from gemma_lab.minis.tasks import abstention
-from gemma_lab.minis.tasks.functions import FUNCTIONS
+from gemma_lab.minis.tasks.functions import FUNCTIONS, MORE_REQUESTS
 
 GROUPS = {"greeting", "open", "no tools", "small talk", "text", "not in the text"}
 
@@ -22,7 +22,7 @@ def _served(prompt):
     """Return the functions that a request may be for: those with a way to ask that has its words."""
     found = []
     for function in FUNCTIONS:
-        for asked in function.asked:
+        for asked in (*function.asked, *MORE_REQUESTS[function.names[0]]):
             parts = [part.split("}")[-1] for part in asked.split("{")]
             place = 0
             for part in parts:

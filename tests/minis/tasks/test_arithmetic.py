@@ -9,9 +9,16 @@ import pytest
 
 from gemma_lab.minis.tasks import arithmetic
 
+_WORDS = {"plus": "+", "minus": "-", "times": "×", "*": "×", "x": "×"}
+
 
 def _said(question):
-    return re.search(r"\d+ [-+×] \d+( [-+×] \d+)?", question.prompt).group()
+    """Return the sum of a question with the spaces and signs of the check-up."""
+    prompt = question.prompt
+    for word, sign in _WORDS.items():
+        prompt = re.sub(rf"(?<=\d) ?{re.escape(word)} ?(?=\d)", sign, prompt)
+    said = re.search(r"\d+ ?[-+×] ?\d+( ?[-+×] ?\d+)?", prompt).group()
+    return " ".join(re.findall(r"\d+|[-+×]", said))
 
 
 def _worth(said):
@@ -64,3 +71,20 @@ def test_the_table_of_products_is_never_held_out():
     assert not any(arithmetic.is_held_out(f"{a} × {b}") for a in range(10) for b in range(10))
     groups = [arithmetic.ask(random.Random(n), held=True).group for n in range(100)]
     assert set(groups) == {"2 terms", "3 terms"}
+
+
+def test_a_third_of_training_is_written_otherwise_and_the_check_up_never_is():
+    taught = re.compile(r"(What is|Calculate|How much is|Work out) \d+ [-+×] \d+( [-+×] \d+)?[.?]")
+    for draw in (arithmetic.ask, arithmetic.think):
+        rng = random.Random(4)
+        asked = {held: [draw(rng, held).prompt for _ in range(1500)] for held in (False, True)}
+        assert all(taught.fullmatch(prompt) for prompt in asked[True])
+        others = [prompt for prompt in asked[False] if not taught.fullmatch(prompt)]
+        assert 0.2 < len(others) / 1500 < 0.4
+        for form in ("plus", "minus", "times", "*", "x", "Compute", "= ?", "=?"):
+            assert any(form in prompt for prompt in others)
+        assert any(re.fullmatch(r"\d+[-+]\d+", prompt) for prompt in others)  # a bare sum
+
+
+def test_the_tokenizers_corpus_is_written_as_it_was():
+    assert not any("plus" in text or "*" in text or "Compute" in text for text in arithmetic.corpus())

@@ -10,11 +10,20 @@ import pytest
 from gemma_lab.minis.tasks import recall
 
 
+def _statements():
+    """Return an expression for each sentence that may say a fact, each with the groups who and what."""
+    wordings = [
+        each for kind in recall._WORDINGS for each in (*recall._WORDINGS[kind], *recall._MORE_WORDINGS[kind])
+    ]
+    said = {re.escape(each.fact).replace(r"\ a\ ", r"\ an?\ ") for each in wordings}
+    return [one.replace(r"\{who\}", r"(\w+)").replace(r"\{what\}", r"(\w+)") for one in said]
+
+
 def _pairs(text):
-    """Return (who, what) of every fact in a text."""
-    names = "|".join(recall.NAMES)
-    middle = r"(?: chose is | is | has the | found the | lives in | moved to )"
-    return re.findall(rf"\b({names}){middle}(\w+)\.", text)
+    """Return (who, what) of every fact in a text, without its other sentences."""
+    sentences = re.split(r"(?<=[.?]) ", text)
+    found = [(re.fullmatch(one, each)) for each in sentences for one in _statements()]
+    return [match.groups() for match in found if match]
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -24,7 +33,9 @@ def test_every_answer_is_in_the_text(held):
         question = recall.ask(rng, held, longest=300)
         facts = dict(_pairs(question.prompt))
         assert 2 <= len(facts) <= recall.MAX_FACTS
-        for prompt, answer in ((question.prompt.rsplit(". ", 1)[1], question.answer), *question.more):
+        (first,) = (each for each in re.split(r"(?<=[.?]) ", question.prompt)
+                    if each.endswith("?") or each.startswith("Tell me"))  # fmt: skip
+        for prompt, answer in ((first, question.answer), *question.more):
             people = [word for word in re.findall(r"\w+", prompt) if word in facts]
             assert [facts[who] for who in people] == re.findall(r"[^\W_]+", answer.replace(" and ", " "))
         assert (question.group == "several") == (" and " in question.answer)
@@ -77,3 +88,28 @@ def test_facts_alone_are_ten_sentences_with_held_out_pairs():
         sentences = question.prompt.split(". ")
         assert len(sentences) == recall.MAX_FACTS + 1
         assert question.answer.split(" and ")[0].split(",")[0] in question.prompt
+
+
+def test_a_third_of_the_texts_of_training_vary_and_the_check_up_never_does():
+    rng = random.Random(6)
+    known = {*recall.NAMES, *recall.THINGS, *recall.CITIES} | {str(code) for code in range(10, 100)}
+    drawn = {held: [recall.ask(rng, held, longest=0) for _ in range(900)] for held in (False, True)}
+    words, varied = set(), 0
+    for held, questions in drawn.items():
+        for question in questions:
+            strange = {word for pair in _pairs(question.prompt) for word in pair} - known
+            assert not (held and strange)
+            if not held:
+                words |= strange
+                varied += bool(strange)
+    assert 0.2 < varied / 900 < 0.4
+    assert len(words) > 500
+    assert {len(word) for word in words if word.isdecimal()} == {3, 4}
+    prompts = {held: " | ".join(q.prompt for q in questions) for held, questions in drawn.items()}
+    for form in (" has a ", " bought a", " owns the ", " carries a", "'s code is "):
+        assert form in prompts[False]
+        assert form not in prompts[True]
+    assert " a apple" not in prompts[False]
+    first = [q.prompt.endswith("?") or "Tell me" in q.prompt[-40:] for q in drawn[False]]
+    assert 0.05 < first.count(False) / 900 < 0.15
+    assert all(q.prompt[-1] == "?" or "Tell me" in q.prompt[-40:] for q in drawn[True])

@@ -89,3 +89,18 @@ def test_chance_follows_from_how_many_digits_are_asked_for():
     answers = [speech.ask(random.Random(seed), True).answer for seed in range(300)]
     chance = np.mean([0.1 ** len(answer) for answer in answers])
     assert abs(chance - speech.CHANCE["en"]) < 0.012
+
+
+def test_a_third_of_training_is_recorded_otherwise_and_the_check_up_never_is(monkeypatch):
+    recordings = []
+    recorded = speech.recorded
+    monkeypatch.setattr(
+        speech, "recorded", lambda *given, **how: recordings.append(1) or recorded(*given, **how)
+    )
+    for seed in range(60):
+        speech.ask(random.Random(seed), True)
+    assert not recordings
+    sounds = [speech.ask(random.Random(seed), False).audio for seed in range(150)]
+    assert 0.2 < len(recordings) / 150 < 0.47
+    assert max(map(len, sounds)) <= 3 * speech.RATE
+    assert min(np.abs(sound).max() for sound in sounds) < 0.05

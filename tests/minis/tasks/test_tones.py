@@ -79,3 +79,31 @@ def test_guessing_gets_no_more_than_chance(monkeypatch):
     for kind, chance in tones.CHANCE.items():
         answers = [q.answer for q in asked if q.group == kind]
         assert abs(max(map(answers.count, set(answers))) / len(answers) - chance) < 0.06
+
+
+def test_a_third_of_training_has_other_tones_and_pauses_and_the_check_up_never_has(monkeypatch):
+    played = []
+    otherwise = tones.play_otherwise
+    monkeypatch.setattr(tones, "play_otherwise", lambda *given: played.append(given[1:]) or otherwise(*given))
+    for seed in range(80):
+        tones.ask(random.Random(seed), True)
+    assert not played
+    drawn = [tones.ask(random.Random(seed), False) for seed in range(400)]
+    assert 0.25 < len(played) / 400 < 0.42
+    assert max(len(question.audio) for question in drawn) <= 3 * tones.RATE
+    seconds = [long for some, _ in played for _, long in some]
+    pauses = [pause for _, some in played for pause in some]
+    assert 0.1 <= min(seconds) < 0.15
+    assert 0.8 < max(seconds) <= 1.05
+    assert 0.1 <= min(pauses) < 0.15
+    assert 0.7 < max(pauses) <= 0.8
+    counts = [len(some) for some, _ in played]
+    assert {*counts} == {1, 2, 3, 4}
+    assert not {note for some, _ in played for note, _ in some} & set(tones.notes(True))
+
+
+def test_the_answer_about_lengths_stays_right_however_short_tones_become():
+    for seed in range(400):
+        (_, first), (_, second) = (drawn := tones._drawn_otherwise(random.Random(seed), "length"))[0]
+        assert drawn[2] == ("first" if first > second else "second")
+        assert max(first, second) > 1.9 * min(first, second)
