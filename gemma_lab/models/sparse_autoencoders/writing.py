@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from ..._version import __version__
-from ...checks import as_path, short_repr
+from ...checks import as_path
 from ...errors import LabError
 
 CONFIG, SAE_LENS = "cfg.json", "sae_weights.safetensors"
@@ -50,7 +49,7 @@ def write_sae(
     """
     from safetensors.torch import save_file
 
-    target = _named(folder)
+    target = as_path("folder", folder, example='sae.save("my-sae")')
     width, features = tensors["W_enc"].shape
     values = {
         **config,
@@ -78,11 +77,3 @@ def write_sae(
             f"The SAE cannot be written to {target}: {error}.", hint="Name another folder."
         ) from error
     return target
-
-
-def _named(folder: Any) -> Path:
-    """Return where to write; a blank name is refused, which would be a folder that nobody finds."""
-    example = 'sae.save("my-sae")'
-    if not isinstance(folder, str | os.PathLike) or not str(folder).strip():
-        raise LabError(f"{short_repr(folder)} names no folder.", hint=example)
-    return as_path("folder", folder, example=example)

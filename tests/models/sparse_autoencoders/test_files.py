@@ -34,7 +34,7 @@ def test_a_saved_one_opens_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("folder", ["", " ", None, 5])
 def test_what_names_no_folder_is_not_written_to(folder):
-    with pytest.raises(LabError, match="no folder"):
+    with pytest.raises(LabError, match="not a path"):
         topk(8, 1).save(folder)
     with pytest.raises(LabError, match="name of an SAE"):
         topk(8, 1, name=5)
