@@ -30,7 +30,7 @@ def write_file(path: Any, data: bytes, *, example: str) -> Path:
     try:
         target.write_bytes(data)
     except (OSError, ValueError) as error:  # ValueError: a NUL character
-        raise _refused(target, "written", error) from error
+        raise unwritable(target, error) from error
     return target
 
 
@@ -55,13 +55,23 @@ def make_folder(name: str, folder: Any, *, example: str) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise _refused(target, "made", error) from error
+        raise unwritable(target, error, what="made") from error
     return target
 
 
-def _refused(path: Path, what: str, error: OSError | ValueError) -> LabError:
-    reason = (isinstance(error, OSError) and error.strerror) or error
+def unwritable(path: Path, error: Exception, *, what: str = "written") -> LabError:
+    """Return the error of a file that cannot be written, or of a folder that cannot be made.
+
+    Parameters
+    ----------
+    path
+        Of the file or folder.
+    error
+        Its cause.
+    what
+        What could not be done.
+    """
     return LabError(
-        f"{str(path)!r} cannot be {what}: {reason}.",
+        f"{path} cannot be {what}: {getattr(error, 'strerror', None) or error}.",
         hint="Check that its folder exists, may be written to, and has room.",
     )

@@ -6,6 +6,7 @@ layers of the decoder learn both in turn, and to leave text as it is.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -151,7 +152,7 @@ class EncoderPretraining:
         """Pretrain the vision encoder on images, of a drawn size unless it is given."""
         grid = grid or ImageSizes().draw(batcher.rng)
         if grid > FULL_GRID:
-            loss = self.sight.large_loss(batcher.rng, pictures=-(-_LARGE // self.workers), grid=grid)
+            loss = self.sight.large_loss(batcher.rng, pictures=_each(_LARGE, self.workers), grid=grid)
         else:
             loss = self.sight.loss(batcher.rng, pictures=_pictures(grid, self.workers), grid=grid)
         return _backward("large" if grid > FULL_GRID else "sight", loss)
@@ -164,7 +165,7 @@ class EncoderPretraining:
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the audio encoder."""
         assert self.hearing is not None  # only minis with audio input have the skill
-        return _backward("hearing", self.hearing.loss(batcher.rng, sounds=-(-_SOUNDS // self.workers)))
+        return _backward("hearing", self.hearing.loss(batcher.rng, sounds=_each(_SOUNDS, self.workers)))
 
 
 class LowerLayerPretraining:
@@ -295,7 +296,7 @@ class LowerLayerPretraining:
 
     def listen(self, batcher: Batcher) -> dict[str, float]:
         """Pretrain the lower layers on sounds."""
-        losses = _backward("hearing", self.hearing.loss(batcher.rng, sounds=-(-_SOUNDS // self.workers)))
+        losses = _backward("hearing", self.hearing.loss(batcher.rng, sounds=_each(_SOUNDS, self.workers)))
         record(self.losses, "hearing", losses["hearing"], keep=_KEEP)
         return losses
 
@@ -303,6 +304,11 @@ class LowerLayerPretraining:
 def _backward(name: str, loss: torch.Tensor) -> dict[str, float]:
     torch.autograd.backward(loss)
     return {name: float(loss.detach())}
+
+
+def _each(count: int, workers: int) -> int:
+    """Return how many of the images or sounds of a step one of some workers has."""
+    return math.ceil(count / workers)
 
 
 def _pictures(grid: int, workers: int) -> int:

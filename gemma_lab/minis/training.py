@@ -237,9 +237,8 @@ class Trainer:
         found: dict[str, float] = dict.fromkeys(tokens, 0.0)
         for some, narrow in parts:
             with self.forward.window(narrow):
-                batch = self._own.batch(
-                    some, grid=practice.grid
-                )  # draws, too: which soft tokens are compared
+                # which soft tokens are compared is drawn, and workers have other rows
+                batch = self._own.batch(some, grid=practice.grid)
                 shares = {name: count / tokens[name] for name, count in _answer_tokens(some).items()}
                 losses = self.forward.losses(batch)
                 total = torch.stack([shares[name] * loss for name, loss in losses.items()]).sum()

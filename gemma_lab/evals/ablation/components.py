@@ -112,6 +112,11 @@ class ExpertLimit:
     ablated: tuple[int, ...]
     forced: tuple[int, ...]
 
+    @property
+    def room(self) -> int:
+        """Number of experts that can be ablated besides those of the active edit."""
+        return self.most - len(self.ablated)
+
 
 def expert_limits(lab: LoadedModel) -> dict[int, ExpertLimit]:
     """Return, by layer, what limits the sets of its experts that can be ablated under the active edit."""

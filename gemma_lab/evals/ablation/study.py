@@ -357,7 +357,7 @@ class AblationStudy(Displayed):
         """Return how many experts of each layer can be ablated besides those of the active edit."""
         if self._kind == "heads":
             return {}
-        return {layer: of.most - len(of.ablated) for layer, of in expert_limits(self._lab).items()}
+        return {layer: of.room for layer, of in expert_limits(self._lab).items()}
 
     def _others(self, planned: PlannedTest) -> int:
         reader, _ = self._development()

@@ -19,6 +19,7 @@ from ...models.loading.restore import restores_model
 from ...models.tokens.vocabulary import Vocabulary
 from ...trace.interventions.apply import active_edit
 from ...trace.run.run import trace
+from ..ablation.components import expert_limits
 from ..ablation.control_sets import load_strata
 from ..statistics import holm
 from .against_chance import answer_depth, load_against_chance
@@ -133,7 +134,7 @@ def _knockouts(
         skipped |= dict.fromkeys(("head knock-out", "expert knock-out"), "draws=0 was passed")
         return ()
     edit = active_edit(model.model)
-    wanted = [*_heads(traced, edit, skipped), *_experts(traced, edit, skipped)]
+    wanted = [*_heads(traced, edit, skipped), *_experts(traced, model, edit, skipped)]
     reading = AnswerReading(model, request, generation.ids.tolist())
     intact = reading.logprob()
     found: list[Knockout] = []
@@ -170,14 +171,15 @@ def _heads(traced: Trace, edit: Edit, skipped: dict[str, str]) -> Iterator[_Want
         skipped["head knock-out"] = "the active edit ablates all heads that were recorded"
 
 
-def _experts(traced: Trace, edit: Edit, skipped: dict[str, str]) -> Iterator[_Wanted]:
+def _experts(traced: Trace, model: LoadedModel, edit: Edit, skipped: dict[str, str]) -> Iterator[_Wanted]:
     """Return what to knock out of the experts, if there is anything that the active edit leaves."""
     if traced.routing is None:
         return
     scores, load = expert_scores(traced)
-    strata = load_strata(load)
-    fixed = {unit for unit in strata if unit[1] in _fixed_experts(edit, unit[0])}
-    scores = with_room(_without(scores, fixed), _room(edit, traced.routing))
+    strata, limits = load_strata(load), expert_limits(model)
+    # ablating these as well would change nothing, or contradict the edit
+    fixed = {unit for unit in strata if unit[1] in (*limits[unit[0]].ablated, *limits[unit[0]].forced)}
+    scores = with_room(_without(scores, fixed), {layer: limit.room for layer, limit in limits.items()})
     match = "as many of each layer, chosen about as often in this text"
     match += ", none ablated or forced already" if fixed else ""
     if scores:
@@ -189,19 +191,6 @@ def _experts(traced: Trace, edit: Edit, skipped: dict[str, str]) -> Iterator[_Wa
 
 def _without(units: dict[Any, Any], left_out: set[Any]) -> dict[Any, Any]:
     return {unit: value for unit, value in units.items() if unit not in left_out}
-
-
-def _fixed_experts(edit: Edit, layer: int) -> set[int]:
-    """Return the experts that an edit ablates, or forces: ablating those as well would contradict it."""
-    return {*edit.listed("ablate_experts", layer), *edit.listed("force_experts", layer)}
-
-
-def _room(edit: Edit, routing: Routing) -> dict[int, int]:
-    """Return how many more experts of each layer can be ablated: a token needs `top_k` of them."""
-    return {
-        layer: routing.experts - routing.top_k - len(edit.listed("ablate_experts", layer))
-        for layer in routing.layers
-    }
 
 
 def _no_experts(edit: Edit, routing: Routing) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...checks import as_path, short_repr
 from ...display import Displayed
-from ...errors import BadLens, LabError, NotTraced
+from ...errors import BadLens, NotTraced
+from ...files import unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,10 +168,7 @@ class JacobianLens(Displayed):
         try:
             save_file({"jacobians": np.ascontiguousarray(self.jacobians)}, target, metadata=facts)
         except (SafetensorError, OSError) as error:
-            raise LabError(
-                f"{short_repr(str(path))} cannot be written: {short_repr(str(error))}.",
-                hint="Check that its folder exists, may be written to, and has room.",
-            ) from error
+            raise unwritable(target, error) from error
         return target
 
     @classmethod

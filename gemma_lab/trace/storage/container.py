@@ -22,6 +22,7 @@ from typing import IO, Any, BinaryIO
 import msgspec
 
 from ...errors import BadTrace, LabError
+from ...files import unwritable
 from .schema import MAX_MANIFEST, MemberPart, WrongVersion, read_manifest
 
 MANIFEST = "manifest.json"
@@ -136,17 +137,10 @@ def writing(path: Path) -> Iterator[Writer]:
             os.fsync(raw.fileno())
         part.replace(target)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):  # it was moved, or its folder does not exist
             part.unlink()
-
-
-def _unwritable(path: Path, error: OSError) -> LabError:
-    return LabError(
-        f"{path} cannot be written: {error.strerror or error}.",
-        hint="Check that its folder exists, may be written to, and has room.",
-    )
 
 
 class Archive:
